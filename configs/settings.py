@@ -1,0 +1,143 @@
+"""One typed settings model. `configs/load.py` fills it; every stage takes the part it needs.
+
+Frozen and strict: an unknown key is refused, `"10"` in a YAML file is not a number, and nothing
+changes after start. Every field says what it is, because `--help` and `docs/settings.md` are made
+from these lines.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Share = Annotated[float, Field(ge=0, le=1)]
+# A path or a list arrives from YAML as a string or a list: the one conversion we want.
+FilePath = Annotated[Path, Field(strict=False)]
+Names = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class Simulation(Section):
+    """Size and dirt of the simulated log (`ingestion/simulator.py`)."""
+
+    customers: int = Field(3000, ge=50, le=5_000_000, description="customers born within the log")
+    start: date = Field(date(2024, 1, 1), description="first day of the log")
+    days: int = Field(730, ge=200, le=3650, description="length of the log in days")
+    lines_per_invoice: float = Field(20.0, ge=1, le=200, description="mean product lines per invoice")
+    products: int = Field(3000, ge=20, le=100_000, description="products in the catalogue")
+    purchase_shape: float = Field(0.669, gt=0, description="BG/NBD r: shape of the purchase rates")
+    purchase_scale_weeks: float = Field(9.12, gt=0, description="BG/NBD alpha, in weeks")
+    dropout_a: float = Field(0.110, gt=0, description="BG/NBD a: drop-out after a purchase")
+    dropout_b: float = Field(2.433, gt=0, description="BG/NBD b: drop-out after a purchase")
+    season: Share = Field(0.45, description="strength of the season: 0 none, 1 the autumn doubles")
+    anonymous_share: Share = Field(0.22, description="share of lines with no customer")
+    cancelled_share: Share = Field(0.02, description="share of lines that cancel an earlier one")
+    dirt: float = Field(1.0, ge=0, le=50, description="multiplies the rates of all other dirt")
+
+
+class Source(Section):
+    """Where the rows come from."""
+
+    kind: Literal["simulated", "files"] = "simulated"
+    path: FilePath | None = Field(None, description="file to read (.parquet, .csv, .csv.gz, .xlsx)")
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="canonical column -> column of the file"
+    )
+    simulation: Simulation = Simulation()
+
+    @model_validator(mode="after")
+    def _files_need_a_path(self) -> Source:
+        if self.kind == "files" and self.path is None:
+            raise ValueError("source.kind is 'files', so source.path must name the file to read")
+        return self
+
+
+class Contract(Section):
+    """Limits of the data contract (`ingestion/contract.py`)."""
+
+    min_rows: int = Field(1000, ge=1, description="fewest raw rows in a batch")
+    min_days: int = Field(200, ge=1, description="shortest span of the log, first to last day")
+    max_anonymous_share: Share = Field(0.5, description="most lines with no customer")
+    max_cancelled_share: Share = Field(0.1, description="most lines that cancel")
+    max_duplicate_share: Share = Field(0.1, description="most exact duplicates")
+    max_unreadable_share: Share = Field(0.01, description="most values of a column that do not parse")
+    min_valid_share: Share = Field(0.5, description="fewest rows left after quarantine")
+    max_quantity: int = Field(50_000, ge=1, description="largest believable quantity of a line")
+    max_unit_price: float = Field(5_000.0, gt=0, description="largest believable unit price")
+    product_pattern: str = Field(
+        r"^\d{5}[A-Z]{0,2}$", description="a product code, trimmed and in upper case"
+    )
+    not_after: date | None = Field(None, description="later rows are in the future; none: now")
+
+
+class Features(Section):
+    """The question, and the dates it is asked on (`features/`)."""
+
+    horizon_days: int = Field(90, ge=1, le=365, description="label: buys within this many days")
+    active_days: int = Field(365, ge=1, le=1095, description="who is asked about: bought within")
+    min_history_days: int = Field(180, ge=1, description="log before the first as-of date")
+    train_dates: int = Field(10, ge=1, le=120, description="most as-of dates to train on, monthly")
+    valid_dates: int = Field(1, ge=1, le=24, description="as-of dates to validate on, monthly")
+    test_dates: int = Field(1, ge=1, le=24, description="as-of dates to test on, monthly")
+    last_as_of: date | None = Field(
+        None, description="last test date; none: the last whose label window is complete"
+    )
+    home_country: str = Field("United Kingdom", description="the feature is_home compares with it")
+
+
+class Tuning(Section):
+    """The budget of the contest: the same for every family (`training/tuning.py`)."""
+
+    trials: int = Field(20, ge=1, le=10_000, description="trials per family")
+    seconds: float = Field(60.0, gt=0, description="ends a family's search even with trials left")
+    workers: int = Field(2, ge=1, le=64, description="families tuned side by side")
+
+
+class Training(Section):
+    """Families and how they are scored (`training/`)."""
+
+    families: Names = Field(("logistic", "xgboost", "tabm"), description="modules of training/families")
+    bootstrap: int = Field(1000, ge=50, le=100_000, description="resamples behind each interval")
+    threshold: Share = Field(0.5, description="decision: contact when the probability is at least")
+
+
+class Gate(Section):
+    """What a challenger must show (`registry/gate.py`)."""
+
+    min_gain: float = Field(0.0, ge=-1, le=1, description="ROC AUC gain: low end of the interval")
+    max_log_loss_rise: float = Field(0.005, ge=0, description="log loss may rise by this much")
+    max_export_difference: float = Field(1e-5, gt=0, description="ONNX against the original")
+
+
+class Serving(Section):
+    """Where the service listens (`serving/`)."""
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(3000, ge=1, le=65535, description="port to listen on")
+    max_rows: int = Field(1000, ge=1, description="most customers in one request")
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. See `configs/load.py` for the order of the layers."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, strict=True, extra="forbid", env_prefix="GOLDEN_PATH_", validate_default=True
+    )
+
+    name: str = Field("default", description="the preset: configs/<name>.yaml")
+    seed: int = Field(7, ge=0, le=2**31 - 1, description="seed of everything that is drawn")
+    var: FilePath = Field(Path("var"), description="folder for everything that a run makes")
+    source: Source = Source()
+    contract: Contract = Contract()
+    features: Features = Features()
+    tuning: Tuning = Tuning()
+    training: Training = Training()
+    gate: Gate = Gate()
+    serving: Serving = Serving()
