@@ -1,0 +1,30 @@
+"""The one error that people see: what failed, where it stands, what to do next."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """A failure a user can mend. Printed as one message, without a traceback.
+
+    what: what failed, with the offending value.  where: file, row, column or setting.
+    next_step: the next thing to do or type.
+    """
+
+    def __init__(self, what: str, *, where: str = "", next_step: str = "") -> None:
+        super().__init__(what)
+        self.what, self.where, self.next_step = what, where, next_step
+
+    def __str__(self) -> str:
+        lines = [f"Error: {self.what}"]
+        if self.where:
+            lines.append(f"  where: {self.where}")
+        if self.next_step:
+            lines.append(f"  next:  {self.next_step}")
+        return "\n".join(lines)
+
+    def __reduce__(self) -> tuple:  # keeps its parts when it crosses a process
+        return (_rebuild, (type(self), self.what, self.where, self.next_step))
+
+
+def _rebuild(kind: type[UserError], what: str, where: str, next_step: str) -> UserError:
+    return kind(what, where=where, next_step=next_step)

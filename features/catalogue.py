@@ -1,0 +1,66 @@
+"""Every feature, described once: name, unit, meaning, range, and whether it may be missing.
+
+The order here is the order of the columns everywhere: in the training table, in the model's input
+and in the service's schema. `docs/features.md` is generated from this list (`make docs`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+WINDOWS = (30, 60, 90, 180, 365)
+
+
+@dataclass(frozen=True)
+class Feature:
+    name: str
+    unit: str
+    meaning: str
+    low: float = 0.0
+    high: float | None = None
+    missing: str = ""  # when it may be missing; empty: never
+
+
+def _money(name: str, meaning: str, missing: str = "") -> Feature:
+    return Feature(name, "currency", meaning, missing=missing)
+
+
+ONE_DAY = "only one purchase day so far"
+
+CATALOGUE: tuple[Feature, ...] = (
+    # recency.sql
+    Feature("recency_days", "days", "from the last purchase to the as-of date"),
+    Feature("tenure_days", "days", "from the first purchase to the as-of date"),
+    # windows.sql
+    *(Feature(f"orders_{days}d", "invoices", f"invoices in the last {days} days") for days in WINDOWS),
+    Feature("orders_total", "invoices", "invoices so far", low=1),
+    *(_money(f"revenue_{days}d", f"value of the sales lines of the last {days} days") for days in WINDOWS),
+    _money("revenue_total", "value of all sales lines so far"),
+    _money("order_value_mean", "mean value of an invoice"),
+    _money("order_value_last", "value of the last invoice"),
+    Feature("active_months_365d", "months", "calendar months with a purchase in the last 365 days", high=13),
+    # gaps.sql
+    Feature("gap_days_mean", "days", "mean gap between purchase days", missing=ONE_DAY),
+    Feature("gap_days_median", "days", "median gap between purchase days", missing=ONE_DAY),
+    Feature("gap_days_spread", "days", "standard deviation of the gaps", missing="fewer than three purchase days so far"),
+    Feature("gap_days_last", "days", "the last gap between purchase days", missing=ONE_DAY),
+    Feature("overdue_ratio", "ratio", "recency over the mean gap: above 1 is late", missing=ONE_DAY),
+    # variety.sql
+    Feature("products_365d", "products", "distinct products of the last 365 days"),
+    Feature("products_total", "products", "distinct products so far", low=1),
+    Feature("lines_per_order", "lines", "sales lines per invoice", low=1),
+    Feature("units_per_line", "units", "mean quantity of a sales line", low=1),
+    _money("unit_price_mean", "mean price paid per unit"),
+    # cancellations.sql
+    Feature("cancelled_lines_365d", "lines", "cancelled lines in the last 365 days"),
+    Feature("cancelled_share", "ratio", "value cancelled over value sold, so far"),
+    # country.sql
+    Feature("is_home", "0 or 1", "the last purchase came from the home country", high=1),
+    # season.sql
+    Feature("season_orders", "invoices", "invoices in the same season last year: the horizon, 365 days earlier", missing="the log does not reach back that far"),
+    _money("season_revenue", "value of the sales lines of that season", missing="the log does not reach back that far"),
+    Feature("year_sin", "ratio", "sine of the day of the year of the as-of date", low=-1, high=1),
+    Feature("year_cos", "ratio", "cosine of the day of the year of the as-of date", low=-1, high=1),
+)  # fmt: skip
+
+NAMES: tuple[str, ...] = tuple(feature.name for feature in CATALOGUE)

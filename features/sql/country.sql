@@ -1,0 +1,4 @@
+SELECT customer_id, as_of,
+       CAST(coalesce(arg_max(country, (ordered_at, invoice_id)) = getvariable('home_country'), false) AS INTEGER) AS is_home
+FROM past_orders
+GROUP BY customer_id, as_of

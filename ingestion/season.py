@@ -1,0 +1,122 @@
+"""Warped time: a clock that runs fast when the shop is busy and stands still when it is shut.
+
+A purchase process with a season is hard to forecast in closed form. The same process on a clock
+that ticks with the season is not: if purchases come at rate ``lambda * w(t)`` in clock time, they
+come at the constant rate ``lambda`` in warped time ``Lambda(t) = integral of w``. So the simulator
+draws in warped time and the oracle computes in warped time, and both use the one table below.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+HOUR = 3600.0
+DAY = 24 * HOUR
+
+# Shapes of Online Retail II. Months at strength 1, when the peak month has twice the usual rate.
+_MONTHS = (0.85, 0.88, 1.0, 0.92, 1.0, 1.0, 1.0, 1.05, 1.45, 1.7, 2.0, 1.5)
+_WEEKDAYS = (0.155, 0.178, 0.180, 0.210, 0.145, 0.001, 0.130)
+_HOURS = {8: 2, 9: 7, 10: 12, 11: 13, 12: 16, 13: 14, 14: 12, 15: 11, 16: 7, 17: 4}
+
+
+@dataclass(frozen=True)
+class Season:
+    """How busy the shop is: relative rates by month, weekday (Monday first) and hour of the day.
+
+    ``closed`` is the yearly closure, first and last day as ``MM-DD``; it spans the new year.
+    """
+
+    months: tuple[float, ...]
+    weekdays: tuple[float, ...]
+    hours: tuple[float, ...]
+    closed: tuple[str, str] = ("12-24", "01-03")
+
+
+@dataclass(frozen=True)
+class WarpedClock:
+    """``Lambda(t)`` as a table: piecewise linear, one knot an hour.
+
+    ``second`` (shape ``(n,)``) holds the knots in seconds after midnight of ``start``, ``warped``
+    (shape ``(n,)``) their warped time in days. Over the years one warped day passes per day.
+    """
+
+    start: date
+    second: Floats
+    warped: Floats
+
+    def warp(self, second: ArrayLike) -> Floats:
+        """Warped days at `second` (any shape; seconds after midnight of `start`).
+
+        Raises ValueError outside the table: to extrapolate would be to invent a season.
+        """
+        second = np.asarray(second, dtype=np.float64)
+        if second.size and (second.min() < 0 or second.max() > self.second[-1]):
+            raise ValueError(
+                f"the warped clock covers {self.second[-1] / DAY:.0f} days from {self.start}, but "
+                f"was asked for days {second.min() / DAY:.2f} to {second.max() / DAY:.2f}: build it "
+                "with an earlier start or with more days"
+            )
+        return np.interp(second, self.second, self.warped)
+
+    def unwarp(self, warped: ArrayLike) -> Floats:
+        """The second at which the clock shows `warped` days, always while the shop is open.
+
+        While it is shut `Lambda` is flat and one warped time has many clock times; the answer is
+        the last of them, the moment it opens. Raises ValueError outside ``[0, warped[-1])``.
+        """
+        warped = np.asarray(warped, dtype=np.float64)
+        if warped.size and not (warped.min() >= 0 and warped.max() < self.warped[-1]):
+            raise ValueError(
+                f"warped days must be in [0, {self.warped[-1]:.2f}), not "
+                f"{warped.min():.2f} to {warped.max():.2f}"
+            )
+        knot = np.searchsorted(self.warped, warped, side="right") - 1
+        gained = self.warped[knot + 1] - self.warped[knot]  # > 0: the last of equal knots
+        return self.second[knot] + HOUR * (warped - self.warped[knot]) / gained
+
+
+def season(strength: float) -> Season:
+    """The shop's season. `strength` scales the months: 0 all alike, 1 November at twice the rate.
+
+    Weekdays, opening hours and the closure over the new year do not depend on it.
+    """
+    return Season(
+        months=tuple(1 + strength * (month - 1) for month in _MONTHS),
+        weekdays=_WEEKDAYS,
+        hours=tuple(float(_HOURS.get(hour, 0)) for hour in range(24)),
+    )
+
+
+def warped_clock(season: Season, start: date, days: int) -> WarpedClock:
+    """The clock from midnight of `start` over `days` days: ``24 * days + 1`` knots."""
+    hours = np.asarray(season.hours) / np.sum(season.hours)
+    first = np.datetime64(start, "D")
+    daily = _daily(season, first, first + days) / _usual(season)
+    warped = np.concatenate([[0.0], np.cumsum(np.outer(daily, hours).ravel())])
+    return WarpedClock(start, np.arange(24 * days + 1) * HOUR, warped)
+
+
+@lru_cache
+def _usual(season: Season) -> float:
+    # Over 28 years every date meets every weekday equally often, so the unit of warped time
+    # depends on the season alone and not on where a log begins or ends.
+    return float(_daily(season, np.datetime64("2001-01-01"), np.datetime64("2029-01-01")).mean())
+
+
+def _daily(season: Season, first: np.datetime64, stop: np.datetime64) -> Floats:
+    day = np.arange(first, stop)
+    month = day.astype("datetime64[M]")
+    month_number = month.astype(np.int64) % 12 + 1
+    weekday = (day.astype(np.int64) + 3) % 7  # 1970-01-01 was a Thursday
+    date_number = 100 * month_number + (day - month).astype(np.int64) + 1
+    shut_from, shut_to = (int(text.replace("-", "")) for text in season.closed)
+    is_open = (date_number < shut_from) & (date_number > shut_to)
+    rate = np.asarray(season.months)[month_number - 1] * np.asarray(season.weekdays)[weekday]
+    return rate * is_open

@@ -1,0 +1,101 @@
+"""The exchange format: every family leaves as one ONNX graph with the same face.
+
+The contract: one input `features` float32 [batch, f], raw feature values, NaN where missing; one
+output `probability` float32 [batch]; any batch size; preprocessing inside. `seal` makes a graph
+keep it, `run_onnx` and `check_difference` prove that the graph says what the original model said.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import onnx
+
+INPUT, OUTPUT = "features", "probability"
+OPSET, ML_OPSET, IR_VERSION = 18, 3, 10  # ONNX Runtime >= 1.18 and every converter here know these
+
+
+class ExportMismatch(ValueError):
+    """The exported graph does not say what the original model said."""
+
+
+def seal(model: onnx.ModelProto, n_features: int) -> onnx.ModelProto:
+    """A copy of `model` that keeps the contract, checked, and byte for byte the same every time.
+
+    Converters leave file paths, stack traces, and random graph names behind: with them, neither the
+    hash of a bundle nor its size would say anything. Raises ValueError when the graph's one input
+    and one output are not those of the contract.
+    """
+    import onnx
+
+    sealed = onnx.ModelProto()
+    sealed.CopyFrom(model)
+    graph = sealed.graph
+    if [i.name for i in graph.input] != [INPUT] or [o.name for o in graph.output] != [OUTPUT]:
+        raise ValueError(
+            f"the graph's inputs are {[i.name for i in graph.input]} and its outputs "
+            f"{[o.name for o in graph.output]}; the contract is [{INPUT!r}] and [{OUTPUT!r}]"
+        )
+    float32 = onnx.TensorProto.FLOAT
+    graph.input[0].CopyFrom(
+        onnx.helper.make_tensor_value_info(INPUT, float32, ["batch", n_features])
+    )
+    graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info(OUTPUT, float32, ["batch"]))
+    graph.name = "model"
+    del graph.value_info[:]
+    for part in (sealed, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
+        part.doc_string = ""
+        del part.metadata_props[:]
+    sealed.ir_version = IR_VERSION
+    sealed.producer_name, sealed.producer_version = "golden-path", ""
+    sealed.domain, sealed.model_version = "", 1
+    used = {node.domain for node in graph.node}
+    versions = {item.domain: item.version for item in sealed.opset_import if item.domain in used}
+    del sealed.opset_import[:]
+    sealed.opset_import.extend(
+        onnx.helper.make_opsetid(domain, version) for domain, version in sorted(versions.items())
+    )
+    onnx.checker.check_model(sealed, full_check=True)
+    return sealed
+
+
+def run_onnx(model: Path | bytes, x: np.ndarray, *, threads: int = 1) -> np.ndarray:
+    """Probabilities float64 (n,) of features float32 (n, f), from a model file or its bytes."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    source = model if isinstance(model, bytes) else str(model)
+    session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    (probability,) = session.run([OUTPUT], {INPUT: np.ascontiguousarray(x, dtype=np.float32)})
+    return np.asarray(probability, dtype=np.float64)
+
+
+def max_difference(native: np.ndarray, exported: np.ndarray) -> float:
+    """Largest absolute difference of two (n,) arrays of probabilities; infinite when one side has
+    a value that is not finite. Raises ValueError when their shapes differ."""
+    if native.shape != exported.shape:
+        raise ValueError(f"original {native.shape} and exported {exported.shape} differ in shape")
+    if len(native) == 0:
+        return 0.0
+    difference = np.abs(native - exported)
+    return float(difference.max()) if np.isfinite(difference).all() else float("inf")
+
+
+def check_difference(native: np.ndarray, exported: np.ndarray, *, limit: float) -> float:
+    """`max_difference`, or ExportMismatch when it is over `limit`."""
+    largest = max_difference(native, exported)
+    if largest > limit:
+        row = int(np.argmax(np.nan_to_num(np.abs(native - exported), nan=np.inf)))
+        raise ExportMismatch(
+            f"the ONNX export differs from the original model by {largest:.2g} (limit {limit:.2g} "
+            f"= gate.max_export_difference): row {row} is {native[row]:.6f} in the original, "
+            f"{exported[row]:.6f} in the export. The model must not be served; look at "
+            f"to_onnx() of its family"
+        )
+    return largest

