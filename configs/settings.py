@@ -30,15 +30,15 @@ class Simulation(Section):
     customers: int = Field(3000, ge=50, le=5_000_000, description="customers born within the log")
     start: date = Field(date(2024, 1, 1), description="first day of the log")
     days: int = Field(730, ge=200, le=3650, description="length of the log in days")
-    lines_per_invoice: float = Field(13.0, ge=1, le=200, description="mean product lines per invoice")
+    lines_per_invoice: float = Field(13.0, ge=1, le=200, description="mean lines per invoice")
     products: int = Field(3000, ge=20, le=100_000, description="products in the catalogue")
     purchase_shape: float = Field(0.669, gt=0, description="BG/NBD r: shape of the purchase rates")
     purchase_scale_weeks: float = Field(9.12, gt=0, description="BG/NBD alpha, in weeks")
     dropout_a: float = Field(0.110, gt=0, description="BG/NBD a: drop-out after a purchase")
     dropout_b: float = Field(2.433, gt=0, description="BG/NBD b: drop-out after a purchase")
-    season: Share = Field(0.45, description="strength of the season: 0 none, 1 the autumn doubles")
-    anonymous_share: Share = Field(0.22, description="share of lines with no customer")
-    cancelled_share: Share = Field(0.02, description="share of lines that cancel an earlier one")
+    season: Share = Field(0.8, description="strength of the season: 0 none, 1 the autumn doubles")
+    anonymous_share: float = Field(0.22, ge=0, le=0.9, description="share of lines, no customer")
+    cancelled_share: float = Field(0.02, ge=0, le=0.5, description="share of lines that cancel one")
     dirt: float = Field(1.0, ge=0, le=50, description="multiplies the rates of all other dirt")
 
 
@@ -99,7 +99,9 @@ class Tuning(Section):
 class Training(Section):
     """Families and how they are scored (`training/`)."""
 
-    families: Names = Field(("logistic", "xgboost", "tabm"), description="modules of training/families")
+    families: Names = Field(
+        ("tabm", "xgboost", "logistic"), description="modules of training/families, slowest first"
+    )
     bootstrap: int = Field(1000, ge=50, le=100_000, description="resamples behind each interval")
     threshold: Share = Field(0.5, description="decision: contact when the probability is at least")
 

@@ -45,3 +45,8 @@ def read_rows(path: Path, splits: tuple[str, ...], features: tuple[str, ...], *,
         customer_id=table["customer_id"].to_numpy(),
         as_of=table["as_of"].to_numpy().astype("datetime64[D]"),
     )
+
+
+def read_column(path: Path, name: str) -> np.ndarray:
+    """One column of the whole table, in the order of the file."""
+    return pq.read_table(path, columns=[name])[name].to_numpy()

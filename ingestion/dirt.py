@@ -66,32 +66,6 @@ def add_dirt(rng: np.random.Generator, log: Log, dirt: float) -> Log:
     return log
 
 
-def add_cancellations(rng: np.random.Generator, log: Log, count: int) -> Log:
-    """Takes back about `count` sold lines, whole or in part, hours or days later.
-
-    The lines of one invoice come back together; what would come back after the log's end does not.
-    """
-    sold_to = log.documents.customer[log.lines.document[: log.sales]]
-    named = np.flatnonzero(sold_to != NOBODY)
-    sold = take(log.lines, np.sort(rng.choice(named, min(count, named.size), replace=False)))
-    invoice, position = np.unique(sold.document, return_inverse=True)
-    documents = take(log.documents, invoice)
-    due = log.clock.warp(documents.second) + 0.02 + rng.exponential(8.0, invoice.size)
-    in_time = due < log.clock.warped[-1]
-    second = log.clock.unwarp(due[in_time]).astype(np.int64)
-    documents = replace(
-        take(documents, in_time), second=second, kind=np.full(second.size, CANCELLATION)
-    )
-    part = np.ceil(rng.random(sold.quantity.size) * sold.quantity).astype(np.int64)
-    whole = rng.random(sold.quantity.size) < 0.7
-    back = replace(
-        sold,
-        document=(np.cumsum(in_time) - 1)[position],
-        quantity=-np.where(whole, sold.quantity, np.maximum(part, 1)),
-    )
-    return add(log, take(back, in_time[position]), documents)
-
-
 def _missing_descriptions(rng: np.random.Generator, log: Log, count: int) -> Log:
     rows = _changeable(rng, log, count)
     description = log.lines.description.copy()
@@ -124,12 +98,18 @@ def _future_times(rng: np.random.Generator, log: Log, count: int) -> Log:
 
 
 def _absurd_quantities(rng: np.random.Generator, log: Log, count: int) -> Log:
-    quantity = np.resize(_ABSURD, count)
-    typed = replace(_on_sales(rng, log, count), quantity=quantity)
-    sale = take(log.documents, typed.document)
+    # On a customer's invoice: the pair stands in his history, where features may trip over it.
+    documents = log.documents
+    invoices = np.flatnonzero((documents.kind == SALE) & (documents.customer != NOBODY))
+    typed = replace(
+        _on_sales(rng, log, count),
+        document=rng.choice(invoices, count),
+        quantity=np.resize(_ABSURD, count),
+    )
+    sale = take(documents, typed.document)
     minutes_later = sale.second + rng.integers(120, 1200, count)
     cancelled = replace(sale, second=minutes_later, kind=np.full(count, CANCELLATION))
-    back = replace(typed, document=np.arange(count), quantity=-quantity)
+    back = replace(typed, document=np.arange(count), quantity=-typed.quantity)
     return add(add(log, typed), back, cancelled)
 
 

@@ -23,7 +23,7 @@ def read_file(source: Source, target: Path) -> None:
     """
     path = source.path
     assert path is not None
-    _check_file(path)
+    check_file(path)
     connection = duckdb.connect()
     with _explained(path), connection:
         relation = _relation(connection, path)
@@ -34,7 +34,7 @@ def read_file(source: Source, target: Path) -> None:
         connection.execute(f"COPY ({query}) TO {literal(str(target))} (FORMAT parquet)")
 
 
-def _check_file(path: Path) -> None:
+def check_file(path: Path) -> None:
     if not path.exists():
         raise UserError(
             "the file to read does not exist",

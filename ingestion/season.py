@@ -96,11 +96,11 @@ def season(strength: float) -> Season:
 
 def warped_clock(season: Season, start: date, days: int) -> WarpedClock:
     """The clock from midnight of `start` over `days` days: ``24 * days + 1`` knots."""
-    hours = np.asarray(season.hours) / np.sum(season.hours)
+    hours = np.asarray(season.hours, dtype=np.float64) / sum(season.hours)
     first = np.datetime64(start, "D")
     daily = _daily(season, first, first + days) / _usual(season)
-    warped = np.concatenate([[0.0], np.cumsum(np.outer(daily, hours).ravel())])
-    return WarpedClock(start, np.arange(24 * days + 1) * HOUR, warped)
+    warped: Floats = np.concatenate([[0.0], np.cumsum(np.outer(daily, hours).ravel())])
+    return WarpedClock(start, np.arange(24 * days + 1, dtype=np.float64) * HOUR, warped)
 
 
 @lru_cache

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -22,8 +22,8 @@ import numpy as np
 
 from configs.settings import Simulation
 from ingestion.baskets import anonymous_baskets, customer_baskets, draw_catalogue
-from ingestion.dirt import EXTRA_CODES, EXTRA_DESCRIPTIONS, add_cancellations, add_dirt, messy
-from ingestion.invoices import NOBODY, SALE, Documents, Log, add, write_log
+from ingestion.dirt import EXTRA_CODES, EXTRA_DESCRIPTIONS, add_dirt, messy
+from ingestion.invoices import CANCELLATION, NOBODY, SALE, Documents, Log, add, take, write_log
 from ingestion.population import Purchases, draw_purchases, population
 from ingestion.season import WarpedClock, season, warped_clock
 
@@ -55,7 +55,7 @@ def simulate(simulation: Simulation, seed: int, folder: Path) -> SimulatedLog:
     purchases = draw_purchases(rng, people, simulation.customers, clock)
     log = _sales(rng, simulation, purchases, clock)
     share = simulation.cancelled_share
-    log = add_cancellations(rng, log, round(log.sales * share / (1 - share)))
+    log = _with_cancellations(rng, log, round(log.sales * share / (1 - share)))
     log = add_dirt(rng, log, simulation.dirt)
 
     truth = {
@@ -102,10 +102,34 @@ def _sales(
         customers=_customer_ids(rng, customers),
         countries=tuple(_COUNTRIES),
     )
-    strangers = Documents(
-        visited, np.full(visits, SALE), np.full(visits, NOBODY), home[customers:]
-    )
+    strangers = Documents(visited, np.full(visits, SALE), np.full(visits, NOBODY), home[customers:])
     return add(log, anonymous, strangers)
+
+
+def _with_cancellations(rng: np.random.Generator, log: Log, count: int) -> Log:
+    """Takes back about `count` sold lines, whole or in part, hours or days later.
+
+    The lines of one invoice come back together; what would come back after the log's end does not.
+    """
+    sold_to = log.documents.customer[log.lines.document[: log.sales]]
+    named = np.flatnonzero(sold_to != NOBODY)
+    sold = take(log.lines, np.sort(rng.choice(named, min(count, named.size), replace=False)))
+    invoice, position = np.unique(sold.document, return_inverse=True)
+    documents = take(log.documents, invoice)
+    due = log.clock.warp(documents.second) + 0.02 + rng.exponential(8.0, invoice.size)
+    in_time = due < log.clock.warped[-1]
+    second = log.clock.unwarp(due[in_time]).astype(np.int64)
+    documents = replace(
+        take(documents, in_time), second=second, kind=np.full(second.size, CANCELLATION)
+    )
+    part = np.ceil(rng.random(sold.quantity.size) * sold.quantity).astype(np.int64)
+    whole = rng.random(sold.quantity.size) < 0.7
+    back = replace(
+        sold,
+        document=(np.cumsum(in_time) - 1)[position],
+        quantity=-np.where(whole, sold.quantity, np.maximum(part, 1)),
+    )
+    return add(log, take(back, in_time[position]), documents)
 
 
 def _customer_ids(rng: np.random.Generator, customers: int) -> tuple[str, ...]:

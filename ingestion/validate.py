@@ -116,7 +116,7 @@ def _stop_if_broken(findings: list[Finding], folder: Path) -> None:
     raise ContractBroken(
         f"the batch breaks the data contract: {first.code} is {found}, the limit is {first.limit or 'the canonical form'}"
         f" ({first.why}){others}",
-        where=f"{folder / 'contract.html'}",
+        where=str(folder / "contract.html"),
         next_step=f"mend the source, or change contract limits in the preset (rule {first.code})",
     )
 

@@ -89,18 +89,24 @@ def to_onnx(model: Model, n_features: int) -> onnx.ModelProto:
 
     from training.export import IR_VERSION, OPSET, seal
 
-    transform = "z = Mul(Sign(features), Log(Add(one, Abs(features))))"
-    if not model.params["log"]:
-        transform = "z = Identity(features)"
+    steps = """
+            sign = Sign(features)
+            size = Abs(features)
+            above_one = Add(one, size)
+            order = Log(above_one)
+            z = Mul(sign, order)"""
     graph = onnx.parser.parse_model(f"""
         <ir_version: {IR_VERSION}, opset_import: ["": {OPSET}]>
         logistic (float[batch, {n_features}] features) => (float[batch] probability) {{
+            {steps if model.params["log"] else "z = Identity(features)"}
+            above = Max(z, low)
+            clipped = Min(above, high)
             missing = IsNaN(features)
-            indicator = Cast<to=1>(missing)
-            {transform}
-            clipped = Min(Max(z, low), high)
             filled = Where(missing, median, clipped)
-            logit = Sum(MatMul(filled, weight), MatMul(indicator, missing_weight), bias)
+            indicator = Cast<to=1>(missing)
+            from_values = MatMul(filled, weight)
+            from_missing = MatMul(indicator, missing_weight)
+            logit = Sum(from_values, from_missing, bias)
             probability = Sigmoid(logit)
         }}""")
     constants = {

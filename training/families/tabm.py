@@ -18,6 +18,7 @@ import tabm
 import torch
 from rtdl_num_embeddings import PiecewiseLinearEmbeddings
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 if TYPE_CHECKING:
     import onnx
@@ -26,22 +27,26 @@ if TYPE_CHECKING:
     from features.table import Rows
     from training.families import Params, Report
 
-MAX_EPOCHS = 12
-PATIENCE = 3  # epochs without a better validation ROC AUC
+MAX_EPOCHS = 10
+PATIENCE = 2  # epochs without a better validation ROC AUC
 MEMBERS = 8
+BATCH = 512
+# The answer is given by a moving average of the weights over the last hundred or so steps (as in
+# Polyak & Juditsky 1992). From epoch to epoch the validation ROC AUC of the weights themselves jumps
+# by .004, and early stopping picks a lucky jump; that of the average climbs smoothly.
+DECAY = 0.99
 # Narrower bins turn the rounding of a float32 into a difference that shows in the probability.
 NARROWEST_BIN = 0.01  # standard deviations
 
 # The paper's defaults, scaled to one CPU thread: 8 members of 32, one block of 64 instead of 512.
 BASELINE: Params = {
-    "learning_rate": 0.002,
+    "learning_rate": 0.004,
     "weight_decay": 3e-4,
     "dropout": 0.1,
     "blocks": 1,
     "width": 64,
     "bins": 16,
     "embedding": 4,
-    "batch": 512,
 }
 
 
@@ -56,14 +61,13 @@ class Model:
 def suggest(trial: optuna.Trial) -> Params:
     """The space of the paper's table 16, cut to what trains in seconds on one CPU thread."""
     return {
-        "learning_rate": trial.suggest_float("learning_rate", 5e-4, 8e-3, log=True),
+        "learning_rate": trial.suggest_float("learning_rate", 2e-3, 1.2e-2, log=True),
         "weight_decay": trial.suggest_float("weight_decay", 1e-4, 1e-1, log=True),
-        "dropout": trial.suggest_float("dropout", 0.0, 0.5),
+        "dropout": trial.suggest_float("dropout", 0.0, 0.2, step=0.1),
         "blocks": trial.suggest_int("blocks", 1, 2),
-        "width": trial.suggest_int("width", 32, 96, step=32),
-        "bins": trial.suggest_int("bins", 8, 32, step=8),
-        "embedding": trial.suggest_categorical("embedding", [4, 8]),
-        "batch": trial.suggest_categorical("batch", [512, 1024]),
+        "width": trial.suggest_int("width", 32, 64, step=32),
+        "bins": trial.suggest_int("bins", 16, 32, step=8),
+        "embedding": trial.suggest_int("embedding", 4, 8, step=4),
     }
 
 
@@ -155,22 +159,24 @@ def fit(
         weight_decay=params["weight_decay"],
         fused=True,
     )
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(DECAY))
     best, best_epoch, best_state = -1.0, 0, None
     for epoch in range(1, (params["epochs"] if valid is None else MAX_EPOCHS) + 1):
-        _train_epoch(network, optimizer, x, y, params["batch"])
+        _train_epoch(network, average, optimizer, x, y)
         if valid is None:
             continue
-        value = point(valid.y, _probabilities(network, valid.x))["roc_auc"]
+        value = point(valid.y, _probabilities(average.module, valid.x))["roc_auc"]
         if report:
             report(epoch, value)
         if value > best:
-            best, best_epoch, best_state = value, epoch, copy.deepcopy(network.state_dict())
+            best, best_epoch = value, epoch
+            best_state = copy.deepcopy(average.module.state_dict())
         elif epoch - best_epoch >= PATIENCE:
             break
     if best_state is not None:
-        network.load_state_dict(best_state)
+        average.module.load_state_dict(best_state)
         params = {**params, "epochs": best_epoch}
-    return Model(dict(params), network.eval())
+    return Model(dict(params), average.module.eval())
 
 
 def predict(model: Model, x: np.ndarray) -> np.ndarray:
@@ -206,10 +212,10 @@ def _bins(z: np.ndarray, count: int) -> Tensor:
 
 
 def _train_epoch(
-    network: Network, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, batch: int
+    network: Network, average: AveragedModel, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor
 ) -> None:
     network.train()
-    for rows in torch.randperm(len(x)).split(batch):
+    for rows in torch.randperm(len(x)).split(BATCH):
         logits = network(x[rows])
         # The mean over members of each one's loss: the loss of the mean would let them lean on
         # each other, and the ensemble would be one network (the paper, section 3.2).
@@ -220,6 +226,7 @@ def _train_epoch(
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
+        average.update_parameters(network)
 
 
 def _probabilities(network: Network, x: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MAX_ROUNDS = 1000
 PATIENCE = 40  # rounds without a better validation ROC AUC
+REPORT_EVERY = 25  # rounds: one step for the pruner, as an epoch is for a network
 MAX_BIN = 256  # fixed by QuantileDMatrix, so not searched
 
 # Bentejac et al. 2021 (doi:10.1007/s10462-020-09896-5) find XGBoost's own defaults too deep and too
@@ -117,7 +118,7 @@ def to_onnx(model: Model, n_features: int) -> onnx.ModelProto:
         model.booster,
         name="xgboost",
         initial_types=[(INPUT, FloatTensorType([None, n_features]))],
-        target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET},
+        target_opset=15,  # the newest it knows; only the trees are kept, and they are the same in 18
     )
     # The converter gives a label and [batch, 2]: keep the trees and take the second column.
     (trees,) = (node for node in converted.graph.node if node.op_type == "TreeEnsembleClassifier")
@@ -144,8 +145,8 @@ class _Reporter:
 
         class Reporter(xgboost.callback.TrainingCallback):
             def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
-                if epoch % 10 == 9:
-                    report(epoch + 1, evals_log["valid"]["auc"][-1])
+                if epoch % REPORT_EVERY == REPORT_EVERY - 1:
+                    report(epoch // REPORT_EVERY + 1, evals_log["valid"]["auc"][-1])
                 return False
 
         return Reporter()

@@ -1,0 +1,83 @@
+"""What every command of the project does the same way: options, settings, errors."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+
+from configs.environment import prepare
+from configs.errors import UserError
+from configs.load import accepted, dump, load, options, presets
+from configs.settings import Settings
+
+USAGE = """usage: python -m {module} [--config NAME] [--print-config] [--section.key VALUE ...]
+
+{about}
+
+  --config NAME     a preset: {presets}
+  --print-config    show the settings this command would run with, and stop
+  --section.key V   override one setting; the environment variable GOLDEN_PATH_SECTION__KEY does too
+
+settings:
+"""
+
+
+def run_command(
+    module: str, about: str, body: Callable[[Settings], None], arguments: Sequence[str] | None = None
+) -> int:
+    """Parse, load the settings, run the body; returns the exit code. No traceback reaches a person."""
+    rest = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if "--help" in rest or "-h" in rest:
+            print(_help(module, about))
+            return 0
+        show = "--print-config" in rest
+        rest = [word for word in rest if word != "--print-config"]
+        settings = load(_take_config(rest), rest)
+        if show:
+            print(dump(settings), end="")
+            return 0
+        prepare(settings.var)
+        body(settings)
+        return 0
+    except UserError as error:
+        logging.getLogger("golden_path").info("stopped", exc_info=error)
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted. Finished stages are kept: the same command goes on from there.", file=sys.stderr)
+        return 130
+    except Exception as error:  # a fault of ours: the traceback belongs in the log
+        logging.getLogger("golden_path").exception("unexpected")
+        log = next((h.baseFilename for h in logging.getLogger().handlers if isinstance(h, logging.FileHandler)), "")
+        print(
+            UserError(
+                f"unexpected {type(error).__name__}: {error}",
+                where=log or module,
+                next_step="this is a fault of the project: please report it with the end of that log",
+            ),
+            file=sys.stderr,
+        )
+        return 1
+
+
+def _take_config(arguments: list[str]) -> str:
+    """Remove `--config NAME` (or `--config=NAME`) and return the name."""
+    for index, word in enumerate(arguments):
+        if word.startswith("--config="):
+            return arguments.pop(index).partition("=")[2]
+        if word == "--config":
+            if index + 1 == len(arguments):
+                raise UserError("--config has no value", where="command line", next_step=f"choose one of {', '.join(presets())}")
+            del arguments[index]
+            return arguments.pop(index)
+    return "default"
+
+
+def _help(module: str, about: str) -> str:
+    lines = [USAGE.format(module=module, about=about, presets=", ".join(presets()))]
+    for name, field in options():
+        default = "" if field.default is None else f" (default: {field.default})"
+        lines.append(f"  --{name}  {accepted(field)}\n      {field.description or ''}{default}")
+    return "\n".join(lines)

@@ -1,0 +1,107 @@
+"""One run: its id, its folder, its log, its clock, and what it leaves for others to read."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+log = logging.getLogger("golden_path")
+
+
+@dataclass
+class Run:
+    """What a run gathers on its way: folder, seconds per stage, peak memory."""
+
+    id: str
+    folder: Path
+    started: float = field(default_factory=time.monotonic)
+    seconds: dict[str, float] = field(default_factory=dict)
+    peak_memory_mb: float = 0.0
+
+    @contextmanager
+    def clock(self, stage: str) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.monotonic() - began, 3)
+
+    def elapsed(self) -> float:
+        return time.monotonic() - self.started
+
+
+def start_run(var: Path) -> Run:
+    """A new folder var/runs/<run_id>/, with the log of the run in it."""
+    run_id = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    folder = var.absolute() / "runs" / run_id
+    folder.mkdir(parents=True)
+    run = Run(run_id, folder)
+    _log_to(folder / "run.log")
+    threading.Thread(target=_watch_memory, args=(run,), daemon=True).start()
+    return run
+
+
+def finish(run: Run, summary: dict[str, Any]) -> Path:
+    """Write summary.json aside and rename it; only then does `latest` point at this run."""
+    target = run.folder / "summary.json"
+    aside = target.with_suffix(".partial")
+    aside.write_text(json.dumps(summary, indent=2), encoding="utf-8")
+    aside.rename(target)
+    link = run.folder.parent / f".latest.{os.getpid()}"
+    link.unlink(missing_ok=True)
+    link.symlink_to(run.folder.name)
+    link.replace(run.folder.parent / "latest")
+    return target
+
+
+def code_revision() -> str:
+    """The git revision, marked `+changes` when the tree differs from it; `unknown` without git."""
+    try:
+        revision = _git("rev-parse", "HEAD")
+        return revision + ("+changes" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(
+        ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def _log_to(file: Path) -> None:
+    """Everything any library logs goes to the file; the terminal stays for people."""
+    handler = logging.FileHandler(file, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s | %(message)s"))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+
+
+def _watch_memory(run: Run) -> None:
+    """Peak of the resident memory of this process and all it started, every quarter second."""
+    import psutil
+
+    me = psutil.Process()
+    while True:
+        total = 0
+        for process in [me, *me.children(recursive=True)]:
+            try:
+                total += process.memory_info().rss
+            except psutil.Error:
+                continue  # it ended meanwhile
+        run.peak_memory_mb = max(run.peak_memory_mb, round(total / 1e6, 1))
+        time.sleep(0.25)

@@ -1,0 +1,90 @@
+"""A stage that has run is not run again: content-addressed folders under var/stages.
+
+The key of a stage is the hash of what it depends on: its inputs' hashes, the settings it reads and
+the code of the rooms it calls. Its outputs are written into a folder aside, which is renamed when
+they are complete, so a kill leaves nothing that a later run would trust. At reuse every output is
+hashed again: an altered file is made anew.
+
+Prefect's own result cache would pickle what a task returns and trust the files it points to; this
+one keeps JSON and checks the files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+CODE_SUFFIXES = {".py", ".sql"}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A finished stage: its folder, the facts it returned, its files' hashes, and whether it was reused."""
+
+    folder: Path
+    facts: dict[str, Any]
+    files: dict[str, str]
+    reused: bool
+
+    def path(self, name: str) -> Path:
+        return self.folder / name
+
+
+def run_stage(
+    var: Path, name: str, depends_on: dict[str, Any], rooms: tuple[str, ...], build: Callable[[Path], dict[str, Any]]
+) -> Stage:
+    """The finished stage, reused or built by `build(folder) -> facts` (JSON values)."""
+    key = _hash_text(json.dumps([depends_on, {room: code_hash(room) for room in rooms}], sort_keys=True, default=str))
+    folder = var.absolute() / "stages" / f"{name}-{key[:16]}"
+    found = _intact(folder)
+    if found is not None:
+        return Stage(folder, found["facts"], found["files"], reused=True)
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    try:
+        facts = build(aside)
+        files = {path.name: hash_file(path) for path in sorted(aside.iterdir())}
+        # Through JSON, so that a first run and a reused one see the same values.
+        facts = json.loads(json.dumps(facts, default=str))
+        (aside / "stage.json").write_text(json.dumps({"facts": facts, "files": files}, indent=2), encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        aside.rename(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return Stage(folder, facts, files, reused=False)
+
+
+@cache
+def code_hash(room: str) -> str:
+    """One hash over the code of a room (or one file) and over the lock file."""
+    path = ROOT / room
+    files = sorted(file for file in path.rglob("*") if file.suffix in CODE_SUFFIXES) if path.is_dir() else [path]
+    return _hash_text("".join(hash_file(file) for file in [*files, ROOT / "requirements.lock"]))
+
+
+def hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _intact(folder: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads((folder / "stage.json").read_text(encoding="utf-8"))
+        if all(hash_file(folder / name) == digest for name, digest in found["files"].items()):
+            return found
+    except (OSError, ValueError, KeyError):
+        pass
+    return None
+
+
+def _hash_text(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,52 @@
+"""The road from rows to a champion: `make train`, or `python -m flows.train [--config NAME]`.
+
+Starts Prefect's API first, imports the heavy libraries while it comes up, then runs the flow of
+`flows/training_flow.py`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from configs.load import dump
+from configs.settings import Settings
+from flows.command import run_command
+from flows.prefect_api import start_prefect_api, wait_until_ready
+from flows.run import start_run
+
+ABOUT = "Train on the rows of the settings: validate, build features, tune, compare, decide."
+
+
+def main(settings: Settings) -> None:
+    if settings.source.kind == "files":
+        from ingestion.files import check_file
+
+        check_file(settings.source.path)  # before anything is started
+    run = start_run(settings.var)
+    (run.folder / "settings.yaml").write_text(dump(settings), encoding="utf-8")
+    with run.clock("start"):
+        api_log = run.folder / "prefect.log"
+        start_prefect_api(api_log)
+        from flows.display import Display
+
+        display = Display()
+        display.say(f"run {run.id}, preset {settings.name}: starting Prefect, Great Expectations, MLflow")
+        import great_expectations  # noqa: F401  (while the API starts in its own process)
+
+        from flows.training_flow import train
+        from registry.store import open_store
+
+        open_store(settings)
+        wait_until_ready(api_log)
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    from flows.summary import print_summary
+
+    # The heartbeat thread holds up the end of every flow by a second.
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        summary = train(settings, run, display)
+    print_summary(display.console, summary, run.folder)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command("flows.train", ABOUT, main))

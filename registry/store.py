@@ -1,0 +1,59 @@
+"""Where MLflow keeps its state, and the client for it: SQLite and a folder, both under var/."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from configs.settings import Settings
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+EXPERIMENT = "golden-path"
+
+
+def tracking_uri(settings: Settings) -> str:
+    return f"sqlite:///{_folder(settings) / 'mlflow.db'}"
+
+
+def artifact_root(settings: Settings) -> Path:
+    return _folder(settings) / "artifacts"
+
+
+def model_name(settings: Settings) -> str:
+    """One registered model per preset: champions of different data are never compared."""
+    return f"golden-path-{settings.name}"
+
+
+def open_store(settings: Settings) -> MlflowClient:
+    """The client; makes the database (2 to 3 s when new) and the experiment when absent."""
+    _folder(settings).mkdir(parents=True, exist_ok=True)
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+
+        client = MlflowClient(tracking_uri(settings), tracking_uri(settings))
+        if client.get_experiment_by_name(EXPERIMENT) is None:
+            try:
+                # The location is fixed when the experiment is made, so it must be absolute.
+                client.create_experiment(EXPERIMENT, artifact_root(settings).as_uri())
+            except MlflowException:  # another run made it a moment ago
+                if client.get_experiment_by_name(EXPERIMENT) is None:
+                    raise
+    return client
+
+
+def experiment_id(client: MlflowClient) -> str:
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    assert experiment is not None, "open_store makes it"
+    return experiment.experiment_id
+
+
+def _folder(settings: Settings) -> Path:
+    return settings.var.absolute() / "mlflow"

@@ -1,0 +1,190 @@
+"""Start the service: settings, champion, port, then BentoML; end it and all its children.
+
+    python -m serving [--config NAME] [--serving.port 3001 ...]        (make serve)
+"""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import psutil
+
+from configs.errors import UserError
+from configs.load import load
+from configs.settings import Settings
+from serving.served import Served, url
+
+if TYPE_CHECKING:
+    from registry.models import ModelVersion
+
+ROOT = Path(__file__).resolve().parents[1]
+TARGET = "serving.service:service"
+READY_SECONDS, DRAIN_SECONDS = 120.0, 8
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m serving", description=__doc__, allow_abbrev=False)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--config", default="default", help="preset: configs/NAME.yaml")
+    known, overrides = parser.parse_known_args(arguments)
+    try:
+        settings = load(known.config, overrides)
+        # Before the champion is looked up, which takes seconds.
+        check_address(settings.serving.host, settings.serving.port)
+        return serve(settings, _champion(settings))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def serve(settings: Settings, model: ModelVersion) -> int:
+    """Serve `model` until Ctrl-C or SIGTERM; 0 when it was asked to end. Raises UserError."""
+    served = Served(
+        name=model.name,
+        version=model.version,
+        bundle=model.bundle.resolve(),
+        bundle_sha256=model.bundle_sha256,
+        max_rows=settings.serving.max_rows,
+    )
+    served.description()  # verified here, so that a bad bundle is one message and no service
+    host, port = check_address(settings.serving.host, settings.serving.port), settings.serving.port
+    process = None
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # end as Ctrl-C does
+    try:
+        process = _start(settings, served, host)
+        _wait_until_ready(process, url(host, port))
+        print(_welcome(served, settings, url(host, port)), flush=True)
+        process.wait()
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        if process is not None:
+            _end(process)
+    raise UserError(
+        f"the service ended by itself with exit code {process.returncode}",
+        where=url(host, port),
+        next_step="read what it printed above, then start it again (make serve)",
+    )
+
+
+def check_address(host: str, port: int) -> str:
+    """The address to listen on, once it is this machine's own and free; raises UserError."""
+    try:
+        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError:
+        address = None
+    if address is None or not address.is_loopback:
+        raise UserError(
+            f"the service listens on this machine only, and {host!r} is not its loopback address",
+            where="setting serving.host",
+            next_step="leave it at 127.0.0.1: anyone who reaches the port may ask, there is no token yet",
+        )
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port just given up is free
+        try:
+            probe.bind((str(address), port))
+        except OSError as error:
+            raise UserError(
+                f"port {port} cannot be listened on: {(error.strerror or str(error)).lower()}",
+                where=f"setting serving.port, at {address}",
+                next_step=f"end what listens there, or take another: --serving.port {min(port + 1, 65535)}",
+            ) from None
+    return str(address)
+
+
+def _champion(settings: Settings) -> ModelVersion:
+    from registry.models import champion  # here: the registry's client takes seconds to import
+
+    found = champion(settings)
+    if found is None:
+        raise UserError(
+            "there is no champion yet", where=f"the registry in {settings.var}", next_step="train one: make train"
+        )
+    return found
+
+
+def _start(settings: Settings, served: Served, host: str) -> subprocess.Popen[bytes]:
+    port = settings.serving.port
+    home = (settings.var / "serving" / str(port)).resolve()  # its own: BentoML empties part of it
+    (home / "tmp").mkdir(parents=True, exist_ok=True)
+    # Whatever this machine has set for BentoML or as a proxy is not meant for this service.
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("BENTOML_", "OTEL_", "PROMETHEUS_"))}
+    env = {k: v for k, v in env.items() if not k.lower().endswith("_proxy")}
+    env |= served.environment() | {
+        "BENTOML_HOME": str(home),
+        "TMPDIR": str(home / "tmp"),
+        "BENTOML_DO_NOT_TRACK": "True",
+        "DO_NOT_TRACK": "true",
+        "OTEL_SDK_DISABLED": "true",
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+    }
+    command: list[Any] = [sys.executable, "-m", "bentoml", "serve", TARGET, "--quiet", "--working-dir", ROOT]
+    command += ["--host", host, "--port", str(port), "--timeout-graceful-shutdown", str(DRAIN_SECONDS // 2)]
+    # A session of its own: Ctrl-C reaches the launcher alone, which then ends the service in order.
+    return subprocess.Popen(command, env=env, cwd=ROOT, start_new_session=True, stdin=subprocess.DEVNULL)
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], address: str) -> None:
+    limit = time.monotonic() + READY_SECONDS
+    with httpx.Client(trust_env=False, timeout=2) as client:
+        while process.poll() is None and time.monotonic() < limit:
+            try:
+                if client.get(f"{address}/readyz").status_code == 200:
+                    return
+            except httpx.HTTPError:
+                pass
+            time.sleep(0.1)
+    ended = process.returncode is not None
+    raise UserError(
+        f"the service ended with exit code {process.returncode} before it was ready"
+        if ended
+        else f"the service was not ready within {READY_SECONDS:.0f} seconds",
+        where=address,
+        next_step="read what it printed above; train again (make train) if the bundle is at fault",
+    )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # impatience must not leave workers behind
+    try:
+        parent = psutil.Process(process.pid)
+        family = [parent, *parent.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        family = []
+    if process.poll() is None:
+        process.terminate()
+    _, left = psutil.wait_procs(family, timeout=DRAIN_SECONDS)
+    for one in left:
+        one.kill()
+    process.wait()
+
+
+def _welcome(served: Served, settings: Settings, address: str) -> str:
+    usual = settings.serving == type(settings.serving)() and settings.name == "default"
+    other = f"python -m serving.predict --config {settings.name} --serving.port {settings.serving.port}"
+    return "\n".join(
+        [
+            f"Serving {served.name} version {served.version} (bundle {served.bundle_sha256[:12]}) at {address}",
+            f"  ask it:   {'make predict' if usual else other}",
+            f"  look:     {address}/ and, to try it in a browser, {address}/docs",
+            "  end it:   Ctrl-C",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""Pages for people, and the OpenAPI description. None loads anything from another host.
+
+They stand before BentoML's own: its page at `/` embeds a tag manager, and its `/docs.json` describes
+errors this service does not give and shows pictures from six other hosts.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from serving.schema import Answer, Refusal
+from serving.served import Served
+
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{name} version {version}</title>
+<link rel="icon" href="data:,">
+<style>
+ body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem }}
+ table {{ border-collapse: collapse }} td, th {{ text-align: left; padding: .2rem 1rem .2rem 0;
+ vertical-align: top }} code {{ overflow-wrap: anywhere }}
+</style></head><body>
+<h1>{name}, version {version}</h1>
+<table>{facts}</table>
+<p><a href="docs">Try it</a> · <a href="docs.json">OpenAPI</a> · <a href="metrics">metrics</a> ·
+<a href="livez">alive</a> · <a href="readyz">ready</a></p>
+<h2>What <code>POST /predict</code> takes</h2>
+<table><tr><th>feature<th>unit<th>meaning<th>range<th>may be missing</tr>{features}</table>
+</body></html>"""
+
+# Swagger UI as BentoML ships it, without the rest of BentoML's page.
+TRY = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{name}: try it</title>
+<link rel="icon" href="data:,"><link rel="stylesheet" href="static_content/swagger-ui.css"></head>
+<body><div id="ui"></div><script src="static_content/swagger-ui-bundle.js"></script>
+<script>SwaggerUIBundle({{url: "docs.json", dom_id: "#ui", validatorUrl: null}})</script>
+</body></html>"""
+
+
+def app(served: Served, description: dict[str, Any], request: type[BaseModel]) -> Starlette:
+    """`/`, `/docs` and `/docs.json`. All are made once: what is served does not change."""
+    first = HTMLResponse(_first_page(served, description))
+    attempt = HTMLResponse(TRY.format(name=escape(served.name)))
+    described = JSONResponse(openapi(served, request))
+    return Starlette(
+        routes=[Route("/", _give(first)), Route("/docs", _give(attempt)), Route("/docs.json", _give(described))]
+    )
+
+
+def openapi(served: Served, request: type[BaseModel]) -> dict[str, Any]:
+    """OpenAPI 3.1, whose schemas are plain JSON Schema, as pydantic writes it."""
+    models = [(request, "validation"), (Answer, "serialization"), (Refusal, "serialization")]
+    _, definitions = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
+    refusals = {
+        "400": "Not JSON, an unknown or missing field, a wrong type, a value out of range, no customer, or too many",
+        "413": "The body is too large",
+        "415": "The content type is not application/json",
+        "422": "The model has no probability for these values",
+    }
+    predict = {
+        "operationId": "predict",
+        "summary": "Probability and decision for each customer",
+        "requestBody": {"required": True, "content": _json(request.__name__)},
+        "responses": {
+            "200": {"description": "One prediction per customer, in the order sent", "content": _json("Answer")},
+            **{code: {"description": text, "content": _json("Refusal")} for code, text in refusals.items()},
+        },
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": served.name,
+            "version": str(served.version),
+            "description": f"Bundle {served.bundle_sha256}. One bad row refuses the whole request.",
+        },
+        "servers": [{"url": "."}],
+        "paths": {
+            "/predict": {"post": predict},
+            "/livez": _get("Alive: the process answers"),
+            "/readyz": _get("Ready: the model is loaded"),
+            "/healthz": _get("The same as /livez"),
+            "/metrics": _get("Prometheus metrics"),
+        },
+        "components": {"schemas": definitions["$defs"]},
+    }
+
+
+def _first_page(served: Served, description: dict[str, Any]) -> str:
+    facts = {
+        "model family": description.get("family", "not stated"),
+        "decision": f"contact from a probability of {description['threshold']:g} on",
+        "bundle": f"SHA-256 {served.bundle_sha256}",
+        "at most": f"{served.max_rows} customers a request",
+    }
+    features = [
+        (f["name"], f["unit"], f["meaning"], _range(f), f.get("missing") or "no") for f in description["features"]
+    ]
+    return PAGE.format(
+        name=escape(served.name),
+        version=served.version,
+        facts="".join(_row(fact) for fact in facts.items()),
+        features="".join(_row(feature) for feature in features),
+    )
+
+
+def _row(cells: tuple[Any, ...]) -> str:
+    return "<tr>" + "".join(f"<td>{escape(str(cell))}" for cell in cells) + "</tr>"
+
+
+def _range(feature: dict[str, Any]) -> str:
+    low, high = feature.get("low"), feature.get("high")
+    return " ".join(f"{word} {limit:g}" for word, limit in (("from", low), ("to", high)) if limit is not None)
+
+
+def _json(name: str) -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}
+
+
+def _get(text: str) -> dict[str, Any]:
+    return {"get": {"summary": text, "responses": {"200": {"description": "Yes"}}}}
+
+
+def _give(response: Response) -> Any:
+    async def answer(_: Request) -> Response:
+        return response
+
+    return answer

@@ -1,0 +1,272 @@
+"""The simulated log: the same each time, dirty as asked, and true underneath the dirt."""
+
+from __future__ import annotations
+
+import json
+from datetime import date, timedelta
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from configs.settings import Simulation
+from ingestion.population import draw_purchases, population
+from ingestion.season import DAY, HOUR, season, warped_clock
+from ingestion.simulator import SimulatedLog, simulate
+
+SMALL = Simulation(customers=200, days=250, products=100, lines_per_invoice=4.0)
+# A sale that any contract keeps. Needs `$start` and `$end`, the limits of the log.
+CLEAN = r"""
+    customer_id is not null and description is not null and unit_price > 0
+    and quantity between 1 and 50000 and invoice_id ^@ 'C' = false
+    and invoiced_at >= $start::date and invoiced_at < $end::date
+    and regexp_full_match(product_id, '\d{5}[A-Z]{0,2}')
+"""
+
+
+def ask(raw: Path, query: str, simulation: Simulation = SMALL) -> list[tuple]:
+    """The rows of `query`, in which ``raw`` is the log and ``clean`` its clean sales lines."""
+    limits = {"start": simulation.start, "end": simulation.start + timedelta(simulation.days)}
+    with duckdb.connect() as connection:
+        connection.execute(f"create table raw as from read_parquet('{raw}')")
+        connection.execute(f"create table clean as from raw where {CLEAN}", limits)
+        return connection.execute(query).fetchall()
+
+
+@pytest.fixture(scope="module")
+def default(tmp_path_factory) -> SimulatedLog:
+    return simulate(Simulation(), 7, tmp_path_factory.mktemp("default"))
+
+
+def test_same_settings_and_seed_give_the_same_bytes(tmp_path):
+    one, two = (simulate(SMALL, 3, tmp_path / name) for name in ("one", "two"))
+    assert one.raw.read_bytes() == two.raw.read_bytes()
+    assert one.truth.read_bytes() == two.truth.read_bytes()
+    other = simulate(SMALL, 4, tmp_path / "other")
+    assert one.raw.read_bytes() != other.raw.read_bytes()
+
+
+def test_nothing_but_the_two_files_is_left_behind(tmp_path):
+    for _ in range(2):
+        simulate(SMALL, 3, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"raw.parquet", "truth.json"}
+
+
+def test_columns_and_types_are_canonical(default):
+    with duckdb.connect() as connection:
+        found = connection.execute(f"describe from read_parquet('{default.raw}')").fetchall()
+    assert [row[:2] for row in found] == [
+        ("invoice_id", "VARCHAR"),
+        ("product_id", "VARCHAR"),
+        ("description", "VARCHAR"),
+        ("quantity", "BIGINT"),
+        ("unit_price", "DOUBLE"),
+        ("invoiced_at", "TIMESTAMP"),
+        ("customer_id", "VARCHAR"),
+        ("country", "VARCHAR"),
+    ]
+    assert pq.read_schema(default.raw).pandas_metadata is None
+
+
+def test_default_log_has_the_size_and_shape_of_a_real_shop(default):
+    asked = Simulation()
+    ((rows, mean_lines, customers, home),) = ask(
+        default.raw,
+        """select (select count(*) from raw), count(*) / count(distinct invoice_id),
+                  count(distinct customer_id),
+                  count(distinct customer_id) filter (country = 'United Kingdom')
+           from clean""",
+        asked,
+    )
+    assert 250_000 < rows < 380_000
+    assert mean_lines == pytest.approx(asked.lines_per_invoice, rel=0.05)
+    assert customers == asked.customers
+    assert home / customers == pytest.approx(0.91, abs=0.03)
+    ((within, between),) = ask(
+        default.raw,
+        """with orders as (
+               select customer_id, invoice_id, ln(sum(quantity * unit_price)) as value
+               from clean group by all
+           ), customers as (
+               select avg(value) as mean, var_samp(value) as variance, count(*) as orders
+               from orders group by customer_id having count(*) >= 5
+           )
+           select sqrt(avg(variance)), sqrt(var_samp(mean) - avg(variance / orders))
+           from customers""",
+        asked,
+    )
+    assert (within, between) == pytest.approx((0.44, 0.66), abs=0.08)
+
+
+def test_rows_come_in_the_order_of_time_and_of_invoice_number(default):
+    table = pq.read_table(default.raw, columns=["invoice_id", "invoiced_at"])
+    time = table["invoiced_at"].to_numpy()
+    number = np.array([int(text.lstrip("AC")) for text in table["invoice_id"].to_pylist()])
+    in_log = time < np.datetime64(Simulation().start + timedelta(Simulation().days))
+    assert (np.diff(number) >= 0).all()
+    assert (np.diff(time[in_log]) >= np.timedelta64(0)).all()
+
+
+KINDS = {
+    "anonymous": ("customer_id is null", Simulation().anonymous_share),
+    "cancellation": ("invoice_id ^@ 'C' and quantity < 0", Simulation().cancelled_share),
+    "no product": (r"not regexp_full_match(trim(product_id), '\d{5}[A-Za-z]{0,2}')", 0.006),
+    "zero price": ("unit_price = 0", 0.0058),
+    "negative price": ("unit_price < 0 and invoice_id ^@ 'A'", 0.00001),
+    "negative, not cancelled": ("quantity < 0 and not invoice_id ^@ 'C'", 0.0033),
+    "no description": ("description is null", 0.004),
+    "messy code": (r"regexp_full_match(product_id, '\d{5}( |[a-z])')", 0.004),
+    "absurd quantity": ("abs(quantity) in (80995, 74215)", 0.00002),
+    "no time": ("invoiced_at is null", 0.0002),
+    "future time": ("invoiced_at > '2100-01-01'", 0.00005),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_dirt_of_every_kind_comes_at_its_rate(default, kind):
+    condition, expected = KINDS[kind]
+    ((rows, found),) = ask(
+        default.raw, f"select count(*), count(*) filter ({condition}) from raw", Simulation()
+    )
+    assert found >= 1
+    assert found == pytest.approx(rows * expected, rel=0.15, abs=4)
+
+
+def test_duplicates_come_at_their_rate(default):
+    ((rows, distinct),) = ask(
+        default.raw, "select count(*), (select count(*) from (select distinct * from raw)) from raw"
+    )
+    assert rows - distinct == pytest.approx(0.011 * rows, rel=0.15)
+
+
+def test_a_log_without_dirt_is_clean(tmp_path):
+    spotless = SMALL.model_copy(
+        update={"dirt": 0.0, "anonymous_share": 0.0, "cancelled_share": 0.0}
+    )
+    raw = simulate(spotless, 1, tmp_path).raw
+    assert ask(raw, "select count(*) from raw") == ask(raw, "select count(*) from clean")
+
+
+@pytest.mark.parametrize("dirt", [1.0, 50.0])
+@pytest.mark.parametrize("lines", [1.0, 3.0])
+def test_every_true_purchase_keeps_a_clean_line_and_no_other_is_made(tmp_path, dirt, lines):
+    simulation = SMALL.model_copy(update={"dirt": dirt, "lines_per_invoice": lines})
+    raw = simulate(simulation, 5, tmp_path).raw
+    clock = warped_clock(season(simulation.season), simulation.start, simulation.days)
+    true = draw_purchases(
+        np.random.default_rng(5), population(simulation), simulation.customers, clock
+    )
+    starts = np.flatnonzero(np.diff(true.customer, prepend=-1))
+    histories = sorted(tuple(part.tolist()) for part in np.split(true.second, starts[1:]))
+
+    # Clean lines show every purchase; a reader who takes any positive line sees no more of them.
+    for rows in ("clean", "raw where quantity > 0 and customer_id is not null"):
+        seen = ask(
+            raw,
+            f"""with purchases as (
+                    select customer_id, invoice_id,
+                           date_diff('second', date '{simulation.start}', min(invoiced_at)) as s
+                    from {rows} group by all
+                )
+                select list(s order by s) from purchases group by customer_id""",
+        )
+        assert sorted(tuple(row[0]) for row in seen) == histories
+
+
+def test_a_cancellation_takes_back_part_of_an_earlier_sale_to_the_same_customer(default):
+    orphans = ask(
+        default.raw,
+        """select count(*) from raw as back
+           where invoice_id ^@ 'C' and not exists (
+               from raw as sale
+               where sale.customer_id = back.customer_id
+                 and upper(trim(sale.product_id)) = upper(trim(back.product_id))
+                 and sale.unit_price = back.unit_price and sale.quantity >= -back.quantity
+                 and sale.invoiced_at < back.invoiced_at
+           )""",
+    )
+    assert orphans == [(0,)]
+
+
+def test_the_shop_is_shut_when_it_is_shut(default):
+    open_days = ask(
+        default.raw,
+        """select min(hour(invoiced_at)), max(hour(invoiced_at)),
+                  count(*) filter (monthday >= '12-24' or monthday <= '01-03')
+           from (select *, strftime(invoiced_at, '%m-%d') as monthday from clean)""",
+        Simulation(),
+    )
+    assert open_days == [(8, 17, 0)]
+
+
+def test_truth_says_what_the_log_was_drawn_from(default):
+    truth = json.loads(default.truth.read_text())
+    assert (truth["start"], truth["end"]) == ("2024-01-01", "2025-12-31")
+    assert truth["population"] == {"r": 0.669, "alpha": 7 * 9.12, "a": 0.11, "b": 2.433}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"customers": 50, "days": 200, "products": 20, "lines_per_invoice": 1.0},
+        {"lines_per_invoice": 200.0, "products": 20},
+        {"season": 0.0, "anonymous_share": 0.9, "cancelled_share": 0.5},
+        {"dropout_a": 0.001, "dropout_b": 5.0, "purchase_shape": 0.05},
+        {"start": date(2023, 12, 25), "days": 200},
+    ],
+)
+def test_the_corners_of_the_settings_give_a_log(tmp_path, change):
+    simulation = Simulation(**(SMALL.model_dump() | change))
+    raw = simulate(simulation, 1, tmp_path).raw
+    customers = ask(raw, "select count(distinct customer_id) from clean", simulation)
+    assert customers == [(simulation.customers,)]
+
+
+CLOCK = warped_clock(season(0.8), date(2024, 1, 1), 730)
+seconds = st.floats(0, 730 * DAY)
+warped_days = st.floats(0, float(CLOCK.warped[-1]), exclude_max=True)
+
+
+@given(seconds, seconds)
+def test_warped_time_never_runs_backwards(one, two):
+    early, late = CLOCK.warp(sorted([one, two]))
+    assert early <= late
+
+
+@given(warped_days)
+def test_warped_time_and_back_is_the_same_time(warped):
+    assert CLOCK.warp(CLOCK.unwarp(warped)) == pytest.approx(warped, abs=1e-6)
+
+
+@given(seconds)
+def test_clock_time_and_back_is_the_same_second_where_the_shop_is_open(second):
+    hour = int(second // HOUR)
+    is_open = hour + 1 < CLOCK.warped.size and CLOCK.warped[hour] < CLOCK.warped[hour + 1]
+    warped = CLOCK.warp(second)
+    if warped < CLOCK.warped[-1]:
+        back = float(CLOCK.unwarp(warped))
+        # Saturdays are so slow that a rounding error of warped time is some milliseconds there.
+        assert back == pytest.approx(second, abs=0.1) if is_open else back >= second - 0.1
+
+
+@given(st.floats(0, 1), st.integers(1970, 2090))
+@settings(max_examples=20)
+def test_one_warped_day_passes_per_day(strength, year):
+    clock = warped_clock(season(strength), date(year, 1, 1), 365)
+    assert clock.warped[-1] == pytest.approx(365, rel=0.02)
+
+
+def test_over_28_years_warped_time_is_clock_time():
+    days = (date(2029, 1, 1) - date(2001, 1, 1)).days
+    assert warped_clock(season(0.8), date(2001, 1, 1), days).warped[-1] == pytest.approx(days)
+
+
+def test_asking_beyond_the_clock_is_an_error():
+    with pytest.raises(ValueError, match="covers 730 days from 2024-01-01"):
+        CLOCK.warp(731 * DAY)
+    with pytest.raises(ValueError, match="warped days must be in"):
+        CLOCK.unwarp(-1.0)

@@ -1,0 +1,162 @@
+"""`python -m serving` and `python -m serving.predict`: what a person at the command line sees."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import ROOT, SERVE, Running, end, free_port, make_bundle
+
+from features.catalogue import CATALOGUE
+
+
+def command(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    arguments = [sys.executable, "-m", *map(str, words)]
+    env = {key: value for key, value in os.environ.items() if not key.startswith("GOLDEN_PATH_")}
+    return subprocess.run(arguments, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+
+
+def refused(done: subprocess.CompletedProcess[str], *texts: str) -> None:
+    """One message on stderr, without a traceback, with these texts and the next step."""
+    assert done.returncode == 1, done
+    assert done.stdout == ""
+    assert done.stderr.startswith("Error: ") and "Traceback" not in done.stderr
+    for text in (*texts, "next:"):
+        assert text in done.stderr
+
+
+# --- python -m serving -------------------------------------------------------------------------
+
+
+def test_a_port_in_use_is_named_with_the_way_out(running: Running) -> None:
+    done = command("serving", "--serving.port", str(running.port))
+    refused(done, f"port {running.port}", "already in use", f"--serving.port {running.port + 1}")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.4", "example.com", ""])
+def test_a_host_beyond_loopback_is_refused(host: str) -> None:
+    refused(command("serving", f"--serving.host='{host}'"), repr(host), "serving.host", "127.0.0.1")
+
+
+def test_no_champion_says_what_to_do(tmp_path: Path) -> None:
+    done = command("serving", "--var", tmp_path / "var", "--serving.port", str(free_port()))
+    refused(done, "there is no champion yet", "make train")
+
+
+def test_an_unknown_setting_is_refused() -> None:
+    refused(command("serving", "--serving.prot", "3001"), "serving.prot", "serving.port")
+
+
+def test_an_altered_bundle_is_not_served(tmp_path: Path) -> None:
+    sha256 = make_bundle(tmp_path / "bundle")
+    with (tmp_path / "bundle" / "model.onnx").open("ab") as file:
+        file.write(b"x")
+    arguments = [tmp_path / "bundle", sha256, "--serving.port", free_port(), "--var", tmp_path / "var"]
+    done = subprocess.run([sys.executable, "-c", SERVE, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True)
+    assert "the model bundle is refused: model.onnx" in done.stderr
+    assert not (tmp_path / "var").exists()
+
+
+def test_ending_the_launcher_ends_the_whole_service(tmp_path: Path) -> None:
+    sha256 = make_bundle(tmp_path / "a bundle")
+    port = free_port()
+    arguments = [tmp_path / "a bundle", sha256, "--serving.port", port, "--var", tmp_path / "var"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVE, *map(str, arguments)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    assert f"Serving test-model version 3 (bundle {sha256[:12]}) at http://127.0.0.1:{port}" in first
+    assert psutil.Process(process.pid).children(recursive=True)
+    assert end(process) == []
+    assert process.returncode == 0
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_what_the_service_writes_stays_in_var(running: Running) -> None:
+    for process in running.launcher.children(recursive=True):
+        env = process.environ()
+        assert Path(env["BENTOML_HOME"]).is_relative_to(running.var)
+        assert Path(env["TMPDIR"]).is_relative_to(running.var)
+        for file in process.open_files():
+            assert Path(file.path).is_relative_to(running.var.parent) or "r" == file.mode
+
+
+# --- python -m serving.predict -----------------------------------------------------------------
+
+
+@pytest.fixture
+def example(running: Running) -> Iterator[Path]:
+    """The example that a run leaves, seen through `latest`."""
+    folder = running.var / "runs" / "1"
+    folder.mkdir(parents=True)
+    row = {feature.name: max(feature.low, 1.0) for feature in CATALOGUE}
+    rows = [row | {"customer_id": "12346"}, row | {"recency_days": 365.0}]
+    (folder / "example.json").write_text(json.dumps({"customers": rows}))
+    (running.var / "runs" / "latest").symlink_to("1")
+    yield folder / "example.json"
+    shutil.rmtree(running.var / "runs")
+
+
+def test_the_last_runs_example_is_answered_as_a_table(running: Running, example: Path) -> None:
+    done = command("serving.predict", "--serving.port", str(running.port), "--var", running.var)
+    head, empty, title, *rows = done.stdout.splitlines()
+    assert done.returncode == 0 and done.stderr == "" and empty == ""
+    assert head == "test-model version 3: contact from a probability of 0.5 on"
+    assert title.split() == ["customer", "probability", "decision"]
+    assert [row.split()[0] for row in rows] == ["12346", "row"]
+    assert {row.split()[-1] for row in rows} == {"contact", "leave"}
+    assert len({row.index(".") for row in rows}) == 1
+
+
+def test_another_file_may_be_named(running: Running, example: Path, tmp_path: Path) -> None:
+    file = shutil.copy(example, tmp_path / "mine.json")
+    assert command("serving.predict", "--config=smoke", "--serving.port", str(running.port), file).returncode == 0
+
+
+def test_no_run_yet(tmp_path: Path) -> None:
+    refused(command("serving.predict", "--var", tmp_path), "no run", "latest/example.json", "make train")
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    refused(command("serving.predict", tmp_path / "none.json"), "No such file", "none.json")
+
+
+def test_no_service_listens(example: Path) -> None:
+    port = free_port()
+    refused(command("serving.predict", "--serving.port", str(port), example), "no service answers", str(port), "make serve")
+
+
+def test_the_reason_of_a_refusal_is_printed(running: Running, tmp_path: Path) -> None:
+    file = tmp_path / "bad.json"
+    row = {feature.name: max(feature.low, 1.0) for feature in CATALOGUE}
+    file.write_text(json.dumps({"customers": [row | {"is_home": 7}]}))
+    done = command("serving.predict", "--serving.port", str(running.port), file)
+    refused(done, "(400)", "customers[0].is_home: Input should be less than or equal to 1, got 7")
+
+
+def test_something_else_listens_there(example: Path) -> None:
+    with other_service() as port:
+        refused(command("serving.predict", "--serving.port", str(port), example), "not this service", "501")
+
+
+@contextmanager
+def other_service() -> Iterator[int]:
+    server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
