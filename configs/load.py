@@ -29,7 +29,9 @@ def presets() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
-def load(config: str = "default", arguments: Sequence[str] = (), env: Mapping[str, str] | None = None) -> Settings:
+def load(
+    config: str = "default", arguments: Sequence[str] = (), env: Mapping[str, str] | None = None
+) -> Settings:
     """The settings of preset `config` with overrides; raises UserError for anything refused.
 
     arguments: `--tuning.trials 10` or `--tuning.trials=10`, as they stand on the command line.
@@ -60,7 +62,9 @@ def dump(settings: Settings) -> str:
 # --- the layers -------------------------------------------------------------------------------
 
 
-def _layers(config: str, arguments: Sequence[str], env: Mapping[str, str]) -> Iterator[tuple[Any, dict[str, Any]]]:
+def _layers(
+    config: str, arguments: Sequence[str], env: Mapping[str, str]
+) -> Iterator[tuple[Any, dict[str, Any]]]:
     for name in dict.fromkeys(["default", config]):
         file = FOLDER / f"{name}.yaml"
         if name not in presets():
@@ -79,10 +83,16 @@ def _read(file: Path) -> dict[str, Any]:
         content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(
-            f"this preset is no valid YAML: {' '.join(str(error).split())}", where=str(file), next_step="mend the line named"
+            f"this preset is no valid YAML: {' '.join(str(error).split())}",
+            where=str(file),
+            next_step="mend the line named",
         ) from None
     if not isinstance(content, dict):
-        raise UserError("a preset is a mapping of settings", where=str(file), next_step="write `key: value` lines")
+        raise UserError(
+            "a preset is a mapping of settings",
+            where=str(file),
+            next_step="write `key: value` lines",
+        )
     return content
 
 
@@ -100,11 +110,19 @@ def _from_arguments(arguments: Sequence[str]) -> dict[str, Any]:
     while rest:
         word = rest.pop(0)
         if not word.startswith("--") or word == "--":
-            raise UserError(f"{word!r} is no option", where="command line", next_step="write overrides as --section.key value")
+            raise UserError(
+                f"{word!r} is no option",
+                where="command line",
+                next_step="write overrides as --section.key value",
+            )
         name, equals, text = word[2:].partition("=")
         if not equals:
             if not rest or rest[0].startswith("--"):
-                raise UserError(f"--{name} has no value", where="command line", next_step=f"write --{name} VALUE")
+                raise UserError(
+                    f"--{name} has no value",
+                    where="command line",
+                    next_step=f"write --{name} VALUE",
+                )
             text = rest.pop(0)
         values[name.replace("-", "_")] = _value(text)
     return values
@@ -156,11 +174,21 @@ def _walk(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]
 
 def accepted(field: FieldInfo) -> str:
     """The accepted values of a setting, in words: `int, at least 1, at most 10000`."""
-    kind = getattr(field.annotation, "__name__", None) or str(field.annotation).replace("typing.", "")
-    kind = {"FilePath": "path", "Path": "path"}.get(kind, kind.replace("pathlib.", "").replace("datetime.", ""))
+    kind = getattr(field.annotation, "__name__", None) or str(field.annotation).replace(
+        "typing.", ""
+    )
+    kind = {"FilePath": "path", "Path": "path"}.get(
+        kind, kind.replace("pathlib.", "").replace("datetime.", "")
+    )
     if isinstance(field.annotation, type) and field.annotation is date:
         kind = "date (YYYY-MM-DD)"
-    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below", "min_length": "length at least"}
+    words = {
+        "ge": "at least",
+        "gt": "above",
+        "le": "at most",
+        "lt": "below",
+        "min_length": "length at least",
+    }
     limits = [
         f"{text} {getattr(limit, name)}"
         for limit in field.metadata
@@ -183,6 +211,16 @@ def _refusal(error: ValidationError, places: Mapping[str, str]) -> UserError:
         hint = f"did you mean {near[0]}?" if near else "`--print-config` shows every setting"
         return UserError(f"unknown setting {path!r}{more}", where=place, next_step=hint)
     if first["type"] == "value_error":
-        return UserError(str(first["ctx"]["error"]) + more, where=place, next_step="set --source.path FILE")
-    wanted = f"accepted: {accepted(known[path])}" if path in known else "a section of settings: write `key: value` lines below it"
-    return UserError(f"setting {path!r} is {first['input']!r}: {first['msg']}{more}", where=place, next_step=wanted)
+        return UserError(
+            str(first["ctx"]["error"]) + more, where=place, next_step="set --source.path FILE"
+        )
+    wanted = (
+        f"accepted: {accepted(known[path])}"
+        if path in known
+        else "a section of settings: write `key: value` lines below it"
+    )
+    return UserError(
+        f"setting {path!r} is {first['input']!r}: {first['msg']}{more}",
+        where=place,
+        next_step=wanted,
+    )

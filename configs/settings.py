@@ -25,7 +25,7 @@ class Section(BaseModel):
 
 
 class Simulation(Section):
-    """Size and dirt of the simulated log (`ingestion/simulator.py`)."""
+    """Size and dirt of the simulated log (`ingestion/simulation/simulator.py`)."""
 
     customers: int = Field(3000, ge=50, le=5_000_000, description="customers born within the log")
     start: date = Field(date(2024, 1, 1), description="first day of the log")
@@ -62,7 +62,9 @@ class Contract(Section):
     max_anonymous_share: Share = Field(0.5, description="most lines with no customer")
     max_cancelled_share: Share = Field(0.1, description="most lines that cancel")
     max_duplicate_share: Share = Field(0.1, description="most exact duplicates")
-    max_unreadable_share: Share = Field(0.01, description="most values of a column that do not parse")
+    max_unreadable_share: Share = Field(
+        0.01, description="most values of a column that do not parse"
+    )
     min_valid_share: Share = Field(0.5, description="fewest rows left after quarantine")
     cancellation_prefix: str = Field("C", description="what a cancelling invoice begins with")
     max_quantity: int = Field(50_000, ge=1, description="largest believable quantity of a line")

@@ -31,7 +31,8 @@ def build_table(transactions: Path, target: Path, settings: Features) -> TableFa
         dates = as_of_dates(*_span(connection), settings)
         connection.execute("CREATE TABLE as_of_dates (as_of DATE, split VARCHAR)")
         connection.executemany(
-            "INSERT INTO as_of_dates VALUES (?, ?)", [[day, split] for split, days in dates.items() for day in days]
+            "INSERT INTO as_of_dates VALUES (?, ?)",
+            [[day, split] for split, days in dates.items() for day in days],
         )
         run(connection, "spine")
         build_features(connection)
@@ -63,5 +64,9 @@ def _span(connection) -> tuple[date, date]:
         "SELECT CAST(min(invoiced_at) AS DATE), CAST(max(invoiced_at) AS DATE) FROM transactions WHERE quantity > 0"
     ).fetchone()
     if first is None:
-        raise UserError("no sale is left after quarantine", where="transactions", next_step="look at the reasons in the contract's page")
+        raise UserError(
+            "no sale is left after quarantine",
+            where="transactions",
+            next_step="look at the reasons in the contract's page",
+        )
     return first, last

@@ -18,9 +18,23 @@ def table_checks() -> list[dict[str, Any]]:
     ]  # fmt: skip
     for feature in CATALOGUE:
         if not feature.missing:
-            checks.append(_check(f"{feature.name}_present", "ExpectColumnValuesToNotBeNull", "this feature is never missing", column=feature.name))
+            checks.append(
+                _check(
+                    f"{feature.name}_present",
+                    "ExpectColumnValuesToNotBeNull",
+                    "this feature is never missing",
+                    column=feature.name,
+                )
+            )
         checks.append(
-            _check(f"{feature.name}_range", "ExpectColumnValuesToBeBetween", f"{feature.meaning} ({feature.unit})", column=feature.name, min_value=feature.low, max_value=feature.high)
+            _check(
+                f"{feature.name}_range",
+                "ExpectColumnValuesToBeBetween",
+                f"{feature.meaning} ({feature.unit})",
+                column=feature.name,
+                min_value=feature.low,
+                max_value=feature.high,
+            )
         )
     return checks
 

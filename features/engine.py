@@ -21,7 +21,9 @@ def connect(settings: Features) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
     for name in ("horizon_days", "active_days", "home_country"):
         value = getattr(settings, name)
-        connection.execute(f"SET VARIABLE {name} = {value if isinstance(value, int) else _literal(value)}")
+        connection.execute(
+            f"SET VARIABLE {name} = {value if isinstance(value, int) else _literal(value)}"
+        )
     return connection
 
 

@@ -33,9 +33,13 @@ def as_of_dates(first_day: date, last_day: date, settings: Features) -> dict[str
     earliest = first_day + timedelta(days=settings.min_history_days)
     test = [_months_before(last, i) for i in range(settings.test_dates)]
     valid = _before(min(test), horizon, last, settings.valid_dates)
-    train = [day for day in _before(min(valid), horizon, last, settings.train_dates) if day >= earliest]
+    train = [
+        day for day in _before(min(valid), horizon, last, settings.train_dates) if day >= earliest
+    ]
     if not train:
-        needed = (last_day - _before(min(valid), horizon, last, 1)[0]).days + settings.min_history_days
+        needed = (
+            last_day - _before(min(valid), horizon, last, 1)[0]
+        ).days + settings.min_history_days
         raise UserError(
             f"the log is too short: {(last_day - first_day).days} days, {first_day} to {last_day};"
             f" train, validation and test need about {needed}",

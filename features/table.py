@@ -32,7 +32,9 @@ class Rows:
         return len(self.x)
 
 
-def read_rows(path: Path, splits: tuple[str, ...], features: tuple[str, ...], *, label: bool = True) -> Rows:
+def read_rows(
+    path: Path, splits: tuple[str, ...], features: tuple[str, ...], *, label: bool = True
+) -> Rows:
     """Rows of these splits. With `label=False` the label column is not even read from the file."""
     columns = ["customer_id", "as_of", *features, *(["label"] if label else [])]
     table = pq.read_table(path, columns=columns, filters=[("split", "in", list(splits))])

@@ -24,7 +24,10 @@ settings:
 
 
 def run_command(
-    module: str, about: str, body: Callable[[Settings], None], arguments: Sequence[str] | None = None
+    module: str,
+    about: str,
+    body: Callable[[Settings], None],
+    arguments: Sequence[str] | None = None,
 ) -> int:
     """Parse, load the settings, run the body; returns the exit code. No traceback reaches a person."""
     rest = list(sys.argv[1:] if arguments is None else arguments)
@@ -46,11 +49,21 @@ def run_command(
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("Interrupted. Finished stages are kept: the same command goes on from there.", file=sys.stderr)
+        print(
+            "Interrupted. Finished stages are kept: the same command goes on from there.",
+            file=sys.stderr,
+        )
         return 130
     except Exception as error:  # a fault of ours: the traceback belongs in the log
         logging.getLogger("golden_path").exception("unexpected")
-        log = next((h.baseFilename for h in logging.getLogger().handlers if isinstance(h, logging.FileHandler)), "")
+        log = next(
+            (
+                h.baseFilename
+                for h in logging.getLogger().handlers
+                if isinstance(h, logging.FileHandler)
+            ),
+            "",
+        )
         print(
             UserError(
                 f"unexpected {type(error).__name__}: {error}",
@@ -69,7 +82,11 @@ def _take_config(arguments: list[str]) -> str:
             return arguments.pop(index).partition("=")[2]
         if word == "--config":
             if index + 1 == len(arguments):
-                raise UserError("--config has no value", where="command line", next_step=f"choose one of {', '.join(presets())}")
+                raise UserError(
+                    "--config has no value",
+                    where="command line",
+                    next_step=f"choose one of {', '.join(presets())}",
+                )
             del arguments[index]
             return arguments.pop(index)
     return "default"

@@ -39,7 +39,9 @@ class Display:
             self.say(f"{name}: {note}")
 
     def stage_end(self, name: str, seconds: float, reused: bool) -> None:
-        self.say(f"{name}: {'reused, nothing it depends on has changed' if reused else f'{seconds:.1f} s'}")
+        self.say(
+            f"{name}: {'reused, nothing it depends on has changed' if reused else f'{seconds:.1f} s'}"
+        )
 
     # --- the search -------------------------------------------------------------------------
 
@@ -54,7 +56,13 @@ class Display:
         with self._lock:
             bar = self._progress.add_task(family, total=trials, note="starting")
             now = time.monotonic()
-            self._families[family] = {"bar": bar, "trials": trials, "seconds": seconds, "began": now, "spoke": now}
+            self._families[family] = {
+                "bar": bar,
+                "trials": trials,
+                "seconds": seconds,
+                "began": now,
+                "spoke": now,
+            }
 
     def family_stage(self, family: str, name: str) -> None:
         with self._lock:
@@ -75,7 +83,9 @@ class Display:
             left = min(spent / done * (state["trials"] - done), max(state["seconds"] - spent, 0))
             note = f"best validation ROC AUC {best}, about {left:.0f} s left"
             self._progress.update(TaskID(state["bar"]), completed=done, note=note)
-            if not self.console.is_terminal and (now - state["spoke"] > EVERY or done == state["trials"]):
+            if not self.console.is_terminal and (
+                now - state["spoke"] > EVERY or done == state["trials"]
+            ):
                 state["spoke"] = now
                 self.say(f"{family}: trial {done}/{state['trials']}, {note}")
 
@@ -84,5 +94,9 @@ class Display:
             state = self._families[family]
             self._progress.update(TaskID(state["bar"]), note=f"validation ROC AUC {roc_auc:.4f}")
             self._progress.stop_task(TaskID(state["bar"]))
-            how = "reused, nothing it depends on has changed" if reused else f"{time.monotonic() - state['began']:.1f} s"
+            how = (
+                "reused, nothing it depends on has changed"
+                if reused
+                else f"{time.monotonic() - state['began']:.1f} s"
+            )
             self.say(f"{family}: validation ROC AUC {roc_auc:.4f}, {how}")

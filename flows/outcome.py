@@ -31,7 +31,12 @@ class Outcome:
 
 @task(cache_policy=NO_CACHE, task_run_name="register and decide")
 def register_task(
-    journey: Journey, validated: Stage, table: Stage, fitted: dict[str, Stage], evaluation: Evaluation, champion_problem: str
+    journey: Journey,
+    validated: Stage,
+    table: Stage,
+    fitted: dict[str, Stage],
+    evaluation: Evaluation,
+    champion_problem: str,
 ) -> Outcome:
     """Bundle the winner, register it as challenger, ask the gate, move the alias or not."""
     from registry.bundle import verify_bundle, write_bundle

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 
 def log_run(
-    journey: Journey, summary: dict[str, Any], validated: Stage, fitted: dict[str, Stage], evaluation: Evaluation
+    journey: Journey,
+    summary: dict[str, Any],
+    validated: Stage,
+    fitted: dict[str, Stage],
+    evaluation: Evaluation,
 ) -> None:
     """Log the parent run. The pictures also stay in the run's folder."""
     from training.figures import draw_figures
@@ -45,7 +49,9 @@ def log_run(
         contract = journey.run.folder / "contract.html"
         tracking.log_files(journey.client, journey.parent_run, [*pictures, contract], "report")
         for name, scores in evaluation.scores.items():
-            (journey.run.folder / f"test-{name}.json").write_text(json.dumps(scores, indent=2), encoding="utf-8")
+            (journey.run.folder / f"test-{name}.json").write_text(
+                json.dumps(scores, indent=2), encoding="utf-8"
+            )
 
 
 def oracle_roc_auc(
@@ -56,12 +62,15 @@ def oracle_roc_auc(
         return None
     from features.table import read_column
     from ingestion.ingest import TRUTH
-    from ingestion.oracle import oracle_probability
+    from ingestion.simulation.oracle import oracle_probability
     from training.metrics import point
 
     path = table.path("table.parquet")
     probability = oracle_probability(
-        validated.path("transactions.parquet"), path, ingested.path(TRUTH), settings.features.horizon_days
+        validated.path("transactions.parquet"),
+        path,
+        ingested.path(TRUTH),
+        settings.features.horizon_days,
     )
     assert evaluation.test.y is not None
     return point(evaluation.test.y, probability[read_column(path, "split") == "test"])["roc_auc"]
@@ -70,5 +79,9 @@ def oracle_roc_auc(
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        flat |= (
+            _flat(value, f"{prefix}{key}.")
+            if isinstance(value, dict)
+            else {f"{prefix}{key}": value}
+        )
     return flat

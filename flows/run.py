@@ -70,7 +70,9 @@ def code_revision() -> str:
     """The git revision, marked `+changes` when the tree differs from it; `unknown` without git."""
     try:
         revision = _git("rev-parse", "HEAD")
-        return revision + ("+changes" if _git("status", "--porcelain", "--untracked-files=no") else "")
+        return revision + (
+            "+changes" if _git("status", "--porcelain", "--untracked-files=no") else ""
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 

@@ -39,10 +39,18 @@ class Stage:
 
 
 def run_stage(
-    var: Path, name: str, depends_on: dict[str, Any], rooms: tuple[str, ...], build: Callable[[Path], dict[str, Any]]
+    var: Path,
+    name: str,
+    depends_on: dict[str, Any],
+    rooms: tuple[str, ...],
+    build: Callable[[Path], dict[str, Any]],
 ) -> Stage:
     """The finished stage, reused or built by `build(folder) -> facts` (JSON values)."""
-    key = _hash_text(json.dumps([depends_on, {room: code_hash(room) for room in rooms}], sort_keys=True, default=str))
+    key = _hash_text(
+        json.dumps(
+            [depends_on, {room: code_hash(room) for room in rooms}], sort_keys=True, default=str
+        )
+    )
     folder = var.absolute() / "stages" / f"{name}-{key[:16]}"
     found = _intact(folder)
     if found is not None:
@@ -55,7 +63,9 @@ def run_stage(
         files = {path.name: hash_file(path) for path in sorted(aside.iterdir())}
         # Through JSON, so that a first run and a reused one see the same values.
         facts = json.loads(json.dumps(facts, default=str))
-        (aside / "stage.json").write_text(json.dumps({"facts": facts, "files": files}, indent=2), encoding="utf-8")
+        (aside / "stage.json").write_text(
+            json.dumps({"facts": facts, "files": files}, indent=2), encoding="utf-8"
+        )
         shutil.rmtree(folder, ignore_errors=True)
         aside.rename(folder)
     finally:
@@ -67,7 +77,11 @@ def run_stage(
 def code_hash(room: str) -> str:
     """One hash over the code of a room (or one file) and over the lock file."""
     path = ROOT / room
-    files = sorted(file for file in path.rglob("*") if file.suffix in CODE_SUFFIXES) if path.is_dir() else [path]
+    files = (
+        sorted(file for file in path.rglob("*") if file.suffix in CODE_SUFFIXES)
+        if path.is_dir()
+        else [path]
+    )
     return _hash_text("".join(hash_file(file) for file in [*files, ROOT / "requirements.lock"]))
 
 

@@ -40,7 +40,9 @@ def summarise(
         "peak_memory_mb": run.peak_memory_mb,
         "rows": validated.facts,
         "table": {key: table.facts[key] for key in ("features", "rows", "positive_rate", "as_of")},
-        "families": {name: _family(stage, evaluation.scores[name]) for name, stage in fitted.items()},
+        "families": {
+            name: _family(stage, evaluation.scores[name]) for name, stage in fitted.items()
+        },
         "differences": evaluation.between_families,
         "baseline": {"roc_auc": evaluation.baseline_roc_auc},
         "oracle": None if oracle_roc_auc is None else {"roc_auc": oracle_roc_auc},
@@ -75,14 +77,32 @@ def print_summary(console: Console, summary: dict[str, Any], folder: Path) -> No
     console.print(
         f"[bold]Rows[/]      {rows['raw']:,} in = {rows['valid']:,} valid + {rows['quarantined']:,} in quarantine"
     )
-    console.print("          " + ", ".join(f"{code} {count:,}" for code, count in rows["reasons"].items()), style="dim")
+    console.print(
+        "          " + ", ".join(f"{code} {count:,}" for code, count in rows["reasons"].items()),
+        style="dim",
+    )
     split = summary["table"]
     console.print(
         "[bold]Table[/]     " + ", ".join(f"{name} {count:,} rows ({split['positive_rate'][name]:.1%} buy again)" for name, count in split["rows"].items())
     )  # fmt: skip
     console.print()
-    table = Table(title="On the test split", title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for column in ("", "ROC AUC", "95 % interval", "avg. precision", "log loss", "Brier", "calib. error", "lift top 10 %"):
+    table = Table(
+        title="On the test split",
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+    )
+    for column in (
+        "",
+        "ROC AUC",
+        "95 % interval",
+        "avg. precision",
+        "log loss",
+        "Brier",
+        "calib. error",
+        "lift top 10 %",
+    ):
         table.add_column(column, justify="left" if not column else "right")
     for name, family in sorted(families.items(), key=lambda item: -item[1]["valid"]["roc_auc"]):
         test = family["test"]
@@ -99,13 +119,23 @@ def print_summary(console: Console, summary: dict[str, Any], folder: Path) -> No
     console.print("* chosen on validation, before the test split was opened", style="dim")
     console.print()
     model, decision = summary["model"], summary["decision"]
-    verdict = "is the new champion" if decision["action"] == "promote" else "is not promoted: the champion stays"
-    console.print(f"[bold]Decision[/]  {model['name']} version {model['version']} ({summary['winner']}) {verdict}")
+    verdict = (
+        "is the new champion"
+        if decision["action"] == "promote"
+        else "is not promoted: the champion stays"
+    )
+    console.print(
+        f"[bold]Decision[/]  {model['name']} version {model['version']} ({summary['winner']}) {verdict}"
+    )
     for reason in decision["reasons"]:
         console.print(f"          {reason}", style="dim")
     seconds = summary["seconds"]
     stages = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items() if name != "total")
-    console.print(f"[bold]Seconds[/]   {seconds['total']:.1f} in all: {stages}; peak memory {summary['peak_memory_mb']:,.0f} MB")
+    console.print(
+        f"[bold]Seconds[/]   {seconds['total']:.1f} in all: {stages}; peak memory {summary['peak_memory_mb']:,.0f} MB"
+    )
     config = "" if summary["config"] == "default" else f" CONFIG={summary['config']}"
     console.print(f"[bold]Run[/]       {folder}  (summary.json, contract.html, run.log)")
-    console.print(f"[bold]Next[/]      make serve{config}    then, in another terminal: make predict{config}    or look: make ui")
+    console.print(
+        f"[bold]Next[/]      make serve{config}    then, in another terminal: make predict{config}    or look: make ui"
+    )

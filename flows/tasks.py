@@ -46,7 +46,10 @@ def ingest_task(journey: Journey) -> Stage:
     from ingestion.ingest import ingest
 
     source = journey.settings.source
-    depends_on: dict[str, Any] = {"source": source.model_dump(mode="json"), "seed": journey.settings.seed}
+    depends_on: dict[str, Any] = {
+        "source": source.model_dump(mode="json"),
+        "seed": journey.settings.seed,
+    }
     if source.path is not None and source.path.is_file():
         depends_on["file"] = hash_file(source.path)
 
@@ -92,8 +95,16 @@ def features_task(journey: Journey, validated: Stage) -> Stage:
     from ingestion.expectations import validate
 
     def build(folder: Path) -> dict[str, Any]:
-        facts = build_table(validated.path("transactions.parquet"), folder / "table.parquet", journey.settings.features)
-        broken = [f for f in validate(read_frame(folder / "table.parquet"), table_checks()) if not f.success]
+        facts = build_table(
+            validated.path("transactions.parquet"),
+            folder / "table.parquet",
+            journey.settings.features,
+        )
+        broken = [
+            f
+            for f in validate(read_frame(folder / "table.parquet"), table_checks())
+            if not f.success
+        ]
         if broken:
             first = broken[0]
             raise UserError(
@@ -139,7 +150,9 @@ def fit_task(journey: Journey, table: Stage, family: str) -> Stage:
 
         output = folder / "fit"
         job_file = journey.run.folder / f"job-{family}.json"
-        fit_in_process({**job, "output": str(output)}, job_file, journey.run.folder / f"{family}.log", on_event)
+        fit_in_process(
+            {**job, "output": str(output)}, job_file, journey.run.folder / f"{family}.log", on_event
+        )
         for file in output.iterdir():
             file.rename(folder / file.name)
         output.rmdir()
@@ -148,7 +161,9 @@ def fit_task(journey: Journey, table: Stage, family: str) -> Stage:
     display.family_start(family, settings.tuning.trials, settings.tuning.seconds)
     try:
         depends_on = {**job, "table": table.files["table.parquet"]}
-        stage = run_stage(settings.var, family, depends_on, ("training", "features/table.py"), build)
+        stage = run_stage(
+            settings.var, family, depends_on, ("training", "features/table.py"), build
+        )
     except BaseException:
         tracking.close_run(journey.client, family_run, "FAILED")
         raise
@@ -169,7 +184,9 @@ def fit_task(journey: Journey, table: Stage, family: str) -> Stage:
 
 
 @task(cache_policy=NO_CACHE, task_run_name="evaluate")
-def evaluate_task(journey: Journey, table: Stage, fitted: dict[str, Stage]) -> tuple[Evaluation, str]:
+def evaluate_task(
+    journey: Journey, table: Stage, fitted: dict[str, Stage]
+) -> tuple[Evaluation, str]:
     """The evaluation, and why the present champion could not be scored ("" when it was)."""
     from features.catalogue import NAMES
     from registry.bundle import BundleRefused, load_bundle
@@ -212,7 +229,9 @@ def threads_per_family(settings: Settings) -> int:
     return max(1, (os.cpu_count() or 1) // side_by_side)
 
 
-def _stage(journey: Journey, name: str, depends_on: dict[str, Any], rooms: tuple[str, ...], build: Any) -> Stage:
+def _stage(
+    journey: Journey, name: str, depends_on: dict[str, Any], rooms: tuple[str, ...], build: Any
+) -> Stage:
     journey.display.stage(name)
     with journey.run.clock(name):
         stage = run_stage(journey.settings.var, name, depends_on, rooms, build)

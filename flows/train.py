@@ -30,7 +30,9 @@ def main(settings: Settings) -> None:
         from flows.display import Display
 
         display = Display()
-        display.say(f"run {run.id}, preset {settings.name}: starting Prefect, Great Expectations, MLflow")
+        display.say(
+            f"run {run.id}, preset {settings.name}: starting Prefect, Great Expectations, MLflow"
+        )
         import great_expectations  # noqa: F401  (while the API starts in its own process)
 
         from flows.training_flow import train

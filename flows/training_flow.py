@@ -1,6 +1,6 @@
 """The training flow: which stage follows which.
 
-    ingest → validate → features → fit each family (side by side) → evaluate → register and decide
+ingest → validate → features → fit each family (side by side) → evaluate → register and decide
 """
 
 from __future__ import annotations
@@ -26,20 +26,26 @@ def train(settings: Settings, run: Run, display: Display) -> dict[str, Any]:
     """Run every stage and return the summary, which is also in the run's folder."""
     client = open_store(settings)
     tracking.close_dead_runs(client)
-    parent = tracking.open_run(client, run.id, tags={"config": settings.name, "source": settings.source.kind})
+    parent = tracking.open_run(
+        client, run.id, tags={"config": settings.name, "source": settings.source.kind}
+    )
     journey = Journey(settings, run, display, client, parent)
     try:
         ingested = ingest_task(journey)
         validated = validate_task(journey, ingested)
         table = features_task(journey, validated)
         with run.clock("fit"), display:
-            futures = {name: fit_task.submit(journey, table, name) for name in settings.training.families}
+            futures = {
+                name: fit_task.submit(journey, table, name) for name in settings.training.families
+            }
             fitted = {name: future.result() for name, future in futures.items()}
         evaluation, champion_problem = evaluate_task(journey, table, fitted)
         outcome = register_task(journey, validated, table, fitted, evaluation, champion_problem)
         write_example(journey, evaluation)
         oracle = oracle_roc_auc(settings, ingested, validated, table, evaluation)
-        summary = summarise(settings, run, validated, table, fitted, evaluation, oracle, outcome, parent)
+        summary = summarise(
+            settings, run, validated, table, fitted, evaluation, oracle, outcome, parent
+        )
         log_run(journey, summary, validated, fitted, evaluation)
         summary["seconds"] = {"total": round(run.elapsed(), 3), **run.seconds}
         summary["peak_memory_mb"] = run.peak_memory_mb

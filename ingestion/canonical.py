@@ -33,7 +33,9 @@ def literal(text: str) -> str:
 def select_canonical(relation: str, mapping: dict[str, str], time_format: str | None) -> str:
     """SQL that reads a relation with `source_row` into the canonical columns and `unreadable`."""
     read = {
-        name: _reader(name, quoted(mapping[name]), time_format) if name in mapping else f"CAST(NULL AS {kind})"
+        name: _reader(name, quoted(mapping[name]), time_format)
+        if name in mapping
+        else f"CAST(NULL AS {kind})"
         for name, kind in COLUMNS.items()
     }
     failures = ", ".join(

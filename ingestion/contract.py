@@ -42,42 +42,144 @@ class BatchRule:
     high: Any = None
 
 
-
 def row_rules(contract: Contract) -> list[RowRule]:
     """The row rules, in the order in which reasons are reported."""
     return [
-        RowRule("unreadable_value", "unreadable_values", "between", "a value could not be read as its column's type", high=0),
-        RowRule("missing_time", "invoiced_at", "not_null", "a line without a time belongs to no as-of date"),
-        RowRule("future_time", "seconds_ahead", "between", "a line from the future is a wrong clock or a wrong date", high=0),
+        RowRule(
+            "unreadable_value",
+            "unreadable_values",
+            "between",
+            "a value could not be read as its column's type",
+            high=0,
+        ),
+        RowRule(
+            "missing_time",
+            "invoiced_at",
+            "not_null",
+            "a line without a time belongs to no as-of date",
+        ),
+        RowRule(
+            "future_time",
+            "seconds_ahead",
+            "between",
+            "a line from the future is a wrong clock or a wrong date",
+            high=0,
+        ),
         RowRule("missing_invoice", "invoice_id", "not_null", "lines are counted by invoice"),
         RowRule("missing_quantity", "quantity", "not_null", "no value without a quantity"),
-        RowRule("impossible_quantity", "sold_quantity", "between", "a sale has a positive quantity, a cancellation a negative one, neither an absurd one", low=1, high=contract.max_quantity),
+        RowRule(
+            "impossible_quantity",
+            "sold_quantity",
+            "between",
+            "a sale has a positive quantity, a cancellation a negative one, neither an absurd one",
+            low=1,
+            high=contract.max_quantity,
+        ),
         RowRule("missing_price", "unit_price", "not_null", "no value without a price"),
-        RowRule("zero_price", "zero_price", "between", "gifts, samples and stock corrections are no sales", high=0),
-        RowRule("negative_price", "negative_price", "between", "bad-debt adjustments are no sales", high=0),
-        RowRule("impossible_price", "unit_price", "between", "manual corrections carry absurd prices", high=contract.max_unit_price),
+        RowRule(
+            "zero_price",
+            "zero_price",
+            "between",
+            "gifts, samples and stock corrections are no sales",
+            high=0,
+        ),
+        RowRule(
+            "negative_price",
+            "negative_price",
+            "between",
+            "bad-debt adjustments are no sales",
+            high=0,
+        ),
+        RowRule(
+            "impossible_price",
+            "unit_price",
+            "between",
+            "manual corrections carry absurd prices",
+            high=contract.max_unit_price,
+        ),
         RowRule("missing_product", "product_id", "not_null", "every line sells something"),
-        RowRule("no_product_code", "product_id", "matches", "postage, fees, vouchers and tests are no products", pattern=contract.product_pattern),
-        RowRule("missing_customer", "customer_id", "not_null", "an anonymous sale says nothing about a customer"),
-        RowRule("duplicate", "copy_number", "between", "the second and later copies of the same line", high=1),
+        RowRule(
+            "no_product_code",
+            "product_id",
+            "matches",
+            "postage, fees, vouchers and tests are no products",
+            pattern=contract.product_pattern,
+        ),
+        RowRule(
+            "missing_customer",
+            "customer_id",
+            "not_null",
+            "an anonymous sale says nothing about a customer",
+        ),
+        RowRule(
+            "duplicate",
+            "copy_number",
+            "between",
+            "the second and later copies of the same line",
+            high=1,
+        ),
     ]
 
 
 def batch_rules(contract: Contract) -> list[BatchRule]:
     share = "ExpectColumnMeanToBeBetween"
     return [
-        BatchRule("columns", "ExpectTableColumnsToMatchSet", None, "the canonical columns are all there"),
-        BatchRule("row_count", "ExpectTableRowCountToBeBetween", None, "a batch this small is a broken export", low=contract.min_rows),
+        BatchRule(
+            "columns", "ExpectTableColumnsToMatchSet", None, "the canonical columns are all there"
+        ),
+        BatchRule(
+            "row_count",
+            "ExpectTableRowCountToBeBetween",
+            None,
+            "a batch this small is a broken export",
+            low=contract.min_rows,
+        ),
         *(
-            BatchRule(f"type_of_{name}", share, f"{name}_unreadable", "share that does not read as the type: one is dirt, many are a wrong column or format", high=contract.max_unreadable_share)
+            BatchRule(
+                f"type_of_{name}",
+                share,
+                f"{name}_unreadable",
+                "share that does not read as the type: one is dirt, many are a wrong column or format",
+                high=contract.max_unreadable_share,
+            )
             for name, kind in COLUMNS.items()
             if kind != "VARCHAR"
         ),
-        BatchRule("days", "ExpectColumnMaxToBeBetween", "log_day", "features and labels need a history", low=contract.min_days),
-        BatchRule("anonymous_share", share, "anonymous", "a broken join loses the customers", high=contract.max_anonymous_share),
-        BatchRule("cancelled_share", share, "cancelled", "a wave of cancellations is an incident, not a season", high=contract.max_cancelled_share),
-        BatchRule("duplicate_share", share, "duplicate", "an export that ran twice", high=contract.max_duplicate_share),
-        BatchRule("valid_share", share, "valid", "a batch that is mostly quarantine is not understood", low=contract.min_valid_share),
+        BatchRule(
+            "days",
+            "ExpectColumnMaxToBeBetween",
+            "log_day",
+            "features and labels need a history",
+            low=contract.min_days,
+        ),
+        BatchRule(
+            "anonymous_share",
+            share,
+            "anonymous",
+            "a broken join loses the customers",
+            high=contract.max_anonymous_share,
+        ),
+        BatchRule(
+            "cancelled_share",
+            share,
+            "cancelled",
+            "a wave of cancellations is an incident, not a season",
+            high=contract.max_cancelled_share,
+        ),
+        BatchRule(
+            "duplicate_share",
+            share,
+            "duplicate",
+            "an export that ran twice",
+            high=contract.max_duplicate_share,
+        ),
+        BatchRule(
+            "valid_share",
+            share,
+            "valid",
+            "a batch that is mostly quarantine is not understood",
+            low=contract.min_valid_share,
+        ),
     ]
 
 
@@ -132,7 +234,12 @@ def to_expectation(rule: RowRule | BatchRule) -> dict[str, Any]:
                 return {"type": "ExpectColumnValuesToNotBeNull", **column}
             case "matches":
                 return {"type": "ExpectColumnValuesToMatchRegex", **column, "regex": rule.pattern}
-        return {"type": "ExpectColumnValuesToBeBetween", **column, "min_value": rule.low, "max_value": rule.high}
+        return {
+            "type": "ExpectColumnValuesToBeBetween",
+            **column,
+            "min_value": rule.low,
+            "max_value": rule.high,
+        }
     arguments: dict[str, Any] = {"type": rule.expectation, "meta": meta, "severity": "critical"}
     if rule.column:
         arguments["column"] = rule.column

@@ -48,7 +48,9 @@ def check_file(path: Path) -> None:
             next_step="convert it, or name another file with --source.path",
         )
     if path.stat().st_size == 0:
-        raise UserError("the file is empty (0 bytes)", where=f"source.path = {path}", next_step="fetch it again")
+        raise UserError(
+            "the file is empty (0 bytes)", where=f"source.path = {path}", next_step="fetch it again"
+        )
 
 
 def _relation(connection: duckdb.DuckDBPyConnection, path: Path) -> str:
@@ -74,10 +76,22 @@ def _read_sheets(path: Path):
         raise _damaged(path, str(error)) from None
     header = [str(cell) for cell in sheets[0][0]] if sheets and sheets[0] else []
     if not header:
-        raise UserError("the first sheet has no header row", where=f"source.path = {path}", next_step="mend the workbook")
-    rows = [row for sheet in sheets if sheet and [str(c) for c in sheet[0]] == header for row in sheet[1:]]
+        raise UserError(
+            "the first sheet has no header row",
+            where=f"source.path = {path}",
+            next_step="mend the workbook",
+        )
+    rows = [
+        row
+        for sheet in sheets
+        if sheet and [str(c) for c in sheet[0]] == header
+        for row in sheet[1:]
+    ]
     columns = zip(*rows, strict=True) if rows else [[] for _ in header]
-    text = [pa.array([None if cell == "" else str(cell) for cell in column], pa.string()) for column in columns]
+    text = [
+        pa.array([None if cell == "" else str(cell) for cell in column], pa.string())
+        for column in columns
+    ]
     return pa.table(dict(zip(header, text, strict=True)))
 
 
@@ -116,5 +130,3 @@ def _damaged(path: Path, reason: str) -> UserError:
         where=f"source.path = {path}",
         next_step="it may be truncated, damaged or of another format: fetch it again, or check it by hand",
     )
-
-

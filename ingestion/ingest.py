@@ -15,7 +15,7 @@ def ingest(source: Source, seed: int, folder: Path) -> None:
     """Write `rows.parquet` into the folder (see `ingestion/canonical.py`), and for simulated data
     `truth.json`, which the oracle reads. Raises UserError for a file that cannot be read."""
     if source.kind == "simulated":
-        from ingestion.simulator import simulate
+        from ingestion.simulation.simulator import simulate
 
         log = simulate(source.simulation, seed, folder).raw
         # From here on a simulated log is a file like any other.

@@ -14,7 +14,9 @@ def write_page(target: Path, rows: dict[str, Any], findings: list[Finding]) -> N
     """Render `contract.html.jinja` with the row counts and the findings."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined)
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined
+    )
     critical = [finding for finding in findings if finding.severity == "critical"]
     page = environment.get_template("contract.html.jinja").render(
         rows=rows,

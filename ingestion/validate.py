@@ -87,9 +87,13 @@ def _check_rows(
 
 
 def _count(connection: duckdb.DuckDBPyConnection, contract: Contract) -> RowCounts:
-    raw, valid = connection.execute("SELECT count(*), count(*) FILTER (WHERE valid = 1) FROM checked").fetchone() or (0, 0)
+    raw, valid = connection.execute(
+        "SELECT count(*), count(*) FILTER (WHERE valid = 1) FROM checked"
+    ).fetchone() or (0, 0)
     found = dict(
-        connection.execute("SELECT reason, count(*) FROM (SELECT unnest(reasons) AS reason FROM checked) GROUP BY 1").fetchall()
+        connection.execute(
+            "SELECT reason, count(*) FROM (SELECT unnest(reasons) AS reason FROM checked) GROUP BY 1"
+        ).fetchall()
     )
     reasons = {rule.code: found[rule.code] for rule in row_rules(contract) if rule.code in found}
     return RowCounts(raw, valid, raw - valid, reasons)
@@ -102,17 +106,23 @@ def _frame(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
 
 def _write_findings(folder: Path, counts: RowCounts, findings: list[Finding]) -> None:
     content = {"rows": counts.__dict__, "findings": [finding.to_dict() for finding in findings]}
-    (folder / "contract.json").write_text(json.dumps(content, indent=2, default=str), encoding="utf-8")
+    (folder / "contract.json").write_text(
+        json.dumps(content, indent=2, default=str), encoding="utf-8"
+    )
     write_page(folder / "contract.html", counts.__dict__, findings)
 
 
 def _stop_if_broken(findings: list[Finding], folder: Path) -> None:
-    broken = [finding for finding in findings if not finding.success and finding.severity == "critical"]
+    broken = [
+        finding for finding in findings if not finding.success and finding.severity == "critical"
+    ]
     if not broken:
         return
     first = broken[0]
     found = f"{first.found:.4g}" if isinstance(first.found, float) else first.found
-    others = f"; also broken: {', '.join(finding.code for finding in broken[1:])}" if broken[1:] else ""
+    others = (
+        f"; also broken: {', '.join(finding.code for finding in broken[1:])}" if broken[1:] else ""
+    )
     raise ContractBroken(
         f"the batch breaks the data contract: {first.code} is {found}, the limit is {first.limit or 'the canonical form'}"
         f" ({first.why}){others}",

@@ -48,7 +48,9 @@ class Bundle:
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Probabilities float64 (n,) for raw feature values float32 (n, f), NaN where missing."""
-        (probability,) = self.session.run(["probability"], {"features": np.ascontiguousarray(x, np.float32)})
+        (probability,) = self.session.run(
+            ["probability"], {"features": np.ascontiguousarray(x, np.float32)}
+        )
         return probability.astype(np.float64)
 
 
@@ -58,7 +60,9 @@ def write_bundle(folder: Path, model: bytes, description: dict[str, Any]) -> str
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     (aside / MODEL).write_bytes(model)
-    (aside / DESCRIPTION).write_text(json.dumps(description, indent=2, sort_keys=True), encoding="utf-8")
+    (aside / DESCRIPTION).write_text(
+        json.dumps(description, indent=2, sort_keys=True), encoding="utf-8"
+    )
     manifest = {name: sha256(aside / name) for name in (DESCRIPTION, MODEL)}
     (aside / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True), encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
@@ -73,7 +77,9 @@ def verify_bundle(folder: Path, *, expected_sha256: str | None = None) -> str:
             raise _refused(folder, f"the bundle has no {name}")
     found = sha256(folder / MANIFEST)
     if expected_sha256 is not None and found != expected_sha256:
-        raise _refused(folder, f"its manifest is {found[:12]}…, registered was {expected_sha256[:12]}…")
+        raise _refused(
+            folder, f"its manifest is {found[:12]}…, registered was {expected_sha256[:12]}…"
+        )
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         strangers = sorted({path.name for path in folder.iterdir()} - {MANIFEST, *manifest})

@@ -55,17 +55,21 @@ def decide(evidence: Evidence, limits: Gate) -> Decision:
         ),
     ]
     if evidence.champion_roc_auc is not None:
-        verdicts.append((
-            evidence.champion_roc_auc.low > limits.min_gain,
-            f"ROC AUC against the champion on the same test rows: {evidence.champion_roc_auc}"
-            f" (low end must be above {limits.min_gain:g})",
-        ))
+        verdicts.append(
+            (
+                evidence.champion_roc_auc.low > limits.min_gain,
+                f"ROC AUC against the champion on the same test rows: {evidence.champion_roc_auc}"
+                f" (low end must be above {limits.min_gain:g})",
+            )
+        )
     if evidence.champion_log_loss is not None:
-        verdicts.append((
-            evidence.champion_log_loss.difference <= limits.max_log_loss_rise,
-            f"log loss against the champion: {evidence.champion_log_loss}"
-            f" (may rise by {limits.max_log_loss_rise:g})",
-        ))
+        verdicts.append(
+            (
+                evidence.champion_log_loss.difference <= limits.max_log_loss_rise,
+                f"log loss against the champion: {evidence.champion_log_loss}"
+                f" (may rise by {limits.max_log_loss_rise:g})",
+            )
+        )
     notes = []
     if evidence.champion_problem:
         notes.append(f"the present champion cannot be scored: {evidence.champion_problem}")

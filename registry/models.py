@@ -36,7 +36,13 @@ def find_champion(client: MlflowClient, settings: Settings) -> ModelVersion | No
 
 
 def register(
-    client: MlflowClient, settings: Settings, *, run_id: str, bundle: Path, bundle_sha256: str, tags: dict[str, str]
+    client: MlflowClient,
+    settings: Settings,
+    *,
+    run_id: str,
+    bundle: Path,
+    bundle_sha256: str,
+    tags: dict[str, str],
 ) -> ModelVersion:
     """Log the bundle with the run, make it a new version, and call it `challenger`."""
     from mlflow.exceptions import MlflowException

@@ -21,7 +21,11 @@ _writing = threading.Lock()
 
 
 def open_run(
-    client: MlflowClient, name: str, *, parent: str | None = None, tags: dict[str, str] | None = None
+    client: MlflowClient,
+    name: str,
+    *,
+    parent: str | None = None,
+    tags: dict[str, str] | None = None,
 ) -> str:
     """A new running run; returns its id."""
     all_tags = {PROCESS: str(os.getpid()), **(tags or {}), **({PARENT: parent} if parent else {})}
@@ -44,7 +48,9 @@ def log(
     with _writing:
         client.log_batch(
             run_id,
-            metrics=[Metric(k, float(v), now, 0) for k, v in (metrics or {}).items() if v is not None],
+            metrics=[
+                Metric(k, float(v), now, 0) for k, v in (metrics or {}).items() if v is not None
+            ],
             params=[Param(k, str(v)[:6000]) for k, v in (params or {}).items()],
             tags=[RunTag(k, str(v)) for k, v in (tags or {}).items()],
         )
@@ -64,12 +70,15 @@ def log_trial(client: MlflowClient, family_run: str, trial: dict[str, Any]) -> N
         client,
         run.info.run_id,
         params=trial["params"],
-        metrics={f"valid_{k}": v for k, v in trial["metrics"].items()} | {"seconds": trial["seconds"]},
+        metrics={f"valid_{k}": v for k, v in trial["metrics"].items()}
+        | {"seconds": trial["seconds"]},
     )
     close_run(client, run.info.run_id, "FAILED" if trial["state"] == "failed" else "FINISHED")
 
 
-def log_files(client: MlflowClient, run_id: str, files: Iterable[Path], folder: str | None = None) -> None:
+def log_files(
+    client: MlflowClient, run_id: str, files: Iterable[Path], folder: str | None = None
+) -> None:
     with _writing:
         for file in files:
             client.log_artifact(run_id, str(file), folder)
@@ -85,7 +94,9 @@ def close_dead_runs(client: MlflowClient) -> int:
     import psutil
 
     running = client.search_runs([experiment_id(client)], "attributes.status = 'RUNNING'")
-    dead = [run for run in running if not psutil.pid_exists(int(run.data.tags.get(PROCESS, "0") or 0))]
+    dead = [
+        run for run in running if not psutil.pid_exists(int(run.data.tags.get(PROCESS, "0") or 0))
+    ]
     for run in dead:
         close_run(client, run.info.run_id, "KILLED")
     return len(dead)

@@ -1,15 +1,13 @@
 """Start the service: settings, champion, port, then BentoML; end it and all its children.
 
-    python -m serving [--config NAME] [--serving.port 3001 ...]        (make serve)
+python -m serving [--config NAME] [--serving.port 3001 ...]        (make serve)
 """
 
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import psutil
 
+from configs.environment import prepare
 from configs.errors import UserError
 from configs.load import load
 from configs.settings import Settings
-from serving.served import Served, url
+from serving.address import check_address, url
+from serving.served import Served
 
 if TYPE_CHECKING:
     from registry.models import ModelVersion
@@ -34,12 +34,15 @@ READY_SECONDS, DRAIN_SECONDS = 120.0, 8
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m serving", description=__doc__, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="python -m serving", description=__doc__, allow_abbrev=False
+    )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--config", default="default", help="preset: configs/NAME.yaml")
     known, overrides = parser.parse_known_args(arguments)
     try:
         settings = load(known.config, overrides)
+        prepare(settings.var)
         # Before the champion is looked up, which takes seconds.
         check_address(settings.serving.host, settings.serving.port)
         return serve(settings, _champion(settings))
@@ -79,49 +82,30 @@ def serve(settings: Settings, model: ModelVersion) -> int:
     )
 
 
-def check_address(host: str, port: int) -> str:
-    """The address to listen on, once it is this machine's own and free; raises UserError."""
-    try:
-        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
-    except ValueError:
-        address = None
-    if address is None or not address.is_loopback:
-        raise UserError(
-            f"the service listens on this machine only, and {host!r} is not its loopback address",
-            where="setting serving.host",
-            next_step="leave it at 127.0.0.1: anyone who reaches the port may ask, there is no token yet",
-        )
-    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port just given up is free
-        try:
-            probe.bind((str(address), port))
-        except OSError as error:
-            raise UserError(
-                f"port {port} cannot be listened on: {(error.strerror or str(error)).lower()}",
-                where=f"setting serving.port, at {address}",
-                next_step=f"end what listens there, or take another: --serving.port {min(port + 1, 65535)}",
-            ) from None
-    return str(address)
-
-
 def _champion(settings: Settings) -> ModelVersion:
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")  # read while it is imported
     from registry.models import champion  # here: the registry's client takes seconds to import
 
     found = champion(settings)
     if found is None:
         raise UserError(
-            "there is no champion yet", where=f"the registry in {settings.var}", next_step="train one: make train"
+            "there is no champion yet",
+            where=f"the registry in {settings.var}",
+            next_step="train one: make train",
         )
     return found
 
 
 def _start(settings: Settings, served: Served, host: str) -> subprocess.Popen[bytes]:
     port = settings.serving.port
-    home = (settings.var / "serving" / str(port)).resolve()  # its own: BentoML empties part of it
+    home = (settings.var / "bentoml" / str(port)).resolve()  # its own: BentoML empties part of it
     (home / "tmp").mkdir(parents=True, exist_ok=True)
     # Whatever this machine has set for BentoML or as a proxy is not meant for this service.
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("BENTOML_", "OTEL_", "PROMETHEUS_"))}
+    env = {
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith(("BENTOML_", "OTEL_", "PROMETHEUS_"))
+    }
     env = {k: v for k, v in env.items() if not k.lower().endswith("_proxy")}
     env |= served.environment() | {
         "BENTOML_HOME": str(home),
@@ -129,12 +113,32 @@ def _start(settings: Settings, served: Served, host: str) -> subprocess.Popen[by
         "BENTOML_DO_NOT_TRACK": "True",
         "DO_NOT_TRACK": "true",
         "OTEL_SDK_DISABLED": "true",
+        # ONNX Runtime from 1.29 on sends usage data, and keeps it in a database in ~/.cache.
+        "ORT_DISABLE_TELEMETRY": "1",
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
     }
-    command: list[Any] = [sys.executable, "-m", "bentoml", "serve", TARGET, "--quiet", "--working-dir", ROOT]
-    command += ["--host", host, "--port", str(port), "--timeout-graceful-shutdown", str(DRAIN_SECONDS // 2)]
+    command: list[Any] = [
+        sys.executable,
+        "-m",
+        "bentoml",
+        "serve",
+        TARGET,
+        "--quiet",
+        "--working-dir",
+        ROOT,
+    ]
+    command += [
+        "--host",
+        host,
+        "--port",
+        str(port),
+        "--timeout-graceful-shutdown",
+        str(DRAIN_SECONDS // 2),
+    ]
     # A session of its own: Ctrl-C reaches the launcher alone, which then ends the service in order.
-    return subprocess.Popen(command, env=env, cwd=ROOT, start_new_session=True, stdin=subprocess.DEVNULL)
+    return subprocess.Popen(
+        command, env=env, cwd=ROOT, start_new_session=True, stdin=subprocess.DEVNULL
+    )
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], address: str) -> None:
@@ -175,15 +179,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _welcome(served: Served, settings: Settings, address: str) -> str:
     usual = settings.serving == type(settings.serving)() and settings.name == "default"
-    other = f"python -m serving.predict --config {settings.name} --serving.port {settings.serving.port}"
-    return "\n".join(
-        [
-            f"Serving {served.name} version {served.version} (bundle {served.bundle_sha256[:12]}) at {address}",
-            f"  ask it:   {'make predict' if usual else other}",
-            f"  look:     {address}/ and, to try it in a browser, {address}/docs",
-            "  end it:   Ctrl-C",
-        ]
+    other = (
+        f"python -m serving.predict --config {settings.name} --serving.port {settings.serving.port}"
     )
+    bundle = served.bundle_sha256[:12]
+    return f"""Serving {served.name} version {served.version} (bundle {bundle}) at {address}
+  ask it:   {"make predict" if usual else other}
+  look:     {address}/ and, to try it in a browser, {address}/docs
+  end it:   Ctrl-C"""
 
 
 if __name__ == "__main__":

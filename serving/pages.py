@@ -1,7 +1,7 @@
 """Pages for people, and the OpenAPI description. None loads anything from another host.
 
-They stand before BentoML's own: its page at `/` embeds a tag manager, and its `/docs.json` describes
-errors this service does not give and shows pictures from six other hosts.
+They stand before BentoML's own: its page at `/` embeds a tag manager, and its `/docs.json` shows
+pictures from other hosts and describes errors that this service does not give.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{name} version {version}</title>
 <link rel="icon" href="data:,">
 <style>
- body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem }}
+ body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 46rem;
+ margin: 2rem auto; padding: 0 1rem }}
  table {{ border-collapse: collapse }} td, th {{ text-align: left; padding: .2rem 1rem .2rem 0;
  vertical-align: top }} code {{ overflow-wrap: anywhere }}
 </style></head><body>
@@ -50,7 +51,11 @@ def app(served: Served, description: dict[str, Any], request: type[BaseModel]) -
     attempt = HTMLResponse(TRY.format(name=escape(served.name)))
     described = JSONResponse(openapi(served, request))
     return Starlette(
-        routes=[Route("/", _give(first)), Route("/docs", _give(attempt)), Route("/docs.json", _give(described))]
+        routes=[
+            Route("/", _give(first)),
+            Route("/docs", _give(attempt)),
+            Route("/docs.json", _give(described)),
+        ]
     )
 
 
@@ -59,7 +64,7 @@ def openapi(served: Served, request: type[BaseModel]) -> dict[str, Any]:
     models = [(request, "validation"), (Answer, "serialization"), (Refusal, "serialization")]
     _, definitions = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
     refusals = {
-        "400": "Not JSON, an unknown or missing field, a wrong type, a value out of range, no customer, or too many",
+        "400": "Not JSON, a field unknown or missing, a wrong type or value, no or too many rows",
         "413": "The body is too large",
         "415": "The content type is not application/json",
         "422": "The model has no probability for these values",
@@ -69,8 +74,14 @@ def openapi(served: Served, request: type[BaseModel]) -> dict[str, Any]:
         "summary": "Probability and decision for each customer",
         "requestBody": {"required": True, "content": _json(request.__name__)},
         "responses": {
-            "200": {"description": "One prediction per customer, in the order sent", "content": _json("Answer")},
-            **{code: {"description": text, "content": _json("Refusal")} for code, text in refusals.items()},
+            "200": {
+                "description": "One prediction per customer, in the order sent",
+                "content": _json("Answer"),
+            },
+            **{
+                code: {"description": text, "content": _json("Refusal")}
+                for code, text in refusals.items()
+            },
         },
     }
     return {
@@ -100,7 +111,8 @@ def _first_page(served: Served, description: dict[str, Any]) -> str:
         "at most": f"{served.max_rows} customers a request",
     }
     features = [
-        (f["name"], f["unit"], f["meaning"], _range(f), f.get("missing") or "no") for f in description["features"]
+        (f["name"], f["unit"], f["meaning"], _range(f), f.get("missing") or "no")
+        for f in description["features"]
     ]
     return PAGE.format(
         name=escape(served.name),
@@ -116,7 +128,9 @@ def _row(cells: tuple[Any, ...]) -> str:
 
 def _range(feature: dict[str, Any]) -> str:
     low, high = feature.get("low"), feature.get("high")
-    return " ".join(f"{word} {limit:g}" for word, limit in (("from", low), ("to", high)) if limit is not None)
+    return " ".join(
+        f"{word} {limit:g}" for word, limit in (("from", low), ("to", high)) if limit is not None
+    )
 
 
 def _json(name: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ Without a file: the example that the last training run left, var/runs/latest/exa
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,20 +18,22 @@ import httpx
 from configs.errors import UserError
 from configs.load import load
 from configs.settings import Settings
-from serving.served import url
+from serving.address import url
 
 EXAMPLE = Path("runs/latest/example.json")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    if {"-h", "--help"} & set(words):
-        print(__doc__)
-        return 0
+    parser = argparse.ArgumentParser(
+        prog="python -m serving.predict", description=__doc__, allow_abbrev=False
+    )
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--config", default="default", help="preset: configs/NAME.yaml")
+    known, words = parser.parse_known_args(arguments)
+    # Not an argument of the parser: that would take the 3001 of `--serving.port 3001` for the file.
+    file = Path(words.pop()) if words and words[-1].endswith(".json") else None
     try:
-        config = _take_config(words)
-        file = Path(words.pop()) if words and words[-1].endswith(".json") else None
-        settings = load(config, words)
+        settings = load(known.config, words)
         print(table(ask(settings, read(file or settings.var / EXAMPLE, given=file is not None))))
     except UserError as error:
         print(error, file=sys.stderr)
@@ -44,7 +47,9 @@ def read(file: Path, *, given: bool) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise UserError(
-            f"the file cannot be read: {error.strerror}" if given else "there is no run to take an example from",
+            f"the file cannot be read: {error.strerror}"
+            if given
+            else "there is no run to take an example from",
             where=str(file),
             next_step='write {"customers": [...]} to it' if given else "train first: make train",
         ) from None
@@ -61,14 +66,17 @@ def ask(settings: Settings, body: bytes) -> dict[str, Any]:
             )
     except httpx.HTTPError as error:
         raise UserError(
-            f"no service answers: {error}", where=address, next_step="start it in another terminal: make serve"
+            f"no service answers: {error}",
+            where=address,
+            next_step="start it in another terminal: make serve",
         ) from None
     try:
         answer = response.json()
         if response.status_code == 200:
             return {"model": answer["model"], "predictions": answer["predictions"]}
         problems = [
-            f"{problem['where']}: {problem['what']}" + (f", got {problem['value']}" if problem["value"] else "")
+            f"{problem['where']}: {problem['what']}"
+            + (f", got {problem['value']}" if problem["value"] else "")
             for problem in answer["detail"]
         ] or [answer["error"]]
     except (ValueError, KeyError, TypeError):
@@ -78,7 +86,8 @@ def ask(settings: Settings, body: bytes) -> dict[str, Any]:
             next_step="make serve on another port, and name it: --serving.port N",
         ) from None
     raise UserError(
-        f"the service refused the request ({response.status_code}): " + "\n         ".join(problems),
+        f"the service refused the request ({response.status_code}): "
+        + "\n         ".join(problems),
         where=f"{address}/predict",
         next_step=f"mend the request; {address}/ says what it takes",
     )
@@ -98,19 +107,11 @@ def table(answer: dict[str, Any]) -> str:
             )
         )
     width = max(len(row[0]) for row in rows)
-    head = f"{model['name']} version {model['version']}: contact from a probability of {model['threshold']:g} on"
-    return "\n".join([head, "", *(f"{name:<{width}}  {p:>11}  {decision}" for name, p, decision in rows)])
-
-
-def _take_config(words: list[str]) -> str:
-    """Take `--config NAME` or `--config=NAME` out of the words."""
-    for place, word in enumerate(words):
-        if word.startswith("--config="):
-            return words.pop(place).partition("=")[2]
-        if word == "--config" and place + 1 < len(words):
-            del words[place]
-            return words.pop(place)
-    return "default"
+    who = f"{model['name']} version {model['version']}"
+    head = f"{who}: contact from a probability of {model['threshold']:g} on"
+    return "\n".join(
+        [head, "", *(f"{name:<{width}}  {p:>11}  {decision}" for name, p, decision in rows)]
+    )
 
 
 if __name__ == "__main__":

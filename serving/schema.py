@@ -27,7 +27,9 @@ class Model(BaseModel):
     model_config = STRICT
     name: str = Field(description="registered name of the model")
     version: int = Field(description="registered version")
-    bundle_sha256: str = Field(description="SHA-256 of the bundle's manifest: names its exact content")
+    bundle_sha256: str = Field(
+        description="SHA-256 of the bundle's manifest: names its exact content"
+    )
     threshold: float = Field(description="the decision is true from this probability on")
 
 
@@ -112,17 +114,23 @@ def _field(feature: dict[str, Any]) -> tuple[Any, Any]:
     ]
     text = f"{feature['meaning']} ({feature['unit']})"
     if feature.get("missing"):
-        return number | None, Field(None, description=f"{text}; null or left out: {feature['missing']}")
+        return number | None, Field(
+            None, description=f"{text}; null or left out: {feature['missing']}"
+        )
     return number, Field(description=text)
 
 
 def _problem(item: dict[str, Any], names: Sequence[str]) -> Problem:
-    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part[:80]}" for part in item["loc"])
+    where = "".join(
+        f"[{part}]" if isinstance(part, int) else f".{part[:80]}" for part in item["loc"]
+    )
     what = item["msg"]
     if item["type"] == "missing":
         return Problem(where=where.lstrip("."), what="this field is required")
     if item["type"] == "extra_forbidden":
-        near = get_close_matches(str(item["loc"][-1])[:80], [*names, "customer_id", "customers"], n=1)
+        near = get_close_matches(
+            str(item["loc"][-1])[:80], [*names, "customer_id", "customers"], n=1
+        )
         what = "unknown field" + (f"; did you mean {near[0]}?" if near else "")
     if item["type"] == "json_invalid":
         return Problem(where="body", what=what)

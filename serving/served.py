@@ -51,7 +51,3 @@ def from_environment(env: Mapping[str, str] = os.environ) -> Served:
             where="environment",
             next_step="start it with `make serve` (python -m serving), which sets it",
         ) from None
-
-
-def url(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

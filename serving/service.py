@@ -1,7 +1,7 @@
 """The service: `bentoml serve serving.service:service`, started by `python -m serving`.
 
-    POST /predict   customers' feature values in, probability and decision out
-    GET  /          what is served; /docs to try it; /docs.json; /metrics; /livez /readyz /healthz
+POST /predict   customers' feature values in, probability and decision out
+GET  /          what is served; /docs to try it; /docs.json; /metrics; /livez /readyz /healthz
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from serving.served import from_environment
 SERVED = from_environment()
 DESCRIPTION = SERVED.description()
 NAMES: list[str] = [feature["name"] for feature in DESCRIPTION["features"]]
-PredictRequest = schema.request_model(schema.customer_model(DESCRIPTION["features"]), SERVED.max_rows)
+PredictRequest = schema.request_model(
+    schema.customer_model(DESCRIPTION["features"]), SERVED.max_rows
+)
 MODEL = schema.Model(
     name=SERVED.name,
     version=SERVED.version,
@@ -43,12 +45,19 @@ class Incoming(PredictRequest, IODescriptor):  # type: ignore[misc, valid-type]
 
     @classmethod
     async def from_http_request(cls, request: Request, _: Any) -> Any:
-        kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+        kind = (
+            request.headers.get("content-type", "application/json")
+            .partition(";")[0]
+            .strip()
+            .lower()
+        )
         if kind != "application/json":
             return _refused(415, f"the content type is {kind[:80]!r}; send application/json")
         body = await _body(request)
         if body is None:
-            return _refused(413, f"the body is larger than {LARGEST_BODY} bytes; send fewer customers")
+            return _refused(
+                413, f"the body is larger than {LARGEST_BODY} bytes; send fewer customers"
+            )
         try:
             return PredictRequest.model_validate_json(body)
         except ValidationError as error:
@@ -86,7 +95,9 @@ class GoldenPath:
         return schema.Answer(
             model=MODEL,
             predictions=[
-                schema.Prediction(customer_id=row.customer_id, probability=p, decision=p >= MODEL.threshold)
+                schema.Prediction(
+                    customer_id=row.customer_id, probability=p, decision=p >= MODEL.threshold
+                )
                 for row, p in zip(asked.customers, probability.tolist(), strict=True)
             ],
         )

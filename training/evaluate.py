@@ -81,7 +81,9 @@ def evaluate(
         baseline_roc_auc=point(test.y, baseline)["roc_auc"],
         against_baseline=versus_baseline,
         against_champion=(
-            paired_difference(test.y, probabilities[winner], champion(test.x), **draw) if champion else None
+            paired_difference(test.y, probabilities[winner], champion(test.x), **draw)
+            if champion
+            else None
         ),
     )
 

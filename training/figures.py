@@ -10,14 +10,18 @@ import numpy as np
 from training.evaluate import Evaluation
 
 
-def draw_figures(evaluation: Evaluation, results: dict[str, dict[str, Any]], folder: Path) -> list[Path]:
+def draw_figures(
+    evaluation: Evaluation, results: dict[str, dict[str, Any]], folder: Path
+) -> list[Path]:
     """Write roc.png, calibration.png and tuning.png into `folder`; returns their paths."""
     from matplotlib.figure import Figure
 
     y = evaluation.test.y
     assert y is not None
     roc = Figure(figsize=(5.5, 5), layout="constrained")
-    axes = roc.add_subplot(xlabel="false positive rate", ylabel="true positive rate", title="ROC on the test split")
+    axes = roc.add_subplot(
+        xlabel="false positive rate", ylabel="true positive rate", title="ROC on the test split"
+    )
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
     for name, p in evaluation.probabilities.items():
         ranked = y[np.argsort(-p, kind="stable")]
@@ -26,7 +30,9 @@ def draw_figures(evaluation: Evaluation, results: dict[str, dict[str, Any]], fol
     axes.legend(loc="lower right")
 
     calibration = Figure(figsize=(5.5, 5), layout="constrained")
-    axes = calibration.add_subplot(xlabel="predicted", ylabel="observed", title="Calibration on the test split")
+    axes = calibration.add_subplot(
+        xlabel="predicted", ylabel="observed", title="Calibration on the test split"
+    )
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
     for name, p in evaluation.probabilities.items():
         bins = np.array_split(np.argsort(p, kind="stable"), 10)
@@ -34,7 +40,9 @@ def draw_figures(evaluation: Evaluation, results: dict[str, dict[str, Any]], fol
     axes.legend(loc="upper left")
 
     tuning = Figure(figsize=(6.5, 4), layout="constrained")
-    axes = tuning.add_subplot(xlabel="trial", ylabel="best validation ROC AUC so far", title="Search")
+    axes = tuning.add_subplot(
+        xlabel="trial", ylabel="best validation ROC AUC so far", title="Search"
+    )
     for name, result in results.items():
         best = [(t["number"], t["best"]) for t in result["trials"] if t["best"] is not None]
         axes.step(*zip(*best, strict=True), where="post", label=name)

@@ -132,7 +132,7 @@ def main(arguments: list[str]) -> int:
         job = read_job(Path(arguments[0]))
         _limit_threads(job.threads)
         result = fit_family(job, emit)
-    except Exception as error:  # noqa: BLE001 - the parent shows one line, the log has the rest
+    except Exception as error:  # the parent shows one line, the log has the rest
         traceback.print_exc(file=sys.stderr)
         emit({"event": "error", "message": f"{type(error).__name__}: {error}"})
         return 1

@@ -142,9 +142,9 @@ def _measure(ranked: _Ranked, weights: np.ndarray) -> dict[str, np.ndarray]:
             / positives,
             "log_loss": w @ losses / n,
             "brier": w @ (p - y) ** 2 / n,
-            "calibration_error": np.abs(
-                np.add.reduceat(w * (y - p), ranked.bins, axis=1)
-            ).sum(axis=1)
+            "calibration_error": np.abs(np.add.reduceat(w * (y - p), ranked.bins, axis=1)).sum(
+                axis=1
+            )
             / n,
             "lift_top_decile": (hits * share_in_top).sum(axis=1) / top[:, 0] / (positives / n),
         }

@@ -16,11 +16,11 @@ from scipy.special import logit
 from scipy.stats import chi2, rankdata
 
 from configs.settings import Simulation
-from ingestion.invoices import SCHEMA
-from ingestion.oracle import buys_again, oracle_probability
-from ingestion.population import Population, draw_purchases, population
-from ingestion.season import DAY, season, warped_clock
-from ingestion.simulator import SimulatedLog, simulate
+from ingestion.simulation.invoices import SCHEMA
+from ingestion.simulation.oracle import buys_again, oracle_probability
+from ingestion.simulation.population import Population, draw_purchases, population
+from ingestion.simulation.season import DAY, season, warped_clock
+from ingestion.simulation.simulator import SimulatedLog, simulate
 
 START, DAYS, HORIZON = date(2024, 1, 1), 730, 90
 # Online Retail II, and a shop where customers buy often and leave often.

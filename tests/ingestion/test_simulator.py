@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.settings import Simulation
-from ingestion.population import draw_purchases, population
-from ingestion.season import DAY, HOUR, season, warped_clock
-from ingestion.simulator import SimulatedLog, simulate
+from ingestion.simulation.population import draw_purchases, population
+from ingestion.simulation.season import DAY, HOUR, season, warped_clock
+from ingestion.simulation.simulator import SimulatedLog, simulate
 
 SMALL = Simulation(customers=200, days=250, products=100, lines_per_invoice=4.0)
 # A sale that any contract keeps. Needs `$start` and `$end`, the limits of the log.

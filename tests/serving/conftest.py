@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -19,6 +22,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from features.catalogue import CATALOGUE, NAMES
 from registry.bundle import Bundle, load_bundle, write_bundle
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before ONNX Runtime loads, which is when it is read
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_ROWS = 50
@@ -31,7 +36,8 @@ from configs.load import load
 from registry.models import ModelVersion
 from serving.__main__ import serve
 folder, sha256, *overrides = sys.argv[1:]
-sys.exit(serve(load("smoke", overrides), ModelVersion("test-model", 3, Path(folder), sha256, "run")))
+model = ModelVersion("test-model", 3, Path(folder), sha256, "run")
+sys.exit(serve(load("smoke", overrides), model))
 """
 
 
@@ -47,19 +53,30 @@ class Running:
 
 
 def make_bundle(folder: Path) -> str:
-    """probability = sigmoid(Σ wᵢ·xᵢ), a missing value counting as one."""
+    """probability = sigmoid(Σ wᵢ·xᵢ), a missing value counting as one.
+
+    NaN beyond 1e30 recency days, to see what becomes of values without an answer.
+    """
     weights = np.linspace(-0.02, 0.03, len(NAMES), dtype=np.float32)
     constants = [
         numpy_helper.from_array(np.float32(1).reshape(1), "one"),
         numpy_helper.from_array(weights.reshape(-1, 1), "weights"),
         numpy_helper.from_array(np.array([-1], dtype=np.int64), "flat"),
+        numpy_helper.from_array(np.array([NAMES.index("recency_days")], dtype=np.int64), "which"),
+        numpy_helper.from_array(np.float32([1e30]), "limit"),
+        numpy_helper.from_array(np.float32([0]), "zero"),
     ]
     nodes = [
         helper.make_node("IsNaN", ["features"], ["missing"]),
         helper.make_node("Where", ["missing", "one", "features"], ["filled"]),
         helper.make_node("MatMul", ["filled", "weights"], ["score"]),
         helper.make_node("Sigmoid", ["score"], ["column"]),
-        helper.make_node("Reshape", ["column", "flat"], ["probability"]),
+        helper.make_node("Gather", ["filled", "which"], ["recency"], axis=1),
+        helper.make_node("Sub", ["limit", "recency"], ["left"]),
+        helper.make_node("Sqrt", ["left"], ["real"]),
+        helper.make_node("Mul", ["real", "zero"], ["nothing"]),
+        helper.make_node("Add", ["column", "nothing"], ["sum"]),
+        helper.make_node("Reshape", ["sum", "flat"], ["probability"]),
     ]
     graph = helper.make_graph(
         nodes,
@@ -70,7 +87,11 @@ def make_bundle(folder: Path) -> str:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.checker.check_model(model)
-    description = {"family": "tiny", "threshold": 0.5, "features": [asdict(feature) for feature in CATALOGUE]}
+    description = {
+        "family": "tiny",
+        "threshold": 0.5,
+        "features": [asdict(feature) for feature in CATALOGUE],
+    }
     return write_bundle(folder, model.SerializeToString(), description)
 
 
@@ -86,7 +107,14 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     sha256 = make_bundle(folder / "bundle")
     port, var, log = free_port(), folder / "var", folder / "log"
     began = time.monotonic()
-    overrides = ["--serving.port", str(port), "--var", str(var), "--serving.max_rows", str(MAX_ROWS)]
+    overrides = [
+        "--serving.port",
+        str(port),
+        "--var",
+        str(var),
+        "--serving.max_rows",
+        str(MAX_ROWS),
+    ]
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-c", SERVE, str(folder / "bundle"), sha256, *overrides],
@@ -111,12 +139,14 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         end(process)
 
 
-def end(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """SIGTERM to the launcher alone; returns what of its family is still there, and kills it."""
+def end(
+    process: subprocess.Popen[Any], how: signal.Signals = signal.SIGTERM
+) -> list[psutil.Process]:
+    """The signal to the launcher alone; returns what of its family is still there, and kills it."""
     if process.poll() is not None:
         return []
     family = psutil.Process(process.pid).children(recursive=True)
-    process.terminate()
+    process.send_signal(how)
     process.wait(30)
     _, left = psutil.wait_procs(family, timeout=1)
     for one in left:

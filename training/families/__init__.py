@@ -1,7 +1,7 @@
 """Model families: what each must offer, and how one is found.
 
-A family is one module of this folder. To add one, drop a file here with the five names of `Family`; the
-module's name is the family's name in the settings (`training.families`). Nothing is registered.
+A family is one module of this folder. To add one, drop a file here with the five names of `Family`;
+the module's name is the family's name in the settings (`training.families`). Nothing is registered.
 
 Import a family only in a process of its own (`training/fit.py`): XGBoost and PyTorch bring two
 OpenMP runtimes, and crash or collapse when one process loads both.
@@ -70,7 +70,7 @@ class Family(Protocol):
 
 def family_names() -> list[str]:
     """Names of the families in this folder, sorted."""
-    files = Path(__file__).parent.glob("*.py")
+    files = [file for folder in __path__ for file in Path(folder).glob("*.py")]
     return sorted(file.stem for file in files if not file.stem.startswith("_"))
 
 

@@ -69,7 +69,7 @@ def fit(
     both = np.hstack([(z - centre) / scale, missing])
     coefficients = LogisticRegression(C=params["C"], max_iter=1000).fit(both, train.y)
     on_values, on_missing = np.split(coefficients.coef_[0], 2)
-    # Scaling and regression are both linear: folded into one weight a feature, fewer steps to serve.
+    # Scaling and regression are both linear: folded into one weight a feature to serve.
     weight = on_values / scale
     bias = float(coefficients.intercept_[0] - centre @ weight)
     return Model(dict(params), median, low, high, weight, on_missing, bias)

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ingestion.season import WarpedClock
+from ingestion.simulation.season import WarpedClock
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ingestion.invoices import (
+from ingestion.simulation.invoices import (
     ADJUSTMENT,
     CANCELLATION,
     MISSING_TIME,

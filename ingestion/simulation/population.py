@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.settings import Simulation
-from ingestion.season import WarpedClock
+from ingestion.simulation.season import WarpedClock
 
 # New customers in Online Retail II: many in the first months, then fewer, then a steady trickle.
 _STEADY_SHARE = 0.35

@@ -17,8 +17,8 @@ import duckdb
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ingestion.population import Population
-from ingestion.season import DAY, Season, WarpedClock, warped_clock
+from ingestion.simulation.population import Population
+from ingestion.simulation.season import DAY, Season, WarpedClock, warped_clock
 
 Floats = NDArray[np.float64]
 
@@ -59,7 +59,7 @@ class Truth:
 
 
 def read_truth(path: Path) -> Truth:
-    """Reads ``truth.json`` as `ingestion.simulator.simulate` writes it."""
+    """Reads ``truth.json`` as `ingestion.simulation.simulator.simulate` writes it."""
     truth = json.loads(path.read_text())
     shop = {k: tuple(v) for k, v in truth["season"].items()}
     return Truth(
@@ -165,7 +165,7 @@ def buys_again(
     t_x : warped days from the first purchase to the last, 0 if `x` is 0.
     T : warped days from the first purchase to now, at least `t_x`.
     t : warped days ahead. `x`, `t_x`, `T` and `t` broadcast against each other.
-    r, alpha, a, b : the parameters of `ingestion.population.Population`.
+    r, alpha, a, b : the parameters of `ingestion.simulation.population.Population`.
     """
     x, T, t = (np.asarray(values, dtype=np.float64) for values in (x, T, t))
     some = -np.expm1(-(r + x) * np.log1p(t / (alpha + T)))

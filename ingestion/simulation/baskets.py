@@ -12,7 +12,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from ingestion.invoices import Floats, Ints, Lines, take
+from ingestion.simulation.invoices import Floats, Ints, Lines, take
 
 # Online Retail II: log order value has sd .66 between customers and .44 within one; an order with
 # more lines has smaller packs, so line counts spread more (sd .85) than their effect on value.

@@ -21,11 +21,11 @@ from typing import NamedTuple
 import numpy as np
 
 from configs.settings import Simulation
-from ingestion.baskets import anonymous_baskets, customer_baskets, draw_catalogue
-from ingestion.dirt import EXTRA_CODES, EXTRA_DESCRIPTIONS, add_dirt, messy
-from ingestion.invoices import CANCELLATION, NOBODY, SALE, Documents, Log, add, take, write_log
-from ingestion.population import Purchases, draw_purchases, population
-from ingestion.season import WarpedClock, season, warped_clock
+from ingestion.simulation.baskets import anonymous_baskets, customer_baskets, draw_catalogue
+from ingestion.simulation.dirt import EXTRA_CODES, EXTRA_DESCRIPTIONS, add_dirt, messy
+from ingestion.simulation.invoices import CANCELLATION, NOBODY, SALE, Documents, Log, add, take, write_log
+from ingestion.simulation.population import Purchases, draw_purchases, population
+from ingestion.simulation.season import WarpedClock, season, warped_clock
 
 _COUNTRIES = {
     "United Kingdom": 0.910, "EIRE": 0.020, "Germany": 0.019, "France": 0.016,

@@ -1,0 +1,71 @@
+# Golden Path. `make help` lists what can be done; every target sets up what it needs.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help train serve predict ui test lint types docs bench lock setup clean
+
+PYTHON ?= python3
+CONFIG ?= default
+ARGS ?=
+BIN := .venv/bin
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+train: setup ## validate, build features, tune, compare, decide  (CONFIG=preset ARGS="--tuning.trials 10")
+	@$(BIN)/python -m flows.train --config $(CONFIG) $(ARGS)
+
+serve: setup ## answer predictions of the champion on http://127.0.0.1:3000
+	@$(BIN)/python -m serving --config $(CONFIG) $(ARGS)
+
+predict: setup ## send an example from the last run to the service and print the answer
+	@$(BIN)/python -m serving.predict --config $(CONFIG) $(ARGS)
+
+ui: setup ## open MLflow's and Prefect's pages on the state under var/
+	@$(BIN)/python -m flows.ui --config $(CONFIG) $(ARGS)
+
+test: setup lint types ## lint, types, and all tests, the whole road included
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: setup ## ruff, and who may import whom
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-cache
+
+types: setup ## mypy
+	@$(BIN)/mypy
+
+docs: setup ## write the generated pages: docs/features.md, docs/settings.md
+	@$(BIN)/python -m docs.generate
+
+bench: setup ## measure the road: seconds and memory beside their limits
+	@$(BIN)/python -m tests.bench.road $(ARGS)
+
+setup: ## make .venv from the lock file, if absent or stale
+	@cmp -s requirements.lock .venv/requirements.lock || $(MAKE) --no-print-directory .venv/install
+
+# The copy of the lock file is written last: a set-up that was interrupted is done again.
+.PHONY: .venv/install
+.venv/install:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || { \
+	  echo "Error: $(PYTHON) is $$($(PYTHON) --version 2>&1); Python 3.11, 3.12 or 3.13 is needed" >&2; \
+	  echo "  next:  make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "Setting up .venv from requirements.lock: about two minutes, once"
+	@$(PYTHON) -m venv --clear .venv
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements.lock
+	@cp requirements.lock .venv/requirements.lock
+
+# uv does not read pip's sources, so it is handed them. A CPU build is called torch==X+cpu, which
+# another machine cannot find, and the GPU build's CUDA packages are pip's to add where only that
+# build is offered: the lock names neither.
+lock: setup ## resolve pyproject.toml into requirements.lock again
+	@UV_FIND_LINKS="$${UV_FIND_LINKS:-$${PIP_FIND_LINKS:-$$($(BIN)/python -m pip config get global.find-links 2>/dev/null || true)}}" \
+	  $(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --quiet \
+	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links --output-file var/lock.txt $(ARGS)
+	@{ echo "# Written by 'make lock' from pyproject.toml. Do not edit."; \
+	   sed -E 's/^torch==([0-9.]+).*/torch==\1/' var/lock.txt \
+	   | grep -vE '^(nvidia-(cu|nc|nv)|cuda-|triton==)' | sort -u; } > requirements.lock
+	@echo "$$(grep -c == requirements.lock) packages locked"
+
+clean: ## remove everything that runs have made (var/), not .venv
+	@rm -rf var

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import training.families
+from training.families import family_names, load_family
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+
+
+@pytest.mark.parametrize("name", ["logistic", "xgboost", "tabm"])
+def test_the_family_keeps_the_protocol(name):
+    """All of `family_cases.py`, in a process of its own."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "family_cases.py"]
+    path = os.pathsep.join([str(ROOT), str(HERE)])
+    env = os.environ | {"FAMILY": name, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    done = subprocess.run(command, cwd=HERE, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+def test_no_two_runtimes_meet_in_one_process():
+    code = """
+import sys
+from training.families import load_family
+load_family({!r})
+assert not {{"xgboost", "torch"}} <= set(sys.modules), "both are loaded"
+"""
+    for name in family_names():
+        subprocess.run([sys.executable, "-c", code.format(name)], cwd=ROOT, check=True)
+
+
+def test_an_unknown_family_is_answered_with_those_there_are():
+    with pytest.raises(ValueError, match="'catboost'; found: logistic, tabm, xgboost"):
+        load_family("catboost")
+
+
+def test_a_fourth_family_is_one_file(tmp_path, monkeypatch):
+    (tmp_path / "constant.py").write_text(
+        "BASELINE = {}\n"
+        "def suggest(trial): return {}\n"
+        "def fit(params, train, valid, *, seed, threads, report=None): ...\n"
+        "def predict(model, x): ...\n"
+        "def to_onnx(model, n_features): ...\n"
+    )
+    monkeypatch.setattr(training.families, "__path__", [*training.families.__path__, str(tmp_path)])
+    assert "constant" in family_names()
+    assert load_family("constant").BASELINE == {}
+
+
+def test_a_family_that_lacks_a_name_says_which(tmp_path, monkeypatch):
+    (tmp_path / "half.py").write_text("BASELINE = {}\ndef suggest(trial): return {}\n")
+    monkeypatch.setattr(training.families, "__path__", [*training.families.__path__, str(tmp_path)])
+    with pytest.raises(ValueError, match="half.py lacks fit, predict, to_onnx"):
+        load_family("half")
