@@ -36,7 +36,7 @@ types: setup ## mypy
 	@$(BIN)/mypy
 
 docs: setup ## write the generated pages: docs/features.md, docs/settings.md
-	@$(BIN)/python -m docs.generate
+	@$(BIN)/python -m flows.docs
 
 bench: setup ## measure the road: seconds and memory beside their limits
 	@$(BIN)/python -m tests.bench.road $(ARGS)

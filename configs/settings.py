@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic_settings import BaseSettings, InitSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 Share = Annotated[float, Field(ge=0, le=1)]
 # A path or a list arrives from YAML as a string or a list: the one conversion we want.
@@ -94,7 +94,9 @@ class Tuning(Section):
     """The budget of the contest: the same for every family (`training/tuning.py`)."""
 
     trials: int = Field(20, ge=1, le=10_000, description="trials per family")
-    seconds: float = Field(60.0, gt=0, description="ends a family's search even with trials left")
+    seconds: float = Field(
+        120.0, gt=0, description="ends a family's search even with trials left: a ceiling, as it costs repeatability"
+    )
     workers: int = Field(2, ge=1, le=64, description="families tuned side by side")
 
 
@@ -124,6 +126,13 @@ class Serving(Section):
     max_rows: int = Field(1000, ge=1, description="most customers in one request")
 
 
+class Ui(Section):
+    """Where `make ui` shows what the runs left (`flows/ui.py`)."""
+
+    mlflow_port: int = Field(5000, ge=1, le=65535, description="MLflow's page")
+    prefect_port: int = Field(4200, ge=1, le=65535, description="Prefect's page")
+
+
 class Settings(BaseSettings):
     """Everything that can be set. See `configs/load.py` for the order of the layers."""
 
@@ -133,8 +142,13 @@ class Settings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: InitSettingsSource, **_: Any
-    ) -> tuple[InitSettingsSource]:
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Only what `configs/load.py` hands over: it layers the sources and remembers places."""
         return (init_settings,)
 
@@ -148,3 +162,4 @@ class Settings(BaseSettings):
     training: Training = Training()
     gate: Gate = Gate()
     serving: Serving = Serving()
+    ui: Ui = Ui()

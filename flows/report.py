@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from configs.settings import Settings
@@ -48,10 +47,6 @@ def log_run(
         )
         contract = journey.run.folder / "contract.html"
         tracking.log_files(journey.client, journey.parent_run, [*pictures, contract], "report")
-        for name, scores in evaluation.scores.items():
-            (journey.run.folder / f"test-{name}.json").write_text(
-                json.dumps(scores, indent=2), encoding="utf-8"
-            )
 
 
 def oracle_roc_auc(

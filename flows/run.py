@@ -90,6 +90,7 @@ def _log_to(file: Path) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.INFO)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line per call to Prefect's API
     logging.captureWarnings(True)
 
 

@@ -18,7 +18,7 @@ ABOUT = "Train on the rows of the settings: validate, build features, tune, comp
 
 
 def main(settings: Settings) -> None:
-    if settings.source.kind == "files":
+    if settings.source.path is not None:
         from ingestion.files import check_file
 
         check_file(settings.source.path)  # before anything is started

@@ -10,11 +10,13 @@ from typing import Any
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from configs.environment import prepare
+from configs.load import load
 from configs.settings import Settings
 from flows.display import Display
 from flows.outcome import register_task, write_example
 from flows.report import log_run, oracle_roc_auc
-from flows.run import Run, finish
+from flows.run import Run, finish, start_run
 from flows.summary import summarise
 from flows.tasks import Journey, evaluate_task, features_task, fit_task, ingest_task, validate_task
 from registry import tracking
@@ -55,3 +57,11 @@ def train(settings: Settings, run: Run, display: Display) -> dict[str, Any]:
         tracking.close_run(client, parent, "FAILED")
         raise
     return summary
+
+
+@flow(name="train", validate_parameters=True)
+def train_deployed(config: str = "default", overrides: list[str] | None = None) -> dict[str, Any]:
+    """The same for a Prefect deployment (`prefect.yaml`): parameters instead of a command line."""
+    settings = load(config, overrides or [])
+    prepare(settings.var)
+    return train(settings, start_run(settings.var), Display())

@@ -19,7 +19,7 @@ from features.table import Rows, read_rows
 from training.export import max_difference, run_onnx
 from training.metrics import paired_difference, point, score
 
-BASELINE_FEATURE = "orders_total"
+BASELINE_FEATURE = "orders_365d"
 
 
 @dataclass(frozen=True)

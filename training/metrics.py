@@ -108,7 +108,7 @@ def _rank(y: np.ndarray, p: np.ndarray) -> _Ranked:
         raise ValueError(f"y and p must be (n,) of one length; they are {y.shape} and {p.shape}")
     if not ((p >= 0) & (p <= 1)).all():
         raise ValueError(f"p must lie in [0, 1]; {np.sum(~((p >= 0) & (p <= 1)))} values do not")
-    if not np.isin(y, (0, 1)).all() or y.min(initial=1) == y.max(initial=0):
+    if set(np.unique(y)) != {0, 1}:
         raise ValueError(f"y must hold both 0 and 1 and nothing else; it holds {np.unique(y)[:5]}")
     order = np.argsort(-p, kind="stable")
     y, p = y[order], p[order]

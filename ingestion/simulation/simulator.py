@@ -5,7 +5,7 @@ purchase rate and the drop-out probability, and the log shows them through the p
 alone: by the number of repeat purchases ``x``, the time of the last ``t_x`` and the time observed
 ``T``, which are sufficient for them. Everything else (baskets, prices, order values, countries,
 customer ids, cancellations, dirt) is drawn without them, given the purchase times. So no feature
-whatever beats the closed form in `ingestion/oracle.py`, and a model above it has seen the future.
+whatever beats the closed form in `ingestion/simulation/oracle.py`, and a model above it has seen the future.
 """
 
 from __future__ import annotations

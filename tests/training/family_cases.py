@@ -45,7 +45,7 @@ def test_it_learns(fitted):
     p = family.predict(fitted.model, VALID.x)
     assert p.shape == (len(VALID),) and p.dtype == np.float64
     assert ((p > 0) & (p < 1)).all()
-    assert point(VALID.y, p)["roc_auc"] > 0.7
+    assert point(VALID.y, p)["roc_auc"] > 0.65
 
 
 awkward = st.sampled_from([float("nan"), 0.0, -0.0, 1e6, -1e6, 1e-30, -1.0, 364.99997])

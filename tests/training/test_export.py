@@ -44,7 +44,7 @@ def test_another_face_is_refused():
 def test_the_difference_is_the_largest_and_a_missing_answer_is_infinitely_wrong():
     a = np.array([0.1, 0.5])
     assert max_difference(a, a) == 0
-    assert max_difference(a, a + [0, 0.25]) == 0.25
+    assert max_difference(a, a + np.array([0, 0.25])) == 0.25
     assert max_difference(a, np.array([0.1, np.nan])) == np.inf
     with pytest.raises(ValueError, match="differ in shape"):
         max_difference(a, a[:, None])

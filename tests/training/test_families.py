@@ -17,7 +17,7 @@ ROOT = HERE.parents[1]
 @pytest.mark.parametrize("name", ["logistic", "xgboost", "tabm"])
 def test_the_family_keeps_the_protocol(name):
     """All of `family_cases.py`, in a process of its own."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "family_cases.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--show-capture=no", "family_cases.py"]
     path = os.pathsep.join([str(ROOT), str(HERE)])
     env = os.environ | {"FAMILY": name, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     done = subprocess.run(command, cwd=HERE, env=env, capture_output=True, text=True, timeout=300)
@@ -56,5 +56,5 @@ def test_a_fourth_family_is_one_file(tmp_path, monkeypatch):
 def test_a_family_that_lacks_a_name_says_which(tmp_path, monkeypatch):
     (tmp_path / "half.py").write_text("BASELINE = {}\ndef suggest(trial): return {}\n")
     monkeypatch.setattr(training.families, "__path__", [*training.families.__path__, str(tmp_path)])
-    with pytest.raises(ValueError, match="half.py lacks fit, predict, to_onnx"):
+    with pytest.raises(ValueError, match=r"half\.py lacks fit, predict, to_onnx"):
         load_family("half")

@@ -60,7 +60,7 @@ def test_a_family_is_tuned_refitted_and_exported(table, tmp_path, family):
     assert result["ended_by"] == "trials" and len(result["trials"]) == 3
     assert set(result["seconds"]) == {"tuning", "refit", "export"}
     assert result["rows"] == {"train": 1500, "valid": 400, "refit": 1900}
-    assert result["valid_metrics"]["roc_auc"] > 0.7
+    assert result["valid_metrics"]["roc_auc"] > 0.65
     native = np.load(out / "test_native.npy")
     test = make_rows(SIZES["test"], 2)
     assert max_difference(native, run_onnx(out / "model.onnx", test.x)) <= 1e-5

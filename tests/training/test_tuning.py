@@ -116,7 +116,7 @@ def test_nothing_but_failures_is_an_error_that_says_why():
     def fit(*_, **__):
         raise OSError("disk full")
 
-    with pytest.raises(RuntimeError, match="not one of 8 trials completed.*disk full"):
+    with pytest.raises(RuntimeError, match=r"not one of 8 trials completed.*disk full"):
         tune(made_family(fit), TRAIN, VALID, **BUDGET)
 
 

@@ -7,7 +7,7 @@ Fits in milliseconds, and on two years of retail data comes within .005 of the o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,15 +26,17 @@ BASELINE: Params = {"C": 1.0, "log": True}
 @dataclass(frozen=True)
 class Model:
     """probability = sigmoid(z @ weight + missing @ missing_weight + bias), with z the prepared
-    values. All arrays float64 (f,)."""
+    values. All arrays float32 (f,), so that the graph holds the very same numbers."""
 
     params: Params
-    median: np.ndarray
     low: np.ndarray
     high: np.ndarray
+    median: np.ndarray
+    centre: np.ndarray
+    scale: np.ndarray
     weight: np.ndarray
     missing_weight: np.ndarray
-    bias: float
+    bias: np.float32
 
 
 def suggest(trial: optuna.Trial) -> Params:
@@ -60,27 +62,27 @@ def fit(
 
     z, missing = _transform(train.x, params["log"]), np.isnan(train.x)
     known = ~missing.all(axis=0)  # a column without a value has no median: it becomes all zeros
-    median, low, high = np.zeros((3, z.shape[1]))
-    median[known] = np.nanmedian(z[:, known], axis=0)
+    low, high, median = np.zeros((3, z.shape[1]), dtype=np.float32)
     low[known], high[known] = np.nanmin(z[:, known], axis=0), np.nanmax(z[:, known], axis=0)
+    median[known] = np.nanmedian(z[:, known], axis=0)
     z = np.where(missing, median, z)
-    centre, scale = z.mean(axis=0), z.std(axis=0)
-    scale[scale == 0] = 1.0
-    both = np.hstack([(z - centre) / scale, missing])
-    coefficients = LogisticRegression(C=params["C"], max_iter=1000).fit(both, train.y)
-    on_values, on_missing = np.split(coefficients.coef_[0], 2)
-    # Scaling and regression are both linear: folded into one weight a feature to serve.
-    weight = on_values / scale
-    bias = float(coefficients.intercept_[0] - centre @ weight)
-    return Model(dict(params), median, low, high, weight, on_missing, bias)
+    centre, scale = z.mean(axis=0, dtype=np.float64), z.std(axis=0, dtype=np.float64)
+    # A constant column's deviation is not zero but a rounding error: dividing by it would blow up.
+    centre, scale = np.float32(centre), np.where(low == high, 1, np.float32(scale))
+    both = np.hstack([(z - centre) / scale, missing], dtype=np.float64)
+    regression = LogisticRegression(C=params["C"], max_iter=1000).fit(both, train.y)
+    weight, missing_weight = np.split(np.float32(regression.coef_[0]), 2)
+    bias = np.float32(regression.intercept_[0])
+    return Model(dict(params), low, high, median, centre, scale, weight, missing_weight, bias)
 
 
 def predict(model: Model, x: np.ndarray) -> np.ndarray:
     """See `Family.predict`."""
     missing = np.isnan(x)
     z = np.clip(_transform(x, model.params["log"]), model.low, model.high)
-    z = np.where(missing, model.median, z)
-    return 1 / (1 + np.exp(-(z @ model.weight + missing @ model.missing_weight + model.bias)))
+    z = (np.where(missing, model.median, z) - model.centre) / model.scale
+    logit = z @ model.weight + missing @ model.missing_weight + model.bias
+    return 1 / (1 + np.exp(-logit.astype(np.float64)))
 
 
 def to_onnx(model: Model, n_features: int) -> onnx.ModelProto:
@@ -103,15 +105,18 @@ def to_onnx(model: Model, n_features: int) -> onnx.ModelProto:
             clipped = Min(above, high)
             missing = IsNaN(features)
             filled = Where(missing, median, clipped)
+            centred = Sub(filled, centre)
+            scaled = Div(centred, scale)
             indicator = Cast<to=1>(missing)
-            from_values = MatMul(filled, weight)
+            from_values = MatMul(scaled, weight)
             from_missing = MatMul(indicator, missing_weight)
             logit = Sum(from_values, from_missing, bias)
             probability = Sigmoid(logit)
         }}""")
     constants = {
-        name: np.asarray(getattr(model, name), dtype=np.float32)
-        for name in ("median", "low", "high", "weight", "missing_weight", "bias")
+        field.name: np.asarray(getattr(model, field.name), dtype=np.float32)
+        for field in fields(model)
+        if field.name != "params"
     }
     if model.params["log"]:
         constants["one"] = np.float32(1).reshape(())
@@ -122,5 +127,4 @@ def to_onnx(model: Model, n_features: int) -> onnx.ModelProto:
 
 
 def _transform(x: np.ndarray, log: bool) -> np.ndarray:
-    z = x.astype(np.float64)
-    return np.sign(z) * np.log1p(np.abs(z)) if log else z
+    return np.sign(x) * np.log1p(np.abs(x)) if log else x

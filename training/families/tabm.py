@@ -81,7 +81,7 @@ class Network(nn.Module):
         known = [column[~np.isnan(column)] for column in z.T]
         known = [column if len(column) else np.zeros(1) for column in known]
         centre = np.array([column.mean() for column in known])
-        scale = np.array([column.std() or 1.0 for column in known])
+        scale = np.array([column.std() if np.ptp(column) else 1.0 for column in known])
         for name, values in {
             "centre": centre,
             "scale": scale,

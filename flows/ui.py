@@ -1,0 +1,87 @@
+"""`make ui`: MLflow's and Prefect's pages on the state under var/, until Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import webbrowser
+
+from configs.errors import UserError
+from configs.settings import Settings
+from flows.command import run_command
+from registry.store import artifact_root, open_store, tracking_uri
+
+ABOUT = "Open MLflow's and Prefect's pages on the state that the runs left under var/."
+START_LIMIT = 120.0
+
+
+def main(settings: Settings) -> None:
+    open_store(settings)  # a first look before the first run finds an empty page, not an error
+    log = settings.var.absolute() / "ui.log"
+    ports = {"MLflow": settings.ui.mlflow_port, "Prefect": settings.ui.prefect_port}
+    for name, port in ports.items():
+        if _answers(port):
+            raise UserError(
+                f"port {port} is in use, {name}'s page cannot listen there",
+                where=f"ui.{name.lower()}_port",
+                next_step=f"stop what listens there, or pass --ui.{name.lower()}_port {port + 1}",
+            )
+    store, bin_folder = tracking_uri(settings), os.path.dirname(sys.executable)
+    commands = {
+        "MLflow": [
+            *(f"{bin_folder}/mlflow", "server", "--host", "127.0.0.1", "--port", str(ports["MLflow"])),
+            *("--workers", "1", "--backend-store-uri", store),
+            *("--default-artifact-root", artifact_root(settings).as_uri()),
+        ],
+        "Prefect": [
+            *(f"{bin_folder}/prefect", "server", "start", "--host", "127.0.0.1"),
+            *("--port", str(ports["Prefect"]), "--no-services"),
+        ],
+    }
+    with log.open("wb") as output:
+        processes = [
+            subprocess.Popen(c, stdout=output, stderr=output, start_new_session=True)
+            for c in commands.values()
+        ]
+    try:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        print("Starting MLflow's and Prefect's pages: about 15 s")
+        for name, port in ports.items():
+            _wait(name, port, processes, str(log))
+            print(f"  {name:8} http://127.0.0.1:{port}")
+            if os.environ.get("DISPLAY") or sys.platform == "darwin":
+                webbrowser.open(f"http://127.0.0.1:{port}")
+        print("Ctrl-C ends both.", flush=True)
+        while all(process.poll() is None for process in processes):
+            time.sleep(0.5)
+        raise UserError("one of the pages ended by itself", where=str(log), next_step="read the end of that file")
+    except KeyboardInterrupt:
+        print("Stopping.")
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGTERM)
+        for process in processes:
+            process.wait(20)
+
+
+def _wait(name: str, port: int, processes: list[subprocess.Popen[bytes]], log: str) -> None:
+    deadline = time.monotonic() + START_LIMIT
+    while not _answers(port):
+        if time.monotonic() > deadline or any(process.poll() is not None for process in processes):
+            raise UserError(f"{name}'s page did not start", where=log, next_step="read the end of that file")
+        time.sleep(0.2)
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command("flows.ui", ABOUT, main))
