@@ -8,11 +8,14 @@ Every value remembers its place, so that a refused one is named with where it wa
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -23,6 +26,24 @@ from configs.settings import Settings
 
 FOLDER = Path(__file__).parent
 PREFIX = "GOLDEN_PATH_"
+# A mapping that is itself a value: a layer replaces the one below it as a whole.
+COLUMNS = "source.columns"
+
+
+class _Reader(yaml.SafeLoader):
+    """YAML in which `1e-5` is a number, as it is in YAML 1.2 (PyYAML wants `1.0e-5`)."""
+
+
+class _Writer(yaml.SafeDumper):
+    """Quotes the text `1e-5`, so that `_Reader` reads text again."""
+
+
+for _side in (_Reader, _Writer):
+    _side.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+        list("-+.0123456789"),
+    )
 
 
 def presets() -> list[str]:
@@ -40,6 +61,7 @@ def load(
     places: dict[str, str] = {}
     for place, values in _layers(config, arguments, os.environ if env is None else env):
         for path, value in values.items():
+            _refuse_unknown(path, place(path))
             _put(merged, path, value)
             places[path] = place(path)
     merged["name"] = config
@@ -56,7 +78,7 @@ def options() -> Iterator[tuple[str, FieldInfo]]:
 
 def dump(settings: Settings) -> str:
     """The settings as YAML that `load` would read back."""
-    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
+    return yaml.dump(_plain(settings.model_dump()), Dumper=_Writer, sort_keys=False)
 
 
 # --- the layers -------------------------------------------------------------------------------
@@ -64,7 +86,8 @@ def dump(settings: Settings) -> str:
 
 def _layers(
     config: str, arguments: Sequence[str], env: Mapping[str, str]
-) -> Iterator[tuple[Any, dict[str, Any]]]:
+) -> Iterator[tuple[Callable[[str], str], dict[str, Any]]]:
+    """Each layer as (place of a setting, values by dotted name), the weakest first."""
     for name in dict.fromkeys(["default", config]):
         file = FOLDER / f"{name}.yaml"
         if name not in presets():
@@ -73,15 +96,15 @@ def _layers(
                 where="--config",
                 next_step=f"choose one of {', '.join(presets())}, or write configs/{name}.yaml",
             )
-        yield (lambda _, file=file: f"configs/{file.name}"), _flatten(_read(file))
+        yield partial("configs/{name}.yaml".format, name=name), _flatten(_read(file))
     yield (lambda path: PREFIX + path.upper().replace(".", "__")), _from_environment(env)
     yield (lambda path: f"--{path}"), _from_arguments(arguments)
 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = yaml.load(file.read_text(encoding="utf-8"), _Reader) or {}
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or the date 2024-13-45
         raise UserError(
             f"this preset is no valid YAML: {' '.join(str(error).split())}",
             where=str(file),
@@ -97,11 +120,12 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
-    return {
-        key[len(PREFIX) :].lower().replace("__", "."): _value(text)
-        for key, text in env.items()
-        if key.startswith(PREFIX)
-    }
+    values: dict[str, Any] = {}
+    for key, text in env.items():
+        if key.startswith(PREFIX):
+            path = key[len(PREFIX) :].lower().replace("__", ".")
+            values |= _override(path, text, place=key)
+    return values
 
 
 def _from_arguments(arguments: Sequence[str]) -> dict[str, Any]:
@@ -124,16 +148,28 @@ def _from_arguments(arguments: Sequence[str]) -> dict[str, Any]:
                     next_step=f"write --{name} VALUE",
                 )
             text = rest.pop(0)
-        values[name.replace("-", "_")] = _value(text)
+        values |= _override(name.replace("-", "_"), text, place=f"--{name}")
     return values
 
 
-def _value(text: str) -> Any:
-    """`10` is a number, `a, b` stays text: the rules of YAML, so that a file and a flag agree."""
+def _override(path: str, text: str, *, place: str) -> dict[str, Any]:
+    """What one variable or flag sets. `10` is a number by the rules of YAML, as in a file; but a
+    setting that holds text takes the text as it stands: the country NO is not `false`."""
+    if path == "name":
+        raise UserError(
+            f"the name {text!r} cannot be set: it is the name of the preset",
+            where=place,
+            next_step=f"choose a preset with --config: {', '.join(presets())}",
+        )
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
+        value = yaml.load(text, _Reader)
+    except (yaml.YAMLError, ValueError):
+        value = text
+    field = dict(options()).get(path)
+    kinds = _members(field.annotation) if field else (str,) * path.startswith(f"{COLUMNS}.")
+    if {str, Path} & set(kinds) and not (value is None and text and NoneType in kinds):
+        value = text
+    return _flatten({path: value})
 
 
 # --- nested and dotted ------------------------------------------------------------------------
@@ -143,8 +179,7 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         path = f"{prefix}{key}"
-        # A mapping that is itself a value (source.columns) replaces the one below it as a whole.
-        if isinstance(value, dict) and path != "source.columns":
+        if isinstance(value, dict) and path != COLUMNS:
             flat |= _flatten(value, f"{path}.")
         else:
             flat[path] = value
@@ -173,47 +208,73 @@ def _walk(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]
 
 
 def accepted(field: FieldInfo) -> str:
-    """The accepted values of a setting, in words: `int, at least 1, at most 10000`."""
-    kind = getattr(field.annotation, "__name__", None) or str(field.annotation).replace(
-        "typing.", ""
-    )
-    kind = {"FilePath": "path", "Path": "path"}.get(
-        kind, kind.replace("pathlib.", "").replace("datetime.", "")
-    )
-    if isinstance(field.annotation, type) and field.annotation is date:
-        kind = "date (YYYY-MM-DD)"
-    words = {
-        "ge": "at least",
-        "gt": "above",
-        "le": "at most",
-        "lt": "below",
-        "min_length": "length at least",
-    }
-    limits = [
-        f"{text} {getattr(limit, name)}"
+    """The accepted values of a setting, in words: `whole number from 1 to 10000`."""
+    names = ("ge", "gt", "le", "min_length")
+    limits = {
+        name: getattr(limit, name)
         for limit in field.metadata
-        for name, text in words.items()
+        for name in names
         if getattr(limit, name, None) is not None
-    ]
-    return ", ".join([kind, *limits])
+    }
+    kinds = " or ".join(_in_words(kind) for kind in _members(field.annotation))
+    low, high = limits.get("ge"), limits.get("le")
+    if low is not None and high is not None:
+        return f"{kinds} from {low} to {high}"
+    words = {"ge": ", at least", "gt": " above", "le": ", at most", "min_length": ", at least"}
+    return kinds + "".join(f"{words[name]} {limit}" for name, limit in limits.items())
+
+
+def _members(annotation: Any) -> tuple[Any, ...]:
+    """The types that a setting may have: `date | None` has two."""
+    if get_origin(annotation) is Annotated:
+        return _members(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return tuple(kind for part in get_args(annotation) for kind in _members(part))
+    return (annotation,)
+
+
+def _in_words(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return " or ".join(map(str, get_args(kind)))
+    plain = get_origin(kind) or kind
+    return {
+        bool: "true or false",
+        int: "whole number",
+        float: "number",
+        str: "text",
+        Path: "path",
+        date: "date (YYYY-MM-DD)",
+        tuple: "list of names",
+        dict: "mapping of names to names",
+        NoneType: "null",
+    }.get(plain, getattr(plain, "__name__", str(plain)))
+
+
+def _refuse_unknown(path: str, place: str) -> None:
+    known = dict(options())
+    # A section given one value, or a value given a section, is known: the model names the fault.
+    if (
+        path in known
+        or path.startswith(f"{COLUMNS}.")
+        or any(k.startswith(f"{path}.") for k in known)
+    ):
+        return
+    near = get_close_matches(path, known, n=1, cutoff=0.5)
+    raise UserError(
+        f"unknown setting {path!r}",
+        where=place,
+        next_step=f"did you mean {near[0]}?" if near else "`--print-config` shows every setting",
+    )
 
 
 def _refusal(error: ValidationError, places: Mapping[str, str]) -> UserError:
     known = dict(options())
     first, *others = error.errors()
-    path = ".".join(str(part) for part in first["loc"]) or "source.path"
-    while path not in known and "." in path and path.rpartition(".")[0] in known:
-        path = path.rpartition(".")[0]  # an item of a list: name the setting
-    place = next((places[p] for p in places if p == path or p.startswith(path + ".")), "defaults")
+    item = path = ".".join(str(part) for part in first["loc"])
+    while path not in known and path.rpartition(".")[0] in known:
+        path = path.rpartition(".")[0]  # an item of a list or mapping: name the setting
+    place = places.get(item) or places.get(path, "defaults")
     more = f" (and {len(others)} more)" if others else ""
-    if first["type"] == "extra_forbidden":
-        near = get_close_matches(path, known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else "`--print-config` shows every setting"
-        return UserError(f"unknown setting {path!r}{more}", where=place, next_step=hint)
-    if first["type"] == "value_error":
-        return UserError(
-            str(first["ctx"]["error"]) + more, where=place, next_step="set --source.path FILE"
-        )
     wanted = (
         f"accepted: {accepted(known[path])}"
         if path in known
@@ -224,3 +285,12 @@ def _refusal(error: ValidationError, places: Mapping[str, str]) -> UserError:
         where=place,
         next_step=wanted,
     )
+
+
+def _plain(value: Any) -> Any:
+    """Only what YAML has a form for; a date stays a date, because text is refused for one."""
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, tuple):
+        return list(value)
+    return str(value) if isinstance(value, Path) else value

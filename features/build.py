@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+import duckdb
+
 from configs.errors import UserError
 from configs.settings import Features
 from features.catalogue import NAMES
-from features.engine import build_features, connect, run
+from features.engine import build_features, connect, literal, run
 from features.splits import as_of_dates
 
 
@@ -24,10 +26,12 @@ class TableFacts:
 def build_table(transactions: Path, target: Path, settings: Features) -> TableFacts:
     """Write the training table (`customer_id, as_of, split, <features>, label`) to `target`.
 
-    Sorted by as-of date and customer, so that the same input gives the same file.
+    Sorted by as-of date and customer, so that the same input gives the same file. Raises UserError
+    when no sale is left or the log is too short for the splits.
     """
+    source, table = (f"read_parquet({literal(str(path))})" for path in (transactions, target))
     with connect(settings) as connection:
-        connection.execute(f"CREATE VIEW transactions AS FROM read_parquet('{transactions}')")
+        connection.execute(f"CREATE VIEW transactions AS FROM {source}")
         dates = as_of_dates(*_span(connection), settings)
         connection.execute("CREATE TABLE as_of_dates (as_of DATE, split VARCHAR)")
         connection.executemany(
@@ -36,8 +40,7 @@ def build_table(transactions: Path, target: Path, settings: Features) -> TableFa
         )
         run(connection, "spine")
         build_features(connection)
-        label = (Path(__file__).parent / "sql" / "label.sql").read_text(encoding="utf-8")
-        connection.execute(f"CREATE TEMP TABLE buyers AS {label}")
+        run(connection, "label")
         connection.execute(f"""
             COPY (
                 SELECT customer_id, as_of, split, {", ".join(NAMES)},
@@ -45,10 +48,10 @@ def build_table(transactions: Path, target: Path, settings: Features) -> TableFa
                 FROM spine JOIN features USING (customer_id, as_of)
                 LEFT JOIN buyers USING (customer_id, as_of)
                 ORDER BY as_of, customer_id
-            ) TO '{target}' (FORMAT parquet)
+            ) TO {literal(str(target))} (FORMAT parquet)
         """)
         counts = connection.execute(
-            f"SELECT split, count(*), avg(label) FROM read_parquet('{target}') GROUP BY split"
+            f"SELECT split, count(*), avg(label) FROM {table} GROUP BY split"
         ).fetchall()
     found = {split: (rows, rate) for split, rows, rate in counts}
     return TableFacts(
@@ -59,11 +62,13 @@ def build_table(transactions: Path, target: Path, settings: Features) -> TableFa
     )
 
 
-def _span(connection) -> tuple[date, date]:
-    first, last = connection.execute(
-        "SELECT CAST(min(invoiced_at) AS DATE), CAST(max(invoiced_at) AS DATE) FROM transactions WHERE quantity > 0"
-    ).fetchone()
-    if first is None:
+def _span(connection: duckdb.DuckDBPyConnection) -> tuple[date, date]:
+    """The days of the first and the last sale."""
+    first, last = connection.execute("""
+        SELECT CAST(min(invoiced_at) AS DATE), CAST(max(invoiced_at) AS DATE)
+        FROM transactions WHERE quantity > 0
+    """).fetchone() or (None, None)
+    if first is None or last is None:
         raise UserError(
             "no sale is left after quarantine",
             where="transactions",

@@ -26,25 +26,40 @@ def _money(name: str, meaning: str, missing: str = "") -> Feature:
 
 
 ONE_DAY = "only one purchase day so far"
+TWO_DAYS = "fewer than three purchase days so far"
+SHORT_LOG = "the log does not reach back that far"
 
 CATALOGUE: tuple[Feature, ...] = (
     # recency.sql
     Feature("recency_days", "days", "from the last purchase to the as-of date"),
     Feature("tenure_days", "days", "from the first purchase to the as-of date"),
     # windows.sql
-    *(Feature(f"orders_{days}d", "invoices", f"invoices in the last {days} days") for days in WINDOWS),
+    *(
+        Feature(f"orders_{days}d", "invoices", f"invoices in the last {days} days")
+        for days in WINDOWS
+    ),
     Feature("orders_total", "invoices", "invoices so far", low=1),
-    *(_money(f"revenue_{days}d", f"value of the sales lines of the last {days} days") for days in WINDOWS),
+    *(
+        _money(f"revenue_{days}d", f"value of the sales lines of the last {days} days")
+        for days in WINDOWS
+    ),
     _money("revenue_total", "value of all sales lines so far"),
     _money("order_value_mean", "mean value of an invoice"),
     _money("order_value_last", "value of the last invoice"),
-    Feature("active_months_365d", "months", "calendar months with a purchase in the last 365 days", high=13),
+    Feature(
+        "active_months_365d",
+        "months",
+        "calendar months with a purchase in the last 365 days",
+        high=13,
+    ),
     # gaps.sql
     Feature("gap_days_mean", "days", "mean gap between purchase days", missing=ONE_DAY),
     Feature("gap_days_median", "days", "median gap between purchase days", missing=ONE_DAY),
-    Feature("gap_days_spread", "days", "standard deviation of the gaps", missing="fewer than three purchase days so far"),
+    Feature("gap_days_spread", "days", "standard deviation of the gaps", missing=TWO_DAYS),
     Feature("gap_days_last", "days", "the last gap between purchase days", missing=ONE_DAY),
-    Feature("overdue_ratio", "ratio", "recency over the mean gap: above 1 is late", missing=ONE_DAY),
+    Feature(
+        "overdue_ratio", "ratio", "recency over the mean gap: above 1 is late", missing=ONE_DAY
+    ),
     # variety.sql
     Feature("products_365d", "products", "distinct products of the last 365 days"),
     Feature("products_total", "products", "distinct products so far", low=1),
@@ -55,12 +70,22 @@ CATALOGUE: tuple[Feature, ...] = (
     Feature("cancelled_lines_365d", "lines", "cancelled lines in the last 365 days"),
     Feature("cancelled_share", "ratio", "value cancelled over value sold, so far"),
     # country.sql
-    Feature("is_home", "0 or 1", "the last purchase came from the home country", high=1),
+    Feature(
+        "is_home",
+        "0 or 1",
+        "the last purchase that names a country came from the home country",
+        high=1,
+    ),
     # season.sql
-    Feature("season_orders", "invoices", "invoices in the same season last year: the horizon, 365 days earlier", missing="the log does not reach back that far"),
-    _money("season_revenue", "value of the sales lines of that season", missing="the log does not reach back that far"),
+    Feature(
+        "season_orders",
+        "invoices",
+        "invoices in the same season last year: the horizon, 365 days earlier",
+        missing=SHORT_LOG,
+    ),
+    _money("season_revenue", "value of the sales lines of that season", missing=SHORT_LOG),
     Feature("year_sin", "ratio", "sine of the day of the year of the as-of date", low=-1, high=1),
     Feature("year_cos", "ratio", "cosine of the day of the year of the as-of date", low=-1, high=1),
-)  # fmt: skip
+)
 
 NAMES: tuple[str, ...] = tuple(feature.name for feature in CATALOGUE)

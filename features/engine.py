@@ -1,6 +1,8 @@
 """Runs the SQL files: transactions and a spine in, one row of features per spine row out.
 
-The same files serve training, batch scoring and single requests; what differs is the spine.
+The same files serve training, batch scoring and single requests; what differs is the spine. A
+customer's features come from that customer's rows alone, but for `season_orders` and
+`season_revenue`: whether they are missing depends on the first day of the whole log.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ def connect(settings: Features) -> duckdb.DuckDBPyConnection:
     for name in ("horizon_days", "active_days", "home_country"):
         value = getattr(settings, name)
         connection.execute(
-            f"SET VARIABLE {name} = {value if isinstance(value, int) else _literal(value)}"
+            f"SET VARIABLE {name} = {value if isinstance(value, int) else literal(value)}"
         )
     return connection
 
@@ -38,9 +40,10 @@ def build_features(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(f"CREATE OR REPLACE TEMP TABLE group_{group} AS {_read(group)}")
     joins = "\n".join(f"LEFT JOIN group_{group} USING (customer_id, as_of)" for group in GROUPS)
     columns = ", ".join(f"CAST({name} AS DOUBLE) AS {name}" for name in NAMES)
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE features AS SELECT customer_id, as_of, {columns} FROM spine {joins}"
-    )
+    connection.execute(f"""
+        CREATE OR REPLACE TEMP TABLE features AS
+        SELECT customer_id, as_of, {columns} FROM spine {joins}
+    """)
 
 
 def run(connection: duckdb.DuckDBPyConnection, name: str) -> None:
@@ -48,9 +51,10 @@ def run(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     connection.execute(_read(name))
 
 
+def literal(text: str) -> str:
+    """A text, such as a path, as SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 def _read(name: str) -> str:
     return (SQL / f"{name}.sql").read_text(encoding="utf-8")
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

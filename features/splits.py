@@ -16,7 +16,7 @@ from configs.settings import Features
 
 
 def as_of_dates(first_day: date, last_day: date, settings: Features) -> dict[str, list[date]]:
-    """As-of dates per split, monthly, for a log from first_day to last_day (which may be cut short).
+    """As-of dates per split, monthly, for a log from first_day to last_day, which may be cut short.
 
     Raises UserError when the log is too short for one date in each split, or when the last date
     asked for has no complete label window.

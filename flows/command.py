@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 
 from configs.environment import prepare
@@ -47,6 +48,7 @@ def run_command(
     except UserError as error:
         logging.getLogger("golden_path").info("stopped", exc_info=error)
         print(error, file=sys.stderr)
+        _release(error)
         return 1
     except KeyboardInterrupt:
         print(
@@ -64,6 +66,7 @@ def run_command(
             ),
             "",
         )
+        _release(error)
         print(
             UserError(
                 f"unexpected {type(error).__name__}: {error}",
@@ -73,6 +76,13 @@ def run_command(
             file=sys.stderr,
         )
         return 1
+
+
+def _release(error: BaseException | None) -> None:
+    """Let go of what the failed frames hold: an open DuckDB connection complains at exit."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _take_config(arguments: list[str]) -> str:

@@ -18,6 +18,8 @@ EVERY = 5.0  # seconds between two plain lines about the same family
 class Display:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False)
+        if not self.console.is_terminal:
+            self.console.width = 150  # a pipe has no width: lines of a log must not be folded at 80
         self._began = time.monotonic()
         self._families: dict[str, dict[str, Any]] = {}
         self._lock = threading.Lock()

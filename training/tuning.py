@@ -87,7 +87,8 @@ def tune(
     )
     if not study.trials:
         study.enqueue_trial(family.BASELINE)
-    results = [_recall(trial) for trial in study.trials if trial.state.is_finished()]
+    # A trial that died with its process has no result, and is run again under a new number.
+    results = [_recall(trial) for trial in study.trials if "state" in trial.user_attrs]
     ended_by = "trials"
     while len(results) < trials:
         best = max((r.metrics[OBJECTIVE] for r in results if r.metrics), default=None)
@@ -122,6 +123,7 @@ def _run(
         if trial.should_prune() or time.perf_counter() > deadline:
             raise optuna.TrialPruned
 
+    assert valid.y is not None
     params: Params = {}
     metrics: dict[str, float] = {}
     error = None
@@ -139,12 +141,9 @@ def _run(
     result = TrialResult(trial.number, state, params, metrics, spent, best, error)
     for key in ("state", "params", "metrics", "seconds", "best", "error"):
         trial.set_user_attr(key, getattr(result, key))
-    ends = {
-        "complete": {"values": metrics.get(OBJECTIVE)},
-        "pruned": {"state": optuna.trial.TrialState.PRUNED},
-        "failed": {"state": optuna.trial.TrialState.FAIL},
-    }
-    study.tell(trial, **ends[state])
+    states = optuna.trial.TrialState
+    end = {"complete": states.COMPLETE, "pruned": states.PRUNED, "failed": states.FAIL}[state]
+    study.tell(trial, metrics.get(OBJECTIVE), state=end)
     return result
 
 

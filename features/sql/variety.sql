@@ -1,7 +1,12 @@
+-- A product is counted at its first line, or its first line of the window: the count of distinct
+-- products, without comparing millions of codes.
 WITH products AS (
     SELECT customer_id, as_of,
-           count(DISTINCT product_id) FILTER (WHERE invoiced_at >= as_of - INTERVAL 365 DAY) AS products_365d,
-           count(DISTINCT product_id) AS products_total
+           count(*) FILTER (
+               WHERE invoiced_at >= as_of - INTERVAL 365 DAY
+                 AND (previous_at IS NULL OR previous_at < as_of - INTERVAL 365 DAY)
+           ) AS products_365d,
+           count(*) FILTER (WHERE previous_at IS NULL) AS products_total
     FROM past_lines WHERE quantity > 0
     GROUP BY customer_id, as_of
 ),

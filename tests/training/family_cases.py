@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -156,3 +157,7 @@ def test_tabm_computes_its_first_layer_as_the_package_does(fitted):
     x = torch.randn(5, layer.in_features)
     expected = layer(tabm.EnsembleView(k=module.MEMBERS)(x))
     assert torch.allclose(module._first_layer(layer, x), expected, atol=1e-5)
+
+
+def test_after_all_this_the_two_runtimes_have_not_met(fitted):
+    assert not {"xgboost", "torch"} <= set(sys.modules)

@@ -17,22 +17,20 @@ ROOT = HERE.parents[1]
 @pytest.mark.parametrize("name", ["logistic", "xgboost", "tabm"])
 def test_the_family_keeps_the_protocol(name):
     """All of `family_cases.py`, in a process of its own."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--show-capture=no", "family_cases.py"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--show-capture=no",
+        "family_cases.py",
+    ]
     path = os.pathsep.join([str(ROOT), str(HERE)])
     env = os.environ | {"FAMILY": name, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     done = subprocess.run(command, cwd=HERE, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-
-
-def test_no_two_runtimes_meet_in_one_process():
-    code = """
-import sys
-from training.families import load_family
-load_family({!r})
-assert not {{"xgboost", "torch"}} <= set(sys.modules), "both are loaded"
-"""
-    for name in family_names():
-        subprocess.run([sys.executable, "-c", code.format(name)], cwd=ROOT, check=True)
 
 
 def test_an_unknown_family_is_answered_with_those_there_are():

@@ -36,7 +36,7 @@ class Model:
     scale: np.ndarray
     weight: np.ndarray
     missing_weight: np.ndarray
-    bias: np.float32
+    bias: np.ndarray  # ()
 
 
 def suggest(trial: optuna.Trial) -> Params:
@@ -68,11 +68,11 @@ def fit(
     z = np.where(missing, median, z)
     centre, scale = z.mean(axis=0, dtype=np.float64), z.std(axis=0, dtype=np.float64)
     # A constant column's deviation is not zero but a rounding error: dividing by it would blow up.
-    centre, scale = np.float32(centre), np.where(low == high, 1, np.float32(scale))
+    centre, scale = np.float32(centre), np.where(low == high, np.float32(1), np.float32(scale))
     both = np.hstack([(z - centre) / scale, missing], dtype=np.float64)
     regression = LogisticRegression(C=params["C"], max_iter=1000).fit(both, train.y)
     weight, missing_weight = np.split(np.float32(regression.coef_[0]), 2)
-    bias = np.float32(regression.intercept_[0])
+    bias = np.asarray(regression.intercept_[0], dtype=np.float32)
     return Model(dict(params), low, high, median, centre, scale, weight, missing_weight, bias)
 
 
@@ -114,12 +114,10 @@ def to_onnx(model: Model, n_features: int) -> onnx.ModelProto:
             probability = Sigmoid(logit)
         }}""")
     constants = {
-        field.name: np.asarray(getattr(model, field.name), dtype=np.float32)
-        for field in fields(model)
-        if field.name != "params"
+        field.name: getattr(model, field.name) for field in fields(model) if field.name != "params"
     }
     if model.params["log"]:
-        constants["one"] = np.float32(1).reshape(())
+        constants["one"] = np.ones((), dtype=np.float32)
     graph.graph.initializer.extend(
         onnx.numpy_helper.from_array(value, name) for name, value in constants.items()
     )

@@ -1,0 +1,175 @@
+"""`make train` on the smoke preset: what it prints, what it leaves, what it repeats."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FAMILIES = {"tabm", "xgboost", "logistic"}
+
+
+def figures(summary: dict[str, Any]) -> dict[str, Any]:
+    """What must repeat: everything but clocks, names and ids."""
+    families = {
+        name: {key: family[key] for key in ("trials", "valid", "test")}
+        for name, family in summary["families"].items()
+    }
+    same = ("rows", "table", "baseline", "oracle", "winner", "decision", "differences")
+    return {"families": families} | {key: summary[key] for key in same}
+
+
+def test_the_summary_keeps_its_schema(smoke):
+    schema = json.loads((ROOT / "docs" / "summary.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(smoke.summary, schema)
+
+
+def test_no_row_is_lost(smoke):
+    rows = smoke.summary["rows"]
+    assert rows["raw"] == rows["valid"] + rows["quarantined"]
+    assert rows["raw"] > rows["valid"] > 0
+    assert sum(rows["reasons"].values()) >= rows["quarantined"]
+
+
+def test_every_family_is_tuned_and_scored(smoke):
+    families = smoke.summary["families"]
+    assert set(families) == FAMILIES
+    for family in families.values():
+        assert family["trials"] == 2 and family["ended_by"] == "trials"
+        test = family["test"]
+        assert test["roc_auc_low"] < test["roc_auc"] < test["roc_auc_high"]
+
+
+def test_the_winner_is_the_best_on_validation(smoke):
+    families = smoke.summary["families"]
+    best = max(families, key=lambda name: families[name]["valid"]["roc_auc"])
+    assert smoke.summary["winner"] == best
+
+
+def test_no_model_is_far_above_the_best_possible_one(smoke):
+    oracle = smoke.summary["oracle"]["roc_auc"]
+    for family in smoke.summary["families"].values():
+        assert 0.6 < family["test"]["roc_auc"] < oracle + 0.02
+
+
+def test_the_first_model_becomes_champion_because_it_beats_the_baseline(smoke):
+    assert smoke.summary["decision"]["action"] == "promote"
+    assert any("baseline" in reason for reason in smoke.summary["decision"]["reasons"])
+    assert smoke.summary["model"]["export_max_difference"] <= 1e-5
+
+
+def test_the_terminal_shows_the_stages_and_the_table(smoke):
+    for word in ("validate:", "trial 2/2", "in quarantine", "baseline", "oracle", "Decision", "Next"):
+        assert word in smoke.out, word
+    assert smoke.err == ""
+    assert "Traceback" not in smoke.out
+
+
+def test_the_full_log_and_the_pages_lie_with_the_run(smoke):
+    folder = smoke.var / "runs" / "latest"
+    for name in ("run.log", "settings.yaml", "contract.html", "example.json", "roc.png"):
+        assert (folder / name).stat().st_size > 0, name
+    assert "trial" in (folder / "run.log").read_text()
+
+
+def test_mlflow_holds_a_parent_its_families_and_their_trials(smoke):
+    runs = _mlflow_runs(smoke.var)
+    parent = smoke.summary["mlflow"]["run_id"]
+    families = {run: row for run, row in runs.items() if row["parent"] == parent}
+    assert {row["name"] for row in families.values()} == FAMILIES
+    for family in families:
+        trials = [row for row in runs.values() if row["parent"] == family]
+        assert sorted(row["name"] for row in trials) == ["trial 0", "trial 1"]
+    assert len(runs) == 1 + 3 + 6
+    assert {row["status"] for row in runs.values()} == {"FINISHED"}
+
+
+def test_mlflow_knows_settings_data_and_revision(smoke):
+    with sqlite3.connect(smoke.var / "mlflow" / "mlflow.db") as database:
+        run = smoke.summary["mlflow"]["run_id"]
+        tags = dict(database.execute("SELECT key, value FROM tags WHERE run_uuid = ?", [run]))
+        params = dict(database.execute("SELECT key, value FROM params WHERE run_uuid = ?", [run]))
+        metrics = dict(
+            database.execute("SELECT key, value FROM latest_metrics WHERE run_uuid = ?", [run])
+        )
+        aliases = database.execute("SELECT alias, version FROM registered_model_aliases").fetchall()
+    assert len(tags["data_sha256"]) == 64
+    assert tags["test_split_opened"] == "1"
+    assert params["tuning.trials"] == "2" and params["seed"] == "7"
+    winner = smoke.summary["families"][smoke.summary["winner"]]
+    assert metrics["test_roc_auc"] == winner["test"]["roc_auc"]
+    assert sorted(aliases) == [("challenger", 1), ("champion", 1)]
+    artifacts = {path.name for path in (smoke.var / "mlflow" / "artifacts").rglob("*")}
+    assert {"model.onnx", "manifest.json", "roc.png", "calibration.png", "tuning.png"} <= artifacts
+
+
+def test_nothing_is_pickled(smoke):
+    kinds = {path.suffix for path in smoke.var.rglob("*") if path.is_file()}
+    assert not kinds & {".pkl", ".pickle", ".joblib", ".pt", ".pth", ".cloudpickle"}
+
+
+def test_nothing_half_written_is_left(smoke):
+    left = [p for p in smoke.var.rglob("*") if ".partial" in p.name or p.name.startswith(".")]
+    assert left == []
+
+
+@pytest.fixture(scope="session")
+def again(walk, tmp_path_factory):
+    """The same settings from nothing, in another folder."""
+    done = walk(tmp_path_factory.mktemp("again") / "var", "--config", "smoke")
+    assert done.code == 0, done.err
+    return done
+
+
+def test_the_same_settings_give_the_same_figures(smoke, again):
+    assert figures(again.summary) == figures(smoke.summary)
+
+
+def test_a_second_run_reuses_what_has_not_changed_and_a_tie_is_not_promoted(again, walk):
+    # The champion alias is read before and after: the second run must leave it alone.
+    second = walk(again.var, "--config", "smoke")
+    assert second.code == 0, second.err
+    assert "reused, nothing it depends on has changed" in second.out
+    assert all(family["reused"] for family in second.summary["families"].values())
+    assert second.summary["decision"]["action"] == "reject"
+    assert any("champion" in reason for reason in second.summary["decision"]["reasons"])
+    with sqlite3.connect(again.var / "mlflow" / "mlflow.db") as database:
+        aliases = dict(database.execute("SELECT alias, version FROM registered_model_aliases"))
+    assert aliases == {"champion": 1, "challenger": 2}
+
+
+def test_no_process_tried_to_leave_the_machine(smoke, again, offline_log):
+    attempts = offline_log.read_text() if offline_log.exists() else ""
+    assert attempts == ""
+
+
+def test_the_ban_on_connections_works(environment, offline_log, tmp_path):
+    import sys
+
+    log = tmp_path / "attempts.log"
+    code = "import socket; socket.create_connection(('192.0.2.1', 80), timeout=1)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment | {"OFFLINE_LOG": str(log)},
+        capture_output=True,
+        text=True,
+    )
+    assert "ConnectionRefusedError: offline" in done.stderr
+    assert "192.0.2.1" in log.read_text()
+
+
+def _mlflow_runs(var: Path) -> dict[str, dict[str, Any]]:
+    with sqlite3.connect(var / "mlflow" / "mlflow.db") as database:
+        rows = database.execute("""
+            SELECT runs.run_uuid, runs.name, runs.status, tags.value
+            FROM runs LEFT JOIN tags
+              ON tags.run_uuid = runs.run_uuid AND tags.key = 'mlflow.parentRunId'
+        """).fetchall()
+    return {run: {"name": name, "status": status, "parent": parent} for run, name, status, parent in rows}

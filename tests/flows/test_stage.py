@@ -1,0 +1,69 @@
+"""A stage is reused when nothing it depends on has changed, and never when its files have."""
+
+from __future__ import annotations
+
+import pytest
+
+from flows.stage import run_stage
+
+
+@pytest.fixture
+def stage(tmp_path):
+    """`stage(depends_on, content)` runs a stage that writes `content`; `stage.built` counts."""
+
+    def run(depends_on="x", content="made"):
+        def build(folder):
+            run.built += 1
+            (folder / "out.txt").write_text(content)
+            return {"rows": run.built}
+
+        return run_stage(tmp_path, "stage", {"on": depends_on}, ("configs",), build)
+
+    run.built = 0
+    return run
+
+
+def test_it_is_built_once(stage):
+    first, second = stage(), stage()
+    assert stage.built == 1
+    assert (first.reused, second.reused) == (False, True)
+    assert second.folder == first.folder and second.facts == first.facts == {"rows": 1}
+
+
+def test_another_input_builds_it_again(stage):
+    assert stage("x").folder != stage("y").folder
+    assert stage.built == 2
+
+
+@pytest.mark.parametrize("damage", ["alter", "remove"])
+def test_a_file_that_was_altered_or_removed_is_made_anew(stage, damage):
+    out = stage().path("out.txt")
+    out.write_text("tampered") if damage == "alter" else out.unlink()
+    again = stage()
+    assert stage.built == 2 and not again.reused
+    assert out.read_text() == "made"
+
+
+def test_a_stage_that_fails_leaves_nothing(tmp_path):
+    def build(folder):
+        (folder / "half.parquet").write_text("half")
+        raise RuntimeError("disk full")
+
+    with pytest.raises(RuntimeError):
+        run_stage(tmp_path, "stage", {}, ("configs",), build)
+    assert list((tmp_path / "stages").iterdir()) == []
+
+
+def test_a_folder_without_its_record_is_not_trusted(stage):
+    first = stage()
+    (first.folder / "stage.json").unlink()
+    assert not stage().reused
+
+
+def test_a_change_of_the_code_builds_it_again(tmp_path, monkeypatch):
+    def build(folder):
+        return {}
+
+    before = run_stage(tmp_path, "stage", {}, ("configs",), build)
+    monkeypatch.setattr("flows.stage.code_hash", lambda room: "another")
+    assert run_stage(tmp_path, "stage", {}, ("configs",), build).folder != before.folder
