@@ -17,6 +17,7 @@ QUIET = {
     "GX_ANALYTICS_ENABLED": "false",
     "BENTOML_DO_NOT_TRACK": "True",
     "OTEL_SDK_DISABLED": "true",
+    "ORT_DISABLE_TELEMETRY": "1",
     # Nothing is ever unpickled
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     # Waiting threads sleep: two processes that spin on two cores are twenty times slower

@@ -95,7 +95,9 @@ class Tuning(Section):
 
     trials: int = Field(20, ge=1, le=10_000, description="trials per family")
     seconds: float = Field(
-        120.0, gt=0, description="ends a family's search even with trials left: a ceiling, as it costs repeatability"
+        120.0,
+        gt=0,
+        description="ends a family's search with trials left, but then it does not repeat",
     )
     workers: int = Field(2, ge=1, le=64, description="families tuned side by side")
 

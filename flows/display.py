@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+REUSED = "reused, nothing it depends on has changed"
 EVERY = 5.0  # seconds between two plain lines about the same family
 
 
@@ -41,9 +42,7 @@ class Display:
             self.say(f"{name}: {note}")
 
     def stage_end(self, name: str, seconds: float, reused: bool) -> None:
-        self.say(
-            f"{name}: {'reused, nothing it depends on has changed' if reused else f'{seconds:.1f} s'}"
-        )
+        self.say(f"{name}: {REUSED if reused else f'{seconds:.1f} s'}")
 
     # --- the search -------------------------------------------------------------------------
 
@@ -96,9 +95,5 @@ class Display:
             state = self._families[family]
             self._progress.update(TaskID(state["bar"]), note=f"validation ROC AUC {roc_auc:.4f}")
             self._progress.stop_task(TaskID(state["bar"]))
-            how = (
-                "reused, nothing it depends on has changed"
-                if reused
-                else f"{time.monotonic() - state['began']:.1f} s"
-            )
+            how = REUSED if reused else f"{time.monotonic() - state['began']:.1f} s"
             self.say(f"{family}: validation ROC AUC {roc_auc:.4f}, {how}")

@@ -23,9 +23,9 @@ def pages() -> dict[Path, str]:
 def _features() -> str:
     lines = [
         f"{MADE}# Features\n",
-        f"{len(CATALOGUE)} features per customer and as-of date, in the order of the model's input. Each sees only",
-        "rows before the as-of date; the definitions are the SQL files of `features/sql/`, the",
-        "descriptions `features/catalogue.py`.\n",
+        f"{len(CATALOGUE)} features per customer and as-of date, in the model's order.",
+        "Each sees only rows before the as-of date. The definitions are the SQL files of",
+        "`features/sql/`, the descriptions `features/catalogue.py`.\n",
         "| feature | unit | meaning | range | missing when |",
         "|---|---|---|---|---|",
     ]
@@ -39,16 +39,20 @@ def _features() -> str:
 def _settings() -> str:
     lines = [
         f"{MADE}# Settings\n",
-        "Every setting, with what it accepts and its default. Set one in `configs/<name>.yaml`, in the",
-        "environment (`GOLDEN_PATH_TUNING__TRIALS=10`) or on the command line (`--tuning.trials 10`); the",
-        "later wins. `python -m flows.train --print-config` shows the result. Presets:",
+        "Every setting, what it accepts and its default. Set one in `configs/<name>.yaml`, in the",
+        "environment (`GOLDEN_PATH_TUNING__TRIALS=10`) or on the command line",
+        "(`--tuning.trials 10`); the later wins. `--print-config` shows the result. Presets:",
         ", ".join(f"`{name}`" for name in presets()) + ".\n",
         "| setting | accepts | default | meaning |",
         "|---|---|---|---|",
     ]
     for name, field in options():
         default = field.get_default(call_default_factory=True)
-        shown = "none" if default is None else f"`{', '.join(default) if isinstance(default, tuple) else default}`"
+        shown = (
+            "none"
+            if default is None
+            else f"`{', '.join(default) if isinstance(default, tuple) else default}`"
+        )
         cells = (f"`{name}`", accepted(field), shown, field.description or "")
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""One family in a process of its own (`training/fit.py`): start it, read its events, know its end."""
+"""One family in a process of its own (`training/fit.py`): start it, read its events, end it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def fit_in_process(
     failure = ""
     with log_file.open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "training.fit", str(job_file)],
+            [sys.executable, "-m", "training.fit", str(job_file), "--with-parent"],
             stdout=subprocess.PIPE,
             stderr=log,
             stdin=subprocess.PIPE,
@@ -54,7 +54,7 @@ def fit_in_process(
         raise UserError(
             f"family {job['family']} failed: {failure or f'its process ended with code {code}'}",
             where=str(log_file),
-            next_step="read the end of that file; leave a family out with --training.families '[logistic]'",
+            next_step="read the end of that file, or leave it out: --training.families '[...]'",
         )
 
 

@@ -27,7 +27,7 @@ CODE_SUFFIXES = {".py", ".sql"}
 
 @dataclass(frozen=True)
 class Stage:
-    """A finished stage: its folder, the facts it returned, its files' hashes, and whether it was reused."""
+    """A finished stage: its folder, the facts it returned, and its files' hashes."""
 
     folder: Path
     facts: dict[str, Any]

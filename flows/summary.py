@@ -1,4 +1,4 @@
-"""The run in figures: `summary.json` for machines (docs/summary.schema.json), a table for people."""
+"""The run in figures: `summary.json` for machines (docs/summary.schema.json), a table for us."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from configs.command import make
 from configs.settings import Settings
 from flows.outcome import Outcome
 from flows.run import Run
@@ -16,6 +17,10 @@ from flows.tasks import read_result
 from registry.store import tracking_uri
 from training.evaluate import Evaluation
 
+HEADINGS = (
+    *("ROC AUC", "95 % interval"),
+    *("avg. precision", "log loss", "Brier", "calib. error", "lift top 10 %"),
+)
 TEST_METRICS = ("average_precision", "log_loss", "brier", "calibration_error", "lift_top_decile")
 
 
@@ -70,42 +75,53 @@ def _family(stage: Stage, scores: dict[str, float]) -> dict[str, Any]:
     }
 
 
-def print_summary(console: Console, summary: dict[str, Any], folder: Path) -> None:
+def print_summary(
+    console: Console, summary: dict[str, Any], settings: Settings, folder: Path
+) -> None:
     """The one table at the end, the decision with its reasons, and what to type next."""
-    rows, families = summary["rows"], summary["families"]
+
+    def line(head: str, text: str, *below: str) -> None:
+        console.print(f"[bold]{head:9}[/] {text}")
+        for more in below:
+            console.print(f"{'':9} {more}", style="dim")
+
+    rows, split, model = summary["rows"], summary["table"], summary["model"]
     console.print()
-    console.print(
-        f"[bold]Rows[/]      {rows['raw']:,} in = {rows['valid']:,} valid + {rows['quarantined']:,} in quarantine"
+    line(
+        "Rows",
+        f"{rows['raw']:,} in = {rows['valid']:,} valid + {rows['quarantined']:,} in quarantine",
+        ", ".join(f"{code} {count:,}" for code, count in rows["reasons"].items()),
     )
-    console.print(
-        "          " + ", ".join(f"{code} {count:,}" for code, count in rows["reasons"].items()),
-        style="dim",
-    )
-    split = summary["table"]
-    console.print(
-        "[bold]Table[/]     " + ", ".join(f"{name} {count:,} rows ({split['positive_rate'][name]:.1%} buy again)" for name, count in split["rows"].items())
-    )  # fmt: skip
+    parts = [
+        f"{n} {c:,} ({split['positive_rate'][n]:.1%} buy again)" for n, c in split["rows"].items()
+    ]
+    line("Table", f"{split['features']} features, rows: {', '.join(parts)}")
     console.print()
-    table = Table(
-        title="On the test split",
-        title_justify="left",
-        title_style="bold",
-        box=None,
-        pad_edge=False,
-    )
-    for column in (
-        "",
-        "ROC AUC",
-        "95 % interval",
-        "avg. precision",
-        "log loss",
-        "Brier",
-        "calib. error",
-        "lift top 10 %",
-    ):
-        table.add_column(column, justify="left" if not column else "right")
-    for name, family in sorted(families.items(), key=lambda item: -item[1]["valid"]["roc_auc"]):
-        test = family["test"]
+    console.print(_scores(summary))
+    console.print("* chosen on validation, before the test split was opened", style="dim")
+    console.print()
+    promoted = summary["decision"]["action"] == "promote"
+    verdict = "is the new champion" if promoted else "is not promoted: the champion, if any, stays"
+    version = f"{model['name']} version {model['version']} ({summary['winner']})"
+    line("Decision", f"{version} {verdict}", *summary["decision"]["reasons"])
+    seconds = dict(summary["seconds"])
+    total = f"{seconds.pop('total'):.1f} in all"
+    stages = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())
+    line("Seconds", f"{total}: {stages}; peak memory {summary['peak_memory_mb']:,.0f} MB")
+    line("Run", f"{folder}  (summary.json, contract.html, run.log)")
+    serve, predict = make("serve", settings), make("predict", settings)
+    line("Next", f"{serve}    then, in another terminal: {predict}    or look: make ui")
+
+
+def _scores(summary: dict[str, Any]) -> Table:
+    """The families by validation, with their test figures beside baseline and oracle."""
+    table = Table(title="On the test split", title_justify="left", box=None, pad_edge=False)
+    table.add_column("")
+    for column in HEADINGS:
+        table.add_column(column, justify="right")
+    families = summary["families"]
+    for name in sorted(families, key=lambda name: -families[name]["valid"]["roc_auc"]):
+        test = families[name]["test"]
         table.add_row(
             f"{name} *" if name == summary["winner"] else name,
             f"{test['roc_auc']:.4f}",
@@ -115,27 +131,4 @@ def print_summary(console: Console, summary: dict[str, Any], folder: Path) -> No
     table.add_row("order count (baseline)", f"{summary['baseline']['roc_auc']:.4f}")
     if summary["oracle"]:
         table.add_row("oracle (ceiling)", f"{summary['oracle']['roc_auc']:.4f}")
-    console.print(table)
-    console.print("* chosen on validation, before the test split was opened", style="dim")
-    console.print()
-    model, decision = summary["model"], summary["decision"]
-    verdict = (
-        "is the new champion"
-        if decision["action"] == "promote"
-        else "is not promoted: the champion stays"
-    )
-    console.print(
-        f"[bold]Decision[/]  {model['name']} version {model['version']} ({summary['winner']}) {verdict}"
-    )
-    for reason in decision["reasons"]:
-        console.print(f"          {reason}", style="dim")
-    seconds = summary["seconds"]
-    stages = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items() if name != "total")
-    console.print(
-        f"[bold]Seconds[/]   {seconds['total']:.1f} in all: {stages}; peak memory {summary['peak_memory_mb']:,.0f} MB"
-    )
-    config = "" if summary["config"] == "default" else f" CONFIG={summary['config']}"
-    console.print(f"[bold]Run[/]       {folder}  (summary.json, contract.html, run.log)")
-    console.print(
-        f"[bold]Next[/]      make serve{config}    then, in another terminal: make predict{config}    or look: make ui"
-    )
+    return table

@@ -110,7 +110,7 @@ def features_task(journey: Journey, validated: Stage) -> Stage:
             raise UserError(
                 f"the training table breaks its contract: {first.code}: found {first.found}"
                 f"{f', the limit is {first.limit}' if first.limit else ''} ({first.why})",
-                where=f"{len(broken)} of its rules; rows per split {facts.rows}, positive rate {facts.positive_rate}",
+                where=f"rows per split {facts.rows}, positive rate {facts.positive_rate}",
                 next_step="check the valid rows and features.* settings (horizon, as-of dates)",
             )
         return asdict(facts)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import sys
 
+from configs.command import run_command
 from configs.load import dump
 from configs.settings import Settings
-from flows.command import run_command
 from flows.prefect_api import start_prefect_api, wait_until_ready
 from flows.run import start_run
 
@@ -47,7 +47,7 @@ def main(settings: Settings) -> None:
     # The heartbeat thread holds up the end of every flow by a second.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         summary = train(settings, run, display)
-    print_summary(display.console, summary, run.folder)
+    print_summary(display.console, summary, settings, run.folder)
 
 
 if __name__ == "__main__":

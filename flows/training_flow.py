@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 from prefect import flow
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from configs.environment import prepare
 from configs.load import load

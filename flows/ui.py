@@ -9,10 +9,11 @@ import subprocess
 import sys
 import time
 import webbrowser
+from pathlib import Path
 
+from configs.command import run_command
 from configs.errors import UserError
 from configs.settings import Settings
-from flows.command import run_command
 from registry.store import artifact_root, open_store, tracking_uri
 
 ABOUT = "Open MLflow's and Prefect's pages on the state that the runs left under var/."
@@ -30,10 +31,17 @@ def main(settings: Settings) -> None:
                 where=f"ui.{name.lower()}_port",
                 next_step=f"stop what listens there, or pass --ui.{name.lower()}_port {port + 1}",
             )
-    store, bin_folder = tracking_uri(settings), os.path.dirname(sys.executable)
+    store, bin_folder = tracking_uri(settings), Path(sys.executable).parent
     commands = {
         "MLflow": [
-            *(f"{bin_folder}/mlflow", "server", "--host", "127.0.0.1", "--port", str(ports["MLflow"])),
+            *(
+                f"{bin_folder}/mlflow",
+                "server",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(ports["MLflow"]),
+            ),
             *("--workers", "1", "--backend-store-uri", store),
             *("--default-artifact-root", artifact_root(settings).as_uri()),
         ],
@@ -58,7 +66,11 @@ def main(settings: Settings) -> None:
         print("Ctrl-C ends both.", flush=True)
         while all(process.poll() is None for process in processes):
             time.sleep(0.5)
-        raise UserError("one of the pages ended by itself", where=str(log), next_step="read the end of that file")
+        raise UserError(
+            "one of the pages ended by itself",
+            where=str(log),
+            next_step="read the end of that file",
+        )
     except KeyboardInterrupt:
         print("Stopping.")
     finally:
@@ -73,7 +85,9 @@ def _wait(name: str, port: int, processes: list[subprocess.Popen[bytes]], log: s
     deadline = time.monotonic() + START_LIMIT
     while not _answers(port):
         if time.monotonic() > deadline or any(process.poll() is not None for process in processes):
-            raise UserError(f"{name}'s page did not start", where=log, next_step="read the end of that file")
+            raise UserError(
+                f"{name}'s page did not start", where=log, next_step="read the end of that file"
+            )
         time.sleep(0.2)
 
 

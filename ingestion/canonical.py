@@ -20,6 +20,9 @@ COLUMNS = {
 # What a log cannot do without. The others are read as missing when a source has none.
 REQUIRED = ("invoice_id", "product_id", "quantity", "unit_price", "invoiced_at", "customer_id")
 
+BLANKS = " \t\r\n\v\f\u00a0\u3000"
+EARLIEST, LATEST = "TIMESTAMP '1900-01-01'", "TIMESTAMP '9999-12-31 23:59:59.999999'"
+
 
 def quoted(name: str) -> str:
     """A column or file name as SQL."""
@@ -30,41 +33,63 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def select_canonical(relation: str, mapping: dict[str, str], time_format: str | None) -> str:
-    """SQL that reads a relation with `source_row` into the canonical columns and `unreadable`."""
+def select_canonical(
+    relation: str, mapping: dict[str, str], types: dict[str, str], time_format: str | None
+) -> str:
+    """SQL that reads a relation into `source_row`, the canonical columns and `unreadable`.
+
+    mapping: canonical column -> column of the relation.  types: its columns -> DuckDB types.
+    Times become UTC when the session's time zone is UTC.
+    """
+    raw = [f"{quoted(column)} AS raw_{name}" for name, column in mapping.items()]
     read = {
-        name: _reader(name, quoted(mapping[name]), time_format)
+        name: _reader(name, f"raw_{name}", types[mapping[name]], time_format)
         if name in mapping
         else f"CAST(NULL AS {kind})"
         for name, kind in COLUMNS.items()
     }
     failures = ", ".join(
-        f"CASE WHEN {read[name]} IS NULL AND nullif(trim(CAST({quoted(source)} AS VARCHAR)), '') IS NOT NULL"
-        f" THEN {literal(name + '=')} || CAST({quoted(source)} AS VARCHAR) END"
-        for name, source in mapping.items()
+        f"CASE WHEN {read[name]} IS NULL AND {_text(f'raw_{name}')} IS NOT NULL"
+        f" THEN {literal(name + '=')} || CAST(raw_{name} AS VARCHAR) END"
+        for name in mapping
         if COLUMNS[name] != "VARCHAR"
     )
     columns = ",\n  ".join(f"{expression} AS {name}" for name, expression in read.items())
     return (
         f"SELECT source_row,\n  {columns},\n"
-        f"  list_filter([{failures}]::VARCHAR[], lambda value: value IS NOT NULL) AS unreadable\nFROM {relation}"
+        f"  list_filter([{failures}]::VARCHAR[], lambda value: value IS NOT NULL) AS unreadable\n"
+        f"FROM (SELECT row_number() OVER () AS source_row, {', '.join(raw)} FROM {relation})"
     )
 
 
-def _reader(name: str, source: str, time_format: str | None) -> str:
-    text = f"nullif(trim(CAST({source} AS VARCHAR)), '')"
+def _text(source: str) -> str:
+    """The value as text without the blanks around it; nothing but blanks is a missing value."""
+    return f"nullif(trim(CAST({source} AS VARCHAR), {literal(BLANKS)}), '')"
+
+
+def _reader(name: str, source: str, kind: str, time_format: str | None) -> str:
+    text = _text(source)
+    whole = f"regexp_replace({text}, '\\.0$', '')"  # null-bearing frames write 13085.0
+    number = f"TRY_CAST({text} AS DOUBLE)"
     match name:
         case "product_id":  # 173 codes of the published log differ only in letter case
-            return f"upper({text})"
-        case "customer_id" | "invoice_id":  # spreadsheets and null-bearing frames write 13085.0
-            return f"regexp_replace({text}, '\\.0$', '')"
-        case "quantity":  # a fraction is unreadable, not rounded
-            number = f"TRY_CAST({text} AS DOUBLE)"
-            return f"CASE WHEN {number} = floor({number}) THEN TRY_CAST({number} AS BIGINT) END"
+            return f"upper({whole})"
+        case "customer_id" | "invoice_id":
+            return whole
+        case "quantity":  # a fraction is unreadable, not rounded; beyond 2^53 doubles have gaps
+            return (
+                f"CASE WHEN {number} = floor({number}) AND abs({number}) <= {2**53}"
+                f" THEN CAST({number} AS BIGINT) END"
+            )
         case "unit_price":
-            return f"CASE WHEN isfinite(TRY_CAST({text} AS DOUBLE)) THEN TRY_CAST({text} AS DOUBLE) END"
+            return f"CASE WHEN isfinite({number}) THEN {number} END"
         case "invoiced_at":
-            if time_format:
-                return f"try_strptime({text}, {literal(time_format)})"
-            return f"TRY_CAST({text} AS TIMESTAMP)"
+            if kind.startswith(("TIMESTAMP", "DATE")):
+                time = f"CAST({source} AS TIMESTAMP)"
+            elif time_format:
+                time = f"CAST(try_strptime({text}, {literal(time_format)}) AS TIMESTAMP)"
+            else:  # with a time zone first: DuckDB would drop the +01 of a text otherwise
+                time = f"CAST(TRY_CAST({text} AS TIMESTAMPTZ) AS TIMESTAMP)"
+            # A year of two digits is read as the year 10, and `infinity` as a time.
+            return f"CASE WHEN {time} BETWEEN {EARLIEST} AND {LATEST} THEN {time} END"
     return text

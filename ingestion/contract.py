@@ -10,7 +10,7 @@ same rows, and a run in which they disagree stops (`ingestion/validate.py`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any, Literal
 
 from configs.settings import Contract
@@ -32,7 +32,8 @@ class RowRule:
 
 @dataclass(frozen=True)
 class BatchRule:
-    """A figure of the batch and the range it must lie in. `expectation` names the check."""
+    """A figure of the batch and the range it must lie in. `expectation` names the check, and
+    `setting` the field of the contract that holds the limit."""
 
     code: str
     expectation: str
@@ -40,6 +41,7 @@ class BatchRule:
     why: str
     low: Any = None
     high: Any = None
+    setting: str = ""
 
 
 def row_rules(contract: Contract) -> list[RowRule]:
@@ -60,7 +62,7 @@ def row_rules(contract: Contract) -> list[RowRule]:
         ),
         RowRule(
             "future_time",
-            "seconds_ahead",
+            "in_future",
             "between",
             "a line from the future is a wrong clock or a wrong date",
             high=0,
@@ -133,14 +135,16 @@ def batch_rules(contract: Contract) -> list[BatchRule]:
             None,
             "a batch this small is a broken export",
             low=contract.min_rows,
+            setting="min_rows",
         ),
         *(
             BatchRule(
                 f"type_of_{name}",
                 share,
                 f"{name}_unreadable",
-                "share that does not read as the type: one is dirt, many are a wrong column or format",
+                "share not read as the type: a few are dirt, many are a wrong column or format",
                 high=contract.max_unreadable_share,
+                setting="max_unreadable_share",
             )
             for name, kind in COLUMNS.items()
             if kind != "VARCHAR"
@@ -151,6 +155,7 @@ def batch_rules(contract: Contract) -> list[BatchRule]:
             "log_day",
             "features and labels need a history",
             low=contract.min_days,
+            setting="min_days",
         ),
         BatchRule(
             "anonymous_share",
@@ -158,6 +163,7 @@ def batch_rules(contract: Contract) -> list[BatchRule]:
             "anonymous",
             "a broken join loses the customers",
             high=contract.max_anonymous_share,
+            setting="max_anonymous_share",
         ),
         BatchRule(
             "cancelled_share",
@@ -165,6 +171,7 @@ def batch_rules(contract: Contract) -> list[BatchRule]:
             "cancelled",
             "a wave of cancellations is an incident, not a season",
             high=contract.max_cancelled_share,
+            setting="max_cancelled_share",
         ),
         BatchRule(
             "duplicate_share",
@@ -172,6 +179,7 @@ def batch_rules(contract: Contract) -> list[BatchRule]:
             "duplicate",
             "an export that ran twice",
             high=contract.max_duplicate_share,
+            setting="max_duplicate_share",
         ),
         BatchRule(
             "valid_share",
@@ -179,6 +187,7 @@ def batch_rules(contract: Contract) -> list[BatchRule]:
             "valid",
             "a batch that is mostly quarantine is not understood",
             low=contract.min_valid_share,
+            setting="min_valid_share",
         ),
     ]
 
@@ -187,28 +196,33 @@ def latest_time(contract: Contract, now: datetime) -> datetime:
     """From here on a row lies in the future: the midnight after `not_after`, or now."""
     if contract.not_after is None:
         return now
+    if contract.not_after == date.max:
+        return datetime.max
     return datetime.combine(contract.not_after + timedelta(days=1), time())
 
 
 def derived_columns(contract: Contract, latest: datetime) -> str:
     """SQL of the columns that the rules speak about besides the canonical ones."""
     cancelled = f"coalesce(starts_with(invoice_id, {literal(contract.cancellation_prefix)}), false)"
-    in_time = f"CASE WHEN invoiced_at < TIMESTAMP '{latest}' THEN invoiced_at END"
+    in_future = f"invoiced_at >= TIMESTAMP '{latest}'"
+    in_time = f"CASE WHEN NOT ({in_future}) THEN invoiced_at END"
+    failed = "list_transform(unreadable, lambda value: split_part(value, '=', 1))"
     unreadable = ",\n  ".join(
-        f"CAST(list_contains(list_transform(unreadable, lambda value: split_part(value, '=', 1)), '{name}') AS TINYINT) AS {name}_unreadable"
+        f"CAST(list_contains({failed}, '{name}') AS TINYINT) AS {name}_unreadable"
         for name, kind in COLUMNS.items()
         if kind != "VARCHAR"
     )
     return f"""
   CAST(len(unreadable) AS TINYINT) AS unreadable_values,
   {unreadable},
-  epoch(invoiced_at) - epoch(TIMESTAMP '{latest}') + 1e-6 AS seconds_ahead,
+  CAST({in_future} AS TINYINT) AS in_future,
   CASE WHEN {cancelled} THEN -quantity ELSE quantity END AS sold_quantity,
   CAST(unit_price = 0 AS TINYINT) AS zero_price,
   CAST(unit_price < 0 AS TINYINT) AS negative_price,
   CAST({cancelled} AS TINYINT) AS cancelled,
   CAST(customer_id IS NULL AS TINYINT) AS anonymous,
-  row_number() OVER (PARTITION BY {", ".join(COLUMNS)} ORDER BY source_row) AS copy_number,
+  row_number() OVER (
+    PARTITION BY {", ".join(COLUMNS)}, unreadable ORDER BY source_row) AS copy_number,
   date_diff('day', min({in_time}) OVER (), {in_time}) AS log_day"""
 
 
@@ -219,8 +233,9 @@ def to_sql(rule: RowRule) -> str:
             return f"{rule.column} IS NULL"
         case "matches":
             return f"NOT regexp_matches({rule.column}, {literal(rule.pattern)})"
-    limits = [f"{rule.column} < {rule.low}"] * (rule.low is not None)
-    limits += [f"{rule.column} > {rule.high}"] * (rule.high is not None)
+    # As text, because infinity has no other form in SQL.
+    limits = [f"{rule.column} < CAST('{rule.low}' AS DOUBLE)"] * (rule.low is not None)
+    limits += [f"{rule.column} > CAST('{rule.high}' AS DOUBLE)"] * (rule.high is not None)
     return " OR ".join(limits)
 
 

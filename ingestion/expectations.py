@@ -7,6 +7,7 @@ A check is a dict with `type`, the arguments of that expectation, and `meta.code
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -42,12 +43,13 @@ class Finding:
 
 def validate(frame: pd.DataFrame, checks: list[dict[str, Any]]) -> list[Finding]:
     """Every check on the frame, in order. A check that cannot be computed counts as failed."""
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # read while the library is imported
     import great_expectations as gx
     from great_expectations import expectations
 
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
+    context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]
     asset = context.data_sources.add_pandas("frames").add_dataframe_asset("batch")
     batch = asset.add_batch_definition_whole_dataframe("whole").get_batch({"dataframe": frame})
     suite = gx.ExpectationSuite(name="contract")
@@ -57,7 +59,8 @@ def validate(frame: pd.DataFrame, checks: list[dict[str, Any]]) -> list[Finding]
     with warnings.catch_warnings():  # pandas and NumPy deprecations inside the library
         warnings.simplefilter("ignore")
         outcome = batch.validate(suite, result_format="BASIC")
-    by_code = {result.expectation_config.meta["code"]: result for result in outcome.results}
+    results: list[Any] = outcome.results
+    by_code = {result.expectation_config.meta["code"]: result for result in results}
     return [_finding(check, by_code[check["meta"]["code"]]) for check in checks]
 
 

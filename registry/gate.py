@@ -26,7 +26,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the gate looks at. `champion_*` are None while there is no champion that can be scored."""
+    """What the gate looks at. `champion_*` are None without a champion that can be scored."""
 
     export_max_difference: float
     baseline_roc_auc: Difference
@@ -46,12 +46,13 @@ def decide(evidence: Evidence, limits: Gate) -> Decision:
     verdicts = [
         (
             evidence.export_max_difference <= limits.max_export_difference,
-            f"the ONNX export differs from the original by at most {evidence.export_max_difference:.1e}"
-            f" (limit {limits.max_export_difference:.0e})",
+            "the ONNX export differs from the original by at most"
+            f" {evidence.export_max_difference:.1e} (limit {limits.max_export_difference:.0e})",
         ),
         (
             evidence.baseline_roc_auc.low > 0,
-            f"ROC AUC against the order-count baseline: {evidence.baseline_roc_auc} (low end must be above 0)",
+            f"ROC AUC against the order-count baseline: {evidence.baseline_roc_auc}"
+            " (low end must be above 0)",
         ),
     ]
     if evidence.champion_roc_auc is not None:

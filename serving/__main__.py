@@ -5,22 +5,19 @@ python -m serving [--config NAME] [--serving.port 3001 ...]        (make serve)
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import psutil
 
-from configs.environment import prepare
+from configs.command import make, run_command
 from configs.errors import UserError
-from configs.load import load
 from configs.settings import Settings
 from serving.address import check_address, url
 from serving.served import Served
@@ -33,26 +30,14 @@ TARGET = "serving.service:service"
 READY_SECONDS, DRAIN_SECONDS = 120.0, 8
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m serving", description=__doc__, allow_abbrev=False
-    )
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--config", default="default", help="preset: configs/NAME.yaml")
-    known, overrides = parser.parse_known_args(arguments)
-    try:
-        settings = load(known.config, overrides)
-        prepare(settings.var)
-        # Before the champion is looked up, which takes seconds.
-        check_address(settings.serving.host, settings.serving.port)
-        return serve(settings, _champion(settings))
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 1
+def main(settings: Settings) -> None:
+    # Before the champion is looked up, which takes seconds.
+    check_address(settings.serving.host, settings.serving.port)
+    serve(settings, _champion(settings))
 
 
-def serve(settings: Settings, model: ModelVersion) -> int:
-    """Serve `model` until Ctrl-C or SIGTERM; 0 when it was asked to end. Raises UserError."""
+def serve(settings: Settings, model: ModelVersion) -> None:
+    """Serve `model` until Ctrl-C or SIGTERM. Raises UserError when it ends by itself."""
     served = Served(
         name=model.name,
         version=model.version,
@@ -64,14 +49,15 @@ def serve(settings: Settings, model: ModelVersion) -> int:
     host, port = check_address(settings.serving.host, settings.serving.port), settings.serving.port
     process = None
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)  # end as Ctrl-C does
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
+            signal.signal(number, signal.default_int_handler)  # end as Ctrl-C does
     try:
         process = _start(settings, served, host)
         _wait_until_ready(process, url(host, port))
         print(_welcome(served, settings, url(host, port)), flush=True)
         process.wait()
     except KeyboardInterrupt:
-        return 0
+        return
     finally:
         if process is not None:
             _end(process)
@@ -83,7 +69,6 @@ def serve(settings: Settings, model: ModelVersion) -> int:
 
 
 def _champion(settings: Settings) -> ModelVersion:
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")  # read while it is imported
     from registry.models import champion  # here: the registry's client takes seconds to import
 
     found = champion(settings)
@@ -91,7 +76,7 @@ def _champion(settings: Settings) -> ModelVersion:
         raise UserError(
             "there is no champion yet",
             where=f"the registry in {settings.var}",
-            next_step="train one: make train",
+            next_step=f"train one: {make('train', settings)}",
         )
     return found
 
@@ -178,16 +163,16 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _welcome(served: Served, settings: Settings, address: str) -> str:
-    usual = settings.serving == type(settings.serving)() and settings.name == "default"
+    usual = settings.serving == type(settings.serving)()
     other = (
         f"python -m serving.predict --config {settings.name} --serving.port {settings.serving.port}"
     )
     bundle = served.bundle_sha256[:12]
     return f"""Serving {served.name} version {served.version} (bundle {bundle}) at {address}
-  ask it:   {"make predict" if usual else other}
+  ask it:   {make("predict", settings) if usual else other}
   look:     {address}/ and, to try it in a browser, {address}/docs
   end it:   Ctrl-C"""
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command("serving", "Serve the champion until Ctrl-C.", main))

@@ -7,41 +7,27 @@ Without a file: the example that the last training run left, var/runs/latest/exa
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from configs.command import make, run_command
 from configs.errors import UserError
-from configs.load import load
 from configs.settings import Settings
 from serving.address import url
 
 EXAMPLE = Path("runs/latest/example.json")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m serving.predict", description=__doc__, allow_abbrev=False
+def main(settings: Settings, file: Path | None) -> None:
+    print(
+        table(ask(settings, read(file or settings.var / EXAMPLE, settings, given=file is not None)))
     )
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--config", default="default", help="preset: configs/NAME.yaml")
-    known, words = parser.parse_known_args(arguments)
-    # Not an argument of the parser: that would take the 3001 of `--serving.port 3001` for the file.
-    file = Path(words.pop()) if words and words[-1].endswith(".json") else None
-    try:
-        settings = load(known.config, words)
-        print(table(ask(settings, read(file or settings.var / EXAMPLE, given=file is not None))))
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
 
 
-def read(file: Path, *, given: bool) -> bytes:
+def read(file: Path, settings: Settings, *, given: bool) -> bytes:
     """The request as it stands in the file: judging it is the service's part."""
     try:
         return file.read_bytes()
@@ -51,7 +37,9 @@ def read(file: Path, *, given: bool) -> bytes:
             if given
             else "there is no run to take an example from",
             where=str(file),
-            next_step='write {"customers": [...]} to it' if given else "train first: make train",
+            next_step='write {"customers": [...]} to it'
+            if given
+            else f"train first: {make('train', settings)}",
         ) from None
 
 
@@ -68,7 +56,7 @@ def ask(settings: Settings, body: bytes) -> dict[str, Any]:
         raise UserError(
             f"no service answers: {error}",
             where=address,
-            next_step="start it in another terminal: make serve",
+            next_step=f"start it in another terminal: {make('serve', settings)}",
         ) from None
     try:
         answer = response.json()
@@ -115,4 +103,7 @@ def table(answer: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    words = sys.argv[1:]
+    request = Path(words.pop()) if words and words[-1].endswith(".json") else None
+    about = "Ask the running service about FILE.json, or about the example of the last run."
+    sys.exit(run_command("serving.predict", about, lambda found: main(found, request), words))

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic_core import ErrorDetails
 
 # Strict: "3" and true are no numbers. A whole number is: JSON has only one kind.
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
@@ -120,7 +121,7 @@ def _field(feature: dict[str, Any]) -> tuple[Any, Any]:
     return number, Field(description=text)
 
 
-def _problem(item: dict[str, Any], names: Sequence[str]) -> Problem:
+def _problem(item: ErrorDetails, names: Sequence[str]) -> Problem:
     where = "".join(
         f"[{part}]" if isinstance(part, int) else f".{part[:80]}" for part in item["loc"]
     )

@@ -54,13 +54,13 @@ def evaluate(
     """Score every family's exported model on the test split.
 
     families: name -> the folder that `training/fit.py` wrote.  champion: raw test features
-    float32 (n, f) -> probabilities, scored on the same rows.  What a graph differs by from the model
-    it was exported from, on any test row, is reported; the gate judges it.
+    float32 (n, f) -> probabilities, scored on the same rows.  What a graph differs by from its
+    original on any test row is reported; the gate judges it.
     """
     winner = choose_winner({name: _result(folder) for name, folder in families.items()})
     test = read_rows(table, ("test",), features)
     assert test.y is not None
-    draw = {"bootstrap": bootstrap, "seed": seed, "groups": test.customer_id}
+    draw: dict[str, Any] = {"bootstrap": bootstrap, "seed": seed, "groups": test.customer_id}
     probabilities, differences = {}, {}
     for name, folder in families.items():
         probabilities[name] = run_onnx(folder / "model.onnx", test.x)

@@ -18,6 +18,7 @@ import json
 import os
 import shutil
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+WITH_PARENT = "--with-parent"
 Emit = Callable[[dict[str, Any]], None]
 
 
@@ -120,16 +122,19 @@ def fit_family(job: Job, emit: Emit) -> dict[str, Any]:
     np.save(aside / "test_native.npy", native)
     if output.exists():
         shutil.rmtree(output)
-    os.replace(aside, output)
+    aside.rename(output)
     return result
 
 
 def main(arguments: list[str]) -> int:
     emit = _emitter()
     try:
-        if len(arguments) != 1:
-            raise ValueError("usage: python -m training.fit job.json")
+        with_parent = arguments[1:] == [WITH_PARENT]
+        if not arguments or not (with_parent or len(arguments) == 1):
+            raise ValueError(f"usage: python -m training.fit job.json [{WITH_PARENT}]")
         job = read_job(Path(arguments[0]))
+        if with_parent:
+            _end_with_parent()
         _limit_threads(job.threads)
         result = fit_family(job, emit)
     except Exception as error:  # the parent shows one line, the log has the rest
@@ -147,6 +152,17 @@ def _emitter() -> Emit:
     sys.stdout.flush()
     os.dup2(2, 1)
     return lambda event: print(json.dumps(event), file=lines, flush=True)
+
+
+def _end_with_parent() -> None:
+    """End when standard input closes: a parent that was killed must not leave a search running."""
+
+    def watch() -> None:
+        while os.read(0, 1024):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _limit_threads(threads: int) -> None:

@@ -1,6 +1,6 @@
 """What is in the invoices: the catalogue, and lines of product, quantity and price.
 
-Whatever is drawn here is independent of purchase rates and drop-out: see `ingestion/simulation/simulator.py`.
+Whatever is drawn here is independent of purchase rates and drop-out: `simulator.py` says why.
 """
 
 from __future__ import annotations

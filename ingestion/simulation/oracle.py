@@ -114,7 +114,13 @@ def oracle_probability(
     return _probability(rows, as_of, until, clock, known.population)
 
 
-def _probability(rows, as_of: Floats, until: Floats, clock: WarpedClock, people: Population):
+def _probability(
+    rows: dict[str, np.ndarray],
+    as_of: Floats,
+    until: Floats,
+    clock: WarpedClock,
+    people: Population,
+) -> Floats:
     first = clock.warp(rows["first"].astype(np.float64))
     now = clock.warp(as_of)
     return buys_again(

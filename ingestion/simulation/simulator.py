@@ -5,7 +5,7 @@ purchase rate and the drop-out probability, and the log shows them through the p
 alone: by the number of repeat purchases ``x``, the time of the last ``t_x`` and the time observed
 ``T``, which are sufficient for them. Everything else (baskets, prices, order values, countries,
 customer ids, cancellations, dirt) is drawn without them, given the purchase times. So no feature
-whatever beats the closed form in `ingestion/simulation/oracle.py`, and a model above it has seen the future.
+whatever beats the closed form in `oracle.py`, and a model above it has seen the future.
 """
 
 from __future__ import annotations
@@ -23,7 +23,16 @@ import numpy as np
 from configs.settings import Simulation
 from ingestion.simulation.baskets import anonymous_baskets, customer_baskets, draw_catalogue
 from ingestion.simulation.dirt import EXTRA_CODES, EXTRA_DESCRIPTIONS, add_dirt, messy
-from ingestion.simulation.invoices import CANCELLATION, NOBODY, SALE, Documents, Log, add, take, write_log
+from ingestion.simulation.invoices import (
+    CANCELLATION,
+    NOBODY,
+    SALE,
+    Documents,
+    Log,
+    add,
+    take,
+    write_log,
+)
 from ingestion.simulation.population import Purchases, draw_purchases, population
 from ingestion.simulation.season import WarpedClock, season, warped_clock
 
@@ -144,6 +153,6 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         write(aside)
-        os.replace(aside, path)
+        aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)

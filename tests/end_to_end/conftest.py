@@ -41,10 +41,20 @@ def offline_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def environment(offline_log: Path) -> dict[str, str]:
-    """What every command runs under: no way off the machine, nothing inherited from settings."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("GOLDEN_PATH_", "PREFECT_"))}
-    return kept | {"PYTHONPATH": str(OFFLINE), "OFFLINE_LOG": str(offline_log)}
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty home folder: what a library leaves there would be seen."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="session")
+def environment(offline_log: Path, home: Path) -> dict[str, str]:
+    """What every command runs under: no way off the machine, and nothing set but the system's."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
+    return kept | {
+        "HOME": str(home),
+        "PYTHONPATH": str(OFFLINE),
+        "OFFLINE_LOG": str(offline_log),
+    }
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +81,7 @@ def smoke(walk: Callable[..., Walk], tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="session")
 def service(environment: dict[str, str]) -> Callable[..., Any]:
-    """`with service(var) as url:` is `make serve` on a free port, ended as a person would end it."""
+    """`with service(var) as url:` is `make serve` on a free port, ended as a person would."""
 
     @contextmanager
     def start(var: Path, *arguments: str) -> Iterator[str]:

@@ -27,7 +27,8 @@ START, DAYS, HORIZON = date(2024, 1, 1), 730, 90
 SHOPS = {"faithful": population(Simulation()), "fickle": Population(r=1.4, alpha=25, a=0.8, b=1.6)}
 WHAT_IS_VALID = r"""
     customer_id is not null and unit_price > 0 and invoiced_at < '2100-01-01'
-    and (quantity > 0 or invoice_id ^@ 'C') and regexp_full_match(trim(product_id), '\d{5}[A-Za-z]?')
+    and (quantity > 0 or invoice_id ^@ 'C')
+    and regexp_full_match(trim(product_id), '\d{5}[A-Za-z]?')
 """
 
 
@@ -145,7 +146,8 @@ def large(tmp_path_factory) -> tuple[SimulatedLog, Path, dict[str, np.ndarray]]:
 
 
 FEATURES = [
-    "line_value", "lines", "largest_quantity", "home", "cancelled", "hour", "weekday", "variety", "id",
+    "line_value", "lines", "largest_quantity", "home", "cancelled", "hour", "weekday", "variety",
+    "id",
 ]  # fmt: skip
 
 

@@ -33,7 +33,9 @@ def model() -> bytes:
 @pytest.fixture
 def bundle(tmp_path, model):
     folder = tmp_path / "bundle"
-    sha = write_bundle(folder, model, {"features": [{"name": "a"}, {"name": "b"}], "threshold": 0.5})
+    sha = write_bundle(
+        folder, model, {"features": [{"name": "a"}, {"name": "b"}], "threshold": 0.5}
+    )
     return folder, sha
 
 

@@ -48,7 +48,9 @@ def test_a_gain_that_costs_log_loss_is_rejected():
 
 def test_log_loss_may_rise_as_far_as_the_limit_and_no_further():
     def at(rise):
-        return decide(evidence(champion_log_loss=Difference(rise, 0, 0.1)), Gate(max_log_loss_rise=0.01))
+        return decide(
+            evidence(champion_log_loss=Difference(rise, 0, 0.1)), Gate(max_log_loss_rise=0.01)
+        )
 
     assert at(0.01).action == "promote"
     assert at(0.010001).action == "reject"
@@ -67,9 +69,7 @@ def test_an_export_that_gives_no_number_is_rejected():
 
 @pytest.mark.parametrize("difference", [TIED, UNSURE, WORSE])
 def test_a_first_model_that_does_not_beat_the_baseline_is_rejected(difference):
-    first = evidence(
-        baseline_roc_auc=difference, champion_roc_auc=None, champion_log_loss=None
-    )
+    first = evidence(baseline_roc_auc=difference, champion_roc_auc=None, champion_log_loss=None)
     decision = decide(first, Gate())
     assert decision.action == "reject"
     assert any("no champion yet" in reason for reason in decision.reasons)

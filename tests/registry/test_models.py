@@ -56,7 +56,9 @@ def test_another_preset_has_another_champion(client, settings):
 
 
 def test_a_run_whose_process_is_gone_is_marked_as_killed(client):
-    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True)
+    gone = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True
+    )
     dead = tracking.open_run(client, "dead", tags={tracking.PROCESS: gone.stdout.decode().strip()})
     alive = tracking.open_run(client, "alive")
     tracking.close_dead_runs(client)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
@@ -23,14 +22,13 @@ from onnx import TensorProto, helper, numpy_helper
 from features.catalogue import CATALOGUE, NAMES
 from registry.bundle import Bundle, load_bundle, write_bundle
 
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before ONNX Runtime loads, which is when it is read
-
 ROOT = Path(__file__).resolve().parents[2]
 MAX_ROWS = 50
 
 # The launcher as it is, with a champion that no registry had to be filled for.
 SERVE = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored when tests run in the background
 from pathlib import Path
 from configs.load import load
 from registry.models import ModelVersion

@@ -47,7 +47,7 @@ def test_a_port_in_use_is_named_with_the_way_out(running: Running) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.4", "example.com", ""])
 def test_a_host_beyond_loopback_is_refused(host: str) -> None:
-    refused(command("serving", f"--serving.host='{host}'"), repr(host), "serving.host", "127.0.0.1")
+    refused(command("serving", f"--serving.host={host}"), repr(host), "serving.host", "127.0.0.1")
 
 
 def test_no_champion_says_what_to_do(tmp_path: Path) -> None:

@@ -68,7 +68,8 @@ def fit(
     z = np.where(missing, median, z)
     centre, scale = z.mean(axis=0, dtype=np.float64), z.std(axis=0, dtype=np.float64)
     # A constant column's deviation is not zero but a rounding error: dividing by it would blow up.
-    centre, scale = np.float32(centre), np.where(low == high, np.float32(1), np.float32(scale))
+    centre = centre.astype(np.float32)
+    scale = np.where(low == high, 1.0, scale).astype(np.float32)
     both = np.hstack([(z - centre) / scale, missing], dtype=np.float64)
     regression = LogisticRegression(C=params["C"], max_iter=1000).fit(both, train.y)
     weight, missing_weight = np.split(np.float32(regression.coef_[0]), 2)

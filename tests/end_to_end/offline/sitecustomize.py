@@ -6,6 +6,7 @@ by OFFLINE_LOG, so that one that a library swallows is seen as well, and raises.
 
 import ipaddress
 import os
+import pathlib
 import socket
 import sys
 
@@ -36,7 +37,7 @@ def _forbid(event, arguments):
     else:
         return
     if not _is_here(host):
-        with open(os.environ["OFFLINE_LOG"], "a") as log:
+        with pathlib.Path(os.environ["OFFLINE_LOG"]).open("a") as log:
             log.write(f"{event} {host} by {' '.join(sys.argv[:3])}\n")
         raise ConnectionRefusedError(f"offline: {event} to {host}")
 

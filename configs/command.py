@@ -30,7 +30,7 @@ def run_command(
     body: Callable[[Settings], None],
     arguments: Sequence[str] | None = None,
 ) -> int:
-    """Parse, load the settings, run the body; returns the exit code. No traceback reaches a person."""
+    """Parse, load the settings, run the body; returns the exit code. No traceback is shown."""
     rest = list(sys.argv[1:] if arguments is None else arguments)
     try:
         if "--help" in rest or "-h" in rest:
@@ -71,18 +71,26 @@ def run_command(
             UserError(
                 f"unexpected {type(error).__name__}: {error}",
                 where=log or module,
-                next_step="this is a fault of the project: please report it with the end of that log",
+                next_step="a fault of the project: please report it with the end of that log",
             ),
             file=sys.stderr,
         )
         return 1
 
 
+def make(target: str, settings: Settings) -> str:
+    """The make command to type next: `make serve CONFIG=smoke`."""
+    return f"make {target}" + ("" if settings.name == "default" else f" CONFIG={settings.name}")
+
+
 def _release(error: BaseException | None) -> None:
-    """Let go of what the failed frames hold: an open DuckDB connection complains at exit."""
+    """Let go of DuckDB's objects in the failed frames and in what the error was raised from: those
+    that are alive at exit are complained about at length on the terminal."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)
-        error = error.__cause__ or error.__context__
+        below = error.__cause__ or error.__context__
+        error.__cause__ = error.__context__ = None
+        error = below
 
 
 def _take_config(arguments: list[str]) -> str:

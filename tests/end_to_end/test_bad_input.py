@@ -1,0 +1,210 @@
+"""Bad input through the real command: one clear message, an exit code, and nothing half-written."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from configs.settings import Simulation
+
+ROOT = Path(__file__).parents[2]
+LOG = Simulation(customers=300, lines_per_invoice=2.0, products=100)
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory) -> Path:
+    """A small log that is in order, as Parquet."""
+    from ingestion.simulation.simulator import simulate
+
+    return simulate(LOG, 3, tmp_path_factory.mktemp("log")).raw
+
+
+@pytest.fixture(scope="module")
+def shared_api(environment, tmp_path_factory):
+    """One Prefect API for all the runs of this file: each saves its start."""
+    import httpx
+
+    home = str(tmp_path_factory.mktemp("prefect"))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "flows.prefect_api", str(port)],
+        cwd=ROOT,
+        env=environment | {"PREFECT_HOME": home, "PREFECT_SERVER_ANALYTICS_ENABLED": "false"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    url = f"http://127.0.0.1:{port}/api"
+    for _ in range(1200):
+        try:
+            if httpx.get(f"{url}/health", trust_env=False).status_code == 200:
+                break
+        except httpx.TransportError:
+            time.sleep(0.1)
+    yield url
+    server.terminate()
+    server.wait(20)
+
+
+@pytest.fixture
+def refuse(environment, shared_api, tmp_path) -> Callable[..., str]:
+    """Run training with these arguments, see it refused properly, and return what it said."""
+
+    def run(*arguments: str, config: str = "smoke") -> str:
+        var = tmp_path / "var"
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "flows.train",
+                "--config",
+                config,
+                "--var",
+                str(var),
+                *arguments,
+            ],
+            cwd=ROOT,
+            env=environment | {"PREFECT_API_URL": shared_api},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 1, done.stdout + done.stderr
+        said = done.stderr
+        assert said.startswith("Error: ") and "\n  next:  " in said, said
+        assert "Traceback" not in done.stdout + said and len(said.splitlines()) <= 4, said
+        assert not (var / "runs" / "latest").exists()
+        assert not (var / "mlflow" / "artifacts").exists(), "a refused run registers nothing"
+        assert [path for path in var.rglob("*") if path.name.startswith(".")] == []
+        return said
+
+    return run
+
+
+def write(query: str, source: Path, target: Path, options: str = "FORMAT parquet") -> Path:
+    rows = query.format(source=f"'{source}'")
+    duckdb.execute(f"COPY ({rows}) TO '{target}' ({options})")
+    return target
+
+
+def files(path: Path) -> tuple[str, ...]:
+    return "--source.kind", "files", "--source.path", str(path)
+
+
+def test_a_missing_file(refuse, tmp_path):
+    said = refuse(*files(tmp_path / "nowhere.parquet"))
+    assert "does not exist" in said and "nowhere.parquet" in said
+
+
+def test_an_empty_file(refuse, tmp_path):
+    (tmp_path / "empty.csv").touch()
+    assert "empty" in refuse(*files(tmp_path / "empty.csv"))
+
+
+def test_a_file_that_is_no_parquet(refuse, tmp_path):
+    (tmp_path / "words.parquet").write_text("these are only words\n" * 100)
+    assert "cannot be read as parquet" in refuse(*files(tmp_path / "words.parquet"))
+
+
+def test_a_misnamed_column(refuse, tmp_path, good):
+    path = write("SELECT * RENAME (quantity AS qty) FROM {source}", good, tmp_path / "log.parquet")
+    said = refuse(*files(path))
+    assert "no column 'quantity'" in said and "qty" in said
+
+
+def test_a_column_of_the_wrong_type(refuse, tmp_path, good):
+    path = write(
+        "SELECT * REPLACE ('a dozen' AS quantity) FROM {source}", good, tmp_path / "log.parquet"
+    )
+    said = refuse(*files(path))
+    assert "type_of_quantity is 1" in said and "at most 0.01" in said and "contract.html" in said
+
+
+def test_a_truncated_gzip(refuse, tmp_path, good):
+    whole = write("FROM {source}", good, tmp_path / "log.csv", "FORMAT csv, HEADER").read_bytes()
+    packed = gzip.compress(whole)
+    (tmp_path / "log.csv.gz").write_bytes(packed[: len(packed) // 2])
+    assert "log.csv.gz" in refuse(*files(tmp_path / "log.csv.gz"))
+
+
+def test_all_rows_anonymous(refuse, tmp_path, good):
+    path = write(
+        "SELECT * REPLACE (NULL::VARCHAR AS customer_id) FROM {source}",
+        good,
+        tmp_path / "log.parquet",
+    )
+    said = refuse(*files(path))
+    assert "anonymous_share is 1" in said and "at most 0.5" in said
+
+
+def test_too_short_a_history(refuse, tmp_path, good):
+    path = write(
+        "FROM {source} WHERE invoiced_at < TIMESTAMP '2024-12-01'", good, tmp_path / "log.parquet"
+    )
+    said = refuse(*files(path), "--features.min_history_days", "300")
+    assert "the log is too short" in said and "days" in said
+
+
+def test_one_class_only_in_a_split(refuse, tmp_path, good):
+    # Everyone buys every day: nobody is left who does not buy again.
+    daily = """
+        SELECT 'i' || c || '-' || d AS invoice_id, '10001' AS product_id, 'x' AS description,
+               1 AS quantity, 1.0 AS unit_price,
+               DATE '2024-01-01' + d::INTEGER + INTERVAL 9 HOUR AS invoiced_at,
+               c::VARCHAR AS customer_id, 'United Kingdom' AS country
+        FROM range(20) customers(c), range(700) days(d)
+    """
+    path = write(daily, good, tmp_path / "log.parquet")
+    said = refuse(*files(path))
+    assert "both_classes" in said and "train" in said
+
+
+def test_a_refused_batch_leaves_the_champion_where_it_was(smoke, walk):
+    from configs.load import load
+    from registry.models import champion
+
+    settings = load("smoke", ["--var", str(smoke.var)], env={})
+    before = champion(settings)
+    latest = (smoke.var / "runs" / "latest").readlink()
+    done = walk(smoke.var, "--config", "smoke", "--contract.max_duplicate_share", "0.0001")
+    assert done.code == 1 and "duplicate_share" in done.err
+    assert champion(settings) == before
+    assert (smoke.var / "runs" / "latest").readlink() == latest
+
+
+def test_an_unknown_preset(refuse):
+    said = refuse(config="nothing_like_it")
+    assert "nothing_like_it" in said and "online_retail" in said
+
+
+def test_a_setting_out_of_range(refuse):
+    said = refuse("--tuning.trials", "0")
+    assert "tuning.trials" in said and "from 1 to 10000" in said
+
+
+def test_no_champion_yet_at_serve(walk, tmp_path):
+    done = walk(tmp_path / "var", "--config", "smoke", module="serving")
+    assert done.code == 1
+    assert "no champion yet" in done.err and "make train" in done.err
+    assert "Traceback" not in done.err + done.out
+
+
+def test_a_port_in_use_at_serve(walk, smoke):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = walk(smoke.var, "--config", "smoke", "--serving.port", str(port), module="serving")
+    assert done.code == 1
+    assert str(port) in done.err and "next:" in done.err
+    assert "Traceback" not in done.err + done.out

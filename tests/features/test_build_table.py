@@ -1,0 +1,136 @@
+"""The training table: who is in it, in what order, with which columns, and how it is read back."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from made_logs import Line, at, shop_log, write
+
+from configs.errors import UserError
+from configs.settings import Features
+from features.build import TableFacts, build_table
+from features.catalogue import NAMES
+from features.table import SPLITS, read_column, read_rows
+
+QUESTION = Features(horizon_days=60, active_days=120, min_history_days=90, train_dates=4)
+LOG = shop_log(60, 260)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> tuple[Path, TableFacts]:
+    folder = tmp_path_factory.mktemp("the analyst's table")  # a quote in the path
+    target = folder / "table.parquet"
+    return target, build_table(write(LOG, folder / "log.parquet"), target, QUESTION)
+
+
+def midnight(day: date) -> datetime:
+    return datetime.combine(day, time())
+
+
+def customers_with_a_sale(first: datetime, end: datetime) -> set[str]:
+    return {x.customer_id for x in LOG if x.quantity > 0 and first <= x.invoiced_at < end}
+
+
+def test_the_columns_are_the_key_the_catalogue_in_its_order_and_the_label(built):
+    schema = pq.read_schema(built[0])
+    assert schema.names == ["customer_id", "as_of", "split", *NAMES, "label"]
+    assert {str(schema.field(name).type) for name in NAMES} == {"double"}
+    assert (str(schema.field("as_of").type), str(schema.field("label").type)) == (
+        "date32[day]",
+        "int8",
+    )
+
+
+def test_the_rows_are_one_per_customer_and_as_of_date_sorted_by_date_and_customer(built):
+    keys = list(zip(read_column(built[0], "as_of"), read_column(built[0], "customer_id")))
+    assert keys == sorted(set(keys))
+
+
+def test_the_rows_are_the_customers_with_a_purchase_in_the_active_days(built):
+    path, facts = built
+    for split in SPLITS:
+        rows = read_rows(path, (split,), NAMES)
+        found = {day: set(rows.customer_id[rows.as_of == day]) for day in np.unique(rows.as_of)}
+        assert [str(day) for day in found] == facts.as_of[split]
+        for day, customers in found.items():
+            as_of = midnight(day.astype(date))
+            expected = customers_with_a_sale(as_of - timedelta(days=120), as_of)
+            assert customers == expected
+            assert customers != {line.customer_id for line in LOG}  # the window leaves some out
+
+
+def test_the_label_is_who_buys_within_the_horizon(built):
+    rows = read_rows(built[0], SPLITS, NAMES)
+    assert rows.y is not None and set(rows.y) == {0, 1}
+    for customer, day, label in zip(rows.customer_id, rows.as_of, rows.y):
+        as_of = midnight(day.astype(date))
+        assert label == (customer in customers_with_a_sale(as_of, as_of + timedelta(days=60)))
+
+
+def test_the_facts_are_those_of_the_file(built):
+    path, facts = built
+    rows = {split: read_rows(path, (split,), NAMES) for split in SPLITS}
+    assert facts.features == len(NAMES)
+    assert facts.rows == {split: len(rows[split]) for split in SPLITS}
+    assert facts.positive_rate == pytest.approx({split: rows[split].y.mean() for split in SPLITS})
+    assert [len(facts.as_of[split]) for split in SPLITS] == [4, 1, 1]
+
+
+def test_a_log_without_a_sale_is_refused(tmp_path):
+    log = write([Line(at("2025-01-01"), quantity=-1)], tmp_path / "log.parquet")
+    with pytest.raises(UserError, match="no sale is left"):
+        build_table(log, tmp_path / "table.parquet", QUESTION)
+    assert not (tmp_path / "table.parquet").exists()
+
+
+def test_a_missing_feature_is_read_as_nan_and_nothing_else_is(built):
+    path, _ = built
+    rows = read_rows(path, SPLITS, NAMES)
+    assert rows.x.dtype == np.float32
+    assert rows.x.shape == (pq.read_metadata(path).num_rows, len(NAMES)) == (len(rows), len(NAMES))
+    table = pq.read_table(path)
+    for column, name in enumerate(NAMES):
+        missing = table[name].is_null().to_numpy()
+        assert np.array_equal(np.isnan(rows.x[:, column]), missing), name
+    assert np.isnan(rows.x[:, NAMES.index("gap_days_mean")]).any()
+
+
+def test_rows_keep_the_order_of_the_file_and_of_the_features_asked_for(built):
+    path, _ = built
+    rows = read_rows(path, ("test", "train"), ("tenure_days", "recency_days"))
+    keep = np.isin(read_column(path, "split"), ["test", "train"])
+    expected = [read_column(path, name)[keep] for name in ("tenure_days", "recency_days")]
+    assert np.array_equal(rows.x, np.column_stack(expected).astype(np.float32))
+    assert np.array_equal(rows.customer_id, read_column(path, "customer_id")[keep])
+    assert np.array_equal(rows.y, read_column(path, "label")[keep])
+
+
+def test_without_the_label_its_bytes_are_not_read(built, tmp_path):
+    path, _ = built
+    chunk = pq.read_metadata(path).row_group(0).column(len(NAMES) + 3)
+    assert chunk.path_in_schema == "label"
+    start = chunk.dictionary_page_offset or chunk.data_page_offset
+    content = bytearray(path.read_bytes())
+    content[start : start + chunk.total_compressed_size] = b"\xff" * chunk.total_compressed_size
+    broken = tmp_path / "broken.parquet"
+    broken.write_bytes(content)
+
+    rows = read_rows(broken, ("test",), NAMES, label=False)
+    assert rows.y is None
+    assert np.array_equal(rows.x, read_rows(path, ("test",), NAMES).x, equal_nan=True)
+    with pytest.raises((OSError, pa.ArrowException)):
+        read_rows(broken, ("test",), NAMES)
+
+
+def test_a_split_without_customers_has_no_rows_and_no_rate(tmp_path):
+    log = [Line(at("2023-01-01")), Line(at("2024-12-31"), "bruno")]
+    question = Features(horizon_days=30, active_days=30, min_history_days=1, train_dates=120)
+    path = tmp_path / "table.parquet"
+    facts = build_table(write(log, tmp_path / "log.parquet"), path, question)
+    assert (facts.rows["test"], facts.positive_rate["test"]) == (0, 0.0)
+    assert len(read_rows(path, ("test",), NAMES)) == 0

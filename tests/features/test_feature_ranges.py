@@ -1,0 +1,106 @@
+"""Whatever the valid log, every feature lies in the range that the catalogue promises.
+
+The service refuses what lies outside these ranges, and the table's contract stops the run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_logs import Answer, Line, ask, at
+
+from configs.settings import Contract, Features
+from features.catalogue import CATALOGUE
+
+AS_OF = (date(2024, 2, 29), date(2025, 6, 10))
+LIMITS = Contract()
+
+SALES = st.builds(
+    Line,
+    invoiced_at=st.datetimes(datetime(2022, 6, 1), datetime(2025, 12, 31))
+    | st.datetimes(datetime(2025, 6, 1), datetime(2025, 6, 10)),
+    customer_id=st.sampled_from(
+        ["o'brien", 'say "hi"', "Zoë 🛒", "; DROP TABLE spine; --", "NULL"]
+    ),
+    invoice_id=st.sampled_from(["1", "2", "3", "'4'", "५"]),
+    product_id=st.sampled_from(["10001", "10002", "10003A"]),
+    quantity=st.integers(1, LIMITS.max_quantity) | st.integers(1, 3),
+    unit_price=st.floats(0, LIMITS.max_unit_price, exclude_min=True)
+    | st.sampled_from([0.001, 0.004, 0.005, 1 / 3, LIMITS.max_unit_price]),
+    country=st.none() | st.text(max_size=10),
+    description=st.none() | st.text(max_size=10),
+)
+LINES = SALES | SALES.map(
+    lambda sale: replace(sale, invoice_id=f"C{sale.invoice_id}", quantity=-sale.quantity)
+)
+
+
+def assert_in_range(answer: Answer) -> None:
+    for key, values in answer.features.items():
+        for feature in CATALOGUE:
+            value = values[feature.name]
+            if value is None:
+                assert feature.missing, (key, feature.name)
+                continue
+            assert value >= feature.low, (key, feature.name, value)
+            assert feature.high is None or value <= feature.high, (key, feature.name, value)
+            assert np.isfinite(np.float32(value)), (key, feature.name, value)
+
+
+@given(
+    log=st.lists(LINES, min_size=1, max_size=20),
+    horizon=st.sampled_from([1, 90, 365]),
+    active=st.sampled_from([1, 30, 365, 1095]),
+    home=st.sampled_from(["United Kingdom", "Côte d'Ivoire"]),
+)
+@settings(max_examples=60, deadline=None)
+def test_every_valid_log_gives_values_in_range(log, horizon, active, home):
+    question = Features(horizon_days=horizon, active_days=active, home_country=home)
+    assert_in_range(ask(log, AS_OF, question))
+
+
+def test_sales_worth_less_than_half_a_hundredth_are_worth_nothing():
+    log = [
+        Line(at("2025-06-01"), unit_price=0.001),
+        Line(at("2025-06-02"), invoice_id="C2", quantity=-2, unit_price=5.0),
+    ]
+    answer = ask(log, AS_OF)
+    assert_in_range(answer)
+    values = answer.features["anna", AS_OF[1]]
+    assert (values["revenue_total"], values["unit_price_mean"]) == (0, 0)
+    assert values["cancelled_share"] == 1000  # as if a single hundredth had been sold
+
+
+def test_no_country_at_all_is_not_home():
+    answer = ask([Line(at("2025-06-01"), country=None)], AS_OF)
+    assert answer.features["anna", AS_OF[1]]["is_home"] == 0
+
+
+@pytest.mark.parametrize("home", ["Côte d'Ivoire", 'a "quoted" country'])
+def test_a_home_country_with_quotes_is_compared_as_it_stands(home):
+    answer = ask([Line(at("2025-06-01"), country=home)], AS_OF, Features(home_country=home))
+    assert answer.features["anna", AS_OF[1]]["is_home"] == 1
+
+
+def test_365_days_touch_at_most_13_calendar_months():
+    first = datetime(2024, 6, 10)
+    log = [Line(first + timedelta(days=d), invoice_id=str(d)) for d in range(365)]
+    values = ask(log, AS_OF).features["anna", AS_OF[1]]
+    assert (values["active_months_365d"], values["orders_365d"]) == (13, 365)
+    assert (values["gap_days_mean"], values["gap_days_spread"]) == (1, 0)
+
+
+def test_a_customer_with_thousands_of_the_largest_invoices():
+    largest = Line(at("2025-06-01"), quantity=LIMITS.max_quantity, unit_price=LIMITS.max_unit_price)
+    log = [
+        replace(largest, invoice_id=str(n), invoiced_at=largest.invoiced_at - timedelta(hours=n))
+        for n in range(5_000)
+    ]
+    answer = ask(log, AS_OF)
+    assert_in_range(answer)
+    assert answer.features["anna", AS_OF[1]]["revenue_total"] == 5_000 * 50_000 * 5_000.0

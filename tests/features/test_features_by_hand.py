@@ -1,0 +1,177 @@
+"""Every feature of the catalogue, for three customers, worked out with pencil and paper.
+
+The as-of date is 2025-06-10, so the windows begin on 05-11 (30 days), 04-11 (60), 03-12 (90),
+2024-12-12 (180) and 2024-06-10 (365); the season of 90 days is 2024-06-10 to 2024-09-07.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from math import cos, pi, sin, sqrt
+
+import pytest
+from made_logs import Line, ask, at
+
+from features.catalogue import NAMES
+
+AS_OF = date(2025, 6, 10)
+
+LOG = [
+    # anna: five invoices on four days, one line cancelled
+    Line(at("2024-07-01 10:00"), "anna", "1", "P1", 10, 1.50, "United Kingdom"),  # 15.00
+    Line(at("2024-07-01 10:00"), "anna", "1", "P2", 2, 5.00, "United Kingdom"),  # 10.00
+    Line(at("2024-12-28 09:00"), "anna", "2", "P1", 4, 1.25, "France"),  # 5.00
+    Line(at("2025-01-05 09:00"), "anna", "C3", "P1", -4, 1.25, "France"),  # 5.00 back
+    Line(at("2025-03-28 11:00"), "anna", "4", "P3", 1, 20.00, "United Kingdom"),  # 20.00
+    Line(at("2025-03-28 15:00"), "anna", "5", "P4", 2, 5.00, "United Kingdom"),  # 10.00
+    Line(at("2025-05-27 08:00"), "anna", "6", "P2", 1, 6.00, "United Kingdom"),  # 6.00
+    Line(at("2025-05-27 08:01"), "anna", "6", "P5", 20, 0.20, "United Kingdom"),  # 4.00
+    Line(at("2025-06-15 08:00"), "anna", "7", "P6", 900, 99.0, "Peru"),  # after the as-of date
+    # bruno: one invoice, the evening before
+    Line(at("2025-06-09 23:59:59"), "bruno", "30", "P1", 3, 9.99, "Germany"),
+    # carla: two invoices a year ago, the last at the very edge of the window; three cancelled lines
+    Line(at("2024-06-01 10:00"), "carla", "20", "P9", 4, 2.50, "United Kingdom"),  # 10.00
+    Line(at("2024-06-01 10:00"), "carla", "20", "P1", 1, 3.00, "United Kingdom"),  # 3.00
+    Line(at("2024-06-05 10:00"), "carla", "C21", "P9", -1, 2.50, "United Kingdom"),  # 2.50 back
+    Line(at("2024-06-10 00:00"), "carla", "22", "P1", 2, 3.00, None),  # 6.00
+    Line(at("2025-06-09 10:00"), "carla", "C23", "P1", -2, 3.00, "France"),  # 6.00 back
+    Line(at("2025-06-09 10:00"), "carla", "C23", "P9", -1, 2.50, "France"),  # 2.50 back
+]
+
+# 10 June is day 161 of the year.
+YEAR = {"year_sin": sin(2 * pi * 161 / 365.25), "year_cos": cos(2 * pi * 161 / 365.25)}
+
+BY_HAND = {
+    "anna": {
+        "recency_days": 14,
+        "tenure_days": 344,
+        "orders_30d": 1,
+        "orders_60d": 1,
+        "orders_90d": 3,
+        "orders_180d": 4,
+        "orders_365d": 5,
+        "orders_total": 5,
+        "revenue_30d": 10,
+        "revenue_60d": 10,
+        "revenue_90d": 40,
+        "revenue_180d": 45,
+        "revenue_365d": 70,
+        "revenue_total": 70,
+        "order_value_mean": 14,
+        "order_value_last": 10,
+        "active_months_365d": 4,
+        # gaps of 180, 90 and 60 days
+        "gap_days_mean": 110,
+        "gap_days_median": 90,
+        "gap_days_spread": sqrt((70**2 + 20**2 + 50**2) / 2),
+        "gap_days_last": 60,
+        "overdue_ratio": 14 / 110,
+        "products_365d": 5,
+        "products_total": 5,
+        "lines_per_order": 7 / 5,
+        "units_per_line": 40 / 7,
+        "unit_price_mean": 70 / 40,
+        "cancelled_lines_365d": 1,
+        "cancelled_share": 5 / 70,
+        "is_home": 1,
+        "season_orders": 1,
+        "season_revenue": 25,
+        **YEAR,
+    },
+    "bruno": {
+        "recency_days": 1,
+        "tenure_days": 1,
+        **{f"orders_{days}d": 1 for days in (30, 60, 90, 180, 365)},
+        "orders_total": 1,
+        **{f"revenue_{days}d": 29.97 for days in (30, 60, 90, 180, 365)},
+        "revenue_total": 29.97,
+        "order_value_mean": 29.97,
+        "order_value_last": 29.97,
+        "active_months_365d": 1,
+        "gap_days_mean": None,
+        "gap_days_median": None,
+        "gap_days_spread": None,
+        "gap_days_last": None,
+        "overdue_ratio": None,
+        "products_365d": 1,
+        "products_total": 1,
+        "lines_per_order": 1,
+        "units_per_line": 3,
+        "unit_price_mean": 9.99,
+        "cancelled_lines_365d": 0,
+        "cancelled_share": 0,
+        "is_home": 0,
+        "season_orders": 0,
+        "season_revenue": 0,
+        **YEAR,
+    },
+    "carla": {
+        "recency_days": 365,
+        "tenure_days": 374,
+        **{f"orders_{days}d": 0 for days in (30, 60, 90, 180)},
+        "orders_365d": 1,
+        "orders_total": 2,
+        **{f"revenue_{days}d": 0 for days in (30, 60, 90, 180)},
+        "revenue_365d": 6,
+        "revenue_total": 19,
+        "order_value_mean": 9.5,
+        "order_value_last": 6,
+        "active_months_365d": 1,
+        "gap_days_mean": 9,
+        "gap_days_median": 9,
+        "gap_days_spread": None,  # one gap has none
+        "gap_days_last": 9,
+        "overdue_ratio": 365 / 9,
+        "products_365d": 1,
+        "products_total": 2,
+        "lines_per_order": 3 / 2,
+        "units_per_line": 7 / 3,
+        "unit_price_mean": 19 / 7,
+        "cancelled_lines_365d": 2,
+        "cancelled_share": 11 / 19,
+        "is_home": 1,  # the last invoice names no country, the one before does
+        "season_orders": 1,
+        "season_revenue": 6,
+        **YEAR,
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def answer():
+    return ask(LOG, [AS_OF])
+
+
+@pytest.mark.parametrize("customer", BY_HAND)
+def test_every_feature_has_the_value_worked_out_by_hand(answer, customer):
+    expected = BY_HAND[customer]
+    found = answer.features[customer, AS_OF]
+    assert sorted(expected) == sorted(NAMES)
+    for name, value in expected.items():
+        wanted = None if value is None else pytest.approx(value, rel=1e-12, abs=1e-9)
+        assert found[name] == wanted, name
+
+
+def test_the_label_is_a_sale_within_the_horizon(answer):
+    assert answer.buyers == {("anna", AS_OF)}
+
+
+def test_money_is_counted_in_whole_hundredths_per_line():
+    log = [Line(at("2025-06-01"), unit_price=0.10, quantity=3, product_id=f"P{i}") for i in "123"]
+    values = ask(log, [AS_OF]).features["anna", AS_OF]
+    assert values["revenue_total"] == 0.9  # 0.1 * 3 * 3 in binary fractions is 0.9000000000000001
+
+
+def test_the_last_of_two_invoices_of_one_minute_is_the_one_with_the_larger_id():
+    log = [
+        Line(at("2025-06-01 10:00"), invoice_id="2", unit_price=2.0, country="France"),
+        Line(at("2025-06-01 10:00"), invoice_id="1", unit_price=1.0, country="United Kingdom"),
+    ]
+    values = ask(log, [AS_OF]).features["anna", AS_OF]
+    assert (values["order_value_last"], values["is_home"]) == (2.0, 0)
+
+
+def test_two_customers_under_one_invoice_id_are_two_invoices():
+    log = [Line(at("2025-06-01"), customer, unit_price=4.0) for customer in ("anna", "bruno")]
+    features = ask(log, [AS_OF]).features
+    assert [features[name, AS_OF]["revenue_total"] for name in ("anna", "bruno")] == [4.0, 4.0]

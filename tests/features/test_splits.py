@@ -1,0 +1,120 @@
+"""Splits in order of time, with at least the horizon between them, for any log and settings."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from configs.errors import UserError
+from configs.settings import Features
+from features.splits import as_of_dates
+
+SETTINGS = st.builds(
+    Features,
+    horizon_days=st.integers(1, 365),
+    min_history_days=st.integers(1, 400),
+    train_dates=st.integers(1, 30),
+    valid_dates=st.integers(1, 4),
+    test_dates=st.integers(1, 4),
+)
+LAST_DAYS = st.dates(date(1990, 1, 1), date(2090, 12, 31))
+
+
+def month(day: date) -> int:
+    return day.year * 12 + day.month
+
+
+@given(settings=SETTINGS, last_day=LAST_DAYS, days=st.integers(1, 4000), earlier=st.integers(0, 90))
+def test_every_label_window_ends_before_the_next_split_begins(settings, last_day, days, earlier):
+    first_day, horizon = last_day - timedelta(days), timedelta(settings.horizon_days)
+    if earlier:
+        last_as_of = last_day - horizon - timedelta(earlier)
+        settings = settings.model_copy(update={"last_as_of": last_as_of})
+    try:
+        dates = as_of_dates(first_day, last_day, settings)
+    except UserError as error:
+        assert "too short" in error.what
+        return
+    train, valid, test = dates["train"], dates["valid"], dates["test"]
+
+    assert list(dates) == ["train", "valid", "test"]
+    assert train[-1] + horizon <= valid[0]
+    assert valid[-1] + horizon <= test[0]
+    assert test[-1] + horizon <= last_day
+    assert test[-1] == last_day - horizon - timedelta(earlier)
+    assert train[0] >= first_day + timedelta(settings.min_history_days)
+
+    assert len(test) == settings.test_dates
+    assert len(valid) == settings.valid_dates
+    assert 1 <= len(train) <= settings.train_dates
+    for days_of_split in dates.values():  # in order, one a month, on the same day of the month
+        assert all(month(b) - month(a) == 1 for a, b in pairwise(days_of_split))
+        assert {day.day for day in days_of_split} <= {test[-1].day, 28}
+
+    # no more is given away than has to be
+    assert month(valid[0]) - month(train[-1]) <= settings.horizon_days // 28 + 1
+    if len(train) < settings.train_dates:
+        assert train[0] - timedelta(31 + 3) < first_day + timedelta(settings.min_history_days)
+
+
+@given(settings=SETTINGS, last_day=LAST_DAYS)
+def test_the_length_that_the_error_asks_for_is_enough_and_a_day_less_is_not(settings, last_day):
+    with pytest.raises(UserError) as caught:
+        as_of_dates(last_day - timedelta(1), last_day, settings)
+    needed = int(caught.value.what.split()[-1])
+    assert as_of_dates(last_day - timedelta(needed), last_day, settings)["train"]
+    with pytest.raises(UserError):
+        as_of_dates(last_day - timedelta(needed - 1), last_day, settings)
+
+
+def test_a_log_that_is_too_short_is_refused_with_its_days_and_the_settings_to_change():
+    with pytest.raises(UserError) as caught:
+        as_of_dates(date(2025, 1, 1), date(2025, 6, 30), Features())
+    message = str(caught.value)
+    assert "180 days, 2025-01-01 to 2025-06-30" in message
+    assert "features.horizon_days, features.min_history_days" in message
+    assert "last_as_of" not in message
+    assert "next:" in message
+
+
+def test_a_last_as_of_before_the_history_is_named_as_a_setting_to_change():
+    settings = Features(last_as_of=date(2023, 3, 1))
+    with pytest.raises(UserError, match="too short") as caught:
+        as_of_dates(date(2023, 1, 1), date(2025, 6, 30), settings)
+    assert "features.last_as_of" in caught.value.where
+
+
+def test_a_last_as_of_without_a_complete_label_window_is_refused_with_the_latest_that_has_one():
+    first, last = date(2023, 1, 1), date(2025, 6, 30)
+    latest = date(2025, 4, 1)
+    with pytest.raises(UserError) as caught:
+        as_of_dates(first, last, Features(last_as_of=latest + timedelta(1)))
+    assert "2025-04-02" in caught.value.what and "2025-06-30" in caught.value.what
+    assert caught.value.where == "features.last_as_of"
+    assert "2025-04-01" in caught.value.next_step
+    assert as_of_dates(first, last, Features(last_as_of=latest))["test"] == [latest]
+
+
+def test_months_that_lack_the_31st_have_the_28th():
+    settings = Features(last_as_of=date(2025, 3, 31), test_dates=6, horizon_days=1)
+    test = as_of_dates(date(2022, 1, 1), date(2025, 6, 30), settings)["test"]
+    assert [f"{day:%m-%d}" for day in test] == [
+        "10-31",
+        "11-28",
+        "12-31",
+        "01-31",
+        "02-28",
+        "03-31",
+    ]
+
+
+def test_the_dates_of_online_retail():
+    settings = Features(last_as_of=date(2011, 9, 9))
+    dates = as_of_dates(date(2009, 12, 1), date(2011, 12, 9), settings)
+    assert dates["train"][0] == date(2010, 6, 9)
+    assert dates["train"][-1] == date(2011, 3, 9)
+    assert (dates["valid"], dates["test"]) == ([date(2011, 6, 9)], [date(2011, 9, 9)])
