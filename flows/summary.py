@@ -68,6 +68,7 @@ def _family(stage: Stage, scores: dict[str, float]) -> dict[str, Any]:
     return {
         "trials": len(result["trials"]),
         "seconds": round(sum(result["seconds"].values()), 3),
+        "fit_seconds": round(result["seconds"]["tuning"] + result["seconds"]["refit"], 3),
         "ended_by": result["ended_by"],
         "reused": stage.reused,
         "valid": result["valid_metrics"],

@@ -204,7 +204,7 @@ def _mapping(source: Source, types: dict[str, str], path: Path) -> dict[str, str
 
 def _check_time_format(connection: duckdb.DuckDBPyConnection, time_format: str | None) -> None:
     try:
-        connection.execute("SELECT try_strptime('', ?)", [time_format])
+        connection.execute("SELECT try_strptime('', ?)", [time_format]).fetchall()
     except duckdb.Error as error:
         raise UserError(
             f"the time format {time_format!r} is not understood: {_first_line(error)}",

@@ -88,7 +88,7 @@ def validate_batch(raw: Path, folder: Path, contract: Contract, *, now: datetime
 
 def _check_pattern(connection: duckdb.DuckDBPyConnection, contract: Contract) -> None:
     try:
-        connection.execute("SELECT regexp_matches('', ?)", [contract.product_pattern])
+        connection.execute("SELECT regexp_matches('', ?)", [contract.product_pattern]).fetchall()
     except duckdb.Error as error:
         raise UserError(
             f"the pattern {contract.product_pattern!r} is no regular expression: {error}",

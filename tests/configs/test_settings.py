@@ -1,0 +1,351 @@
+"""Settings: four layers in order, and every refusal names the setting, its place and the range."""
+
+from __future__ import annotations
+
+import math
+from datetime import date
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from configs import load as loading
+from configs.errors import UserError
+from configs.load import accepted, dump, load, options, presets
+
+FIELDS = dict(options())
+NUMERIC = sorted(name for name, field in FIELDS.items() if field.annotation in (int, float))
+
+
+def at(settings: object, name: str) -> object:
+    for part in name.split("."):
+        settings = getattr(settings, part)
+    return settings
+
+
+def refused(config: str = "default", arguments: tuple = (), env: dict | None = None) -> UserError:
+    with pytest.raises(UserError) as caught:
+        load(config, arguments, env or {})
+    assert caught.value.what and caught.value.where and caught.value.next_step
+    return caught.value
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """A folder of presets of our own, with an empty default."""
+    monkeypatch.setattr(loading, "FOLDER", tmp_path)
+    (tmp_path / "default.yaml").write_text("")
+    return tmp_path
+
+
+# --- the layers -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", presets())
+def test_every_preset_loads_and_is_called_by_its_file(name):
+    assert load(name, env={}).name == name
+
+
+def test_each_layer_covers_the_one_below(folder):
+    (folder / "default.yaml").write_text("tuning: {trials: 2, seconds: 2, workers: 2}\nseed: 2")
+    (folder / "mine.yaml").write_text("tuning: {trials: 3, seconds: 3, workers: 3}")
+    env = {"GOLDEN_PATH_TUNING__TRIALS": "4", "GOLDEN_PATH_TUNING__SECONDS": "4"}
+    settings = load("mine", ["--tuning.trials", "5"], env)
+    assert settings.tuning.trials == 5  # command line
+    assert settings.tuning.seconds == 4  # environment
+    assert settings.tuning.workers == 3  # the preset
+    assert settings.seed == 2  # default.yaml
+    assert settings.training.bootstrap == FIELDS["training.bootstrap"].default  # the model
+
+
+def test_a_section_given_as_a_mapping_keeps_what_lower_layers_say_about_the_rest():
+    env = {"GOLDEN_PATH_TUNING__TRIALS": "4"}
+    assert load("default", ["--tuning", "{seconds: 9}"], env).tuning.trials == 4
+
+
+def test_a_column_mapping_replaces_the_one_below_as_a_whole(folder):
+    (folder / "default.yaml").write_text("source: {columns: {invoice_id: A, quantity: B}}")
+    (folder / "mine.yaml").write_text("source: {columns: {invoice_id: C}}")
+    assert load("mine", env={}).source.columns == {"invoice_id": "C"}
+
+
+def test_one_column_can_be_mapped_by_a_flag_or_a_variable():
+    arguments = ["--source.columns.quantity=Qty"]
+    env = {"GOLDEN_PATH_SOURCE__COLUMNS__INVOICE_ID": "123"}
+    columns = load("default", arguments, env).source.columns
+    assert columns == {"quantity": "Qty", "invoice_id": "123"}
+
+
+def test_the_process_environment_counts_when_none_is_handed_over(monkeypatch):
+    monkeypatch.setenv("GOLDEN_PATH_SEED", "12")
+    assert load().seed == 12
+
+
+@pytest.mark.parametrize("words", [("--seed", "11"), ("--seed=11",), ("--seed", "3", "--seed=11")])
+def test_a_flag_is_written_with_a_blank_or_an_equals_sign_and_the_last_one_counts(words):
+    assert load("default", words, {}).seed == 11
+
+
+def test_a_flag_may_have_dashes_and_a_negative_value():
+    settings = load("default", ["--gate.min-gain", "-0.5"], {})
+    assert settings.gate.min_gain == -0.5
+
+
+@pytest.mark.parametrize("text", ["NO", "null", "2024", "a: b", "1e-5", "", "#1", "[x", " x "])
+def test_a_setting_of_text_takes_the_text_as_it_stands(text):
+    assert load("default", [f"--features.home_country={text}"], {}).features.home_country == text
+
+
+def test_null_takes_back_a_setting_that_may_be_missing():
+    env = {"GOLDEN_PATH_SOURCE__TIME_FORMAT": "%Y"}
+    assert load("default", (), env).source.time_format == "%Y"
+    assert load("default", ["--source.time_format=null"], env).source.time_format is None
+
+
+def test_a_number_in_the_short_scientific_form_is_a_number_everywhere(folder):
+    (folder / "mine.yaml").write_text("gate: {max_export_difference: 1e-6}")
+    assert load("mine", env={}).gate.max_export_difference == 1e-6
+    assert load("default", ["--gate.max_export_difference=1e-7"], {}).gate.max_export_difference < (
+        1e-6
+    )
+
+
+# --- frozen, strict, and there and back -------------------------------------------------------
+
+
+def test_nothing_changes_after_start():
+    settings = load(env={})
+    with pytest.raises(ValidationError):
+        settings.seed = 1
+    with pytest.raises(ValidationError):
+        settings.tuning.trials = 1
+
+
+@pytest.mark.parametrize("name", presets())
+def test_what_dump_writes_load_reads_back(name, folder, monkeypatch):
+    monkeypatch.undo()
+    arguments = [
+        "--source.columns={invoice_id: '1e-5', quantity: 'on'}",
+        "--features.last_as_of=2011-09-09",
+        "--features.home_country=1e-5",
+        "--source.path=null",
+    ]
+    settings = load(name, arguments if name == "default" else (), {})
+    monkeypatch.setattr(loading, "FOLDER", folder)
+    (folder / f"{name}.yaml").write_text(dump(settings), encoding="utf-8")
+    assert load(name, env={}) == settings
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "range_"),
+    [
+        ("tuning.trials", "'10'", "whole number from 1 to 10000"),
+        ("tuning.trials", "10.0", "whole number from 1 to 10000"),
+        ("tuning.trials", "true", "whole number from 1 to 10000"),
+        ("tuning.trials", "0", "whole number from 1 to 10000"),
+        ("tuning.seconds", "true", "number above 0"),
+        ("tuning.seconds", "'60'", "number above 0"),
+        ("training.threshold", "1.01", "number from 0 to 1"),
+        ("contract.min_rows", "0", "whole number, at least 1"),
+        ("training.families", "[]", "list of names, at least 1"),
+        ("training.families", "[1]", "list of names, at least 1"),
+        ("training.families", "xgboost", "list of names, at least 1"),
+        ("source.kind", "database", "simulated or files"),
+        ("source.columns", "{quantity: 5}", "mapping of names to names"),
+        ("features.home_country", "5", "text"),
+        ("features.last_as_of", "soon", "date (YYYY-MM-DD) or null"),
+        ("features.last_as_of", "2011-09-09 10:00:00", "date (YYYY-MM-DD) or null"),
+        ("source.path", "5", "path or null"),
+        ("source.simulation.start", "'2024-01-01'", "date (YYYY-MM-DD)"),
+    ],
+)
+def test_a_bad_value_in_a_file_is_refused_with_name_place_and_range(folder, name, text, range_):
+    section, _, key = name.rpartition(".")
+    tree = f"{key}: {text}"
+    for part in reversed(section.split(".")):
+        tree = f"{part}: {{{tree}}}"
+    (folder / "mine.yaml").write_text(tree)
+    error = refused("mine")
+    assert f"setting {name!r} is " in error.what
+    assert error.where == "configs/mine.yaml"
+    assert error.next_step == f"accepted: {range_}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env", "place"),
+    [
+        (("--tuning.trials", "many"), {}, "--tuning.trials"),
+        ((), {"GOLDEN_PATH_TUNING__TRIALS": "many"}, "GOLDEN_PATH_TUNING__TRIALS"),
+        (("--tuning.trials", "many"), {"GOLDEN_PATH_TUNING__TRIALS": "5"}, "--tuning.trials"),
+        (("--tuning", "{trials: many}"), {}, "--tuning.trials"),
+    ],
+)
+def test_a_bad_override_is_refused_where_it_was_written(arguments, env, place):
+    error = refused("default", arguments, env)
+    assert error.what.startswith("setting 'tuning.trials' is 'many'") and error.where == place
+
+
+def test_several_faults_are_counted():
+    assert "(and 1 more)" in refused(arguments=("--seed=-1", "--tuning.trials=0")).what
+
+
+@pytest.mark.parametrize("name", ["tuning", "source.simulation"])
+def test_a_section_is_no_value(name):
+    error = refused(arguments=(f"--{name}", "5"))
+    assert f"setting {name!r} is 5" in error.what and "a section of settings" in error.next_step
+
+
+@pytest.mark.parametrize("text", ["2011-13-45", "2011-02-30"])
+def test_a_date_that_does_not_exist_is_refused(folder, text):
+    error = refused(arguments=("--features.last_as_of", text))
+    assert "features.last_as_of" in error.what and text in error.what
+    (folder / "mine.yaml").write_text(f"features: {{last_as_of: {text}}}")
+    assert refused("mine").where.endswith("mine.yaml")
+
+
+# --- unknown settings -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("sead", "did you mean seed?"),
+        ("tuning.trails", "did you mean tuning.trials?"),
+        ("tuning.trials.more", "did you mean tuning.trials?"),
+        ("source.simulation.custmers", "did you mean source.simulation.customers?"),
+        ("qqqqqqqqq", "`--print-config` shows every setting"),
+        ("_env_file", "`--print-config` shows every setting"),
+    ],
+)
+def test_an_unknown_setting_is_refused_in_every_layer(folder, key, hint):
+    *parents, leaf = key.split(".")
+    tree = f"{leaf}: 1"
+    for part in reversed(parents):
+        tree = f"{part}: {{{tree}}}"
+    (folder / "mine.yaml").write_text(tree)
+    variable = "GOLDEN_PATH_" + key.upper().replace(".", "__")
+    for error, place in [
+        (refused("mine"), "configs/mine.yaml"),
+        (refused(env={variable: "1"}), variable),
+        (refused(arguments=(f"--{key}", "1")), f"--{key}"),
+    ]:
+        assert error.what == f"unknown setting {key!r}"
+        assert (error.where, error.next_step) == (place, hint)
+
+
+def test_a_variable_without_our_prefix_is_none_of_our_business():
+    assert load(env={"GOLDEN_PATHS": "1", "TUNING__TRIALS": "0"}) == load(env={})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env"), [(("--name", "x"), {}), ((), {"GOLDEN_PATH_NAME": "x"})]
+)
+def test_the_name_of_the_preset_is_chosen_with_config_alone(arguments, env):
+    error = refused("default", arguments, env)
+    assert "the name 'x' cannot be set" in error.what and "--config" in error.next_step
+
+
+def test_an_unknown_preset_is_refused_with_those_there_are():
+    error = refused("nowhere")
+    assert "'nowhere'" in error.what and error.where == "--config"
+    assert all(name in error.next_step for name in presets())
+
+
+@pytest.mark.parametrize("name", ["../configs/default", "default.yaml", ""])
+def test_a_preset_is_a_name_and_no_path(name):
+    assert "no preset is called" in refused(name).what
+
+
+@pytest.mark.parametrize("text", ["a: [1", "a: b: c", "\tx: 1", "- 1\n- 2", "just text", "!!int x"])
+def test_a_preset_that_is_no_mapping_in_yaml_is_refused_with_its_file(folder, text):
+    (folder / "mine.yaml").write_text(text)
+    assert refused("mine").where == str(folder / "mine.yaml")
+
+
+def test_a_preset_that_is_no_text_is_refused_with_its_file(folder):
+    (folder / "mine.yaml").write_bytes(b"\xff\xfe\x00a")
+    assert refused("mine").where == str(folder / "mine.yaml")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("seed", "1"), "'seed' is no option"),
+        (("--seed",), "--seed has no value"),
+        (("--seed", "--tuning.trials", "1"), "--seed has no value"),
+        (("--",), "'--' is no option"),
+    ],
+)
+def test_a_command_line_that_cannot_be_read_is_refused(arguments, said):
+    error = refused(arguments=arguments)
+    assert said in error.what and error.where == "command line"
+
+
+# --- for every setting ------------------------------------------------------------------------
+
+
+def test_every_setting_says_in_words_what_it_accepts():
+    for name, field in FIELDS.items():
+        said = accepted(field)
+        assert said and not any(sign in said for sign in ("<", "typing", "Optional", "[", "|")), (
+            name
+        )
+
+
+def test_every_setting_says_what_it_is():
+    undescribed = [name for name, field in FIELDS.items() if not field.description]
+    assert set(undescribed) <= {"source.kind"}
+
+
+numbers = st.one_of(
+    st.integers(-(10**12), 10**12),
+    st.integers(-3, 3),
+    st.floats(allow_nan=True, allow_infinity=True),
+    st.floats(-2, 2),
+)
+
+
+@given(st.sampled_from(NUMERIC), numbers, st.booleans())
+def test_a_numeric_override_is_shown_by_dump_or_refused_by_name(name, number, as_variable):
+    text = yaml.safe_dump(number).split("\n")[0]
+    variable = "GOLDEN_PATH_" + name.upper().replace(".", "__")
+    given_as = ((), {variable: text}) if as_variable else ((f"--{name}={text}",), {})
+    try:
+        settings = load("default", *given_as)
+    except UserError as error:
+        assert f"setting {name!r} is " in error.what
+        assert error.where == (variable if as_variable else f"--{name}")
+        assert error.next_step == f"accepted: {accepted(FIELDS[name])}"
+    else:
+        shown = yaml.safe_load(dump(settings))
+        for part in name.split("."):
+            shown = shown[part]
+        assert shown == number and not math.isnan(number)
+
+
+@given(st.sampled_from(sorted(FIELDS)), st.text(max_size=12))
+def test_no_text_makes_an_override_fail_in_any_other_way(name, text):
+    try:
+        settings = load("default", (f"--{name}={text}",), {})
+    except UserError as error:
+        assert name.split(".")[0] in str(error)
+    else:
+        value = at(settings, name)
+        assert value is not None or "null" in accepted(FIELDS[name])
+
+
+@given(st.dates(), st.text(max_size=8), st.text(max_size=8))
+def test_dates_and_texts_survive_dump(day, text, column):
+    settings = load(
+        "default",
+        (f"--features.last_as_of={day.isoformat()}", f"--features.home_country={text}"),
+        {"GOLDEN_PATH_SOURCE__COLUMNS__QUANTITY": column},
+    )
+    read = yaml.load(dump(settings), loading._Reader)
+    assert read["features"]["last_as_of"] == day == settings.features.last_as_of
+    assert read["features"]["home_country"] == text
+    assert read["source"]["columns"] == {"quantity": column}
+    assert isinstance(read["features"]["last_as_of"], date)
