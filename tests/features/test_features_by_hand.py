@@ -6,6 +6,7 @@ The as-of date is 2025-06-10, so the windows begin on 05-11 (30 days), 04-11 (60
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from math import cos, pi, sin, sqrt
 
@@ -163,12 +164,22 @@ def test_money_is_counted_in_whole_hundredths_per_line():
 
 
 def test_the_last_of_two_invoices_of_one_minute_is_the_one_with_the_larger_id():
+    first = Line(at("2025-06-01 10:00"), invoice_id="1", unit_price=1.0, country="United Kingdom")
+    second = replace(first, invoice_id="2", unit_price=2.0, country="France")
+    customers = [f"customer {number}" for number in range(20)]
+    for pair in ([first, second], [second, first]):
+        log = [replace(line, customer_id=name) for name in customers for line in pair]
+        for values in ask(log, [AS_OF]).features.values():
+            assert (values["order_value_last"], values["is_home"]) == (2.0, 0)
+
+
+def test_the_first_line_of_an_invoice_gives_its_day_and_its_country():
     log = [
-        Line(at("2025-06-01 10:00"), invoice_id="2", unit_price=2.0, country="France"),
-        Line(at("2025-06-01 10:00"), invoice_id="1", unit_price=1.0, country="United Kingdom"),
+        Line(at("2025-05-10 23:59"), country="France"),
+        Line(at("2025-05-11 00:01"), country="United Kingdom"),
     ]
     values = ask(log, [AS_OF]).features["anna", AS_OF]
-    assert (values["order_value_last"], values["is_home"]) == (2.0, 0)
+    assert (values["recency_days"], values["orders_30d"], values["is_home"]) == (31, 0, 0)
 
 
 def test_two_customers_under_one_invoice_id_are_two_invoices():

@@ -1,0 +1,338 @@
+"""The contract's rules, restated in plain Python, and the two engines that judge by them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from configs.settings import Contract
+from ingestion.canonical import COLUMNS
+from ingestion.contract import batch_rules, latest_time, row_rules, to_expectation, to_sql
+from ingestion.expectations import Finding, validate
+from ingestion.validate import ContractBroken, RowCounts, _stop_if_engines_disagree, validate_batch
+
+START, NOW = datetime(2024, 1, 1), datetime(2025, 1, 1, 12)
+TICK = timedelta(microseconds=1)
+# Nothing but the row rules: no share is too large, and ten days are enough.
+LENIENT = Contract(
+    min_rows=1,
+    min_days=10,
+    max_anonymous_share=1,
+    max_cancelled_share=1,
+    max_duplicate_share=1,
+    max_unreadable_share=1,
+    min_valid_share=0,
+    max_quantity=100,
+    max_unit_price=50,
+)
+SCHEMA = pa.schema(
+    [
+        ("source_row", pa.int64()),
+        *(
+            (
+                n,
+                {"BIGINT": pa.int64(), "DOUBLE": pa.float64(), "TIMESTAMP": pa.timestamp("us")}.get(
+                    kind, pa.string()
+                ),
+            )
+            for n, kind in COLUMNS.items()
+        ),
+        ("unreadable", pa.list_(pa.string())),
+    ]
+)
+CLEAN = {
+    "invoice_id": "500000",
+    "product_id": "85123A",
+    "description": "MUG",
+    "quantity": 1,
+    "unit_price": 2.5,
+    "invoiced_at": START,
+    "customer_id": "17850",
+    "country": "United Kingdom",
+    "unreadable": [],
+}
+# Two clean lines ten days apart: the log is long enough, whatever is added.
+ANCHORS = [
+    CLEAN | {"description": f"anchor {d}", "invoiced_at": START + timedelta(days=d)}
+    for d in (0, 10)
+]
+
+
+def write(folder: Path, lines: list[dict]) -> Path:
+    numbered = [{"source_row": number, **line} for number, line in enumerate(lines, start=1)]
+    pq.write_table(pa.Table.from_pylist(numbered, schema=SCHEMA), folder / "rows.parquet")
+    return folder / "rows.parquet"
+
+
+def read(path: Path) -> list[dict]:
+    with duckdb.connect() as connection:
+        return connection.sql(f"FROM '{path}'").to_arrow_table().to_pylist()
+
+
+def judge(folder: Path, lines: list[dict], contract: Contract = LENIENT) -> list[list[str]]:
+    """The reasons of each line, as validate_batch writes them; valid lines have none."""
+    counts = validate_batch(write(folder, lines), folder, contract, now=NOW)
+    valid = read(folder / "transactions.parquet")
+    quarantined = read(folder / "quarantine.parquet")
+    reasons = {row["source_row"]: row["reasons"] for row in quarantined}
+    assert (counts.raw, counts.valid, counts.quarantined) == (
+        len(lines),
+        len(valid),
+        len(quarantined),
+    )
+    assert counts.raw == counts.valid + counts.quarantined
+    assert all(reasons.values()), "every quarantined row has a reason"
+    assert counts.reasons == dict(Counter(r for each in reasons.values() for r in each))
+    kept = [line for number, line in enumerate(lines, start=1) if number not in reasons]
+    assert valid == [{name: line[name] for name in COLUMNS} for line in kept]
+    for row in quarantined:
+        line = lines[row["source_row"] - 1]
+        assert {name: row[name] for name in (*COLUMNS, "unreadable")} == line
+    return [reasons.get(number, []) for number in range(1, len(lines) + 1)]
+
+
+def restated(lines: list[dict], contract: Contract, now: datetime) -> list[list[str]]:
+    """The rules of the contract once more, in plain Python."""
+    latest = now
+    if contract.not_after is not None:
+        latest = datetime.combine(contract.not_after, datetime.min.time()) + timedelta(days=1)
+    seen: set = set()
+    result = []
+    for line in lines:
+        quantity, price, when = line["quantity"], line["unit_price"], line["invoiced_at"]
+        cancels = (line["invoice_id"] or "\0").startswith(contract.cancellation_prefix)
+        sold = None if quantity is None else -quantity if cancels else quantity
+        product = line["product_id"]
+        copy = (*(line[name] for name in COLUMNS), *line["unreadable"])
+        broken = {
+            "unreadable_value": bool(line["unreadable"]),
+            "missing_time": when is None,
+            "future_time": when is not None and when >= latest,
+            "missing_invoice": line["invoice_id"] is None,
+            "missing_quantity": quantity is None,
+            "impossible_quantity": sold is not None and not 1 <= sold <= contract.max_quantity,
+            "missing_price": price is None,
+            "zero_price": price == 0,
+            "negative_price": price is not None and price < 0,
+            "impossible_price": price is not None and price > contract.max_unit_price,
+            "missing_product": product is None,
+            "no_product_code": product is not None
+            and not re.search(contract.product_pattern, product, re.ASCII),
+            "missing_customer": line["customer_id"] is None,
+            "duplicate": copy in seen,
+        }
+        seen.add(copy)
+        result.append([code for code, is_broken in broken.items() if is_broken])
+    return result
+
+
+# --- each row rule, at its limits -------------------------------------------------------------
+
+LIMITS = [
+    ({}, []),
+    ({"quantity": 100}, []),
+    ({"quantity": 101}, ["impossible_quantity"]),
+    ({"quantity": 0}, ["impossible_quantity"]),
+    ({"quantity": -1}, ["impossible_quantity"]),
+    ({"quantity": -(2**53)}, ["impossible_quantity"]),
+    ({"invoice_id": "C1", "quantity": -1}, []),
+    ({"invoice_id": "C1", "quantity": -100}, []),
+    ({"invoice_id": "C1", "quantity": -101}, ["impossible_quantity"]),
+    ({"invoice_id": "C1", "quantity": 0}, ["impossible_quantity"]),
+    ({"invoice_id": "C1", "quantity": 5}, ["impossible_quantity"]),
+    ({"invoice_id": "c1", "quantity": 5}, []),
+    ({"invoice_id": "1C", "quantity": 5}, []),
+    ({"unit_price": 50.0}, []),
+    ({"unit_price": 50.00000000000001}, ["impossible_price"]),
+    ({"unit_price": 5e-324}, []),
+    ({"unit_price": 0.0}, ["zero_price"]),
+    ({"unit_price": -0.0}, ["zero_price"]),
+    ({"unit_price": -5e-324}, ["negative_price"]),
+    ({"unit_price": -1e308}, ["negative_price"]),
+    ({"invoiced_at": NOW - TICK}, []),
+    ({"invoiced_at": NOW}, ["future_time"]),
+    ({"invoiced_at": NOW + TICK}, ["future_time"]),
+    ({"invoiced_at": datetime(9999, 12, 31, 23, 59, 59)}, ["future_time"]),
+    ({"invoiced_at": datetime(1900, 1, 1)}, []),
+    ({"product_id": "12345"}, []),
+    ({"product_id": "12345AB"}, []),
+    ({"product_id": "12345ABC"}, ["no_product_code"]),
+    ({"product_id": "1234"}, ["no_product_code"]),
+    ({"product_id": "123456"}, ["no_product_code"]),
+    ({"product_id": "12345a"}, ["no_product_code"]),
+    ({"product_id": "12345\n"}, ["no_product_code"]),
+    ({"product_id": "x\n12345"}, ["no_product_code"]),
+    ({"product_id": "１２３４５"}, ["no_product_code"]),
+    ({"product_id": "POST"}, ["no_product_code"]),
+    ({"product_id": ""}, ["no_product_code"]),
+    ({"invoiced_at": None}, ["missing_time"]),
+    ({"invoice_id": None}, ["missing_invoice"]),
+    ({"quantity": None}, ["missing_quantity"]),
+    ({"unit_price": None}, ["missing_price"]),
+    ({"product_id": None}, ["missing_product"]),
+    ({"customer_id": None}, ["missing_customer"]),
+    ({"country": None}, []),
+    ({"quantity": None, "unreadable": ["quantity=x"]}, ["unreadable_value", "missing_quantity"]),
+    (
+        {"product_id": "M", "unit_price": 51.0, "customer_id": None, "quantity": 0},
+        ["impossible_quantity", "impossible_price", "no_product_code", "missing_customer"],
+    ),
+]
+
+
+def test_every_row_rule_holds_to_its_limit_and_not_beyond(tmp_path):
+    lines = [CLEAN | {"description": str(n)} | change for n, (change, _) in enumerate(LIMITS)]
+    found = judge(tmp_path, [*ANCHORS, *lines])[2:]
+    for (change, reasons), given_reasons in zip(LIMITS, found, strict=True):
+        assert given_reasons == reasons, change
+    assert {code for reasons in found for code in reasons} | {"duplicate"} == {
+        rule.code for rule in row_rules(LENIENT)
+    }
+
+
+def test_the_first_of_equal_lines_stays_and_the_others_go(tmp_path):
+    gone = CLEAN | {"customer_id": None, "country": None}
+    unreadable = [CLEAN | {"quantity": None, "unreadable": [f"quantity={x}"]} for x in "ab"]
+    lines = [CLEAN, CLEAN, gone, CLEAN, gone, *unreadable]
+    assert [("duplicate" in reasons) for reasons in judge(tmp_path, [*ANCHORS, *lines])[2:]] == [
+        *(False, True, False, True, True),
+        *(False, False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("last", "reasons"), [(date(2024, 6, 30), [[], ["future_time"]]), (date.max, [[], []])]
+)
+def test_a_last_day_counts_to_its_end(tmp_path, last, reasons):
+    midnight = datetime(2024, 7, 1)
+    lines = [CLEAN | {"invoiced_at": when} for when in (midnight - TICK, midnight)]
+    contract = LENIENT.model_copy(update={"not_after": last})
+    assert judge(tmp_path, [*ANCHORS, *lines], contract)[2:] == reasons
+
+
+def test_without_a_last_day_the_future_begins_now():
+    assert latest_time(LENIENT, NOW) == NOW
+
+
+def test_limits_can_be_switched_off(tmp_path):
+    off = {"max_unit_price": float("inf"), "product_pattern": "", "cancellation_prefix": "none"}
+    line = CLEAN | {"unit_price": 1e300, "product_id": "it's", "invoice_id": "C1"}
+    assert judge(tmp_path, [*ANCHORS, line], LENIENT.model_copy(update=off))[2:] == [[]]
+
+
+def test_a_prefix_and_a_pattern_are_text_and_no_sql(tmp_path):
+    update = {"cancellation_prefix": "' OR 1 --", "product_pattern": "^it's$"}
+    line = CLEAN | {"product_id": "it's", "invoice_id": "' OR 1 -- 7", "quantity": -1}
+    contract = LENIENT.model_copy(update=update)
+    anchors = [anchor | {"product_id": "it's"} for anchor in ANCHORS]
+    assert judge(tmp_path, [*anchors, line], contract)[2:] == [[]]
+
+
+# --- for every log ----------------------------------------------------------------------------
+
+quantities = st.sampled_from([None, -101, -100, -1, 0, 1, 2, 100, 101]) | st.integers(
+    -(2**53), 2**53
+)
+prices = st.sampled_from([None, -1.0, -0.0, 0.0, 0.01, 2.5, 50.0, 50.01]) | st.floats(
+    allow_nan=False, allow_infinity=False
+)
+times = st.sampled_from([None, START, NOW - TICK, NOW, NOW + TICK]) | st.datetimes(
+    datetime(1900, 1, 1), datetime(9999, 12, 31)
+)
+words = st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
+dirty = st.fixed_dictionaries(
+    {
+        "invoice_id": st.sampled_from([None, "500000", "C500000"]) | words,
+        "product_id": st.sampled_from([None, "85123A", "85123a", "POST", "85123\n"]) | words,
+        "description": st.sampled_from([None, "MUG"]),
+        "quantity": quantities,
+        "unit_price": prices,
+        "invoiced_at": times,
+        "customer_id": st.sampled_from([None, "17850"]) | words,
+        "country": st.sampled_from([None, "Eire"]),
+        "unreadable": st.just([]),
+    }
+)
+
+
+@st.composite
+def logs(draw) -> list[dict]:
+    """Dirty lines, near-clean lines, copies, and values that could not be read."""
+    lines = draw(st.lists(dirty, max_size=12))
+    for _ in range(draw(st.integers(0, 8))):
+        name = draw(st.sampled_from([*COLUMNS]))
+        lines.append(CLEAN | {name: draw(dirty)[name]})
+    if lines:
+        lines += draw(st.lists(st.sampled_from(lines), max_size=5))
+    for line in draw(st.lists(st.sampled_from(lines), max_size=3)) if lines else []:
+        name = draw(st.sampled_from(["quantity", "unit_price", "invoiced_at"]))
+        lines.append(line | {name: None, "unreadable": [f"{name}={draw(words)}"]})
+    return [*ANCHORS, *draw(st.permutations(lines))]
+
+
+@settings(max_examples=25, deadline=None)
+@given(logs())
+@example([*ANCHORS, *[dict.fromkeys(COLUMNS) | {"unreadable": []}] * 3])
+def test_rows_are_judged_as_the_rules_say_and_the_same_each_time(tmp_path_factory, lines):
+    folder = tmp_path_factory.mktemp("log")
+    expected = restated(lines, LENIENT, NOW)
+    assert judge(folder, lines) == expected
+    first = {path.name: path.read_bytes() for path in folder.iterdir()}
+    judge(folder, lines)  # which also shows that the first outcome does no harm
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == first
+    valid = [line for line, reasons in zip(lines, expected, strict=True) if not reasons]
+    assert not any(restated(valid, LENIENT, NOW)), "a valid row breaks no rule"
+
+
+# --- one definition, two engines --------------------------------------------------------------
+
+
+def test_every_rule_has_one_code_and_says_why():
+    rules = [*row_rules(LENIENT), *batch_rules(LENIENT)]
+    codes = [rule.code for rule in rules]
+    assert len(set(codes)) == len(codes) and all(rule.why for rule in rules)
+    assert all(hasattr(LENIENT, rule.setting) for rule in batch_rules(LENIENT) if rule.setting)
+
+
+@pytest.mark.parametrize("rule", row_rules(LENIENT), ids=lambda rule: rule.code)
+def test_a_null_breaks_no_rule_but_the_one_about_nulls(rule):
+    with duckdb.connect() as connection:
+        table = f"(SELECT CAST(NULL AS VARCHAR) AS {rule.column})"
+        counted = connection.sql(f"SELECT count(*) FROM {table} WHERE {to_sql(rule)}").fetchone()
+    assert counted == (1 if rule.check == "not_null" else 0,)
+
+
+def test_both_engines_count_the_same_rows_by_every_rule():
+    """DuckDB by `to_sql` and Great Expectations by `to_expectation`, on one frame of limits."""
+    rules = row_rules(LENIENT)
+    numbers = {rule.column: [0.0, 1, 2, 49, 50, 51, 100, 101, -1, None] for rule in rules}
+    texts = ["85123A", "85123a", "POST", "", "85123\n", "１２３４５", None, "1", "12345", "12345AB"]
+    for rule in rules:
+        if rule.check == "matches" or rule.column in ("invoice_id", "customer_id"):
+            numbers[rule.column] = texts
+    frame = pa.table(numbers)
+    findings = validate(frame.to_pandas(), [to_expectation(rule) for rule in rules])
+    with duckdb.connect() as connection:
+        connection.register("frame", frame)
+        for rule, finding in zip(rules, findings, strict=True):
+            query = f"SELECT count(*) FROM frame WHERE {to_sql(rule)}"
+            assert connection.sql(query).fetchone() == (finding.found,), rule.code
+            assert finding.found > 0 and finding.code == rule.code
+
+
+def test_engines_that_disagree_stop_the_run():
+    rule = row_rules(LENIENT)[-1]
+    check = to_expectation(rule)["type"]
+    finding = Finding(rule.code, check, "warning", False, 2, None, 1, rule.why)
+    _stop_if_engines_disagree([finding], RowCounts(9, 7, 2, {rule.code: 2}))
+    with pytest.raises(ContractBroken, match="Great Expectations finds 2 rows, DuckDB 3"):
+        _stop_if_engines_disagree([finding], RowCounts(9, 6, 3, {rule.code: 3}))
