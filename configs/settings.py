@@ -21,7 +21,7 @@ Names = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
 
 class Simulation(Section):
@@ -45,7 +45,7 @@ class Simulation(Section):
 class Source(Section):
     """Where the rows come from."""
 
-    kind: Literal["simulated", "files"] = "simulated"
+    kind: Literal["simulated", "files"] = Field("simulated", description="where rows come from")
     path: FilePath | None = Field(None, description="file to read (.parquet, .csv, .csv.gz, .xlsx)")
     columns: dict[str, str] = Field(
         default_factory=dict, description="canonical column -> column of the file"

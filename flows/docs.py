@@ -1,23 +1,34 @@
 """`make docs`: the pages that are made from the code, so that they cannot differ from it.
 
-A test (`tests/flows/test_docs.py`) fails when a page on disk is not what this would write.
+The README's figures come from `docs/figures.json`, which holds what `make bench` last measured. A
+test (`tests/flows/test_docs.py`) fails when a page on disk is not what this would write.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from configs.load import accepted, options, presets
 from features.catalogue import CATALOGUE
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+MEASURED = ROOT / "var" / "bench"  # summaries of the runs that `make bench` made
+FIGURES = DOCS / "figures.json"
+BEGIN, END = "<!-- figures -->\n", "<!-- /figures -->"
 MADE = "<!-- Written by `make docs`. Do not edit. -->\n"
 
 
 def pages() -> dict[Path, str]:
     """Path -> content of every generated page."""
-    return {DOCS / "features.md": _features(), DOCS / "settings.md": _settings()}
+    return {
+        DOCS / "features.md": _features(),
+        DOCS / "settings.md": _settings(),
+        ROOT / "README.md": _readme(),
+    }
 
 
 def _features() -> str:
@@ -58,7 +69,70 @@ def _settings() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _readme() -> str:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN)
+    return (
+        before
+        + BEGIN
+        + _figures(json.loads(FIGURES.read_text(encoding="utf-8")))
+        + END
+        + rest.split(END)[1]
+    )
+
+
+def _figures(runs: dict[str, dict[str, Any]]) -> str:
+    """One column per measured run."""
+    columns = [runs[name] for name in ("default", "online_retail")]
+    rows = {
+        "": ["simulated (default)", "Online Retail II"],
+        "rows in = valid + quarantined": [
+            f"{run['rows']['raw']:,} = {run['rows']['valid']:,} + {run['rows']['quarantined']:,}"
+            for run in columns
+        ],
+        "test customers, of whom buy again": [
+            f"{run['table']['rows']['test']:,}, {run['table']['positive_rate']['test']:.1%}"
+            for run in columns
+        ],
+        "order count alone, ROC AUC": [f"{run['baseline']['roc_auc']:.3f}" for run in columns],
+    }
+    for family in columns[0]["families"]:
+        rows[f"`{family}`, ROC AUC"] = [_score(run, family) for run in columns]
+    rows["oracle, ROC AUC"] = [
+        f"{run['oracle']['roc_auc']:.3f}" if run["oracle"] else "unknown" for run in columns
+    ]
+    rows["seconds on 2 cores"] = [f"{run['seconds']['total']:.0f}" for run in columns]
+    head, *body = [f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items()]
+    note = "\nFigures of the last `make bench`; 95 % intervals; bold: chosen on validation.\n"
+    return "\n".join([head, "|---|---|---|", *body]) + "\n" + note
+
+
+def _score(run: dict[str, Any], family: str) -> str:
+    test = run["families"][family]["test"]
+    text = f"{test['roc_auc']:.3f} [{test['roc_auc_low']:.3f}, {test['roc_auc_high']:.3f}]"
+    return f"**{text}**" if family == run["winner"] else text
+
+
+def _take_measured() -> None:
+    """Bring `docs/figures.json` up to date with what `make bench` measured, if it has."""
+    kept = (
+        "rows",
+        "table",
+        "baseline",
+        "oracle",
+        "winner",
+        "seconds",
+        "peak_memory_mb",
+        "families",
+    )
+    found = {path.stem: json.loads(path.read_text()) for path in MEASURED.glob("summaries/*.json")}
+    if found:
+        figures = {name: {key: run[key] for key in kept} for name, run in sorted(found.items())}
+        FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
 def main() -> int:
+    _take_measured()
     for path, content in pages().items():
         path.write_text(content, encoding="utf-8")
         print(f"wrote {path.relative_to(DOCS.parent)}")

@@ -108,7 +108,8 @@ def features_task(journey: Journey, validated: Stage) -> Stage:
         if broken:
             first = broken[0]
             raise UserError(
-                f"the training table breaks its contract: {first.code}: found {first.found}"
+                f"the training table breaks its contract: {first.code}"
+                f"{'' if first.found is None else f' is {first.found}'}"
                 f"{f', the limit is {first.limit}' if first.limit else ''} ({first.why})",
                 where=f"rows per split {facts.rows}, positive rate {facts.positive_rate}",
                 next_step="check the valid rows and features.* settings (horizon, as-of dates)",

@@ -46,7 +46,7 @@ def main(settings: Settings) -> None:
 
     # The heartbeat thread holds up the end of every flow by a second.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        summary = train(settings, run, display)
+        summary = train.with_options(flow_run_name=run.id)(settings, run, display)
     print_summary(display.console, summary, settings, run.folder)
 
 

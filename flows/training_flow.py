@@ -13,6 +13,7 @@ from configs.environment import prepare
 from configs.load import load
 from configs.settings import Settings
 from flows.display import Display
+from flows.family import stop_all
 from flows.outcome import register_task, write_example
 from flows.report import log_run, oracle_roc_auc
 from flows.run import Run, finish, start_run
@@ -26,7 +27,7 @@ from registry.store import open_store
 def train(settings: Settings, run: Run, display: Display) -> dict[str, Any]:
     """Run every stage and return the summary, which is also in the run's folder."""
     client = open_store(settings)
-    tracking.close_dead_runs(client)
+    _crash_runs(tracking.close_dead_runs(client))
     parent = tracking.open_run(
         client, run.id, tags={"config": settings.name, "source": settings.source.kind}
     )
@@ -53,9 +54,24 @@ def train(settings: Settings, run: Run, display: Display) -> dict[str, Any]:
         finish(run, summary)
         tracking.close_run(client, parent)
     except BaseException:
+        stop_all()  # one family failed or Ctrl-C: the others need not go on
         tracking.close_run(client, parent, "FAILED")
         raise
     return summary
+
+
+def _crash_runs(names: list[str]) -> None:
+    """Tell Prefect of runs whose process was killed: by itself it takes them for running."""
+    if not names:
+        return
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
+    from prefect.states import Crashed
+
+    with get_client(sync_client=True) as api:
+        named = FlowRunFilter(name=FlowRunFilterName(any_=names))
+        for found in api.read_flow_runs(flow_run_filter=named):
+            api.set_flow_run_state(found.id, Crashed(message="its process is gone"), force=True)
 
 
 @flow(name="train", validate_parameters=True)

@@ -50,6 +50,8 @@ def main(settings: Settings) -> None:
             *("--port", str(ports["Prefect"]), "--no-services"),
         ],
     }
+    # Prefect's page asks the API at this address, whatever port it was served from itself.
+    os.environ["PREFECT_SERVER_UI_API_URL"] = f"http://127.0.0.1:{ports['Prefect']}/api"
     with log.open("wb") as output:
         processes = [
             subprocess.Popen(c, stdout=output, stderr=output, start_new_session=True)

@@ -9,6 +9,7 @@ same rows, and a run in which they disagree stops (`ingestion/validate.py`).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any, Literal
@@ -248,7 +249,8 @@ def to_expectation(rule: RowRule | BatchRule) -> dict[str, Any]:
             case "not_null":
                 return {"type": "ExpectColumnValuesToNotBeNull", **column}
             case "matches":
-                return {"type": "ExpectColumnValuesToMatchRegex", **column, "regex": rule.pattern}
+                regex = _for_python(rule.pattern)
+                return {"type": "ExpectColumnValuesToMatchRegex", **column, "regex": regex}
         return {
             "type": "ExpectColumnValuesToBeBetween",
             **column,
@@ -261,3 +263,23 @@ def to_expectation(rule: RowRule | BatchRule) -> dict[str, Any]:
     if rule.expectation == "ExpectTableColumnsToMatchSet":
         return {**arguments, "column_set": list(COLUMNS), "exact_match": False}
     return {**arguments, "min_value": rule.low, "max_value": rule.high}
+
+
+# What these mean to DuckDB; to pandas they are digits, letters and blanks of any script.
+_ASCII = {"d": "0-9", "w": "0-9A-Za-z_", "s": r"\t\n\f\r "}
+
+
+def _for_python(pattern: str) -> str:
+    """DuckDB's regular expression as pandas reads it: ASCII classes, and an end that is the end
+    (Python's `$` also stands before a last newline)."""
+    parts, in_class = [], False
+    for part in re.findall(r"\\.|.", pattern, flags=re.DOTALL):
+        if part[0] == "\\" and part[1:].lower() in _ASCII and (part[1:].islower() or not in_class):
+            inner = _ASCII[part[1:].lower()]
+            part = inner if in_class else f"[{'^' if part[1:].isupper() else ''}{inner}]"
+        elif part == "$" and not in_class:
+            part = r"\Z"
+        elif part in "[]":
+            in_class = part == "["
+        parts.append(part)
+    return "".join(parts)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXPERIMENT = "golden-path"
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # its page shows runs, not traces
 
 
 def tracking_uri(settings: Settings) -> str:
@@ -42,7 +43,7 @@ def open_store(settings: Settings) -> MlflowClient:
         if client.get_experiment_by_name(EXPERIMENT) is None:
             try:
                 # The location is fixed when the experiment is made, so it must be absolute.
-                client.create_experiment(EXPERIMENT, artifact_root(settings).as_uri())
+                client.create_experiment(EXPERIMENT, artifact_root(settings).as_uri(), tags=KIND)
             except MlflowException:  # another run made it a moment ago
                 if client.get_experiment_by_name(EXPERIMENT) is None:
                     raise

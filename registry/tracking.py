@@ -89,8 +89,8 @@ def close_run(client: MlflowClient, run_id: str, status: str = "FINISHED") -> No
         client.set_terminated(run_id, status)
 
 
-def close_dead_runs(client: MlflowClient) -> int:
-    """Mark as KILLED what says it is running while its process is gone. Returns how many."""
+def close_dead_runs(client: MlflowClient) -> list[str]:
+    """Mark as KILLED what says it is running while its process is gone. Returns their names."""
     import psutil
 
     running = client.search_runs([experiment_id(client)], "attributes.status = 'RUNNING'")
@@ -99,4 +99,4 @@ def close_dead_runs(client: MlflowClient) -> int:
     ]
     for run in dead:
         close_run(client, run.info.run_id, "KILLED")
-    return len(dead)
+    return [run.info.run_name or "" for run in dead]

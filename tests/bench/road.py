@@ -104,7 +104,11 @@ def train(var: Path, *arguments: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "flows.train", *arguments, "--var", str(var)]
     print(" ".join(command[1:]), flush=True)
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    return json.loads((var / "runs" / "latest" / "summary.json").read_text())
+    summary = json.loads((var / "runs" / "latest" / "summary.json").read_text())
+    kept = OUT.parent / "summaries" / f"{summary['config']}.json"  # `make docs` reads them
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps(summary, indent=2), encoding="utf-8")
+    return summary
 
 
 def overhead(summary: dict[str, Any]) -> float:

@@ -80,7 +80,7 @@ def test_products_cancellations_and_months_of_the_last_365_days_hold_its_first_m
 
 
 def test_a_product_bought_before_and_in_the_window_counts_once_in_each():
-    log = [Line(MIDNIGHT - days * DAY, invoice_id=str(days)) for days in (800, 400, 300, 200, 200)]
+    log = [Line(MIDNIGHT - days * DAY, invoice_id=str(days)) for days in (800, 400, 365, 200, 200)]
     found = values(YESTERDAY, *log)
     assert (found["products_365d"], found["products_total"]) == (2, 2)
 

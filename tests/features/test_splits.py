@@ -15,7 +15,7 @@ from features.splits import as_of_dates
 
 SETTINGS = st.builds(
     Features,
-    horizon_days=st.integers(1, 365),
+    horizon_days=st.sampled_from([28, 30, 31, 61]) | st.integers(1, 365),
     min_history_days=st.integers(1, 400),
     train_dates=st.integers(1, 30),
     valid_dates=st.integers(1, 4),
@@ -26,6 +26,14 @@ LAST_DAYS = st.dates(date(1990, 1, 1), date(2090, 12, 31))
 
 def month(day: date) -> int:
     return day.year * 12 + day.month
+
+
+def moved(day: date, months: int, day_of_month: int) -> date:
+    index = month(day) - 1 + months
+    try:
+        return date(index // 12, index % 12 + 1, day_of_month)
+    except ValueError:
+        return date(index // 12, index % 12 + 1, 28)
 
 
 @given(settings=SETTINGS, last_day=LAST_DAYS, days=st.integers(1, 4000), earlier=st.integers(0, 90))
@@ -51,14 +59,16 @@ def test_every_label_window_ends_before_the_next_split_begins(settings, last_day
     assert len(test) == settings.test_dates
     assert len(valid) == settings.valid_dates
     assert 1 <= len(train) <= settings.train_dates
-    for days_of_split in dates.values():  # in order, one a month, on the same day of the month
-        assert all(month(b) - month(a) == 1 for a, b in pairwise(days_of_split))
-        assert {day.day for day in days_of_split} <= {test[-1].day, 28}
+    anchor = test[-1].day
+    for split in dates.values():  # in order, one a month, on the same day of the month
+        assert all(later == moved(day, 1, anchor) for day, later in pairwise(split))
 
-    # no more is given away than has to be
-    assert month(valid[0]) - month(train[-1]) <= settings.horizon_days // 28 + 1
+    # and no more is given away than has to be
+    assert moved(train[-1], 1, anchor) + horizon > valid[0]
+    assert moved(valid[-1], 1, anchor) + horizon > test[0]
     if len(train) < settings.train_dates:
-        assert train[0] - timedelta(31 + 3) < first_day + timedelta(settings.min_history_days)
+        earliest = first_day + timedelta(settings.min_history_days)
+        assert moved(train[0], -1, anchor) < earliest
 
 
 @given(settings=SETTINGS, last_day=LAST_DAYS)

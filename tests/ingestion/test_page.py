@@ -1,0 +1,113 @@
+"""The contract's page: whole in itself, complete, and safe to open."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from configs.settings import Contract
+from ingestion.contract import batch_rules, row_rules, to_expectation
+from ingestion.expectations import Finding
+from ingestion.page import write_page
+
+ROWS = {"raw": 1067371, "valid": 794159, "quarantined": 273212, "reasons": {}}
+RULES = [*batch_rules(Contract()), *row_rules(Contract())]
+HOSTILE = "<script>alert('x')</script>\"&"
+
+
+def finding(rule, **change) -> Finding:
+    check = to_expectation(rule)
+    found = Finding(
+        rule.code, check["type"], check["severity"], True, 5, rule.low, rule.high, rule.why
+    )
+    return replace(found, **change)
+
+
+KEPT = [finding(rule) for rule in RULES]
+
+
+def page(folder: Path, findings: list[Finding], rows: dict = ROWS) -> str:
+    write_page(folder / "contract.html", rows, findings)
+    text = (folder / "contract.html").read_text(encoding="utf-8")
+    reader = Reader()
+    reader.feed(text)
+    reader.close()
+    assert reader.open == [], "every tag is closed"
+    return text
+
+
+class Reader(HTMLParser):
+    """Tags in balance, and none that fetches or runs anything."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        assert tag not in ("script", "link", "img", "iframe", "object", "form")
+        assert not any(name in ("src", "href") or name.startswith("on") for name, _ in attrs)
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_needs_nothing_but_itself(tmp_path):
+    text = page(tmp_path, KEPT)
+    assert not re.search(r"https?:|url\(|@import|<script", text)
+
+
+def test_the_page_names_every_rule_with_its_reason(tmp_path):
+    text = page(tmp_path, KEPT)
+    for rule in RULES:
+        assert f"<code>{rule.code}</code>" in text
+        assert rule.why.replace("'", "&#39;") in text
+
+
+def test_an_accepted_batch_says_so_with_its_counts(tmp_path):
+    text = page(tmp_path, KEPT)
+    assert "the batch is accepted" in text and "refused" not in text and "✗" not in text
+    for figure in ("1,067,371", "794,159", "273,212"):
+        assert f"<b>{figure}</b>" in text
+
+
+def test_a_refused_batch_names_what_is_broken_with_figure_and_limit(tmp_path):
+    broken = replace(KEPT[6], success=False, found=0.71, low=None, high=0.5)
+    text = page(tmp_path, [*KEPT[:6], broken, *KEPT[7:]])
+    assert "the batch is refused" in text and "accepted" not in text
+    assert f"1 of {len(batch_rules(Contract()))} rules" in " ".join(text.split())
+    (row,) = re.findall(r'<tr class="broken">.*?</tr>', text, re.DOTALL)
+    assert broken.code in row and ">0.71<" in row and ">at most 0.5<" in row
+
+
+def test_hostile_values_are_shown_and_never_run(tmp_path):
+    bad = [replace(f, code=HOSTILE, why=HOSTILE, found=HOSTILE, low=HOSTILE) for f in KEPT[:1]]
+    hostile_row = replace(KEPT[-1], code=HOSTILE, why=HOSTILE, check=HOSTILE)
+    text = page(tmp_path, [*bad, hostile_row])
+    assert "&lt;script&gt;" in text
+
+
+@pytest.mark.parametrize("found", [None, 0, 0.0, 12345678, 1e-9, ["a", "b"], float("nan"), True])
+def test_any_figure_can_be_shown(tmp_path, found):
+    assert page(tmp_path, [replace(f, found=found) for f in KEPT[:9]])
+
+
+def test_an_empty_batch_has_a_page_too(tmp_path):
+    empty = {"raw": 0, "valid": 0, "quarantined": 0, "reasons": {}}
+    nothing = [replace(f, found=None, success=False) for f in KEPT]
+    text = page(tmp_path, nothing, empty)
+    assert "<b>0</b> rows in" in text and "no value" in text
+
+
+@pytest.mark.parametrize(
+    ("rows", "share"),
+    [(0, "–"), (1, "&lt; 0.001 %"), (20, "0.002 %"), (1067, "0.1 %"), (243007, "22.8 %")],
+)
+def test_a_few_rows_of_a_million_do_not_read_as_none(tmp_path, rows, share):
+    text = page(tmp_path, [replace(KEPT[-1], found=rows)])
+    assert f'<td class="number">{share}</td>' in text

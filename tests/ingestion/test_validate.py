@@ -1,0 +1,275 @@
+"""A batch is validated or refused: every batch rule, bad input end to end, and the real log."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from configs.errors import UserError
+from configs.load import load
+from configs.settings import Contract, Source
+from ingestion.canonical import COLUMNS
+from ingestion.contract import batch_rules
+from ingestion.ingest import ROWS, ingest
+from ingestion.validate import ContractBroken, RowCounts, validate_batch
+
+REAL = Path(__file__).parents[2].parent / "shared" / "data" / "online_retail_ii.parquet"
+NOW = datetime(2025, 1, 1)
+CONTRACT = Contract(min_rows=20, min_days=19, max_anonymous_share=0.1, max_unreadable_share=0.1)
+KINDS = {"BIGINT": pa.int64(), "DOUBLE": pa.float64(), "TIMESTAMP": pa.timestamp("us")}
+
+
+def lines(count: int = 20, last_day: int = 19) -> list[dict]:
+    """Clean lines over the days 0 to `last_day`."""
+    return [
+        {
+            "invoice_id": f"{500000 + number}",
+            "product_id": "85123A",
+            "description": "MUG",
+            "quantity": 1,
+            "unit_price": 2.5,
+            "invoiced_at": datetime(2024, 1, 1) + timedelta(days=min(number, last_day)),
+            "customer_id": "17850",
+            "country": "United Kingdom",
+            "unreadable": [],
+        }
+        for number in range(count)
+    ]
+
+
+def changed(count: int, **change) -> list[dict]:
+    return [line | (change if n < count else {}) for n, line in enumerate(lines())]
+
+
+def copies(count: int) -> list[dict]:
+    batch = lines()
+    return [*batch[: 19 - count], *[batch[-1]] * (count + 1)]
+
+
+def write(folder: Path, batch: list[dict], without: str = "") -> Path:
+    kinds = {name: KINDS.get(kind, pa.string()) for name, kind in COLUMNS.items()}
+    schema = pa.schema({"source_row": pa.int64(), **kinds, "unreadable": pa.list_(pa.string())})
+    numbered = [{"source_row": number, **line} for number, line in enumerate(batch, start=1)]
+    table = pa.Table.from_pylist(numbered, schema=schema)
+    pq.write_table(table.drop_columns([without] if without else []), folder / ROWS)
+    return folder / ROWS
+
+
+def refused(raw: Path, contract: Contract = CONTRACT) -> tuple[ContractBroken, list[str]]:
+    """The refusal and the codes of all broken rules; no rows are left, the page is."""
+    folder = raw.parent / "outcome"
+    folder.mkdir(exist_ok=True)
+    for name in ("transactions.parquet", "quarantine.parquet"):  # of an earlier, good batch
+        (folder / name).write_text("old")
+    with pytest.raises(ContractBroken) as caught:
+        validate_batch(raw, folder, contract, now=NOW)
+    assert sorted(path.name for path in folder.iterdir()) == ["contract.html", "contract.json"]
+    content = json.loads((folder / "contract.json").read_text())
+    assert content["rows"]["raw"] == content["rows"]["valid"] + content["rows"]["quarantined"]
+    found = content["findings"]
+    broken = [f["code"] for f in found if not f["success"] and f["severity"] == "critical"]
+    page = (folder / "contract.html").read_text()
+    assert "the batch is refused" in page and all(code in page for code in broken)
+    assert "contract.html" in caught.value.where and caught.value.next_step
+    return caught.value, broken
+
+
+# --- every batch rule: broken by exactly one batch, kept at its limit -------------------------
+
+BATCH_RULES = {
+    "row_count": (lines(19, 18)[:-1] + lines()[-1:], lines(), "19", "at least 20"),
+    "type_of_quantity": (
+        changed(3, quantity=None, unreadable=["quantity=six"]),
+        changed(2, quantity=None, unreadable=["quantity=six"]),
+        "0.15",
+        "at most 0.1",
+    ),
+    "type_of_unit_price": (
+        changed(3, unit_price=None, unreadable=["unit_price=a=b"]),
+        changed(2, unit_price=None, unreadable=["unit_price=a=b"]),
+        "0.15",
+        "at most 0.1",
+    ),
+    "type_of_invoiced_at": (
+        [*lines()[:-4], *[lines()[-2] | {"invoiced_at": None, "unreadable": ["invoiced_at=x"]}] * 3,
+         lines()[-1]],
+        [*lines()[:-3], *[lines()[-2] | {"invoiced_at": None, "unreadable": ["invoiced_at=x"]}] * 2,
+         lines()[-1]],
+        "0.15",
+        "at most 0.1",
+    ),
+    "days": (lines(last_day=18), lines(), "18", "at least 19"),
+    "anonymous_share": (changed(3, customer_id=None), changed(2, customer_id=None), "0.15",
+                        "at most 0.1"),
+    "cancelled_share": (
+        changed(3, invoice_id="C1", quantity=-1),
+        changed(2, invoice_id="C1", quantity=-1),
+        "0.15",
+        "at most 0.1",
+    ),
+    "duplicate_share": (copies(3), copies(2), "0.15", "at most 0.1"),
+    "valid_share": (changed(11, unit_price=0.0), changed(10, unit_price=0.0), "0.45",
+                    "at least 0.5"),
+}  # fmt: skip
+
+
+def test_the_batches_below_are_about_all_rules():
+    assert {rule.code for rule in batch_rules(CONTRACT)} == {"columns", *BATCH_RULES}
+
+
+@pytest.mark.parametrize("code", BATCH_RULES)
+def test_a_batch_that_breaks_one_rule_is_refused_by_that_rule(tmp_path, code):
+    batch, _, found, limit = BATCH_RULES[code]
+    error, broken = refused(write(tmp_path, batch))
+    assert broken == [code]
+    assert f"{code} is {found}, the limit is {limit} (" in error.what
+    setting = next(rule.setting for rule in batch_rules(CONTRACT) if rule.code == code)
+    assert f"contract.{setting} " in error.next_step
+
+
+@pytest.mark.parametrize("code", BATCH_RULES)
+def test_a_batch_at_the_limit_is_kept(tmp_path, code):
+    counts = validate_batch(write(tmp_path, BATCH_RULES[code][1]), tmp_path, CONTRACT, now=NOW)
+    assert counts.raw == 20 == counts.valid + counts.quarantined
+    assert "the batch is accepted" in (tmp_path / "contract.html").read_text()
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_a_batch_without_a_canonical_column_is_refused_by_it(tmp_path, name):
+    error, broken = refused(write(tmp_path, lines(), without=name))
+    assert broken == ["columns"] and f"columns lacks {name}; the limit is " in error.what
+
+
+def test_a_column_of_the_wrong_type_shows_the_first_value_that_does_not_read(tmp_path):
+    batch = changed(0)
+    batch[4:8] = [line | {"quantity": None, "unreadable": ["quantity=6=7"]} for line in batch[4:8]]
+    assert "row 5 holds '6=7'" in refused(write(tmp_path, batch))[0].what
+
+
+def test_a_share_just_over_its_limit_is_told_apart_from_it(tmp_path):
+    batch = [line for line in lines() for _ in range(1)]
+    batch += [batch[-1] | {"invoice_id": f"{n}"} for n in range(99_982)]
+    batch = [line | ({"customer_id": None} if n < 10_001 else {}) for n, line in enumerate(batch)]
+    error, _ = refused(write(tmp_path, batch))
+    assert "anonymous_share is 0.1000" in error.what and "is 0.1," not in error.what
+
+
+def test_several_broken_rules_are_all_named(tmp_path):
+    error, broken = refused(write(tmp_path, [line | {"customer_id": None} for line in lines(5)]))
+    assert broken == ["row_count", "days", "anonymous_share", "valid_share"]
+    assert "; also broken: days, anonymous_share, valid_share" in error.what
+
+
+def test_a_batch_of_no_rows_is_refused(tmp_path):
+    error, broken = refused(write(tmp_path, []))
+    assert "row_count is 0, the limit is at least 20" in error.what and broken[0] == "row_count"
+
+
+def test_a_batch_of_nothing_but_nulls_is_refused(tmp_path):
+    nothing = dict.fromkeys(COLUMNS) | {"unreadable": []}
+    error, broken = refused(write(tmp_path, [nothing] * 20))
+    assert "days is not to be computed, no row has a value" in error.what
+    assert "valid_share" in broken
+
+
+def test_a_pattern_that_is_none_is_refused_by_its_setting(tmp_path):
+    contract = CONTRACT.model_copy(update={"product_pattern": "(["})
+    with pytest.raises(UserError, match=r"the pattern '\(\['") as caught:
+        validate_batch(write(tmp_path, lines()), tmp_path, contract, now=NOW)
+    assert caught.value.where == "contract.product_pattern"
+    assert [path.name for path in tmp_path.iterdir()] == [ROWS]
+
+
+# --- from a file to the verdict ---------------------------------------------------------------
+
+HEADER = "invoice_id,product_id,description,quantity,unit_price,invoiced_at,customer_id,country"
+
+
+def from_csv(folder: Path, rows: list[str], **source) -> Path:
+    path = folder / "log.csv"
+    path.write_text("\n".join([HEADER, *rows]) + "\n")
+    ingest(Source(kind="files", path=path, **source), 7, folder)
+    return folder / ROWS
+
+
+def line(number: int, customer: str = "17850") -> str:
+    day = f"2024-{1 + number // 28:02}-{1 + number % 28:02}"
+    return f"5{number:05},85123A,MUG,6,2.55,{day},{customer},UK"
+
+
+def test_a_header_without_rows_is_refused(tmp_path):
+    assert "row_count is 0" in refused(from_csv(tmp_path, []))[0].what
+
+
+def test_a_log_without_customers_is_refused(tmp_path):
+    _, broken = refused(from_csv(tmp_path, [line(n, "") for n in range(30)]))
+    assert broken == ["anonymous_share", "valid_share"]
+
+
+def test_a_log_that_is_too_short_is_refused(tmp_path):
+    _, broken = refused(from_csv(tmp_path, [line(n % 18) for n in range(25)]))
+    assert "days" in broken
+
+
+def test_the_wrong_column_is_refused_by_its_type(tmp_path):
+    columns = {"quantity": "description", "description": "quantity"}
+    error, broken = refused(from_csv(tmp_path, [line(n) for n in range(30)], columns=columns))
+    assert broken == ["type_of_quantity", "valid_share"]
+    assert "type_of_quantity is 1, the limit is at most 0.1" in error.what
+    assert "row 1 holds 'MUG'" in error.what
+
+
+def test_empty_strings_are_missing_values(tmp_path):
+    raw = from_csv(tmp_path, [*(line(n) for n in range(30)), ",,,,,,,", ' ," ",,"",  ,,,'])
+    counts = validate_batch(raw, tmp_path, CONTRACT, now=NOW)
+    assert counts == RowCounts(
+        raw=32,
+        valid=30,
+        quarantined=2,
+        reasons={
+            "missing_time": 2,
+            "missing_invoice": 2,
+            "missing_quantity": 2,
+            "missing_price": 2,
+            "missing_product": 2,
+            "missing_customer": 2,
+            "duplicate": 1,
+        },
+    )
+
+
+# --- the real log -----------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not REAL.exists(), reason=f"the real log is not here: {REAL}")
+def test_online_retail_ii_is_split_as_its_description_counts(tmp_path):
+    settings = load("online_retail", ["--source.path", str(REAL)], {})
+    ingest(settings.source, 7, tmp_path)
+    counts = validate_batch(tmp_path / ROWS, tmp_path, settings.contract, now=NOW)
+    assert counts.raw == 1_067_371 == counts.valid + counts.quarantined
+    assert counts.reasons == {
+        "impossible_quantity": 3_457 + 5,  # below 0 and no cancellation, and the absurd ones
+        "zero_price": 6_202,
+        "negative_price": 5,
+        "impossible_price": 67,
+        "no_product_code": 6_093,  # the published 6,094 count '47503J ' before it is trimmed
+        "missing_customer": 243_007,
+        "duplicate": 34_335,
+    }
+    with duckdb.connect() as connection:
+        valid, negative, customers = connection.execute(
+            f"SELECT count(*), count(*) FILTER (quantity < 0 AND invoice_id NOT LIKE 'C%'),"
+            f" count(DISTINCT customer_id) FROM '{tmp_path / 'transactions.parquet'}'"
+        ).fetchone()
+        (both,) = connection.execute(
+            "SELECT count(*) FROM (SELECT source_row FROM"
+            f" '{tmp_path / 'quarantine.parquet'}' GROUP BY 1)"
+        ).fetchone()
+    assert (valid, negative, both) == (counts.valid, 0, counts.quarantined)
+    assert 5_500 < customers <= 5_942
