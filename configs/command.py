@@ -7,9 +7,10 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
+from configs.describe import accepted, options
 from configs.environment import prepare
 from configs.errors import UserError
-from configs.load import accepted, dump, load, options, presets
+from configs.load import dump, load, presets
 from configs.settings import Settings
 
 USAGE = """usage: python -m {module} [--config NAME] [--print-config] [--section.key VALUE ...]

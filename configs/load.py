@@ -10,24 +10,21 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import date
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from types import NoneType
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import ValidationError
 
+from configs.describe import members, options
 from configs.errors import UserError
+from configs.refusals import COLUMNS, refusal, refuse_unknown
 from configs.settings import Settings
 
 FOLDER = Path(__file__).parent
 PREFIX = "GOLDEN_PATH_"
-# A mapping that is itself a value: a layer replaces the one below it as a whole.
-COLUMNS = "source.columns"
 
 
 class _Reader(yaml.SafeLoader):
@@ -61,19 +58,14 @@ def load(
     places: dict[str, str] = {}
     for place, values in _layers(config, arguments, os.environ if env is None else env):
         for path, value in values.items():
-            _refuse_unknown(path, place(path))
+            refuse_unknown(path, place(path))
             _put(merged, path, value)
             places[path] = place(path)
     merged["name"] = config
     try:
         return Settings(**merged)
     except ValidationError as error:
-        raise _refusal(error, places) from None
-
-
-def options() -> Iterator[tuple[str, FieldInfo]]:
-    """Every setting as (dotted name, field), in the order of the model."""
-    yield from _walk(Settings, "")
+        raise refusal(error, places) from None
 
 
 def dump(settings: Settings) -> str:
@@ -166,7 +158,7 @@ def _override(path: str, text: str, *, place: str) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError):
         value = text
     field = dict(options()).get(path)
-    kinds = _members(field.annotation) if field else (str,) * path.startswith(f"{COLUMNS}.")
+    kinds = members(field.annotation) if field else (str,) * path.startswith(f"{COLUMNS}.")
     if {str, Path} & set(kinds) and not (value is None and text and NoneType in kinds):
         value = text
     return _flatten({path: value})
@@ -194,97 +186,6 @@ def _put(tree: dict[str, Any], path: str, value: Any) -> None:
             tree[parent] = below = {}
         tree = below
     tree[leaf] = value
-
-
-def _walk(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
-    for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _walk(field.annotation, f"{prefix}{name}.")
-        else:
-            yield prefix + name, field
-
-
-# --- refusals ---------------------------------------------------------------------------------
-
-
-def accepted(field: FieldInfo) -> str:
-    """The accepted values of a setting, in words: `whole number from 1 to 10000`."""
-    names = ("ge", "gt", "le", "min_length")
-    limits = {
-        name: getattr(limit, name)
-        for limit in field.metadata
-        for name in names
-        if getattr(limit, name, None) is not None
-    }
-    kinds = " or ".join(_in_words(kind) for kind in _members(field.annotation))
-    low, high = limits.get("ge"), limits.get("le")
-    if low is not None and high is not None:
-        return f"{kinds} from {low} to {high}"
-    words = {"ge": ", at least", "gt": " above", "le": ", at most", "min_length": ", at least"}
-    return kinds + "".join(f"{words[name]} {limit}" for name, limit in limits.items())
-
-
-def _members(annotation: Any) -> tuple[Any, ...]:
-    """The types that a setting may have: `date | None` has two."""
-    if get_origin(annotation) is Annotated:
-        return _members(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, UnionType):
-        return tuple(kind for part in get_args(annotation) for kind in _members(part))
-    return (annotation,)
-
-
-def _in_words(kind: Any) -> str:
-    if get_origin(kind) is Literal:
-        return " or ".join(map(str, get_args(kind)))
-    plain = get_origin(kind) or kind
-    return {
-        bool: "true or false",
-        int: "whole number",
-        float: "number",
-        str: "text",
-        Path: "path",
-        date: "date (YYYY-MM-DD)",
-        tuple: "list of names",
-        dict: "mapping of names to names",
-        NoneType: "null",
-    }.get(plain, getattr(plain, "__name__", str(plain)))
-
-
-def _refuse_unknown(path: str, place: str) -> None:
-    known = dict(options())
-    # A section given one value, or a value given a section, is known: the model names the fault.
-    if (
-        path in known
-        or path.startswith(f"{COLUMNS}.")
-        or any(k.startswith(f"{path}.") for k in known)
-    ):
-        return
-    near = get_close_matches(path, known, n=1, cutoff=0.5)
-    raise UserError(
-        f"unknown setting {path!r}",
-        where=place,
-        next_step=f"did you mean {near[0]}?" if near else "`--print-config` shows every setting",
-    )
-
-
-def _refusal(error: ValidationError, places: Mapping[str, str]) -> UserError:
-    known = dict(options())
-    first, *others = error.errors()
-    item = path = ".".join(str(part) for part in first["loc"])
-    while path not in known and path.rpartition(".")[0] in known:
-        path = path.rpartition(".")[0]  # an item of a list or mapping: name the setting
-    place = places.get(item) or places.get(path, "defaults")
-    more = f" (and {len(others)} more)" if others else ""
-    wanted = (
-        f"accepted: {accepted(known[path])}"
-        if path in known
-        else "a section of settings: write `key: value` lines below it"
-    )
-    return UserError(
-        f"setting {path!r} is {first['input']!r}: {first['msg']}{more}",
-        where=place,
-        next_step=wanted,
-    )
 
 
 def _plain(value: Any) -> Any:

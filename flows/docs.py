@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from configs.load import accepted, options, presets
+from configs.describe import accepted, options
+from configs.load import presets
 from features.catalogue import CATALOGUE
 
 ROOT = Path(__file__).parents[1]

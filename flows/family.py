@@ -1,4 +1,4 @@
-"""One family in a process of its own (`training/fit.py`): start it, read its events, end it."""
+"""One family in a process of its own (`training/fit.py`): start it, log its events, end it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,79 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
 from configs.errors import UserError
+from configs.settings import Settings
+from flows.run import log
+from flows.stage import Stage, run_stage
+from flows.tasks import Journey, read_result
 
 ROOT = Path(__file__).parents[1]
+_running: set[subprocess.Popen[str]] = set()
+_lock = threading.Lock()
+
+
+@task(cache_policy=NO_CACHE, task_run_name="fit {family}")
+def fit_task(journey: Journey, table: Stage, family: str) -> Stage:
+    from features.catalogue import NAMES
+    from registry import tracking
+
+    settings, display = journey.settings, journey.display
+    family_run = tracking.open_run(journey.client, family, parent=journey.parent_run)
+    job = {
+        "family": family,
+        "table": str(table.path("table.parquet")),
+        "features": list(NAMES),
+        "seed": settings.seed,
+        "threads": threads_per_family(settings),
+        "trials": settings.tuning.trials,
+        "seconds": settings.tuning.seconds,
+    }
+
+    def build(folder: Path) -> dict[str, Any]:
+        def on_event(event: dict[str, Any]) -> None:
+            log.info("%s %s", family, event)
+            if event["event"] == "trial":
+                display.trial(family, event)
+                tracking.log_trial(journey.client, family_run, event)
+            elif event["event"] == "stage":
+                display.family_stage(family, event["name"])
+
+        output = folder / "fit"
+        job_file = journey.run.folder / f"job-{family}.json"
+        fit_in_process(
+            {**job, "output": str(output)}, job_file, journey.run.folder / f"{family}.log", on_event
+        )
+        for file in output.iterdir():
+            file.rename(folder / file.name)
+        output.rmdir()
+        return {}
+
+    display.family_start(family, settings.tuning.trials, settings.tuning.seconds)
+    try:
+        depends_on = {**job, "table": table.files["table.parquet"]}
+        stage = run_stage(
+            settings.var, family, depends_on, ("training", "features/table.py"), build
+        )
+    except BaseException:
+        tracking.close_run(journey.client, family_run, "FAILED")
+        raise
+    result = read_result(stage)
+    if stage.reused:
+        for trial in result["trials"]:
+            tracking.log_trial(journey.client, family_run, trial)
+    tracking.log(
+        journey.client,
+        family_run,
+        params=result["params"],
+        metrics={f"valid_{k}": v for k, v in result["valid_metrics"].items()},
+        tags={"ended_by": result["ended_by"], "reused": str(stage.reused)},
+    )
+    tracking.close_run(journey.client, family_run)
+    display.family_end(family, result["valid_metrics"]["roc_auc"], stage.reused)
+    return stage
 
 
 def fit_in_process(
@@ -58,12 +128,14 @@ def fit_in_process(
         )
 
 
-_running: set[subprocess.Popen[str]] = set()
-_lock = threading.Lock()
-
-
 def stop_all() -> None:
     """End every family process: a run that stops must not leave one computing."""
     with _lock:
         for process in list(_running):
             process.kill()
+
+
+def threads_per_family(settings: Settings) -> int:
+    """Families side by side share the cores: two OpenMP teams on two cores collapse."""
+    side_by_side = min(settings.tuning.workers, len(settings.training.families))
+    return max(1, (os.cpu_count() or 1) // side_by_side)

@@ -13,12 +13,12 @@ from configs.environment import prepare
 from configs.load import load
 from configs.settings import Settings
 from flows.display import Display
-from flows.family import stop_all
+from flows.family import fit_task, stop_all
 from flows.outcome import register_task, write_example
 from flows.report import log_run, oracle_roc_auc
 from flows.run import Run, finish, start_run
 from flows.summary import summarise
-from flows.tasks import Journey, evaluate_task, features_task, fit_task, ingest_task, validate_task
+from flows.tasks import Journey, evaluate_task, features_task, ingest_task, validate_task
 from registry import tracking
 from registry.store import open_store
 

@@ -17,18 +17,10 @@ import duckdb
 from configs.errors import UserError
 from configs.settings import Contract
 from ingestion.canonical import COLUMNS, literal
-from ingestion.contract import (
-    BatchRule,
-    RowRule,
-    batch_rules,
-    derived_columns,
-    latest_time,
-    row_rules,
-    to_expectation,
-    to_sql,
-)
+from ingestion.contract import BatchRule, RowRule, batch_rules, row_rules
 from ingestion.expectations import Finding, validate
 from ingestion.page import write_page
+from ingestion.translate import derived_columns, latest_time, to_expectation, to_sql
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,8 +116,8 @@ def _check_rows(
             FROM derived
         )
         SELECT *,
-            CAST(len(reasons) = 0 AS TINYINT) AS valid,
-            CAST(copy_number > 1 AS TINYINT) AS duplicate
+            CAST(len(reasons) = 0 AS BIGINT) AS valid,
+            CAST(copy_number > 1 AS BIGINT) AS duplicate
         FROM judged
     """)
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from configs import load as loading
+from configs.describe import accepted, options
 from configs.errors import UserError
-from configs.load import accepted, dump, load, options, presets
+from configs.load import dump, load, presets
 
 FIELDS = dict(options())
 NUMERIC = sorted(name for name, field in FIELDS.items() if field.annotation in (int, float))

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from configs.settings import Contract
 from ingestion.canonical import COLUMNS
-from ingestion.contract import batch_rules, latest_time, row_rules, to_expectation, to_sql
+from ingestion.contract import batch_rules, row_rules
 from ingestion.expectations import Finding, validate
+from ingestion.translate import latest_time, to_expectation, to_sql
 from ingestion.validate import ContractBroken, RowCounts, _stop_if_engines_disagree, validate_batch
 
 START, NOW = datetime(2024, 1, 1), datetime(2025, 1, 1, 12)

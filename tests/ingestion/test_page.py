@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from configs.settings import Contract
-from ingestion.contract import batch_rules, row_rules, to_expectation
+from ingestion.contract import batch_rules, row_rules
 from ingestion.expectations import Finding
 from ingestion.page import write_page
+from ingestion.translate import to_expectation
 
 ROWS = {"raw": 1067371, "valid": 794159, "quarantined": 273212, "reasons": {}}
 RULES = [*batch_rules(Contract()), *row_rules(Contract())]
