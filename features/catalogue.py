@@ -31,8 +31,8 @@ SHORT_LOG = "the log does not reach back that far"
 
 CATALOGUE: tuple[Feature, ...] = (
     # recency.sql
-    Feature("recency_days", "days", "from the last purchase to the as-of date"),
-    Feature("tenure_days", "days", "from the first purchase to the as-of date"),
+    Feature("recency_days", "days", "from the last purchase to the as-of date", low=1),
+    Feature("tenure_days", "days", "from the first purchase to the as-of date", low=1),
     # windows.sql
     *(
         Feature(f"orders_{days}d", "invoices", f"invoices in the last {days} days")

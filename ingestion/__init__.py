@@ -1,0 +1,1 @@
+"""Where rows come from, and which rows are fit to use: sources, data contract, quarantine."""

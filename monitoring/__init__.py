@@ -1,0 +1,1 @@
+"""What changed since training: drift and delayed labels. Not built yet; its walls are."""

@@ -1,0 +1,1 @@
+"""Table to a model one can defend: model families, tuning, evaluation."""

@@ -116,13 +116,13 @@ def test_missing_null_and_left_out_are_the_same(client: httpx.Client, name: str)
 
 
 def test_a_full_request_is_answered(client: httpx.Client) -> None:
-    rows = [good(customer_id=f"c{n}" + "x" * 150, recency_days=1 / 3 + n) for n in range(MAX_ROWS)]
+    rows = [good(customer_id=f"c{n}" + "x" * 150, recency_days=4 / 3 + n) for n in range(MAX_ROWS)]
     body = json.dumps({"customers": rows}, indent=4)
     assert len(send(client, body).raise_for_status().json()["predictions"]) == MAX_ROWS
 
 
 def test_requests_side_by_side_are_not_mixed_up(client: httpx.Client) -> None:
-    rows = [good(customer_id=str(n), recency_days=n) for n in range(60)]
+    rows = [good(customer_id=str(n), recency_days=n + 1) for n in range(60)]
     alone = [post(client, row).json() for row in rows]
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(lambda row: post(client, row).json(), rows)) == alone
@@ -141,7 +141,7 @@ def test_requests_side_by_side_are_not_mixed_up(client: httpx.Client) -> None:
         ({"recency_days": None}, "recency_days", "valid number", "null"),
         ({"recency_days": float("nan")}, "recency_days", "finite number", "NaN"),
         ({"recency_days": float("inf")}, "recency_days", "finite number", "Infinity"),
-        ({"recency_days": -0.5}, "recency_days", "greater than or equal to 0", "-0.5"),
+        ({"recency_days": 0.5}, "recency_days", "greater than or equal to 1", "0.5"),
         ({"recency_days": 1e300}, "recency_days", "less than or equal to", "1e+300"),
         ({"gap_days_mean": float("nan")}, "gap_days_mean", "finite number", "NaN"),
         ({"gap_days_mean": "none"}, "gap_days_mean", "valid number", '"none"'),
