@@ -35,14 +35,14 @@ lint: setup ## ruff, and who may import whom
 types: setup ## mypy
 	@$(BIN)/mypy
 
-docs: setup ## write the generated pages: docs/features.md, docs/settings.md
+docs: setup ## write what is generated: docs/features.md, docs/settings.md, the README's figures
 	@$(BIN)/python -m flows.docs
 
 bench: setup ## measure the road: seconds and memory beside their limits
 	@$(BIN)/python -m tests.bench.road $(ARGS)
 
 setup: ## make .venv from the lock file, if absent or stale
-	@cmp -s requirements.lock .venv/requirements.lock || $(MAKE) --no-print-directory .venv/install
+	@{ cmp -s requirements.lock .venv/requirements.lock && $(BIN)/python -c ''; } 2>/dev/null || $(MAKE) --no-print-directory .venv/install
 
 # The copy of the lock file is written last: a set-up that was interrupted is done again.
 .PHONY: .venv/install
@@ -59,7 +59,9 @@ setup: ## make .venv from the lock file, if absent or stale
 # another machine cannot find, and the GPU build's CUDA packages are pip's to add where only that
 # build is offered: the lock names neither.
 lock: setup ## resolve pyproject.toml into requirements.lock again
-	@UV_FIND_LINKS="$${UV_FIND_LINKS:-$${PIP_FIND_LINKS:-$$($(BIN)/python -m pip config get global.find-links 2>/dev/null || true)}}" \
+	@mkdir -p var && rm -f var/lock.txt
+	@links="$${PIP_FIND_LINKS:-$$($(BIN)/python -m pip config get global.find-links 2>/dev/null || true)}"; \
+	  UV_FIND_LINKS="$${UV_FIND_LINKS:-$${links// /,}}" \
 	  $(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --quiet \
 	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links --output-file var/lock.txt $(ARGS)
 	@{ echo "# Written by 'make lock' from pyproject.toml. Do not edit."; \

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 
@@ -13,6 +15,7 @@ from configs.errors import UserError
 from configs.load import dump, load, presets
 from configs.settings import Settings
 
+RUN_LOG = "run.log"  # the name of the handler that writes it: `flows/run.py`
 USAGE = """usage: python -m {module} [--config NAME] [--print-config] [--section.key VALUE ...]
 
 {about}
@@ -33,6 +36,7 @@ def run_command(
 ) -> int:
     """Parse, load the settings, run the body; returns the exit code. No traceback is shown."""
     rest = list(sys.argv[1:] if arguments is None else arguments)
+    logging.getLogger("golden_path").addHandler(logging.NullHandler())  # before there is a log
     try:
         if "--help" in rest or "-h" in rest:
             print(_help(module, about))
@@ -51,6 +55,20 @@ def run_command(
         print(error, file=sys.stderr)
         _release(error)
         return 1
+    except BrokenPipeError:  # what read our output has gone, as in `… | head`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  (Python flushes it at exit)
+        return 1
+    except OSError as error:
+        logging.getLogger("golden_path").info("stopped", exc_info=error)
+        print(
+            UserError(
+                f"the system says: {error.strerror or error}",
+                where=str(error.filename or ""),
+                next_step="see that it can be read and written and has room, or pass --var FOLDER",
+            ),
+            file=sys.stderr,
+        )
+        return 1
     except KeyboardInterrupt:
         print(
             "Interrupted. Finished stages are kept: the same command goes on from there.",
@@ -58,20 +76,12 @@ def run_command(
         )
         return 130
     except Exception as error:  # a fault of ours: the traceback belongs in the log
-        logging.getLogger("golden_path").exception("unexpected")
-        log = next(
-            (
-                h.baseFilename
-                for h in logging.getLogger().handlers
-                if isinstance(h, logging.FileHandler)
-            ),
-            "",
-        )
+        log = _write_down(error)
         _release(error)
         print(
             UserError(
                 f"unexpected {type(error).__name__}: {error}",
-                where=log or module,
+                where=log,
                 next_step="a fault of the project: please report it with the end of that log",
             ),
             file=sys.stderr,
@@ -79,9 +89,24 @@ def run_command(
         return 1
 
 
-def make(target: str, settings: Settings) -> str:
+def make(target: str, settings: Settings, *arguments: str) -> str:
     """The make command to type next: `make serve CONFIG=smoke`."""
-    return f"make {target}" + ("" if settings.name == "default" else f" CONFIG={settings.name}")
+    config = "" if settings.name == "default" else f" CONFIG={settings.name}"
+    if settings.var != Settings.model_fields["var"].default:
+        arguments = (*arguments, f"--var {settings.var}")
+    return f"make {target}{config}" + (f' ARGS="{" ".join(arguments)}"' if arguments else "")
+
+
+def _write_down(error: Exception) -> str:
+    """The traceback goes to the log of the run, or to a file of its own; returns its path."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler) and handler.name == RUN_LOG:
+            logging.getLogger("golden_path").error("unexpected", exc_info=error)
+            return handler.baseFilename
+    number, name = tempfile.mkstemp(prefix="golden-path-", suffix=".log")
+    with os.fdopen(number, "w") as file:
+        traceback.print_exception(error, file=file)
+    return name
 
 
 def _release(error: BaseException | None) -> None:

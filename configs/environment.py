@@ -18,7 +18,8 @@ QUIET = {
     "BENTOML_DO_NOT_TRACK": "True",
     "OTEL_SDK_DISABLED": "true",
     "ORT_DISABLE_TELEMETRY": "1",
-    # Nothing is ever unpickled
+    # Nothing is ever pickled or unpickled
+    "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     # Waiting threads sleep: two processes that spin on two cores are twenty times slower
     "OMP_WAIT_POLICY": "PASSIVE",

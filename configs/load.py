@@ -25,6 +25,7 @@ from configs.settings import Settings
 
 FOLDER = Path(__file__).parent
 PREFIX = "GOLDEN_PATH_"
+NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class _Reader(yaml.SafeLoader):
@@ -44,7 +45,8 @@ for _side in (_Reader, _Writer):
 
 
 def presets() -> list[str]:
-    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+    """Names of the presets. A name also names a model in the registry, so it is a plain word."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml") if NAME.fullmatch(path.stem))
 
 
 def load(
@@ -63,9 +65,16 @@ def load(
             places[path] = place(path)
     merged["name"] = config
     try:
-        return Settings(**merged)
+        settings = Settings(**merged)
     except ValidationError as error:
         raise refusal(error, places) from None
+    if settings.source.kind == "simulated" and settings.source.path is not None:
+        raise UserError(
+            f"source.path is {str(settings.source.path)!r}, but source.kind is simulated",
+            where=places.get("source.path", "defaults"),
+            next_step="add --source.kind files, or choose a preset that reads files",
+        )
+    return settings
 
 
 def dump(settings: Settings) -> str:
@@ -86,7 +95,7 @@ def _layers(
             raise UserError(
                 f"no preset is called {name!r}",
                 where="--config",
-                next_step=f"choose one of {', '.join(presets())}, or write configs/{name}.yaml",
+                next_step=f"choose one of {', '.join(presets())}, or write configs/my_preset.yaml",
             )
         yield partial("configs/{name}.yaml".format, name=name), _flatten(_read(file))
     yield (lambda path: PREFIX + path.upper().replace(".", "__")), _from_environment(env)

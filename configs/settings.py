@@ -11,12 +11,20 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
 # A path or a list arrives from YAML as a string or a list: the one conversion we want.
-FilePath = Annotated[Path, Field(strict=False)]
+def _plain_path(value: object) -> object:
+    if isinstance(value, str | Path) and (str(value).strip() == "" or set("*?") & set(str(value))):
+        raise ValueError("a path must not be empty, and must not contain * or ?")
+    return value
+
+
+FilePath = Annotated[Path, Field(strict=False), BeforeValidator(_plain_path)]
 Names = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
 
 
@@ -117,6 +125,9 @@ class Gate(Section):
 
     min_gain: float = Field(0.0, ge=-1, le=1, description="ROC AUC gain: low end of the interval")
     max_log_loss_rise: float = Field(0.005, ge=0, description="log loss may rise by this much")
+    replace_unscorable: bool = Field(
+        False, description="let a champion go that cannot be scored on today's test rows"
+    )
     max_export_difference: float = Field(1e-5, gt=0, description="ONNX against the original")
 
 

@@ -127,9 +127,9 @@ def _take_measured() -> None:
         "families",
     )
     found = {path.stem: json.loads(path.read_text()) for path in MEASURED.glob("summaries/*.json")}
-    if found:
-        figures = {name: {key: run[key] for key in kept} for name, run in sorted(found.items())}
-        FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    figures = json.loads(FIGURES.read_text(encoding="utf-8"))
+    figures |= {name: {key: run[key] for key in kept} for name, run in found.items()}
+    FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 def main() -> int:

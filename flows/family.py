@@ -59,7 +59,8 @@ def fit_task(journey: Journey, table: Stage, family: str) -> Stage:
         for file in output.iterdir():
             file.rename(folder / file.name)
         output.rmdir()
-        return {}
+        ended_by = json.loads((folder / "result.json").read_text(encoding="utf-8"))["ended_by"]
+        return {"repeats": ended_by == "trials"}
 
     display.family_start(family, settings.tuning.trials, settings.tuning.seconds)
     try:
@@ -138,4 +139,6 @@ def stop_all() -> None:
 def threads_per_family(settings: Settings) -> int:
     """Families side by side share the cores: two OpenMP teams on two cores collapse."""
     side_by_side = min(settings.tuning.workers, len(settings.training.families))
-    return max(1, (os.cpu_count() or 1) // side_by_side)
+    mine = getattr(os, "sched_getaffinity", None)  # what this process may use, where that is known
+    cores = len(mine(0)) if mine else os.cpu_count() or 1
+    return max(1, cores // side_by_side)

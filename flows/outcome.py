@@ -1,4 +1,4 @@
-"""From figures to a decision: the bundle, the registered version, the gate's verdict, the alias."""
+"""From figures to a decision: the bundle, the registered version, the gate's verdict."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def register_task(
     evaluation: Evaluation,
     champion_problem: str,
 ) -> Outcome:
-    """Bundle the winner, register it as challenger, ask the gate, move the alias or not."""
+    """Bundle the winner, register it as challenger, and ask the gate. Nothing is promoted yet."""
     from registry.bundle import verify_bundle, write_bundle
     from registry.gate import Difference, Evidence, decide
-    from registry.models import promote, register
+    from registry.models import register
 
     with journey.run.clock("register"):
         winner = evaluation.winner
@@ -66,8 +66,6 @@ def register_task(
             champion_problem=champion_problem,
         )
         decision = decide(evidence, journey.settings.gate)
-        if decision.action == "promote":
-            promote(journey.client, version)
     return Outcome(version, decision)
 
 
@@ -96,6 +94,7 @@ def _description(
 ) -> dict[str, Any]:
     """What `bundle.json` says: enough to serve the model, and to know where it comes from."""
     from features.catalogue import CATALOGUE
+    from registry.compare import question
 
     result, settings = read_result(fitted), journey.settings
     return {
@@ -107,7 +106,7 @@ def _description(
         "config": settings.name,
         "seed": settings.seed,
         "features": [asdict(feature) for feature in CATALOGUE],
-        "feature_settings": settings.features.model_dump(mode="json"),
+        "question": question(settings),
         "threshold": settings.training.threshold,
         "as_of": table.facts["as_of"],
         "data_sha256": validated.files["transactions.parquet"],

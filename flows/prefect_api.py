@@ -18,17 +18,18 @@ from pathlib import Path
 
 from configs.errors import UserError
 
+FOREIGN_LIMIT = 10.0
 START_LIMIT = 120.0  # seconds; 12 with a new database on two cores
 
 
-def start_prefect_api(log: Path) -> None:
-    """Set PREFECT_API_URL to a server of our own, unless it is set already.
+def start_prefect_api(log: Path) -> subprocess.Popen[bytes] | None:
+    """Set PREFECT_API_URL to a server of our own, unless it is set already. Returns the server.
 
     Call it before Prefect is imported: exit handlers run in reverse, so that the server outlives
     what Prefect still has to send at the end of the process.
     """
     if os.environ.get("PREFECT_API_URL"):
-        return
+        return None
     port = _free_port()
     with log.open("ab") as output:
         server = subprocess.Popen(
@@ -41,6 +42,7 @@ def start_prefect_api(log: Path) -> None:
         )
     atexit.register(_stop, server)
     os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+    return server
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:
@@ -52,20 +54,31 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
         server.wait()
 
 
-def wait_until_ready(log: Path) -> None:
-    """Return when the API answers; raises UserError when it does not in time."""
+def wait_until_ready(server: subprocess.Popen[bytes] | None, log: Path) -> None:
+    """Return when the API answers; raises UserError when it does not.
+
+    server: what `start_prefect_api` returned; None for one that somebody else runs.
+    """
     import httpx
 
-    url, deadline = os.environ["PREFECT_API_URL"] + "/health", time.monotonic() + START_LIMIT
+    url = os.environ["PREFECT_API_URL"]
+    deadline = time.monotonic() + (START_LIMIT if server else FOREIGN_LIMIT)
     with httpx.Client(trust_env=False) as client:
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and (server is None or server.poll() is None):
             try:
-                if client.get(url, timeout=5).status_code == 200:
+                if client.get(f"{url}/health", timeout=5).status_code == 200:
                     return
-            except httpx.TransportError:
-                time.sleep(0.05)
+            except (httpx.HTTPError, httpx.InvalidURL):
+                pass
+            time.sleep(0.05)
+    if server is None:
+        raise UserError(
+            "no Prefect API answers at the address in the environment",
+            where=f"PREFECT_API_URL={url}",
+            next_step="start that server, or unset PREFECT_API_URL: the run then brings its own",
+        )
     raise UserError(
-        f"Prefect's API did not answer within {START_LIMIT:.0f} s",
+        "Prefect's API did not start",
         where=str(log),
         next_step="read the end of that file; a second start is faster than the first",
     )

@@ -16,6 +16,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from configs.command import RUN_LOG
+
 ROOT = Path(__file__).parents[1]
 log = logging.getLogger("golden_path")
 
@@ -86,6 +88,7 @@ def _git(*arguments: str) -> str:
 def _log_to(file: Path) -> None:
     """Everything any library logs goes to the file; the terminal stays for people."""
     handler = logging.FileHandler(file, encoding="utf-8")
+    handler.set_name(RUN_LOG)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s | %(message)s"))
     root = logging.getLogger()
     root.handlers = [handler]

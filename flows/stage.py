@@ -21,8 +21,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 ROOT = Path(__file__).parents[1]
-CODE_SUFFIXES = {".py", ".sql"}
+CODE_SUFFIXES = {".py", ".sql", ".jinja"}
+RECORD = "stage.json"
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,10 @@ def run_stage(
     rooms: tuple[str, ...],
     build: Callable[[Path], dict[str, Any]],
 ) -> Stage:
-    """The finished stage, reused or built by `build(folder) -> facts` (JSON values)."""
+    """The finished stage, reused or built by `build(folder) -> facts` (JSON values).
+
+    A fact `repeats: false` says that another try may come out differently: it is not reused.
+    """
     key = _hash_text(
         json.dumps(
             [depends_on, {room: code_hash(room) for room in rooms}], sort_keys=True, default=str
@@ -53,19 +59,22 @@ def run_stage(
     )
     folder = var.absolute() / "stages" / f"{name}-{key[:16]}"
     found = _intact(folder)
-    if found is not None:
+    if found is not None and found["facts"].get("repeats", True):
         return Stage(folder, found["facts"], found["files"], reused=True)
     aside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(aside, ignore_errors=True)
+    for left in folder.parent.glob(".*.*"):  # by runs that were killed
+        process = left.suffix[1:]
+        if left == aside or (process.isdigit() and not psutil.pid_exists(int(process))):
+            shutil.rmtree(left, ignore_errors=True)
     aside.mkdir(parents=True)
     try:
         facts = build(aside)
         files = {path.name: hash_file(path) for path in sorted(aside.iterdir())}
         # Through JSON, so that a first run and a reused one see the same values.
         facts = json.loads(json.dumps(facts, default=str))
-        (aside / "stage.json").write_text(
-            json.dumps({"facts": facts, "files": files}, indent=2), encoding="utf-8"
-        )
+        sealed = _hash_text(json.dumps([facts, files], sort_keys=True))
+        record = {"facts": facts, "files": files, "sealed": sealed}
+        (aside / RECORD).write_text(json.dumps(record, indent=2), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         aside.rename(folder)
     finally:
@@ -92,12 +101,12 @@ def hash_file(path: Path) -> str:
 
 def _intact(folder: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads((folder / "stage.json").read_text(encoding="utf-8"))
-        if all(hash_file(folder / name) == digest for name, digest in found["files"].items()):
-            return found
-    except (OSError, ValueError, KeyError):
-        pass
-    return None
+        found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        files = {path.name: hash_file(path) for path in folder.iterdir() if path.name != RECORD}
+        sealed = _hash_text(json.dumps([found["facts"], files], sort_keys=True))
+        return found if found["sealed"] == sealed else None
+    except (OSError, ValueError, LookupError, TypeError):
+        return None  # damaged in whatever way: made anew
 
 
 def _hash_text(text: str) -> str:

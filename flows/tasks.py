@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +66,7 @@ def validate_task(journey: Journey, ingested: Stage) -> Stage:
     contract = journey.settings.contract
     if contract.not_after is None:
         contract = contract.model_copy(update={"not_after": last_day(journey.settings.source)})
-    now = datetime.now()
+    now = datetime.now(UTC).replace(tzinfo=None)  # times in the log are UTC
     depends_on = {
         "rows": ingested.files[ROWS],
         "contract": contract.model_dump(mode="json"),
@@ -128,6 +128,7 @@ def evaluate_task(
     """The evaluation, and why the present champion could not be scored ("" when it was)."""
     from features.catalogue import NAMES
     from registry.bundle import BundleRefused, load_bundle
+    from registry.compare import question, why_not_comparable
     from registry.models import find_champion
     from training.evaluate import evaluate
 
@@ -138,6 +139,9 @@ def evaluate_task(
         try:
             bundle = load_bundle(champion.bundle, expected_sha256=champion.bundle_sha256)
             order = [NAMES.index(feature["name"]) for feature in bundle.features]
+            problem = why_not_comparable(
+                bundle.description, question(settings), table.facts["as_of"]["test"]
+            )
             predict = lambda x: bundle.predict(x[:, order])  # noqa: E731
         except BundleRefused as error:
             problem = error.what
@@ -151,7 +155,7 @@ def evaluate_task(
             {name: stage.folder for name, stage in fitted.items()},
             bootstrap=settings.training.bootstrap,
             seed=settings.seed,
-            champion=predict,
+            champion=None if problem else predict,
         )
     return evaluation, problem
 

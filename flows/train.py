@@ -6,6 +6,7 @@ Starts Prefect's API first, imports the heavy libraries while it comes up, then 
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from configs.command import run_command
@@ -13,20 +14,23 @@ from configs.load import dump
 from configs.settings import Settings
 from flows.prefect_api import start_prefect_api, wait_until_ready
 from flows.run import start_run
+from training.families import check_families
 
 ABOUT = "Train on the rows of the settings: validate, build features, tune, compare, decide."
 
 
 def main(settings: Settings) -> None:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
     if settings.source.path is not None:
         from ingestion.files import check_file
 
         check_file(settings.source.path)  # before anything is started
+    check_families(settings.training.families)
     run = start_run(settings.var)
     (run.folder / "settings.yaml").write_text(dump(settings), encoding="utf-8")
     with run.clock("start"):
         api_log = run.folder / "prefect.log"
-        start_prefect_api(api_log)
+        server = start_prefect_api(api_log)
         from flows.display import Display
 
         display = Display()
@@ -35,18 +39,18 @@ def main(settings: Settings) -> None:
         )
         import great_expectations  # noqa: F401  (while the API starts in its own process)
 
-        from flows.training_flow import train
+        from flows.training_flow import configured
         from registry.store import open_store
 
         open_store(settings)
-        wait_until_ready(api_log)
+        wait_until_ready(server, api_log)
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     from flows.summary import print_summary
 
     # The heartbeat thread holds up the end of every flow by a second.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        summary = train.with_options(flow_run_name=run.id)(settings, run, display)
+        summary = configured(settings, run)(settings, run, display)
     print_summary(display.console, summary, settings, run.folder)
 
 

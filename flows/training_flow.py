@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefect import flow
+from prefect import Flow, flow
+from prefect.futures import as_completed
+from prefect.task_runners import ThreadPoolTaskRunner
 
 from configs.environment import prepare
 from configs.load import load
@@ -20,6 +22,7 @@ from flows.run import Run, finish, start_run
 from flows.summary import summarise
 from flows.tasks import Journey, evaluate_task, features_task, ingest_task, validate_task
 from registry import tracking
+from registry.models import promote
 from registry.store import open_store
 
 
@@ -40,6 +43,8 @@ def train(settings: Settings, run: Run, display: Display) -> dict[str, Any]:
             futures = {
                 name: fit_task.submit(journey, table, name) for name in settings.training.families
             }
+            for future in as_completed(list(futures.values())):
+                future.result()  # the first that fails ends the run
             fitted = {name: future.result() for name, future in futures.items()}
         evaluation, champion_problem = evaluate_task(journey, table, fitted)
         outcome = register_task(journey, validated, table, fitted, evaluation, champion_problem)
@@ -49,6 +54,8 @@ def train(settings: Settings, run: Run, display: Display) -> dict[str, Any]:
             settings, run, validated, table, fitted, evaluation, oracle, outcome, parent
         )
         log_run(journey, summary, validated, fitted, evaluation)
+        if outcome.decision.action == "promote":  # last: a run that fails has promoted nothing
+            promote(client, outcome.version)
         summary["seconds"] = {"total": round(run.elapsed(), 3), **run.seconds}
         summary["peak_memory_mb"] = run.peak_memory_mb
         finish(run, summary)
@@ -79,4 +86,11 @@ def train_deployed(config: str = "default", overrides: list[str] | None = None) 
     """The same for a Prefect deployment (`prefect.yaml`): parameters instead of a command line."""
     settings = load(config, overrides or [])
     prepare(settings.var)
-    return train(settings, start_run(settings.var), Display())
+    run = start_run(settings.var)
+    return configured(settings, run)(settings, run, Display())
+
+
+def configured(settings: Settings, run: Run) -> Flow[..., dict[str, Any]]:
+    """The flow under the run's name, with as many families side by side as the settings say."""
+    runner: Any = ThreadPoolTaskRunner(max_workers=settings.tuning.workers)
+    return train.with_options(flow_run_name=run.id, task_runner=runner)

@@ -100,9 +100,12 @@ def load_bundle(folder: Path, *, expected_sha256: str | None = None, threads: in
     found = verify_bundle(folder, expected_sha256=expected_sha256)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = threads
-    session = onnxruntime.InferenceSession(
-        str(folder / MODEL), options, providers=["CPUExecutionProvider"]
-    )
+    try:
+        session = onnxruntime.InferenceSession(
+            str(folder / MODEL), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # ONNX Runtime has a class for each way a graph can be wrong
+        raise _refused(folder, f"its graph cannot be opened ({type(error).__name__})") from error
     description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
     return Bundle(folder, found, description, session)
 

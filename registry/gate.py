@@ -73,7 +73,13 @@ def decide(evidence: Evidence, limits: Gate) -> Decision:
         )
     notes = []
     if evidence.champion_problem:
-        notes.append(f"the present champion cannot be scored: {evidence.champion_problem}")
+        verdicts.append(
+            (
+                limits.replace_unscorable,
+                f"the champion cannot be scored on these test rows: {evidence.champion_problem};"
+                " --gate.replace_unscorable true lets it go",
+            )
+        )
     elif evidence.champion_roc_auc is None:
         notes.append("there is no champion yet: the first one only has to beat the baseline")
     broken = [text for held, text in verdicts if not held]

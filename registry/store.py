@@ -6,7 +6,9 @@ import logging
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlparse
 
+from configs.errors import UserError
 from configs.settings import Settings
 
 if TYPE_CHECKING:
@@ -38,9 +40,20 @@ def open_store(settings: Settings) -> MlflowClient:
         warnings.simplefilter("ignore")
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import DatabaseError
 
-        client = MlflowClient(tracking_uri(settings), tracking_uri(settings))
-        if client.get_experiment_by_name(EXPERIMENT) is None:
+        try:
+            client = MlflowClient(tracking_uri(settings), tracking_uri(settings))
+            experiment = client.get_experiment_by_name(EXPERIMENT)
+        except DatabaseError as error:
+            raise UserError(
+                f"MLflow's database cannot be read: {str(error.orig or error).splitlines()[0]}",
+                where=str(_folder(settings) / "mlflow.db"),
+                next_step="bring back a copy of it; without it the registered models are not known",
+            ) from error
+        if experiment is not None:
+            _refuse_moved(experiment.artifact_location, settings)
+        else:
             try:
                 # The location is fixed when the experiment is made, so it must be absolute.
                 client.create_experiment(EXPERIMENT, artifact_root(settings).as_uri(), tags=KIND)
@@ -48,6 +61,17 @@ def open_store(settings: Settings) -> MlflowClient:
                 if client.get_experiment_by_name(EXPERIMENT) is None:
                     raise
     return client
+
+
+def _refuse_moved(location: str, settings: Settings) -> None:
+    """MLflow keeps absolute paths: a copied folder would write into the one it came from."""
+    made_at = Path(unquote(urlparse(location).path))
+    if made_at != artifact_root(settings):
+        raise UserError(
+            f"this state was made at {made_at.parents[1]}, and is at {settings.var.absolute()} now",
+            where=str(_folder(settings)),
+            next_step="move it back, or start anew in an empty folder: --var FOLDER",
+        )
 
 
 def experiment_id(client: MlflowClient) -> str:

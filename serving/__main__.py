@@ -163,13 +163,12 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _welcome(served: Served, settings: Settings, address: str) -> str:
-    usual = settings.serving == type(settings.serving)()
-    other = (
-        f"python -m serving.predict --config {settings.name} --serving.port {settings.serving.port}"
-    )
+    port = settings.serving.port
+    usual = port == type(settings.serving).model_fields["port"].default
+    ask = make("predict", settings, *([] if usual else [f"--serving.port {port}"]))
     bundle = served.bundle_sha256[:12]
     return f"""Serving {served.name} version {served.version} (bundle {bundle}) at {address}
-  ask it:   {make("predict", settings) if usual else other}
+  ask it:   {ask}
   look:     {address}/ and, to try it in a browser, {address}/docs
   end it:   Ctrl-C"""
 

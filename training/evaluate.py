@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from configs.errors import UserError
 from features.table import Rows, read_rows
 from training.export import max_difference, run_onnx
 from training.metrics import paired_difference, point, score
@@ -66,6 +67,12 @@ def evaluate(
         probabilities[name] = run_onnx(folder / "model.onnx", test.x)
         native = np.load(folder / "test_native.npy", allow_pickle=False)
         differences[name] = max_difference(native, probabilities[name])
+        if not np.isfinite(differences[name]):
+            raise UserError(
+                f"the exported graph of family {name} gives no number for some test row",
+                where=str(folder / "model.onnx"),
+                next_step=f"mend to_onnx in training/families/{name}.py, or leave the family out",
+            )
     baseline = _as_probability(test.x[:, features.index(BASELINE_FEATURE)])
     versus_baseline = paired_difference(test.y, probabilities[winner], baseline, **draw)["roc_auc"]
     return Evaluation(

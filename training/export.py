@@ -2,7 +2,7 @@
 
 The contract: one input `features` float32 [batch, f], raw feature values, NaN where missing; one
 output `probability` float32 [batch]; any batch size; preprocessing inside. `seal` makes a graph
-keep it, `run_onnx` and `check_difference` prove that the graph says what the original model said.
+keep it, `run_onnx` and `max_difference` show whether it says what the original model said.
 """
 
 from __future__ import annotations
@@ -17,10 +17,6 @@ if TYPE_CHECKING:
 
 INPUT, OUTPUT = "features", "probability"
 OPSET, ML_OPSET, IR_VERSION = 18, 3, 10  # ONNX Runtime >= 1.18 and every converter here know these
-
-
-class ExportMismatch(ValueError):
-    """The exported graph does not say what the original model said."""
 
 
 def seal(model: onnx.ModelProto, n_features: int) -> onnx.ModelProto:
@@ -85,17 +81,3 @@ def max_difference(native: np.ndarray, exported: np.ndarray) -> float:
         return 0.0
     difference = np.abs(native - exported)
     return float(difference.max()) if np.isfinite(difference).all() else float("inf")
-
-
-def check_difference(native: np.ndarray, exported: np.ndarray, *, limit: float) -> float:
-    """`max_difference`, or ExportMismatch when it is over `limit`."""
-    largest = max_difference(native, exported)
-    if largest > limit:
-        row = int(np.argmax(np.nan_to_num(np.abs(native - exported), nan=np.inf)))
-        raise ExportMismatch(
-            f"the ONNX export differs from the original model by {largest:.2g} (limit {limit:.2g} "
-            f"= gate.max_export_difference): row {row} is {native[row]:.6f} in the original, "
-            f"{exported[row]:.6f} in the export. The model must not be served; look at "
-            f"to_onnx() of its family"
-        )
-    return largest

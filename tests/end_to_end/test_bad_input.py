@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import json
+import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -86,6 +89,8 @@ def refuse(environment, shared_api, tmp_path) -> Callable[..., str]:
         assert not (var / "runs" / "latest").exists()
         assert not (var / "mlflow" / "artifacts").exists(), "a refused run registers nothing"
         assert [path for path in var.rglob("*") if path.name.startswith(".")] == []
+        for file in (var / "prefect" / "storage").glob("*"):
+            json.loads(file.read_text())  # what Prefect keeps of an error is text, no pickle
         return said
 
     return run
@@ -190,6 +195,42 @@ def test_an_unknown_preset(refuse):
 def test_a_setting_out_of_range(refuse):
     said = refuse("--tuning.trials", "0")
     assert "tuning.trials" in said and "from 1 to 10000" in said
+
+
+def test_a_path_that_nobody_would_read(refuse, good):
+    said = refuse("--source.path", str(good))
+    assert "source.kind is simulated" in said and "--source.kind files" in said
+
+
+def test_an_unknown_family(refuse):
+    said = refuse("--training.families", "[logistic, prophet]")
+    assert "'prophet' is no family" in said and "xgboost" in said
+
+
+def test_state_that_was_moved(walk, smoke, tmp_path):
+    shutil.copytree(smoke.var, tmp_path / "copy", symlinks=True)
+    done = walk(tmp_path / "copy", "--config", "smoke")
+    assert done.code == 1
+    assert f"made at {smoke.var}" in done.err and "Traceback" not in done.err
+
+
+def test_a_failure_after_the_decision_promotes_nothing(environment, tmp_path):
+    var = tmp_path / "var"
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "flows.train", "--config", "smoke", "--var", str(var)),
+            *("--training.families", "[logistic]", "--tuning.trials", "1"),
+        ],
+        cwd=ROOT,
+        env=environment | {"MPLBACKEND": "nonsense"},  # the pictures fail, after the gate's yes
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert not (var / "runs" / "latest").exists()
+    with sqlite3.connect(var / "mlflow" / "mlflow.db") as database:
+        aliases = dict(database.execute("SELECT alias, version FROM registered_model_aliases"))
+    assert aliases == {"challenger": 1}
 
 
 def test_no_champion_yet_at_serve(walk, tmp_path):

@@ -119,8 +119,10 @@ def test_mlflow_knows_settings_data_and_revision(smoke):
 
 
 def test_nothing_is_pickled(smoke):
-    kinds = {path.suffix for path in smoke.var.rglob("*") if path.is_file()}
-    assert not kinds & {".pkl", ".pickle", ".joblib", ".pt", ".pth", ".cloudpickle"}
+    for path in smoke.var.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                assert file.read(2) not in (b"\x80\x04", b"\x80\x05"), path
 
 
 def test_nothing_half_written_is_left(smoke):
@@ -151,6 +153,25 @@ def test_a_second_run_reuses_what_has_not_changed_and_a_tie_is_not_promoted(agai
     with sqlite3.connect(again.var / "mlflow" / "mlflow.db") as database:
         aliases = dict(database.execute("SELECT alias, version FROM registered_model_aliases"))
     assert aliases == {"champion": 1, "challenger": 2}
+
+
+def test_a_champion_of_another_question_is_not_replaced(again, walk):
+    other = walk(
+        again.var,
+        *("--config", "smoke", "--features.horizon_days", "60"),
+        *("--training.families", "[xgboost, logistic]", "--tuning.workers", "1"),
+    )
+    assert other.code == 0, other.err
+    assert other.summary["decision"]["action"] == "reject"
+    assert "horizon_days is 90 for it, 60 for this run" in other.summary["decision"]["reasons"][0]
+    # One worker: the second family starts when the first has ended.
+    with sqlite3.connect(again.var / "mlflow" / "mlflow.db") as database:
+        spans = database.execute(
+            "SELECT start_time, end_time FROM runs JOIN tags USING (run_uuid)"
+            " WHERE key = 'mlflow.parentRunId' AND value = ? ORDER BY start_time",
+            [other.summary["mlflow"]["run_id"]],
+        ).fetchall()
+    assert len(spans) == 2 and spans[0][1] <= spans[1][0]
 
 
 def test_no_process_tried_to_leave_the_machine(smoke, again, offline_log):

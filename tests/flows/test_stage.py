@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from flows.stage import run_stage
@@ -52,6 +55,42 @@ def test_a_stage_that_fails_leaves_nothing(tmp_path):
     with pytest.raises(RuntimeError):
         run_stage(tmp_path, "stage", {}, ("configs",), build)
     assert list((tmp_path / "stages").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "record",
+    ["", "[]", "{}", '{"files": {}}', '{"facts": {}, "files": {}}', '{"facts": 1}', "null"],
+)
+def test_a_damaged_record_is_made_anew(stage, record):
+    first = stage()
+    (first.folder / "stage.json").write_text(record)
+    again = stage()
+    assert not again.reused and again.path("out.txt").read_text() == "made"
+    assert stage().reused
+
+
+def test_altered_facts_are_made_anew(stage):
+    record = stage().folder / "stage.json"
+    record.write_text(record.read_text().replace('"rows": 1', '"rows": 7'))
+    assert stage().facts == {"rows": 2}
+
+
+def test_a_stage_that_does_not_repeat_is_not_reused(tmp_path):
+    def build(folder):
+        return {"repeats": False}
+
+    for _ in range(2):
+        assert not run_stage(tmp_path, "stage", {}, ("configs",), build).reused
+
+
+def test_what_a_killed_run_left_aside_is_cleared_away(tmp_path, stage):
+    gone = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True
+    )
+    left = tmp_path / "stages" / f".stage-0123.{gone.stdout.decode().strip()}"
+    left.mkdir(parents=True)
+    stage()
+    assert not left.exists()
 
 
 def test_a_folder_without_its_record_is_not_trusted(stage):

@@ -97,6 +97,12 @@ def test_a_manifest_that_is_no_list_of_hashes_is_refused(bundle):
         load_bundle(folder)
 
 
+def test_a_graph_that_cannot_be_opened_is_refused(tmp_path):
+    write_bundle(tmp_path / "bundle", b"no graph", {"threshold": 0.5})
+    with pytest.raises(BundleRefused, match="cannot be opened"):
+        load_bundle(tmp_path / "bundle")
+
+
 def test_a_folder_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(BundleRefused, match="next:  train again"):
         load_bundle(tmp_path / "nothing")

@@ -96,4 +96,7 @@ def test_a_champion_that_cannot_be_scored_is_said_to_be_so():
     lost = evidence(
         champion_roc_auc=None, champion_log_loss=None, champion_problem="its files were altered"
     )
-    assert "its files were altered" in decide(lost, Gate()).reasons[-1]
+    decision = decide(lost, Gate())
+    assert decision.action == "reject", "nobody is better than who was not asked"
+    assert "its files were altered" in decision.reasons[0]
+    assert decide(lost, Gate(replace_unscorable=True)).action == "promote"

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
+from configs.errors import UserError
+
 if TYPE_CHECKING:
     import onnx
     import optuna
@@ -72,6 +74,18 @@ def family_names() -> list[str]:
     """Names of the families in this folder, sorted."""
     files = [file for folder in __path__ for file in Path(folder).glob("*.py")]
     return sorted(file.stem for file in files if not file.stem.startswith("_"))
+
+
+def check_families(names: tuple[str, ...]) -> None:
+    """Raises UserError for a family that is not there or is named twice."""
+    for position, name in enumerate(names):
+        if name not in family_names() or name in names[:position]:
+            fault = "is named twice" if name in names[:position] else "is no family"
+            raise UserError(
+                f"{name!r} {fault}",
+                where=f"training.families = {list(names)}",
+                next_step=f"choose from {', '.join(family_names())}, each once",
+            )
 
 
 def load_family(name: str) -> Family:

@@ -1,0 +1,95 @@
+"""No command shows a traceback, whatever goes wrong; what is unexpected is written down."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from configs.command import RUN_LOG, make, run_command
+from configs.errors import UserError
+from configs.load import load
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(body, tmp_path, *arguments: str) -> int:
+    return run_command("tests", "A test.", body, ["--var", str(tmp_path / "var"), *arguments])
+
+
+def test_a_body_that_returns_is_a_success(tmp_path):
+    seen = []
+    assert run(seen.append, tmp_path, "--config", "smoke", "--seed", "3") == 0
+    assert (seen[0].name, seen[0].seed) == ("smoke", 3)
+
+
+def test_an_error_for_people_is_shown_as_it_is(tmp_path, capsys):
+    def body(settings):
+        raise UserError("the cup is empty", where="kitchen", next_step="fill it")
+
+    assert run(body, tmp_path) == 1
+    assert capsys.readouterr().err == (
+        "Error: the cup is empty\n  where: kitchen\n  next:  fill it\n"
+    )
+
+
+def test_a_fault_of_ours_is_one_message_and_a_file_with_the_traceback(tmp_path, capsys):
+    def body(settings):
+        return 1 / 0
+
+    assert run(body, tmp_path) == 1
+    said = capsys.readouterr().err
+    assert "unexpected ZeroDivisionError" in said and "Traceback" not in said
+    log = Path(said.split("where: ")[1].splitlines()[0])
+    assert "Traceback" in log.read_text() and "1 / 0" in log.read_text()
+    log.unlink()
+
+
+def test_a_fault_during_a_run_goes_to_its_log(tmp_path, capsys):
+    handler = logging.FileHandler(tmp_path / "run.log")
+    handler.set_name(RUN_LOG)
+    logging.getLogger().addHandler(handler)
+    try:
+        assert run(lambda settings: [][0], tmp_path) == 1
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
+    assert str(tmp_path / "run.log") in capsys.readouterr().err
+    assert "IndexError" in (tmp_path / "run.log").read_text()
+
+
+def test_what_the_system_refuses_is_named(tmp_path, capsys):
+    assert run(lambda settings: Path("/dev/null/x").mkdir(), tmp_path) == 1
+    said = capsys.readouterr().err
+    assert "/dev/null/x" in said and "--var FOLDER" in said
+
+
+def test_an_interrupt_is_no_fault(tmp_path, capsys):
+    def body(settings):
+        raise KeyboardInterrupt
+
+    assert run(body, tmp_path) == 130
+    assert "Interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("what", ["--help", "--print-config"])
+def test_a_reader_that_goes_away_is_no_fault(what):
+    command = f"{sys.executable} -m flows.train {what} | true"
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert done.stderr == ""
+
+
+def test_help_names_every_section(capsys):
+    assert run_command("flows.train", "Train.", print, ["--help"]) == 0
+    said = capsys.readouterr().out
+    for name in ("--tuning.trials", "--source.path", "--gate.min_gain", "--config NAME"):
+        assert name in said
+
+
+def test_the_next_command_leads_to_the_same_state():
+    assert make("serve", load("default", env={})) == "make serve"
+    elsewhere = load("smoke", ["--var", "/tmp/x"], env={})
+    assert make("serve", elsewhere) == 'make serve CONFIG=smoke ARGS="--var /tmp/x"'
