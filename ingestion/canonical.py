@@ -7,6 +7,8 @@ quarantine can show them.
 
 from __future__ import annotations
 
+import re
+
 COLUMNS = {
     "invoice_id": "VARCHAR",
     "product_id": "VARCHAR",
@@ -49,17 +51,21 @@ def select_canonical(
         for name, kind in COLUMNS.items()
     }
     failures = ", ".join(
-        f"CASE WHEN {read[name]} IS NULL AND {_text(f'raw_{name}')} IS NOT NULL"
+        f"CASE WHEN {name} IS NULL AND {_given(f'raw_{name}', types[mapping[name]])}"
         f" THEN {literal(name + '=')} || CAST(raw_{name} AS VARCHAR) END"
         for name in mapping
         if COLUMNS[name] != "VARCHAR"
     )
-    columns = ",\n  ".join(f"{expression} AS {name}" for name, expression in read.items())
-    return (
-        f"SELECT source_row,\n  {columns},\n"
-        f"  list_filter([{failures}]::VARCHAR[], lambda value: value IS NOT NULL) AS unreadable\n"
-        f"FROM (SELECT row_number() OVER () AS source_row, {', '.join(raw)} FROM {relation})"
-    )
+    columns = ", ".join(f"{expression} AS {name}" for name, expression in read.items())
+    return f"""
+        WITH numbered AS (
+            SELECT row_number() OVER () AS source_row, {", ".join(raw)} FROM {relation}
+        ),
+        readable AS (SELECT *, {columns} FROM numbered)
+        SELECT source_row, {", ".join(COLUMNS)},
+            list_filter([{failures}]::VARCHAR[], lambda value: value IS NOT NULL) AS unreadable
+        FROM readable
+    """
 
 
 def _text(source: str) -> str:
@@ -67,10 +73,19 @@ def _text(source: str) -> str:
     return f"nullif(trim(CAST({source} AS VARCHAR), {literal(BLANKS)}), '')"
 
 
+def _given(source: str, kind: str) -> str:
+    """Whether there is a value at all. Blanks can only stand in text."""
+    return f"{_text(source) if kind == 'VARCHAR' else source} IS NOT NULL"
+
+
 def _reader(name: str, source: str, kind: str, time_format: str | None) -> str:
     text = _text(source)
     whole = f"regexp_replace({text}, '\\.0$', '')"  # null-bearing frames write 13085.0
     number = f"TRY_CAST({text} AS DOUBLE)"
+    if re.fullmatch(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?", kind):  # no way through text: faster
+        whole, number = f"CAST({source} AS VARCHAR)", f"CAST({source} AS DOUBLE)"
+    elif kind in ("DOUBLE", "FLOAT"):
+        number = f"CAST({source} AS DOUBLE)"
     match name:
         case "product_id":  # 173 codes of the published log differ only in letter case
             return f"upper({whole})"
