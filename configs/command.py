@@ -138,7 +138,7 @@ def _take_config(arguments: list[str]) -> str:
 
 def _help(module: str, about: str) -> str:
     lines = [USAGE.format(module=module, about=about, presets=", ".join(presets()))]
-    for name, field in options():
+    for name, field in list(options())[1:]:  # the first is `name`, which --config sets
         default = "" if field.default is None else f" (default: {field.default})"
         lines.append(f"  --{name}  {accepted(field)}\n      {field.description or ''}{default}")
     return "\n".join(lines)

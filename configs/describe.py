@@ -15,9 +15,8 @@ from configs.settings import Settings
 
 
 def options() -> Iterator[tuple[str, FieldInfo]]:
-    """Every setting as (dotted name, field), in the order of the model; not `name`, which
-    --config sets."""
-    yield from (option for option in _walk(Settings, "") if option[0] != "name")
+    """Every setting as (dotted name, field), in the order of the model."""
+    yield from _walk(Settings, "")
 
 
 def accepted(field: FieldInfo) -> str:

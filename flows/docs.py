@@ -58,7 +58,7 @@ def _settings() -> str:
         "| setting | accepts | default | meaning |",
         "|---|---|---|---|",
     ]
-    for name, field in options():
+    for name, field in list(options())[1:]:  # the first is `name`, which --config sets
         default = field.get_default(call_default_factory=True)
         shown = (
             "none"
