@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import ROOT, SERVE, Running, end, free_port, make_bundle
+from real_service import ROOT, SERVE, Running, end, free_port, make_bundle
 
 from features.catalogue import CATALOGUE
 

@@ -15,9 +15,9 @@ import jsonschema
 import numpy as np
 import psutil
 import pytest
-from conftest import MAX_ROWS, ROOT, Running
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from real_service import MAX_ROWS, ROOT, Running
 
 from features.catalogue import CATALOGUE, NAMES
 

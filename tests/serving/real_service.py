@@ -1,0 +1,158 @@
+"""A tiny bundle, and the real service on it: one process tree for the whole room."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import onnx
+import psutil
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from features.catalogue import CATALOGUE, NAMES
+from registry.bundle import Bundle, load_bundle, write_bundle
+
+ROOT = Path(__file__).resolve().parents[2]
+MAX_ROWS = 50
+
+# The launcher as it is, with a champion that no registry had to be filled for.
+SERVE = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored when tests run in the background
+from pathlib import Path
+from configs.load import load
+from registry.models import ModelVersion
+from serving.__main__ import serve
+folder, sha256, *overrides = sys.argv[1:]
+model = ModelVersion("test-model", 3, Path(folder), sha256, "run")
+sys.exit(serve(load("smoke", overrides), model))
+"""
+
+
+@dataclass(frozen=True)
+class Running:
+    url: str
+    port: int
+    launcher: psutil.Process
+    bundle: Bundle
+    var: Path
+    log: Path
+    ready_seconds: float
+
+
+def make_bundle(folder: Path) -> str:
+    """probability = sigmoid(Σ wᵢ·xᵢ), a missing value counting as one.
+
+    NaN beyond 1e30 recency days, to see what becomes of values without an answer.
+    """
+    weights = np.linspace(-0.02, 0.03, len(NAMES), dtype=np.float32)
+    constants = [
+        numpy_helper.from_array(np.float32(1).reshape(1), "one"),
+        numpy_helper.from_array(weights.reshape(-1, 1), "weights"),
+        numpy_helper.from_array(np.array([-1], dtype=np.int64), "flat"),
+        numpy_helper.from_array(np.array([NAMES.index("recency_days")], dtype=np.int64), "which"),
+        numpy_helper.from_array(np.float32([1e30]), "limit"),
+        numpy_helper.from_array(np.float32([0]), "zero"),
+    ]
+    nodes = [
+        helper.make_node("IsNaN", ["features"], ["missing"]),
+        helper.make_node("Where", ["missing", "one", "features"], ["filled"]),
+        helper.make_node("MatMul", ["filled", "weights"], ["score"]),
+        helper.make_node("Sigmoid", ["score"], ["column"]),
+        helper.make_node("Gather", ["filled", "which"], ["recency"], axis=1),
+        helper.make_node("Sub", ["limit", "recency"], ["left"]),
+        helper.make_node("Sqrt", ["left"], ["real"]),
+        helper.make_node("Mul", ["real", "zero"], ["nothing"]),
+        helper.make_node("Add", ["column", "nothing"], ["sum"]),
+        helper.make_node("Reshape", ["sum", "flat"], ["probability"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", len(NAMES)])],
+        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["n"])],
+        constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(model)
+    description = {
+        "family": "tiny",
+        "threshold": 0.5,
+        "features": [asdict(feature) for feature in CATALOGUE],
+    }
+    return write_bundle(folder, model.SerializeToString(), description)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("served")
+    sha256 = make_bundle(folder / "bundle")
+    port, var, log = free_port(), folder / "var", folder / "log"
+    began = time.monotonic()
+    overrides = [
+        "--serving.port",
+        str(port),
+        "--var",
+        str(var),
+        "--serving.max_rows",
+        str(MAX_ROWS),
+    ]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-c", SERVE, str(folder / "bundle"), sha256, *overrides],
+            cwd=ROOT,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        while "Ctrl-C" not in log.read_text():
+            assert process.poll() is None and time.monotonic() - began < 120, log.read_text()
+            time.sleep(0.1)
+        yield Running(
+            url=f"http://127.0.0.1:{port}",
+            port=port,
+            launcher=psutil.Process(process.pid),
+            bundle=load_bundle(folder / "bundle"),
+            var=var,
+            log=log,
+            ready_seconds=time.monotonic() - began,
+        )
+    finally:
+        end(process)
+
+
+def end(
+    process: subprocess.Popen[Any], how: signal.Signals = signal.SIGTERM
+) -> list[psutil.Process]:
+    """The signal to the launcher alone; returns what of its family is still there, and kills it."""
+    if process.poll() is not None:
+        return []
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(how)
+    process.wait(30)
+    _, left = psutil.wait_procs(family, timeout=1)
+    for one in left:
+        one.kill()
+    return left
+
+
+@pytest.fixture(scope="session")
+def client(running: Running) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=running.url, trust_env=False, timeout=20) as client:
+        yield client
