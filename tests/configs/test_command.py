@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,12 @@ from configs.errors import UserError
 from configs.load import load
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def environment_as_it_was(monkeypatch):
+    """A command sets variables for the rest of its process; here that is the other tests."""
+    monkeypatch.setattr("os.environ", os.environ.copy())
 
 
 def run(body, tmp_path, *arguments: str) -> int:
