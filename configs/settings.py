@@ -17,6 +17,14 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
+# The canonical columns of a transaction log (`ingestion/canonical.py` says what each holds), and
+# `amount`, which a source may have in place of a quantity or a unit price.
+CANONICAL = (
+    *("invoice_id", "product_id", "description", "quantity"),
+    *("unit_price", "invoiced_at", "customer_id", "country"),
+)
+
+
 # A path or a list arrives from YAML as a string or a list: the one conversion we want.
 def _plain_path(value: object) -> object:
     if isinstance(value, str | Path) and (str(value).strip() == "" or set("*?") & set(str(value))):
@@ -24,8 +32,18 @@ def _plain_path(value: object) -> object:
     return value
 
 
+def _several(value: object) -> object:
+    """One path or a list of them; text may hold a glob."""
+    values = [value] if isinstance(value, str | Path) else value
+    if isinstance(values, list | tuple) and any(str(part).strip() == "" for part in values):
+        raise ValueError("a path must not be empty")
+    return values
+
+
 FilePath = Annotated[Path, Field(strict=False), BeforeValidator(_plain_path)]
+FilePaths = Annotated[tuple[str, ...], Field(strict=False), BeforeValidator(_several)]
 Names = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
+Words = Annotated[tuple[str, ...], Field(strict=False)]
 
 
 class Section(BaseModel):
@@ -50,16 +68,57 @@ class Simulation(Section):
     dirt: float = Field(1.0, ge=0, le=50, description="multiplies the rates of all other dirt")
 
 
+class Text(Section):
+    """How text files (.csv, .tsv, .txt, also .gz) are written (`ingestion/formats.py`)."""
+
+    delimiter: str | None = Field(
+        None, description="what parts values: , ; | tab whitespace; none: seen in the first line"
+    )
+    names: Words = Field((), description="column names of a file without a header row")
+    encoding: Literal["utf-8", "latin-1", "utf-16"] = Field("utf-8", description="of the file")
+    decimal: Literal[".", ","] = Field(".", description="decimal mark of numbers in text")
+    thousands: Literal["", ",", ".", " ", "'"] = Field(
+        "", description="thousands separator of numbers in text; none: numbers have none"
+    )
+
+
+class Database(Section):
+    """A table or a query of a database (`ingestion/database.py`)."""
+
+    url: str | None = Field(None, description="SQLAlchemy URL, without the password")
+    password_variable: str = Field(
+        "DATABASE_PASSWORD", description="environment variable that holds the password, if any"
+    )
+    table: str | None = Field(None, description="table or view to read, as name or schema.name")
+    query: str | None = Field(None, description="SELECT to read in place of a table")
+    watermark: str | None = Field(
+        None, description="column that only grows: a second run reads what lies above it"
+    )
+    chunk_rows: int = Field(100_000, ge=100, le=10_000_000, description="rows read at a time")
+
+
 class Source(Section):
     """Where the rows come from."""
 
-    kind: Literal["simulated", "files"] = Field("simulated", description="where rows come from")
-    path: FilePath | None = Field(None, description="file to read (.parquet, .csv, .csv.gz, .xlsx)")
+    kind: Literal["simulated", "files", "database"] = Field(
+        "simulated", description="where rows come from"
+    )
+    path: FilePaths = Field(
+        (), description="files or globs to read (.parquet .csv .tsv .txt, also .gz; .xlsx)"
+    )
     columns: dict[str, str] = Field(
-        default_factory=dict, description="canonical column -> column of the file"
+        default_factory=dict,
+        description="canonical column -> column of the source, for those it has; none: all, as is",
     )
     time_format: str | None = Field(None, description="strptime format of text times; none: ISO")
+    text: Text = Text()
+    database: Database = Database()
     simulation: Simulation = Simulation()
+
+    @property
+    def declared(self) -> frozenset[str]:
+        """The columns that this source has: canonical names, and `amount`."""
+        return frozenset(self.columns or CANONICAL)
 
 
 class Contract(Section):
@@ -81,6 +140,13 @@ class Contract(Section):
         r"^\d{5}[A-Z]{0,2}$", description="a product code, trimmed and in upper case"
     )
     not_after: date | None = Field(None, description="later rows are in the future; none: now")
+
+
+class Compute(Section):
+    """What DuckDB may use (`configs/duck.py`)."""
+
+    memory_mb: int = Field(2000, ge=256, description="most memory of a query; the rest spills")
+    threads: int | None = Field(None, ge=1, description="threads of a query; none: every core")
 
 
 class Features(Section):
@@ -170,6 +236,7 @@ class Settings(BaseSettings):
     var: FilePath = Field(Path("var"), description="folder for everything that a run makes")
     source: Source = Source()
     contract: Contract = Contract()
+    compute: Compute = Compute()
     features: Features = Features()
     tuning: Tuning = Tuning()
     training: Training = Training()

@@ -1,0 +1,57 @@
+"""One way to open DuckDB, for every room: how much memory, how many threads, and where it spills.
+
+DuckDB never uses more than `compute.memory_mb`: what does not fit is written into a folder of its
+own beside the files that the caller is making, and is gone when the connection is closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from configs.settings import Compute
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+
+@contextmanager
+def connect(
+    folder: Path | None = None, compute: Compute | None = None, *, ordered: bool = False
+) -> Iterator[DuckDBPyConnection]:
+    """An in-memory connection in UTC. `folder` is where it may spill; without one it may not.
+
+    `ordered`: rows keep the order of the file they are read from. It costs memory, so the queries
+    that need an order of their own say ORDER BY instead.
+    """
+    import duckdb
+
+    compute = compute or Compute()
+    options: dict[str, str | int] = {
+        "memory_limit": f"{compute.memory_mb}MB",
+        "preserve_insertion_order": str(ordered).lower(),
+        "temp_directory": "" if folder is None else str(folder / ".spill"),
+    }
+    if compute.threads:
+        options["threads"] = compute.threads
+    with duckdb.connect(config=options) as connection:  # type: ignore[arg-type]
+        connection.execute("SET TimeZone = 'UTC'")  # the same times on every machine
+        yield connection
+
+
+def quoted(name: str) -> str:
+    """A column name as SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str | Path) -> str:
+    """A text, such as a path, as SQL."""
+    return "'" + str(text).replace("'", "''") + "'"
+
+
+def parquet(paths: Path | list[Path]) -> str:
+    """`read_parquet(…)` of one file or several, as SQL."""
+    files = [paths] if isinstance(paths, Path) else paths
+    return f"read_parquet([{', '.join(map(literal, files))}], hive_partitioning = false)"
