@@ -1,6 +1,8 @@
-"""Fill the settings: default.yaml, then <name>.yaml, then the environment, then the command line.
+"""Fill the settings: contract.yaml, default.yaml, the preset, the environment, the command line.
 
     GOLDEN_PATH_TUNING__TRIALS=10 python -m flows.train --config online_retail --seed 11
+
+A preset is the name of a file in configs/, or the path of one elsewhere (`my/shop.yaml`).
 
 Every value remembers its place, so that a refused one is named with where it was written.
 """
@@ -20,8 +22,8 @@ from pydantic import ValidationError
 
 from configs.describe import members, options
 from configs.errors import UserError
-from configs.refusals import COLUMNS, refusal, refuse_unknown
-from configs.settings import Settings
+from configs.refusals import COLUMNS, refusal, refuse_unknown, rule_field
+from configs.settings import CONTRACT, Settings
 
 FOLDER = Path(__file__).parent
 PREFIX = "GOLDEN_PATH_"
@@ -46,13 +48,15 @@ for _side in (_Reader, _Writer):
 
 def presets() -> list[str]:
     """Names of the presets. A name also names a model in the registry, so it is a plain word."""
-    return sorted(path.stem for path in FOLDER.glob("*.yaml") if NAME.fullmatch(path.stem))
+    files = sorted(FOLDER.glob("*.yaml"))
+    return [file.stem for file in files if file != CONTRACT and NAME.fullmatch(file.stem)]
 
 
 def load(
     config: str = "default", arguments: Sequence[str] = (), env: Mapping[str, str] | None = None
 ) -> Settings:
-    """The settings of preset `config` with overrides; raises UserError for anything refused.
+    """The settings of preset `config` (a name in configs/, or the path of a YAML file) with
+    overrides; raises UserError for anything refused.
 
     arguments: `--tuning.trials 10` or `--tuning.trials=10`, as they stand on the command line.
     """
@@ -63,14 +67,15 @@ def load(
             refuse_unknown(path, place(path))
             _put(merged, path, value)
             places[path] = place(path)
-    merged["name"] = config
+    merged["name"] = Path(config).stem
     try:
         settings = Settings(**merged)
     except ValidationError as error:
         raise refusal(error, places) from None
-    if settings.source.kind == "simulated" and settings.source.path is not None:
+    if settings.source.kind != "files" and settings.source.path:
         raise UserError(
-            f"source.path is {str(settings.source.path)!r}, but source.kind is simulated",
+            f"source.path is {', '.join(settings.source.path)!r},"
+            f" but source.kind is {settings.source.kind}",
             where=places.get("source.path", "defaults"),
             next_step="add --source.kind files, or choose a preset that reads files",
         )
@@ -89,17 +94,28 @@ def _layers(
     config: str, arguments: Sequence[str], env: Mapping[str, str]
 ) -> Iterator[tuple[Callable[[str], str], dict[str, Any]]]:
     """Each layer as (place of a setting, values by dotted name), the weakest first."""
-    for name in dict.fromkeys(["default", config]):
-        file = FOLDER / f"{name}.yaml"
-        if name not in presets():
-            raise UserError(
-                f"no preset is called {name!r}",
-                where="--config",
-                next_step=f"choose one of {', '.join(presets())}, or write configs/my_preset.yaml",
-            )
-        yield partial("configs/{name}.yaml".format, name=name), _flatten(_read(file))
+    for file in dict.fromkeys([CONTRACT, FOLDER / "default.yaml", _preset(config)]):
+        place = f"configs/{file.name}" if file.parent == FOLDER else str(file)
+        yield partial(_same, place), _flatten(_read(file))
     yield (lambda path: PREFIX + path.upper().replace(".", "__")), _from_environment(env)
     yield (lambda path: f"--{path}"), _from_arguments(arguments)
+
+
+def _same(place: str, _: str) -> str:
+    return place
+
+
+def _preset(config: str) -> Path:
+    if config in presets():
+        return FOLDER / f"{config}.yaml"
+    file = Path(config)
+    if file.suffix in (".yaml", ".yml") and file.is_file() and NAME.fullmatch(file.stem):
+        return file
+    raise UserError(
+        f"no preset is called {config!r}",
+        where="--config",
+        next_step=f"choose one of {', '.join(presets())}, or write configs/my_preset.yaml",
+    )
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -166,10 +182,12 @@ def _override(path: str, text: str, *, place: str) -> dict[str, Any]:
         value = yaml.load(text, _Reader)
     except (yaml.YAMLError, ValueError):
         value = text
-    field = dict(options()).get(path)
+    field = dict(options()).get(path) or rule_field(path)
     kinds = members(field.annotation) if field else (str,) * path.startswith(f"{COLUMNS}.")
     if {str, Path} & set(kinds) and not (value is None and text and NoneType in kinds):
         value = text
+    if path == "source.path" and not isinstance(value, list | NoneType):
+        value = text  # one path, as it stands
     return _flatten({path: value})
 
 
@@ -201,6 +219,6 @@ def _plain(value: Any) -> Any:
     """Only what YAML has a form for; a date stays a date, because text is refused for one."""
     if isinstance(value, dict):
         return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, tuple):
-        return list(value)
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
     return str(value) if isinstance(value, Path) else value

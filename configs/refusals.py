@@ -6,12 +6,24 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from configs.describe import accepted, options
 from configs.errors import UserError
+from configs.settings import Rule
 
 # A mapping that is itself a value: a layer replaces the one below it as a whole.
 COLUMNS = "source.columns"
+# A mapping of sections: a layer changes the fields it names.
+RULES = "contract.rules"
+
+
+def rule_field(path: str) -> FieldInfo | None:
+    """The field of a rule: of `contract.rules.impossible_price.high`, the one of `high`."""
+    parent, _, name = path.rpartition(".")
+    if parent.rpartition(".")[0] != RULES:
+        return None
+    return Rule.model_fields.get(name)
 
 
 def refuse_unknown(path: str, place: str) -> None:
@@ -20,9 +32,17 @@ def refuse_unknown(path: str, place: str) -> None:
     if (
         path in known
         or path.startswith(f"{COLUMNS}.")
+        or rule_field(path) is not None
         or any(k.startswith(f"{path}.") for k in known)
     ):
         return
+    if path.startswith(f"{RULES}."):
+        raise UserError(
+            f"unknown setting {path!r}",
+            where=place,
+            next_step=f"a rule is set as {RULES}.NAME.FIELD; its fields are"
+            f" {', '.join(Rule.model_fields)}",
+        )
     near = get_close_matches(path, known, n=1, cutoff=0.5)
     raise UserError(
         f"unknown setting {path!r}",
@@ -39,13 +59,24 @@ def refusal(error: ValidationError, places: Mapping[str, str]) -> UserError:
         path = path.rpartition(".")[0]  # an item of a list or mapping: name the setting
     place = places.get(item) or places.get(path, "defaults")
     more = f" (and {len(others)} more)" if others else ""
-    wanted = (
-        f"accepted: {accepted(known[path])}"
-        if path in known
-        else "a section of settings: write `key: value` lines below it"
-    )
+    if rule_field(item) is not None:
+        path = item
+    field = known.get(path) or rule_field(path)
+    if path.startswith(RULES) and rule_field(path) is None:  # a rule as a whole
+        path = item
+        wanted = "mend the rule; docs/contract.md shows every rule"
+        place = next((at for name, at in reversed(list(places.items())) if name.startswith(item)), place)
+    elif field is not None:
+        wanted = f"accepted: {accepted(field)}"
+    else:
+        wanted = "a section of settings: write `key: value` lines below it"
     return UserError(
-        f"setting {path!r} is {first['input']!r}: {first['msg']}{more}",
+        f"setting {path!r} is {_shown(first['input'])}: {first['msg']}{more}",
         where=place,
         next_step=wanted,
     )
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+CONTRACT = Path(__file__).parent / "contract.yaml"
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -34,7 +36,9 @@ def _plain_path(value: object) -> object:
 
 def _several(value: object) -> object:
     """One path or a list of them; text may hold a glob."""
-    values = [value] if isinstance(value, str | Path) else value
+    if value is None:
+        return ()
+    values = [str(value)] if isinstance(value, str | Path) else value
     if isinstance(values, list | tuple) and any(str(part).strip() == "" for part in values):
         raise ValueError("a path must not be empty")
     return values
@@ -121,25 +125,93 @@ class Source(Section):
         return frozenset(self.columns or CANONICAL)
 
 
-class Contract(Section):
-    """Limits of the data contract (`ingestion/contract.py`)."""
+Column = Literal[
+    "invoice_id",
+    "product_id",
+    "description",
+    "quantity",
+    "unit_price",
+    "invoiced_at",
+    "customer_id",
+    "country",
+    "unreadable_values",
+    "in_future",
+    "sold_quantity",
+    "copy_number",
+]
+Measure = Literal[
+    "rows",
+    "days",
+    "anonymous_share",
+    "cancelled_share",
+    "duplicate_share",
+    "valid_share",
+    "unreadable_quantity",
+    "unreadable_unit_price",
+    "unreadable_amount",
+    "unreadable_invoiced_at",
+    "history_change",
+    "volume_change",
+    "anonymous_change",
+    "price_change",
+]
 
-    min_rows: int = Field(1000, ge=1, description="fewest raw rows in a batch")
-    min_days: int = Field(200, ge=1, description="shortest span of the log, first to last day")
-    max_anonymous_share: Share = Field(0.5, description="most lines with no customer")
-    max_cancelled_share: Share = Field(0.1, description="most lines that cancel")
-    max_duplicate_share: Share = Field(0.1, description="most exact duplicates")
-    max_unreadable_share: Share = Field(
-        0.01, description="most values of a column that do not parse"
+
+class Rule(Section):
+    """One rule of the data contract: about a column of each row, or a measure of the batch.
+
+    A row that breaks a rule of severity `quarantine` goes there with the rule's name as its reason;
+    a batch that breaks one of severity `stop` is refused; `warn` is said and changes nothing.
+    """
+
+    severity: Literal["stop", "quarantine", "warn", "ignore"] = Field(description="what follows")
+    why: str = Field(min_length=1, description="the reason for the rule, for people")
+    column: Column | None = Field(None, description="of each row: what the rule is about")
+    measure: Measure | None = Field(None, description="of the batch: what the rule is about")
+    required: bool = Field(False, description="the column must have a value")
+    forbidden: float | None = Field(None, description="the one value it must not have")
+    pattern: str | None = Field(None, description="the regular expression it must match")
+    low: float | None = Field(None, description="the least it may be")
+    high: float | None = Field(None, description="the most it may be")
+
+    @model_validator(mode="after")
+    def _one_check(self) -> Rule:
+        if (self.column is None) == (self.measure is None):
+            raise ValueError("a rule is about a column of each row, or about a measure")
+        bounded = self.low is not None or self.high is not None
+        checks = (self.required, self.forbidden is not None, self.pattern is not None, bounded)
+        if sum(checks) != 1 or (self.measure and not bounded):
+            raise ValueError(
+                "a rule has one check: low and high, or for a column required, forbidden or pattern"
+            )
+        if self.severity == ("stop" if self.column else "quarantine"):
+            raise ValueError(
+                "rows go to quarantine and batches are stopped: severity is "
+                + ("quarantine, warn or ignore" if self.column else "stop, warn or ignore")
+            )
+        return self
+
+
+def default_rules() -> dict[str, Any]:
+    """The rules of `configs/contract.yaml`, which every data set starts from."""
+    return yaml.safe_load(CONTRACT.read_text(encoding="utf-8"))["contract"]["rules"]
+
+
+class Contract(Section):
+    """The data contract (`configs/contract.yaml`), and what its rules need to know."""
+
+    rules: dict[str, Rule] = Field(
+        default_factory=default_rules,
+        validate_default=True,
+        description="the rules; see docs/contract.md",
     )
-    min_valid_share: Share = Field(0.5, description="fewest rows left after quarantine")
-    cancellation_prefix: str = Field("C", description="what a cancelling invoice begins with")
-    max_quantity: int = Field(50_000, ge=1, description="largest believable quantity of a line")
-    max_unit_price: float = Field(5_000.0, gt=0, description="largest believable unit price")
-    product_pattern: str = Field(
-        r"^\d{5}[A-Z]{0,2}$", description="a product code, trimmed and in upper case"
+    cancellation_prefix: str = Field(
+        "C", description="what a cancelling invoice begins with; empty: a negative quantity cancels"
     )
     not_after: date | None = Field(None, description="later rows are in the future; none: now")
+    audit_rows: int = Field(
+        100_000, ge=1, description="rows on which Great Expectations audits what DuckDB finds"
+    )
 
 
 class Compute(Section):
