@@ -1,191 +1,111 @@
-"""The data contract, defined once.
+"""Which rules of the contract's document (`configs/contract.yaml`) apply to a log, and what they
+speak about besides the canonical columns.
 
-Two kinds of rule. A **row rule** sends each row that breaks it to quarantine, with the rule's code
-as the reason. A **batch rule** is about the batch as a whole and stops the run. Each rule is
-written down once, here; `ingestion/translate.py` turns it into the condition that DuckDB
-quarantines by, and into the Great Expectations check that judges the same batch. The two count
-the same rows, and a run in which they disagree stops (`ingestion/validate.py`).
+A **row rule** sends each row that breaks it to quarantine, with the rule's name as the reason. A
+**batch rule** is about a measure of the whole batch and stops the run; a **change rule** compares
+a measure with the last accepted batch (`ingestion/batches.py`). `ingestion/translate.py` turns each
+into the condition that DuckDB judges by and the Great Expectations check that audits it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from configs.settings import Contract, Rule
 
-from configs.settings import Contract
-from ingestion.canonical import COLUMNS
-
-
-@dataclass(frozen=True)
-class RowRule:
-    """A row keeps the rule when the check on the column holds; a null breaks `not_null` alone."""
-
-    code: str
-    column: str
-    check: Literal["not_null", "between", "matches"]
-    why: str
-    low: float | None = None
-    high: float | None = None
-    pattern: str = ""
-
-
-@dataclass(frozen=True)
-class BatchRule:
-    """A figure of the batch and the range it must lie in. `expectation` names the check, and
-    `setting` the field of the contract that holds the limit."""
-
-    code: str
-    expectation: str
-    column: str | None
-    why: str
-    low: Any = None
-    high: Any = None
-    setting: str = ""
+# Columns that rules may speak about besides the canonical ones: what they are, and what of.
+DERIVED = {
+    "unreadable_values": ("how many values of the row could not be read", None),
+    "in_future": ("1 when the time lies after the last possible one", "invoiced_at"),
+    "sold_quantity": ("the quantity, with the sign of a cancelling line turned", "quantity"),
+    "copy_number": ("1 for the first of equal rows, 2 for the next", None),
+}
+MEASURES = {
+    "rows": "rows of the batch",
+    "days": "from the first to the last time that is not in the future",
+    "anonymous_share": "share of the rows without a customer",
+    "cancelled_share": "share of the rows that cancel",
+    "duplicate_share": "share of the rows that are second or later copies",
+    "valid_share": "share of the rows left after quarantine",
+    "unreadable_quantity": "share of the rows whose quantity could not be read",
+    "unreadable_unit_price": "share of the rows whose unit price could not be read",
+    "unreadable_amount": "share of the rows whose amount could not be read",
+    "unreadable_invoiced_at": "share of the rows whose time could not be read",
+}
+CHANGES = {
+    "history_change": "rows of the days that the last batch had, over its rows, less 1",
+    "volume_change": "rows per day over those of the last batch, less 1",
+    "anonymous_change": "share of the rows without a customer, less that of the last batch",
+    "price_change": "geometric mean of the unit price over that of the last batch, less 1",
+}
 
 
-def row_rules(contract: Contract) -> list[RowRule]:
-    """The row rules, in the order in which reasons are reported."""
-    return [
-        RowRule(
-            "unreadable_value",
-            "unreadable_values",
-            "between",
-            "a value could not be read as its column's type",
-            high=0,
-        ),
-        RowRule(
-            "missing_time",
-            "invoiced_at",
-            "not_null",
-            "a line without a time belongs to no as-of date",
-        ),
-        RowRule(
-            "future_time",
-            "in_future",
-            "between",
-            "a line from the future is a wrong clock or a wrong date",
-            high=0,
-        ),
-        RowRule("missing_invoice", "invoice_id", "not_null", "lines are counted by invoice"),
-        RowRule("missing_quantity", "quantity", "not_null", "no value without a quantity"),
-        RowRule(
-            "impossible_quantity",
-            "sold_quantity",
-            "between",
-            "a sale has a positive quantity, a cancellation a negative one, neither an absurd one",
-            low=1,
-            high=contract.max_quantity,
-        ),
-        RowRule("missing_price", "unit_price", "not_null", "no value without a price"),
-        RowRule(
-            "zero_price",
-            "zero_price",
-            "between",
-            "gifts, samples and stock corrections are no sales",
-            high=0,
-        ),
-        RowRule(
-            "negative_price",
-            "negative_price",
-            "between",
-            "bad-debt adjustments are no sales",
-            high=0,
-        ),
-        RowRule(
-            "impossible_price",
-            "unit_price",
-            "between",
-            "manual corrections carry absurd prices",
-            high=contract.max_unit_price,
-        ),
-        RowRule("missing_product", "product_id", "not_null", "every line sells something"),
-        RowRule(
-            "no_product_code",
-            "product_id",
-            "matches",
-            "postage, fees, vouchers and tests are no products",
-            pattern=contract.product_pattern,
-        ),
-        RowRule(
-            "missing_customer",
-            "customer_id",
-            "not_null",
-            "an anonymous sale says nothing about a customer",
-        ),
-        RowRule(
-            "duplicate",
-            "copy_number",
-            "between",
-            "the second and later copies of the same line",
-            high=1,
-        ),
-    ]
+def known(declared: frozenset[str]) -> frozenset[str]:
+    """The canonical columns that hold something of the source's own: an amount is a price, but
+    the quantity of 1 and the invoice that stand in for missing columns are made up."""
+    return declared | ({"unit_price"} if "amount" in declared else frozenset())
 
 
-def batch_rules(contract: Contract) -> list[BatchRule]:
-    share = "ExpectColumnMeanToBeBetween"
-    return [
-        BatchRule(
-            "columns", "ExpectTableColumnsToMatchSet", None, "the canonical columns are all there"
-        ),
-        BatchRule(
-            "row_count",
-            "ExpectTableRowCountToBeBetween",
-            None,
-            "a batch this small is a broken export",
-            low=contract.min_rows,
-            setting="min_rows",
-        ),
-        *(
-            BatchRule(
-                f"type_of_{name}",
-                share,
-                f"{name}_unreadable",
-                "share not read as the type: a few are dirt, many are a wrong column or format",
-                high=contract.max_unreadable_share,
-                setting="max_unreadable_share",
-            )
-            for name, kind in COLUMNS.items()
-            if kind != "VARCHAR"
-        ),
-        BatchRule(
-            "days",
-            "ExpectColumnMaxToBeBetween",
-            "log_day",
-            "features and labels need a history",
-            low=contract.min_days,
-            setting="min_days",
-        ),
-        BatchRule(
-            "anonymous_share",
-            share,
-            "anonymous",
-            "a broken join loses the customers",
-            high=contract.max_anonymous_share,
-            setting="max_anonymous_share",
-        ),
-        BatchRule(
-            "cancelled_share",
-            share,
-            "cancelled",
-            "a wave of cancellations is an incident, not a season",
-            high=contract.max_cancelled_share,
-            setting="max_cancelled_share",
-        ),
-        BatchRule(
-            "duplicate_share",
-            share,
-            "duplicate",
-            "an export that ran twice",
-            high=contract.max_duplicate_share,
-            setting="max_duplicate_share",
-        ),
-        BatchRule(
-            "valid_share",
-            share,
-            "valid",
-            "a batch that is mostly quarantine is not understood",
-            low=contract.min_valid_share,
-            setting="min_valid_share",
-        ),
-    ]
+def row_rules(contract: Contract, declared: frozenset[str]) -> dict[str, Rule]:
+    """Name -> rule, for the columns that the source has, in the order of the document: those of
+    severity quarantine first. Reasons are reported in this order."""
+    columns = known(declared)
+    found = {
+        name: rule
+        for name, rule in contract.rules.items()
+        if rule.column
+        and rule.severity != "ignore"
+        and DERIVED.get(rule.column, ("", rule.column))[1] in {None, *columns}
+    }
+    return dict(sorted(found.items(), key=lambda item: item[1].severity == "warn"))
+
+
+def batch_rules(contract: Contract, declared: frozenset[str]) -> dict[str, Rule]:
+    """Name -> rule about a measure of the batch by itself."""
+    return {
+        name: rule
+        for name, rule in contract.rules.items()
+        if rule.measure in MEASURES
+        and rule.severity != "ignore"
+        and (
+            not rule.measure.startswith("unreadable_")
+            or rule.measure.removeprefix("unreadable_") in declared
+        )
+    }
+
+
+def change_rules(contract: Contract) -> dict[str, Rule]:
+    """Name -> rule about a measure beside that of the last accepted batch."""
+    return {
+        name: rule
+        for name, rule in contract.rules.items()
+        if rule.measure in CHANGES and rule.severity != "ignore"
+    }
+
+
+def in_words(rule: Rule) -> str:
+    """The rule as a person would say it: `unit_price is at most 5,000`."""
+    subject = rule.column or rule.measure or ""
+    if rule.required:
+        return f"{subject} is there"
+    if rule.forbidden is not None:
+        return f"{subject} is not {plain(rule.forbidden)}"
+    if rule.pattern is not None:
+        return f"{subject} matches {rule.pattern}"
+    return f"{subject} is {limits(rule)}"
+
+
+def limits(rule: Rule) -> str:
+    """`at least 1`, `at most 0.5`, or `1 to 50,000`."""
+    if rule.low is None:
+        return f"at most {plain(rule.high)}"
+    return (
+        f"at least {plain(rule.low)}"
+        if rule.high is None
+        else f"{plain(rule.low)} to {plain(rule.high)}"
+    )
+
+
+def plain(number: float | None) -> str:
+    """A limit as it was written: 5,000 and 0.01, not 5000.0."""
+    if number is None:
+        return "nothing"
+    return f"{int(number):,}" if float(number).is_integer() and abs(number) < 1e15 else repr(number)

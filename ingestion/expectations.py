@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found. `found` is the observed figure, or the number of rows that fail."""
+    """What one check found. `found` is the observed figure, or the number of rows that fail.
+
+    severity: `critical` or `warning`, or the severity of the contract's rule that is checked.
+    """
 
     code: str
     check: str
@@ -28,14 +31,17 @@ class Finding:
     low: Any
     high: Any
     why: str
+    column: str = ""
+    rule: str = ""  # in words
 
     @property
     def limit(self) -> str:
         if self.low is None and self.high is None:
             return ""
+        low, high = _plain(self.low), _plain(self.high)
         if self.high is None:
-            return f"at least {self.low}"
-        return f"at most {self.high}" if self.low is None else f"{self.low} to {self.high}"
+            return f"at least {low}"
+        return f"at most {high}" if self.low is None else f"{low} to {high}"
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "limit": self.limit}
@@ -75,4 +81,11 @@ def _finding(check: dict[str, Any], result: Any) -> Finding:
         low=check.get("min_value"),
         high=check.get("max_value"),
         why=check["meta"]["why"],
+        column=check.get("column") or "",
     )
+
+
+def _plain(limit: Any) -> str:
+    """A limit as it was written: 5000, not 5000.0."""
+    whole = isinstance(limit, float) and limit.is_integer() and abs(limit) < 1e15
+    return str(int(limit) if whole else limit)

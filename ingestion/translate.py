@@ -1,4 +1,5 @@
-"""The contract's rules in two languages: DuckDB's, which quarantines, and Great Expectations'."""
+"""The contract's rules in two languages: DuckDB's, which judges every row, and Great Expectations',
+which audits it."""
 
 from __future__ import annotations
 
@@ -6,9 +7,9 @@ import re
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
-from configs.settings import Contract
-from ingestion.canonical import COLUMNS, literal
-from ingestion.contract import BatchRule, RowRule
+from configs.duck import literal
+from configs.settings import Contract, Rule
+from ingestion.contract import in_words
 
 
 def latest_time(contract: Contract, now: datetime) -> datetime:
@@ -20,70 +21,66 @@ def latest_time(contract: Contract, now: datetime) -> datetime:
     return datetime.combine(contract.not_after + timedelta(days=1), time())
 
 
-def derived_columns(contract: Contract, latest: datetime) -> str:
-    """SQL of the columns that the rules speak about besides the canonical ones.
+def cancelled(contract: Contract, declared: frozenset[str]) -> str:
+    """SQL: whether a row cancels an earlier one. Without invoices to mark it, the sign tells."""
+    if "invoice_id" not in declared or not contract.cancellation_prefix:
+        return "coalesce(quantity < 0, false)"
+    return f"coalesce(starts_with(invoice_id, {literal(contract.cancellation_prefix)}), false)"
+
+
+def derived_columns(contract: Contract, declared: frozenset[str], latest: datetime) -> str:
+    """SQL of the columns that row rules speak about besides the canonical ones, but for
+    `copy_number` (`ingestion/judge.py`).
 
     Flags are BIGINT: Great Expectations compares other types in Python, row by row.
     """
-    cancelled = f"coalesce(starts_with(invoice_id, {literal(contract.cancellation_prefix)}), false)"
-    in_future = f"invoiced_at >= TIMESTAMP '{latest}'"
-    in_time = f"CASE WHEN NOT ({in_future}) THEN invoiced_at END"
-    failed = "list_transform(unreadable, lambda value: split_part(value, '=', 1))"
-    unreadable = ",\n  ".join(
-        f"CAST(list_contains({failed}, '{name}') AS BIGINT) AS {name}_unreadable"
-        for name, kind in COLUMNS.items()
-        if kind != "VARCHAR"
-    )
     return f"""
-  CAST(len(unreadable) AS BIGINT) AS unreadable_values,
-  {unreadable},
-  CAST({in_future} AS BIGINT) AS in_future,
-  CASE WHEN {cancelled} THEN -quantity ELSE quantity END AS sold_quantity,
-  CAST(unit_price = 0 AS BIGINT) AS zero_price,
-  CAST(unit_price < 0 AS BIGINT) AS negative_price,
-  CAST({cancelled} AS BIGINT) AS cancelled,
-  CAST(customer_id IS NULL AS BIGINT) AS anonymous,
-  row_number() OVER (
-    PARTITION BY {", ".join(COLUMNS)}, unreadable ORDER BY source_row) AS copy_number,
-  date_diff('day', min({in_time}) OVER (), {in_time}) AS log_day"""
+        CAST(len(unreadable) AS BIGINT) AS unreadable_values,
+        CAST(invoiced_at >= TIMESTAMP '{latest}' AS BIGINT) AS in_future,
+        CASE WHEN {cancelled(contract, declared)} THEN -quantity ELSE quantity END
+            AS sold_quantity"""
 
 
-def to_sql(rule: RowRule) -> str:
+def to_sql(rule: Rule) -> str:
     """The condition that is true for a row that breaks the rule (null counts as false)."""
-    match rule.check:
-        case "not_null":
-            return f"{rule.column} IS NULL"
-        case "matches":
-            return f"NOT regexp_matches({rule.column}, {literal(rule.pattern)})"
-    # As text, because infinity has no other form in SQL.
-    limits = [f"{rule.column} < CAST('{rule.low}' AS DOUBLE)"] * (rule.low is not None)
-    limits += [f"{rule.column} > CAST('{rule.high}' AS DOUBLE)"] * (rule.high is not None)
+    if rule.required:
+        return f"{rule.column} IS NULL"
+    if rule.pattern is not None:
+        return f"NOT regexp_matches({rule.column}, {literal(rule.pattern)})"
+    if rule.forbidden is not None:
+        return f"{rule.column} = {_number(rule.forbidden)}"
+    limits = [f"{rule.column} < {_number(rule.low)}"] * (rule.low is not None)
+    limits += [f"{rule.column} > {_number(rule.high)}"] * (rule.high is not None)
     return " OR ".join(limits)
 
 
-def to_expectation(rule: RowRule | BatchRule) -> dict[str, Any]:
-    """Type and arguments of the Great Expectations check; `meta` carries code and reason."""
-    meta = {"code": rule.code, "why": rule.why}
-    if isinstance(rule, RowRule):
-        column = {"column": rule.column, "meta": meta, "severity": "warning"}
-        match rule.check:
-            case "not_null":
-                return {"type": "ExpectColumnValuesToNotBeNull", **column}
-            case "matches":
-                regex = _for_python(rule.pattern)
-                return {"type": "ExpectColumnValuesToMatchRegex", **column, "regex": regex}
-        return {
-            "type": "ExpectColumnValuesToBeBetween",
-            **column,
-            "min_value": rule.low,
-            "max_value": rule.high,
-        }
-    arguments: dict[str, Any] = {"type": rule.expectation, "meta": meta, "severity": "critical"}
-    if rule.column:
-        arguments["column"] = rule.column
-    if rule.expectation == "ExpectTableColumnsToMatchSet":
-        return {**arguments, "column_set": list(COLUMNS), "exact_match": False}
-    return {**arguments, "min_value": rule.low, "max_value": rule.high}
+def _number(value: float | None) -> str:
+    return f"CAST('{value!r}' AS DOUBLE)"
+
+
+def to_expectation(name: str, rule: Rule) -> dict[str, Any]:
+    """Type and arguments of the Great Expectations check; `meta` carries the rule's name and why.
+
+    A measure is checked on a frame of one row whose columns are the measures: its mean is the
+    measure, and a measure without a value fails, which a check of each value would pass over.
+    """
+    check: dict[str, Any] = {
+        "meta": {"code": name, "why": rule.why, "rule": in_words(rule)},
+        "severity": "critical" if rule.severity == "stop" else "warning",
+        "column": rule.column or rule.measure,
+    }
+    if rule.measure:
+        kind = {"type": "ExpectColumnMeanToBeBetween"}
+    elif rule.required:
+        return {"type": "ExpectColumnValuesToNotBeNull", **check}
+    elif rule.pattern is not None:
+        regex = _for_python(rule.pattern)
+        return {"type": "ExpectColumnValuesToMatchRegex", **check, "regex": regex}
+    elif rule.forbidden is not None:
+        return {"type": "ExpectColumnValuesToNotBeInSet", **check, "value_set": [rule.forbidden]}
+    else:
+        kind = {"type": "ExpectColumnValuesToBeBetween"}
+    return {**kind, **check, "min_value": rule.low, "max_value": rule.high}
 
 
 # What these mean to DuckDB; to pandas they are digits, letters and blanks of any script.

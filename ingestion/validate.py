@@ -1,179 +1,198 @@
 """Raw rows in, valid rows and quarantine out; or the batch is refused as a whole.
 
-Always `raw = valid + quarantined`. Every row that breaks a row rule is in quarantine, with every
-reason; nothing is sampled and nothing is dropped.
+Always `raw = valid + quarantined`. Every row that breaks a rule of severity `quarantine` is in
+quarantine with every reason, its source, its row there and the batch; nothing is sampled and
+nothing is dropped. DuckDB judges all rows; Great Expectations judges the batch by its measures,
+and audits the row rules on a sample, where the two must count the same.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import duckdb
 
+from configs.duck import literal
 from configs.errors import UserError
-from configs.settings import Contract
-from ingestion.canonical import COLUMNS, literal
-from ingestion.contract import BatchRule, RowRule, batch_rules, row_rules
+from configs.settings import CANONICAL, Compute, Contract, Rule
+from ingestion.contract import MEASURES, batch_rules, in_words
 from ingestion.expectations import Finding, validate
-from ingestion.page import write_page
-from ingestion.translate import derived_columns, latest_time, to_expectation, to_sql
+from ingestion.judge import Judged, judge
+from ingestion.measures import DAILY, Day, RowCounts, count, describe, measure
+from ingestion.translate import latest_time, to_expectation
 
-if TYPE_CHECKING:
-    import pandas as pd
+TRANSACTIONS, QUARANTINE, DAYS = "transactions.parquet", "quarantine.parquet", "daily.parquet"
+ALL = frozenset(CANONICAL)
+EXAMPLES = 20  # rows of each combination of reasons that the audit sees in any case
 
 
 class ContractBroken(UserError):
-    """The batch breaks a rule that stops the run."""
+    """The batch breaks a rule that stops the run. Carries the outcome, for the page."""
+
+    outcome: Outcome | None = None
 
 
 @dataclass(frozen=True)
-class RowCounts:
-    raw: int
-    valid: int
-    quarantined: int
-    reasons: dict[str, int]  # rows per reason; a row may have several
+class Outcome:
+    """rows and findings of the contract, how many rows were audited, and what the batch measures
+    (`ingestion/measures.py`)."""
+
+    rows: RowCounts
+    findings: list[Finding]
+    audited: int
+    measures: dict[str, float | None]
+    level: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "findings": [finding.to_dict() for finding in self.findings]}
 
 
-def validate_batch(raw: Path, folder: Path, contract: Contract, *, now: datetime) -> RowCounts:
-    """Check `raw` (canonical form) and write the outcome into `folder`.
-
-    Writes `transactions.parquet`, `quarantine.parquet`, `contract.json` and `contract.html`.
-    Raises ContractBroken with the rule, the figure and the limit when a batch rule fails: then
-    the two Parquet files are not written, the page is.
-    """
-    names = ("transactions", "quarantine")
-    targets = [folder / f"{name}.parquet" for name in names]
-    unfinished = [folder / f".{name}.unfinished" for name in names]
-    for file in targets:  # what an earlier batch left is not the outcome of this one
-        file.unlink(missing_ok=True)
-    with duckdb.connect() as connection:
-        _check_pattern(connection, contract)
-        connection.execute(f"CREATE TEMP VIEW raw AS FROM read_parquet({literal(str(raw))})")
-        _check_columns(connection, folder, contract)
-        _check_rows(connection, contract, latest_time(contract, now))
-        counts = _count(connection, contract)
-        rules: list[BatchRule | RowRule] = [*batch_rules(contract), *row_rules(contract)]
-        findings = validate(_frame(connection), [to_expectation(rule) for rule in rules])
-        _write_findings(folder, counts, findings)
-        _stop_if_broken(connection, findings, folder, contract)
-        _stop_if_engines_disagree(findings, counts)
-        columns = ", ".join(COLUMNS)
-        queries = (
-            f"SELECT {columns} FROM checked WHERE valid = 1",
-            f"SELECT source_row, reasons, {columns}, unreadable FROM checked WHERE valid = 0",
-        )
-        try:
-            for query, file in zip(queries, unfinished, strict=True):
-                ordered = f"COPY ({query} ORDER BY source_row) TO {literal(str(file))}"
-                connection.execute(f"{ordered} (FORMAT parquet)")
-            for file, target in zip(unfinished, targets, strict=True):
-                file.replace(target)
-        finally:
-            for file in unfinished:
-                file.unlink(missing_ok=True)
-    return counts
-
-
-def _check_pattern(connection: duckdb.DuckDBPyConnection, contract: Contract) -> None:
-    try:
-        connection.execute("SELECT regexp_matches('', ?)", [contract.product_pattern]).fetchall()
-    except duckdb.Error as error:
-        raise UserError(
-            f"the pattern {contract.product_pattern!r} is no regular expression: {error}",
-            where="contract.product_pattern",
-            next_step=r"mend it; the default is ^\d{5}[A-Z]{0,2}$",
-        ) from error
-
-
-def _check_columns(connection: duckdb.DuckDBPyConnection, folder: Path, contract: Contract) -> None:
-    """Stop by the rule `columns` alone: without its columns no other rule can be judged."""
-    raw = connection.table("raw")
-    if set(COLUMNS) <= set(raw.columns):
-        return
-    rule = next(rule for rule in batch_rules(contract) if rule.code == "columns")
-    findings = validate(raw.limit(0).to_arrow_table().to_pandas(), [to_expectation(rule)])
-    rows = len(raw)
-    _write_findings(folder, RowCounts(rows, 0, rows, {}), findings)
-    _stop_if_broken(connection, findings, folder, contract)
-
-
-def _check_rows(
-    connection: duckdb.DuckDBPyConnection, contract: Contract, latest: datetime
-) -> None:
-    """The table `checked`: raw rows, derived columns, reasons, and the flags of the batch rules."""
-    reasons = ",\n".join(
-        f"CASE WHEN {to_sql(rule)} THEN {literal(rule.code)} END" for rule in row_rules(contract)
-    )
-    connection.execute(f"""
-        CREATE TEMP TABLE checked AS
-        WITH derived AS (SELECT *, {derived_columns(contract, latest)} FROM raw),
-        judged AS (
-            SELECT *, list_filter([{reasons}], lambda reason: reason IS NOT NULL) AS reasons
-            FROM derived
-        )
-        SELECT *,
-            CAST(len(reasons) = 0 AS BIGINT) AS valid,
-            CAST(copy_number > 1 AS BIGINT) AS duplicate
-        FROM judged
-    """)
-
-
-def _count(connection: duckdb.DuckDBPyConnection, contract: Contract) -> RowCounts:
-    raw, valid = connection.execute(
-        "SELECT count(*), count(*) FILTER (WHERE valid = 1) FROM checked"
-    ).fetchone() or (0, 0)
-    each = "SELECT unnest(reasons) AS reason FROM checked"
-    found = dict(connection.execute(f"SELECT reason, count(*) FROM ({each}) GROUP BY 1").fetchall())
-    reasons = {rule.code: found[rule.code] for rule in row_rules(contract) if rule.code in found}
-    return RowCounts(raw, valid, raw - valid, reasons)
-
-
-def _frame(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
-    query = "SELECT * EXCLUDE (source_row, reasons, unreadable) FROM checked"
-    return connection.sql(query).to_arrow_table().to_pandas()
-
-
-def _write_findings(folder: Path, counts: RowCounts, findings: list[Finding]) -> None:
-    rows = asdict(counts)
-    content = {"rows": rows, "findings": [finding.to_dict() for finding in findings]}
-    (folder / "contract.json").write_text(
-        json.dumps(content, indent=2, default=str), encoding="utf-8"
-    )
-    write_page(folder / "contract.html", rows, findings)
-
-
-def _stop_if_broken(
-    connection: duckdb.DuckDBPyConnection,
-    findings: list[Finding],
+def validate_batch(
+    parts: list[Path],
     folder: Path,
     contract: Contract,
-) -> None:
-    broken = [
-        finding for finding in findings if not finding.success and finding.severity == "critical"
+    *,
+    now: datetime,
+    declared: frozenset[str] = ALL,
+    batch: str = "",
+    compute: Compute | None = None,
+) -> Outcome:
+    """Check the parts (`ingestion/canonical.py`) and write the outcome into `folder`.
+
+    Writes `transactions.parquet`, `quarantine.parquet`, `daily.parquet` and `contract.json`.
+    Raises ContractBroken with the rule, the figure and the limit when a rule of severity `stop`
+    fails: then none of the Parquet files is there.
+
+    declared: the columns that the source has.  batch: the batch's name, kept with its rows.
+    """
+    for name in (TRANSACTIONS, QUARANTINE, DAYS):  # of an earlier batch
+        (folder / name).unlink(missing_ok=True)
+    check_patterns(contract)
+    latest = latest_time(contract, now)
+    with judge(parts, folder, contract, declared, latest, compute or Compute()) as judged:
+        counts = count(judged)
+        measures = measure(judged, counts)
+        rules = batch_rules(contract, declared)
+        findings = check_measures(rules, measures)
+        audited, audit = _audit(judged, contract, counts)
+        days: list[Day] = judged.connection.execute(DAILY).fetchall()
+        outcome = Outcome(counts, [*findings, *audit], audited, measures, describe(days))
+        content = json.dumps(outcome.to_dict(), indent=2, default=str)
+        (folder / "contract.json").write_text(content, encoding="utf-8")
+        if broken := [f for f in findings if not f.success and f.severity == "stop"]:
+            error = ContractBroken(
+                f"the batch breaks the data contract: {figure(broken[0])}"
+                f" ({broken[0].why}){_example(judged, broken[0])}{also(broken)}",
+                where=f"rule {broken[0].code}",
+                next_step=f"mend the source; or, if the batch is right, change"
+                f" contract.rules.{broken[0].code} in the preset",
+            )
+            error.outcome = outcome
+            raise error
+        _write(judged, folder, batch)
+    return outcome
+
+
+def check_patterns(contract: Contract) -> None:
+    """Raise UserError for a pattern that is no regular expression."""
+    for name, rule in contract.rules.items():
+        if rule.pattern is None:
+            continue
+        try:
+            with duckdb.connect() as connection:
+                connection.execute("SELECT regexp_matches('', ?)", [rule.pattern]).fetchall()
+        except duckdb.Error as error:
+            raise UserError(
+                f"the pattern {rule.pattern!r} is no regular expression: {error}",
+                where=f"contract.rules.{name}.pattern",
+                next_step=r"mend it; the default for products is ^\d{5}[A-Z]{0,2}$",
+            ) from error
+
+
+def check_measures(rules: dict[str, Rule], measures: dict[str, Any]) -> list[Finding]:
+    """Great Expectations' verdict on measures, on a frame of one row."""
+    import pandas as pd
+
+    columns = {str(rule.measure): measures[str(rule.measure)] for rule in rules.values()}
+    frame = pd.DataFrame({name: [value] for name, value in columns.items()}, dtype="float64")
+    found = validate(frame, [to_expectation(name, rule) for name, rule in rules.items()])
+    return [
+        replace(
+            finding,
+            severity=rule.severity,
+            found=columns[str(rule.measure)],
+            rule=in_words(rule),
+            success=finding.success and columns[str(rule.measure)] is not None,
+        )
+        for finding, rule in zip(found, rules.values(), strict=True)
     ]
-    if not broken:
-        return
-    first = broken[0]
-    rule = next(rule for rule in batch_rules(contract) if rule.code == first.code)
-    others = f"; also broken: {', '.join(f.code for f in broken[1:])}" if broken[1:] else ""
-    limit = f"contract.{rule.setting}" if rule.setting else "source.columns"
-    raise ContractBroken(
-        f"the batch breaks the data contract: {_figure(first)} ({first.why})"
-        f"{_example(connection, first)}{others}",
-        where=f"{folder / 'contract.html'}, rule {first.code}",
-        next_step=f"mend the source; or, if the batch is right, change {limit} in the preset",
-    )
 
 
-def _figure(finding: Finding) -> str:
+def _audit(judged: Judged, contract: Contract, counts: RowCounts) -> tuple[int, list[Finding]]:
+    """Great Expectations judges a sample by the same rules: every n-th row, and some of each
+    combination of reasons. Raises ContractBroken when it counts other rows than DuckDB: a fault of ours."""
+    every = max(1, counts.raw // contract.audit_rows)
+    if every > 1:
+        judged.connection.execute(f"""
+            CREATE OR REPLACE TEMP TABLE picked AS
+            SELECT unnest(min(key, {EXAMPLES})) AS key FROM judged WHERE broken <> 0 GROUP BY broken
+        """)
+    columns = ", ".join(dict.fromkeys(str(rule.column) for rule in judged.rules.values()))
+    also_picked = "OR key IN (SELECT key FROM picked)" if every > 1 else ""
+    sample = judged.connection.sql(
+        f"SELECT {columns or 'key'}, broken FROM judged"
+        f" WHERE source_row % {every} = 0 {also_picked}"
+    ).to_arrow_table()
+    checks = [to_expectation(name, rule) for name, rule in judged.rules.items()]
+    findings = []
+    broken = sample["broken"].to_numpy()
+    for bit, finding in enumerate(validate(sample.to_pandas(), checks)):
+        ours = int((broken & (1 << bit) != 0).sum())
+        if finding.found != ours:
+            raise ContractBroken(
+                f"rule {finding.code}: of {sample.num_rows} rows Great Expectations finds"
+                f" {finding.found}, DuckDB {ours}",
+                where="ingestion/translate.py",
+                next_step="the two translations of this rule differ: please report it, with rows",
+            )
+        rule = judged.rules[finding.code]
+        rows = {**counts.reasons, **counts.warned}.get(finding.code, 0)
+        findings.append(
+            replace(
+                finding, found=rows, success=not rows, severity=rule.severity, rule=in_words(rule)
+            )
+        )
+    return sample.num_rows, findings
+
+
+def _write(judged: Judged, folder: Path, batch: str) -> None:
+    """The Parquet files of a batch that is accepted, renamed when all of them are whole."""
+    columns = ", ".join(CANONICAL)
+    queries = {
+        TRANSACTIONS: f"SELECT {columns} FROM judged WHERE broken & {judged.quarantine} = 0",
+        QUARANTINE: f"SELECT {literal(batch)} AS batch, source, source_row,"
+        f" {judged.reasons()} AS reasons, {columns}, unreadable"
+        f" FROM judged WHERE broken & {judged.quarantine} <> 0",
+        DAYS: DAILY,
+    }
+    aside = {name: folder / f".{name}.unfinished" for name in queries}
+    try:
+        for name, query in queries.items():
+            copy = f"COPY ({query}) TO {literal(aside[name])} (FORMAT parquet)"
+            judged.connection.execute(copy)
+        for name, file in aside.items():
+            file.replace(folder / name)
+    finally:
+        for file in aside.values():
+            file.unlink(missing_ok=True)
+
+
+def figure(finding: Finding) -> str:
     """What was found, beside the limit, with enough digits to tell the two apart."""
-    if finding.code == "columns":
-        missing = [name for name in COLUMNS if name not in finding.found]
-        return f"columns lacks {', '.join(missing)}; the limit is {', '.join(COLUMNS)}"
     found = finding.found
     if isinstance(found, float):
         close = any(
@@ -184,28 +203,19 @@ def _figure(finding: Finding) -> str:
     return f"{finding.code} is {said}, the limit is {finding.limit}"
 
 
-def _example(connection: duckdb.DuckDBPyConnection, finding: Finding) -> str:
+def also(broken: list[Finding]) -> str:
+    return f"; also broken: {', '.join(f.code for f in broken[1:])}" if broken[1:] else ""
+
+
+def _example(judged: Judged, finding: Finding) -> str:
     """Where a column that does not read as its type first fails."""
-    if not finding.code.startswith("type_of_"):
+    name = finding.column.removeprefix("unreadable_")
+    if name == finding.column or finding.column not in MEASURES:
         return ""
-    name = finding.code.removeprefix("type_of_")
-    row, value = connection.execute(
-        "SELECT source_row, value"
-        " FROM (SELECT source_row, unnest(unreadable) AS value FROM checked)"
-        " WHERE starts_with(value, ?) ORDER BY source_row LIMIT 1",
+    source, row, value = judged.connection.execute(
+        "SELECT source, source_row, value"
+        " FROM (SELECT key, source, source_row, unnest(unreadable) AS value FROM raw)"
+        " WHERE starts_with(value, ?) ORDER BY key LIMIT 1",
         [f"{name}="],
-    ).fetchone() or (None, "")
-    return f"; row {row} holds {value.partition('=')[2]!r}" if row is not None else ""
-
-
-def _stop_if_engines_disagree(findings: list[Finding], counts: RowCounts) -> None:
-    """Great Expectations and DuckDB judge the same rules; a difference is a fault of ours."""
-    for finding in findings:
-        counted = counts.reasons.get(finding.code, 0)
-        if finding.severity == "warning" and finding.found != counted:
-            raise ContractBroken(
-                f"rule {finding.code}: Great Expectations finds {finding.found} rows,"
-                f" DuckDB {counted}",
-                where="ingestion/contract.py",
-                next_step="the two translations of this rule differ: please report it, with rows",
-            )
+    ).fetchone() or ("", None, "")
+    return f"; row {row} of {source} holds {value.partition('=')[2]!r}" if row is not None else ""
