@@ -2,18 +2,32 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help train serve predict ui test lint types docs bench lock setup clean
+.PHONY: help data train quarantine replay accept-batch serve predict ui test lint types docs bench bench-ablation lock setup clean
 
 PYTHON ?= python3
 CONFIG ?= default
 ARGS ?=
+REASON ?=
+BATCH ?=
 BIN := .venv/bin
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
 
+data: setup ## download the published file of Online Retail II into data/ (the one command that needs a network)
+	@$(BIN)/python -m flows.data $(ARGS)
+
 train: setup ## validate, build features, tune, compare, decide  (CONFIG=preset ARGS="--tuning.trials 10")
 	@$(BIN)/python -m flows.train --config $(CONFIG) $(ARGS)
+
+quarantine: setup ## show the rows kept out of the last batch, and why  (REASON=duplicate)
+	@$(BIN)/python -m flows.quarantine $(REASON) --config $(CONFIG) $(ARGS)
+
+replay: setup ## judge the quarantine again after a rule or the source was mended
+	@$(BIN)/python -m flows.replay --config $(CONFIG) $(ARGS)
+
+accept-batch: setup ## release a batch that is held because it is unlike the last one  (BATCH=name)
+	@$(BIN)/python -m flows.accept_batch $(BATCH) --config $(CONFIG) $(ARGS)
 
 serve: setup ## answer predictions of the champion on http://127.0.0.1:3000
 	@$(BIN)/python -m serving --config $(CONFIG) $(ARGS)

@@ -27,7 +27,6 @@ _lock = threading.Lock()
 
 @task(cache_policy=NO_CACHE, task_run_name="fit {family}")
 def fit_task(journey: Journey, table: Stage, family: str) -> Stage:
-    from features.catalogue import NAMES
     from registry import tracking
 
     settings, display = journey.settings, journey.display
@@ -35,7 +34,7 @@ def fit_task(journey: Journey, table: Stage, family: str) -> Stage:
     job = {
         "family": family,
         "table": str(table.path("table.parquet")),
-        "features": list(NAMES),
+        "features": table.facts["names"],
         "seed": settings.seed,
         "threads": threads_per_family(settings),
         "trials": settings.tuning.trials,

@@ -69,18 +69,17 @@ def register_task(
     return Outcome(version, decision)
 
 
-def write_example(journey: Journey, evaluation: Evaluation) -> Path:
+def write_example(journey: Journey, table: Stage, evaluation: Evaluation) -> Path:
     """A request for `make predict`: a few test rows as the service wants them."""
     import numpy as np
 
-    from features.catalogue import NAMES
-
+    names = table.facts["names"]
     rows = np.linspace(0, len(evaluation.test) - 1, EXAMPLE_ROWS, dtype=int)
     customers = [
         {"customer_id": str(evaluation.test.customer_id[row])}
         | {
             name: None if np.isnan(value) else round(float(value), 6)
-            for name, value in zip(NAMES, evaluation.test.x[row], strict=True)
+            for name, value in zip(names, evaluation.test.x[row], strict=True)
         }
         for row in rows
     ]
@@ -93,7 +92,7 @@ def _description(
     journey: Journey, validated: Stage, table: Stage, fitted: Stage, evaluation: Evaluation
 ) -> dict[str, Any]:
     """What `bundle.json` says: enough to serve the model, and to know where it comes from."""
-    from features.catalogue import CATALOGUE
+    from features.catalogue import select
     from registry.compare import question
 
     result, settings = read_result(fitted), journey.settings
@@ -105,7 +104,7 @@ def _description(
         "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "config": settings.name,
         "seed": settings.seed,
-        "features": [asdict(feature) for feature in CATALOGUE],
+        "features": [asdict(feature) for feature in select(settings.source.declared)],
         "question": question(settings),
         "threshold": settings.training.threshold,
         "as_of": table.facts["as_of"],

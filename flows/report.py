@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from configs.settings import Settings
+from flows.data_stages import Parts
 from flows.run import code_revision
 from flows.stage import Stage
 from flows.tasks import Journey, read_result
@@ -45,18 +46,17 @@ def log_run(
                 "test_split_opened": "1",  # by evaluate_task, after the winner was chosen
             },
         )
-        contract = journey.run.folder / "contract.html"
-        tracking.log_files(journey.client, journey.parent_run, [*pictures, contract], "report")
+        pages = [journey.run.folder / name for name in ("contract.html", "data.html")]
+        tracking.log_files(journey.client, journey.parent_run, [*pictures, *pages], "report")
 
 
 def oracle_roc_auc(
-    settings: Settings, ingested: Stage, validated: Stage, table: Stage, evaluation: Evaluation
+    settings: Settings, parts: Parts, validated: Stage, table: Stage, evaluation: Evaluation
 ) -> float | None:
     """The ROC AUC that the best possible predictor reaches on the test rows; None for real data."""
-    if settings.source.kind != "simulated":
+    if parts.truth is None:
         return None
     from features.table import read_column
-    from ingestion.ingest import TRUTH
     from ingestion.simulation.oracle import oracle_probability
     from training.metrics import point
 
@@ -64,7 +64,7 @@ def oracle_roc_auc(
     probability = oracle_probability(
         validated.path("transactions.parquet"),
         path,
-        ingested.path(TRUTH),
+        parts.truth,
         settings.features.horizon_days,
     )
     assert evaluation.test.y is not None

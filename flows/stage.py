@@ -52,7 +52,7 @@ def run_stage(
 
     A fact `repeats: false` says that another try may come out differently: it is not reused.
     """
-    key = _hash_text(
+    key = hash_text(
         json.dumps(
             [depends_on, {room: code_hash(room) for room in rooms}], sort_keys=True, default=str
         )
@@ -72,7 +72,7 @@ def run_stage(
         files = {path.name: hash_file(path) for path in sorted(aside.iterdir())}
         # Through JSON, so that a first run and a reused one see the same values.
         facts = json.loads(json.dumps(facts, default=str))
-        sealed = _hash_text(json.dumps([facts, files], sort_keys=True))
+        sealed = hash_text(json.dumps([facts, files], sort_keys=True))
         record = {"facts": facts, "files": files, "sealed": sealed}
         (aside / RECORD).write_text(json.dumps(record, indent=2), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
@@ -91,7 +91,7 @@ def code_hash(room: str) -> str:
         if path.is_dir()
         else [path]
     )
-    return _hash_text("".join(hash_file(file) for file in [*files, ROOT / "requirements.lock"]))
+    return hash_text("".join(hash_file(file) for file in [*files, ROOT / "requirements.lock"]))
 
 
 def hash_file(path: Path) -> str:
@@ -99,15 +99,20 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def read_facts(folder: Path) -> dict[str, Any]:
+    """The facts of a finished stage. Raises OSError when there is none."""
+    return json.loads((folder / RECORD).read_text(encoding="utf-8"))["facts"]
+
+
 def _intact(folder: Path) -> dict[str, Any] | None:
     try:
         found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         files = {path.name: hash_file(path) for path in folder.iterdir() if path.name != RECORD}
-        sealed = _hash_text(json.dumps([found["facts"], files], sort_keys=True))
+        sealed = hash_text(json.dumps([found["facts"], files], sort_keys=True))
         return found if found["sealed"] == sealed else None
     except (OSError, ValueError, LookupError, TypeError):
         return None  # damaged in whatever way: made anew
 
 
-def _hash_text(text: str) -> str:
+def hash_text(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from configs.command import make
 from configs.settings import Settings
+from flows.data_stages import Parts
 from flows.outcome import Outcome
 from flows.run import Run
 from flows.stage import Stage
@@ -27,6 +28,7 @@ TEST_METRICS = ("average_precision", "log_loss", "brier", "calibration_error", "
 def summarise(
     settings: Settings,
     run: Run,
+    parts: Parts,
     validated: Stage,
     table: Stage,
     fitted: dict[str, Stage],
@@ -43,7 +45,8 @@ def summarise(
         "source": settings.source.kind,
         "seconds": {"total": round(run.elapsed(), 3), **run.seconds},
         "peak_memory_mb": run.peak_memory_mb,
-        "rows": validated.facts,
+        "batch": parts.batch,
+        "rows": validated.facts["rows"],
         "table": {key: table.facts[key] for key in ("features", "rows", "positive_rate", "as_of")},
         "families": {
             name: _family(stage, evaluation.scores[name]) for name, stage in fitted.items()
@@ -109,7 +112,7 @@ def print_summary(
     total = f"{seconds.pop('total'):.1f} in all"
     stages = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())
     line("Seconds", f"{total}: {stages}; peak memory {summary['peak_memory_mb']:,.0f} MB")
-    line("Run", f"{folder}  (summary.json, contract.html, run.log)")
+    line("Run", f"{folder}  (summary.json, data.html, contract.html, run.log)")
     serve, predict = make("serve", settings), make("predict", settings)
     line("Next", f"{serve}    then, in another terminal: {predict}    or look: make ui")
 

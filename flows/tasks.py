@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +19,20 @@ from prefect.cache_policies import NO_CACHE
 
 from configs.errors import UserError
 from configs.settings import Settings
+from flows import data_stages
+from flows.data_stages import Parts
 from flows.display import Display
 from flows.run import Run, log
-from flows.stage import Stage, hash_file, run_stage
+from flows.stage import Stage, run_stage
+from ingestion.validate import QUARANTINE, TRANSACTIONS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
     from training.evaluate import Evaluation
+
+
+TABLE = "table.parquet"
 
 
 @dataclass(frozen=True)
@@ -40,69 +47,45 @@ class Journey:
 
 
 @task(cache_policy=NO_CACHE, task_run_name="ingest")
-def ingest_task(journey: Journey) -> Stage:
-    from ingestion.ingest import ingest
-
-    source = journey.settings.source
-    depends_on: dict[str, Any] = {
-        "source": source.model_dump(mode="json"),
-        "seed": journey.settings.seed,
-    }
-    if source.path is not None and source.path.is_file():
-        depends_on["file"] = hash_file(source.path)
-
-    def build(folder: Path) -> dict[str, Any]:
-        ingest(source, journey.settings.seed, folder)
-        return {}
-
-    return _stage(journey, "ingest", depends_on, ("ingestion",), build)
+def ingest_task(journey: Journey) -> Parts:
+    with _shown(journey, "ingest") as reused:
+        parts = data_stages.ingest(journey.settings)
+        reused(parts.reused == len(parts.paths))
+    return parts
 
 
 @task(cache_policy=NO_CACHE, task_run_name="validate")
-def validate_task(journey: Journey, ingested: Stage) -> Stage:
-    from ingestion.ingest import ROWS, last_day
-    from ingestion.validate import ContractBroken, validate_batch
-
-    contract = journey.settings.contract
-    if contract.not_after is None:
-        contract = contract.model_copy(update={"not_after": last_day(journey.settings.source)})
-    now = datetime.now(UTC).replace(tzinfo=None)  # times in the log are UTC
-    depends_on = {
-        "rows": ingested.files[ROWS],
-        "contract": contract.model_dump(mode="json"),
-        "today": now.date() if contract.not_after is None else None,
-    }
-
-    def build(folder: Path) -> dict[str, Any]:
-        try:
-            return asdict(validate_batch(ingested.path(ROWS), folder, contract, now=now))
-        except ContractBroken as error:  # the page stays with the run; nothing else is left
-            _keep(folder, journey.run.folder, "contract.html", "contract.json")
-            page = str(journey.run.folder / "contract.html")
-            raise ContractBroken(error.what, where=page, next_step=error.next_step) from None
-
-    stage = _stage(journey, "validate", depends_on, ("ingestion",), build)
-    _keep(stage.folder, journey.run.folder, "contract.html", "contract.json")
+def validate_task(journey: Journey, parts: Parts) -> Stage:
+    folder = journey.run.folder
+    with _shown(journey, "validate") as reused:
+        stage = data_stages.validate(journey.settings, parts, folder / "contract.html")
+        reused(stage.reused)
+    shutil.copyfile(stage.path("contract.json"), folder / "contract.json")
+    for finding in stage.facts["findings"]:
+        if finding["severity"] == "warn" and not finding["success"]:
+            journey.display.say(
+                f"warning: {finding['code']}: {finding['found']} ({finding['why']})"
+            )
     return stage
 
 
 @task(cache_policy=NO_CACHE, task_run_name="features")
 def features_task(journey: Journey, validated: Stage) -> Stage:
     from features.build import build_table
+    from features.catalogue import select
     from features.contract import read_frame, table_checks
+    from features.leaks import find_leaks, stop_on_leaks
     from ingestion.expectations import validate
 
+    settings = journey.settings
+    declared = settings.source.declared
+    transactions = validated.path(TRANSACTIONS)
+
     def build(folder: Path) -> dict[str, Any]:
-        facts = build_table(
-            validated.path("transactions.parquet"),
-            folder / "table.parquet",
-            journey.settings.features,
-        )
-        broken = [
-            f
-            for f in validate(read_frame(folder / "table.parquet"), table_checks())
-            if not f.success
-        ]
+        target = folder / TABLE
+        facts = build_table(transactions, target, settings.features, declared, settings.compute)
+        checks = table_checks(select(declared))
+        broken = [f for f in validate(read_frame(target), checks) if not f.success]
         if broken:
             first = broken[0]
             raise UserError(
@@ -112,13 +95,47 @@ def features_task(journey: Journey, validated: Stage) -> Stage:
                 where=f"rows per split {facts.rows}, positive rate {facts.positive_rate}",
                 next_step="check the valid rows and features.* settings (horizon, as-of dates)",
             )
+        stop_on_leaks(
+            find_leaks(transactions, target, settings.features, declared, settings.compute)
+        )
         return asdict(facts)
 
     depends_on = {
-        "transactions": validated.files["transactions.parquet"],
-        "features": journey.settings.features.model_dump(mode="json"),
+        "transactions": validated.files[TRANSACTIONS],
+        "declared": sorted(declared),
+        "features": settings.features.model_dump(mode="json"),
     }
-    return _stage(journey, "features", depends_on, ("features", "ingestion/expectations.py"), build)
+    rooms = ("features", "ingestion/expectations.py")
+    with _shown(journey, "features") as reused:
+        stage = run_stage(settings.var, "features", depends_on, rooms, build)
+        reused(stage.reused)
+    return stage
+
+
+@task(cache_policy=NO_CACHE, task_run_name="data report")
+def data_report_task(journey: Journey, parts: Parts, validated: Stage, table: Stage) -> None:
+    """The page about the data, and `data.json`: where the run's data lies, relative to var/."""
+    from features.report.report import write_data_report
+
+    settings, folder = journey.settings, journey.run.folder
+    var = settings.var.absolute()
+    with journey.run.clock("data report"):
+        write_data_report(
+            parts.paths,
+            validated.folder,
+            table.path(TABLE),
+            folder / "data.html",
+            title=f"{settings.name}: the data of run {journey.run.id}",
+            compute=settings.compute,
+        )
+    places = {
+        "parts": [str(path.relative_to(var)) for path in parts.paths],
+        "transactions": str(validated.path(TRANSACTIONS).relative_to(var)),
+        "quarantine": str(validated.path(QUARANTINE).relative_to(var)),
+        "table": str(table.path(TABLE).relative_to(var)),
+        "batch": parts.batch,
+    }
+    (folder / "data.json").write_text(json.dumps(places, indent=2), encoding="utf-8")
 
 
 @task(cache_policy=NO_CACHE, task_run_name="evaluate")
@@ -126,19 +143,18 @@ def evaluate_task(
     journey: Journey, table: Stage, fitted: dict[str, Stage]
 ) -> tuple[Evaluation, str]:
     """The evaluation, and why the present champion could not be scored ("" when it was)."""
-    from features.catalogue import NAMES
     from registry.bundle import BundleRefused, load_bundle
     from registry.compare import question, why_not_comparable
     from registry.models import find_champion
     from training.evaluate import evaluate
 
-    settings = journey.settings
+    settings, names = journey.settings, tuple(table.facts["names"])
     champion, problem = find_champion(journey.client, settings), ""
     predict = None
     if champion is not None:
         try:
             bundle = load_bundle(champion.bundle, expected_sha256=champion.bundle_sha256)
-            order = [NAMES.index(feature["name"]) for feature in bundle.features]
+            order = [names.index(feature["name"]) for feature in bundle.features]
             problem = why_not_comparable(
                 bundle.description, question(settings), table.facts["as_of"]["test"]
             )
@@ -146,12 +162,12 @@ def evaluate_task(
         except BundleRefused as error:
             problem = error.what
         except ValueError:
-            problem = "it needs a feature that is no longer in the catalogue"
+            problem = "it needs a feature that the table no longer has"
     with journey.run.clock("evaluate"):
         journey.display.stage("evaluate", "opening the test split")
         evaluation = evaluate(
-            table.path("table.parquet"),
-            NAMES,
+            table.path(TABLE),
+            names,
             {name: stage.folder for name, stage in fitted.items()},
             bootstrap=settings.training.bootstrap,
             seed=settings.seed,
@@ -165,18 +181,12 @@ def read_result(stage: Stage) -> dict[str, Any]:
     return json.loads(stage.path("result.json").read_text(encoding="utf-8"))
 
 
-def _stage(
-    journey: Journey, name: str, depends_on: dict[str, Any], rooms: tuple[str, ...], build: Any
-) -> Stage:
+@contextmanager
+def _shown(journey: Journey, name: str) -> Iterator[Callable[[bool], None]]:
+    """Clock and display of a stage; the caller says whether it was reused."""
     journey.display.stage(name)
+    reused: list[bool] = []
     with journey.run.clock(name):
-        stage = run_stage(journey.settings.var, name, depends_on, rooms, build)
-    log.info("%s %s %s", name, "reused" if stage.reused else "built", stage.folder)
-    journey.display.stage_end(name, journey.run.seconds[name], stage.reused)
-    return stage
-
-
-def _keep(source: Path, target: Path, *names: str) -> None:
-    for name in names:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, target / name)
+        yield reused.append
+    log.info("%s %s", name, "reused" if reused[-1] else "built")
+    journey.display.stage_end(name, journey.run.seconds[name], reused[-1])

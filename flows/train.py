@@ -12,6 +12,7 @@ import sys
 from configs.command import run_command
 from configs.load import dump
 from configs.settings import Settings
+from flows.lock import alone
 from flows.prefect_api import start_prefect_api, wait_until_ready
 from flows.run import start_run
 from training.families import check_families
@@ -21,11 +22,16 @@ ABOUT = "Train on the rows of the settings: validate, build features, tune, comp
 
 def main(settings: Settings) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
-    if settings.source.path is not None:
-        from ingestion.files import check_file
+    if settings.source.kind == "files":
+        from ingestion.files import expand
 
-        check_file(settings.source.path)  # before anything is started
+        expand(settings.source)  # before anything is started
     check_families(settings.training.families)
+    with alone(settings.var, "train"):
+        _train(settings)
+
+
+def _train(settings: Settings) -> None:
     run = start_run(settings.var)
     (run.folder / "settings.yaml").write_text(dump(settings), encoding="utf-8")
     with run.clock("start"):

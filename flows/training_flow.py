@@ -1,6 +1,7 @@
 """The training flow: which stage follows which.
 
-ingest → validate → features → fit each family (side by side) → evaluate → register and decide
+ingest → validate → features, data report → fit each family (side by side) → evaluate
+→ register and decide
 """
 
 from __future__ import annotations
@@ -16,11 +17,19 @@ from configs.load import load
 from configs.settings import Settings
 from flows.display import Display
 from flows.family import fit_task, stop_all
+from flows.lock import alone
 from flows.outcome import register_task, write_example
 from flows.report import log_run, oracle_roc_auc
 from flows.run import Run, finish, start_run
 from flows.summary import summarise
-from flows.tasks import Journey, evaluate_task, features_task, ingest_task, validate_task
+from flows.tasks import (
+    Journey,
+    data_report_task,
+    evaluate_task,
+    features_task,
+    ingest_task,
+    validate_task,
+)
 from registry import tracking
 from registry.models import promote
 from registry.store import open_store
@@ -36,9 +45,10 @@ def train(settings: Settings, run: Run, display: Display) -> dict[str, Any]:
     )
     journey = Journey(settings, run, display, client, parent)
     try:
-        ingested = ingest_task(journey)
-        validated = validate_task(journey, ingested)
+        parts = ingest_task(journey)
+        validated = validate_task(journey, parts)
         table = features_task(journey, validated)
+        data_report_task(journey, parts, validated, table)
         with run.clock("fit"), display:
             futures = {
                 name: fit_task.submit(journey, table, name) for name in settings.training.families
@@ -48,10 +58,10 @@ def train(settings: Settings, run: Run, display: Display) -> dict[str, Any]:
             fitted = {name: future.result() for name, future in futures.items()}
         evaluation, champion_problem = evaluate_task(journey, table, fitted)
         outcome = register_task(journey, validated, table, fitted, evaluation, champion_problem)
-        write_example(journey, evaluation)
-        oracle = oracle_roc_auc(settings, ingested, validated, table, evaluation)
+        write_example(journey, table, evaluation)
+        oracle = oracle_roc_auc(settings, parts, validated, table, evaluation)
         summary = summarise(
-            settings, run, validated, table, fitted, evaluation, oracle, outcome, parent
+            settings, run, parts, validated, table, fitted, evaluation, oracle, outcome, parent
         )
         log_run(journey, summary, validated, fitted, evaluation)
         if outcome.decision.action == "promote":  # last: a run that fails has promoted nothing
@@ -86,8 +96,9 @@ def train_deployed(config: str = "default", overrides: list[str] | None = None) 
     """The same for a Prefect deployment (`prefect.yaml`): parameters instead of a command line."""
     settings = load(config, overrides or [])
     prepare(settings.var)
-    run = start_run(settings.var)
-    return configured(settings, run)(settings, run, Display())
+    with alone(settings.var, "train"):
+        run = start_run(settings.var)
+        return configured(settings, run)(settings, run, Display())
 
 
 def configured(settings: Settings, run: Run) -> Flow[..., dict[str, Any]]:

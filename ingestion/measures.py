@@ -28,7 +28,7 @@ class RowCounts:
 
 def count(judged: Judged) -> RowCounts:
     def one(query: str) -> int:
-        return (judged.connection.execute(query).fetchone() or (0,))[0]
+        return judged.connection.execute(query).fetchall()[0][0]
 
     total = "SELECT coalesce(sum(rows), 0)::BIGINT FROM profile"
     raw, valid = one(total), one(f"{total} WHERE broken & {judged.quarantine} = 0")
@@ -46,7 +46,7 @@ def measure(judged: Judged, counts: RowCounts) -> dict[str, float | None]:
     )
     days, *summed = judged.connection.execute(
         f"SELECT date_diff('day', min(day), max(day)), {sums} FROM profile"
-    ).fetchone() or (None,)
+    ).fetchall()[0]
     shares = [None if not counts.raw else (part or 0) / counts.raw for part in summed]
     names = ("anonymous_share", "cancelled_share", "duplicate_share", *unreadable_columns())
     return {

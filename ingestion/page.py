@@ -5,13 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ingestion.batches import Batch
+from ingestion.contract import MEASURES
 from ingestion.expectations import Finding
 
 FOLDER = Path(__file__).parent
 
 
-def write_page(target: Path, rows: dict[str, Any], findings: list[Finding]) -> None:
-    """Render `contract.html.jinja` with the row counts and the findings."""
+def write_page(
+    target: Path,
+    rows: dict[str, Any],
+    findings: list[Finding],
+    name: str = "",
+    compared: list[Finding] | None = None,
+    batch: Batch | None = None,
+) -> None:
+    """Render `contract.html.jinja`: the row counts, what the contract finds, and how the batch
+    compares with the last accepted one (none for the first)."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -22,12 +32,16 @@ def write_page(target: Path, rows: dict[str, Any], findings: list[Finding]) -> N
         lstrip_blocks=True,
     )
     environment.filters |= {"figure": _figure, "percent": _percent}
-    critical = [finding for finding in findings if finding.severity == "critical"]
+    measured = [finding for finding in findings if finding.column in MEASURES]
+    every = [*measured, *(compared or [])]
     page = environment.get_template("contract.html.jinja").render(
         rows=rows,
-        batch=critical,
-        broken=[finding for finding in critical if not finding.success],
-        row_rules=[finding for finding in findings if finding.severity == "warning"],
+        name=name,
+        batch=batch,
+        measured=measured,
+        compared=compared or [],
+        broken=[f for f in every if not f.success and f.severity == "stop"],
+        row_rules=[finding for finding in findings if finding.column not in MEASURES],
     )
     target.write_text(page, encoding="utf-8")
 
@@ -43,7 +57,7 @@ def _figure(value: Any) -> str:
             return f"{value:.4g}"
         case int():
             return f"{value:,}"
-    return f"{len(value)} columns"
+    return str(value)
 
 
 def _percent(part: int | None, whole: int) -> str:

@@ -30,12 +30,6 @@ ALL = frozenset(CANONICAL)
 EXAMPLES = 20  # rows of each combination of reasons that the audit sees in any case
 
 
-class ContractBroken(UserError):
-    """The batch breaks a rule that stops the run. Carries the outcome, for the page."""
-
-    outcome: Outcome | None = None
-
-
 @dataclass(frozen=True)
 class Outcome:
     """rows and findings of the contract, how many rows were audited, and what the batch measures
@@ -49,6 +43,12 @@ class Outcome:
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "findings": [finding.to_dict() for finding in self.findings]}
+
+
+class ContractBroken(UserError):
+    """The batch breaks a rule that stops the run. Carries the outcome, for the page."""
+
+    outcome: Outcome | None = None
 
 
 def validate_batch(
@@ -97,6 +97,12 @@ def validate_batch(
     return outcome
 
 
+def read_days(path: Path) -> list[Day]:
+    """The rows of `daily.parquet`."""
+    with duckdb.connect() as connection:
+        return connection.execute(f"FROM read_parquet({literal(path)}) ORDER BY day").fetchall()
+
+
 def check_patterns(contract: Contract) -> None:
     """Raise UserError for a pattern that is no regular expression."""
     for name, rule in contract.rules.items():
@@ -134,7 +140,8 @@ def check_measures(rules: dict[str, Rule], measures: dict[str, Any]) -> list[Fin
 
 def _audit(judged: Judged, contract: Contract, counts: RowCounts) -> tuple[int, list[Finding]]:
     """Great Expectations judges a sample by the same rules: every n-th row, and some of each
-    combination of reasons. Raises ContractBroken when it counts other rows than DuckDB: a fault of ours."""
+    combination of reasons. Raises ContractBroken when it counts other rows than DuckDB, which is a
+    fault of ours."""
     every = max(1, counts.raw // contract.audit_rows)
     if every > 1:
         judged.connection.execute(f"""

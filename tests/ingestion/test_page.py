@@ -10,29 +10,37 @@ from pathlib import Path
 import pytest
 
 from configs.settings import Contract
-from ingestion.contract import batch_rules, row_rules
+from ingestion.batches import Batch
+from ingestion.contract import batch_rules, change_rules, in_words, row_rules
 from ingestion.expectations import Finding
 from ingestion.page import write_page
 from ingestion.translate import to_expectation
+from ingestion.validate import ALL
 
 ROWS = {"raw": 1067371, "valid": 794159, "quarantined": 273212, "reasons": {}}
-RULES = [*batch_rules(Contract()), *row_rules(Contract())]
+MEASURED = batch_rules(Contract(), ALL)
+RULES = {**MEASURED, **row_rules(Contract(), ALL)}
+CHANGES = change_rules(Contract())
 HOSTILE = "<script>alert('x')</script>\"&"
 
 
-def finding(rule, **change) -> Finding:
-    check = to_expectation(rule)
+def finding(name, rule, **change) -> Finding:
+    check = to_expectation(name, rule)
     found = Finding(
-        rule.code, check["type"], check["severity"], True, 5, rule.low, rule.high, rule.why
+        *(name, check["type"], rule.severity, True, 5, rule.low, rule.high, rule.why),
+        column=rule.column or rule.measure,
+        rule=in_words(rule),
     )
     return replace(found, **change)
 
 
-KEPT = [finding(rule) for rule in RULES]
+KEPT = [finding(name, rule) for name, rule in RULES.items()]
+COMPARED = [finding(name, rule) for name, rule in CHANGES.items()]
+HELD = Batch("b2", "shop", "held", "2026-01-02T00:00:00", "rules", "b1", {}, ["why"])
 
 
-def page(folder: Path, findings: list[Finding], rows: dict = ROWS) -> str:
-    write_page(folder / "contract.html", rows, findings)
+def page(folder: Path, findings: list[Finding], rows: dict = ROWS, *more) -> str:
+    write_page(folder / "contract.html", rows, findings, "b2", *more)
     text = (folder / "contract.html").read_text(encoding="utf-8")
     reader = Reader()
     reader.feed(text)
@@ -65,8 +73,8 @@ def test_the_page_needs_nothing_but_itself(tmp_path):
 
 def test_the_page_names_every_rule_with_its_reason(tmp_path):
     text = page(tmp_path, KEPT)
-    for rule in RULES:
-        assert f"<code>{rule.code}</code>" in text
+    for name, rule in RULES.items():
+        assert f"<code>{name}</code>" in text
         assert rule.why.replace("'", "&#39;") in text
 
 
@@ -81,14 +89,29 @@ def test_a_refused_batch_names_what_is_broken_with_figure_and_limit(tmp_path):
     broken = replace(KEPT[6], success=False, found=0.71, low=None, high=0.5)
     text = page(tmp_path, [*KEPT[:6], broken, *KEPT[7:]])
     assert "the batch is refused" in text and "accepted" not in text
-    assert f"1 of {len(batch_rules(Contract()))} rules" in " ".join(text.split())
     (row,) = re.findall(r'<tr class="broken">.*?</tr>', text, re.DOTALL)
     assert broken.code in row and ">0.71<" in row and ">at most 0.5<" in row
 
 
+def test_a_held_batch_says_beside_what_and_how_it_is_released(tmp_path):
+    broken = replace(COMPARED[1], success=False, found=-0.7)
+    text = page(tmp_path, KEPT, ROWS, [COMPARED[0], broken, *COMPARED[2:]], HELD)
+    assert "the batch is held" in text and "make accept-batch BATCH=b2" in text
+    (row,) = re.findall(r'<tr class="broken">.*?</tr>', text, re.DOTALL)
+    assert broken.code in row and ">-0.7<" in row
+    released = replace(HELD, status="released", by="ada")
+    text = page(tmp_path, KEPT, ROWS, [broken], released)
+    assert "the batch is released" in text and "ada" in text and "held</span>" not in text
+
+
+def test_a_warning_stops_nothing(tmp_path):
+    text = page(tmp_path, [replace(KEPT[0], success=False, severity="warn"), *KEPT[1:]])
+    assert "the batch is accepted" in text and "! warning" in text
+
+
 def test_hostile_values_are_shown_and_never_run(tmp_path):
     bad = [replace(f, code=HOSTILE, why=HOSTILE, found=HOSTILE, low=HOSTILE) for f in KEPT[:1]]
-    hostile_row = replace(KEPT[-1], code=HOSTILE, why=HOSTILE, check=HOSTILE)
+    hostile_row = replace(KEPT[-1], code=HOSTILE, why=HOSTILE, rule=HOSTILE)
     text = page(tmp_path, [*bad, hostile_row])
     assert "&lt;script&gt;" in text
 

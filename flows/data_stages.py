@@ -1,0 +1,136 @@
+"""From the source to valid rows, as stages: what `make train` and `make replay` both do first.
+
+Each file of a source is a stage of its own, known by its content: a second run with one more file
+reads that one. A database is read from where the last run stopped (`ingestion/database.py`).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from configs.settings import Contract, Settings
+from flows.acceptance import accept_or_hold, remember
+from flows.run import log
+from flows.stage import Stage, hash_file, hash_text, run_stage
+from ingestion.batches import name_of
+from ingestion.page import write_page
+from ingestion.validate import ContractBroken, validate_batch
+
+ROWS, TRUTH = "rows.parquet", "truth.json"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The raw rows in canonical form, and of simulated ones the truth."""
+
+    paths: list[Path]
+    hashes: list[str]
+    truth: Path | None
+    reused: int
+
+    @property
+    def batch(self) -> str:
+        return name_of(self.hashes)
+
+
+def ingest(settings: Settings) -> Parts:
+    """Read what is new in the source. Raises UserError for what cannot be read."""
+    source = settings.source
+    if source.kind == "database":
+        from ingestion.database import read_new
+
+        key = hash_text(json.dumps(source.model_dump(mode="json"), sort_keys=True))[:16]
+        paths = read_new(source, settings.var.absolute() / "sources" / key, settings.compute)
+        return Parts(paths, [hash_file(path) for path in paths], None, 0)
+    stages = _simulated(settings) if source.kind == "simulated" else _files(settings)
+    truth = stages[0].path(TRUTH) if source.kind == "simulated" else None
+    return Parts(
+        [stage.path(ROWS) for stage in stages],
+        [stage.files[ROWS] for stage in stages],
+        truth,
+        sum(stage.reused for stage in stages),
+    )
+
+
+def _simulated(settings: Settings) -> list[Stage]:
+    from ingestion.ingest import simulate_part
+
+    def build(folder: Path) -> dict[str, Any]:
+        simulate_part(settings.source, settings.seed, folder, settings.compute)
+        return {}
+
+    simulation = settings.source.simulation.model_dump(mode="json")
+    depends_on = {"simulation": simulation, "seed": settings.seed}
+    return [run_stage(settings.var, "ingest", depends_on, ("ingestion",), build)]
+
+
+def _files(settings: Settings) -> list[Stage]:
+    from ingestion.files import expand, read_file
+
+    source, stages = settings.source, []
+    how = source.model_dump(mode="json", include={"columns", "time_format", "text"})
+    for path in expand(source):
+
+        def build(folder: Path, path: Path = path) -> dict[str, Any]:
+            read_file(source, path, folder / ROWS, settings.compute)
+            return {}
+
+        depends_on = {"how": how, "name": path.name, "content": hash_file(path)}
+        stages.append(run_stage(settings.var, "ingest", depends_on, ("ingestion",), build))
+        log.info("%s %s", "reused" if stages[-1].reused else "read", path)
+    return stages
+
+
+def validate(settings: Settings, parts: Parts, page: Path) -> Stage:
+    """The validated batch: transactions, quarantine, rows per day. Its page goes to `page`.
+
+    Raises ContractBroken when a rule of severity stop is broken, and when the batch is unlike the
+    last accepted one and nobody has released it.
+    """
+    contract = dated(settings)
+    now = datetime.now(UTC).replace(tzinfo=None)  # times in the log are UTC
+    declared = settings.source.declared
+    depends_on = {
+        "rows": parts.hashes,
+        "contract": contract.model_dump(mode="json"),
+        "declared": sorted(declared),
+        "today": now.date() if contract.not_after is None else None,
+    }
+
+    def build(folder: Path) -> dict[str, Any]:
+        try:
+            outcome = validate_batch(
+                parts.paths,
+                folder,
+                contract,
+                now=now,
+                declared=declared,
+                batch=parts.batch,
+                compute=settings.compute,
+            )
+        except ContractBroken as error:
+            if error.outcome is not None:
+                found = error.outcome.findings
+                write_page(page, error.outcome.to_dict()["rows"], found, parts.batch)
+                error.where = f"{page}, {error.where}"
+            raise
+        return outcome.to_dict()
+
+    stage = run_stage(settings.var, "validate", depends_on, ("ingestion",), build)
+    remember(settings, parts.batch, stage)
+    accept_or_hold(settings, parts.batch, stage, page)
+    return stage
+
+
+def dated(settings: Settings) -> Contract:
+    """The contract, with the last day that a row can carry where the source knows it."""
+    from ingestion.ingest import last_day
+
+    contract = settings.contract
+    if contract.not_after is not None:
+        return contract
+    return contract.model_copy(update={"not_after": last_day(settings.source)})

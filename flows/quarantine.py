@@ -1,0 +1,95 @@
+"""What is in quarantine and why: `make quarantine`, or `make quarantine REASON=duplicate`."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from configs.command import make, run_command
+from configs.duck import connect, parquet
+from configs.errors import UserError
+from configs.settings import CANONICAL, Settings
+from flows.acceptance import Validated, last_validated
+from ingestion.contract import in_words
+from ingestion.validate import QUARANTINE
+
+ABOUT = "Show the rows that the last validated batch has in quarantine, by reason."
+FEW, MANY = 2, 20  # examples of each reason, and of the one asked for
+
+
+def main(reason: str | None, settings: Settings) -> None:
+    found = last_validated(settings)
+    rows, console = found.facts["rows"], Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 150
+    console.print(
+        f"Batch {found.batch}: {rows['raw']:,} rows = {rows['valid']:,} valid"
+        f" + {rows['quarantined']:,} in quarantine"
+    )
+    if not rows["quarantined"]:
+        return
+    if reason is not None and reason not in rows["reasons"]:
+        raise UserError(
+            f"no row is in quarantine for {reason!r}",
+            where=str(found.folder / QUARANTINE),
+            next_step=f"the reasons are {', '.join(rows['reasons'])}",
+        )
+    console.print(_counts(rows, settings))
+    for name in [reason] if reason else rows["reasons"]:
+        console.print(_examples(found, name, MANY if reason else FEW))
+    console.print(f"All of them: {found.folder / QUARANTINE}", style="dim", soft_wrap=True)
+    console.print(f"After mending a rule or the source: {make('replay', settings)}", style="dim")
+
+
+def _counts(rows: dict[str, Any], settings: Settings) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in ("reason", "rows", "share", "rule", "why"):
+        table.add_column(name, justify="right" if name in ("rows", "share") else "left")
+    for name, count in sorted(rows["reasons"].items(), key=lambda item: -item[1]):
+        rule = settings.contract.rules.get(name)
+        words = (in_words(rule), rule.why) if rule else ("no rule any more", "")
+        table.add_row(name, f"{count:,}", f"{count / rows['raw']:.2%}", *words)
+    table.caption = "a row may have several reasons"
+    return table
+
+
+def _examples(found: Validated, reason: str, count: int) -> Table:
+    """Some rows of the reason, as they are, and what of them could not be read."""
+    columns = ["source", "source_row", *CANONICAL, "unreadable"]
+    with connect() as connection:
+        rows = connection.execute(
+            f"SELECT {', '.join(columns)} FROM {parquet(found.folder / QUARANTINE)}"
+            " WHERE list_contains(reasons, ?) ORDER BY source, source_row LIMIT ?",
+            [reason, count],
+        ).fetchall()
+    table = Table(title=reason, title_justify="left", box=None, pad_edge=False)
+    # A column that is empty in every row, such as the one that is missing, says nothing twice.
+    shown = [i for i, name in enumerate(columns) if any(row[i] not in (None, []) for row in rows)]
+    for i in shown:
+        table.add_column(columns[i], overflow="ellipsis", no_wrap=True, max_width=28)
+    for row in rows:
+        table.add_row(*(_cell(row[i]) for i in shown))
+    return table
+
+
+def _cell(value: Any) -> str:
+    from rich.markup import escape
+
+    if isinstance(value, list):
+        return escape(", ".join(value))
+    return "–" if value is None else escape(str(value))
+
+
+def arguments(words: list[str]) -> tuple[str | None, list[str]]:
+    """The word before the options, if there is one, and the options."""
+    first = words[0] if words and not words[0].startswith("-") else None
+    return first, words[1:] if first is not None else words
+
+
+if __name__ == "__main__":
+    asked, options = arguments(sys.argv[1:])
+    sys.exit(run_command("flows.quarantine", ABOUT, partial(main, asked), options))

@@ -1,0 +1,124 @@
+"""The batches seen so far, and which of them were accepted.
+
+One JSON file per batch and data set: what it measured, and whether it was accepted by the rules,
+held because it is unlike the last accepted one, or released by a person. Nothing is ever taken out:
+`git log` for data, as far as this machine has seen it.
+"""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from configs.errors import UserError
+from configs.settings import Settings
+
+ACCEPTED = ("accepted", "released")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`status`: accepted (by the rules), held, or released (by a person: `by`)."""
+
+    name: str
+    dataset: str
+    status: str
+    decided: str  # ISO time, UTC
+    by: str
+    beside: str  # the batch it was compared with
+    level: dict[str, Any]  # `ingestion/measures.py`
+    reasons: list[str]  # why it was held
+
+
+def dataset_of(settings: Settings) -> str:
+    """The data set that a run reads: batches are compared within it. The preset names it; another
+    simulated world is another data set, a longer or drifted log of the same one is not."""
+    source = settings.source
+    if source.kind != "simulated":
+        return settings.name
+    world = source.simulation.model_dump(mode="json", exclude={"days", "drift"})
+    digest = hashlib.sha256(json.dumps([world, settings.seed], sort_keys=True).encode())
+    return f"{settings.name}-{digest.hexdigest()[:8]}"
+
+
+def name_of(part_hashes: list[str]) -> str:
+    """The batch's name: a hash of the content of its parts."""
+    return hashlib.sha256("\n".join(part_hashes).encode()).hexdigest()[:12]
+
+
+def find(var: Path, dataset: str, name: str) -> Batch | None:
+    return next((batch for batch in seen(var, dataset) if batch.name == name), None)
+
+
+def last_accepted(var: Path, dataset: str, *, but: str) -> Batch | None:
+    """The batch that was accepted last, other than the batch `but`."""
+    accepted = [b for b in seen(var, dataset) if b.status in ACCEPTED and b.name != but]
+    return max(accepted, key=lambda batch: batch.decided, default=None)
+
+
+def seen(var: Path, dataset: str) -> list[Batch]:
+    """Every batch of the data set, the latest decision last."""
+    batches = []
+    for file in (var / "batches" / dataset).glob("*.json"):
+        try:
+            batches.append(Batch(**json.loads(file.read_text(encoding="utf-8"))))
+        except (ValueError, TypeError) as error:
+            raise UserError(
+                f"the record of a batch cannot be read: {error}",
+                where=str(file),
+                next_step="restore it from a copy, or remove it: the batch then counts as new",
+            ) from error
+    return sorted(batches, key=lambda batch: batch.decided)
+
+
+def decide(
+    var: Path, dataset: str, name: str, level: dict[str, Any], beside: str, reasons: list[str]
+) -> Batch:
+    """Record that the rules accept the batch (no reasons) or hold it, and return the record."""
+    status = "held" if reasons else "accepted"
+    return _write(var, Batch(name, dataset, status, _now(), "rules", beside, level, reasons))
+
+
+def release(var: Path, dataset: str, name: str) -> Batch:
+    """Record that a person accepts a held batch. `name` may be its first letters.
+
+    Raises UserError when no batch, or more than one, is called so.
+    """
+    batches = seen(var, dataset)
+    found = [batch for batch in batches if name and batch.name.startswith(name)]
+    held = [batch.name for batch in batches if batch.status == "held"]
+    if len(found) != 1:
+        raise UserError(
+            f"{'no batch' if not found else 'more than one batch'} of {dataset} is called {name!r}",
+            where=str(var / "batches" / dataset),
+            next_step=f"held are: {', '.join(held)}" if held else "no batch is held",
+        )
+    if found[0].status in ACCEPTED:
+        return found[0]
+    return _write(var, replace(found[0], status="released", decided=_now(), by=_person()))
+
+
+def _write(var: Path, batch: Batch) -> Batch:
+    file = var / "batches" / batch.dataset / f"{batch.name}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    aside = file.with_name(f".{file.name}.{os.getpid()}")
+    aside.write_text(json.dumps(asdict(batch), indent=2), encoding="utf-8")
+    aside.replace(file)
+    return batch
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def _person() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # no such user in a container
+        return f"user {os.getuid()}"
