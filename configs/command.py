@@ -9,7 +9,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 
-from configs.describe import accepted, options
+from configs.describe import accepted, default_of, options
 from configs.environment import prepare
 from configs.errors import UserError
 from configs.load import dump, load, presets
@@ -20,7 +20,7 @@ USAGE = """usage: python -m {module} [--config NAME] [--print-config] [--section
 
 {about}
 
-  --config NAME     a preset: {presets}
+  --config NAME     a preset: {presets}; or the path of a YAML file
   --print-config    show the settings this command would run with, and stop
   --section.key V   override one setting; the environment variable GOLDEN_PATH_SECTION__KEY does too
 
@@ -91,7 +91,7 @@ def run_command(
 
 def make(target: str, settings: Settings, *arguments: str) -> str:
     """The make command to type next: `make serve CONFIG=smoke`."""
-    config = "" if settings.name == "default" else f" CONFIG={settings.name}"
+    config = "" if settings.name == "default" else f" CONFIG={settings.file or settings.name}"
     if settings.var != Settings.model_fields["var"].default:
         arguments = (*arguments, f"--var {settings.var}")
     return f"make {target}{config}" + (f' ARGS="{" ".join(arguments)}"' if arguments else "")
@@ -138,7 +138,7 @@ def _take_config(arguments: list[str]) -> str:
 
 def _help(module: str, about: str) -> str:
     lines = [USAGE.format(module=module, about=about, presets=", ".join(presets()))]
-    for name, field in list(options())[1:]:  # the first is `name`, which --config sets
-        default = "" if field.default is None else f" (default: {field.default})"
+    for name, field in list(options())[2:]:  # the first two are the preset, which --config sets
+        default = f" (default: {value})" if (value := default_of(field)) else ""
         lines.append(f"  --{name}  {accepted(field)}\n      {field.description or ''}{default}")
     return "\n".join(lines)

@@ -19,6 +19,16 @@ def options() -> Iterator[tuple[str, FieldInfo]]:
     yield from _walk(Settings, "")
 
 
+def default_of(field: FieldInfo) -> str:
+    """The default of a setting as it would be written; empty for none."""
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, dict):
+        return "configs/contract.yaml" if value else ""
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    return "" if value is None else str(value)
+
+
 def accepted(field: FieldInfo) -> str:
     """The accepted values of a setting, in words: `whole number from 1 to 10000`."""
     names = ("ge", "gt", "le", "min_length")
@@ -49,6 +59,8 @@ def _in_words(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return " or ".join(map(str, get_args(kind)))
     plain = get_origin(kind) or kind
+    if plain is dict and get_args(kind)[1] is not str:
+        return "rules by name"
     return {
         bool: "true or false",
         int: "whole number",

@@ -68,6 +68,7 @@ def load(
             _put(merged, path, value)
             places[path] = place(path)
     merged["name"] = Path(config).stem
+    merged["file"] = None if config in presets() else config
     try:
         settings = Settings(**merged)
     except ValidationError as error:
@@ -172,9 +173,9 @@ def _from_arguments(arguments: Sequence[str]) -> dict[str, Any]:
 def _override(path: str, text: str, *, place: str) -> dict[str, Any]:
     """What one variable or flag sets. `10` is a number by the rules of YAML, as in a file; but a
     setting that holds text takes the text as it stands: the country NO is not `false`."""
-    if path == "name":
+    if path in ("name", "file"):
         raise UserError(
-            f"the name {text!r} cannot be set: it is the name of the preset",
+            f"the {path} {text!r} cannot be set: it is the {path} of the preset",
             where=place,
             next_step=f"choose a preset with --config: {', '.join(presets())}",
         )

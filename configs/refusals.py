@@ -43,7 +43,7 @@ def refuse_unknown(path: str, place: str) -> None:
             next_step=f"a rule is set as {RULES}.NAME.FIELD; its fields are"
             f" {', '.join(Rule.model_fields)}",
         )
-    near = get_close_matches(path, known, n=1, cutoff=0.5)
+    near = get_close_matches(path, set(known) - {"name", "file"}, n=1, cutoff=0.5)
     raise UserError(
         f"unknown setting {path!r}",
         where=place,
@@ -65,7 +65,9 @@ def refusal(error: ValidationError, places: Mapping[str, str]) -> UserError:
     if path.startswith(RULES) and rule_field(path) is None:  # a rule as a whole
         path = item
         wanted = "mend the rule; docs/contract.md shows every rule"
-        place = next((at for name, at in reversed(list(places.items())) if name.startswith(item)), place)
+        place = next(
+            (at for name, at in reversed(list(places.items())) if name.startswith(item)), place
+        )
     elif field is not None:
         wanted = f"accepted: {accepted(field)}"
     else:

@@ -54,6 +54,23 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
 
+class Drift(Section):
+    """What changes in a simulated shop at a date, for monitoring to find (`docs/simulator.md`)."""
+
+    on: date | None = Field(None, description="first day of the drift, in the log; none: no drift")
+    price_level: float = Field(1.0, ge=0.1, le=10, description="multiplies unit prices")
+    customer_mix: Share = Field(
+        0.0, description="share of new customers who live abroad and order for half as much"
+    )
+    purchase_rate: float = Field(1.0, ge=0, le=5, description="multiplies the rates of buying")
+    missing_customers: Share = Field(
+        0.0, description="share of repeat invoices that lose their customer"
+    )
+    broken_unit: Share = Field(
+        0.0, description="share of lines, by product, that count pieces at the price of a dozen"
+    )
+
+
 class Simulation(Section):
     """Size and dirt of the simulated log (`ingestion/simulation/simulator.py`)."""
 
@@ -62,14 +79,16 @@ class Simulation(Section):
     days: int = Field(730, ge=200, le=3650, description="length of the log in days")
     lines_per_invoice: float = Field(13.0, ge=1, le=200, description="mean lines per invoice")
     products: int = Field(3000, ge=20, le=100_000, description="products in the catalogue")
-    purchase_shape: float = Field(0.669, gt=0, description="BG/NBD r: shape of the purchase rates")
-    purchase_scale_weeks: float = Field(9.12, gt=0, description="BG/NBD alpha, in weeks")
-    dropout_a: float = Field(0.110, gt=0, description="BG/NBD a: drop-out after a purchase")
-    dropout_b: float = Field(2.433, gt=0, description="BG/NBD b: drop-out after a purchase")
+    # Fitted to how often and how soon customers of Online Retail II buy again (docs/simulator.md).
+    purchase_shape: float = Field(0.6, gt=0, description="BG/NBD r: shape of the purchase rates")
+    purchase_scale_weeks: float = Field(6.9, gt=0, description="BG/NBD alpha, in weeks")
+    dropout_a: float = Field(0.2, gt=0, description="BG/NBD a: drop-out after a purchase")
+    dropout_b: float = Field(1.9, gt=0, description="BG/NBD b: drop-out after a purchase")
     season: Share = Field(0.8, description="strength of the season: 0 none, 1 the autumn doubles")
     anonymous_share: float = Field(0.22, ge=0, le=0.9, description="share of lines, no customer")
     cancelled_share: float = Field(0.02, ge=0, le=0.5, description="share of lines that cancel one")
     dirt: float = Field(1.0, ge=0, le=50, description="multiplies the rates of all other dirt")
+    drift: Drift = Drift()
 
 
 class Text(Section):
@@ -79,7 +98,9 @@ class Text(Section):
         None, description="what parts values: , ; | tab whitespace; none: seen in the first line"
     )
     names: Words = Field((), description="column names of a file without a header row")
-    encoding: Literal["utf-8", "latin-1", "utf-16"] = Field("utf-8", description="of the file")
+    encoding: Literal["utf-8", "latin-1", "windows-1252", "utf-16"] = Field(
+        "utf-8", description="of the file"
+    )
     decimal: Literal[".", ","] = Field(".", description="decimal mark of numbers in text")
     thousands: Literal["", ",", ".", " ", "'"] = Field(
         "", description="thousands separator of numbers in text; none: numbers have none"
@@ -234,6 +255,9 @@ class Features(Section):
         None, description="last test date; none: the last whose label window is complete"
     )
     home_country: str = Field("United Kingdom", description="the feature is_home compares with it")
+    max_feature_roc_auc: float = Field(
+        0.85, ge=0.5, le=1, description="a single feature that scores above it stops the run"
+    )
 
 
 class Tuning(Section):
@@ -304,6 +328,7 @@ class Settings(BaseSettings):
         return (init_settings,)
 
     name: str = Field("default", description="the preset: configs/<name>.yaml")
+    file: FilePath | None = Field(None, description="the preset's file, if not in configs/")
     seed: int = Field(7, ge=0, le=2**31 - 1, description="seed of everything that is drawn")
     var: FilePath = Field(Path("var"), description="folder for everything that a run makes")
     source: Source = Source()

@@ -11,16 +11,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from configs.describe import accepted, options
+from configs.describe import accepted, default_of, options
 from configs.load import presets
 from features.catalogue import CATALOGUE
+from flows.docs_contract import MADE, contract_page
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 MEASURED = ROOT / "var" / "bench"  # summaries of the runs that `make bench` made
 FIGURES = DOCS / "figures.json"
 BEGIN, END = "<!-- figures -->\n", "<!-- /figures -->"
-MADE = "<!-- Written by `make docs`. Do not edit. -->\n"
 
 
 def pages() -> dict[Path, str]:
@@ -28,6 +28,7 @@ def pages() -> dict[Path, str]:
     return {
         DOCS / "features.md": _features(),
         DOCS / "settings.md": _settings(),
+        DOCS / "contract.md": contract_page(),
         ROOT / "README.md": _readme(),
     }
 
@@ -58,13 +59,8 @@ def _settings() -> str:
         "| setting | accepts | default | meaning |",
         "|---|---|---|---|",
     ]
-    for name, field in list(options())[1:]:  # the first is `name`, which --config sets
-        default = field.get_default(call_default_factory=True)
-        shown = (
-            "none"
-            if default is None
-            else f"`{', '.join(default) if isinstance(default, tuple) else default}`"
-        )
+    for name, field in list(options())[2:]:  # the first two are the preset, which --config sets
+        shown = f"`{value}`" if (value := default_of(field)) else "none"
         cells = (f"`{name}`", accepted(field), shown, field.description or "")
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"

@@ -31,7 +31,7 @@ MEASURES = {
     "unreadable_invoiced_at": "share of the rows whose time could not be read",
 }
 CHANGES = {
-    "history_change": "rows of the days that the last batch had, over its rows, less 1",
+    "history_change": "rows of the days that the last batch had, over its rows then, less 1",
     "volume_change": "rows per day over those of the last batch, less 1",
     "anonymous_change": "share of the rows without a customer, less that of the last batch",
     "price_change": "geometric mean of the unit price over that of the last batch, less 1",

@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
+from ingestion.contract import CHANGES
 from ingestion.judge import TYPES, Judged
 
-# Fewer new days than these say more about weekdays than about the batch.
-NEW_DAYS = 7
+# What is compared is the latest: these last days of the last batch, and the days that the batch
+# has on top of it. Fewer new days than seven say more about weekdays than about the batch: then
+# its own last days stand in for them.
+RECENT_DAYS, NEW_DAYS = 28, 7
 
 
 @dataclass(frozen=True)
@@ -61,57 +64,60 @@ def unreadable_columns() -> tuple[str, ...]:
     return tuple(f"unreadable_{name}" for name in TYPES)
 
 
-# SQL of `daily.parquet`, from `profile`: rows without a day are in none of it.
+# SQL of `daily.parquet`, from `profile`. Rows that belong to no day have one row, the last.
 DAILY = """
     SELECT day, sum(rows)::BIGINT AS rows, sum(anonymous)::BIGINT AS anonymous,
            sum(log_price)::BIGINT AS log_price, sum(priced)::BIGINT AS priced
-    FROM profile WHERE day IS NOT NULL GROUP BY day ORDER BY day
+    FROM profile GROUP BY day ORDER BY day NULLS LAST
 """
-Day = tuple[date, int, int, int | None, int]  # a row of daily.parquet
+Day = tuple[date | None, int, int, int | None, int]  # a row of daily.parquet
 
 
 def describe(days: list[Day]) -> dict[str, Any]:
-    """What the next batch is compared with: JSON values."""
-    if not days:
+    """What the next batch is compared with: JSON values, empty when no row has a day."""
+    dated = [day[0] for day in days if day[0] is not None]
+    if not dated:
         return {}
+    last = dated[-1]
     return {
-        "first_day": days[0][0].isoformat(),
-        "last_day": days[-1][0].isoformat(),
-        # The last day is often half a day: the export was made before it was over.
-        "rows_before_last_day": sum(day[1] for day in days[:-1]),
-        **_level(days, days[0][0], days[-1][0]),
+        "last_day": last.isoformat(),
+        # The last day is often half a day: the export was made before it was over. A row whose
+        # time was not readable then may have a day now, so those count on both sides.
+        "rows_before_last_day": _rows_before(days, last),
+        **_level(days, last - timedelta(days=RECENT_DAYS - 1), last),
     }
 
 
-def changes(days: list[Day], last: dict[str, Any]) -> dict[str, float | None]:
-    """The change measures of `ingestion/contract.py` against `last`, which `describe` made."""
-    if not days or not last:
-        return dict.fromkeys(
-            ("history_change", "volume_change", "anonymous_change", "price_change")
-        )
-    last_day = date.fromisoformat(last["last_day"])
-    history = sum(rows for day, rows, *_ in days if day < last_day)
-    new = [day for day in days if day[0] > last_day]
-    if new and (days[-1][0] - last_day).days >= NEW_DAYS:
-        now = _level(new, last_day + timedelta(days=1), days[-1][0])
-    else:
-        now = _level(days, days[0][0], days[-1][0])
+def changes(days: list[Day], then: dict[str, Any]) -> dict[str, float | None]:
+    """The change measures of `ingestion/contract.py` against `then`, which `describe` made."""
+    now = describe(days)
+    if not now or not then:
+        return dict.fromkeys(CHANGES)
+    last_then, last_now = (date.fromisoformat(level["last_day"]) for level in (then, now))
+    if (last_now - last_then).days >= NEW_DAYS:
+        now |= _level(days, last_then + timedelta(days=1), last_now)
     return {
-        "history_change": _ratio(history, last["rows_before_last_day"]),
-        "volume_change": _ratio(now["rows_per_day"], last["rows_per_day"]),
-        "anonymous_change": round(now["anonymous_share"] - last["anonymous_share"], 6),
+        "history_change": _ratio(_rows_before(days, last_then), then["rows_before_last_day"]),
+        "volume_change": _ratio(now["rows_per_day"], then["rows_per_day"]),
+        "anonymous_change": round(now["anonymous_share"] - then["anonymous_share"], 6),
         "price_change": None
-        if None in (now["log_price"], last["log_price"])
-        else round(math.expm1(now["log_price"] - last["log_price"]), 6),
+        if None in (now["log_price"], then["log_price"])
+        else round(math.expm1(now["log_price"] - then["log_price"]), 6),
     }
+
+
+def _rows_before(days: list[Day], last: date) -> int:
+    return sum(rows for day, rows, *_ in days if day is None or day < last)
 
 
 def _level(days: list[Day], first: date, last: date) -> dict[str, Any]:
-    rows, priced = sum(day[1] for day in days), sum(day[4] for day in days)
+    """What is compared, over the days from first to last; at least the last has rows."""
+    inside = [day for day in days if day[0] is not None and first <= day[0] <= last]
+    rows, priced = sum(day[1] for day in inside), sum(day[4] for day in inside)
     return {
         "rows_per_day": rows / ((last - first).days + 1),
-        "anonymous_share": sum(day[2] for day in days) / rows,
-        "log_price": sum(day[3] or 0 for day in days) / 1e6 / priced if priced else None,
+        "anonymous_share": sum(day[2] for day in inside) / rows,
+        "log_price": sum(day[3] or 0 for day in inside) / 1e6 / priced if priced else None,
     }
 
 

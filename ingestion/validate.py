@@ -100,7 +100,7 @@ def validate_batch(
 def read_days(path: Path) -> list[Day]:
     """The rows of `daily.parquet`."""
     with duckdb.connect() as connection:
-        return connection.execute(f"FROM read_parquet({literal(path)}) ORDER BY day").fetchall()
+        return connection.execute(f"FROM read_parquet({literal(path)}) ORDER BY day NULLS LAST").fetchall()
 
 
 def check_patterns(contract: Contract) -> None:
