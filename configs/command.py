@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -11,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from configs.describe import accepted, default_of, options
 from configs.environment import prepare
-from configs.errors import UserError
+from configs.errors import NO_ROOM, UserError
 from configs.load import dump, load, presets
 from configs.settings import Settings
 
@@ -60,14 +61,7 @@ def run_command(
         return 1
     except OSError as error:
         logging.getLogger("golden_path").info("stopped", exc_info=error)
-        print(
-            UserError(
-                f"the system says: {error.strerror or error}",
-                where=str(error.filename or ""),
-                next_step="see that it can be read and written and has room, or pass --var FOLDER",
-            ),
-            file=sys.stderr,
-        )
+        print(_explained(error), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(
@@ -76,6 +70,9 @@ def run_command(
         )
         return 130
     except Exception as error:  # a fault of ours: the traceback belongs in the log
+        if "database or disk is full" in str(error):  # SQLite's, through MLflow or Prefect
+            print(_explained(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))), file=sys.stderr)
+            return 1
         log = _write_down(error)
         _release(error)
         print(
@@ -95,6 +92,20 @@ def make(target: str, settings: Settings, *arguments: str) -> str:
     if settings.var != Settings.model_fields["var"].default:
         arguments = (*arguments, f"--var {settings.var}")
     return f"make {target}{config}" + (f' ARGS="{" ".join(arguments)}"' if arguments else "")
+
+
+def _explained(error: OSError) -> UserError:
+    what = f"the system says: {error.strerror or error}"
+    where = str(error.filename or "")
+    if error.errno in NO_ROOM:
+        return UserError(
+            f"there is no room to write: {error.strerror}",
+            where=where or "the folder of var",
+            next_step="make room, or pass --var FOLDER on another disk; then the same command goes"
+            " on from the last finished stage (nothing half-written is trusted)",
+        )
+    next_step = "see that it can be read and written, or pass --var FOLDER"
+    return UserError(what, where=where, next_step=next_step)
 
 
 def _write_down(error: Exception) -> str:

@@ -6,11 +6,14 @@ own beside the files that the caller is making, and is gone when the connection 
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from configs.errors import NO_ROOM, UserError
 from configs.settings import Compute
 
 if TYPE_CHECKING:
@@ -36,9 +39,30 @@ def connect(
     }
     if compute.threads:
         options["threads"] = compute.threads
-    with duckdb.connect(config=options) as connection:  # type: ignore[arg-type]
-        connection.execute("SET TimeZone = 'UTC'")  # the same times on every machine
-        yield connection
+    try:
+        with duckdb.connect(config=options) as connection:  # type: ignore[arg-type]
+            connection.execute("SET TimeZone = 'UTC'")  # the same times on every machine
+            yield connection
+    except duckdb.IOException as error:
+        if full := disk_full(error):
+            raise full from None
+        raise
+    except duckdb.OutOfMemoryException as error:
+        raise UserError(
+            f"a query needs more than {compute.memory_mb} MB, and could not spill the rest:"
+            f" {str(error).splitlines()[0]}",
+            where="compute.memory_mb" + (f", {folder}" if folder else ""),
+            next_step="free some room there, or pass --compute.memory_mb with more",
+        ) from None
+
+
+def disk_full(error: Exception) -> OSError | None:
+    """The system's error when DuckDB could not write for want of room; None for any other."""
+    found = re.search(r'"errno":"(\d+)"', str(error))
+    number = int(found.group(1)) if found else 0
+    if number not in NO_ROOM:
+        return None
+    return OSError(number, os.strerror(number))
 
 
 def quoted(name: str) -> str:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+
+# What the system says when a disk, a quota or the allowed size of a file is used up.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 class UserError(Exception):
     """A failure a user can mend. Printed as one message, without a traceback.

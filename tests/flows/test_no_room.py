@@ -1,0 +1,108 @@
+"""A disk that fills up, and two runs on one folder: a clear error, and nothing half-written."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from logs import write_log, write_preset
+
+from configs.command import run_command
+from configs.duck import connect
+from configs.errors import UserError
+from configs.load import load
+from configs.settings import Compute
+from flows import data_stages
+from flows.lock import alone
+from ingestion.validate import TRANSACTIONS
+
+ROOT = Path(__file__).parents[2]
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """The system refuses to write more, as it does on a full disk: with an error of its own."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def left(var: Path) -> list[str]:
+    return sorted(path.name for path in (var / "stages").iterdir())
+
+
+def test_a_disk_that_fills_up_leaves_no_part_of_a_stage(tmp_path):
+    write_log(tmp_path / "a.csv")
+    preset = write_preset(tmp_path / "shop.yaml", str(tmp_path / "a.csv"))
+    settings = load(str(preset), ["--var", str(tmp_path / "var")], {})
+    for size in (0, 1_000, 20_000):  # at the first byte, and on the way
+        with files_of_at_most(size), pytest.raises((OSError, UserError), match="too large"):
+            data_stages.ingest(settings)
+        assert left(settings.var) == []
+    parts = data_stages.ingest(settings)
+    for size in (1_000, 20_000):
+        with files_of_at_most(size), pytest.raises(OSError):
+            data_stages.validate(settings, parts, tmp_path / "page.html")
+        assert [name.split("-")[0] for name in left(settings.var)] == ["ingest"]
+    assert data_stages.validate(settings, parts, tmp_path / "page.html").path(TRANSACTIONS).exists()
+
+
+def test_a_full_disk_is_said_in_plain_words(tmp_path, capsys):
+    def body(settings):
+        with files_of_at_most(1_000):
+            (tmp_path / "file").write_bytes(b"x" * 100_000)
+
+    assert run_command("test", "", body, ["--var", str(tmp_path / "var")]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("Error: there is no room to write: File too large")
+    assert "next:  make room" in said and "Traceback" not in said
+
+
+def test_a_query_that_can_neither_hold_nor_spill_its_rows_says_what_to_set(tmp_path):
+    with (
+        pytest.raises(UserError, match="needs more than 256 MB") as caught,
+        connect(compute=Compute(memory_mb=256)) as connection,
+    ):
+        connection.execute("CREATE TEMP TABLE t AS SELECT hash(range) FROM range(100_000_000)")
+    assert "compute.memory_mb" in caught.value.where
+
+
+def test_what_does_not_fit_in_memory_spills_beside_the_output_and_is_gone_after(tmp_path):
+    with connect(tmp_path, Compute(memory_mb=256)) as connection:
+        connection.execute("CREATE TEMP TABLE t AS SELECT hash(range) h FROM range(50_000_000)")
+        assert list((tmp_path / ".spill").iterdir())
+    assert list(tmp_path.iterdir()) == []
+
+
+HOLD = "import sys; from pathlib import Path; from flows.lock import alone\n"
+HOLD += "with alone(Path(sys.argv[1]), 'train'): print('holds', flush=True); sys.stdin.read()"
+
+
+def test_a_second_run_on_the_same_folder_is_refused_and_a_killed_one_blocks_nobody(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as first:
+        assert first.stdout is not None and first.stdout.readline() == "holds\n"
+        with pytest.raises(UserError, match=f"train, process {first.pid}"), alone(tmp_path, "x"):
+            pass
+        first.kill()
+        first.wait()
+    with (
+        alone(tmp_path, "x"),
+        pytest.raises(UserError, match=f"x, process {os.getpid()}"),
+        alone(tmp_path, "y"),
+    ):
+        pass
