@@ -13,11 +13,11 @@ from configs.errors import UserError
 
 @contextmanager
 def alone(var: Path, command: str) -> Iterator[None]:
-    """Hold var/.lock. The system lets go of it when the process ends, however it ends.
+    """Hold var/lock. The system lets go of it when the process ends, however it ends.
 
     Raises UserError when another process holds it.
     """
-    file = var.absolute() / ".lock"
+    file = var.absolute() / "lock"
     file.parent.mkdir(parents=True, exist_ok=True)
     # Not truncated at opening: what stands there names the holder.
     with os.fdopen(os.open(file, os.O_RDWR | os.O_CREAT, 0o644), "r+", encoding="utf-8") as lock:

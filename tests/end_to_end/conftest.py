@@ -83,9 +83,9 @@ def service(environment: dict[str, str]) -> Callable[..., Any]:
     """`with service(var) as url:` is `make serve` on a free port, ended as a person would."""
 
     @contextmanager
-    def start(var: Path, *arguments: str) -> Iterator[str]:
+    def start(var: Path, *arguments: str, config: str = "smoke") -> Iterator[str]:
         port = free_port()
-        command = [sys.executable, "-m", "serving", "--config", "smoke", "--var", str(var)]
+        command = [sys.executable, "-m", "serving", "--config", config, "--var", str(var)]
         process = subprocess.Popen(
             [*command, "--serving.port", str(port), *arguments],
             cwd=ROOT,

@@ -181,7 +181,7 @@ def test_a_refused_batch_leaves_the_champion_where_it_was(smoke, walk):
     settings = load("smoke", ["--var", str(smoke.var)], env={})
     before = champion(settings)
     latest = (smoke.var / "runs" / "latest").readlink()
-    done = walk(smoke.var, "--config", "smoke", "--contract.max_duplicate_share", "0.0001")
+    done = walk(smoke.var, "--config", "smoke", "--contract.rules.duplicate_share.high", "0.0001")
     assert done.code == 1 and "duplicate_share" in done.err
     assert champion(settings) == before
     assert (smoke.var / "runs" / "latest").readlink() == latest
