@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help data train quarantine replay accept-batch serve predict ui test lint types docs bench bench-ablation lock setup clean
+.PHONY: help data train quarantine replay accept-batch serve predict ui test lint types docs notebook bench bench-ablation lock setup clean
 
 PYTHON ?= python3
 CONFIG ?= default
@@ -51,6 +51,9 @@ types: setup ## mypy
 
 docs: setup ## write what is generated: docs/features.md, docs/settings.md, the README's figures
 	@$(BIN)/python -m flows.docs
+
+notebook: setup ## run docs/explore.ipynb again on what the last run left in var/
+	@$(BIN)/python -m flows.notebook $(ARGS)
 
 bench: setup ## measure the road: seconds and memory beside their limits
 	@$(BIN)/python -m tests.bench.road $(ARGS)

@@ -46,7 +46,7 @@ def log_run(
                 "test_split_opened": "1",  # by evaluate_task, after the winner was chosen
             },
         )
-        pages = [journey.run.folder / name for name in ("contract.html", "data.html")]
+        pages = [journey.run.folder / name for name in ("contract.html", "data_report.html")]
         tracking.log_files(journey.client, journey.parent_run, [*pictures, *pages], "report")
 
 

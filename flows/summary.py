@@ -112,7 +112,7 @@ def print_summary(
     total = f"{seconds.pop('total'):.1f} in all"
     stages = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())
     line("Seconds", f"{total}: {stages}; peak memory {summary['peak_memory_mb']:,.0f} MB")
-    line("Run", f"{folder}  (summary.json, data.html, contract.html, run.log)")
+    line("Run", f"{folder}  (summary.json, data_report.html, contract.html, run.log)")
     serve, predict = make("serve", settings), make("predict", settings)
     line("Next", f"{serve}    then, in another terminal: {predict}    or look: make ui")
 

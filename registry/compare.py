@@ -16,7 +16,7 @@ def question(settings: Settings) -> dict[str, Any]:
     asked = {name: getattr(settings.features, name) for name in QUESTION}
     source = settings.source
     if source.kind == "simulated":
-        simulated = source.simulation.model_dump(mode="json", exclude={"days"})
+        simulated = source.simulation.model_dump(mode="json", exclude={"days", "drift"})
         return {**asked, "source": source.kind, "seed": settings.seed, **simulated}
     return {**asked, "source": source.kind}
 
