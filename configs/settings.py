@@ -83,7 +83,7 @@ class Simulation(Section):
     purchase_shape: float = Field(0.6, gt=0, description="BG/NBD r: shape of the purchase rates")
     purchase_scale_weeks: float = Field(6.9, gt=0, description="BG/NBD alpha, in weeks")
     dropout_a: float = Field(0.2, gt=0, description="BG/NBD a: drop-out after a purchase")
-    dropout_b: float = Field(1.9, gt=0, description="BG/NBD b: drop-out after a purchase")
+    dropout_b: float = Field(1.8, gt=0, description="BG/NBD b: drop-out after a purchase")
     season: Share = Field(0.8, description="strength of the season: 0 none, 1 the autumn doubles")
     anonymous_share: float = Field(0.22, ge=0, le=0.9, description="share of lines, no customer")
     cancelled_share: float = Field(0.02, ge=0, le=0.5, description="share of lines that cancel one")

@@ -5,33 +5,50 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import duckdb
-
+from configs.duck import connect, literal, parquet
 from configs.errors import UserError
-from configs.settings import Features
-from features.catalogue import NAMES
-from features.engine import build_features, connect, literal, run
+from configs.settings import Compute, Features
+from features.catalogue import ALL, select
+from features.engine import build_features, read_log, run
 from features.splits import as_of_dates
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+
+ROW_GROUP = 24_576  # rows: several groups are written side by side
 
 
 @dataclass(frozen=True)
 class TableFacts:
     features: int
+    names: tuple[str, ...]  # of the features, in the order of the columns
     rows: dict[str, int]
     positive_rate: dict[str, float]
     as_of: dict[str, list[str]]
 
 
-def build_table(transactions: Path, target: Path, settings: Features) -> TableFacts:
+def build_table(
+    transactions: Path | list[Path],
+    target: Path,
+    settings: Features,
+    declared: frozenset[str] = ALL,
+    compute: Compute | None = None,
+) -> TableFacts:
     """Write the training table (`customer_id, as_of, split, <features>, label`) to `target`.
 
+    transactions: Parquet with the canonical columns.  declared: those that the source has
+    (`settings.source.declared`); features that need another one are left out of the table.
     Sorted by as-of date and customer, so that the same input gives the same file. Raises UserError
     when no sale is left or the log is too short for the splits.
     """
-    source, table = (f"read_parquet({literal(str(path))})" for path in (transactions, target))
-    with connect(settings) as connection:
-        connection.execute(f"CREATE VIEW transactions AS FROM {source}")
+    features = select(declared)
+    names = tuple(feature.name for feature in features)
+    with connect(target.parent, compute) as connection:
+        connection.execute(f"CREATE VIEW transactions AS FROM {parquet(transactions)}")
+        read_log(connection, settings)
         dates = as_of_dates(*_span(connection), settings)
         connection.execute("CREATE TABLE as_of_dates (as_of DATE, split VARCHAR)")
         connection.executemany(
@@ -39,35 +56,36 @@ def build_table(transactions: Path, target: Path, settings: Features) -> TableFa
             [[day, split] for split, days in dates.items() for day in days],
         )
         run(connection, "spine")
-        build_features(connection)
+        build_features(connection, features)
         run(connection, "label")
         connection.execute(f"""
             COPY (
-                SELECT customer_id, as_of, split, {", ".join(NAMES)},
+                SELECT customer_id, as_of, split, {", ".join(names)},
                        CAST(buyers.customer_id IS NOT NULL AS TINYINT) AS label
-                FROM spine JOIN features USING (customer_id, as_of)
+                FROM features JOIN as_of_dates USING (as_of)
                 LEFT JOIN buyers USING (customer_id, as_of)
-                ORDER BY as_of, customer_id
-            ) TO {literal(str(target))} (FORMAT parquet)
+                ORDER BY row_id
+            ) TO {literal(target)} (FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP})
         """)
         counts = connection.execute(
-            f"SELECT split, count(*), avg(label) FROM {table} GROUP BY split"
+            f"SELECT split, count(*), avg(label) FROM {parquet(target)} GROUP BY split"
         ).fetchall()
     found = {split: (rows, rate) for split, rows, rate in counts}
     return TableFacts(
-        features=len(NAMES),
+        features=len(names),
+        names=names,
         rows={split: found.get(split, (0, 0.0))[0] for split in dates},
         positive_rate={split: found.get(split, (0, 0.0))[1] for split in dates},
         as_of={split: [day.isoformat() for day in days] for split, days in dates.items()},
     )
 
 
-def _span(connection: duckdb.DuckDBPyConnection) -> tuple[date, date]:
+def _span(connection: DuckDBPyConnection) -> tuple[date, date]:
     """The days of the first and the last sale."""
-    first, last = connection.execute("""
-        SELECT CAST(min(invoiced_at) AS DATE), CAST(max(invoiced_at) AS DATE)
-        FROM transactions WHERE quantity > 0
-    """).fetchone() or (None, None)
+    first, last = connection.execute("SELECT min(day), max(day) FROM order_parts").fetchone() or (
+        None,
+        None,
+    )
     if first is None or last is None:
         raise UserError(
             "no sale is left after quarantine",

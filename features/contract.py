@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from features.catalogue import CATALOGUE
-from features.engine import literal
+from configs.duck import parquet
+from features.catalogue import CATALOGUE, Feature
 from features.table import SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def table_checks() -> list[dict[str, Any]]:
-    """Great Expectations checks, as `ingestion/expectations.py` takes them. Each stops the run."""
+def table_checks(features: Sequence[Feature] = CATALOGUE) -> list[dict[str, Any]]:
+    """Great Expectations checks of a table with these features. Each stops the run.
+
+    They have the form that `ingestion/expectations.py` takes.
+    """
     checks = [
         _check(
             "one_row_each",
@@ -36,7 +40,7 @@ def table_checks() -> list[dict[str, Any]]:
             for split in SPLITS
         ),
     ]
-    for feature in CATALOGUE:
+    for feature in features:
         if not feature.missing:
             checks.append(
                 _check(
@@ -63,7 +67,7 @@ def read_frame(table: Path) -> pd.DataFrame:
     """The table as the checks see it: with `split_label`."""
     query = f"""
         SELECT *, split || ' ' || CAST(label AS VARCHAR) AS split_label
-        FROM read_parquet({literal(str(table))})
+        FROM {parquet(table)}
     """
     with duckdb.connect() as connection:
         return connection.execute(query).df()

@@ -2,59 +2,90 @@
 
 The same files serve training, batch scoring and single requests; what differs is the spine. A
 customer's features come from that customer's rows alone, but for `season_orders` and
-`season_revenue`: whether they are missing depends on the first day of the whole log.
+`season_revenue`: whether they are missing depends on the first day of the whole log, which is an
+input of its own.
+
+    transactions ──orders──▶ order_parts ──spine──▶ spine ──build_features──▶ features
+                                  └──────────label──▶ buyers
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import duckdb
-
+from configs.duck import literal
 from configs.settings import Features
-from features.catalogue import NAMES
+from features.catalogue import CATALOGUE, GROUPS, Feature
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 SQL = Path(__file__).parent / "sql"
-GROUPS = ("recency", "windows", "gaps", "variety", "cancellations", "country", "season")
+PREPARED = {"variety": "base/products", "cancellations": "base/cancellations"}  # before the group
+ROWS_PER_PASS = 4_000_000  # of past_orders: about 350 MB
 
 
-def connect(settings: Features) -> duckdb.DuckDBPyConnection:
-    """A DuckDB connection with the variables that the SQL files read."""
-    connection = duckdb.connect()
+def read_log(
+    connection: DuckDBPyConnection, settings: Features, log_start: date | None = None
+) -> None:
+    """Take in the relation `transactions` (canonical columns): one pass over its lines.
+
+    log_start: the day of the first sale of the whole log, where the relation is a part of it.
+    """
     for name in ("horizon_days", "active_days", "home_country"):
         value = getattr(settings, name)
         connection.execute(
             f"SET VARIABLE {name} = {value if isinstance(value, int) else literal(value)}"
         )
-    return connection
+    run(connection, "base/orders")
+    first_day = "min(order_day)" if log_start is None else f"DATE '{log_start}'"
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE log_start AS SELECT {first_day} AS first_day"
+        + (" FROM order_parts" if log_start is None else "")
+    )
 
 
-def build_features(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make the table `features` (customer_id, as_of, every feature of the catalogue in order).
+def build_features(connection: DuckDBPyConnection, features: Sequence[Feature] = CATALOGUE) -> None:
+    """Make the table `features` (row_id, customer_id, as_of, these features in this order).
 
-    Reads the relations `transactions` (canonical columns) and `spine` (customer_id, as_of DATE).
-    Nothing but `base.sql` sees transactions, and it cuts them off at the as-of date.
+    Reads what `read_log` made, and the relation `spine` (customer_id, as_of DATE); row_id counts
+    its rows by as-of date and customer. Groups of which nothing is asked are not run.
     """
-    run(connection, "base")
-    for group in GROUPS:
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE group_{group} AS {_read(group)}")
-    joins = "\n".join(f"LEFT JOIN group_{group} USING (customer_id, as_of)" for group in GROUPS)
-    columns = ", ".join(f"CAST({name} AS DOUBLE) AS {name}" for name in NAMES)
-    connection.execute(f"""
-        CREATE OR REPLACE TEMP TABLE features AS
-        SELECT customer_id, as_of, {columns} FROM spine {joins}
-    """)
+    wanted = {feature.name for feature in features}
+    groups = [name for name, members in GROUPS.items() if wanted & {f.name for f in members}]
+    columns = ", ".join(f"CAST({name} AS DOUBLE) AS {name}" for name in (f.name for f in features))
+    joins = "\n".join(f"LEFT JOIN ({read(name)}) AS {name} USING (row_id)" for name in groups)
+    answers = f"SELECT row_id, customer_id, as_of, {columns} FROM asked\n{joins}"
+    run(connection, "base/questions")
+    for group in groups:
+        if group in PREPARED:
+            run(connection, PREPARED[group])
+    for number, (first, last) in enumerate(_passes(connection)):
+        connection.execute(f"SET VARIABLE first_row = {first}; SET VARIABLE last_row = {last}")
+        run(connection, "base/asked")
+        into = "INSERT INTO" if number else "CREATE OR REPLACE TEMP TABLE"
+        connection.execute(f"{into} features {'' if number else 'AS'} {answers}")
 
 
-def run(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+def run(connection: DuckDBPyConnection, name: str) -> None:
     """Execute one SQL file of `features/sql/`."""
-    connection.execute(_read(name))
+    connection.execute(read(name))
 
 
-def literal(text: str) -> str:
-    """A text, such as a path, as SQL."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _read(name: str) -> str:
+def read(name: str) -> str:
+    """The text of one SQL file; a group's is a SELECT of row_id and its features."""
     return (SQL / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def _passes(connection: DuckDBPyConnection) -> list[tuple[int, int]]:
+    """First and last row_id of each pass: one, unless the orders times the dates are many."""
+    rows, parts, customers = connection.execute("""
+        SELECT (SELECT count(*) FROM questions), count(*), approx_count_distinct(customer_id)
+        FROM order_parts
+    """).fetchone() or (0, 0, 0)
+    parts_per_row = max(parts, 1) / max(customers, 1)
+    step = max(1, int(ROWS_PER_PASS / parts_per_row))
+    return [(first, first + step - 1) for first in range(1, max(rows, 1) + 1, step)]

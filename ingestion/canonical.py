@@ -1,13 +1,25 @@
 """The canonical columns of a transaction log, and how any column is read into them.
 
-Every source ends here: `source_row` (1-based, as a person would count the rows of the file), the
-eight canonical columns, and `unreadable`: the values that could not be read, kept as text so that
-quarantine can show them.
+Every source ends in *parts*: Parquet files with `source` (the file or table a row came from),
+`source_row` (1-based, as a person would count the rows there), the eight canonical columns, and
+`unreadable`: the values that could not be read, kept as text so that quarantine can show them.
+
+What a source does not have is NULL, with these exceptions:
+
+- **amount**, the value of a line, may stand for what is missing of quantity and unit price. Alone:
+  the line is one piece at that value, `quantity` is its sign (0 counts as a sale) and `unit_price`
+  its size. With a quantity: `unit_price = amount / quantity`; where the two differ in sign the
+  price is negative, which the contract sets aside, because either could be the wrong one.
+- **invoice_id**: where no column is declared, what a customer buys on one day (UTC) is one invoice:
+  `1997-01-01 00004`. The day comes first, so that no customer id looks like a cancellation.
 """
 
 from __future__ import annotations
 
 import re
+
+from configs.duck import literal, quoted
+from configs.settings import Text
 
 COLUMNS = {
     "invoice_id": "VARCHAR",
@@ -19,92 +31,149 @@ COLUMNS = {
     "customer_id": "VARCHAR",
     "country": "VARCHAR",
 }
-# What a log cannot do without. The others are read as missing when a source has none.
-REQUIRED = ("invoice_id", "product_id", "quantity", "unit_price", "invoiced_at", "customer_id")
+MAPPED = {**COLUMNS, "amount": "DOUBLE"}  # what a source may declare
 
 BLANKS = " \t\r\n\v\f\u00a0\u3000"
 EARLIEST, LATEST = "TIMESTAMP '1900-01-01'", "TIMESTAMP '9999-12-31 23:59:59.999999'"
-
-
-def quoted(name: str) -> str:
-    """A column or file name as SQL."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+EXACT = 2**53  # beyond it doubles have gaps
+INTEGER = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?")
 
 
 def select_canonical(
-    relation: str, mapping: dict[str, str], types: dict[str, str], time_format: str | None
+    relation: str,
+    mapping: dict[str, str],
+    types: dict[str, str],
+    time_format: str | None,
+    *,
+    source: str,
+    number: str = "row_number() OVER ()",
+    text: Text | None = None,
 ) -> str:
-    """SQL that reads a relation into `source_row`, the canonical columns and `unreadable`.
+    """SQL that reads a relation into the columns of a part.
 
-    mapping: canonical column -> column of the relation.  types: its columns -> DuckDB types.
+    mapping: canonical column, or amount -> column of the relation.  types: its columns -> DuckDB
+    types.  number: SQL of `source_row`.  text: how numbers are written, for text files.
     Times become UTC when the session's time zone is UTC.
     """
     raw = [f"{quoted(column)} AS raw_{name}" for name, column in mapping.items()]
-    read = {
-        name: _reader(name, f"raw_{name}", types[mapping[name]], time_format)
-        if name in mapping
-        else f"CAST(NULL AS {kind})"
-        for name, kind in COLUMNS.items()
+    read = [
+        f"{_reader(name, types[column], time_format, text)} AS {name}"
+        for name, column in mapping.items()
+    ]
+    typed = {name: column for name, column in mapping.items() if MAPPED[name] != "VARCHAR"}
+    failed = {
+        name: f"{name} IS NULL AND {_given(f'raw_{name}', types[column])}"
+        for name, column in typed.items()
     }
-    failures = ", ".join(
-        f"CASE WHEN {name} IS NULL AND {_given(f'raw_{name}', types[mapping[name]])}"
-        f" THEN {literal(name + '=')} || CAST(raw_{name} AS VARCHAR) END"
-        for name in mapping
-        if COLUMNS[name] != "VARCHAR"
+    kept = ", ".join(
+        f"CASE WHEN {condition} THEN {literal(name + '=')} || CAST(raw_{name} AS VARCHAR) END"
+        for name, condition in failed.items()
     )
-    columns = ", ".join(f"{expression} AS {name}" for name, expression in read.items())
+    columns = ", ".join(
+        f"{name if name in mapping else _made_up(name, mapping)} AS {name}" for name in COLUMNS
+    )
+    # Two things a row need not pay for: a list is only filtered where something failed, and the
+    # constant is an ENUM of one value, of which Parquet makes text without looking at each row.
     return f"""
-        WITH numbered AS (
-            SELECT row_number() OVER () AS source_row, {", ".join(raw)} FROM {relation}
-        ),
-        readable AS (SELECT *, {columns} FROM numbered)
-        SELECT source_row, {", ".join(COLUMNS)},
-            list_filter([{failures}]::VARCHAR[], lambda value: value IS NOT NULL) AS unreadable
+        WITH numbered AS (SELECT {number} AS source_row, {", ".join(raw)} FROM {relation}),
+        readable AS (SELECT *, {", ".join(read)} FROM numbered)
+        SELECT CAST({literal(source)} AS ENUM({literal(source)})) AS source, source_row, {columns},
+            CASE WHEN {" OR ".join(f"({condition})" for condition in failed.values())}
+            THEN list_filter([{kept}], lambda value: value IS NOT NULL)
+            ELSE []::VARCHAR[] END AS unreadable
         FROM readable
     """
 
 
-def _text(source: str) -> str:
-    """The value as text without the blanks around it; nothing but blanks is a missing value."""
-    return f"nullif(trim(CAST({source} AS VARCHAR), {literal(BLANKS)}), '')"
+def _made_up(name: str, mapping: dict[str, str]) -> str:
+    """SQL of a canonical column that the source does not have."""
+    if name == "quantity" and "amount" in mapping:
+        return "CAST(CASE WHEN amount < 0 THEN -1 WHEN amount IS NOT NULL THEN 1 END AS BIGINT)"
+    if name == "unit_price" and "amount" in mapping:  # + 0.0: 0 / -1 is -0.0
+        return "amount / nullif(quantity, 0) + 0.0" if "quantity" in mapping else "abs(amount)"
+    if name == "invoice_id":
+        return "CAST(CAST(invoiced_at AS DATE) AS VARCHAR) || ' ' || customer_id"
+    return f"CAST(NULL AS {COLUMNS[name]})"
 
 
-def _given(source: str, kind: str) -> str:
-    """Whether there is a value at all. Blanks can only stand in text."""
-    return f"{_text(source) if kind == 'VARCHAR' else source} IS NOT NULL"
-
-
-def _reader(name: str, source: str, kind: str, time_format: str | None) -> str:
-    text = _text(source)
-    whole = f"regexp_replace({text}, '\\.0$', '')"  # null-bearing frames write 13085.0
-    number = f"TRY_CAST({text} AS DOUBLE)"
-    if re.fullmatch(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?", kind):  # no way through text: faster
-        whole, number = f"CAST({source} AS VARCHAR)", f"CAST({source} AS DOUBLE)"
-    elif kind in ("DOUBLE", "FLOAT"):
-        number = f"CAST({source} AS DOUBLE)"
+def _reader(name: str, kind: str, time_format: str | None, text: Text | None) -> str:
+    """SQL that reads `raw_<name>` of a DuckDB type as the canonical column, or as NULL."""
+    raw = f"raw_{name}"
     match name:
         case "product_id":  # 173 codes of the published log differ only in letter case
-            return f"upper({whole})"
+            return f"upper({_code(raw, kind)})"
         case "customer_id" | "invoice_id":
-            return whole
-        case "quantity":  # a fraction is unreadable, not rounded; beyond 2^53 doubles have gaps
-            return (
-                f"CASE WHEN {number} = floor({number}) AND abs({number}) <= {2**53}"
-                f" THEN CAST({number} AS BIGINT) END"
-            )
-        case "unit_price":
-            return f"CASE WHEN isfinite({number}) THEN {number} END"
+            return _code(raw, kind)
+        case "quantity" if INTEGER.fullmatch(kind):  # no way through text or double: faster
+            return f"CAST(CASE WHEN {raw} BETWEEN -{EXACT} AND {EXACT} THEN {raw} END AS BIGINT)"
+        case "quantity":  # a fraction is unreadable, not rounded
+            number = _number(raw, kind, text)
+            whole = f"{number} = floor({number}) AND abs({number}) <= {EXACT}"
+            return f"CASE WHEN {whole} THEN CAST({number} AS BIGINT) END"
+        case "unit_price" | "amount":
+            number = _number(raw, kind, text)
+            return number if INTEGER.fullmatch(kind) else _finite(number)
         case "invoiced_at":
-            if kind.startswith(("TIMESTAMP", "DATE")):
-                time = f"CAST({source} AS TIMESTAMP)"
-            elif time_format:
-                time = f"CAST(try_strptime({text}, {literal(time_format)}) AS TIMESTAMP)"
-            else:  # with a time zone first: DuckDB would drop the +01 of a text otherwise
-                time = f"CAST(TRY_CAST({text} AS TIMESTAMPTZ) AS TIMESTAMP)"
+            time = _time(raw, kind, time_format)
             # A year of two digits is read as the year 10, and `infinity` as a time.
             return f"CASE WHEN {time} BETWEEN {EARLIEST} AND {LATEST} THEN {time} END"
-    return text
+    return _text(raw)
+
+
+def _finite(number: str) -> str:
+    return f"CASE WHEN isfinite({number}) THEN {number} END"
+
+
+def _text(raw: str) -> str:
+    """The value as text without the blanks around it; nothing but blanks is a missing value."""
+    return f"nullif(trim(CAST({raw} AS VARCHAR), {literal(BLANKS)}), '')"
+
+
+def _given(raw: str, kind: str) -> str:
+    """Whether there is a value at all. Blanks can only stand in text."""
+    return f"{_text(raw) if kind == 'VARCHAR' else raw} IS NOT NULL"
+
+
+def _code(raw: str, kind: str) -> str:
+    """A code or an id as text. Columns with missing values are often written as 13085.0."""
+    if INTEGER.fullmatch(kind):
+        return f"CAST({raw} AS VARCHAR)"
+    if kind in ("DOUBLE", "FLOAT") or kind.startswith("DECIMAL"):
+        number = f"CAST({raw} AS DOUBLE)"
+        return (
+            f"CASE WHEN {number} = floor({number}) AND abs({number}) <= {EXACT}"
+            f" THEN CAST(CAST({raw} AS BIGINT) AS VARCHAR)"
+            f" WHEN isfinite({number}) THEN CAST({raw} AS VARCHAR) END"  # NaN: a missing one
+        )
+    text = _text(raw)  # looking at the end is ten times faster than a regular expression
+    return f"CASE WHEN suffix({text}, '.0') AND length({text}) > 2 THEN {text}[:-3] ELSE {text} END"
+
+
+def _number(raw: str, kind: str, written: Text | None) -> str:
+    if INTEGER.fullmatch(kind) or kind.startswith(("DOUBLE", "FLOAT", "DECIMAL")):
+        return f"CAST({raw} AS DOUBLE)"
+    text = _text(raw)
+    if written is not None and (written.decimal, written.thousands) != (".", ""):
+        # Only what is wholly written that way: 1,00 is not a hundred where the comma is for
+        # thousands, and 2.55 is nothing where the comma is the decimal mark.
+        mark, groups = re.escape(written.decimal), re.escape(written.thousands)
+        whole = rf"(\d+|\d{{1,3}}({groups}\d{{3}})+)" if groups else r"\d+"
+        form = rf"[+-]?({whole}({mark}\d*)?|{mark}\d+)([eE][+-]?\d+)?"
+        plain = f"replace({text}, {literal(written.thousands)}, '')" if groups else text
+        plain = f"replace({plain}, {literal(written.decimal)}, '.')"
+        plain = f"CASE WHEN regexp_full_match({text}, {literal(form)}) THEN {plain} END"
+        return f"TRY_CAST({plain} AS DOUBLE)"
+    # DuckDB reads 1_000 as a thousand.
+    return f"CASE WHEN NOT contains({text}, '_') THEN TRY_CAST({text} AS DOUBLE) END"
+
+
+def _time(raw: str, kind: str, time_format: str | None) -> str:
+    if kind.startswith(("TIMESTAMP", "DATE")):
+        return f"CAST({raw} AS TIMESTAMP)"
+    text = _text(raw) if kind == "VARCHAR" else _code(raw, kind)  # 19970101, 19970101.0
+    if time_format:
+        time = f"CAST(try_strptime({text}, {literal(time_format)}) AS TIMESTAMP)"
+    else:  # with a time zone first: DuckDB would drop the +01 of a text otherwise
+        time = f"CAST(TRY_CAST({text} AS TIMESTAMPTZ) AS TIMESTAMP)"
+    # `epoch` and `infinity` are times to DuckDB.
+    return f"CASE WHEN regexp_matches({text}, '[0-9]') THEN {time} END"

@@ -1,54 +1,81 @@
-"""Source `files`: Parquet, CSV (gzipped too) and XLSX, through a column mapping."""
+"""Source `files`: Parquet, text (gzipped too) and XLSX, through a column mapping."""
 
 from __future__ import annotations
 
-import re
-from difflib import get_close_matches
+import glob
 from pathlib import Path
 
-import duckdb
-
+from configs.duck import connect, literal
 from configs.errors import UserError
-from configs.settings import Source
-from ingestion.canonical import COLUMNS, REQUIRED, literal, select_canonical
-from ingestion.formats import SUFFIXES, explained, first_line, relation
+from configs.settings import Compute, Source
+from ingestion.canonical import select_canonical
+from ingestion.formats import SUFFIXES, explained, opened
+from ingestion.mapping import check_mapping, check_time_format, map_columns
+from ingestion.text import check_text
 
-# What holds no single value that a person would have typed into a cell.
-NO_VALUE = re.compile(r"BOOLEAN|BLOB|BIT|STRUCT|MAP|UNION|VARIANT|GEOMETRY|.*\]$")
 
+def expand(source: Source) -> list[Path]:
+    """The files of `source.path`, each once: globs in the order of their names.
 
-def read_file(source: Source, target: Path) -> None:
-    """Write the rows of `source.path` to `target` in canonical form; see `ingestion/canonical.py`.
-
-    Raises UserError for a file that is missing, empty, of another format, truncated or damaged,
-    for a column that the mapping names and the file lacks, and for one that holds lists, structs
-    or booleans. Then `target` does not exist.
+    Raises UserError for what is missing, a folder, empty or of another kind, for a glob that
+    matches nothing, and for a mapping or text settings that no file could satisfy. It reads
+    nothing, so it is cheap enough to be asked before anything is started.
     """
-    path = check_file(source.path)
-    unfinished = target.with_name(f".{target.name}.unfinished")
-    try:
-        with explained(path), duckdb.connect() as connection:
-            connection.execute("SET TimeZone = 'UTC'")  # the same times on every machine
-            _check_time_format(connection, source.time_format)
-            opened = relation(connection, path)
-            columns = connection.execute(f"DESCRIBE FROM {opened}").fetchall()
-            types = {name: kind for name, kind, *_ in columns}
-            mapping = _mapping(source, types, path)
-            query = select_canonical(opened, mapping, types, source.time_format)
-            connection.execute(f"COPY ({query}) TO {literal(str(unfinished))} (FORMAT parquet)")
-        unfinished.replace(target)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def check_file(path: Path | None) -> Path:
-    """The path, once it is known to be a file of a kind that is read."""
-    if path is None:
+    if not source.path:
         raise UserError(
             "source.kind is files, but no file is named",
             where="source.path",
             next_step="pass --source.path FILE",
         )
+    check_mapping(source)
+    check_text(source.text)
+    check_time_format(source.time_format)
+    files: dict[Path, Path] = {}
+    for place in source.path:
+        for path in _matches(place):
+            files.setdefault(check_file(path).resolve(), path)
+    return list(files.values())
+
+
+def read_file(
+    source: Source, path: Path, target: Path, compute: Compute, *, label: str | None = None
+) -> None:
+    """Write the rows of a file to `target` in canonical form; see `ingestion/canonical.py`.
+
+    label: what `source` says of the rows; none: the file's name. Raises UserError for a file that
+    is missing, empty, of another format, truncated or damaged, not in its encoding, for a declared
+    column that it lacks or that holds lists, structs or booleans; OSError for a disk that is full.
+    Then `target` is what it was before.
+    """
+    check_mapping(source)
+    check_text(source.text)
+    check_time_format(source.time_format)
+    check_file(path)
+    wanted = [source.columns.get(name, name) for name in source.declared]
+    unfinished = target.with_name(f".{target.name}.unfinished")
+    try:
+        with (
+            explained(path, source.text),
+            connect(target.parent, compute, ordered=True) as connection,
+            opened(connection, path, source.text, wanted, target.parent) as file,
+        ):
+            query = select_canonical(
+                file.relation,
+                map_columns(source, file.types, f"source.path = {path}", file.hint),
+                file.types,
+                source.time_format,
+                source=label or path.name,
+                number=file.number,
+                text=file.text,
+            )
+            connection.execute(f"COPY ({query}) TO {literal(unfinished)} (FORMAT parquet)")
+        unfinished.replace(target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def check_file(path: Path) -> Path:
+    """The path, once it is known to be a file of a kind that is read."""
     if not path.exists():
         raise UserError(
             f"the file {path.name!r} does not exist",
@@ -60,7 +87,7 @@ def check_file(path: Path | None) -> Path:
         raise UserError(
             f"{path.name!r} is {kind}; what is read are files named {', '.join(SUFFIXES)}",
             where=f"source.path = {path}",
-            next_step="convert it, or name another file with --source.path",
+            next_step="convert it, or name other files: --source.path 'FOLDER/*.csv'",
         )
     if path.stat().st_size == 0:
         raise UserError(
@@ -71,41 +98,14 @@ def check_file(path: Path | None) -> Path:
     return path
 
 
-def _mapping(source: Source, types: dict[str, str], path: Path) -> dict[str, str]:
-    """Canonical column -> column of the file, for those that the file has."""
-    unknown = [name for name in source.columns if name not in COLUMNS]
-    if unknown:
+def _matches(place: str) -> list[Path]:
+    if Path(place).exists() or not glob.has_magic(place):  # a name may hold brackets
+        return [Path(place)]
+    found = sorted(glob.glob(place, recursive=True))  # noqa: PTH207  (of any folder, and without)
+    if not found:
         raise UserError(
-            f"source.columns maps {unknown[0]!r}, which is no canonical column",
-            where="source.columns",
-            next_step=f"the canonical columns are {', '.join(COLUMNS)}",
+            f"no file matches {place!r}",
+            where="source.path",
+            next_step=f"see what is there: ls {Path(place).parent}; in a shell, quote the pattern",
         )
-    mapping = {name: source.columns.get(name, name) for name in COLUMNS}
-    for name, column in mapping.items():
-        if column in types:
-            if NO_VALUE.match(types[column]):
-                raise UserError(
-                    f"column {column!r} is of type {types[column]}, which is not read as {name}",
-                    where=f"{path}, column {column}",
-                    next_step=f"map {name} to another column with --source.columns.{name} COLUMN",
-                )
-        elif name in REQUIRED or name in source.columns:
-            near = get_close_matches(column, types, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise UserError(
-                f"the file has no column {column!r}, which is to be read as {name}",
-                where=f"{path}: its columns are {', '.join(list(types)[:40])}",
-                next_step=f"{hint}Pass --source.columns.{name} COLUMN, or mend it in the preset",
-            )
-    return {name: column for name, column in mapping.items() if column in types}
-
-
-def _check_time_format(connection: duckdb.DuckDBPyConnection, time_format: str | None) -> None:
-    try:
-        connection.execute("SELECT try_strptime('', ?)", [time_format]).fetchall()
-    except duckdb.Error as error:
-        raise UserError(
-            f"the time format {time_format!r} is not understood: {first_line(error)}",
-            where="source.time_format",
-            next_step="write it for strptime, as in %d/%m/%Y %H:%M",
-        ) from error
+    return [Path(path) for path in found]

@@ -1,16 +1,13 @@
 WITH sold AS (
-    SELECT customer_id, as_of, sum(cents) AS cents
-    FROM past_orders
-    GROUP BY customer_id, as_of
+    SELECT row_id, sum(cents) AS cents FROM past_orders GROUP BY row_id
 ),
 cancelled AS (
-    SELECT customer_id, as_of, -sum(cents) AS cents,
-           count(*) FILTER (WHERE invoiced_at >= as_of - INTERVAL 365 DAY) AS lines_365d
-    FROM past_lines WHERE quantity < 0
-    GROUP BY customer_id, as_of
+    SELECT row_id, sum(cents) AS cents, sum(lines) FILTER (days_ago <= 365) AS lines_365d
+    FROM past_cancellations
+    GROUP BY row_id
 )
-SELECT customer_id, as_of,
+SELECT row_id,
        coalesce(lines_365d, 0) AS cancelled_lines_365d,
        -- all sales may be worth less than half a hundredth each
        coalesce(cancelled.cents, 0) / greatest(sold.cents, 1) AS cancelled_share
-FROM sold LEFT JOIN cancelled USING (customer_id, as_of)
+FROM sold LEFT JOIN cancelled USING (row_id)

@@ -1,5 +1,3 @@
-SELECT customer_id, as_of,
-       as_of - max(day) AS recency_days,
-       as_of - min(day) AS tenure_days
+SELECT row_id, min(days_ago) AS recency_days, max(days_ago) AS tenure_days
 FROM past_orders
-GROUP BY customer_id, as_of
+GROUP BY row_id

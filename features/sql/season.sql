@@ -1,14 +1,13 @@
 -- The window that the label will cover, 365 days earlier; and the as-of date's place in the year.
 WITH last_year AS (
-    SELECT customer_id, as_of, count(*) AS orders, sum(cents) / 100 AS revenue
+    SELECT row_id, sum(orders) AS orders, sum(cents) / 100 AS revenue
     FROM past_orders
-    WHERE day >= as_of - 365
-      AND day < as_of - 365 + CAST(getvariable('horizon_days') AS INTEGER)
-    GROUP BY customer_id, as_of
+    WHERE days_ago <= 365 AND days_ago > 365 - CAST(getvariable('horizon_days') AS INTEGER)
+    GROUP BY row_id
 )
-SELECT customer_id, as_of,
+SELECT row_id,
        CASE WHEN first_day <= as_of - 365 THEN coalesce(orders, 0) END AS season_orders,
        CASE WHEN first_day <= as_of - 365 THEN coalesce(revenue, 0) END AS season_revenue,
        round(sin(2 * pi() * dayofyear(as_of) / 365.25), 9) AS year_sin,
        round(cos(2 * pi() * dayofyear(as_of) / 365.25), 9) AS year_cos
-FROM spine JOIN log_start USING (as_of) LEFT JOIN last_year USING (customer_id, as_of)
+FROM asked CROSS JOIN log_start LEFT JOIN last_year USING (row_id)

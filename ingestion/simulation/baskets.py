@@ -1,145 +1,175 @@
-"""What is in the invoices: the catalogue, and lines of product, quantity and price.
+"""What is in the invoices: how many lines, and of each the product, quantity and price.
 
 Whatever is drawn here is independent of purchase rates and drop-out: `simulator.py` says why.
+The figures in this module are calibrated to Online Retail II (`docs/simulator.md`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
 from statistics import NormalDist
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ingestion.simulation.invoices import Floats, Ints, Lines, take
+from ingestion.simulation.catalogue import Catalogue
+from ingestion.simulation.invoices import NOBODY, Documents, Floats, Ints, Lines
+from ingestion.simulation.streams import Streams
 
-# Online Retail II: log order value has sd .66 between customers and .44 within one; an order with
-# more lines has smaller packs, so line counts spread more (sd .85) than their effect on value.
-BETWEEN_CUSTOMERS, WITHIN_CUSTOMER = 0.66, 0.25
-_LINES_SD, _LINES_SHARE = 0.85, 0.6
-_ANONYMOUS_LINES, _ANONYMOUS_LINES_SD = 3.9, 1.6  # times the usual mean; on the log scale
-_QUANTITY_SD = 1.22
-_PRICE_EFFECT = -0.5  # cheap things come in large packs
+# Lines per invoice: 1 + Weibull, near to exponential, so that many invoices have a line or two.
+_LINES_SHAPE = 0.95
+_LINES_BY_CUSTOMER = 0.65  # its square: correlation of the scores of two invoices of a customer
+
+# A line's quantity is a pack, picked by a score that adds up these, in units of log quantity.
+_PACK_BY_CUSTOMER, _PACK_BY_INVOICE, _PACK_BY_LINE = 0.1, 0.21, 0.67
+_TRADE = 0.55  # mean of the exponential part between customers: a few buy by the crate
+_ABROAD = 0.59  # what is worth shipping
+_MODEST = -1.15  # with the above, orders of half the value
+_PACK_BY_ORDERS = 0.25  # per log of the orders so far: those who come back come to trust
+_PACK_BY_LINES = -0.39  # long orders have small packs
+_PACK_BY_PRICE = -0.77  # cheap things come in large packs
+_PACK_MEAN, _PACK_SD = 0.53, 1.3  # of the score, over lines
+
+# Nobody wrote the customer down: single sales, and a day's takings of a website in one invoice.
+_STRANGERS_LINES = 3.6  # mean lines, times those of a known customer's invoice
+_STRANGERS_SMALL, _STRANGERS_SMALL_LINES = 0.46, 0.075  # share of single sales, lines of the mean
+_STRANGERS_PACK, _STRANGERS_PACK_SD = -1.47, 1.0
 
 # pack size -> weight, for known customers; 1, 12, 2, 6, 4, 3, 24 are the common ones
 _PACKS = {
-    1: 17, 2: 14, 3: 7, 4: 8, 5: 2, 6: 10, 8: 5, 10: 6, 12: 16, 16: 1.5, 20: 2.5, 24: 6.5,
-    36: 1.8, 48: 2, 72: 1, 100: 0.9, 144: 0.5, 200: 0.4, 288: 0.25, 500: 0.12, 1000: 0.03,
+    1: 19, 2: 15, 3: 7, 4: 8, 5: 2.5, 6: 10, 8: 4, 10: 5.5, 12: 15, 16: 1.5, 20: 2, 24: 7,
+    36: 1.8, 48: 2, 72: 1, 100: 0.9, 144: 0.45, 200: 0.35, 288: 0.2, 500: 0.08, 1000: 0.012,
+    2000: 0.004,
 }  # fmt: skip
-_PRICES = np.array([
-    0.19, 0.29, 0.42, 0.55, 0.65, 0.85, 1.25, 1.65, 2.10, 2.55, 2.95, 3.75, 4.25, 4.95, 5.95,
-    6.75, 7.95, 8.50, 9.95, 12.75, 14.95, 16.95, 19.95, 24.95, 29.95, 34.95, 39.95, 49.95,
-])  # fmt: skip
-_COLOURS = (
-    "RED", "BLUE", "PINK", "IVORY", "WHITE", "GREEN", "BLACK", "SILVER", "GOLD", "RETRO",
-    "VINTAGE", "RUSTIC",
-)  # fmt: skip
-_MOTIFS = (
-    "HEART", "SPOTTY", "STAR", "ROSE", "BIRD", "DAISY", "PAISLEY", "CIRCUS", "WOODLAND",
-    "FELTCRAFT", "POLKADOT", "STRAWBERRY", "REINDEER", "SNOWFLAKE", "LACE", "GINGHAM", "OWL",
-)  # fmt: skip
-_THINGS = (
-    "T-LIGHT HOLDER", "LUNCH BAG", "CAKE STAND", "MUG", "BUNTING", "JUMBO BAG", "DOORMAT",
-    "TEA TOWEL", "WALL CLOCK", "PHOTO FRAME", "CANDLE", "NOTEBOOK", "GIFT TAG SET", "APRON",
-    "TEACUP AND SAUCER", "STORAGE TIN", "CUSHION COVER", "LANTERN", "COAT HOOK", "KEY RING",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Catalogue:
-    """Products in the order of their codes (arrays of shape ``(products,)``).
+class Tastes:
+    """How a customer buys (shape ``(customers,)``): scores of lines and of packs."""
 
-    ``code`` and ``description`` are text, ``price`` is pounds, ``price_score`` the standardised
-    log price, ``popularity`` the cumulative share of lines.
-    """
-
-    code: tuple[str, ...]
-    description: tuple[str, ...]
-    price: Floats
-    price_score: Floats
-    popularity: Floats
+    lines: Floats
+    pack: Floats
 
 
-def draw_catalogue(rng: np.random.Generator, products: int) -> Catalogue:
-    """Products with Zipf-like popularity (flat at the top) and lognormal, snapped prices.
-
-    Three in four have a bare five-digit code; the rest are families of five that share the digits
-    and differ in the letter.
-    """
-    numbers = iter(rng.permutation(90_000) + 10_000)
-    families = products // 4 // 5
-    code = [f"{number}{letter}" for number in _next(numbers, families) for letter in "ABCDE"]
-    code += [str(number) for number in _next(numbers, products - len(code))]
-
-    names = [" ".join(words) for words in product(_COLOURS, _MOTIFS, _THINGS)]
-    chosen = rng.permutation(max(products, len(names)))[:products]
-    description = [
-        names[i % len(names)] + (f" NO {1 + i // len(names)}" if i >= len(names) else "")
-        for i in chosen
-    ]
-    score = rng.standard_normal(products)
-    nearest = np.abs(np.log(_PRICES)[None, :] - (0.78 + 0.92 * score)[:, None]).argmin(axis=1)
-    rank = rng.permutation(products)
-    weight = (1 + rank / (0.05 * products)) ** -1.3
-    return Catalogue(
-        code=tuple(sorted(code)),
-        description=tuple(description),
-        price=_PRICES[nearest],
-        price_score=score,
-        popularity=np.cumsum(weight) / weight.sum(),
+def draw_tastes(streams: Streams, abroad: NDArray[np.bool_], modest: NDArray[np.bool_]) -> Tastes:
+    """One taste per customer. `modest`: buys for about half as much (`drift.py`)."""
+    pack = _PACK_BY_CUSTOMER * streams("taste in packs").standard_normal(abroad.size)
+    trade = streams("trade").exponential(_TRADE, abroad.size) - _TRADE
+    return Tastes(
+        lines=streams("taste in lines").standard_normal(abroad.size),
+        pack=pack + trade + _ABROAD * abroad + _MODEST * modest,
     )
 
 
-def customer_baskets(
-    rng: np.random.Generator, catalogue: Catalogue, customer: Ints, mean_lines: float
-) -> Lines:
-    """Lines for the invoices of known customers; `customer` (shape ``(invoices,)``) numbers them.
+def line_counts(streams: Streams, tastes: Tastes, customer: Ints, mean: float) -> Ints:
+    """Lines of each invoice of a known customer; `customer` has shape ``(invoices,)``."""
+    own = streams("lines").standard_normal(customer.size)
+    score = _LINES_BY_CUSTOMER * tastes.lines[customer]
+    score = score + np.sqrt(1 - _LINES_BY_CUSTOMER**2) * own
+    return _rounded(streams, "lines", (mean - 1) * _weibull(_LINES_SHAPE)(score))
 
-    `mean_lines` counts a product that is drawn twice into a basket twice; it comes out as one line.
+
+def strangers_line_counts(streams: Streams, count: int, mean: float) -> Ints:
+    """Lines of `count` invoices without a customer: very short ones and very long ones."""
+    mean = max(1.0, _STRANGERS_LINES * mean)
+    small = streams("strangers' kind").random(count) < _STRANGERS_SMALL
+    score = streams("strangers' lines").standard_normal(count)
+    few = _STRANGERS_SMALL_LINES * mean
+    many = (mean - _STRANGERS_SMALL * few) / (1 - _STRANGERS_SMALL)
+    excess = np.where(
+        small, max(few - 1, 0) * _weibull(0.75)(score), (many - 1) * _weibull(1.1)(score)
+    )
+    return _rounded(streams, "strangers' lines", np.minimum(excess, 20 * mean))
+
+
+def fill(
+    streams: Streams,
+    catalogue: Catalogue,
+    documents: Documents,
+    counts: Ints,
+    orders: Ints,
+    tastes: Tastes,
+    mean_lines: float,
+) -> Lines:
+    """The lines of `documents` (in the order of time), about `counts` of them each.
+
+    `orders` numbers the invoices of each customer, from 1 or higher; `tastes` are those of the
+    customers, and `mean_lines` the setting.
     """
-    between = BETWEEN_CUSTOMERS * rng.standard_normal(customer.max() + 1)
-    value = between[customer] + WITHIN_CUSTOMER * rng.standard_normal(customer.size)
-    explained = _LINES_SHARE**2 * (BETWEEN_CUSTOMERS**2 + WITHIN_CUSTOMER**2)
-    spread = np.sqrt(_LINES_SD**2 - explained) * rng.standard_normal(customer.size)
-    lines = _line_counts(rng, _LINES_SHARE * value + spread, _LINES_SD, mean_lines)
-    usual = np.log(mean_lines) - _LINES_SD**2 / 2
-    return _fill(rng, catalogue, lines, value - (np.log(lines) - usual))
-
-
-def anonymous_baskets(
-    rng: np.random.Generator, catalogue: Catalogue, target: float, mean_lines: float
-) -> Lines:
-    """About `target` lines of invoices without a customer: long ones, in small quantities."""
-    mean_lines = max(1.0, _ANONYMOUS_LINES * mean_lines)
-    sd = _ANONYMOUS_LINES_SD
-    # One invoice of hundreds of lines moves the sum: draw too many, then cut at the target.
-    effect = sd * rng.standard_normal(20 + int(1.5 * target / mean_lines))
-    counts = np.minimum(_line_counts(rng, effect, sd, mean_lines), 20 * round(mean_lines))
-    lines = _fill(rng, catalogue, counts, np.full(counts.size, -1.3))
-    documents = np.searchsorted(np.cumsum(np.bincount(lines.document)), target)
-    return take(lines, lines.document < documents)
-
-
-def _line_counts(rng: np.random.Generator, effect: Floats, sd: float, mean: float) -> Ints:
-    # 1 + a lognormal rounded at random keeps the mean, also where it is close to 1.
-    excess = (mean - 1) * np.exp(effect - sd**2 / 2)
-    return 1 + np.floor(excess + rng.random(effect.size)).astype(np.int64)
-
-
-def _fill(
-    rng: np.random.Generator, catalogue: Catalogue, counts: Ints, pack_effect: Floats
-) -> Lines:
+    customers = documents.customer
     products = len(catalogue.code)
-    document = np.repeat(np.arange(counts.size), counts)
-    drawn = np.searchsorted(catalogue.popularity, rng.random(document.size), side="right")
+    draws = _rounded(streams, "draws", catalogue.draws_for(counts.astype(np.float64)) - 1)
+    document = np.repeat(np.arange(draws.size), draws)
+    drawn = np.searchsorted(
+        catalogue.popularity, streams("products").random(document.size), side="right"
+    )
+    drawn = _once_more(streams, np.minimum(drawn, products - 1), document, customers)
     # A product stands once on an invoice: a repeat with the same quantity would be an exact
     # duplicate, and those are added on purpose, at a known rate.
-    key = np.unique(document * products + np.minimum(drawn, products - 1))
+    key = np.unique(document * products + drawn)
     document, item = key // products, key % products
-    systematic = pack_effect[document] / _QUANTITY_SD + _PRICE_EFFECT * catalogue.price_score[item]
-    score = systematic + np.sqrt(0.36) * rng.standard_normal(document.size)
+
+    known = customers != NOBODY
+    pack = _PACK_BY_INVOICE * streams("packs of invoices").standard_normal(counts.size)
+    pack += np.where(known, tastes.pack[customers], 0)
+    usual = np.log(mean_lines) + 0.42  # of the invoice that a line stands on
+    pack += _PACK_BY_ORDERS * np.log(orders)
+    pack += _PACK_BY_LINES * (np.log(counts) - usual)
+    pack = (pack - _PACK_MEAN) / _PACK_SD
+    pack = np.where(known, pack, _STRANGERS_PACK)
+    spread = np.where(known, _PACK_BY_LINE / _PACK_SD, _STRANGERS_PACK_SD)
+    score = pack[document] + _PACK_BY_PRICE / _PACK_SD * catalogue.price_score[item]
+    score += spread[document] * streams("packs").standard_normal(document.size)
     return Lines(document, item, item, _packs(score), catalogue.price[item], np.zeros_like(item))
+
+
+def _once_more(streams: Streams, drawn: Ints, document: Ints, customers: Ints) -> Ints:
+    """Customers come back to what they know: replaces some draws by one from their earlier lines.
+
+    After ``j`` lines on earlier invoices the next is a repeat with probability
+    ``.1 ln(j) - .18``, which is how the variety of a customer of Online Retail II grows. Only
+    earlier lines matter, so it tells nothing of the customer that these do not tell.
+    """
+    buyer = customers[document]
+    order = np.argsort(buyer, kind="stable")  # by customer, and then by time
+    place = np.empty_like(order)
+    place[order] = np.arange(order.size)
+    new = np.diff(buyer[order], prepend=-2) != 0
+    begin = np.maximum.accumulate(np.where(new, np.arange(order.size), 0))
+    first_of_invoice = np.searchsorted(document, document)
+    earlier = place[first_of_invoice] - begin[place]
+    chance = np.clip(0.1 * np.log(np.maximum(earlier, 1)) - 0.18, 0, 0.8)
+    uniform = streams("once more").random(drawn.size)
+    again = np.flatnonzero((uniform < chance) & (buyer != NOBODY))
+    which = (uniform[again] / chance[again] * earlier[again]).astype(np.int64)
+    source = np.arange(drawn.size)
+    source[again] = order[begin[place[again]] + which]
+    while True:  # a repeat of a repeat: up to the line that was drawn
+        further = source[source]
+        if (further == source).all():
+            return drawn[source]
+        source = further
+
+
+def _rounded(streams: Streams, name: str, excess: Floats) -> Ints:
+    # 1 + something rounded at random keeps the mean, also where it is close to 1.
+    return 1 + np.floor(excess + streams(f"rounding of {name}").random(excess.size)).astype(
+        np.int64
+    )
+
+
+class _weibull:
+    """Standard normal scores to a Weibull variable of mean 1, by its quantiles."""
+
+    def __init__(self, shape: float) -> None:
+        self._score = np.linspace(-6, 6, 2001)
+        tail = np.array([NormalDist().cdf(-score) for score in self._score])
+        value = (-np.log(tail)) ** (1 / shape)
+        weight = np.exp(-(self._score**2) / 2)
+        self._value = value * weight.sum() / (value * weight).sum()
+
+    def __call__(self, score: Floats) -> Floats:
+        return np.interp(score, self._score, self._value)
 
 
 def _packs(score: Floats) -> Ints:
@@ -147,7 +177,3 @@ def _packs(score: Floats) -> Ints:
     share = np.cumsum(list(_PACKS.values())) / sum(_PACKS.values())
     bounds = [NormalDist().inv_cdf(p) for p in share[:-1]]
     return np.array(list(_PACKS), dtype=np.int64)[np.searchsorted(bounds, score)]
-
-
-def _next(numbers: Iterator[int], count: int) -> list[int]:
-    return [next(numbers) for _ in range(count)]

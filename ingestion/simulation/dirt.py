@@ -9,7 +9,7 @@ cancellations, or have no customer. All of it is drawn without a look at purchas
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,8 +25,10 @@ from ingestion.simulation.invoices import (
     Lines,
     Log,
     add,
+    earlier_that_day,
     take,
 )
+from ingestion.simulation.streams import Streams, every
 
 # code, description, usual price, share of such lines, on a customer's invoice
 _NO_PRODUCTS = (
@@ -45,7 +47,7 @@ _WRITE_OFFS = ("damaged", "lost", "check", "wet boxes", "thrown away")
 EXTRA_CODES = (*(row[0] for row in _NO_PRODUCTS), _BAD_DEBT[0])
 EXTRA_DESCRIPTIONS = (*(row[1] for row in _NO_PRODUCTS), _BAD_DEBT[1], *_WRITE_OFFS)
 
-_ABSURD = (80995, 74215)
+_ABSURD, _ABSURD_PRICE = (80995, 74215), 2.08
 _CENTURY = 36_525 * 86_400
 
 
@@ -54,94 +56,120 @@ def messy(code: str) -> str:
     return code.lower() if code[-1].isalpha() else code + " "
 
 
-def add_dirt(rng: np.random.Generator, log: Log, dirt: float) -> Log:
-    """Every kind of `RATES`, at `dirt` times its rate and at least once; nothing if `dirt` is 0.
+def add_dirt(streams: Streams, log: Log, dirt: float) -> Log:
+    """Every kind of `RATES`, at `dirt` times its rate; nothing if `dirt` is 0.
 
-    Expects `log.codes` to be the products, then their messy forms, then `EXTRA_CODES`, and
-    `log.descriptions` to be those of the products, then `EXTRA_DESCRIPTIONS`.
+    `log.first_within` lines have one of each kind. Codes are numbered as `write` reads them: the
+    products, then their messy forms, then `EXTRA_CODES`; descriptions are those of the products,
+    then `EXTRA_DESCRIPTIONS`.
     """
     if dirt:
         for make, rate in RATES.items():
-            log = make(rng, log, int(np.ceil(rate * dirt * log.sales)))
+            log = make(Draws(streams, make.__name__, rate * dirt), log)
     return log
 
 
-def _missing_descriptions(rng: np.random.Generator, log: Log, count: int) -> Log:
-    rows = _changeable(rng, log, count)
+@dataclass(frozen=True)
+class Draws:
+    """Where a kind of dirt comes, and streams for what it needs besides."""
+
+    streams: Streams
+    kind: str
+    rate: float
+
+    def __call__(self, what: str) -> np.random.Generator:
+        return self.streams(f"{self.kind}: {what}")
+
+    def rows(self, log: Log) -> Ints:
+        """True sales lines, in the order of time: one in each stretch of ``1 / rate`` of them."""
+        return self.among(log, log.sales)
+
+    def among(self, log: Log, size: int) -> Ints:
+        return every(self("rows"), self.rate, size, log.first_within).astype(np.int64)
+
+
+def _missing_descriptions(draws: Draws, log: Log) -> Log:
+    rows = _changeable(draws, log)
     description = log.lines.description.copy()
     description[rows] = -1
     return replace(log, lines=replace(log.lines, description=description))
 
 
-def _messy_codes(rng: np.random.Generator, log: Log, count: int) -> Log:
-    rows = _changeable(rng, log, count)
+def _messy_codes(draws: Draws, log: Log) -> Log:
+    rows = _changeable(draws, log)
     code = log.lines.code.copy()
-    code[rows] = code[rows] % _products(log) + _products(log)
+    code[rows] = code[rows] % log.products + log.products
     return replace(log, lines=replace(log.lines, code=code))
 
 
-def _duplicates(rng: np.random.Generator, log: Log, count: int) -> Log:
-    return add(log, take(log.lines, rng.integers(log.sales, size=count)))
+def _duplicates(draws: Draws, log: Log) -> Log:
+    return add(log, take(log.lines, draws.rows(log)))
 
 
-def _zero_prices(rng: np.random.Generator, log: Log, count: int) -> Log:
-    return add(log, replace(_on_sales(rng, log, count), price=np.zeros(count)))
+def _zero_prices(draws: Draws, log: Log) -> Log:
+    lines = _on_sales(draws, log)
+    return add(log, replace(lines, price=np.zeros_like(lines.price)))
 
 
-def _missing_times(rng: np.random.Generator, log: Log, count: int) -> Log:
-    return add(log, replace(_on_sales(rng, log, count), shift=np.full(count, MISSING_TIME)))
+def _missing_times(draws: Draws, log: Log) -> Log:
+    lines = _on_sales(draws, log)
+    return add(log, replace(lines, shift=np.full_like(lines.shift, MISSING_TIME)))
 
 
-def _future_times(rng: np.random.Generator, log: Log, count: int) -> Log:
+def _future_times(draws: Draws, log: Log) -> Log:
     # A century off, as a mistyped year is: beyond the end of the log and beyond today's date.
-    return add(log, replace(_on_sales(rng, log, count), shift=np.full(count, _CENTURY)))
+    lines = _on_sales(draws, log)
+    return add(log, replace(lines, shift=np.full_like(lines.shift, _CENTURY)))
 
 
-def _absurd_quantities(rng: np.random.Generator, log: Log, count: int) -> Log:
+def _absurd_quantities(draws: Draws, log: Log) -> Log:
     # On a customer's invoice: the pair stands in his history, where features may trip over it.
-    documents = log.documents
-    invoices = np.flatnonzero((documents.kind == SALE) & (documents.customer != NOBODY))
-    typed = replace(
-        _on_sales(rng, log, count),
-        document=rng.choice(invoices, count),
-        quantity=np.resize(_ABSURD, count),
-    )
-    sale = take(documents, typed.document)
-    minutes_later = sale.second + rng.integers(120, 1200, count)
+    known = np.flatnonzero(log.documents.customer[log.lines.document[: log.sales]] != NOBODY)
+    typed = _like(draws, log, known[draws.among(log, known.size)])
+    count = typed.code.size
+    price = np.minimum(typed.price, _ABSURD_PRICE)
+    typed = replace(typed, quantity=np.resize(_ABSURD, count), price=price)
+    sale = take(log.documents, typed.document)
+    minutes_later = sale.second + draws("seconds").integers(120, 1200, count)
     cancelled = replace(sale, second=minutes_later, kind=np.full(count, CANCELLATION))
     back = replace(typed, document=np.arange(count), quantity=-typed.quantity)
     return add(add(log, typed), back, cancelled)
 
 
-def _no_products(rng: np.random.Generator, log: Log, count: int) -> Log:
+def _no_products(draws: Draws, log: Log) -> Log:
+    rows = draws.rows(log)
     share = np.array([row[3] for row in _NO_PRODUCTS])
-    which = rng.choice(share.size, count, p=share / share.sum())
+    which = draws("which").choice(share.size, rows.size, p=share / share.sum())
     usual = np.array([row[2] for row in _NO_PRODUCTS])[which]
-    price = np.round(usual * np.exp(0.5 * rng.standard_normal(count)), 2)
+    price = np.round(usual * np.exp(0.5 * draws("price").standard_normal(rows.size)), 2)
     on_sale = np.array([row[4] for row in _NO_PRODUCTS])[which]
-    extra = _extra_lines(log, which, which, np.ones(count, dtype=np.int64), price)
-    sale = log.lines.document[rng.integers(log.sales, size=count)]
+    extra = _extra_lines(log, which, which, np.ones_like(which), price)
+    sale = log.lines.document[rows]
     log = add(log, take(replace(extra, document=sale), on_sale))
-    return _own_invoices(rng, log, take(extra, ~on_sale), SALE)
+    return _own_invoices(draws, log, take(extra, ~on_sale), sale[~on_sale], SALE)
 
 
-def _write_offs(rng: np.random.Generator, log: Log, count: int) -> Log:
-    item = log.lines.code[rng.integers(log.sales, size=count)]
-    note = len(_NO_PRODUCTS) + 1 + rng.integers(len(_WRITE_OFFS), size=count)
-    quantity = -np.ceil(np.exp(2.5 + 1.5 * rng.standard_normal(count))).astype(np.int64)
-    lines = replace(_extra_lines(log, note, note, quantity, np.zeros(count)), code=item)
-    return _own_invoices(rng, log, lines, SALE)
+def _write_offs(draws: Draws, log: Log) -> Log:
+    rows = draws.rows(log)
+    item = _other_products(draws, log, rows)
+    note = len(_NO_PRODUCTS) + 1 + draws("note").integers(len(_WRITE_OFFS), size=rows.size)
+    size = np.exp(2.5 + 1.5 * draws("quantity").standard_normal(rows.size))
+    quantity = -np.ceil(size).astype(np.int64)
+    lines = replace(_extra_lines(log, note, note, quantity, np.zeros(rows.size)), code=item)
+    return _own_invoices(draws, log, lines, log.lines.document[rows], SALE)
 
 
-def _bad_debts(rng: np.random.Generator, log: Log, count: int) -> Log:
-    which = np.full(2 * count, len(_NO_PRODUCTS))
-    price = np.tile([_BAD_DEBT[2], -_BAD_DEBT[2]], count)
-    lines = _extra_lines(log, which, which, np.ones(2 * count, dtype=np.int64), price)
-    return _own_invoices(rng, log, lines, ADJUSTMENT)
+def _bad_debts(draws: Draws, log: Log) -> Log:
+    rows = np.repeat(draws.rows(log), 2)  # booked, and booked back
+    which = np.full(rows.size, len(_NO_PRODUCTS))
+    price = np.resize([_BAD_DEBT[2], -_BAD_DEBT[2]], rows.size)
+    lines = _extra_lines(log, which, which, np.ones_like(rows), price)
+    return _own_invoices(draws, log, lines, log.lines.document[rows], ADJUSTMENT)
 
 
-# Share of the true sales lines, as counted in Online Retail II; the last four are rarer there.
-RATES: dict[Callable[[np.random.Generator, Log, int], Log], float] = {
+# Share of the true sales lines, as counted in Online Retail II; times that are missing or in the
+# future are rarer there (it has none), and bad debts are about as rare.
+RATES: dict[Callable[[Draws, Log], Log], float] = {
     _missing_descriptions: 0.004,
     _messy_codes: 0.004,
     _duplicates: 0.011,
@@ -151,45 +179,55 @@ RATES: dict[Callable[[np.random.Generator, Log, int], Log], float] = {
     _missing_times: 0.0002,
     _future_times: 0.00005,
     _bad_debts: 0.00001,
-    _absurd_quantities: 0.00001,
+    _absurd_quantities: 0.000002,
 }
 
 
-def _products(log: Log) -> int:
-    return len(log.descriptions) - len(EXTRA_DESCRIPTIONS)
-
-
-def _changeable(rng: np.random.Generator, log: Log, count: int) -> Ints:
+def _changeable(draws: Draws, log: Log) -> Ints:
     """Lines to change in place: any but the first of an invoice, which stays clean."""
     document = log.lines.document[: log.sales]
     rows = np.flatnonzero(document[1:] == document[:-1]) + 1
-    return rng.choice(rows, min(count, rows.size), replace=False)
+    next_one = np.searchsorted(rows, draws.rows(log))
+    return rows[next_one[next_one < rows.size]]
 
 
-def _on_sales(rng: np.random.Generator, log: Log, count: int) -> Lines:
+def _on_sales(draws: Draws, log: Log) -> Lines:
     """New lines on sales invoices: each like a sold line, but of another product."""
-    lines = take(log.lines, rng.integers(log.sales, size=count))
-    item = log.lines.code[rng.integers(log.sales, size=count)] % _products(log)
-    return replace(lines, code=item, description=item)
+    return _like(draws, log, draws.rows(log))
+
+
+def _like(draws: Draws, log: Log, rows: Ints) -> Lines:
+    item = _other_products(draws, log, rows)
+    return replace(take(log.lines, rows), code=item, description=item)
+
+
+def _other_products(draws: Draws, log: Log, rows: Ints) -> Ints:
+    """The product of an earlier line, for each of `rows`: popular ones are met more often."""
+    earlier = (draws("product").random(rows.size) * rows).astype(np.int64)
+    return log.lines.code[earlier] % log.products
 
 
 def _extra_lines(log: Log, code: Ints, description: Ints, quantity: Ints, price: Floats) -> Lines:
-    products = _products(log)
     return Lines(
         document=np.arange(code.size),
-        code=2 * products + code,
-        description=products + description,
+        code=2 * log.products + code,
+        description=log.products + description,
         quantity=quantity,
         price=price,
         shift=np.zeros_like(quantity),
     )
 
 
-def _own_invoices(rng: np.random.Generator, log: Log, lines: Lines, kind: int) -> Log:
-    """Each line on an invoice of its own, with no customer, at any time the shop is open."""
+def _own_invoices(draws: Draws, log: Log, lines: Lines, near: Ints, kind: int) -> Log:
+    """Each line on an invoice of its own, with no customer, on the day of the invoice `near`."""
     count = lines.code.size
-    second = log.clock.unwarp(log.clock.warped[-1] * rng.random(count)).astype(np.int64)
+    sales = int(log.lines.document[log.sales - 1]) + 1  # sales come first, in the order of time
+    second = earlier_that_day(draws("time"), log.clock, log.documents.second[:sales], near)
     documents = Documents(
-        second, np.full(count, kind), np.full(count, NOBODY), np.zeros(count, dtype=np.int64)
+        second=second,
+        kind=np.full(count, kind),
+        customer=np.full(count, NOBODY),
+        country=np.zeros(count, dtype=np.int64),
+        named=np.zeros(count, dtype=bool),
     )
     return add(log, replace(lines, document=np.arange(count)), documents)

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ingestion.simulation.season import WarpedClock
@@ -18,35 +14,21 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 SALE, CANCELLATION, ADJUSTMENT = 0, 1, 2
-_PREFIX = ("", "C", "A")
-_FIRST_NUMBER = 489434
 NOBODY = -1
 MISSING_TIME = np.iinfo(np.int64).min
-_ROWS_AT_A_TIME = 8 * 122_880  # a multiple of DuckDB's row group; text is made for so many at once
-
-SCHEMA = pa.schema(
-    [
-        ("invoice_id", pa.string()),
-        ("product_id", pa.string()),
-        ("description", pa.string()),
-        ("quantity", pa.int64()),
-        ("unit_price", pa.float64()),
-        ("invoiced_at", pa.timestamp("us")),
-        ("customer_id", pa.string()),
-        ("country", pa.string()),
-    ]
-)
 
 
 @dataclass(frozen=True)
 class Documents:
     """Invoices, columns of shape ``(invoices,)``: when (seconds after the log's first midnight),
-    kind (a position in ``_PREFIX``), who (-1: nobody) and where (a position in the countries)."""
+    kind (`SALE` and so on), who (-1: nobody), where (a position in the countries), and whether the
+    customer is written on it."""
 
     second: Ints
     kind: Ints
     customer: Ints
     country: Ints
+    named: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -67,16 +49,19 @@ class Lines:
 
 @dataclass(frozen=True)
 class Log:
-    """The log so far. The first ``sales`` lines are the true sales; whatever was added follows."""
+    """The log of some customers so far.
+
+    The first ``sales`` lines are the true sales, in the order of their invoices' times; whatever
+    was added follows. ``products`` counts the catalogue. ``first_within``: how early the first of
+    every kind of dirt comes, in lines; None: where chance puts it.
+    """
 
     documents: Documents
     lines: Lines
     sales: int
     clock: WarpedClock
-    codes: tuple[str, ...]
-    descriptions: tuple[str, ...]
-    customers: tuple[str, ...]
-    countries: tuple[str, ...]
+    products: int
+    first_within: int | None = None
 
 
 Columns = TypeVar("Columns", Documents, Lines)
@@ -106,41 +91,16 @@ def add(log: Log, lines: Lines, documents: Documents | None = None) -> Log:
     return replace(log, lines=join(log.lines, lines))
 
 
-def write_log(log: Log, path: Path) -> None:
-    """Writes the log to `path` as Parquet, in the order and with the numbers a shop gives.
+def earlier_that_day(
+    rng: np.random.Generator, clock: WarpedClock, second: Ints, document: Ints
+) -> Ints:
+    """For each of `document` a time between the invoice before it, if on its day, and it itself.
 
-    Invoices are numbered by time, so the number says nothing that the time does not say.
+    `second` are the times of all invoices, rising. The times found lie on the same day, so that
+    whatever happens from a date on moves nothing before it, and within opening hours.
     """
-    documents, lines = log.documents, log.lines
-    by_time = np.argsort(documents.second, kind="stable")
-    number = np.empty_like(by_time)
-    number[by_time] = np.arange(by_time.size)
-    order = np.argsort(number[lines.document], kind="stable")
-
-    prefix = pa.array(_PREFIX).take(pa.array(documents.kind))
-    digits = pc.cast(pa.array(number + _FIRST_NUMBER), pa.string())
-    invoice = pc.binary_join_element_wise(prefix, digits, "")
-    first_midnight = np.datetime64(log.clock.start, "us")
-
-    with pq.ParquetWriter(path, SCHEMA) as writer:
-        for start in range(0, order.size, _ROWS_AT_A_TIME):
-            part = take(lines, order[start : start + _ROWS_AT_A_TIME])
-            document = take(documents, part.document)
-            lost = part.shift == MISSING_TIME
-            second = document.second + np.where(lost, 0, part.shift)
-            time = first_midnight + second.astype("timedelta64[s]")
-            columns = [
-                invoice.take(pa.array(part.document)),
-                _text(log.codes, part.code),
-                _text(log.descriptions, part.description),
-                pa.array(part.quantity),
-                pa.array(part.price),
-                pa.array(time, mask=lost),
-                _text(log.customers, document.customer),
-                _text(log.countries, document.country),
-            ]
-            writer.write_table(pa.Table.from_arrays(columns, schema=SCHEMA), row_group_size=122_880)
-
-
-def _text(words: tuple[str, ...], position: Ints) -> pa.Array:
-    return pa.array(words, pa.string()).take(pa.array(position, mask=position < 0))
+    now = second[document]
+    before = np.maximum(second[np.maximum(document - 1, 0)], now - now % 86_400)
+    since, until = clock.warp(before), clock.warp(now)
+    found = np.floor(clock.unwarp(since + (until - since) * rng.random(now.size))).astype(np.int64)
+    return np.clip(found, before, now)

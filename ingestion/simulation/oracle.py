@@ -2,23 +2,27 @@
 
 The BG/NBD closed form of Fader, Hardie & Lee (2005), "Counting Your Customers the Easy Way: An
 Alternative to the Pareto/NBD Model", Marketing Science 24(2), with the true parameters, on the
-season's warped clock. It sees what a model may see, the purchases before the as-of date, and what
-no model may: the parameters the log was drawn from.
+season's warped clock, which a drift of the purchase rate bends too. It sees what a model may see,
+the purchases before the as-of date, and what no model may: the parameters the log was drawn from.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-import duckdb
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from configs.duck import connect
+from configs.settings import Compute, Drift
 from ingestion.simulation.population import Population
-from ingestion.simulation.season import DAY, Season, WarpedClock, warped_clock
+from ingestion.simulation.season import DAY, Season, WarpedClock, faster, warped_clock
+from ingestion.simulation.unseen import buys_again_and_is_seen
 
 Floats = NDArray[np.float64]
 
@@ -31,12 +35,11 @@ with purchases as (
     where quantity > 0 and customer_id is not null and invoiced_at is not null
     group by all
 ), asked as (
-    select customer_id::varchar as customer_id, as_of::date as as_of, file_row_number as row_number
+    select customer_id::varchar as customer_id, as_of::date as as_of,
+        file_row_number as row_number
     from read_parquet($table, file_row_number = true)
 )
 select
-    any_value(asked.customer_id) as customer_id,
-    any_value(asked.as_of) as as_of,
     count(bought_at) as purchases,
     date_diff('second', $start::timestamp, min(bought_at)) as first,
     date_diff('second', $start::timestamp, max(bought_at)) as last,
@@ -46,6 +49,10 @@ from asked left join purchases
 group by row_number
 order by row_number
 """
+_ASKED = """
+select customer_id, as_of::date from read_parquet($table, file_row_number = true)
+where file_row_number = $row
+"""
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,7 @@ class Truth:
 
     population: Population
     season: Season
+    drift: Drift
     start: date
     end: date
 
@@ -65,13 +73,18 @@ def read_truth(path: Path) -> Truth:
     return Truth(
         population=Population(**truth["population"]),
         season=Season(**shop),
+        drift=Drift.model_validate_json(json.dumps(truth["drift"])),
         start=date.fromisoformat(truth["start"]),
         end=date.fromisoformat(truth["end"]),
     )
 
 
 def oracle_probability(
-    transactions: Path, table: Path, truth: Path, horizon_days: int
+    transactions: Path,
+    table: Path,
+    truth: Path,
+    horizon_days: int,
+    compute: Compute | None = None,
 ) -> NDArray[np.float64]:
     """The true probability that each customer buys in ``[as_of, as_of + horizon_days)``.
 
@@ -80,9 +93,10 @@ def oracle_probability(
     transactions : Parquet of valid rows in canonical columns. A purchase is a distinct invoice of
         a customer with a quantity above 0; its time is the earliest ``invoiced_at``.
     table : Parquet with ``customer_id`` and ``as_of`` (a date: the midnight at its start); other
-        columns are ignored.
+        columns are ignored. The query may spill into a folder beside it.
     truth : ``truth.json`` of the simulation that made the transactions.
     horizon_days : length of the label window in days.
+    compute : what DuckDB may use. Beyond that, memory is some hundred bytes per row of `table`.
 
     Returns
     -------
@@ -94,45 +108,62 @@ def oracle_probability(
         If a row's customer has no purchase before its as-of date: the question is undefined.
     """
     known = read_truth(truth)
-    with duckdb.connect() as connection:
-        rows = connection.execute(
-            _HISTORIES,
-            {"transactions": str(transactions), "table": str(table), "start": str(known.start)},
-        ).fetchnumpy()
-    unknown = np.flatnonzero(rows["purchases"] == 0)
-    if unknown.size:
-        row = int(unknown[0])
-        raise ValueError(
-            f"{table}: row {row} asks about customer {rows['customer_id'][row]} as of "
-            f"{rows['as_of'][row]}, who has no purchase before that date in {transactions} "
-            f"({unknown.size} such rows): the oracle answers for customers seen before"
-        )
-    as_of = rows["as_of_second"].astype(np.float64)
-    until = as_of + horizon_days * DAY
+    files = {"transactions": str(transactions), "table": str(table), "start": str(known.start)}
+    with (
+        TemporaryDirectory(prefix=".oracle-", dir=table.parent) as folder,
+        connect(Path(folder), compute) as connection,
+    ):
+        rows = connection.execute(_HISTORIES, files).fetchnumpy()
+        unknown = np.flatnonzero(rows["purchases"] == 0)
+        if unknown.size:
+            row = int(unknown[0])
+            (asked,) = connection.execute(_ASKED, {"table": str(table), "row": row}).fetchall()
+            raise ValueError(
+                f"{table}: row {row} asks about customer {asked[0]} as of {asked[1]}, who has no "
+                f"purchase before that date in {transactions} ({unknown.size} such rows): the "
+                "oracle answers for customers seen before"
+            )
+    until = rows["as_of_second"].astype(np.float64) + horizon_days * DAY
+    return probability(rows, until, known)
+
+
+def probability(rows: Mapping[str, np.ndarray], until: Floats, known: Truth) -> Floats:
+    """The probability of a purchase that is seen, from an as-of second up to `until`.
+
+    `rows` has, by customer, the number of ``purchases`` seen, the seconds of the ``first`` and the
+    ``last`` of them and the ``as_of_second``, all after midnight of the log's first day.
+    """
     days = int(np.ceil(until.max(initial=DAY) / DAY))
-    clock = warped_clock(known.season, known.start, days)
-    return _probability(rows, as_of, until, clock, known.population)
+    clock, on = drifted_clock(known, days)
+    times = {"until": until, **{name: rows[name] for name in ("first", "last", "as_of_second")}}
+    warped = {name: clock.warp(second.astype(np.float64)) for name, second in times.items()}
+    first, now = warped["first"], warped["as_of_second"]
+    x = rows["purchases"].astype(np.float64) - 1
+    people = known.population
+    parameters = (people.r, people.alpha, people.a, people.b)
+    lost = known.drift.missing_customers
+    if not lost or until.max(initial=0) <= on:
+        last, end = warped["last"], warped["until"]
+        return buys_again(x, last - first, now - first, end - now, *parameters)
+    since = float(clock.warp(on))
 
+    def parts(warped_time: Floats) -> tuple[Floats, Floats]:
+        before = np.maximum(np.minimum(warped_time, since) - first, 0)
+        return before, warped_time - first - before
 
-def _probability(
-    rows: dict[str, np.ndarray],
-    as_of: Floats,
-    until: Floats,
-    clock: WarpedClock,
-    people: Population,
-) -> Floats:
-    first = clock.warp(rows["first"].astype(np.float64))
-    now = clock.warp(as_of)
-    return buys_again(
-        x=rows["purchases"] - 1,
-        t_x=clock.warp(rows["last"].astype(np.float64)) - first,
-        T=now - first,
-        t=clock.warp(until) - now,
-        r=people.r,
-        alpha=people.alpha,
-        a=people.a,
-        b=people.b,
+    return buys_again_and_is_seen(
+        x, parts(warped["last"]), parts(now), parts(warped["until"]), 1 - lost, *parameters
     )
+
+
+def drifted_clock(known: Truth, days: int) -> tuple[WarpedClock, float]:
+    """The clock over `days` on which purchase rates are constant, and the second at which the drift
+    begins (infinity where there is none, or only later)."""
+    clock = warped_clock(known.season, known.start, days)
+    if known.drift.on is None or (known.drift.on - known.start).days >= days:
+        return clock, np.inf
+    second = (known.drift.on - known.start).days * DAY
+    return faster(clock, second, known.drift.purchase_rate), second
 
 
 def alive(

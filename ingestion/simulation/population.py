@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from configs.settings import Simulation
 from ingestion.simulation.season import WarpedClock
+from ingestion.simulation.streams import Streams
 
-# New customers in Online Retail II: many in the first months, then fewer, then a steady trickle.
-_STEADY_SHARE = 0.35
-_DECAY_DAYS = 120.0
+# First purchases in Online Retail II: many in the first days, of customers from before the log,
+# then fewer from month to month, and a steady trickle. Shares and mean days since the start:
+_OPENING = 0.05, 15.0
+_DECLINING = 0.56, 170.0
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,14 @@ class Population:
     alpha: float
     a: float
     b: float
+
+
+@dataclass(frozen=True)
+class Change:
+    """From `second` on (after midnight of the log's first day) rates are `factor` times as high."""
+
+    second: float
+    factor: float
 
 
 @dataclass(frozen=True)
@@ -54,7 +64,11 @@ def population(simulation: Simulation) -> Population:
 
 
 def draw_purchases(
-    rng: np.random.Generator, parameters: Population, customers: int, clock: WarpedClock
+    streams: Streams,
+    parameters: Population,
+    customers: int,
+    clock: WarpedClock,
+    change: Change | None = None,
 ) -> Purchases:
     """Draws `customers` histories, each from birth to the end of `clock`.
 
@@ -62,23 +76,34 @@ def draw_purchases(
     the left. Times are whole seconds. The published data has minutes, but a second costs nothing
     and moves warped time by less than 0.001 days; and since the shop is shut at midnight, rounding
     never moves a purchase across an as-of date.
+
+    `change` leaves births and every purchase before it as they are. Slower: each later purchase
+    stays with probability `factor`. Faster: more purchases join, at ``(factor - 1)`` times the
+    rate. Either way what results is again a Poisson process, on a clock that runs `factor` times
+    as fast (`season.faster`).
     """
     end = float(clock.warped[-1])
-    birth = _draw_births(rng, customers, end)
-    rate = rng.gamma(parameters.r, 1 / parameters.alpha, customers)
-    dropout = rng.beta(parameters.a, parameters.b, customers)
+    birth = _draw_births(streams, customers, end)
+    rate = streams("purchase rates").gamma(parameters.r, 1 / parameters.alpha, customers)
+    dropout = streams("drop-outs").beta(parameters.a, parameters.b, customers)
 
-    # A Poisson process on a window: a Poisson number of points, each uniform on it. Which points
-    # come while the customer is still alive is settled by a second, independent draw: the number
-    # of the repeat purchase that is the last. (The floor only keeps geometric() defined where a
-    # tiny p underflows to 0; nobody makes a trillion purchases.)
-    window = end - birth
-    points = rng.poisson(rate * window)
-    last = rng.geometric(np.maximum(dropout, 1e-12))
-    customer = np.repeat(np.arange(customers), points)
-    warped = birth[customer] + window[customer] * rng.random(customer.size)
+    # Which repeat purchases come while the customer is still alive is settled by an independent
+    # draw: the number of the one that is the last. (The floor only keeps geometric() defined where
+    # a tiny p underflows to 0; nobody makes a trillion purchases.)
+    last = streams("last purchases").geometric(np.maximum(dropout, 1e-12))
+    customer, warped = _poisson(streams, "purchases", rate, birth, end)
+    if change:
+        since = float(clock.warp(change.second))
+        stays = streams("slower").random(warped.size) < change.factor
+        stays |= warped < since
+        more = _poisson(
+            streams, "faster", rate * max(change.factor - 1, 0), np.maximum(birth, since), end
+        )
+        customer = np.concatenate([customer[stays], more[0]])
+        warped = np.concatenate([warped[stays], more[1]])
     order = np.lexsort((warped, customer))
     customer, warped = customer[order], warped[order]
+    points = np.bincount(customer, minlength=customers)
     number = np.arange(customer.size) - np.repeat(np.cumsum(points) - points, points)
     alive = number < last[customer]
 
@@ -90,7 +115,26 @@ def draw_purchases(
     return Purchases(customer[order], second[order])
 
 
-def _draw_births(rng: np.random.Generator, customers: int, end: float) -> NDArray[np.float64]:
-    uniform = rng.random(customers)
-    decaying = -_DECAY_DAYS * np.log1p(-uniform * -np.expm1(-end / _DECAY_DAYS))
-    return np.where(rng.random(customers) < _STEADY_SHARE, uniform * end, decaying)
+def _poisson(
+    streams: Streams,
+    name: str,
+    rate: NDArray[np.float64],
+    since: NDArray[np.float64],
+    end: float,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """A Poisson process for each customer: a Poisson number of points, each uniform on the span."""
+    span = end - since
+    points = streams(f"number of {name}").poisson(rate * span)
+    customer = np.repeat(np.arange(rate.size), points)
+    uniform = streams(f"times of {name}").random(customer.size)
+    return customer, since[customer] + span[customer] * uniform
+
+
+def _draw_births(streams: Streams, customers: int, end: float) -> NDArray[np.float64]:
+    uniform = streams("births").random(customers)
+    kind = streams("kinds of births").random(customers)
+    opening, declining = (
+        -days * np.log1p(-uniform * -np.expm1(-end / days)) for _, days in (_OPENING, _DECLINING)
+    )
+    bounds = np.cumsum([_OPENING[0], _DECLINING[0]])
+    return np.select([kind < bounds[0], kind < bounds[1]], [opening, declining], uniform * end)

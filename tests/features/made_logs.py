@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import struct
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 import duckdb
@@ -13,9 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from configs.settings import Features
+from configs.duck import connect
+from configs.settings import Compute, Features
 from features.catalogue import NAMES
-from features.engine import build_features, connect, run
+from features.engine import build_features, read_log, run
 
 SCHEMA = pa.schema(
     {
@@ -77,20 +81,30 @@ def ask(
     settings: Features | None = None,
     *,
     spine: Iterable[tuple[str, date]] | None = None,
+    log_start: date | None = None,
     threads: int = 1,
 ) -> Answer:
     """Features and labels; the spine is the active customers' unless one is given."""
     settings = settings or Features()
     table = log if isinstance(log, pa.Table) else as_table(log)
-    with connect(settings) as connection:
-        connection.execute(f"SET threads = {threads}")
-        connection.register("transactions", table)
-        make_spine(connection, as_of, spine)
-        build_features(connection)
-        run(connection, "label")
-        rows = connection.execute("FROM features ORDER BY as_of, customer_id").fetchall()
-        buyers = connection.execute("FROM buyers").fetchall()
+    connection = _connection(threads)
+    connection.register("transactions", table)
+    read_log(connection, settings, log_start)
+    make_spine(connection, as_of, spine)
+    build_features(connection)
+    run(connection, "label")
+    rows = connection.execute("SELECT * EXCLUDE row_id FROM features ORDER BY row_id").fetchall()
+    buyers = connection.execute("FROM buyers").fetchall()
     return Answer({row[:2]: dict(zip(NAMES, row[2:], strict=True)) for row in rows}, set(buyers))
+
+
+@cache
+def _connection(threads: int) -> duckdb.DuckDBPyConnection:
+    """Kept open for all tests: opening one takes as long as a small log."""
+    stack = ExitStack()
+    atexit.register(_connection.cache_clear)  # DuckDB reports what outlives it
+    atexit.register(stack.close)
+    return stack.enter_context(connect(compute=Compute(threads=threads)))
 
 
 def make_spine(
@@ -99,13 +113,13 @@ def make_spine(
     spine: Iterable[tuple[str, date]] | None = None,
 ) -> None:
     if spine is None:
-        connection.execute("CREATE TABLE as_of_dates (as_of DATE, split VARCHAR)")
+        connection.execute("CREATE OR REPLACE TEMP TABLE as_of_dates (as_of DATE, split VARCHAR)")
         connection.executemany(
             "INSERT INTO as_of_dates VALUES (?, 'train')", [[day] for day in as_of]
         )
         run(connection, "spine")
     else:
-        connection.execute("CREATE TABLE spine (customer_id VARCHAR, as_of DATE)")
+        connection.execute("CREATE OR REPLACE TEMP TABLE spine (customer_id VARCHAR, as_of DATE)")
         connection.executemany("INSERT INTO spine VALUES (?, ?)", [list(row) for row in spine])
 
 

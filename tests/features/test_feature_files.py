@@ -8,18 +8,24 @@ from datetime import date
 import pytest
 from made_logs import as_table, make_spine, shop_log
 
+from configs.duck import connect
 from configs.settings import Features
-from features.catalogue import CATALOGUE, NAMES
-from features.engine import GROUPS, SQL, build_features, connect
+from features.catalogue import CATALOGUE, GROUPS, NAMES
+from features.engine import SQL, build_features, read, read_log
 
-FILES = {path.stem: re.sub(r"--.*", "", path.read_text("utf-8")) for path in SQL.glob("*.sql")}
+FILES = {
+    str(path.relative_to(SQL).with_suffix("")): re.sub(r"--.*", "", path.read_text("utf-8"))
+    for path in SQL.rglob("*.sql")
+}
+BASE = {f"base/{name}" for name in ("orders", "questions", "asked", "products", "cancellations")}
 AS_OF = (date(2024, 3, 1), date(2024, 9, 1))
 
 
 @pytest.fixture(scope="module")
 def connection():
-    with connect(Features()) as connection:
+    with connect() as connection:
         connection.register("transactions", as_table(shop_log(20, 200)))
+        read_log(connection, Features())
         make_spine(connection, AS_OF)
         build_features(connection)
         yield connection
@@ -30,44 +36,47 @@ def files_that_mention(word: str) -> set[str]:
 
 
 def test_every_file_is_used():
-    assert set(FILES) == {"base", "spine", "label", *GROUPS}
+    assert set(FILES) == {*BASE, "spine", "label", *GROUPS}
 
 
-def test_only_base_spine_and_label_see_the_transactions():
-    assert files_that_mention("transactions") == {"base", "spine", "label"}
-
-
-@pytest.mark.parametrize("table", ["lines", "moments"])
-def test_what_still_holds_the_future_is_read_by_base_alone(table):
-    read = {name for name, text in FILES.items() if re.search(rf"\b(FROM|JOIN)\s+{table}\b", text)}
-    assert read == {"base"}
+def test_only_base_sees_the_transactions():
+    found = files_that_mention("transactions")
+    assert found == {"base/orders", "base/products", "base/cancellations"}
 
 
 @pytest.mark.parametrize(
-    ("relation", "column"),
-    [("past_orders", "ordered_at"), ("past_lines", "invoiced_at"), ("log_start", "first_day")],
+    ("table", "readers"),
+    [
+        ("moments", {"base/orders"}),
+        ("order_parts", {"base/asked", "spine", "label"}),
+        ("cancelled_days", {"base/cancellations"}),
+        ("product_counts", {"base/products"}),
+    ],
 )
-def test_what_the_feature_files_read_ends_before_the_as_of_date(connection, relation, column):
-    query = (
-        f"SELECT as_of, count(*), count(*) FILTER ({column} >= as_of) FROM {relation} GROUP BY 1"
-    )
+def test_what_still_holds_the_future_is_read_by_no_group(table, readers):
+    read = {name for name, text in FILES.items() if re.search(rf"\b(FROM|JOIN)\s+{table}\b", text)}
+    assert read == readers
+
+
+@pytest.mark.parametrize("relation", ["past_orders", "past_cancellations"])
+def test_what_the_feature_files_read_ends_before_the_as_of_date(connection, relation):
+    query = f"""
+        SELECT as_of, count(*), min(days_ago) FROM {relation} JOIN asked USING (row_id) GROUP BY 1
+    """
     found = connection.execute(query).fetchall()
     assert {as_of for as_of, _, _ in found} == set(AS_OF)
-    assert all(rows > 0 and late == 0 for _, rows, late in found)
+    assert all(rows > 0 and nearest >= 1 for _, rows, nearest in found)
 
 
-def test_every_feature_is_defined_in_exactly_one_file_and_no_file_defines_another(connection):
-    defined = []
-    for group in GROUPS:
-        columns = [row[0] for row in connection.execute(f"DESCRIBE group_{group}").fetchall()]
-        assert columns[:2] == ["customer_id", "as_of"]
-        defined += columns[2:]
-        assert all(files_that_mention(name) == {group} for name in columns[2:])
-    assert sorted(defined) == sorted(NAMES)
+def test_every_feature_is_defined_in_the_file_of_its_group_and_in_no_other(connection):
+    for group, members in GROUPS.items():
+        columns = connection.sql(read(group)).columns
+        assert columns == ["row_id", *(feature.name for feature in members)]
+        assert all(files_that_mention(name) == {group} for name in columns[1:])
 
 
-def test_the_catalogue_describes_25_to_40_features_once_each():
-    assert 25 <= len(CATALOGUE) <= 40
+def test_the_catalogue_describes_25_to_45_features_once_each():
+    assert 25 <= len(CATALOGUE) <= 45
     assert len(set(NAMES)) == len(NAMES)
     assert len({feature.meaning for feature in CATALOGUE}) == len(CATALOGUE)
     assert all(feature.unit and feature.meaning for feature in CATALOGUE)
@@ -76,4 +85,4 @@ def test_the_catalogue_describes_25_to_40_features_once_each():
 
 def test_the_table_of_features_has_the_columns_of_the_catalogue_in_its_order(connection):
     columns = [row[0] for row in connection.execute("DESCRIBE features").fetchall()]
-    assert columns == ["customer_id", "as_of", *NAMES]
+    assert columns == ["row_id", "customer_id", "as_of", *NAMES]

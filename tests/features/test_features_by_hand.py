@@ -42,6 +42,14 @@ LOG = [
 # 10 June is day 161 of the year.
 YEAR = {"year_sin": sin(2 * pi * 161 / 365.25), "year_cos": cos(2 * pi * 161 / 365.25)}
 
+
+def bg_nbd(x: int, last: int, age: int) -> float:
+    """P(alive) times P(a purchase in 90 days | alive), with the parameters of the CDNOW log."""
+    r, alpha, a, b = 0.243, 4.414, 0.793, 2.426
+    alive = 1 / (1 + a / (b + x - 1) * ((alpha + age / 7) / (alpha + last / 7)) ** (r + x))
+    return alive * (1 - ((alpha + age / 7) / (alpha + (age + 90) / 7)) ** (r + x))
+
+
 BY_HAND = {
     "anna": {
         "recency_days": 14,
@@ -67,6 +75,8 @@ BY_HAND = {
         "gap_days_spread": sqrt((70**2 + 20**2 + 50**2) / 2),
         "gap_days_last": 60,
         "overdue_ratio": 14 / 110,
+        # three repeat purchases, the last 330 days after the first, 344 days ago
+        "buy_probability": bg_nbd(3, 330, 344),
         "products_365d": 5,
         "products_total": 5,
         "lines_per_order": 7 / 5,
@@ -94,6 +104,7 @@ BY_HAND = {
         "gap_days_spread": None,
         "gap_days_last": None,
         "overdue_ratio": None,
+        "buy_probability": 1 - ((4.414 + 1 / 7) / (4.414 + 91 / 7)) ** 0.243,
         "products_365d": 1,
         "products_total": 1,
         "lines_per_order": 1,
@@ -123,6 +134,7 @@ BY_HAND = {
         "gap_days_spread": None,  # one gap has none
         "gap_days_last": 9,
         "overdue_ratio": 365 / 9,
+        "buy_probability": bg_nbd(1, 9, 374),
         "products_365d": 1,
         "products_total": 2,
         "lines_per_order": 3 / 2,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import pytest
 from made_logs import as_table, ask, shop_log, write
 
 from configs.settings import Features
+from features import engine
 from features.build import build_table
 
 AS_OF = (date(2024, 3, 1), date(2024, 9, 1))
@@ -47,9 +48,9 @@ def test_the_same_rows_in_another_order_give_the_same_file(tmp_path: Path):
 
 
 def test_a_customer_alone_has_the_features_that_the_customer_has_among_all():
-    log = shop_log(12, 200)
+    log = shop_log(6, 100)
     batch = ask(log, AS_OF).features
-    assert len(batch) == 24
+    assert len(batch) == 12
     for (customer, as_of), expected in batch.items():
         own = [line for line in log if line.customer_id == customer]
         alone = ask(own, [], spine=[(customer, as_of)]).features[customer, as_of]
@@ -57,6 +58,35 @@ def test_a_customer_alone_has_the_features_that_the_customer_has_among_all():
             if name in SEASON and value is None:
                 continue  # the customer's own rows do not show how far the log reaches back
             assert value == expected[name], (customer, as_of, name)
+
+
+def test_a_customer_alone_lacks_nothing_when_the_start_of_the_whole_log_is_given():
+    log = shop_log(12, 200)
+    start = min(line.invoiced_at for line in log if line.quantity > 0).date()
+    batch = ask(log, AS_OF).bits()
+    for customer in ("customer 3", "customer 7"):
+        own = [line for line in log if line.customer_id == customer]
+        alone = ask(own, AS_OF, log_start=start).bits()
+        assert alone == {key: value for key, value in batch.items() if key[0] == customer}
+
+
+@pytest.mark.parametrize("rows", [200, 1000])
+def test_the_number_of_passes_does_not_matter(rows, monkeypatch, tmp_path: Path):
+    log = write(shop_log(40, 400), tmp_path / "log.parquet")
+    build_table(log, tmp_path / "one.parquet", QUESTION)
+    monkeypatch.setattr(engine, "ROWS_PER_PASS", rows)
+    build_table(log, tmp_path / "many.parquet", QUESTION)
+    assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "many.parquet").read_bytes()
+
+
+def test_as_of_dates_may_be_many_and_all_different():
+    log = shop_log(12, 200)
+    dates = [date(2023, 9, 1) + timedelta(days=4 * n) for n in range(120)]
+    together = ask(log, dates).features
+    spine = [(f"customer {n % 12}", dates[n]) for n in range(0, 120, 7)]
+    each = ask(log, [], spine=spine).features
+    assert each == {key: together[key] for key in each if key in together}
+    assert len(each) == len(spine)
 
 
 def test_the_order_and_the_size_of_the_spine_do_not_matter():

@@ -16,11 +16,12 @@ from scipy.special import logit
 from scipy.stats import chi2, rankdata
 
 from configs.settings import Simulation
-from ingestion.simulation.invoices import SCHEMA
 from ingestion.simulation.oracle import buys_again, oracle_probability
 from ingestion.simulation.population import Population, draw_purchases, population
 from ingestion.simulation.season import DAY, season, warped_clock
 from ingestion.simulation.simulator import SimulatedLog, simulate
+from ingestion.simulation.streams import Streams
+from ingestion.simulation.write import SCHEMA
 
 START, DAYS, HORIZON = date(2024, 1, 1), 730, 90
 # Online Retail II, and a shop where customers buy often and leave often.
@@ -51,7 +52,7 @@ def gain(outcome, probability, features) -> float:
 def history(shop: Population, strength: float, as_of_day: int, customers: int = 60_000):
     """x, t_x, T, t in warped days and the outcome, and t_x, T, t on the plain clock."""
     clock = warped_clock(season(strength), START, DAYS)
-    bought = draw_purchases(np.random.default_rng(11), shop, customers, clock)
+    bought = draw_purchases(Streams(11, 0), shop, customers, clock)
     as_of, until = as_of_day * DAY, (as_of_day + HORIZON) * DAY
     seen = bought.second < as_of
     inside = ~seen & (bought.second < until)
@@ -90,7 +91,7 @@ def test_oracle_is_calibrated_overall_and_in_every_group(shop, strength, as_of_d
     scores = {
         name: z_score(outcome[rows], probability[rows])
         for name, rows in groups.items()
-        if rows.sum() > 200
+        if rows.sum() > 200 and probability[rows].sum() > 10  # fewer are not near to normal
     }
     assert max(map(abs, scores.values())) < 4, scores
     assert abs(scores["all"]) < 3

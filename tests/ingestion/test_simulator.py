@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -14,9 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.settings import Simulation
+from ingestion.simulation import simulator
 from ingestion.simulation.population import draw_purchases, population
 from ingestion.simulation.season import DAY, HOUR, season, warped_clock
-from ingestion.simulation.simulator import SimulatedLog, simulate
+from ingestion.simulation.simulator import SimulatedLog, chunks_of_customers, simulate
+from ingestion.simulation.streams import SHOP, Streams, every
+from ingestion.simulation.write import Spill, write
 
 SMALL = Simulation(customers=200, days=250, products=100, lines_per_invoice=4.0)
 # A sale that any contract keeps. Needs `$start` and `$end`, the limits of the log.
@@ -86,20 +90,113 @@ def test_default_log_has_the_size_and_shape_of_a_real_shop(default):
     assert mean_lines == pytest.approx(asked.lines_per_invoice, rel=0.05)
     assert customers == asked.customers
     assert home / customers == pytest.approx(0.91, abs=0.03)
-    ((within, between),) = ask(
-        default.raw,
-        """with orders as (
-               select customer_id, invoice_id, ln(sum(quantity * unit_price)) as value
-               from clean group by all
-           ), customers as (
-               select avg(value) as mean, var_samp(value) as variance, count(*) as orders
-               from orders group by customer_id having count(*) >= 5
-           )
-           select sqrt(avg(variance)), sqrt(var_samp(mean) - avg(variance / orders))
-           from customers""",
-        asked,
+
+
+@pytest.fixture
+def many_chunks(monkeypatch) -> int:
+    """The log in chunks of about so many lines: `SMALL` has some 4,000."""
+    monkeypatch.setattr(simulator, "_LINES_AT_A_TIME", 500)
+    return 500
+
+
+def test_chunks_cover_the_customers_and_are_as_small_as_they_should_be(many_chunks):
+    chunks = chunks_of_customers(SMALL)
+    assert len(chunks) > 5
+    assert [customer for chunk in chunks for customer in chunk] == list(range(SMALL.customers))
+    assert len({len(chunk) for chunk in chunks[:-1]}) == 1
+
+
+def test_a_log_of_many_chunks_is_one_log(tmp_path, many_chunks):
+    made = simulate(SMALL, 3, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"raw.parquet", "truth.json"}
+    table = pq.read_table(made.raw, columns=["invoice_id", "invoiced_at"])
+    number = np.array([int(text.lstrip("AC")) for text in table["invoice_id"].to_pylist()])
+    assert set(np.diff(number)) == {0, 1}  # in order, without a gap
+    time = table["invoiced_at"].to_numpy()
+    time = time[time < np.datetime64("2100-01-01")]
+    assert (np.diff(time) >= np.timedelta64(0)).all()
+    ((customers, several),) = ask(
+        made.raw,
+        """select count(distinct customer_id), (select count(*) from (
+               select invoice_id from raw where customer_id is not null
+               group by invoice_id having count(distinct customer_id) > 1
+           )) from clean""",
     )
-    assert (within, between) == pytest.approx((0.44, 0.66), abs=0.08)
+    assert (customers, several) == (SMALL.customers, 0)
+    again = simulate(SMALL, 3, tmp_path / "again")
+    assert made.raw.read_bytes() == again.raw.read_bytes()
+
+
+def test_chunks_are_not_alike(tmp_path, many_chunks):
+    raw = simulate(SMALL, 3, tmp_path).raw
+    ((histories, different),) = ask(
+        raw,
+        """with histories as (
+               select list(at_time order by at_time) as history from (
+                   select distinct customer_id, invoice_id, min(invoiced_at) as at_time
+                   from clean group by all
+               ) group by customer_id
+           ) select count(*), count(distinct history) from histories""",
+    )
+    assert histories == different == SMALL.customers
+
+
+def test_no_more_lines_are_held_than_a_few_chunks_have(tmp_path, many_chunks, monkeypatch):
+    sizes = []
+
+    def watched(parts, *others):
+        def each():
+            for part in parts:
+                sizes.append(part.size)
+                yield part
+
+        write(each(), *others)
+
+    monkeypatch.setattr(simulator, "write", watched)
+    raw = simulate(SMALL, 3, tmp_path).raw
+    assert sum(sizes) == pq.read_metadata(raw).num_rows
+    assert len(sizes) > 5
+    assert max(sizes) < 3 * many_chunks
+
+
+def test_nothing_is_left_behind_when_it_fails_half_way(tmp_path, many_chunks, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Spill, "sorted", full)
+    with pytest.raises(OSError, match="No space left"):
+        simulate(SMALL, 3, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["truth.json"]
+
+
+def test_a_stream_is_its_own_and_given_out_once():
+    streams = Streams(1, 2)
+    births = streams("births").random(3)
+    assert (Streams(1, 2)("births").random(5)[:3] == births).all()  # more of it: the same first
+    for other in (Streams(1, 3)("births"), Streams(2, 2)("births"), streams("rates")):
+        assert (other.random(3) != births).all()
+    with pytest.raises(ValueError, match="'births' is drawn from twice"):
+        streams("births")
+
+
+@given(st.floats(1e-6, 3), st.floats(0, 2000), st.floats(0, 2000), st.integers(0, 99))
+def test_more_lines_move_no_earlier_pick(rate, size, more, seed):
+    def picks(length: float) -> np.ndarray:
+        return every(np.random.default_rng(seed), rate, length)
+
+    short, long = picks(size), picks(size + more)
+    assert (long[: short.size] == short).all()
+    assert (long[short.size :] >= size).all()
+    assert abs(short.size - rate * size) <= 1
+    assert (np.diff(short) >= 0).all()
+
+
+def test_the_page_tells_the_size_of_the_default_log(default):
+    page = Path(__file__).parents[2] / "docs" / "simulator.md"
+    told = re.search(rf"\| {Simulation().customers:,} \| ([\d,]+) \|", page.read_text())
+    assert told is not None
+    rows = pq.read_metadata(default.raw).num_rows
+    assert int(told[1].replace(",", "")) == pytest.approx(rows, rel=0.01)
 
 
 def test_rows_come_in_the_order_of_time_and_of_invoice_number(default):
@@ -120,7 +217,7 @@ KINDS = {
     "negative, not cancelled": ("quantity < 0 and not invoice_id ^@ 'C'", 0.0033),
     "no description": ("description is null", 0.004),
     "messy code": (r"regexp_full_match(product_id, '\d{5}( |[a-z])')", 0.004),
-    "absurd quantity": ("abs(quantity) in (80995, 74215)", 0.00002),
+    "absurd quantity": ("abs(quantity) in (80995, 74215)", 0.000004),
     "no time": ("invoiced_at is null", 0.0002),
     "future time": ("invoiced_at > '2100-01-01'", 0.00005),
 }
@@ -157,9 +254,8 @@ def test_every_true_purchase_keeps_a_clean_line_and_no_other_is_made(tmp_path, d
     simulation = SMALL.model_copy(update={"dirt": dirt, "lines_per_invoice": lines})
     raw = simulate(simulation, 5, tmp_path).raw
     clock = warped_clock(season(simulation.season), simulation.start, simulation.days)
-    true = draw_purchases(
-        np.random.default_rng(5), population(simulation), simulation.customers, clock
-    )
+    (customers,) = chunks_of_customers(simulation)
+    true = draw_purchases(Streams(5, SHOP + 1), population(simulation), len(customers), clock)
     starts = np.flatnonzero(np.diff(true.customer, prepend=-1))
     histories = sorted(tuple(part.tolist()) for part in np.split(true.second, starts[1:]))
 
@@ -206,7 +302,7 @@ def test_the_shop_is_shut_when_it_is_shut(default):
 def test_truth_says_what_the_log_was_drawn_from(default):
     truth = json.loads(default.truth.read_text())
     assert (truth["start"], truth["end"]) == ("2024-01-01", "2025-12-31")
-    assert truth["population"] == {"r": 0.669, "alpha": 7 * 9.12, "a": 0.11, "b": 2.433}
+    assert truth["population"] == {"r": 0.6, "alpha": 7 * 6.9, "a": 0.2, "b": 1.8}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,42 @@
+-- Invoice lines → order_parts: one row per customer, invoice and day. Everything but products and
+-- cancellations is worked out from these rows; they are a twentieth of the lines. They still hold
+-- the future: `asked.sql` cuts it off. Money is counted in whole hundredths, so that a sum does not
+-- depend on the order of its rows.
+
+-- Lines of one invoice nearly always share their minute: this is the one pass over all lines.
+CREATE OR REPLACE TEMP TABLE moments AS
+SELECT customer_id, invoice_id, invoiced_at, country,
+       CAST(sum(CAST(round(quantity * unit_price * 100) AS BIGINT)) AS BIGINT) AS cents,
+       count(*) AS lines, CAST(sum(quantity) AS BIGINT) AS units
+FROM transactions WHERE quantity > 0
+GROUP BY ALL;
+
+-- An invoice may go on for days. As-of dates begin at midnight, so each sees whole parts of it.
+CREATE OR REPLACE TEMP TABLE order_parts AS
+WITH parts AS (
+    SELECT customer_id, invoice_id, CAST(invoiced_at AS DATE) AS day,
+           min(invoiced_at) AS begun_at, arg_min(country, (invoiced_at, country)) AS country,
+           CAST(sum(cents) AS BIGINT) AS cents,
+           CAST(sum(lines) AS BIGINT) AS lines, CAST(sum(units) AS BIGINT) AS units
+    FROM moments
+    GROUP BY ALL
+),
+-- Windows look back only: what they give is what was known on the part's day.
+invoices AS (
+    SELECT *,
+           min(begun_at) OVER so_far AS ordered_at,
+           sum(cents) OVER so_far AS cents_so_far,
+           first_value(country IGNORE NULLS) OVER so_far AS country_so_far
+    FROM parts
+    WINDOW so_far AS (PARTITION BY customer_id, invoice_id ORDER BY day)
+)
+SELECT customer_id, day, CAST(ordered_at AS DATE) AS order_day,
+       CAST(day = order_day AS INTEGER) AS orders,  -- an invoice is counted at its first part
+       -- calendar months, each a bit of sixteen: a year touches at most 13
+       1 << CAST((12 * year(order_day) + month(order_day)) % 16 AS INTEGER) AS month_bit,
+       order_day - lag(order_day) OVER in_order AS gap,  -- 0 on one day; null at the very first
+       row_number() OVER in_order AS place,
+       cents, CAST(cents_so_far AS BIGINT) AS cents_so_far, lines, units,
+       country_so_far AS country
+FROM invoices
+WINDOW in_order AS (PARTITION BY customer_id ORDER BY ordered_at, invoice_id, day);

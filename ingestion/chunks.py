@@ -1,0 +1,129 @@
+"""Rows of a database, as Python gives them, in canonical form: chunk by chunk into a part.
+
+A driver says little about types, SQLite's columns hold any, and a chunk of nothing but NULL says
+nothing at all. So each chunk is read on its own, by the values that are in it, into the canonical
+columns, whose types are always the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from configs.duck import connect
+from configs.errors import UserError
+from configs.settings import Compute
+from ingestion.canonical import select_canonical
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROW = "source_row"
+Rows = Sequence[Sequence[Any]]
+
+
+def write_part(
+    target: Path,
+    chunks: Iterable[Rows],
+    columns: dict[str, str],
+    *,
+    label: str,
+    first_row: int,
+    time_format: str | None,
+    compute: Compute,
+) -> tuple[int, str]:
+    """Write chunks of rows as one part; returns their number and the file's sha256.
+
+    columns: canonical column -> column of the source, in the order of a row's values.
+    first_row: `source_row` of the first. No more than one chunk is held at a time. Raises
+    UserError for a column whose values are of a type that nobody types into a cell.
+    """
+    import pyarrow.parquet as pq
+
+    rows = 0
+    # Without a chunk a part has no rows, and the columns all the same.
+    with connect(target.parent, compute, ordered=True) as connection:
+
+        def canonical(chunk: Rows) -> pa.Table:
+            table = _arrow(chunk, columns, first_row + rows)
+            connection.register("chunk", table)
+            kinds = map(str, connection.table("chunk").types)
+            query = select_canonical(
+                "chunk",
+                {name: name for name in columns},
+                dict(zip(table.column_names, kinds, strict=True)),
+                time_format,
+                source=label,
+                number=ROW,
+            )
+            return connection.sql(query).to_arrow_table()
+
+        with pq.ParquetWriter(target, canonical([]).schema) as writer:
+            for chunk in chunks:
+                writer.write_table(canonical(chunk))
+                rows += len(chunk)
+    with target.open("rb") as file:
+        return rows, hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _arrow(chunk: Rows, columns: dict[str, str], first_row: int) -> pa.Table:
+    import pyarrow as pa
+
+    each = list(zip(*chunk, strict=True)) if chunk else [()] * len(columns)
+    arrays = [
+        _array(values, name, column)
+        for values, (name, column) in zip(each, columns.items(), strict=True)
+    ]
+    numbers = pa.array(range(first_row, first_row + len(chunk)), pa.int64())
+    return pa.Table.from_arrays([numbers, *arrays], names=[ROW, *columns])
+
+
+def _array(values: Sequence[Any], name: str, column: str) -> pa.Array:
+    """The values as times, whole numbers or doubles if they all are; else as text."""
+    import pyarrow as pa
+
+    kinds = {type(value) for value in values} - {type(None)}
+    if kinds == {date}:
+        return pa.array(values, pa.date32())
+    if kinds and all(issubclass(kind, date) for kind in kinds):
+        return pa.array([_time(value) for value in values], pa.timestamp("us"))
+    if kinds == {int}:
+        try:
+            return pa.array(values, pa.int64())
+        except OverflowError:  # NUMERIC can be longer: as text it is read, or kept as unreadable
+            pass
+    if kinds == {float}:
+        return pa.array(values, pa.float64())
+    return pa.array([_text(value, name, column) for value in values], pa.string())
+
+
+def _time(value: date | None) -> datetime | None:
+    if not isinstance(value, datetime):
+        return None if value is None else datetime(value.year, value.month, value.day)
+    return value if value.tzinfo is None else value.astimezone(UTC).replace(tzinfo=None)
+
+
+def _text(value: Any, name: str, column: str) -> str | None:
+    match value:
+        case None | str():
+            return value
+        case bool():
+            pass
+        case int() | float() | UUID():
+            return str(value)
+        case Decimal():  # 17850.00 is the customer 17850; format: never 1E+3
+            whole = value.is_finite() and value == value.to_integral_value()
+            return format(value.to_integral_value() if whole else value, "f")
+        case date():
+            return value.isoformat()
+    raise UserError(
+        f"column {column!r} holds values of type {type(value).__name__},"
+        f" which are not read as {name}",
+        where=f"source.columns.{name}, first such value: {str(value)[:40]!r}",
+        next_step=f"map {name} to another column, or cast it in source.database.query",
+    )

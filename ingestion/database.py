@@ -1,0 +1,142 @@
+"""Source `database`: a table or a query, read in chunks, and only what is new.
+
+With `database.watermark`, a column that only grows, the rows below its highest value are in closed
+parts and never read again; those at the highest value are in one open part, read again every time,
+because more may be committed with the same stamp. Every run counts the rows below: if some came
+late, or went, everything is read afresh. What it cannot notice is a row that was changed in place.
+A row without a watermark has no place in this, so there must be none.
+
+Without a watermark everything is read every time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from configs.errors import UserError
+from configs.settings import Compute, Source
+from ingestion import canonical, chunks
+from ingestion.chunks import write_part
+from ingestion.connection import check_url, connected
+from ingestion.mapping import check_mapping, check_time_format
+from ingestion.store import Part, State, keep, load_state, locked, save_state
+from ingestion.tables import Table, open_table, survey
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
+Piece = tuple[str, dict[str, Any], Any]  # a condition, its values, the lowest watermark
+log = logging.getLogger("golden_path")
+
+
+def check_database(source: Source) -> URL:
+    """The URL. Raises UserError for settings that no database could satisfy; it connects to none,
+    so it is cheap enough to be asked before anything is started."""
+    check_mapping(source)
+    check_time_format(source.time_format)
+    database = source.database
+    if bool(database.table) == bool(database.query):
+        raise UserError(
+            "a database is read by a table or by a query"
+            f"{'; both are set' if database.table else ', and neither is set'}",
+            where="source.database.table, source.database.query",
+            next_step="pass --source.database.table NAME, or write a query into the preset",
+        )
+    return check_url(database)
+
+
+def read_new(source: Source, store: Path, compute: Compute) -> list[Path]:
+    """The parts that make up the log so far, in the order of their rows.
+
+    store: a folder that stays between runs; it holds the parts. A part that was returned before
+    may be gone after the next call, when its rows are in another. Raises UserError for a database
+    that is down, refuses the login, loses the connection, lacks a table or column, or holds values
+    that cannot be read as a column; then the store is what it was.
+    """
+    url = check_database(source)
+    watermark = source.database.watermark
+    with locked(store), connected(source.database, url) as connection:
+        table = open_table(source, connection)
+        state = load_state(store, _key(source, url))
+        low = state.open.low if state.open else None
+        pieces: list[Piece]
+        if watermark is None:
+            state, pieces = State(state.key), [("", {}, None)]
+        else:
+            highest, below, above = survey(table, low)
+            if low is not None and (below != state.rows or above == 0):
+                log.warning(
+                    "%s: %d rows lie below the watermark %s and %d were read, %d are not below it:"
+                    " rows came late or went, and all are read afresh",
+                    *(table.label, below, low, state.rows, above),
+                )
+                state, low = State(state.key), None
+            pieces = _pieces(table.watermark, low, highest)
+        parts = _read(table, pieces, state.rows + 1, store, compute)
+        closed = (*state.closed, *(part for part in parts[:-1] if part.rows))
+        state = State(state.key, closed, parts[-1])
+        save_state(store, state)
+    return [store / part.file for part in state.parts]
+
+
+def _pieces(column: str, low: Any, highest: Any) -> list[Piece]:
+    """What is to be read: the rows below the highest watermark if there can be any, and at last
+    those at it, which stay open."""
+    if highest is None:
+        return [("", {}, None)]
+    last = (f"WHERE {column} = :highest", {"highest": highest}, highest)
+    if low is None:
+        first = f"WHERE {column} < :highest ORDER BY {column}"
+        return [(first, {"highest": highest}, None), last]
+    if low == highest:
+        return [last]
+    first = f"WHERE {column} >= :low AND {column} < :highest ORDER BY {column}"
+    return [(first, {"low": low, "highest": highest}, low), last]
+
+
+def _read(
+    table: Table,
+    pieces: list[Piece],
+    first_row: int,
+    store: Path,
+    compute: Compute,
+) -> list[Part]:
+    """Each piece as a part; they get their names when all of them are there."""
+    chunk_rows = table.source.database.chunk_rows
+    unfinished = [store / f".{at}.unfinished" for at in range(len(pieces))]
+    written = []
+    try:
+        for file, (where, values, low) in zip(unfinished, pieces, strict=True):
+            rows, sha256 = write_part(
+                file,
+                table.select(table.names, where, **values).partitions(chunk_rows),
+                table.columns,
+                label=table.label,
+                first_row=first_row,
+                time_format=table.source.time_format,
+                compute=compute,
+            )
+            first_row += rows
+            written.append((file, rows, sha256, low))
+        return [keep(store, *part) for part in written]
+    finally:
+        for file in unfinished:
+            file.unlink(missing_ok=True)
+
+
+def _key(source: Source, url: URL) -> str:
+    """One hash of what the parts depend on, the code that writes them included."""
+    database = source.database
+    code = [inspect.getsource(module) for module in (canonical, chunks)]
+    depends_on = [
+        *(str(url), database.table, database.query, database.watermark, source.time_format),
+        *(source.columns, code, duckdb.__version__),
+    ]
+    return hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,111 @@
+"""The SQL agrees with the same features in plain pandas, on random logs and on the real one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_logs import SCHEMA, Answer, Line, as_table, ask, shop_log
+from reference import reference
+
+from configs.settings import Features
+from features.catalogue import NAMES
+
+REAL = Path(__file__).parents[3] / "shared" / "data" / "online_retail_ii.parquet"
+
+
+def assert_agree(answer: Answer, log: pd.DataFrame, as_of: date, question: Features) -> int:
+    """Every feature of every customer asked about at `as_of`, to 1e-9; returns how many."""
+    expected = reference(log, as_of, question)
+    found = {customer: v for (customer, day), v in answer.features.items() if day == as_of}
+    assert sorted(found) == list(expected.index)
+    assert sorted(expected.columns) == sorted(NAMES)
+    for name in NAMES:
+        values = np.array([found[customer][name] for customer in expected.index], dtype=float)
+        wanted = expected[name].to_numpy(dtype=float)
+        same = np.isclose(values, wanted, rtol=1e-9, atol=1e-9, equal_nan=True)
+        assert same.all(), (
+            f"{name} at {as_of} of {expected.index[~same][0]}:"
+            f" {values[~same][0]}, the reference has {wanted[~same][0]}"
+        )
+    return len(expected)
+
+
+AS_OF = (date(2024, 3, 1), date(2025, 3, 1))
+MIDNIGHTS = [
+    datetime(day.year, day.month, day.day) - timedelta(days=days)
+    for day in AS_OF
+    for days in (0, 1, 30, 60, 90, 180, 275, 365)
+]
+SALE = st.builds(
+    Line,
+    invoiced_at=st.datetimes(datetime(2023, 1, 1), datetime(2025, 6, 1))
+    | st.sampled_from(MIDNIGHTS)
+    | st.sampled_from(MIDNIGHTS).map(lambda moment: moment - timedelta(microseconds=1)),
+    customer_id=st.sampled_from(["anna", "bruno", "o'brien"]),
+    invoice_id=st.sampled_from(["1", "2", "3", "4", "5"]),
+    product_id=st.sampled_from(["P1", "P2", "P3", "P4"]),
+    quantity=st.integers(1, 50_000) | st.integers(1, 3),
+    unit_price=st.sampled_from([0.001, 0.05, 1.15, 9.99, 5_000.0]),
+    country=st.sampled_from(["United Kingdom", "France", None]),
+)
+LINE = SALE | SALE.map(
+    lambda sale: replace(sale, invoice_id=f"C{sale.invoice_id}", quantity=-sale.quantity)
+)
+
+
+@given(
+    lines=st.lists(LINE, min_size=1, max_size=25),
+    horizon=st.sampled_from([1, 90, 365]),
+    active=st.sampled_from([30, 365, 1095]),
+    home=st.sampled_from(["United Kingdom", "France"]),
+)
+@settings(max_examples=25, deadline=None)
+def test_random_logs(lines, horizon, active, home):
+    question = Features(horizon_days=horizon, active_days=active, home_country=home)
+    answer = ask(lines, AS_OF, question)
+    log = as_table(lines).to_pandas()
+    for as_of in AS_OF:
+        if any(key[1] == as_of for key in answer.features):
+            assert_agree(answer, log, as_of, question)
+
+
+def test_a_larger_log():
+    lines = shop_log(80, 1200)
+    dates = [date(2024, month, 1) for month in (1, 4, 7, 10)]
+    answer = ask(lines, dates, Features())
+    log = as_table(lines).to_pandas()
+    assert sum(assert_agree(answer, log, as_of, Features()) for as_of in dates) > 250
+
+
+def test_the_real_log():
+    """A fifth of the customers of Online Retail II, at the validation and the test date."""
+    if not REAL.exists():
+        pytest.skip(f"{REAL} is absent")
+    columns = ("Invoice", "StockCode", "Quantity", "Price", "InvoiceDate", "Customer ID", "Country")
+    raw = pd.read_parquet(REAL, columns=list(columns)).dropna(subset="Customer ID")
+    raw = raw[(raw["Quantity"] != 0) & (raw["Price"] > 0) & (raw["Quantity"].abs() < 50_000)]
+    log = pd.DataFrame(
+        {
+            "invoice_id": raw["Invoice"].astype(str),
+            "product_id": raw["StockCode"].astype(str).str.strip().str.upper(),
+            "description": None,
+            "quantity": raw["Quantity"].astype("int64"),
+            "unit_price": raw["Price"],
+            "invoiced_at": raw["InvoiceDate"].astype("datetime64[us]"),
+            "customer_id": raw["Customer ID"].astype(float).astype(int).astype(str),
+            "country": raw["Country"],
+        }
+    )
+    log = log[log["customer_id"].str.endswith(("3", "7")) | (log["invoiced_at"] < "2009-12-02")]
+    dates = [date(2011, 6, 9), date(2011, 9, 9)]
+    table = pa.Table.from_pandas(log, schema=SCHEMA, preserve_index=False)
+    answer = ask(table, dates, Features(), threads=2)
+    assert sum(assert_agree(answer, log, as_of, Features()) for as_of in dates) > 1500

@@ -1,0 +1,632 @@
+"""Source `database`, on a real PostgreSQL and on SQLite: the same rows, only what is new, and one
+message for whatever goes wrong, in which no password is ever shown."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import sqlite3
+import sys
+import traceback
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from postgres import PASSWORD, Server, server
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+from configs.errors import UserError
+from configs.settings import Compute, Source
+from ingestion import chunks
+from ingestion.canonical import COLUMNS
+from ingestion.database import check_database, read_new
+
+MAPPED = {
+    "invoice_id": "invoice",
+    "product_id": "code",
+    "description": "What",
+    "quantity": "pieces",
+    "unit_price": "price",
+    "invoiced_at": "sold at",
+    "customer_id": "customer",
+    "country": "country",
+}
+START = datetime(2011, 1, 1)
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Server]:
+    with server() as started:
+        yield started
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A database with a table of lines."""
+
+    url: str
+    server: Server | None = None
+
+    def run(self, sql: str, rows: list[tuple] | None = None) -> list[tuple]:
+        opened = self.server.connect() if self.server else sqlite3.connect(self.url[10:])
+        with closing(opened) as connection, connection:
+            cursor = connection.cursor()
+            if rows is None:
+                cursor.execute(sql)
+            else:
+                cursor.executemany(sql.replace("?", "%s") if self.server else sql, rows)
+            return cursor.fetchall() if cursor.description else []
+
+    def insert(self, stamps: list[int], table: str = "lines") -> None:
+        """A line for each stamp, all of them different."""
+        (count,) = self.run(f"SELECT count(*) FROM {table}")[0]
+        self.run(
+            f"INSERT INTO {table} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [line(stamp, count + at) for at, stamp in enumerate(stamps)],
+        )
+
+
+def line(stamp: int, number: int) -> tuple:
+    when = (START + timedelta(hours=number)).isoformat(" ")
+    customer = None if number % 5 == 4 else 12000 + number % 7
+    return (stamp, f"{500000 + number}", " 22423g ", "MUG", 6, 2.55, when, customer, "UK")
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def shop(request, tmp_path, monkeypatch) -> Shop:
+    if request.param == "sqlite":
+        made = Shop(f"sqlite:///{tmp_path / 'shop.db'}")
+    else:
+        started = request.getfixturevalue("postgres")
+        monkeypatch.setenv("DATABASE_PASSWORD", PASSWORD)
+        made = Shop(started.url, started)
+        made.run("DROP SCHEMA public CASCADE")
+        made.run("CREATE SCHEMA public")
+    made.run(
+        'CREATE TABLE lines (stamp INTEGER, invoice TEXT, code TEXT, "What" TEXT, pieces INTEGER,'
+        ' price NUMERIC(10, 2), "sold at" TIMESTAMP, customer INTEGER, country TEXT)'
+    )
+    return made
+
+
+def source(shop: Shop, columns: dict[str, str] = MAPPED, **database: Any) -> Source:
+    if "query" not in database:
+        database.setdefault("table", "lines")
+    return Source(kind="database", columns=columns, database={"url": shop.url, **database})
+
+
+def read(shop: Shop, store: Path, **options: Any) -> list[tuple]:
+    """The whole log, without the column `source`, in the order of its rows."""
+    parts = read_new(source(shop, **options), store, Compute())
+    assert all(part.parent == store for part in parts)
+    with duckdb.connect() as connection:
+        each = [connection.read_parquet(str(part)) for part in parts]
+        for part in each:
+            types = [str(kind) for kind in part.types]
+            assert part.columns == ["source", "source_row", *COLUMNS, "unreadable"]
+            assert types == ["VARCHAR", "BIGINT", *COLUMNS.values(), "VARCHAR[]"]
+        rows = [row for part in each for row in part.fetchall()]
+    label = options.get("table", "query" if "query" in options else "lines")
+    assert {row[0] for row in rows} <= {label}
+    assert [row[1] for row in rows] == list(range(1, len(rows) + 1))
+    return [row[1:] for row in rows]
+
+
+def refused(shop: Shop, store: Path, **options: Any) -> UserError:
+    """The one message; the store is what it was, and the password is nowhere."""
+    before = contents(store)
+    with pytest.raises(UserError) as caught:
+        read_new(source(shop, **options), store, Compute())
+    error = caught.value
+    told = "".join(traceback.format_exception(error)) + repr(error) + str(error)
+    assert error.what and error.where and error.next_step
+    assert PASSWORD not in told and "SELECT" not in error.what
+    assert contents(store) == before
+    return error
+
+
+def contents(store: Path) -> dict[str, bytes]:
+    files = store.iterdir() if store.exists() else []
+    return {file.name: file.read_bytes() for file in files if file.name != ".lock"}
+
+
+# --- what is read -----------------------------------------------------------------------------
+
+
+def test_a_table_gives_the_canonical_rows(shop, tmp_path):
+    shop.insert([1, 2])
+    first, second = read(shop, tmp_path / "store")
+    when = datetime(2011, 1, 1, 1)
+    assert second == (2, "500001", "22423G", "MUG", 6, 2.55, when, "12001", "UK", [])
+    assert first[1] == "500000"
+
+
+@pytest.mark.parametrize("rows", [0, 1, 100, 101, 1234])
+def test_any_number_of_chunks_gives_every_row_once_in_order(shop, tmp_path, rows):
+    shop.insert(list(range(rows)))
+    found = read(shop, tmp_path / "store", chunk_rows=100)
+    assert [row[1] for row in found] == [f"{500000 + number}" for number in range(rows)]
+
+
+def test_a_query_is_read_as_it_stands(shop, tmp_path):
+    shop.insert([1, 2, 3])
+    query = (
+        'SELECT invoice, code, "What", pieces, price, "sold at", customer, country || \':a%\' AS'
+        " country FROM lines WHERE stamp > 1 AND code LIKE '%g%' -- not the first\n;"
+    )
+    found = read(shop, tmp_path / "store", query=query)
+    assert [(row[1], row[8]) for row in found] == [("500001", "UK:a%"), ("500002", "UK:a%")]
+
+
+def test_a_view_and_a_schema(shop, tmp_path):
+    shop.insert([1])
+    shop.run("CREATE VIEW sales AS SELECT * FROM lines")
+    schema = "public" if shop.server else "main"
+    assert len(read(shop, tmp_path / "store", table=f"{schema}.sales")) == 1
+
+
+def test_only_the_columns_that_are_declared_are_asked_for(shop, tmp_path):
+    shop.insert([1])
+    if shop.server:
+        shop.run("ALTER TABLE lines ADD COLUMN secret BYTEA DEFAULT 'x'")
+    columns = {"customer_id": "customer", "invoiced_at": "sold at", "amount": "price"}
+    (row,) = read(shop, tmp_path / "store", columns=columns)
+    assert row == (1, "2011-01-01 12000", None, None, 1, 2.55, START, "12000", None, [])
+
+
+def test_no_more_than_a_chunk_is_held_at_once(shop, tmp_path):
+    """The peak of a table ten times as long is the same, because a chunk is what is held."""
+    peaks = []
+    for rows in (500, 5_000):
+        shop.insert(list(range(rows)))
+        tracemalloc.start()
+        read_new(source(shop, chunk_rows=100), tmp_path / "store", Compute())
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0]
+
+
+def test_postgresql_keeps_the_rows_until_they_are_fetched(postgres, tmp_path, monkeypatch):
+    monkeypatch.setenv("DATABASE_PASSWORD", PASSWORD)
+    cursors = []
+
+    def note(connection, cursor, statement, *_: Any) -> None:
+        if "generate_series" in statement:
+            cursors.append(type(cursor).__name__)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    query = "SELECT n AS customer, n AS amount, now() AS at FROM generate_series(1, 250) AS n"
+    columns = {"customer_id": "customer", "invoiced_at": "at", "amount": "amount"}
+    try:
+        found = read(Shop(postgres.url), tmp_path, columns=columns, query=query, chunk_rows=100)
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert len(found) == 250 and cursors[-1] == "ServerCursor"
+
+
+# --- types ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "read_as"),
+    [
+        ("NUMERIC(12, 2)", "17850.00", "17850"),
+        ("BIGINT", "17850", "17850"),
+        ("DOUBLE PRECISION", "17850", "17850"),
+        ("UUID", "'6f9619ff-8b86-d011-b42d-00c04fc964ff'", "6f9619ff-8b86-d011-b42d-00c04fc964ff"),
+        ("CHAR(8)", "'17850'", "17850"),
+        ("DATE", "'2011-02-03'", "2011-02-03"),
+        ("NUMERIC(40)", "123456789012345678901234567890", "123456789012345678901234567890"),
+    ],
+)
+def test_ids_of_any_type_are_read_as_text(postgres, tmp_path, monkeypatch, kind, value, read_as):
+    assert one(postgres, tmp_path, monkeypatch, "customer", kind, value)[7] == read_as
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "read_as"),
+    [
+        ("TIMESTAMPTZ", "'2011-01-01 12:00+03'", datetime(2011, 1, 1, 9)),
+        ("TIMESTAMP", "'2011-01-01 12:00:00.123456'", datetime(2011, 1, 1, 12, 0, 0, 123456)),
+        ("DATE", "'2011-01-01'", datetime(2011, 1, 1)),
+        ("TEXT", "'2011-01-01T12:00Z'", datetime(2011, 1, 1, 12)),
+    ],
+)
+def test_times_of_any_type_are_read_in_utc(postgres, tmp_path, monkeypatch, kind, value, read_as):
+    assert one(postgres, tmp_path, monkeypatch, "sold at", kind, value)[6] == read_as
+
+
+@pytest.mark.parametrize("kind", ["INTEGER", "NUMERIC", "DOUBLE PRECISION", "TEXT"])
+def test_a_day_as_a_number_is_read_by_the_time_format(postgres, tmp_path, monkeypatch, kind):
+    row = one(postgres, tmp_path, monkeypatch, "sold at", kind, "19970102", time_format="%Y%m%d")
+    assert row[6] == datetime(1997, 1, 2) and row[-1] == []
+
+
+@pytest.mark.parametrize(
+    ("column", "name", "kind", "value", "kept"),
+    [
+        ("pieces", "quantity", "NUMERIC(8, 2)", "2.50", "2.50"),
+        ("pieces", "quantity", "TEXT", "'six'", "six"),
+        ("pieces", "quantity", "NUMERIC", "1e20", "100000000000000000000"),
+        ("price", "unit_price", "DOUBLE PRECISION", "'NaN'", "nan"),
+        ("price", "unit_price", "NUMERIC", "'NaN'", "NaN"),
+        ("price", "unit_price", "DATE", "'2011-02-03'", "2011-02-03"),
+        ("sold at", "invoiced_at", "TEXT", "'soon'", "soon"),
+    ],
+)
+def test_a_value_that_cannot_be_read_is_kept(
+    postgres, tmp_path, monkeypatch, column, name, kind, value, kept
+):
+    assert one(postgres, tmp_path, monkeypatch, column, kind, value)[-1] == [f"{name}={kept}"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "python"),
+    [
+        ("BOOLEAN", "true", "bool"),
+        ("BYTEA", "'x'", "bytes"),
+        ("JSONB", "'{\"a\": 1}'", "dict"),
+        ("INTEGER[]", "'{1}'", "list"),
+        ("INTERVAL", "'1 day'", "timedelta"),
+        ("TIME", "'12:00'", "time"),
+    ],
+)
+def test_a_type_that_nobody_types_into_a_cell(postgres, tmp_path, monkeypatch, kind, value, python):
+    with pytest.raises(UserError) as caught:
+        one(postgres, tmp_path, monkeypatch, "customer", kind, value)
+    assert f"'customer' holds values of type {python}" in caught.value.what
+    assert "source.columns.customer_id" in caught.value.where
+    assert "cast it" in caught.value.next_step
+
+
+def one(postgres, tmp_path, monkeypatch, column, kind, value, **options) -> tuple:
+    """One line of PostgreSQL in which a column has another type."""
+    monkeypatch.setenv("DATABASE_PASSWORD", PASSWORD)
+    shop = Shop(postgres.url, postgres)
+    shop.run("DROP TABLE IF EXISTS typed")
+    kinds = {"sold at": "TIMESTAMP", "pieces": "INTEGER", "price": "NUMERIC", column: kind}
+    values = {"sold at": "'2011-01-01'", "pieces": "1", "price": "2", column: value}
+    columns = [*MAPPED.values()]
+    declared = ", ".join(f'"{name}" {kinds.get(name, "TEXT")}' for name in columns)
+    shop.run(f"CREATE TABLE typed ({declared})")
+    given = ", ".join(values.get(name, "'x'") for name in columns)
+    shop.run(f"INSERT INTO typed VALUES ({given})")
+    made = source(shop, table="typed").model_copy(update=options)
+    (part,) = read_new(made, tmp_path / "store", Compute())
+    with duckdb.connect() as connection:
+        (row,) = connection.read_parquet(str(part)).fetchall()
+    return row[1:]
+
+
+def test_a_column_of_sqlite_may_hold_values_of_any_type(tmp_path):
+    shop = Shop(f"sqlite:///{tmp_path / 'shop.db'}")
+    shop.run("CREATE TABLE lines (customer, at, amount)")
+    shop.run(
+        "INSERT INTO lines VALUES (?, ?, ?)",
+        [(1, "2011-01-01", 2), ("A", "2011-01-02 10:00", 2.5), (None, 7, "much")],
+    )
+    columns = {"customer_id": "customer", "invoiced_at": "at", "amount": "amount"}
+    found = read(shop, tmp_path / "store", columns=columns)
+    assert [row[7] for row in found] == ["1", "A", None]
+    assert [row[5] for row in found] == [2.0, 2.5, None]
+    assert found[2][-1] == ["invoiced_at=7", "amount=much"]
+
+
+# --- only what is new -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fetched() -> Iterator[list[str]]:
+    """The statements that read rows; the server was asked for nothing else."""
+    statements: list[str] = []
+
+    def note(connection, cursor, statement, parameters, context, many) -> None:
+        if "FROM lines" in statement and "max(" not in statement and "1 = 0" not in statement:
+            statements.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    yield statements
+    event.remove(Engine, "before_cursor_execute", note)
+
+
+def scratch(shop: Shop, tmp_path: Path, **options: Any) -> list[tuple]:
+    return read(shop, tmp_path / "scratch", **options)
+
+
+def test_a_second_run_reads_what_is_new_and_gives_the_rows_of_a_run_from_scratch(
+    shop, tmp_path, fetched
+):
+    store = tmp_path / "store"
+    shop.insert([1, 2, 3, 3])
+    first = read_new(source(shop, watermark="stamp"), store, Compute())
+    kept = contents(store)
+    fetched.clear()
+    shop.insert([3, 4, 5, 5])
+    found = read(shop, store, watermark="stamp")
+    assert all("WHERE stamp " in statement for statement in fetched) and len(fetched) == 2
+    assert len(found) == 8 and found == scratch(shop, tmp_path, watermark="stamp")
+    assert contents(store)[first[0].name] == kept[first[0].name]  # the closed part was not touched
+
+
+def test_a_run_without_new_rows_leaves_every_file_as_it_was(shop, tmp_path, fetched):
+    shop.insert([1, 2, 2])
+    made = source(shop, watermark="stamp")
+    parts, before = read_new(made, tmp_path, Compute()), contents(tmp_path)
+    fetched.clear()
+    assert read_new(made, tmp_path, Compute()) == parts
+    assert contents(tmp_path) == before
+    assert len(fetched) == 1 and "stamp = " in fetched[0]  # only the rows at the highest
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    runs=st.lists(st.lists(st.integers(0, 5), max_size=6), min_size=1, max_size=5),
+    kind=st.sampled_from(["INTEGER", "TEXT", "NUMERIC(6, 1)", "TIMESTAMP"]),
+)
+def test_however_rows_arrive_the_log_is_that_of_a_run_from_scratch(tmp_path_factory, runs, kind):
+    folder = tmp_path_factory.mktemp("runs")
+    shop = Shop(f"sqlite:///{folder / 'shop.db'}")
+    shop.run(f"CREATE TABLE lines (stamp {kind}, customer TEXT, at TEXT, amount REAL)")
+    columns = {"customer_id": "customer", "invoiced_at": "at", "amount": "amount"}
+    options = {"columns": columns, "watermark": "stamp"}
+    top = count = 0
+    for new in runs:  # a watermark only grows: no row below the highest comes later
+        stamps = [top + step for step in sorted(new)]
+        top = max([top, *stamps])
+        rows = [(f"{s:04}", f"c{count + n}", "2011-01-01", 1.0) for n, s in enumerate(stamps)]
+        count += len(rows)
+        shop.run("INSERT INTO lines VALUES (?, ?, ?, ?)", rows)
+        found = read(shop, folder / "store", **options)
+        assert sorted(row[7] for row in found) == sorted(f"c{n}" for n in range(count))
+    assert found == read(shop, folder / "scratch", **options)
+
+
+@pytest.mark.parametrize("change", ["DELETE FROM lines WHERE stamp = 1", "late", "gone"])
+def test_rows_that_came_late_or_went_make_everything_be_read_afresh(shop, tmp_path, change):
+    shop.insert([1, 2, 3, 3])
+    read(shop, tmp_path / "store", watermark="stamp")
+    if change == "late":
+        shop.insert([2])
+    else:
+        shop.run("DELETE FROM lines WHERE stamp = 3" if change == "gone" else change)
+    found = read(shop, tmp_path / "store", watermark="stamp")
+    assert found == scratch(shop, tmp_path, watermark="stamp")
+
+
+@pytest.mark.parametrize("damaged", [0, 1, 2])
+def test_a_damaged_part_is_read_again_with_what_follows_it(shop, tmp_path, fetched, damaged):
+    store = tmp_path / "store"
+    for stamps in ([1, 2], [3, 4], [5, 6]):
+        shop.insert(stamps)
+        parts = read_new(source(shop, watermark="stamp"), store, Compute())
+    assert len(parts) == 4  # three closed ones, and the open one
+    parts[damaged].write_bytes(parts[damaged].read_bytes()[:-9])
+    fetched.clear()
+    assert read(shop, store, watermark="stamp") == scratch(shop, tmp_path, watermark="stamp")
+    asked_again = [statement for statement in fetched if ">=" in statement]
+    assert len(asked_again) == (damaged > 0)
+
+
+def test_a_state_that_is_damaged_or_of_other_settings_is_not_trusted(shop, tmp_path):
+    shop.insert([1, 2, 3])
+    store = tmp_path / "store"
+    read(shop, store, watermark="stamp")
+    (store / "state.json").write_text('{"key": "')
+    assert len(read(shop, store, watermark="stamp")) == 3
+    other = {**MAPPED, "description": "code"}
+    assert read(shop, store, columns=other, watermark="stamp")[0][3] == "22423g"
+
+
+def test_without_a_watermark_everything_is_read_and_the_same_rows_are_the_same_file(shop, tmp_path):
+    shop.insert([1, 2])
+    (first,) = read_new(source(shop), tmp_path, Compute())
+    assert read_new(source(shop), tmp_path, Compute()) == [first]
+    shop.insert([1])
+    (second,) = read_new(source(shop), tmp_path, Compute())
+    assert second != first and not first.exists() and len(read(shop, tmp_path)) == 3
+
+
+def test_a_watermark_of_times(shop, tmp_path):
+    shop.insert([1, 2])
+    assert len(read(shop, tmp_path / "store", watermark="sold at")) == 2
+    shop.insert([3])
+    found = read(shop, tmp_path / "store", watermark="sold at")
+    assert len(found) == 3 and found == scratch(shop, tmp_path, watermark="sold at")
+
+
+def test_a_query_has_a_watermark_too(shop, tmp_path):
+    shop.insert([1, 2, 3])
+    options = {"query": "SELECT * FROM lines WHERE stamp <> 2", "watermark": "stamp"}
+    assert len(read(shop, tmp_path / "store", **options)) == 2
+    shop.insert([4])
+    assert len(read(shop, tmp_path / "store", **options)) == 3
+
+
+def test_one_run_at_a_time(shop, tmp_path, monkeypatch):
+    shop.insert([1])
+    inner = []
+
+    def second(*args, **options):
+        inner.append(refused(shop, tmp_path))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ingestion.database.open_table", second)
+    with pytest.raises(KeyboardInterrupt):
+        read_new(source(shop), tmp_path, Compute())
+    assert "another run is reading the same source" in inner[0].what
+    monkeypatch.undo()
+    if shop.server:
+        monkeypatch.setenv("DATABASE_PASSWORD", PASSWORD)
+    assert len(read(shop, tmp_path)) == 1
+
+
+# --- refused, each with one message -----------------------------------------------------------
+
+
+def test_a_watermark_that_some_rows_lack(shop, tmp_path):
+    shop.insert([1, 2])
+    shop.run("UPDATE lines SET stamp = NULL WHERE stamp = 1")
+    error = refused(shop, tmp_path, watermark="stamp")
+    assert "1 rows have no value in the watermark column" in error.what
+
+
+def test_an_unknown_table_column_and_watermark(shop, tmp_path):
+    error = refused(shop, tmp_path, table="line")
+    assert "no table or view 'line'" in error.what and "'lines'" in error.next_step
+    error = refused(shop, tmp_path, columns={**MAPPED, "customer_id": "custommer"})
+    assert "'custommer'" in error.what and "did you mean 'customer'?" in error.next_step
+    error = refused(shop, tmp_path, watermark="stmp")
+    assert "'stmp'" in error.what and "'stamp'" in error.next_step
+
+
+@pytest.mark.parametrize("query", ["SELEC 1", "SELECT * FROM nowhere", "DROP TABLE lines", ";"])
+def test_a_query_that_is_none(shop, tmp_path, query):
+    error = refused(shop, tmp_path, query=query)
+    assert "the database says" in error.what and "source.database.query" in error.where
+    assert shop.run("SELECT count(*) FROM lines") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:{0}@localhost/shop",
+        "postgresql://me:@localhost/shop",
+        "postgresql://me@localhost/shop?password={0}",
+        "postgresql://me@localhost/shop?sslpassword={0}",
+        "mysql+pymysql://me:{0}@localhost/shop",
+    ],
+)
+def test_a_password_in_the_url_is_refused_and_never_shown(tmp_path, url):
+    error = refused(Shop(url.format(PASSWORD)), tmp_path)
+    assert "the URL holds a password" in error.what
+    assert "DATABASE_PASSWORD" in error.next_step and "~/.pgpass" in error.next_step
+
+
+@pytest.mark.parametrize("url", [None, "", "shop.db", "://x", f"postgresql//me:{PASSWORD}@host"])
+def test_what_is_no_url(tmp_path, url):
+    made = Source(kind="database", columns=MAPPED, database={"url": url, "table": "lines"})
+    with pytest.raises(UserError) as caught:
+        check_database(made)
+    assert caught.value.where == "source.database.url"
+    assert PASSWORD not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_sqlite_file_that_is_not_there_is_not_made(tmp_path):
+    error = refused(Shop(f"sqlite:///{tmp_path / 'none.db'}"), tmp_path)
+    assert "there is no database" in error.what and not (tmp_path / "none.db").exists()
+
+
+def test_a_file_that_is_no_sqlite_database(tmp_path):
+    (tmp_path / "shop.db").write_text("invoice,code\n" * 100)
+    error = refused(Shop(f"sqlite:///{tmp_path / 'shop.db'}"), tmp_path / "store")
+    assert "not a database" in error.what
+
+
+@pytest.mark.parametrize("url", ["mysql://me@localhost/shop", "nosuchdb://localhost/shop"])
+def test_a_driver_that_is_not_installed(tmp_path, url):
+    error = refused(Shop(url), tmp_path)
+    assert "is not installed" in error.what and "driver" in error.next_step
+
+
+def test_the_driver_of_postgresql_is_an_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    error = refused(Shop("postgresql://me@localhost/shop"), tmp_path)
+    assert "is not installed" in error.what and "[postgres]" in error.next_step
+
+
+@pytest.mark.parametrize("both", [{}, {"query": ""}, {"table": "lines", "query": "SELECT 1"}])
+def test_neither_or_both_of_table_and_query(both):
+    database = {"url": "sqlite:///x.db", **both}
+    with pytest.raises(UserError, match="by a table or by a query"):
+        check_database(Source(kind="database", columns=MAPPED, database=database))
+
+
+def test_a_database_that_is_down(tmp_path, monkeypatch):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("DATABASE_PASSWORD", PASSWORD)
+        port = closed.getsockname()[1]
+        error = refused(Shop(f"postgresql://me@127.0.0.1:{port}/shop"), tmp_path)
+    assert "the database does not answer" in error.what and str(port) in error.where
+
+
+@pytest.mark.parametrize("password", ["wrong-" + PASSWORD, None])
+def test_a_login_that_is_refused(postgres, tmp_path, monkeypatch, password):
+    monkeypatch.setenv("SHOP_PASSWORD", password or "")
+    error = refused(Shop(postgres.url), tmp_path, password_variable="SHOP_PASSWORD")
+    assert "the database refuses the login" in error.what
+    assert f"SHOP_PASSWORD {'is set' if password else 'is not set'}" in error.next_step
+    assert "wrong-" not in str(error)
+
+
+def test_a_database_name_that_is_not_there(postgres, tmp_path, monkeypatch):
+    monkeypatch.setenv("DATABASE_PASSWORD", PASSWORD)
+    error = refused(Shop(postgres.url.replace("/postgres", "/nowhere")), tmp_path)
+    assert '"nowhere" does not exist' in error.what
+
+
+def test_a_connection_that_is_lost_half_way_leaves_the_store_as_it_was(
+    postgres, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("DATABASE_PASSWORD", PASSWORD)
+    shop = Shop(postgres.url, postgres)
+    shop.run("DROP TABLE IF EXISTS lines")
+    shop.run(
+        'CREATE TABLE lines (stamp INTEGER, invoice TEXT, code TEXT, "What" TEXT, pieces INTEGER,'
+        ' price NUMERIC, "sold at" TIMESTAMP, customer INTEGER, country TEXT)'
+    )
+    shop.insert(list(range(300)))
+    options = {"watermark": "stamp", "chunk_rows": 100}
+    before = read(shop, tmp_path / "store", **options)
+    shop.insert(list(range(299, 3_000)))
+    written = []
+    canonical = chunks.select_canonical
+
+    def cut_after_five(*args: Any, **named: Any) -> str:
+        written.append(1)
+        if len(written) == 6:
+            shop.run(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE pid <> pg_backend_pid() AND usename = 'shop'"
+            )
+        return canonical(*args, **named)
+
+    monkeypatch.setattr(chunks, "select_canonical", cut_after_five)
+    error = refused(shop, tmp_path / "store", **options)
+    assert "the connection to the database was lost" in error.what
+    assert "run the same command again" in error.next_step
+    monkeypatch.setattr(chunks, "select_canonical", canonical)
+    after = read(shop, tmp_path / "store", **options)
+    assert len(after) == 3_001 and after[: len(before) - 1] == before[:-1]
+    assert after == scratch(shop, tmp_path, **options)
+
+
+def test_a_value_that_python_cannot_hold(postgres, tmp_path, monkeypatch):
+    with pytest.raises(UserError) as caught:
+        one(postgres, tmp_path, monkeypatch, "sold at", "TIMESTAMP", "'infinity'")
+    assert "infinity" in caught.value.what and "source.database.query" in caught.value.next_step
+
+
+def test_a_disk_that_is_full_leaves_the_store_as_it_was(shop, tmp_path, monkeypatch):
+    import pyarrow.parquet as pq
+
+    shop.insert([1])
+    read(shop, tmp_path / "store")
+    before = contents(tmp_path / "store")
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
+    with pytest.raises(OSError, match="No space left"):
+        read_new(source(shop), tmp_path / "store", Compute())
+    assert contents(tmp_path / "store") == before

@@ -1,0 +1,444 @@
+"""How files are written: encodings, delimiters, numbers and headers of every kind are read as the
+settings say; what does not fit is refused with its place or kept as unreadable, never guessed."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import os
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+import openpyxl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from configs.errors import UserError
+from configs.settings import Compute, Source
+from ingestion.files import expand, read_file
+
+COLUMNS = {"customer_id": "who", "invoiced_at": "at", "quantity": "n", "unit_price": "price"}
+HEADER = ["who", "at", "n", "price"]
+LINE = ["17850", "2010-12-01 08:26", "6", "2.55"]
+TIME = datetime(2010, 12, 1, 8, 26)
+ROW = ("17850", TIME, 6, 2.55, [])
+
+
+def source(*paths: Path | str, columns: dict[str, str] = COLUMNS, **options) -> Source:
+    return Source(kind="files", path=[str(path) for path in paths], columns=columns, **options)
+
+
+def read(path: Path, **options) -> list[tuple]:
+    """(customer, time, quantity, price, unreadable) of each row in order."""
+    target = path.parent / "part.out"
+    read_file(source(path, **options), path, target, Compute())
+    assert sorted(file.name for file in path.parent.iterdir() if file.name.startswith(".")) == []
+    with duckdb.connect() as connection:
+        kept = "customer_id, invoiced_at, quantity, unit_price, unreadable"
+        query = f"SELECT {kept} FROM read_parquet(?) ORDER BY source_row"
+        return connection.execute(query, [str(target)]).fetchall()
+
+
+def refused(path: Path, **options) -> UserError:
+    before = set(path.parent.iterdir())
+    with pytest.raises(UserError) as caught:
+        read_file(source(path, **options), path, path.parent / "part.out", Compute())
+    assert set(path.parent.iterdir()) == before
+    error = caught.value
+    assert error.what and error.where and error.next_step
+    assert not any(word in str(error) for word in ("LINE 1", "SELECT", "read_csv"))
+    return error
+
+
+def text(*lines: list[str], header: list[str] | None = HEADER, **dialect) -> str:
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n", **dialect).writerows(
+        [*([header] if header else []), *lines]
+    )
+    return file.getvalue()
+
+
+# --- encodings --------------------------------------------------------------------------------
+
+ENCODINGS = [
+    ("utf-8", "utf-8"),
+    ("utf-8", "utf-8-sig"),
+    ("latin-1", "latin-1"),
+    ("windows-1252", "cp1252"),
+    ("utf-16", "utf-16"),
+    ("utf-16", "utf-16-be"),
+]
+
+
+@pytest.mark.parametrize(("encoding", "codec"), ENCODINGS)
+@pytest.mark.parametrize("name", ["log.csv", "log.csv.gz", "log.txt"])
+def test_every_encoding_is_read(tmp_path, encoding, codec, name):
+    who = "Café-£" if codec == "latin-1" else "Café-€’"
+    content = text([who, *LINE[1:]], header=["wér", *HEADER[1:]]).encode(codec)
+    if codec == "utf-16-be":
+        content = b"\xfe\xff" + content
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    columns = COLUMNS | {"customer_id": "wér"}
+    assert read(path, columns=columns, text={"encoding": encoding}) == [(who, *ROW[1:])]
+
+
+@pytest.mark.parametrize("name", ["log.csv", "log.csv.gz"])
+@pytest.mark.parametrize("line", [1, 2, 4000])
+def test_bytes_that_are_not_utf8_are_named_by_line(tmp_path, name, line):
+    lines = text(*([LINE] * 5000)).encode().split(b"\n")
+    lines[line - 1] = lines[line - 1].replace(b",", b"\xc9,", 1)
+    content = b"\n".join(lines)
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    error = refused(tmp_path / name)
+    assert "the byte 0xc9 that cannot be UTF-8 text" in error.what
+    assert error.where.endswith(f"{name}, line {line}")
+    assert "--source.text.encoding latin-1 or windows-1252" in error.next_step
+
+
+def test_utf16_is_known_by_its_mark(tmp_path):
+    (tmp_path / "log.csv").write_bytes(text(LINE).encode("utf-16"))
+    assert "--source.text.encoding utf-16" in refused(tmp_path / "log.csv").next_step
+
+
+@pytest.mark.parametrize(
+    ("encoding", "content"),
+    [("utf-16", b"odd"), ("utf-16", text(LINE).encode()), ("windows-1252", b"a\x81,b\n")],
+)
+def test_another_encoding_than_the_one_that_is_set(tmp_path, encoding, content):
+    (tmp_path / "log.csv").write_bytes(content)
+    error = refused(tmp_path / "log.csv", text={"encoding": encoding})
+    assert "cannot be" in error.what or "no column" in error.what
+
+
+# --- delimiters and headers -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("set_to", "written"),
+    [(None, ","), (None, ";"), (None, "\t"), (None, "|"), ("tab", "\t"), ("\t", "\t")]
+    + [(mark, mark) for mark in ",;|:~^ #"],
+)
+def test_any_delimiter(tmp_path, set_to, written):
+    (tmp_path / "log.txt").write_text(text(["a,b;c|d\te:f~g", *LINE[1:]], delimiter=written))
+    assert read(tmp_path / "log.txt", text={"delimiter": set_to})[0][0] == "a,b;c|d\te:f~g"
+
+
+def test_a_tsv_is_parted_by_tabs_even_where_its_header_has_more_commas(tmp_path):
+    header = ["who, really, in, the, end", *HEADER[1:]]
+    (tmp_path / "log.tsv").write_text(text(LINE, header=header, delimiter="\t"))
+    assert read(tmp_path / "log.tsv", columns=COLUMNS | {"customer_id": header[0]}) == [ROW]
+
+
+@pytest.mark.parametrize("set_to", [None, ";"])
+def test_a_wrong_delimiter_is_named_with_how_to_set_it(tmp_path, set_to):
+    written = ":" if set_to is None else ","
+    (tmp_path / "log.csv").write_text(text(LINE, delimiter=written))
+    error = refused(tmp_path / "log.csv", text={"delimiter": set_to})
+    assert "no column 'who'" in error.what or "no column" in error.what
+    assert f"parted by {(set_to or ',')!r}" in error.next_step
+    assert "set source.text.delimiter: one of , ; | tab whitespace" in error.next_step
+
+
+@pytest.mark.parametrize("delimiter", ["", "::", "\n", '"', "é", "comma"])
+def test_a_delimiter_that_is_none(tmp_path, delimiter):
+    (tmp_path / "log.csv").write_text(text(LINE))
+    error = refused(tmp_path / "log.csv", text={"delimiter": delimiter})
+    assert repr(delimiter) in error.what and error.where == "source.text.delimiter"
+
+
+@pytest.mark.parametrize("name", ["log.txt", "log.txt.gz"])
+@pytest.mark.parametrize("names", [True, False])
+def test_values_parted_by_blanks(tmp_path, name, names):
+    body = "  00001 19970101  1   11.77\r\n\n00002\t19970112 12 \t 1.00  \n   \n"
+    content = (body if names else " who at   n price\n" + body).encode()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    options = {"delimiter": "whitespace", "names": HEADER if names else []}
+    found = read(tmp_path / name, text=options, time_format="%Y%m%d")
+    assert found == [
+        ("00001", datetime(1997, 1, 1), 1, 11.77, []),
+        ("00002", datetime(1997, 1, 12), 12, 1.0, []),
+    ]
+
+
+def test_quotes_hold_blanks_together(tmp_path):
+    (tmp_path / "log.txt").write_text('"Mr ""X""  Y" 2010-12-01T08:26 6 2.55\n')
+    found = read(tmp_path / "log.txt", text={"delimiter": "whitespace", "names": HEADER})
+    assert found == [('Mr "X"  Y', *ROW[1:])]
+
+
+@pytest.mark.parametrize(("at", "values"), [(1, 5), (3, 3), (500, 5)])
+def test_a_line_with_more_or_fewer_values_parted_by_blanks_is_named(tmp_path, at, values):
+    lines = ["c 2010-12-01 6 2.55"] * 600
+    lines[at] = " ".join(["x"] * values)
+    (tmp_path / "log.txt").write_text("\n".join(lines))
+    error = refused(tmp_path / "log.txt", text={"delimiter": "whitespace", "names": HEADER})
+    assert f"line {at + 1} has {values} values parted by blanks, and not 4" in error.what
+    assert f"line {at + 1}" in error.where
+
+
+def test_a_file_without_a_header_gets_its_names_from_the_settings(tmp_path):
+    (tmp_path / "log.csv").write_text(text(LINE, LINE, header=None))
+    assert read(tmp_path / "log.csv", text={"names": HEADER}) == [ROW, ROW]
+
+
+@pytest.mark.parametrize(("names", "delimiter"), [(HEADER[:3], None), (HEADER, ";")])
+def test_names_that_do_not_fit_the_first_line(tmp_path, names, delimiter):
+    (tmp_path / "log.csv").write_text(text(LINE, header=None))
+    options = {"names": names, "delimiter": delimiter}
+    error = refused(tmp_path / "log.csv", columns={"customer_id": "who"} | COLUMNS, text=options)
+    assert f"names {len(names)} columns, but the first line has" in error.what
+    assert "17850" in error.what and "source.text.delimiter" in error.next_step
+
+
+def test_a_header_twice_is_an_unreadable_row_not_a_crash(tmp_path):
+    (tmp_path / "log.csv").write_text(text(LINE, HEADER, LINE))
+    first, again, last = read(tmp_path / "log.csv")
+    assert first == last == ROW
+    assert again == ("who", None, None, None, ["quantity=n", "unit_price=price", "invoiced_at=at"])
+
+
+def test_quoted_newlines_over_many_blocks_are_part_of_a_value(tmp_path):
+    rows = [[f"c{n}\nof\r\nmany", *LINE[1:]] for n in range(60_000)]
+    (tmp_path / "log.csv").write_text(text(*rows, quoting=csv.QUOTE_ALL), newline="")
+    found = read(tmp_path / "log.csv")
+    assert [row[0] for row in found] == [f"c{n}\nof\r\nmany" for n in range(60_000)]
+
+
+# --- numbers and times ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("decimal", "thousands", "written", "value"),
+    [
+        (".", "", "1234.5", 1234.5),
+        (".", ",", "1,234.5", 1234.5),
+        (".", ",", "-1,234,567", -1234567.0),
+        (".", ",", "1234.5", 1234.5),
+        (",", ".", "1.234,50", 1234.5),
+        (",", "", "0,5", 0.5),
+        (",", "", ",5", 0.5),
+        (",", " ", "1 234,5", 1234.5),
+        (".", "'", "1'234.5", 1234.5),
+        (".", ",", "1.5e3", 1500.0),
+        # Never guessed:
+        (".", "", "1,234.5", None),
+        (".", "", "1_234", None),
+        (".", ",", "1,00", None),
+        (".", ",", "1,2345", None),
+        (".", ",", ",123", None),
+        (",", "", "2.55", None),
+        (",", ".", "1,234.5", None),
+        (",", ".", "12.34", None),
+        (",", " ", "12 34", None),
+        (".", ",", "1,234e999", None),
+    ],
+)
+def test_numbers_are_read_as_they_are_said_to_be_written(
+    tmp_path, decimal, thousands, written, value
+):
+    (tmp_path / "log.csv").write_text(text([*LINE[:3], written]))
+    options = {"decimal": decimal, "thousands": thousands}
+    ((*_, price, unreadable),) = read(tmp_path / "log.csv", text=options)
+    assert price == value
+    assert unreadable == ([] if value is not None else [f"unit_price={written}"])
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    number=st.integers(-(10**12), 10**12),
+    marks=st.sampled_from([(".", ","), (",", "."), (",", " "), (".", "'"), (".", "")]),
+)
+def test_any_number_comes_back_from_how_it_was_written(tmp_path_factory, number, marks):
+    decimal, thousands = marks
+    written = f"{number / 100:,.2f}".replace(",", "T").replace(".", decimal)
+    path = tmp_path_factory.mktemp("number") / "log.csv"
+    path.write_text(text([*LINE[:3], written.replace("T", thousands)]))
+    found = read(path, text={"decimal": decimal, "thousands": thousands})
+    assert found[0][3] == number / 100 and found[0][4] == []
+
+
+def test_marks_that_are_the_same(tmp_path):
+    (tmp_path / "log.csv").write_text(text(LINE))
+    error = refused(tmp_path / "log.csv", text={"decimal": ",", "thousands": ","})
+    assert "source.text.decimal" in error.where
+
+
+def test_mixed_dates_the_odd_ones_are_kept_as_text(tmp_path):
+    days = [
+        "2010-12-13",
+        "13/12/2010",
+        "12.13.10",
+        "epoch",
+        "infinity",
+        "20101213",
+        "2010-12-13 00:00Z",
+    ]
+    (tmp_path / "log.csv").write_text(text(*([LINE[0], day, *LINE[2:]] for day in days)))
+    found = read(tmp_path / "log.csv")
+    assert [row[1] is not None for row in found] == [True, *[False] * 5, True]
+    assert [row[4] for row in found[1:6]] == [[f"invoiced_at={day}"] for day in days[1:6]]
+    day_first = read(tmp_path / "log.csv", time_format="%d/%m/%Y")
+    assert [row[1] is not None for row in day_first] == [day == "13/12/2010" for day in days]
+
+
+@pytest.mark.parametrize("kind", ["BIGINT", "DOUBLE", "DECIMAL(9, 1)", "VARCHAR"])
+def test_days_as_numbers_in_parquet(tmp_path, kind):
+    path = tmp_path / "log.parquet"
+    with duckdb.connect() as connection:
+        query = f"SELECT 1 AS who, CAST(19970102 AS {kind}) AS at, 1 AS n, 2.5 AS price"
+        if kind == "VARCHAR":
+            query = query.replace("19970102", "'19970102'")
+        connection.execute(f"COPY ({query}) TO '{path}' (FORMAT parquet)")
+    assert read(path, time_format="%Y%m%d") == [("1", datetime(1997, 1, 2), 1, 2.5, [])]
+    assert read(path)[0][4][0].startswith("invoiced_at=19970102")
+
+
+def test_days_as_numbers_in_a_workbook(tmp_path):
+    path = workbook(tmp_path / "log.xlsx", [HEADER, [1, 19970102, 1, 2.5]])
+    assert read(path, time_format="%Y%m%d") == [("1", datetime(1997, 1, 2), 1, 2.5, [])]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "who"),
+    [
+        ("DOUBLE", "17850", "17850"),
+        ("DOUBLE", "'NaN'", None),
+        ("DOUBLE", "1.5", "1.5"),
+        ("DECIMAL(9, 2)", "17850", "17850"),
+        ("UUID", "'6f9619ff-8b86-d011-b42d-00c04fc964ff'", "6f9619ff-8b86"),
+        ("VARCHAR", "'.0'", ".0"),
+    ],
+)
+def test_ids_of_any_type(tmp_path, kind, value, who):
+    path = tmp_path / "log.parquet"
+    with duckdb.connect() as connection:
+        day = "DATE '2010-12-01' AS at, 1 AS n, 2.5 AS price"
+        connection.execute(f"COPY (SELECT CAST({value} AS {kind}) AS who, {day}) TO '{path}'")
+    found = read(path)[0][0]
+    assert found == who or found.startswith(who)
+
+
+def test_a_parquet_file_with_a_column_of_row_numbers_of_its_own(tmp_path):
+    path = tmp_path / "log.parquet"
+    with duckdb.connect() as connection:
+        line = "'c' AS who, DATE '2010-12-01' AS at, 1 AS n, 2.5 AS price, 7 AS File_Row_Number"
+        connection.execute(f"COPY (SELECT {line} FROM range(3)) TO '{path}' (FORMAT parquet)")
+    read(path)
+    with duckdb.connect() as connection:
+        numbers = connection.read_parquet(str(tmp_path / "part.out")).project("source_row")
+        assert numbers.order("source_row").fetchall() == [(1,), (2,), (3,)]
+
+
+# --- workbooks, and several files -------------------------------------------------------------
+
+
+def workbook(path: Path, *sheets: list[list]) -> Path:
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for lines in sheets:
+        sheet = book.create_sheet()
+        for line in lines:
+            sheet.append(line)
+    book.save(path)
+    return path
+
+
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_an_extra_sheet_is_left_alone_wherever_it_stands(tmp_path, position):
+    sheets = [[HEADER, LINE], [HEADER, LINE]]
+    sheets.insert(position, [["about", "this"], ["export", "x"]])
+    assert read(workbook(tmp_path / "log.xlsx", *sheets)) == [ROW, ROW]
+
+
+def test_two_sheets_and_two_files_are_the_same_rows(tmp_path):
+    years = [[[f"c{n}", *LINE[1:]] for n in part] for part in (range(5), range(3, 9))]
+    both = read(workbook(tmp_path / "both.xlsx", *([HEADER, *lines] for lines in years)))
+    for number, lines in enumerate(years):
+        workbook(tmp_path / f"year-{number}.xlsx", [HEADER, *lines])
+    found = [row for path in expand(source(f"{tmp_path}/year-*.xlsx")) for row in read(path)]
+    assert found == both and len(both) == 11
+
+
+def test_globs_and_lists_give_each_file_once_in_order(tmp_path, monkeypatch):
+    for name in ("b.csv", "a.csv", "c [1].csv", "deep/d.csv", ".hidden.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text(LINE))
+    (tmp_path / "link.csv").symlink_to(tmp_path / "a.csv")
+    monkeypatch.chdir(tmp_path)
+
+    def names(*paths: str) -> list[str]:
+        return [str(path) for path in expand(source(*paths))]
+
+    assert names("?.csv") == ["a.csv", "b.csv"]
+    assert names("b.csv", "*.csv") == ["b.csv", "a.csv", "c [1].csv"]  # the link is a.csv again
+    assert names("**/*.csv")[-1] == "deep/d.csv"
+    assert names("c [1].csv") == ["c [1].csv"]
+    assert names(str(tmp_path / "a.csv"), "a.csv") == [str(tmp_path / "a.csv")]
+
+
+@pytest.mark.parametrize(
+    ("place", "what"),
+    [("*.parquet", "no file matches"), ("gone.csv", "does not exist"), ("*", "is a folder")],
+)
+def test_what_is_named_must_be_there_and_be_a_log(tmp_path, place, what):
+    (tmp_path / "a.csv").write_text(text(LINE))
+    (tmp_path / "sub").mkdir()
+    with pytest.raises(UserError, match=what):
+        expand(source(tmp_path / "a.csv", tmp_path / place))
+
+
+# --- the machine ------------------------------------------------------------------------------
+
+
+def test_a_disk_that_is_full_is_not_the_files_fault_and_leaves_nothing(tmp_path):
+    """In a process that may write 64 KiB to a file: what the system says is what is raised."""
+    with duckdb.connect() as connection:
+        line = "md5(n::VARCHAR) AS who, DATE '2010-12-01' AS at, n, 2.5 AS price"
+        path = tmp_path / "log.parquet"
+        connection.execute(f"COPY (SELECT {line} FROM range(100000) t(n)) TO '{path}'")
+    code = f"""
+import resource, signal
+from pathlib import Path
+from configs.settings import Compute, Source
+from ingestion.files import read_file
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
+path = Path({str(path)!r})
+made = Source(kind="files", path=str(path), columns={COLUMNS!r})
+try:
+    read_file(made, path, path.with_name("part.out"), Compute())
+except OSError as error:
+    print("OSError", error.errno)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "PYTHONPATH": "."},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.startswith("OSError"), done.stdout + done.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["log.parquet"]
+
+
+def test_the_order_of_rows_and_the_bytes_do_not_depend_on_threads(tmp_path):
+    path = tmp_path / "log.parquet"
+    with duckdb.connect() as connection:
+        line = "n AS who, DATE '2010-12-01' AS at, 1 AS n, 2.5 AS price"
+        query = f"SELECT {line} FROM range(700000) t(n)"
+        connection.execute(f"COPY ({query}) TO '{path}' (ROW_GROUP_SIZE 100000)")
+    parts = []
+    for threads in (1, 2, 4):
+        target = tmp_path / f"{threads}.out"
+        read_file(source(path), path, target, Compute(threads=threads))
+        parts.append(target.read_bytes())
+    assert parts[0] == parts[1] == parts[2]
+    with duckdb.connect() as connection:
+        part = connection.read_parquet(str(target))
+        assert part.filter("source_row != CAST(customer_id AS BIGINT) + 1").fetchall() == []
