@@ -1,4 +1,4 @@
-"""What a person does about data: look into the quarantine, mend a rule, bring a log of one's own."""
+"""What a person does about data: look into quarantine, mend a rule, bring a log of one's own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from cdnow import write_log
 
 ROOT = Path(__file__).parents[2]

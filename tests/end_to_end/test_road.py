@@ -82,7 +82,14 @@ def test_the_terminal_shows_the_stages_and_the_table(smoke):
 
 def test_the_full_log_and_the_pages_lie_with_the_run(smoke):
     folder = smoke.var / "runs" / "latest"
-    for name in ("run.log", "settings.yaml", "contract.html", "data_report.html", "data.json", "example.json"):
+    for name in (
+        "run.log",
+        "settings.yaml",
+        "contract.html",
+        "data_report.html",
+        "data.json",
+        "example.json",
+    ):
         assert (folder / name).stat().st_size > 0, name
     assert "trial" in (folder / "run.log").read_text()
 
