@@ -22,6 +22,7 @@ from configs.settings import Settings
 from flows import data_stages
 from flows.acceptance import Validated, last_validated
 from flows.lock import alone
+from ingestion.ingest import check_source
 from ingestion.validate import QUARANTINE
 
 ABOUT = "Judge the quarantine again by the present rules and source, and move the rows that pass."
@@ -49,6 +50,7 @@ class Replay:
 
 
 def main(settings: Settings) -> None:
+    check_source(settings.source)
     with alone(settings.var, "replay"):
         before = last_validated(settings)
         folder = settings.var.absolute() / "replays" / f"{datetime.now():%Y%m%d-%H%M%S-%f}"

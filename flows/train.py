@@ -15,6 +15,7 @@ from configs.settings import Settings
 from flows.lock import alone
 from flows.prefect_api import start_prefect_api, wait_until_ready
 from flows.run import start_run
+from ingestion.ingest import check_source
 from training.families import check_families
 
 ABOUT = "Train on the rows of the settings: validate, build features, tune, compare, decide."
@@ -22,10 +23,7 @@ ABOUT = "Train on the rows of the settings: validate, build features, tune, comp
 
 def main(settings: Settings) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
-    if settings.source.kind == "files":
-        from ingestion.files import expand
-
-        expand(settings.source)  # before anything is started
+    check_source(settings.source)  # before anything is started or written
     check_families(settings.training.families)
     with alone(settings.var, "train"):
         _train(settings)

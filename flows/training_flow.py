@@ -30,6 +30,7 @@ from flows.tasks import (
     ingest_task,
     validate_task,
 )
+from ingestion.ingest import check_source
 from registry import tracking
 from registry.models import promote
 from registry.store import open_store
@@ -95,6 +96,7 @@ def _crash_runs(names: list[str]) -> None:
 def train_deployed(config: str = "default", overrides: list[str] | None = None) -> dict[str, Any]:
     """The same for a Prefect deployment (`prefect.yaml`): parameters instead of a command line."""
     settings = load(config, overrides or [])
+    check_source(settings.source)
     prepare(settings.var)
     with alone(settings.var, "train"):
         run = start_run(settings.var)

@@ -67,7 +67,7 @@ LINE = SALE | SALE.map(
     active=st.sampled_from([30, 365, 1095]),
     home=st.sampled_from(["United Kingdom", "France"]),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_random_logs(lines, horizon, active, home):
     question = Features(horizon_days=horizon, active_days=active, home_country=home)
     answer = ask(lines, AS_OF, question)

@@ -305,7 +305,7 @@ def test_numbers_of_any_type_are_read_alike(tmp_path):
     assert rows(tmp_path / "log.parquet") == CANONICAL[:1]
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.lists(st.text(max_size=8), min_size=8, max_size=8), max_size=5))
 def test_any_text_in_a_csv_is_read_as_it_is_in_parquet(tmp_path_factory, lines):
     folder = tmp_path_factory.mktemp("any")

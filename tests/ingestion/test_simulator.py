@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from configs.settings import Simulation
 from ingestion.simulation import simulator
+from ingestion.simulation.__main__ import main
 from ingestion.simulation.population import draw_purchases, population
 from ingestion.simulation.season import DAY, HOUR, season, warped_clock
 from ingestion.simulation.simulator import SimulatedLog, chunks_of_customers, simulate
@@ -366,3 +367,20 @@ def test_asking_beyond_the_clock_is_an_error():
         CLOCK.warp(731 * DAY)
     with pytest.raises(ValueError, match="warped days must be in"):
         CLOCK.unwarp(-1.0)
+
+
+def test_the_command_writes_a_log_and_tells_its_size(tmp_path, capsys):
+    told = ["customers=60", "days=250", "start=2023-05-01", "products=50", "seed=3"]
+    assert main([str(tmp_path), *told]) == 0
+    rows = pq.read_metadata(tmp_path / "raw.parquet").num_rows
+    assert f"{rows:,} lines" in capsys.readouterr().out
+    by_hand = Simulation(customers=60, days=250, start=date(2023, 5, 1), products=50)
+    same = simulate(by_hand, 3, tmp_path / "by_hand")
+    assert (tmp_path / "raw.parquet").read_bytes() == same.raw.read_bytes()
+
+
+def test_the_command_refuses_what_is_no_setting(tmp_path, capsys):
+    assert main([]) == main([str(tmp_path), "customers"]) == 2
+    assert main([str(tmp_path), "customers=1"]) == main([str(tmp_path), "shoppers=100"]) == 1
+    assert "shoppers" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
