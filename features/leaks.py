@@ -131,6 +131,8 @@ def _rebuilt_otherwise(
         for name in columns
         if name not in known
     ]
+    if not features:
+        return unknown
     # Each sampled row becomes a customer of its own, whose log ends at the row's as-of date. So one
     # run answers all as-of dates, and there is no later row that anything could look at.
     connection.execute(f"""
@@ -164,6 +166,8 @@ def _rebuilt_otherwise(
     )
     why = "share of rows that change without the rows after the as-of date"
     changed = [
-        Leak(feature.name, why, share, 0) for feature, share in zip(features, shares) if share
+        Leak(feature.name, why, share, 0)
+        for feature, share in zip(features, shares)
+        if share is not None and share > 0  # of no rows there is no share
     ]
     return unknown + changed

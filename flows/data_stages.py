@@ -116,8 +116,10 @@ def validate(settings: Settings, parts: Parts, page: Path) -> Stage:
             if error.outcome is not None:
                 found = error.outcome.findings
                 write_page(page, error.outcome.to_dict()["rows"], found, parts.batch)
-                error.where = f"{page}, {error.where}"
-            raise
+            # Prefect keeps the error to the end of the process: one that leads to a module of
+            # DuckDB's makes that complain at exit.
+            where = f"{page}, {error.where}"
+            raise ContractBroken(error.what, where=where, next_step=error.next_step) from None
         return outcome.to_dict()
 
     stage = run_stage(settings.var, "validate", depends_on, ("ingestion",), build)

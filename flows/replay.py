@@ -75,7 +75,7 @@ def reconcile(before: Validated, after: Validated, settings: Settings) -> Replay
                 f" FROM {parquet(data.folder / QUARANTINE)}"
             )
         moved, entered = (
-            (connection.execute(query).fetchone() or (0,))[0]
+            connection.execute(query).fetchall()[0][0]
             for query in (
                 "SELECT count(*) FROM before ANTI JOIN after USING (source, source_row)",
                 "SELECT count(*) FROM after ANTI JOIN before USING (source, source_row)",

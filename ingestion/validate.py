@@ -100,7 +100,9 @@ def validate_batch(
 def read_days(path: Path) -> list[Day]:
     """The rows of `daily.parquet`."""
     with duckdb.connect() as connection:
-        return connection.execute(f"FROM read_parquet({literal(path)}) ORDER BY day NULLS LAST").fetchall()
+        return connection.execute(
+            f"FROM read_parquet({literal(path)}) ORDER BY day NULLS LAST"
+        ).fetchall()
 
 
 def check_patterns(contract: Contract) -> None:
@@ -219,10 +221,11 @@ def _example(judged: Judged, finding: Finding) -> str:
     name = finding.column.removeprefix("unreadable_")
     if name == finding.column or finding.column not in MEASURES:
         return ""
-    source, row, value = judged.connection.execute(
+    found = judged.connection.execute(
         "SELECT source, source_row, value"
         " FROM (SELECT key, source, source_row, unnest(unreadable) AS value FROM raw)"
-        " WHERE starts_with(value, ?) ORDER BY key LIMIT 1",
-        [f"{name}="],
-    ).fetchone() or ("", None, "")
-    return f"; row {row} of {source} holds {value.partition('=')[2]!r}" if row is not None else ""
+        f" WHERE starts_with(value, {literal(name + '=')}) ORDER BY key LIMIT 1"
+    ).fetchall()
+    return "".join(
+        f"; row {row} of {source} holds {value.partition('=')[2]!r}" for source, row, value in found
+    )

@@ -21,7 +21,6 @@ from features.catalogue import ALL, NAMES
 from features.leaks import Leak, find_leaks, roc_auc_alone, stop_on_leaks
 
 QUESTION = Features(horizon_days=60, active_days=365, min_history_days=90, train_dates=6)
-REAL = Path(__file__).parents[3] / "shared" / "data" / "online_retail_ii.parquet"
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +162,15 @@ def test_the_limit_is_a_setting(log, clean):
     assert {leak.limit for leak in found} == {0.5}
     assert 10 < len(found) <= len(NAMES)
     assert [leak.name for leak in found] == [n for n in NAMES if n in {x.name for x in found}]
+
+
+def test_a_table_of_which_nothing_is_declared_has_every_column_named(log, clean, tmp_path):
+    with connect(ordered=True) as connection:
+        connection.execute(f"""
+            COPY (SELECT customer_id, as_of, split, recency_days AS r, label FROM {literal(clean)})
+            TO {literal(tmp_path / "table.parquet")} (FORMAT parquet)
+        """)
+    assert named(find_leaks(log, tmp_path / "table.parquet", QUESTION)) == {"r": ["no"]}
 
 
 def test_a_large_table_is_sampled(log, clean, monkeypatch):
