@@ -58,6 +58,9 @@ notebook: setup ## run docs/explore.ipynb again on what the last run left in var
 bench: setup ## measure the road: seconds and memory beside their limits
 	@$(BIN)/python -m tests.bench.road $(ARGS)
 
+bench-ablation: setup ## what each group of features adds: writes docs/ablation.md  (needs the real file)
+	@$(BIN)/python -m tests.bench.ablation $(ARGS)
+
 setup: ## make .venv from the lock file, if absent or stale
 	@{ cmp -s requirements.lock .venv/requirements.lock && $(BIN)/python -c ''; } 2>/dev/null || $(MAKE) --no-print-directory .venv/install
 

@@ -1,6 +1,6 @@
 """The same work in pandas and in Polars, as a practitioner would write it for this log.
 
-    python -m tests.bench.peers pandas|polars LOG TIMES
+    python -m tests.bench.peers pandas|polars LOG FOLDER [TIMES]
 
 Reads the raw log, brings it into canonical form, judges every row by the rules of the contract,
 and writes valid rows and quarantine with reasons. Neither has Great Expectations beside it, a page,
@@ -126,10 +126,7 @@ def with_polars(log: Path, folder: Path) -> tuple[dict[str, float], dict[str, in
     judged = rows.with_columns(flags).collect(engine="streaming")
     out = pl.any_horizontal(pl.col("^broken_.*$"))
     reasons = pl.concat_list(
-        [
-            pl.when(pl.col(f"broken_{name}")).then(pl.lit(name)).otherwise(None)
-            for name in broken
-        ]
+        [pl.when(pl.col(f"broken_{name}")).then(pl.lit(name)).otherwise(None) for name in broken]
     ).list.drop_nulls()
     judged.filter(~out).select(pl.exclude("^broken_.*$")).write_parquet(
         folder / "transactions.parquet"
@@ -143,12 +140,12 @@ def with_polars(log: Path, folder: Path) -> tuple[dict[str, float], dict[str, in
     return seconds, {name.removeprefix("broken_"): count for name, count in counts.items()}
 
 
-def main(peer: str, log: str, times: str = "1") -> None:
+def main(peer: str, log: str, folder: str, times: str = "1") -> None:
     work = {"pandas": with_pandas, "polars": with_polars}[peer]
     best: dict[str, Any] = {}
     counts: dict[str, int] = {}
     for _ in range(int(times) + (int(times) > 1)):
-        with tempfile.TemporaryDirectory() as name:
+        with tempfile.TemporaryDirectory(dir=folder) as name:
             seconds, counts = work(Path(log), Path(name))
         best = {stage: min(best.get(stage, 1e9), took) for stage, took in seconds.items()}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

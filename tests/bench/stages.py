@@ -1,8 +1,9 @@
 """The stages on data alone, in a process of their own: seconds of each, and the peak of memory.
 
-    python -m tests.bench.stages PRESET LOG [TIMES]
+    python -m tests.bench.stages PRESET LOG FOLDER [TIMES]
 
-Prints one JSON object. The first of several times is not counted: it loads the libraries.
+Leaves transactions.parquet and table.parquet in FOLDER, for the peers, and prints one JSON object.
+The first of several times is not counted: it loads the libraries.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from __future__ import annotations
 import json
 import resource
 import sys
-import tempfile
 import time
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import great_expectations  # noqa: F401  (imported while a run starts, not while it validates)
 
@@ -24,34 +25,34 @@ from ingestion.files import read_file
 from ingestion.validate import TRANSACTIONS, validate_batch
 
 
-def measure(preset: str, log: Path) -> dict[str, float]:
+def measure(preset: str, log: Path, folder: Path) -> dict[str, Any]:
     settings = load(preset, ["--source.kind", "files", "--source.path", str(log)], {})
     declared, compute = settings.source.declared, settings.compute
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        rows, table = folder / "rows.parquet", folder / "table.parquet"
-        ends = [time.perf_counter()]
-        read_file(settings.source, log, rows, compute)
-        ends.append(time.perf_counter())
-        outcome = validate_batch(
-            [rows], folder, settings.contract, now=datetime.now(), compute=compute
-        )
-        ends.append(time.perf_counter())
-        build_table(folder / TRANSACTIONS, table, settings.features, declared, compute)
-        ends.append(time.perf_counter())
-        find_leaks(folder / TRANSACTIONS, table, settings.features, declared, compute)
-        ends.append(time.perf_counter())
+    rows, table = folder / "rows.parquet", folder / "table.parquet"
+    ends = [time.perf_counter()]
+    read_file(settings.source, log, rows, compute)
+    ends.append(time.perf_counter())
+    outcome = validate_batch([rows], folder, settings.contract, now=datetime.now(), compute=compute)
+    ends.append(time.perf_counter())
+    build_table(folder / TRANSACTIONS, table, settings.features, declared, compute)
+    ends.append(time.perf_counter())
+    find_leaks(folder / TRANSACTIONS, table, settings.features, declared, compute)
+    ends.append(time.perf_counter())
     names = ("ingest", "validate", "features", "leaks")
     seconds = {
         name: round(end - begun, 3) for name, begun, end in zip(names, ends, ends[1:], strict=False)
     }
-    return {"rows": outcome.rows.raw, **seconds}
+    return {"rows": outcome.rows.raw, "reasons": outcome.rows.reasons, **seconds}
 
 
-def main(preset: str, log: str, times: str = "1") -> None:
-    runs = [measure(preset, Path(log)) for _ in range(int(times) + (int(times) > 1))]
+def main(preset: str, log: str, folder: str, times: str = "1") -> None:
+    several = int(times) + (int(times) > 1)
+    runs = [measure(preset, Path(log), Path(folder)) for _ in range(several)]
     counted = runs[1:] or runs
-    best = {name: min(run[name] for run in counted) for name in counted[0]}
+    best = {
+        name: min(run[name] for run in counted) if isinstance(value, float) else value
+        for name, value in counted[0].items()
+    }
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({**best, "peak_memory_mb": round(peak)}))
 

@@ -1,0 +1,47 @@
+"""A measured figure, beside its limit and its peers."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+Peers = dict[str, float | str]
+
+
+def figure(
+    name: str,
+    value: float,
+    unit: str = "s",
+    limit: float | None = None,
+    better: str = "lower",
+    peers: Peers | None = None,
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "value": round(value, 4),
+        "unit": unit,
+        "limit": limit,
+        "better": better,
+        "peers": {
+            peer: round(found, 4) if isinstance(found, float) else found
+            for peer, found in (peers or {}).items()
+        },
+    }
+
+
+def show(figures: list[dict[str, Any]]) -> None:
+    table = Table("figure", "value", "limit", "peers", title=f"on {os.cpu_count()} cores", box=None)
+    for item in figures:
+        over = item["limit"] is not None and item["value"] > item["limit"]
+        peers = ", ".join(f"{name} {_plain(found)}" for name, found in item["peers"].items())
+        limit = "" if item["limit"] is None else f"{item['limit']:g}"
+        value = f"{item['value']:,.4g} {item['unit']}" + ("  OVER" if over else "")
+        table.add_row(item["name"], value, limit, peers)
+    Console(width=130).print(table)
+
+
+def _plain(found: float | str) -> str:
+    return found if isinstance(found, str) else f"{found:,.4g}"
