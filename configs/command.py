@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import shlex
 import sys
 import tempfile
 import traceback
@@ -45,6 +46,7 @@ def run_command(
         show = "--print-config" in rest
         rest = [word for word in rest if word != "--print-config"]
         settings = load(_take_config(rest), rest)
+        _overrides[:] = _without_var(rest)
         if show:
             print(dump(settings), end="")
             return 0
@@ -86,8 +88,14 @@ def run_command(
         return 1
 
 
+# What this command was given on its line: the next one has to be given the same, or it would look
+# for another batch, or judge by other rules.
+_overrides: list[str] = []
+
+
 def make(target: str, settings: Settings, *arguments: str) -> str:
-    """The make command to type next: `make serve CONFIG=smoke`."""
+    """The make command to type next: `make serve CONFIG=smoke`, with this command's overrides."""
+    arguments = (*map(shlex.quote, _overrides), *arguments)
     config = "" if settings.name == "default" else f" CONFIG={settings.file or settings.name}"
     if settings.var != Settings.model_fields["var"].default:
         arguments = (*arguments, f"--var {settings.var}")
@@ -106,6 +114,18 @@ def _explained(error: OSError) -> UserError:
         )
     next_step = "see that it can be read and written, or pass --var FOLDER"
     return UserError(what, where=where, next_step=next_step)
+
+
+def _without_var(arguments: list[str]) -> list[str]:
+    """The overrides but for --var, which `make` adds by itself."""
+    kept: list[str] = []
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        value = [] if "=" in word or not rest else [rest.pop(0)]
+        if word.partition("=")[0] != "--var":
+            kept += [word, *value]
+    return kept
 
 
 def _write_down(error: Exception) -> str:

@@ -66,6 +66,7 @@ def load(
         for path, value in values.items():
             refuse_unknown(path, place(path))
             _put(merged, path, value)
+            places.pop(path, None)  # so that the latest layer stands last
             places[path] = place(path)
     merged["name"] = Path(config).stem
     merged["file"] = None if config in presets() else config
@@ -110,8 +111,14 @@ def _preset(config: str) -> Path:
     if config in presets():
         return FOLDER / f"{config}.yaml"
     file = Path(config)
-    if file.suffix in (".yaml", ".yml") and file.is_file() and NAME.fullmatch(file.stem):
-        return file
+    if file.suffix in (".yaml", ".yml") and file.is_file():
+        if NAME.fullmatch(file.stem) and file.stem not in presets():
+            return file
+        raise UserError(
+            f"a preset cannot be called {file.stem!r}: its name also names a model and a data set",
+            where=f"--config {config}",
+            next_step="give the file a name of letters, digits, - and _ that no other preset has",
+        )
     raise UserError(
         f"no preset is called {config!r}",
         where="--config",

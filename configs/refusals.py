@@ -59,8 +59,11 @@ def refusal(error: ValidationError, places: Mapping[str, str]) -> UserError:
         path = path.rpartition(".")[0]  # an item of a list or mapping: name the setting
     place = places.get(item) or places.get(path, "defaults")
     more = f" (and {len(others)} more)" if others else ""
-    if rule_field(item) is not None:
+    if item.startswith(f"{RULES}."):
         path = item
+        rule = ".".join(item.split(".")[:3])  # set in one layer, broken in another: the last one
+        placed = [at for name, at in places.items() if name.startswith(f"{rule}.")]
+        place = places.get(item) or (placed[-1] if placed else place)
     field = known.get(path) or rule_field(path)
     if path.startswith(RULES) and rule_field(path) is None:  # a rule as a whole
         path = item

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 CONTRACT = Path(__file__).parent / "contract.yaml"
@@ -178,6 +178,13 @@ Measure = Literal[
 ]
 
 
+COUNTED = ("unreadable_values", "in_future", "sold_quantity", "copy_number")
+TEXTS = ("invoice_id", "product_id", "description", "customer_id", "country")
+NUMBERS = ("quantity", "unit_price", *COUNTED)
+# Without these a row cannot be counted for anyone: the rules about them are not to be switched off.
+NEEDED = ("missing_customer", "missing_time", "missing_quantity", "missing_price")
+
+
 class Rule(Section):
     """One rule of the data contract: about a column of each row, or a measure of the batch.
 
@@ -205,6 +212,12 @@ class Rule(Section):
             raise ValueError(
                 "a rule has one check: low and high, or for a column required, forbidden or pattern"
             )
+        if bounded and self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"low is {self.low:g}, above high, {self.high:g}: nothing keeps it")
+        if self.pattern is not None and self.column not in TEXTS:
+            raise ValueError(f"a pattern is for text, and {self.column} is none")
+        if self.column and (bounded or self.forbidden is not None) and self.column not in NUMBERS:
+            raise ValueError(f"low, high and forbidden are for numbers, and {self.column} is none")
         if self.severity == ("stop" if self.column else "quarantine"):
             raise ValueError(
                 "rows go to quarantine and batches are stopped: severity is "
@@ -233,6 +246,17 @@ class Contract(Section):
     audit_rows: int = Field(
         100_000, ge=1, description="rows on which Great Expectations audits what DuckDB finds"
     )
+
+    @field_validator("rules")
+    @classmethod
+    def _needed(cls, rules: dict[str, Rule]) -> dict[str, Rule]:
+        for name in NEEDED:
+            if name in rules and rules[name].severity != "quarantine":
+                raise ValueError(
+                    f"{name} cannot be {rules[name].severity}: {rules[name].why}, so such a row is"
+                    " always kept out"
+                )
+        return rules
 
 
 class Compute(Section):

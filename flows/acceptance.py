@@ -4,85 +4,123 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from configs.command import make
 from configs.errors import UserError
 from configs.settings import Settings
-from flows.stage import Stage, read_facts
-from ingestion.batches import Batch, dataset_of, decide, find, last_accepted
+from flows.stage import Stage
+from ingestion.batches import ACCEPTED, Batch, dataset_of, decide, find, last_accepted
 from ingestion.contract import change_rules
 from ingestion.expectations import Finding
 from ingestion.measures import changes
 from ingestion.page import write_page
-from ingestion.validate import DAYS, ContractBroken, also, check_measures, figure, read_days
+from ingestion.validate import (
+    DAYS,
+    QUARANTINE,
+    ContractBroken,
+    also,
+    check_measures,
+    figure,
+    read_days,
+)
 
 
 @dataclass(frozen=True)
 class Validated:
-    """The batch that was validated last: `folder` holds its files, `facts` its outcome."""
+    """A batch that was validated: `folder` holds its files, `rows` the counts. `why` says why it
+    was refused or held; such a batch has a quarantine to look into, and nothing goes on from it."""
 
     batch: str
     folder: Path
-    facts: dict[str, Any]
+    rows: dict[str, Any]
+    why: str = ""
 
 
 def last_validated(settings: Settings) -> Validated:
-    """Raises UserError when nothing of this data set was validated yet."""
-    var = settings.var.absolute()
-    try:
-        found = json.loads(_pointer(settings).read_text(encoding="utf-8"))
-        folder = var / found["folder"]
-        return Validated(found["batch"], folder, read_facts(folder))
-    except (OSError, ValueError, LookupError):
+    """The batch that was accepted last. Raises UserError when there is none yet."""
+    found = _read(settings, "validated")
+    if found is None:
         raise UserError(
-            f"no batch of {dataset_of(settings)} was validated yet",
-            where=str(var),
+            f"no batch of {dataset_of(settings)} was accepted yet",
+            where=str(settings.var),
             next_step=make("train", settings),
-        ) from None
+        )
+    return found
 
 
-def _pointer(settings: Settings) -> Path:
-    return settings.var.absolute() / "validated" / f"{dataset_of(settings)}.json"
+def last_seen(settings: Settings) -> Validated:
+    """The same, or the batch that was refused or held since."""
+    return _read(settings, "refused") or last_validated(settings)
 
 
-def remember(settings: Settings, batch: str, stage: Stage) -> None:
-    file = _pointer(settings)
+def remember(settings: Settings, kind: str, found: Validated) -> None:
+    """Write down where a batch lies: kind is `validated` or `refused`. What is validated takes the
+    place of what was refused before it."""
+    file = _pointer(settings, kind)
     file.parent.mkdir(parents=True, exist_ok=True)
-    folder = stage.folder.relative_to(settings.var.absolute())
+    folder = found.folder.relative_to(settings.var.absolute())
     aside = file.with_suffix(f".{os.getpid()}")
-    aside.write_text(json.dumps({"batch": batch, "folder": str(folder)}), encoding="utf-8")
+    aside.write_text(json.dumps({**asdict(found), "folder": str(folder)}), encoding="utf-8")
     aside.replace(file)
+    if kind == "validated":
+        _pointer(settings, "refused").unlink(missing_ok=True)
+
+
+def keep_refused(settings: Settings, batch: str, error: ContractBroken, made: Path) -> None:
+    """Keep the quarantine of a refused batch, so that one can look into it."""
+    assert error.outcome is not None
+    folder = settings.var.absolute() / "refused" / dataset_of(settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    (made / QUARANTINE).replace(folder / QUARANTINE)
+    rows = asdict(error.outcome.rows)
+    remember(settings, "refused", Validated(batch, folder, rows, f"refused: {error.what}"))
+
+
+def _pointer(settings: Settings, kind: str) -> Path:
+    return settings.var.absolute() / kind / f"{dataset_of(settings)}.json"
+
+
+def _read(settings: Settings, kind: str) -> Validated | None:
+    try:
+        found = json.loads(_pointer(settings, kind).read_text(encoding="utf-8"))
+        folder = settings.var.absolute() / found.pop("folder")
+        return Validated(folder=folder, **found) if (folder / QUARANTINE).exists() else None
+    except (OSError, ValueError, TypeError, LookupError):
+        return None
 
 
 def accept_or_hold(settings: Settings, name: str, stage: Stage, page: Path) -> Batch:
-    """Compare the batch with the last accepted one; raise ContractBroken when it is held."""
+    """Compare the batch with the last accepted one; raise ContractBroken when it is held.
+
+    A batch that was accepted or released once is not asked again.
+    """
     var, dataset = settings.var.absolute(), dataset_of(settings)
     known, last = find(var, dataset, name), last_accepted(var, dataset, but=name)
     findings = [Finding(**_fields(finding)) for finding in stage.facts["findings"]]
     compared: list[Finding] = []
-    if last is not None:
+    if last is not None and (known is None or known.status != "accepted"):
         measured = changes(read_days(stage.path(DAYS)), last.level)
         rules = {
-            name: rule
-            for name, rule in change_rules(settings.contract).items()
+            code: rule
+            for code, rule in change_rules(settings.contract).items()
             if measured[str(rule.measure)] is not None
         }
         compared = check_measures(rules, measured)
     broken = [f for f in compared if not f.success and f.severity == "stop"]
-    if known is not None and (
-        known.status == "released" or (known.status == "accepted" and not broken)
-    ):
+    if known is not None and known.status in ACCEPTED:
         batch = known
     else:
         reasons = [f"{figure(f)} ({f.why})" for f in broken]
         beside = last.name if last else ""
         batch = decide(var, dataset, name, stage.facts["level"], beside, reasons)
     write_page(page, stage.facts["rows"], findings, name, compared, batch)
+    seen = Validated(name, stage.folder, stage.facts["rows"])
     if batch.status == "held":
         assert last is not None
+        remember(settings, "refused", replace(seen, why=f"held: {batch.reasons[0]}"))
         raise ContractBroken(
             f"the batch {batch.name} is held: {batch.reasons[0]}, beside the batch"
             f" {last.name} accepted on {last.decided[:10]}{also(broken)}",
@@ -90,6 +128,7 @@ def accept_or_hold(settings: Settings, name: str, stage: Stage, page: Path) -> B
             next_step="look at the page; if the batch is right, release it with "
             f"{make('accept-batch', settings)} BATCH={batch.name}, and run this again",
         )
+    remember(settings, "validated", seen)
     return batch
 
 

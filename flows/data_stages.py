@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.settings import Contract, Settings
-from flows.acceptance import accept_or_hold, remember
+from flows.acceptance import accept_or_hold, keep_refused
 from flows.run import log
 from flows.stage import Stage, hash_file, hash_text, run_stage
 from ingestion.batches import name_of
@@ -116,14 +116,16 @@ def validate(settings: Settings, parts: Parts, page: Path) -> Stage:
             if error.outcome is not None:
                 found = error.outcome.findings
                 write_page(page, error.outcome.to_dict()["rows"], found, parts.batch)
+                keep_refused(settings, parts.batch, error, folder)
             # Prefect keeps the error to the end of the process: one that leads to a module of
             # DuckDB's makes that complain at exit.
             where = f"{page}, {error.where}"
             raise ContractBroken(error.what, where=where, next_step=error.next_step) from None
-        return outcome.to_dict()
+        # What lies in the future now may be past at the next run, on the same day.
+        repeats = contract.not_after is not None or "future_time" not in outcome.rows.reasons
+        return {**outcome.to_dict(), "repeats": repeats}
 
     stage = run_stage(settings.var, "validate", depends_on, ("ingestion",), build)
-    remember(settings, parts.batch, stage)
     accept_or_hold(settings, parts.batch, stage, page)
     return stage
 

@@ -7,29 +7,34 @@ from functools import partial
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from configs.command import make, run_command
 from configs.duck import connect, parquet
 from configs.errors import UserError
 from configs.settings import CANONICAL, Settings
-from flows.acceptance import Validated, last_validated
+from flows.acceptance import Validated, last_seen
 from ingestion.contract import in_words
 from ingestion.validate import QUARANTINE
 
-ABOUT = "Show the rows that the last validated batch has in quarantine, by reason."
+ABOUT = "Show the rows that the last batch has in quarantine, by reason."
 FEW, MANY = 2, 20  # examples of each reason, and of the one asked for
 
 
 def main(reason: str | None, settings: Settings) -> None:
-    found = last_validated(settings)
-    rows, console = found.facts["rows"], Console(highlight=False)
+    found = last_seen(settings)
+    rows, console = found.rows, Console(highlight=False)
     if not console.is_terminal:
         console.width = 150
     console.print(
         f"Batch {found.batch}: {rows['raw']:,} rows = {rows['valid']:,} valid"
         f" + {rows['quarantined']:,} in quarantine"
     )
+    if found.why:
+        console.print(f"[bold]This batch is {escape(found.why)}[/]")
+    for name, count in rows["warned"].items():
+        console.print(f"{count:,} rows are warned of: {name}")
     if not rows["quarantined"]:
         return
     if reason is not None and reason not in rows["reasons"]:
@@ -40,6 +45,7 @@ def main(reason: str | None, settings: Settings) -> None:
         )
     console.print(_counts(rows, settings))
     for name in [reason] if reason else rows["reasons"]:
+        console.print()
         console.print(_examples(found, name, MANY if reason else FEW))
     console.print(f"All of them: {found.folder / QUARANTINE}", style="dim", soft_wrap=True)
     console.print(f"After mending a rule or the source: {make('replay', settings)}", style="dim")
@@ -77,8 +83,6 @@ def _examples(found: Validated, reason: str, count: int) -> Table:
 
 
 def _cell(value: Any) -> str:
-    from rich.markup import escape
-
     if isinstance(value, list):
         return escape(", ".join(value))
     return "–" if value is None else escape(str(value))

@@ -99,11 +99,6 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_facts(folder: Path) -> dict[str, Any]:
-    """The facts of a finished stage. Raises OSError when there is none."""
-    return json.loads((folder / RECORD).read_text(encoding="utf-8"))["facts"]
-
-
 def _intact(folder: Path) -> dict[str, Any] | None:
     try:
         found = json.loads((folder / RECORD).read_text(encoding="utf-8"))

@@ -1,8 +1,8 @@
 """The batches seen so far, and which of them were accepted.
 
 One JSON file per batch and data set: what it measured, and whether it was accepted by the rules,
-held because it is unlike the last accepted one, or released by a person. Nothing is ever taken out:
-`git log` for data, as far as this machine has seen it.
+held because it is unlike the last accepted one, or released by a person. What was accepted once
+stays so.
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ def decide(
 def release(var: Path, dataset: str, name: str) -> Batch:
     """Record that a person accepts a held batch. `name` may be its first letters.
 
-    Raises UserError when no batch, or more than one, is called so.
+    Raises UserError when no batch, or more than one, is called so, and for a batch that another
+    one has taken the place of.
     """
     batches = seen(var, dataset)
     found = [batch for batch in batches if name and batch.name.startswith(name)]
@@ -99,9 +100,19 @@ def release(var: Path, dataset: str, name: str) -> Batch:
             where=str(var / "batches" / dataset),
             next_step=f"held are: {', '.join(held)}" if held else "no batch is held",
         )
-    if found[0].status in ACCEPTED:
-        return found[0]
-    return _write(var, replace(found[0], status="released", decided=_now(), by=_person()))
+    batch = found[0]
+    if batch.status in ACCEPTED:
+        return batch
+    later = last_accepted(var, dataset, but=batch.name)
+    if later is not None and later.decided > batch.decided:
+        raise UserError(
+            f"the batch {batch.name} was held on {batch.decided[:10]}, and the batch {later.name}"
+            " was accepted since: the next one would be compared with a batch that was withdrawn",
+            where=str(var / "batches" / dataset),
+            next_step="run again on its source: it is then judged beside the latest, and held or"
+            " accepted anew",
+        )
+    return _write(var, replace(batch, status="released", decided=_now(), by=_person()))
 
 
 def _write(var: Path, batch: Batch) -> Batch:

@@ -6,6 +6,7 @@ A check is a dict with `type`, the arguments of that expectation, and `meta.code
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import warnings
@@ -59,15 +60,25 @@ def validate(frame: pd.DataFrame, checks: list[dict[str, Any]]) -> list[Finding]
     asset = context.data_sources.add_pandas("frames").add_dataframe_asset("batch")
     batch = asset.add_batch_definition_whole_dataframe("whole").get_batch({"dataframe": frame})
     suite = gx.ExpectationSuite(name="contract")
+    # Two rules may check the same, with other consequences: the suite would merge them.
+    first: dict[str, str] = {}
     for check in checks:
-        arguments = {key: value for key, value in check.items() if key != "type"}
-        suite.add_expectation(getattr(expectations, check["type"])(**arguments))
+        code = first.setdefault(_question(check), check["meta"]["code"])
+        if code == check["meta"]["code"]:
+            arguments = {key: value for key, value in check.items() if key != "type"}
+            suite.add_expectation(getattr(expectations, check["type"])(**arguments))
     with warnings.catch_warnings():  # pandas and NumPy deprecations inside the library
         warnings.simplefilter("ignore")
         outcome = batch.validate(suite, result_format="BASIC")
     results: list[Any] = outcome.results
     by_code = {result.expectation_config.meta["code"]: result for result in results}
-    return [_finding(check, by_code[check["meta"]["code"]]) for check in checks]
+    return [_finding(check, by_code[first[_question(check)]]) for check in checks]
+
+
+def _question(check: dict[str, Any]) -> str:
+    """What is checked, whoever asks."""
+    asked = {key: value for key, value in check.items() if key not in ("meta", "severity")}
+    return json.dumps(asked, sort_keys=True, default=str)
 
 
 def _finding(check: dict[str, Any], result: Any) -> Finding:

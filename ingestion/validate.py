@@ -65,7 +65,7 @@ def validate_batch(
 
     Writes `transactions.parquet`, `quarantine.parquet`, `daily.parquet` and `contract.json`.
     Raises ContractBroken with the rule, the figure and the limit when a rule of severity `stop`
-    fails: then none of the Parquet files is there.
+    fails: then of the Parquet files only the quarantine is there, to look into.
 
     declared: the columns that the source has.  batch: the batch's name, kept with its rows.
     """
@@ -92,8 +92,10 @@ def validate_batch(
                 f" contract.rules.{broken[0].code} in the preset",
             )
             error.outcome = outcome
+            _write(judged, folder, batch, [QUARANTINE])
             raise error
-        _write(judged, folder, batch)
+        _write(judged, folder, batch, [TRANSACTIONS, QUARANTINE, DAYS])
+        _reconcile(folder, counts)
     return outcome
 
 
@@ -178,8 +180,8 @@ def _audit(judged: Judged, contract: Contract, counts: RowCounts) -> tuple[int, 
     return sample.num_rows, findings
 
 
-def _write(judged: Judged, folder: Path, batch: str) -> None:
-    """The Parquet files of a batch that is accepted, renamed when all of them are whole."""
+def _write(judged: Judged, folder: Path, batch: str, names: list[str]) -> None:
+    """Write these Parquet files of a batch; they are renamed when all of them are whole."""
     columns = ", ".join(CANONICAL)
     queries = {
         TRANSACTIONS: f"SELECT {columns} FROM judged WHERE broken & {judged.quarantine} = 0",
@@ -188,16 +190,27 @@ def _write(judged: Judged, folder: Path, batch: str) -> None:
         f" FROM judged WHERE broken & {judged.quarantine} <> 0",
         DAYS: DAILY,
     }
-    aside = {name: folder / f".{name}.unfinished" for name in queries}
+    aside = {name: folder / f".{name}.unfinished" for name in names}
     try:
-        for name, query in queries.items():
-            copy = f"COPY ({query}) TO {literal(aside[name])} (FORMAT parquet)"
+        for name in names:
+            copy = f"COPY ({queries[name]}) TO {literal(aside[name])} (FORMAT parquet)"
             judged.connection.execute(copy)
         for name, file in aside.items():
             file.replace(folder / name)
     finally:
         for file in aside.values():
             file.unlink(missing_ok=True)
+
+
+def _reconcile(folder: Path, counts: RowCounts) -> None:
+    """The files hold the rows that were counted: they were written by queries of their own."""
+    import pyarrow.parquet as pq
+
+    written = [pq.read_metadata(folder / name).num_rows for name in (TRANSACTIONS, QUARANTINE)]
+    if written != [counts.valid, counts.quarantined]:
+        raise AssertionError(
+            f"{counts.valid} + {counts.quarantined} rows counted, {written} written"
+        )
 
 
 def figure(finding: Finding) -> str:

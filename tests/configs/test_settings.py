@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from configs import load as loading
+from configs.command import make, run_command
 from configs.describe import accepted, options
 from configs.errors import UserError
 from configs.load import dump, load, presets
@@ -350,3 +351,32 @@ def test_dates_and_texts_survive_dump(day, text, column):
     assert read["features"]["home_country"] == text
     assert read["source"]["columns"] == {"quantity": column}
     assert isinstance(read["features"]["last_as_of"], date)
+
+
+def test_a_preset_may_be_a_file_anywhere_but_not_take_a_presets_name(tmp_path):
+    (tmp_path / "shop.yaml").write_text("seed: 5")
+    settings = load(str(tmp_path / "shop.yaml"), env={})
+    assert (settings.name, settings.seed, settings.file) == ("shop", 5, tmp_path / "shop.yaml")
+    for name in ("smoke.yaml", "my.shop.yaml", "a shop.yaml"):
+        (tmp_path / name).write_text("seed: 5")
+        with pytest.raises(UserError, match="a preset cannot be called"):
+            load(str(tmp_path / name), env={})
+    with pytest.raises(UserError, match="no preset is called"):
+        load(str(tmp_path / "absent.yaml"), env={})
+
+
+def test_a_wrong_rule_is_named_with_the_layer_that_broke_it(folder):
+    (folder / "mine.yaml").write_text("contract: {rules: {zero_price: {severity: stop}}}")
+    error = refused("mine")
+    assert "contract.rules.zero_price" in error.what and error.where == "configs/mine.yaml"
+    (folder / "mine.yaml").write_text("contract: {rules: {zero_prize: {low: 1}}}")
+    assert refused("mine").where == "configs/mine.yaml"
+
+
+def test_the_next_command_repeats_what_this_one_was_given(tmp_path):
+    said = []
+    given = ["--seed", "5", "--contract.rules.impossible_price.high=6", "--var", str(tmp_path)]
+    assert run_command("m", "", lambda s: said.append(make("train", s)), given) == 0
+    assert said == [
+        f'make train ARGS="--seed 5 --contract.rules.impossible_price.high=6 --var {tmp_path}"'
+    ]

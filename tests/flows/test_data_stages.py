@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import date
 from pathlib import Path
 
@@ -11,10 +12,11 @@ import pytest
 from logs import save, write_log, write_preset
 
 from configs.duck import parquet
+from configs.errors import UserError
 from configs.load import load
 from configs.settings import Settings
 from features.build import build_table
-from flows import data_stages, replay
+from flows import data_stages, quarantine, replay
 from flows.acceptance import last_validated
 from ingestion.batches import dataset_of, release, seen
 from ingestion.validate import QUARANTINE, TRANSACTIONS, ContractBroken
@@ -121,6 +123,31 @@ def test_a_batch_that_goes_on_like_the_last_one_is_accepted(shop):
     assert [b.status for b in seen(settings_of(shop).var, "shop")] == ["accepted"] * 2
 
 
+def test_what_was_accepted_once_stays_accepted(shop):
+    write_log(shop / "a.csv")
+    first, _ = run(settings_of(shop))
+    write_log(shop / "b.csv", first=MORE, days=30)
+    run(settings_of(shop))
+    (shop / "b.csv").unlink()
+    again, _ = run(settings_of(shop))
+    assert again.batch == first.batch
+    assert [b.status for b in seen(settings_of(shop).var, "shop")] == ["accepted"] * 2
+
+
+def test_a_held_batch_whose_place_was_taken_is_not_released(shop):
+    write_log(shop / "a.csv")
+    run(settings_of(shop))
+    write_log(shop / "b.csv", first=MORE, days=30, price=3.0)
+    with pytest.raises(ContractBroken):
+        run(settings_of(shop))
+    var = settings_of(shop).var
+    (held,) = [b for b in seen(var, "shop") if b.status == "held"]
+    write_log(shop / "b.csv", first=MORE, days=30)  # mended
+    run(settings_of(shop))
+    with pytest.raises(UserError, match=f"the batch {held.name} was held on .* accepted since"):
+        release(var, "shop", held.name)
+
+
 def test_a_history_that_shrinks_is_held(shop):
     lines = write_log(shop / "a.csv")
     run(settings_of(shop))
@@ -144,12 +171,15 @@ def test_a_replay_after_a_rule_was_mended_moves_the_rows_that_now_pass(shop, cap
     assert before.facts["rows"]["reasons"]["impossible_price"] == 2
     replay.main(settings_of(shop, "--contract.rules.impossible_price.high", "6500"))
     said = capsys.readouterr().out
-    assert "1 rows left the quarantine, 0 entered it." in said and "source has changed" not in said
+    assert "1 rows of the quarantine pass now" in said and "source has changed" not in said
+    assert "make train CONFIG=" in said
     (record,) = (settings.var / "replays").glob("*/replay.json")
     content = json.loads(record.read_text())
-    assert (content["moved"], content["entered"], content["from"]) == (1, 0, content["to"])
+    went = {name: content[name] for name in ("passed", "gone", "failed", "new")}
+    assert went == {"passed": 1, "gone": 0, "failed": 0, "new": 0}
+    assert content["from"] == content["to"]
     after = last_validated(settings)
-    assert after.facts["rows"]["valid"] == before.facts["rows"]["valid"] + 1
+    assert after.rows["valid"] == before.facts["rows"]["valid"] + 1
     assert {row[0] for row in rows(after.folder / QUARANTINE, "batch")} == {after.batch}
     assert 6000.0 in {row[0] for row in rows(after.folder / TRANSACTIONS, "unit_price")}
 
@@ -164,12 +194,36 @@ def test_a_replay_after_the_source_was_mended_reads_it_again(shop, capsys):
     assert unread == 9 * 12
     save(shop / "a.csv", lines)
     replay.main(settings)
-    assert f"{unread - _anonymous(lines)} rows left the quarantine" in capsys.readouterr().out
+    anonymous = sum("2024-05-0" in line and line.endswith(",,UK") for line in lines)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "0 rows of the quarantine pass now" in said  # as they were they cannot: they were mended
+    assert f"{unread} quarantined rows are not in it any more as they were" in said
+    assert f"{anonymous} are new" in said and f"unreadable_value {unread} 0 -{unread}" in said
 
 
-def _anonymous(lines: list[str]) -> int:
-    """Of the mended lines, those that stay in quarantine: they have no customer."""
-    return sum("2024-05-0" in line and line.endswith(",,UK") for line in lines)
+def test_rows_that_only_moved_in_the_file_are_not_counted_as_changed(shop, capsys):
+    lines = write_log(shop / "a.csv")
+    run(settings_of(shop))
+    clean = next(n for n, line in enumerate(lines) if not line.endswith(",,UK"))
+    save(shop / "a.csv", lines[:clean] + lines[clean + 1 :])
+    (shop / "a.csv").rename(shop / "renamed.csv")
+    replay.main(settings_of(shop))
+    said = " ".join(capsys.readouterr().out.split())
+    assert "0 rows of the quarantine pass now" in said and "The source has changed" in said
+    assert "0 quarantined rows are not in it any more as they were, 0 are new" in said
+
+
+def test_a_row_that_is_taken_out_of_the_source_is_not_said_to_pass(shop, capsys):
+    lines = write_log(shop / "a.csv")
+    lines.append("9,12345,X,1,6000,2024-05-01 10:00:00,c1,UK")
+    save(shop / "a.csv", lines)
+    run(settings_of(shop))
+    save(shop / "a.csv", lines[:-1])
+    replay.main(settings_of(shop))
+    said = " ".join(capsys.readouterr().out.split())
+    assert (
+        "0 rows of the quarantine pass now" in said and "1 quarantined rows are not in it" in said
+    )
 
 
 def test_a_stricter_rule_moves_rows_the_other_way(shop, capsys):
@@ -177,4 +231,73 @@ def test_a_stricter_rule_moves_rows_the_other_way(shop, capsys):
     run(settings_of(shop))
     replay.main(settings_of(shop, "--contract.rules.impossible_quantity.high", "7"))
     said = capsys.readouterr().out
-    assert "0 rows left the quarantine" in said and " 0 entered it" not in said
+    assert "0 rows of the quarantine pass now" in said
+    assert int(re.search(r"([\d,]+) rows that were valid are in", said)[1].replace(",", "")) > 100
+
+
+def test_a_replay_that_does_not_account_for_every_row_says_so():
+    rows = {"raw": 10, "valid": 8, "quarantined": 2, "reasons": {}}
+    fewer = rows | {"valid": 9, "quarantined": 1}
+    assert replay.Replay(rows, fewer, passed=1, gone=0, failed=0, new=0).reconciles
+    assert not replay.Replay(rows, fewer, passed=0, gone=0, failed=0, new=0).reconciles
+    assert not replay.Replay(rows, fewer, passed=1, gone=1, failed=0, new=0).reconciles
+
+
+def test_a_replay_that_is_held_keeps_what_was_before(shop, capsys):
+    lines = write_log(shop / "a.csv")
+    lines.append("9,12345,X,1,6000,2024-05-01 10:00:00,c1,UK")
+    save(shop / "a.csv", lines)
+    _, first = run(settings_of(shop))
+    write_log(shop / "b.csv", first=MORE, days=30, price=3.0)
+    mended = settings_of(shop, "--contract.rules.impossible_price.high", "6500")
+    with pytest.raises(ContractBroken, match="held"):
+        replay.main(mended)
+    assert last_validated(mended).folder == first.folder
+    (batch,) = [b for b in seen(mended.var, "shop") if b.status == "held"]
+    release(mended.var, "shop", batch.name)
+    replay.main(mended)
+    assert "1 rows of the quarantine pass now" in capsys.readouterr().out
+
+
+# --- refused ----------------------------------------------------------------------------------
+
+
+def test_the_quarantine_of_a_refused_batch_can_be_looked_into(shop, capsys):
+    lines = write_log(shop / "a.csv", anonymous=0.0)
+    free = [line.replace(",2.0,", ",0,").replace(",1.0,", ",0,") for line in lines]
+    save(shop / "a.csv", free)
+    settings = settings_of(shop)
+    with pytest.raises(ContractBroken, match="valid_share"):
+        run(settings)
+    quarantine.main("zero_price", settings)
+    said = capsys.readouterr().out
+    assert "This batch is refused: the batch breaks the data contract: valid_share" in said
+    assert "zero_price" in said and "a.csv" in said
+    with pytest.raises(UserError, match="no batch of shop was accepted yet"):
+        replay.main(settings)
+    save(shop / "a.csv", lines)
+    run(settings)
+    quarantine.main(None, settings)
+    assert "refused" not in capsys.readouterr().out
+
+
+def test_the_quarantine_of_a_held_batch_is_shown_as_such(shop, capsys):
+    write_log(shop / "a.csv")
+    run(settings_of(shop))
+    write_log(shop / "b.csv", first=MORE, days=30, price=3.0)
+    with pytest.raises(ContractBroken):
+        run(settings_of(shop))
+    quarantine.main(None, settings_of(shop))
+    assert "This batch is held: price_change is" in capsys.readouterr().out
+
+
+def test_a_row_of_today_is_judged_again_when_its_time_has_come(shop, monkeypatch):
+    """A stage that found rows in the future is not reused: they may be past by now."""
+    lines = write_log(shop / "a.csv")
+    lines.append("9,12345,X,1,2.0,2999-05-01 10:00:00,c1,UK")
+    save(shop / "a.csv", lines)
+    assert run(settings_of(shop))[1].facts["rows"]["reasons"]["future_time"] == 1
+    assert not run(settings_of(shop))[1].reused
+    save(shop / "a.csv", lines[:-1])
+    run(settings_of(shop))
+    assert run(settings_of(shop))[1].reused

@@ -317,6 +317,38 @@ def test_rules_about_columns_that_the_source_lacks_are_off(tmp_path):
     assert "unreadable_amount" in measured and "unreadable_quantity" not in measured
 
 
+def test_two_rules_may_check_the_same_with_other_consequences(tmp_path):
+    same = LENIENT.rules["negative_price"].model_copy(update={"severity": "warn"})
+    rules = LENIENT.model_copy(update={"rules": {**LENIENT.rules, "mine": same}})
+    lines = [*ANCHORS, CLEAN | {"unit_price": -1.0}]
+    outcome = validate_batch([write(tmp_path, lines)], tmp_path, rules, now=NOW)
+    assert (outcome.rows.reasons, outcome.rows.warned) == ({"negative_price": 1}, {"mine": 1})
+
+
+@pytest.mark.parametrize("name", ["missing_customer", "missing_time", "missing_price"])
+def test_what_a_row_cannot_do_without_cannot_be_switched_off(name):
+    with pytest.raises(ValueError, match=f"{name} cannot be ignore"):
+        contract(**{name: {"severity": "ignore"}})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"impossible_price": {"low": 10, "high": 5}}, "low is 10, above high, 5"),
+        ({"zero_price": {"column": "product_id"}}, "product_id is none"),
+        ({"no_product_code": {"column": "quantity"}}, "quantity is none"),
+        ({"negative_price": {"column": "invoiced_at"}}, "invoiced_at is none"),
+        ({"days": {"low": 300, "high": 200}}, "low is 300, above high, 200"),
+        ({"days": {"severity": "quarantine"}}, "severity is stop, warn or ignore"),
+        ({"duplicate": {"severity": "stop"}}, "severity is quarantine, warn or ignore"),
+        ({"duplicate": {"required": True}}, "one check"),
+    ],
+)
+def test_a_rule_that_cannot_work_is_refused_when_it_is_read(change, said):
+    with pytest.raises(ValueError, match=said):
+        contract(**change)
+
+
 def test_several_parts_are_one_batch(tmp_path):
     """Copies are found across files, and a row is known by its source and its place there."""
     (tmp_path / "a").mkdir()

@@ -76,14 +76,17 @@ def write(folder: Path, batch: list[dict]) -> list[Path]:
 
 
 def refused(raw: list[Path], contract: Contract = CONTRACT) -> tuple[ContractBroken, list[str]]:
-    """The refusal and the codes of all broken rules; no rows are left."""
+    """The refusal and the codes of all broken rules; of the rows, the quarantine is left."""
     folder = raw[0].parent / "outcome"
     folder.mkdir(exist_ok=True)
     for name in ("transactions.parquet", "quarantine.parquet"):  # of an earlier, good batch
         (folder / name).write_text("old")
     with pytest.raises(ContractBroken) as caught:
         validate_batch(raw, folder, contract, now=NOW)
-    assert sorted(path.name for path in folder.iterdir()) == ["contract.json"]
+    left = sorted(path.name for path in folder.iterdir() if path.suffix != ".html")
+    assert left == ["contract.json", "quarantine.parquet"]
+    kept = pq.read_metadata(folder / "quarantine.parquet").num_rows
+    assert kept == caught.value.outcome.rows.quarantined
     content = json.loads((folder / "contract.json").read_text())
     assert content["rows"]["raw"] == content["rows"]["valid"] + content["rows"]["quarantined"]
     found = content["findings"]
