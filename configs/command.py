@@ -86,6 +86,8 @@ def run_command(
             file=sys.stderr,
         )
         return 1
+    finally:
+        _overrides.clear()
 
 
 # What this command was given on its line: the next one has to be given the same, or it would look

@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from configs.describe import accepted, options
 from configs.errors import UserError
-from configs.settings import Rule
+from configs.settings import LOGIN, SECRET, Rule
 
 # A mapping that is itself a value: a layer replaces the one below it as a whole.
 COLUMNS = "source.columns"
@@ -84,4 +84,6 @@ def refusal(error: ValidationError, places: Mapping[str, str]) -> UserError:
 
 def _shown(value: object) -> str:
     text = repr(value)
+    if "://" in text or SECRET.search(text) or LOGIN.search(text.strip("'\"")):
+        return "a value that is not shown, because it may hold a password"
     return text if len(text) <= 200 else f"{text[:200]}…"

@@ -7,13 +7,17 @@ from these lines.
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote_plus
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from configs.errors import UserError
 
 CONTRACT = Path(__file__).parent / "contract.yaml"
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -107,6 +111,11 @@ class Text(Section):
     )
 
 
+# USER:PASSWORD@ as SQLAlchemy finds it, and where a mistyped URL has it; NAME= of what is secret.
+LOGIN = re.compile(r"(?:(?<!/)//|^)[^:/]*:(?!//)[^@]*@")
+SECRET = re.compile(r"(?:password|passwd|pwd|secret|token|key)\w*\s*=", re.IGNORECASE)
+
+
 class Database(Section):
     """A table or a query of a database (`ingestion/database.py`)."""
 
@@ -120,6 +129,23 @@ class Database(Section):
         None, description="column that only grows: a second run reads what lies above it"
     )
     chunk_rows: int = Field(100_000, ge=100, le=10_000_000, description="rows read at a time")
+
+    @model_validator(mode="after")
+    def _no_password(self) -> Database:
+        """Whatever the kind of the source: settings are shown, and written beside what a run makes.
+
+        Raises UserError, which no layer above it dresses up with the value.
+        """
+        url = self.url or ""
+        query = unquote_plus(unquote_plus(url.partition("?")[2]))  # odbc_connect=…;PWD%3D…
+        if LOGIN.search(url) or SECRET.search(query):
+            raise UserError(
+                "the URL holds a password",
+                where="source.database.url",
+                next_step="take it out: passwords come from the environment variable named by"
+                f" source.database.password_variable ({self.password_variable}), or ~/.pgpass",
+            )
+        return self
 
 
 class Source(Section):

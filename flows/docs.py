@@ -29,6 +29,7 @@ def pages() -> dict[Path, str]:
         DOCS / "features.md": _features(),
         DOCS / "settings.md": _settings(),
         DOCS / "contract.md": contract_page(),
+        DOCS / "speed.md": _speed(),
         ROOT / "README.md": _readme(),
     }
 
@@ -64,6 +65,34 @@ def _settings() -> str:
         cells = (f"`{name}`", accepted(field), shown, field.description or "")
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _speed() -> str:
+    lines = [
+        f"{MADE}# Speed and memory\n",
+        "What the last `make bench` measured on two cores. The peers are the same work in pandas",
+        "and in Polars in the same run; their rows and features agree with ours, or the run stops.",
+        "They check no contract, draw no page and keep to no limit of memory. For features, pandas",
+        "is the reference that the tests hold the SQL against. On the real file the best of three",
+        "with the libraries loaded is counted, on large logs one try.\n",
+        "| figure | measured | limit | pandas | Polars |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for item in json.loads(FIGURES.read_text(encoding="utf-8")).get("bench", []):
+        if "ROC AUC" in item["name"]:  # those stand in the README
+            continue
+        sign = "at most" if item["better"] == "lower" else "at least"
+        limit = "" if item["limit"] is None else f"{sign} {item['limit']:,g}"
+        peers = [_plain(item["peers"].get(name, "")) for name in ("pandas", "polars")]
+        cells = [item["name"], f"{_plain(item['value'])} {item['unit']}", limit, *peers]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _plain(figure: float | str) -> str:
+    return (
+        figure if isinstance(figure, str) else f"{figure:,.0f}" if figure > 99 else f"{figure:.3g}"
+    )
 
 
 def _readme() -> str:
@@ -125,6 +154,8 @@ def _take_measured() -> None:
     found = {path.stem: json.loads(path.read_text()) for path in MEASURED.glob("summaries/*.json")}
     figures = json.loads(FIGURES.read_text(encoding="utf-8"))
     figures |= {name: {key: run[key] for key in kept} for name, run in found.items()}
+    if (MEASURED / "road.json").exists():
+        figures["bench"] = json.loads((MEASURED / "road.json").read_text(encoding="utf-8"))
     FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 

@@ -29,25 +29,24 @@ def real_file(log: Path, folder: Path) -> list[dict[str, Any]]:
     peers = {name: run("tests.bench.peers", name, log, folder, 3) for name in ("pandas", "polars")}
     for name, found in peers.items():
         assert found["reasons"] == ours["reasons"], f"{name} finds other rows: {found['reasons']}"
-    features = {
-        "pandas": run("tests.bench.peer_features", folder / "transactions.parquet"),
-        "polars": run(
-            "tests.bench.polars_features",
-            *(folder / "transactions.parquet", "online_retail", folder / "table.parquet"),
-        ),
-    }
-    assert features["polars"]["difference"] < 1e-6
-    for name in peers:
-        peers[name]["features"] = features[name]["seconds"]
+    made = (folder / "transactions.parquet", "online_retail", folder / "table.parquet")
+    for name, found in peers.items():
+        features = run("tests.bench.peer_features", name, *made, 3)
+        assert features["difference"] < 1e-6, f"{name} makes other features"
+        found["features"] = features["seconds"]
+    whole = {name: found["ingest"] + found["features"] for name, found in peers.items()}
+    cleaning = ours["ingest"] + ours["features"]
     name = "real file: "
     return [
         figure(f"{name}cleaning (into canonical form)", ours["ingest"], peers=of(peers, "ingest")),
         figure(f"{name}features", ours["features"], peers=of(peers, "features")),
+        figure(f"{name}cleaning and features", cleaning, limit=1.0, peers=dict(whole)),
         figure(
-            f"{name}cleaning and features",
-            ours["ingest"] + ours["features"],
-            limit=1.0,
-            peers=of(peers, "ingest", "features"),
+            f"{name}cleaning and features, pandas over ours",
+            whole["pandas"] / cleaning,
+            "times",
+            limit=3.0,
+            better="higher",
         ),
         figure(
             f"{name}validation and quarantine",
@@ -93,13 +92,10 @@ def large(folder: Path) -> list[dict[str, Any]]:
 
 def whole_peer(peer: str, log: Path, folder: Path) -> tuple[float | str, float | str]:
     """Seconds and memory of all stages; or what came in the way."""
-    module, extra = {
-        "pandas": ("tests.bench.peer_features", ["default"]),
-        "polars": ("tests.bench.polars_features", ["default", folder / "table.parquet"]),
-    }[peer]
+    made = (folder / "transactions.parquet", "default", folder / "table.parquet")
     try:
         first = run("tests.bench.peers", peer, log, folder, 1)
-        second = run(module, folder / "transactions.parquet", *extra)
+        second = run("tests.bench.peer_features", peer, *made)
     except subprocess.TimeoutExpired:
         return f"over {PATIENCE} s", ""
     except subprocess.CalledProcessError:
@@ -132,8 +128,8 @@ def run(module: str, *arguments: object) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def of(peers: dict[str, dict[str, Any]], *stages: str) -> Peers:
-    return {name: sum(found[stage] for stage in stages) for name, found in peers.items()}
+def of(peers: dict[str, dict[str, Any]], stage: str) -> Peers:
+    return {name: found[stage] for name, found in peers.items()}
 
 
 def environment() -> dict[str, str]:

@@ -35,11 +35,11 @@ def figure(
 def show(figures: list[dict[str, Any]]) -> None:
     table = Table("figure", "value", "limit", "peers", title=f"on {os.cpu_count()} cores", box=None)
     for item in figures:
-        over = item["limit"] is not None and item["value"] > item["limit"]
+        limit, value = item["limit"], item["value"]
+        over = limit is not None and (value > limit if item["better"] == "lower" else value < limit)
         peers = ", ".join(f"{name} {_plain(found)}" for name, found in item["peers"].items())
-        limit = "" if item["limit"] is None else f"{item['limit']:g}"
-        value = f"{item['value']:,.4g} {item['unit']}" + ("  OVER" if over else "")
-        table.add_row(item["name"], value, limit, peers)
+        shown = f"{value:,.4g} {item['unit']}" + ("  MISSED" if over else "")
+        table.add_row(item["name"], shown, "" if limit is None else f"{limit:,g}", peers)
     Console(width=130).print(table)
 
 

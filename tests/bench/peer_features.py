@@ -1,41 +1,82 @@
-"""The same features in plain pandas: `tests/features/reference.py` at every as-of date.
+"""The same features in pandas and in Polars, written to Parquet as our table is.
 
-    python -m tests.bench.peer_features TRANSACTIONS [CONFIG]
+    python -m tests.bench.peer_features pandas|polars TRANSACTIONS PRESET TABLE [TIMES]
 
-Prints {"seconds": …, "rows": …}; neither labels nor a file are made.
+pandas is the reference that the tests hold the SQL against (`tests/features/reference.py`:
+vectorised, one as-of date at a time); Polars works on all dates at once. Neither makes labels.
+Prints the seconds, and the largest difference from TABLE, which the SQL made: a peer that did other
+work would tell nothing.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import json
+import resource
 import sys
+import tempfile
 import time
+from datetime import date
 from pathlib import Path
 
-import pandas as pd
+import numpy as np
+import pyarrow.parquet as pq
 
 from configs.load import load
-from features.splits import as_of_dates
+from configs.settings import Features
 
-REFERENCE = Path(__file__).parents[1] / "features" / "reference.py"
+ROOT = Path(__file__).parents[1]
+KEY = ["as_of", "customer_id"]
 
 
-def main(transactions: str, config: str = "online_retail") -> int:
-    spec = importlib.util.spec_from_file_location("reference", REFERENCE)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    settings = load(config).features
-    begun = time.perf_counter()
-    log = pd.read_parquet(transactions)
-    days = log.loc[log["quantity"] > 0, "invoiced_at"]
-    splits = as_of_dates(days.min().date(), days.max().date(), settings)
-    dates = [day for split in splits.values() for day in split]
-    table = pd.concat([module.reference(log, day, settings) for day in dates])
-    print(json.dumps({"seconds": time.perf_counter() - begun, "rows": len(table)}))
-    return 0
+def with_pandas(log: Path, settings: Features, days: list[date], target: Path) -> None:
+    import pandas as pd
+
+    sys.path.insert(0, str(ROOT / "features"))
+    from reference import reference  # type: ignore[import-not-found]
+
+    frame = pd.read_parquet(log)
+    parts = [reference(frame, day, settings).assign(as_of=day).reset_index() for day in days]
+    pd.concat(parts).sort_values(KEY).to_parquet(target)
+
+
+def with_polars(log: Path, settings: Features, days: list[date], target: Path) -> None:
+    import polars as pl
+
+    from tests.bench.polars_features import features
+
+    features(pl.scan_parquet(log), settings, days).write_parquet(target)
+
+
+def largest_difference(made: Path, ours: Path) -> float:
+    """Over all rows and features, relative to 1 or the value, whichever is larger."""
+    names = [name for name in pq.read_schema(ours).names if name not in (*KEY, "split", "label")]
+    order = [(name, "ascending") for name in KEY]
+    tables = [pq.read_table(file, columns=[*KEY, *names]).sort_by(order) for file in (made, ours)]
+    who = [table["customer_id"].to_pylist() for table in tables]
+    assert who[0] == who[1], "other customers, or other dates"
+    worst = 0.0
+    for name in names:
+        a, b = (table[name].to_numpy().astype(float) for table in tables)
+        assert (np.isnan(a) == np.isnan(b)).all(), f"{name} is missing elsewhere"
+        worst = max(worst, float(np.nanmax(np.abs(a - b) / np.maximum(np.abs(b), 1), initial=0)))
+    return worst
+
+
+def main(peer: str, transactions: str, preset: str, table: str, times: str = "1") -> None:
+    settings = load(preset, ["--source.kind", "files"], {}).features
+    days = sorted(set(pq.read_table(table, columns=["as_of"])["as_of"].to_pylist()))
+    work = {"pandas": with_pandas, "polars": with_polars}[peer]
+    seconds = []
+    with tempfile.TemporaryDirectory(dir=Path(table).parent) as name:
+        made = Path(name) / "made.parquet"
+        for _ in range(int(times) + (int(times) > 1)):
+            begun = time.perf_counter()
+            work(Path(transactions), settings, days, made)
+            seconds.append(time.perf_counter() - begun)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        content = {"seconds": min(seconds[1:] or seconds), "peak_memory_mb": round(peak)}
+        print(json.dumps({**content, "difference": largest_difference(made, Path(table))}))
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    main(*sys.argv[1:])

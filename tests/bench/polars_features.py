@@ -1,41 +1,26 @@
-"""The same features in Polars, as a practitioner would write them: all as-of dates at once.
-
-    python -m tests.bench.polars_features TRANSACTIONS PRESET TABLE
-
-Prints seconds, rows, and the largest difference from TABLE, the table that the SQL made: the peer
-does the same work, or the figure would mean nothing.
-"""
+"""The same features in Polars, as a practitioner would write them: all as-of dates at once."""
 
 from __future__ import annotations
 
-import json
 import math
-import resource
-import sys
-import time
-from pathlib import Path
+from datetime import date
 
 import polars as pl
 
-from configs.load import load
 from configs.settings import Features
-from features.splits import as_of_dates
 
 KEY = ["customer_id", "as_of"]
 R, ALPHA, A, B = 0.243, 4.414, 0.793, 2.426  # BG/NBD: tests/features/reference.py
 
 
-def features(log: pl.LazyFrame, settings: Features) -> pl.DataFrame:
-    """Every feature of the catalogue, for who is asked about at each as-of date."""
+def features(log: pl.LazyFrame, settings: Features, days: list[date]) -> pl.DataFrame:
+    """Every feature of the catalogue, for who is asked about at each of these days."""
     cents = (pl.col("quantity") * pl.col("unit_price") * 100).round(0, mode="half_away_from_zero")
     day = pl.col("invoiced_at").dt.date()
     log = log.with_columns(cents.cast(pl.Int64).alias("cents"), day=day)
     sales = log.filter(pl.col("quantity") > 0)
-    first, last = (
-        sales.select(pl.col("day").min(), pl.col("day").max().alias("last")).collect().row(0)
-    )
-    splits = as_of_dates(first, last, settings)
-    dates = pl.LazyFrame({"as_of": sorted(day for days in splits.values() for day in days)})
+    first = sales.select(pl.col("day").min()).collect().item()
+    dates = pl.LazyFrame({"as_of": days})
     moments = sales.group_by("customer_id", "invoice_id", "invoiced_at", "country").agg(
         pl.col("cents").sum(), lines=pl.len(), units=pl.col("quantity").sum()
     )
@@ -61,7 +46,7 @@ def features(log: pl.LazyFrame, settings: Features) -> pl.DataFrame:
     spine = asked.select(KEY)
     parts = [
         by_order(orders, settings, first),
-        gaps(orders),
+        gaps(orders, settings.horizon_days),
         variety(sales, dates),
         cancellations(log, dates),
     ]
@@ -121,7 +106,7 @@ def by_order(orders: pl.DataFrame, settings: Features, first_day: object) -> pl.
     )
 
 
-def gaps(orders: pl.DataFrame) -> pl.DataFrame:
+def gaps(orders: pl.DataFrame, horizon_days: int) -> pl.DataFrame:
     """Gaps between purchase days, and the probability of BG/NBD."""
     days = orders.select(*KEY, "day", "ago").unique().sort(*KEY, "day")
     gap = pl.col("gap")
@@ -143,7 +128,7 @@ def gaps(orders: pl.DataFrame) -> pl.DataFrame:
     t_x = t - pl.col("recent")
     odds = A / (B + x - 1) * ((R + x) * ((ALPHA + t).log() - (ALPHA + t_x).log())).exp()
     dead = pl.when(x > 0).then(odds).otherwise(0)
-    horizon = 90 / 7
+    horizon = horizon_days / 7
     in_time = 1 - ((R + x) * ((ALPHA + t).log() - (ALPHA + t + horizon).log())).exp()
     return found.with_columns((in_time / (1 + dead)).alias("buy_probability")).drop(
         "x", "t", "recent"
@@ -177,32 +162,3 @@ def cancellations(log: pl.LazyFrame, dates: pl.LazyFrame) -> pl.DataFrame:
         .agg(recent.sum().alias("cancelled_lines_365d"), back=-pl.col("cents").sum())
         .collect(engine="streaming")
     )
-
-
-def largest_difference(made: pl.DataFrame, table: Path) -> float:
-    """Over all features and rows, relative to 1 or the value, whichever is larger."""
-    ours = pl.read_parquet(table).sort("as_of", "customer_id")
-    assert made.select(KEY).equals(ours.select(KEY)), "other customers, or other dates"
-    names = [name for name in ours.columns if name not in (*KEY, "split", "label")]
-    worst = 0.0
-    for name in names:
-        a, b = made[name].cast(pl.Float64), ours[name]
-        assert (a.is_null() == b.is_null()).all(), f"{name} is missing elsewhere"
-        gap = ((a - b).abs() / pl.Series(b).abs().clip(1)).max()
-        worst = max(worst, float(gap or 0.0))  # type: ignore[arg-type]
-    return worst
-
-
-def main(transactions: str, preset: str, table: str) -> None:
-    settings = load(preset, ["--source.kind", "files"], {}).features
-    begun = time.perf_counter()
-    made = features(pl.scan_parquet(transactions), settings)
-    seconds = time.perf_counter() - begun
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    difference = largest_difference(made, Path(table))
-    content = {"seconds": seconds, "rows": made.height, "difference": difference}
-    print(json.dumps({**content, "peak_memory_mb": round(peak)}))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
