@@ -39,7 +39,7 @@ ui: setup ## open MLflow's and Prefect's pages on the state under var/
 	@$(BIN)/python -m flows.ui --config $(CONFIG) $(ARGS)
 
 test: setup lint types ## lint, types, and all tests, the whole road included
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: setup ## ruff, and who may import whom
 	@$(BIN)/ruff check .

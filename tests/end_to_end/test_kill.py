@@ -67,8 +67,8 @@ def test_ctrl_c_ends_a_run_without_a_traceback(searching):
     run, children, _ = searching
     begun = time.monotonic()
     run.send_signal(signal.SIGINT)
-    _, err = run.communicate(timeout=60)
-    assert time.monotonic() - begun < 45, "500 trials were not waited for"
+    _, err = run.communicate(timeout=120)
+    assert time.monotonic() - begun < 90, "500 trials were not waited for"
     assert run.returncode == 130
     assert "Interrupted" in err and "Traceback" not in err
     _, alive = psutil.wait_procs(children, timeout=20)
