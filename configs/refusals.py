@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from difflib import get_close_matches
+from urllib.parse import unquote_plus
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -84,6 +85,7 @@ def refusal(error: ValidationError, places: Mapping[str, str]) -> UserError:
 
 def _shown(value: object) -> str:
     text = repr(value)
-    if "://" in text or SECRET.search(text) or LOGIN.search(text.strip("'\"")):
+    plain = unquote_plus(unquote_plus(text))  # a URL with a password, wherever it was written
+    if LOGIN.search(plain) or SECRET.search(plain):
         return "a value that is not shown, because it may hold a password"
     return text if len(text) <= 200 else f"{text[:200]}…"

@@ -305,8 +305,11 @@ class Features(Section):
         None, description="last test date; none: the last whose label window is complete"
     )
     home_country: str = Field("United Kingdom", description="the feature is_home compares with it")
+    invoice_days: int = Field(
+        7, ge=0, le=365, description="an invoice number seen again after more days is a new invoice"
+    )
     max_feature_roc_auc: float = Field(
-        0.85, ge=0.5, le=1, description="a single feature that scores above it stops the run"
+        0.85, ge=0.5, le=1, description="a single feature that surely scores above it stops the run"
     )
 
 

@@ -52,12 +52,12 @@ GROUPS: dict[str, tuple[Feature, ...]] = {
     ),
     "windows": (
         *(
-            Feature(f"orders_{days}d", "invoices", f"invoices in the last {days} days")
+            Feature(f"orders_{days}d", "invoices", f"invoices begun in the last {days} days")
             for days in WINDOWS
         ),
         Feature("orders_total", "invoices", "invoices so far", low=1),
         *(
-            _money(f"revenue_{days}d", f"value of the sales lines of the last {days} days")
+            _money(f"revenue_{days}d", f"value of the invoices begun in the last {days} days")
             for days in WINDOWS
         ),
         _money("revenue_total", "value of all sales lines so far"),
@@ -66,7 +66,7 @@ GROUPS: dict[str, tuple[Feature, ...]] = {
         Feature(
             "active_months_365d",
             "months",
-            "calendar months with a purchase in the last 365 days",
+            "calendar months in which an invoice of the last 365 days began",
             high=13,
         ),
     ),
@@ -83,7 +83,8 @@ GROUPS: dict[str, tuple[Feature, ...]] = {
         Feature(
             "buy_probability",
             "probability",
-            "a purchase within the horizon, by the BG/NBD model of purchase days",
+            "BG/NBD score (parameters of the published CDNOW log): ranks customers, is no"
+            " calibrated probability",
             high=1,
         ),
     ),
@@ -112,10 +113,10 @@ GROUPS: dict[str, tuple[Feature, ...]] = {
         Feature(
             "season_orders",
             "invoices",
-            "invoices in the same season last year: the horizon, 365 days earlier",
+            "invoices begun in the same season last year: the horizon, 365 days earlier",
             missing=SHORT_LOG,
         ),
-        _money("season_revenue", "value of the sales lines of that season", missing=SHORT_LOG),
+        _money("season_revenue", "value of the invoices begun in that season", missing=SHORT_LOG),
         Feature(
             "year_sin", "ratio", "sine of the day of the year of the as-of date", low=-1, high=1
         ),

@@ -35,7 +35,7 @@ def read_log(
 
     log_start: the day of the first sale of the whole log, where the relation is a part of it.
     """
-    for name in ("horizon_days", "active_days", "home_country"):
+    for name in ("horizon_days", "active_days", "invoice_days", "home_country"):
         value = getattr(settings, name)
         connection.execute(
             f"SET VARIABLE {name} = {value if isinstance(value, int) else literal(value)}"

@@ -1,19 +1,23 @@
-"""Does a column of the training table know the future? Asked in every training, in two ways.
+"""Does the training table know the future? Asked in every training, in two ways.
 
-- **Alone it is too good.** ROC AUC of the column by itself on the training split. Missing values
-  stand below or above all others and the column may point either way: the worst case counts.
-- **It changes when the future is taken away.** Sampled rows are worked out again from a log in
-  which each row's customer has nothing at or after the row's as-of date. What differs from the
-  table saw what is gone. (Kaufman et al. 2012, doi:10.1145/2382577.2382579, calls this a learn-
-  predict separation.) A column that no feature of the catalogue makes cannot be worked out again,
-  and is named for that.
+- **It changes when the future is removed.** For the last training date and the test date, who is
+  asked about and every feature are worked out once more, by the same SQL, from a log that ends at
+  that date. What differs from the table, in any row, saw what is gone. (Kaufman et al. 2012,
+  doi:10.1145/2382577.2382579, calls this a learn-predict separation.) A column that no feature of
+  the catalogue makes cannot be worked out again, and is named for that.
+- **Alone it is suspiciously good.** ROC AUC of the column by itself on the training split. This
+  finds what is wrong in the log itself, such as a field written after the fact, which the first way
+  cannot see. It proves nothing: where some customers come weekly and most came once, an honest
+  feature is as good.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -21,26 +25,75 @@ from configs.duck import connect, parquet, quoted
 from configs.errors import UserError
 from configs.settings import Compute, Features
 from features.catalogue import ALL, select
-from features.engine import build_features, read_log
+from features.rebuild import SPINE, dates_to_rebuild, number, rebuild
+from features.roc_auc import RocAuc, roc_auc_alone
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-ROWS_SCORED = 10_000  # of the training split, or a few more: the ROC AUC is known to about .005
-ROWS_REBUILT = 400  # a feature that is wrong in one row of a hundred is missed once in fifty runs
+KEYS = ("customer_id", "as_of", "split", "label")  # every other column is checked
+ROWS_SCORED = 5_000  # of the training split, or a few more: the ROC AUC is known to about .01
+ROWS_OF_A_CLASS = 30  # fewer say nothing about a ROC AUC
+SHOWN = 3  # columns in a message, the strongest
+
+# What a message says of each kind, and what to do next.
+STATEMENTS = {
+    "changed": (
+        "the training table knows the future, for this changes when the future is removed",
+        "mend the SQL that makes it (features/sql/)",
+    ),
+    "unknown": (
+        "the training table has what no feature of the catalogue makes",
+        "take it out of the table, or describe it in features/catalogue.py and make it by SQL",
+    ),
+    "strong": (
+        "a feature is suspiciously good by itself",
+        "look whether the source fills it in after the fact; where a single feature may be that"
+        " good, pass --features.max_feature_roc_auc {}",
+    ),
+}
 
 
 @dataclass(frozen=True)
 class Leak:
-    """A column that knows the future.  figure: what was found.  limit: the most that is allowed."""
+    """A column that knows the future, or may, or who is asked about (`spine`).
+
+    kind: `changed` when the future is removed; `unknown` to the catalogue; `strong` by itself.
+    figure: the share of rows that changed, or the ROC AUC.  low: the lower end of its interval.
+    limit: the most that `low` may be.
+    """
 
     name: str
-    why: str
+    kind: Literal["changed", "unknown", "strong"]
     figure: float
+    low: float
     limit: float
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.why}: {self.figure:.3g}, the limit is {self.limit:g})"
+        if self.kind == "strong":
+            interval = f"95 % interval from {self.low:.3f}, the limit is {self.limit:g}"
+            return f"{self.name} (ROC AUC {self.figure:.3f}, {interval})"
+        if self.kind == "unknown":
+            return self.name
+        where = "the customers who are asked about" if self.name == SPINE else "its rows"
+        return f"{self.name} ({100 * self.figure:.3g} % of {where})"
+
+
+@dataclass(frozen=True)
+class LeakReport:
+    """What was checked, and found.  leaks: in the order of the table's columns.
+
+    limit: of the ROC AUC of a column by itself.  rows_scored: those it was measured on.
+    rows_rebuilt: rows that were worked out again without the future, at these dates (ISO).
+    strongest: the best column by itself and its ROC AUC; None with too few rows of a class.
+    """
+
+    leaks: tuple[Leak, ...]
+    limit: float
+    rows_scored: int
+    rows_rebuilt: int
+    dates: tuple[str, ...]
+    strongest: tuple[str, float] | None
 
 
 def find_leaks(
@@ -50,7 +103,18 @@ def find_leaks(
     declared: frozenset[str] = ALL,
     compute: Compute | None = None,
 ) -> list[Leak]:
-    """Every column between `split` and `label` of `table` that knows the future, in their order.
+    """The leaks of `check_leaks`."""
+    return list(check_leaks(transactions, table, settings, declared, compute).leaks)
+
+
+def check_leaks(
+    transactions: Path | list[Path],
+    table: Path,
+    settings: Features,
+    declared: frozenset[str] = ALL,
+    compute: Compute | None = None,
+) -> LeakReport:
+    """Check every column of `table` but the keys and the label, and who is asked about.
 
     transactions: what the table was built from, and declared: as `build_table` had it.
     """
@@ -58,116 +122,81 @@ def find_leaks(
         connection.execute(f"CREATE VIEW log AS FROM {parquet(transactions)}")
         connection.execute(f"CREATE VIEW built AS FROM {parquet(table)}")
         columns = [row[0] for row in connection.execute("DESCRIBE built").fetchall()]
-        columns = columns[columns.index("split") + 1 : columns.index("label")]
-        leaks = _too_good(connection, columns, settings.max_feature_roc_auc)
-        leaks += _rebuilt_otherwise(connection, columns, settings, declared)
-    return sorted(leaks, key=lambda leak: columns.index(leak.name))
+        columns = [name for name in columns if name not in KEYS]
+        features = [feature for feature in select(declared) if feature.name in columns]
+        dates = dates_to_rebuild(connection)
+        with ThreadPoolExecutor(max(1, len(dates))) as pool:  # a date does not fill two cores
+            rebuilt = pool.map(lambda day: rebuild(connection, day, features, settings), dates)
+            scores, scored = _score(connection, columns)
+        limit = settings.max_feature_roc_auc
+        leaks = [
+            Leak(name, "strong", score.score, score.low, limit)
+            for name, score in scores.items()
+            if score.low > limit
+        ]
+        known = {feature.name for feature in features}
+        leaks += [Leak(name, "unknown", 1, 1, 0) for name in columns if name not in known]
+        rows, changed = 0, dict.fromkeys([SPINE, *columns], 0.0)
+        for shares, rows_of_date in rebuilt:
+            rows += rows_of_date
+            changed |= {name: max(share, changed[name]) for name, share in shares.items()}
+        leaks += [
+            Leak(name, "changed", share, share, 0) for name, share in changed.items() if share
+        ]
+    order = [SPINE, *columns]
+    best = max(scores, key=lambda name: scores[name].score, default=None)
+    return LeakReport(
+        leaks=tuple(sorted(leaks, key=lambda leak: order.index(leak.name))),
+        limit=limit,
+        rows_scored=scored,
+        rows_rebuilt=rows,
+        dates=tuple(day.isoformat() for day in dates),
+        strongest=None if best is None else (best, round(scores[best].score, 4)),
+    )
 
 
-def stop_on_leaks(leaks: list[Leak]) -> None:
-    """Raise UserError that names them, if there are any."""
+def stop_on_leaks(leaks: Sequence[Leak]) -> None:
+    """Raise UserError if there are any: what is proven apart from what is suspicious."""
     if not leaks:
         return
-    names = dict.fromkeys(leak.name for leak in leaks)
-    some = "a feature knows" if len(names) == 1 else f"{len(names)} features know"
-    raise UserError(
-        f"{some} the future: {'; '.join(map(str, leaks))}",
-        where=f"columns {', '.join(names)} of the training table",
-        next_step="mend the SQL that makes it (features/sql/); where a single feature may be that"
-        " good, raise features.max_feature_roc_auc",
-    )
+    said, shown, next_step = [], [], ""
+    of_kind = {kind: [leak for leak in leaks if leak.kind == kind] for kind in STATEMENTS}
+    proven = {leak.name for leak in (*of_kind["changed"], *of_kind["unknown"])}
+    of_kind["strong"] = [leak for leak in of_kind["strong"] if leak.name not in proven]
+    for kind, found in of_kind.items():
+        if not found:
+            continue
+        statement, remedy = STATEMENTS[kind]
+        found.sort(key=lambda leak: -leak.low)
+        names = ", ".join(map(str, found[:SHOWN])) + _more(found)
+        said.append(f"{statement}: {names}")
+        shown.append(", ".join(leak.name for leak in found[:SHOWN]) + _more(found))
+        next_step = next_step or remedy.format(0.99 if found[0].low < 0.99 else 1)
+    if not proven:
+        said.append("nothing changed when the future was removed")
+    where = f"columns of the training table: {', '.join(shown)}"
+    raise UserError("; ".join(said), where=where, next_step=next_step)
 
 
-def roc_auc_alone(values: np.ndarray, label: np.ndarray) -> float:
-    """ROC AUC (Mann & Whitney, ties count half) of one column, .5 to 1: the better direction.
-
-    values: (n,) with NaN where missing, which rank below or above all others, whichever is better.
-    label: (n,) of 0 and 1. With one class only it is .5.
-    """
-    missing = np.isnan(values)
-    _, rank = np.unique(values[~missing], return_inverse=True)
-    order = np.zeros(len(values), dtype=np.int64)
-    found = []
-    for place in (0, rank.max(initial=0) + 2):  # below all others, above all others
-        order[missing], order[~missing] = place, rank + 1
-        positive = np.bincount(order[label == 1], minlength=place + 1)
-        negative = np.bincount(order[label == 0], minlength=len(positive))
-        positive = np.pad(positive, (0, len(negative) - len(positive)))
-        pairs = positive.sum() * negative.sum()
-        if pairs == 0:
-            return 0.5
-        below = np.cumsum(negative) - negative / 2
-        found.append(float(positive @ below / pairs))
-    return max(max(score, 1 - score) for score in found)
+def _more(leaks: Sequence[Leak]) -> str:
+    return f" and {len(leaks) - SHOWN} more" if len(leaks) > SHOWN else ""
 
 
-def _too_good(connection: DuckDBPyConnection, columns: list[str], limit: float) -> list[Leak]:
-    numbers = ", ".join(
-        f"coalesce(TRY_CAST({quoted(name)} AS DOUBLE), 'nan'::DOUBLE) AS {quoted(name)}"
-        for name in columns
-    )
-    (rows,) = connection.execute("SELECT count(*) FROM built WHERE split = 'train'").fetchone() or (
-        0,
-    )
+def _score(connection: DuckDBPyConnection, columns: Sequence[str]) -> tuple[dict[str, RocAuc], int]:
+    """Each column by itself on the training split, and on how many rows; none with too few."""
+    positives, negatives = connection.execute("""
+        SELECT count(*) FILTER (label = 1), count(*) FILTER (label = 0)
+        FROM built WHERE split = 'train'
+    """).fetchone() or (0, 0)
+    rarer = min(positives, negatives)
+    every = max(1, min((positives + negatives) // ROWS_SCORED, rarer // (10 * ROWS_OF_A_CLASS)))
+    numbers = "".join(f", {number('built', name)} AS {quoted(name)}" for name in columns)
     scored = connection.execute(f"""
-        SELECT label, {numbers} FROM built
-        WHERE split = 'train' AND hash(customer_id) % {max(1, rows // ROWS_SCORED)} = 0
+        SELECT label, hash(customer_id) AS customer{numbers} FROM built
+        WHERE split = 'train' AND hash(customer_id) % {every} = 0
     """).fetchnumpy()
-    alone = {name: roc_auc_alone(scored[name], scored["label"]) for name in columns}
-    why = "ROC AUC by itself"
-    return [Leak(name, why, score, limit) for name, score in alone.items() if score > limit]
-
-
-def _rebuilt_otherwise(
-    connection: DuckDBPyConnection,
-    columns: list[str],
-    settings: Features,
-    declared: frozenset[str],
-) -> list[Leak]:
-    features = [feature for feature in select(declared) if feature.name in columns]
-    known = {feature.name for feature in features}
-    unknown = [
-        Leak(name, "no feature of the catalogue: share that cannot be worked out again", 1, 0)
-        for name in columns
-        if name not in known
-    ]
-    if not features:
-        return unknown
-    # Each sampled row becomes a customer of its own, whose log ends at the row's as-of date. So one
-    # run answers all as-of dates, and there is no later row that anything could look at.
-    connection.execute(f"""
-        CREATE TEMP TABLE sampled AS
-        SELECT customer_id, as_of, customer_id || ' ' || as_of AS alias
-        FROM built ORDER BY hash(customer_id, as_of) LIMIT {ROWS_REBUILT};
-
-        CREATE TEMP TABLE transactions AS
-        SELECT log.* REPLACE (alias AS customer_id)
-        FROM log JOIN sampled USING (customer_id) WHERE invoiced_at < as_of;
-
-        CREATE TEMP TABLE spine AS SELECT alias AS customer_id, as_of FROM sampled;
-    """)
-    (log_start,) = connection.execute(
-        "SELECT CAST(min(invoiced_at) AS DATE) FROM log WHERE quantity > 0"
-    ).fetchone() or (None,)
-    read_log(connection, settings, log_start)
-    build_features(connection, features)
-    differ = ", ".join(
-        f"count(*) FILTER (coalesce(built.{name}, 'nan'::DOUBLE)"
-        f" IS DISTINCT FROM coalesce(features.{name}, 'nan'::DOUBLE)) / count(*)"
-        for name in (feature.name for feature in features)
-    )
-    shares = (
-        connection.execute(f"""
-        SELECT {differ}
-        FROM sampled JOIN built USING (customer_id, as_of)
-        JOIN features ON features.customer_id = alias
-    """).fetchone()
-        or ()
-    )
-    why = "share of rows that change without the rows after the as-of date"
-    changed = [
-        Leak(feature.name, why, share, 0)
-        for feature, share in zip(features, shares)
-        if share is not None and share > 0  # of no rows there is no share
-    ]
-    return unknown + changed
+    label = scored["label"]
+    if np.bincount(label, minlength=2).min() < ROWS_OF_A_CLASS:
+        return {}, 0
+    _, customer = np.unique(scored["customer"], return_inverse=True)
+    return {name: roc_auc_alone(scored[name], label, customer) for name in columns}, len(label)

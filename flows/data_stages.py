@@ -69,17 +69,18 @@ def _simulated(settings: Settings) -> list[Stage]:
 
 
 def _files(settings: Settings) -> list[Stage]:
-    from ingestion.files import expand, read_file
+    from ingestion.files import expand, labels, read_file
 
     source, stages = settings.source, []
     how = source.model_dump(mode="json", include={"columns", "time_format", "text"})
-    for path in expand(source):
+    paths = expand(source)
+    for path, label in zip(paths, labels(paths), strict=True):
 
-        def build(folder: Path, path: Path = path) -> dict[str, Any]:
-            read_file(source, path, folder / ROWS, settings.compute)
+        def build(folder: Path, path: Path = path, label: str = label) -> dict[str, Any]:
+            read_file(source, path, folder / ROWS, settings.compute, label=label)
             return {}
 
-        depends_on = {"how": how, "name": path.name, "content": hash_file(path)}
+        depends_on = {"how": how, "label": label, "content": hash_file(path)}
         stages.append(run_stage(settings.var, "ingest", depends_on, ("ingestion",), build))
         log.info("%s %s", "reused" if stages[-1].reused else "read", path)
     return stages

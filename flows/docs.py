@@ -39,14 +39,17 @@ def _features() -> str:
         f"{MADE}# Features\n",
         f"{len(CATALOGUE)} features per customer and as-of date, in the model's order.",
         "Each sees only rows before the as-of date. The definitions are the SQL files of",
-        "`features/sql/`, the descriptions `features/catalogue.py`.\n",
-        "| feature | unit | meaning | range | missing when |",
-        "|---|---|---|---|---|",
+        "`features/sql/`, the descriptions `features/catalogue.py`. A log whose source does not",
+        "declare the columns that a feature needs (`source.columns`) has no such feature.\n",
+        "| feature | unit | meaning | range | missing when | needs |",
+        "|---|---|---|---|---|---|",
     ]
     for f in CATALOGUE:
         high = "" if f.high is None else f" to {f.high:g}"
         span = f"{f.low:g}{high}" if high else f"from {f.low:g}"
-        lines.append(f"| `{f.name}` | {f.unit} | {f.meaning} | {span} | {f.missing or 'never'} |")
+        needs = ", ".join(f"`{name}`" for name in sorted(f.needs)) or "–"
+        cells = (f"`{f.name}`", f.unit, f.meaning, span, f.missing or "never", needs)
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -48,6 +48,9 @@ def summarise(
         "batch": parts.batch,
         "rows": validated.facts["rows"],
         "table": {key: table.facts[key] for key in ("features", "rows", "positive_rate", "as_of")},
+        "leak_check": {
+            name: value for name, value in table.facts["leak_check"].items() if name != "leaks"
+        },
         "families": {
             name: _family(stage, evaluation.scores[name]) for name, stage in fitted.items()
         },

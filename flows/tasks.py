@@ -74,7 +74,7 @@ def features_task(journey: Journey, validated: Stage) -> Stage:
     from features.build import build_table
     from features.catalogue import select
     from features.contract import read_frame, table_checks
-    from features.leaks import find_leaks, stop_on_leaks
+    from features.leaks import check_leaks, stop_on_leaks
     from ingestion.expectations import validate
 
     settings = journey.settings
@@ -95,10 +95,9 @@ def features_task(journey: Journey, validated: Stage) -> Stage:
                 where=f"rows per split {facts.rows}, positive rate {facts.positive_rate}",
                 next_step="check the valid rows and features.* settings (horizon, as-of dates)",
             )
-        stop_on_leaks(
-            find_leaks(transactions, target, settings.features, declared, settings.compute)
-        )
-        return asdict(facts)
+        leaks = check_leaks(transactions, target, settings.features, declared, settings.compute)
+        stop_on_leaks(leaks.leaks)
+        return {**asdict(facts), "leak_check": asdict(leaks)}
 
     depends_on = {
         "transactions": validated.files[TRANSACTIONS],
@@ -109,6 +108,10 @@ def features_task(journey: Journey, validated: Stage) -> Stage:
     with _shown(journey, "features") as reused:
         stage = run_stage(settings.var, "features", depends_on, rooms, build)
         reused(stage.reused)
+    found = stage.facts["leak_check"]
+    journey.display.say(
+        f"leak check: {found['rows_rebuilt']:,} rows made again without the future are the same"
+    )
     return stage
 
 

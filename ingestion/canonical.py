@@ -3,6 +3,8 @@
 Every source ends in *parts*: Parquet files with `source` (the file or table a row came from),
 `source_row` (1-based, as a person would count the rows there), the eight canonical columns, and
 `unreadable`: the values that could not be read, kept as text so that quarantine can show them.
+In a text file that includes any value of more than `LINE_ENDS` line ends: two stray quotes, lines
+apart, have taken what is between them for one value. Its beginning is kept.
 
 What a source does not have is NULL, with these exceptions:
 
@@ -35,6 +37,7 @@ MAPPED = {**COLUMNS, "amount": "DOUBLE"}  # what a source may declare
 
 BLANKS = " \t\r\n\v\f\u00a0\u3000"
 EARLIEST, LATEST = "TIMESTAMP '1900-01-01'", "TIMESTAMP '9999-12-31 23:59:59.999999'"
+LINE_ENDS, SHOWN = 10, 200  # in a value of a text file; characters that are kept of a longer one
 EXACT = 2**53  # beyond it doubles have gaps
 INTEGER = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?")
 
@@ -48,25 +51,35 @@ def select_canonical(
     source: str,
     number: str = "row_number() OVER ()",
     text: Text | None = None,
+    times: str | None = None,
 ) -> str:
     """SQL that reads a relation into the columns of a part.
 
     mapping: canonical column, or amount -> column of the relation.  types: its columns -> DuckDB
     types.  number: SQL of `source_row`.  text: how numbers are written, for text files.
+    times: a column with the times of those rows whose `invoiced_at` is a time, and no text of one.
     Times become UTC when the session's time zone is UTC.
     """
     raw = [f"{quoted(column)} AS raw_{name}" for name, column in mapping.items()]
-    read = [
-        f"{_reader(name, types[column], time_format, text)} AS {name}"
-        for name, column in mapping.items()
-    ]
-    typed = {name: column for name, column in mapping.items() if MAPPED[name] != "VARCHAR"}
+    raw += [f"{quoted(times)} AS raw_time"] if times else []
+    readers = {
+        name: _reader(name, types[column], time_format, text) for name, column in mapping.items()
+    }
+    if times:
+        readers["invoiced_at"] = f"coalesce({_in_range('raw_time')}, {readers['invoiced_at']})"
     failed = {
         name: f"{name} IS NULL AND {_given(f'raw_{name}', types[column])}"
-        for name, column in typed.items()
+        for name, column in mapping.items()
+        if MAPPED[name] != "VARCHAR"
     }
+    if text is not None:
+        for name in mapping:
+            if name not in failed:
+                failed[name] = _swallowed(f"raw_{name}")
+                readers[name] = f"CASE WHEN NOT {failed[name]} THEN {readers[name]} END"
+    read = [f"{reader} AS {name}" for name, reader in readers.items()]
     kept = ", ".join(
-        f"CASE WHEN {condition} THEN {literal(name + '=')} || CAST(raw_{name} AS VARCHAR) END"
+        f"CASE WHEN {condition} THEN {literal(name + '=')} || {_shown(f'raw_{name}', text)} END"
         for name, condition in failed.items()
     )
     columns = ", ".join(
@@ -114,10 +127,30 @@ def _reader(name: str, kind: str, time_format: str | None, text: Text | None) ->
             number = _number(raw, kind, text)
             return number if INTEGER.fullmatch(kind) else _finite(number)
         case "invoiced_at":
-            time = _time(raw, kind, time_format)
-            # A year of two digits is read as the year 10, and `infinity` as a time.
-            return f"CASE WHEN {time} BETWEEN {EARLIEST} AND {LATEST} THEN {time} END"
+            return _in_range(_time(raw, kind, time_format))
     return _text(raw)
+
+
+def _in_range(time: str) -> str:
+    """A year of two digits is read as the year 10, and `infinity` as a time."""
+    return f"CASE WHEN {time} BETWEEN {EARLIEST} AND {LATEST} THEN {time} END"
+
+
+def _swallowed(raw: str) -> str:
+    """Whether a value of a text file runs over so many lines that a stray quote began it. Ten lines
+    of a log are longer than most values: those need no look inside, which would double the time."""
+    ends = (f"len({raw}) - len(replace({raw}, {end}, ''))" for end in ("chr(10)", "chr(13)"))
+    lines = f"greatest({', '.join(ends)}) > {LINE_ENDS}"
+    return f"CASE WHEN strlen({raw}) > {5 * LINE_ENDS} THEN {lines} ELSE false END"
+
+
+def _shown(raw: str, text: Text | None) -> str:
+    """An unreadable value as text. Of one that ran over many lines, the beginning."""
+    whole = f"CAST({raw} AS VARCHAR)"
+    if text is None:
+        return whole
+    cut = f"left({raw}, {SHOWN}) || '… (' || len({raw}) || ' characters)'"
+    return f"CASE WHEN {_swallowed(raw)} THEN {cut} ELSE {whole} END"
 
 
 def _finite(number: str) -> str:

@@ -23,7 +23,7 @@ from ingestion.canonical import select_canonical
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ROW = "source_row"
+ROW, TIMES = "source_row", "times of invoiced_at"
 Rows = Sequence[Sequence[Any]]
 
 
@@ -60,6 +60,7 @@ def write_part(
                 time_format,
                 source=label,
                 number=ROW,
+                times=TIMES if TIMES in table.column_names else None,
             )
             return connection.sql(query).to_arrow_table()
 
@@ -75,15 +76,19 @@ def _arrow(chunk: Rows, columns: dict[str, str], first_row: int) -> pa.Table:
     import pyarrow as pa
 
     each = list(zip(*chunk, strict=True)) if chunk else [()] * len(columns)
-    arrays = [
-        _array(values, name, column)
-        for values, (name, column) in zip(each, columns.items(), strict=True)
-    ]
+    named = list(zip(each, columns.items(), strict=True))
+    arrays = [_array(values, name, column, first_row) for values, (name, column) in named]
     numbers = pa.array(range(first_row, first_row + len(chunk)), pa.int64())
-    return pa.Table.from_arrays([numbers, *arrays], names=[ROW, *columns])
+    table = pa.Table.from_arrays([numbers, *arrays], names=[ROW, *columns])
+    if "invoiced_at" in columns and pa.types.is_string(table["invoiced_at"].type):
+        values = each[list(columns).index("invoiced_at")]
+        if any(isinstance(value, date) for value in values):  # times and text by turns
+            times = [_time(value) if isinstance(value, date) else None for value in values]
+            table = table.append_column(TIMES, pa.array(times, pa.timestamp("us")))
+    return table
 
 
-def _array(values: Sequence[Any], name: str, column: str) -> pa.Array:
+def _array(values: Sequence[Any], name: str, column: str, first_row: int) -> pa.Array:
     """The values as times, whole numbers or doubles if they all are; else as text."""
     import pyarrow as pa
 
@@ -99,7 +104,8 @@ def _array(values: Sequence[Any], name: str, column: str) -> pa.Array:
             pass
     if kinds == {float}:
         return pa.array(values, pa.float64())
-    return pa.array([_text(value, name, column) for value in values], pa.string())
+    texts = [_text(value, name, column, row) for row, value in enumerate(values, start=first_row)]
+    return pa.array(texts, pa.string())
 
 
 def _time(value: date | None) -> datetime | None:
@@ -108,7 +114,7 @@ def _time(value: date | None) -> datetime | None:
     return value if value.tzinfo is None else value.astimezone(UTC).replace(tzinfo=None)
 
 
-def _text(value: Any, name: str, column: str) -> str | None:
+def _text(value: Any, name: str, column: str, row: int) -> str | None:
     match value:
         case None | str():
             return value
@@ -124,6 +130,6 @@ def _text(value: Any, name: str, column: str) -> str | None:
     raise UserError(
         f"column {column!r} holds values of type {type(value).__name__},"
         f" which are not read as {name}",
-        where=f"source.columns.{name}, first such value: {str(value)[:40]!r}",
+        where=f"source.columns.{name}, row {row}, first such value: {str(value)[:40]!r}",
         next_step=f"map {name} to another column, or cast it in source.database.query",
     )

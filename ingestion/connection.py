@@ -1,7 +1,8 @@
 """A connection to a database by its SQLAlchemy URL, and what is said when there is none.
 
-No password is ever part of the settings: a URL that holds one is refused, and the environment
-variable is read at the moment of connecting. No message shows it, whatever the driver says.
+No password is ever part of the settings: `configs/settings.py` refuses a URL that holds one, and
+the environment variable is read at the moment of connecting. No message shows it, whatever the
+driver says.
 """
 
 from __future__ import annotations
@@ -19,9 +20,16 @@ from configs.settings import Database
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
 
-SECRET = ("password", "passwd", "pwd", "secret", "token", "key")
+NO_SUCH_DATABASE = re.compile(
+    r"database .*does not exist|unknown database|cannot open database", re.IGNORECASE
+)
 LOGIN = ("password", "authentication", "access denied", "role", "login")
 # A host that does not answer, or a cable that is pulled, is noticed within a minute.
+# A scan of a large table begins where another one is, unless told otherwise. Not SET: servers that
+# only speak like PostgreSQL may not know the setting.
+SAME_ORDER = (
+    "SELECT set_config(name, 'off', false) FROM pg_settings WHERE name = 'synchronize_seqscans'"
+)
 PATIENCE = {
     "connect_timeout": 10,
     **{"keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 3},
@@ -29,7 +37,7 @@ PATIENCE = {
 
 
 def check_url(database: Database) -> URL:
-    """The URL, once it is known to be one, without a password, with its driver installed."""
+    """The URL, once it is known to be one, with its driver installed."""
     from sqlalchemy import make_url
     from sqlalchemy.exc import ArgumentError
 
@@ -44,14 +52,6 @@ def check_url(database: Database) -> URL:
             where=place,
             next_step="write DIALECT://USER@HOST:PORT/NAME, as in postgresql://me@localhost/shop",
         ) from None
-    held = [name for name in url.query if any(word in name.lower() for word in SECRET)]
-    if url.password is not None or held:
-        raise UserError(
-            f"the URL holds a password{f' ({held[0]})' if held else ''}",
-            where=place,
-            next_step="take it out: passwords come from the environment variable named by"
-            f" source.database.password_variable ({database.password_variable}), or ~/.pgpass",
-        )
     if url.drivername == "postgresql":  # of the drivers there are, the one we lock
         url = url.set(drivername="postgresql+psycopg")
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
@@ -64,7 +64,8 @@ def check_url(database: Database) -> URL:
 
 @contextmanager
 def connected(database: Database, url: URL) -> Iterator[Connection]:
-    """A connection that reads, and sees one state of the data for as long as it lasts."""
+    """A connection that reads, and sees one state of the data for as long as it lasts, in the same
+    order each time where the server lets us say so."""
     from sqlalchemy import event
 
     password = os.environ.get(database.password_variable)
@@ -84,11 +85,42 @@ def connected(database: Database, url: URL) -> Iterator[Connection]:
                 connection = connection.execution_options(
                     isolation_level="REPEATABLE READ", postgresql_readonly=True
                 )
+                connection.exec_driver_sql(SAME_ORDER)
+                if engine.dialect.driver == "psycopg":
+                    _keep_odd_times(connection)
             elif dialect == "sqlite":
                 connection.exec_driver_sql("BEGIN")
             yield connection
     finally:
         engine.dispose()
+
+
+def _keep_odd_times(connection: Connection) -> None:
+    """Times that Python has none for (`infinity`, the year 10500, before Christ) come as text, and
+    so end as an unreadable value of their row and not as the end of the run."""
+    from psycopg import DataError
+    from psycopg.adapt import Loader
+    from psycopg.pq import Format
+
+    driver: Any = connection.connection.driver_connection
+
+    def lenient(plain: type[Any]) -> type[Loader]:
+        class Lenient(Loader):  # a wrapper: what the C loaders inherit, psycopg does not call
+            def __init__(self, oid: int, context: Any = None) -> None:
+                super().__init__(oid, context)
+                self._plain = plain(oid, context)
+
+            def load(self, data: Any) -> Any:
+                try:
+                    return self._plain.load(data)
+                except DataError:
+                    return bytes(data).decode()
+
+        return Lenient
+
+    for kind in ("date", "timestamp", "timestamptz"):
+        oid = driver.adapters.types[kind].oid
+        driver.adapters.register_loader(oid, lenient(driver.adapters.get_loader(oid, Format.TEXT)))
 
 
 def _engine(url: URL) -> Engine:
@@ -123,19 +155,27 @@ def explained(
         yield
     except SQLAlchemyError as error:
         original = error.orig if isinstance(error, DBAPIError) else error
-        told = re.split(r"\sLINE \d+:", str(original))[0]  # after it PostgreSQL shows our SQL
+        told = str(original).replace(password or "\0", "***")  # before anything is cut or joined
+        told = re.split(r"\sLINE \d+:", told)[0]  # after it PostgreSQL shows our SQL
         told = " ".join(told.split())[:400] or type(original).__name__
-        if password:
-            told = told.replace(password, "***")
         shown = f"source.database.url = {database.url}"
         variable = database.password_variable
+        if connecting and NO_SUCH_DATABASE.search(told):
+            raise UserError(
+                f"the server has no such database: {told}",
+                where=shown,
+                next_step="mend the name at the end of the URL's address",
+            ) from None
         if connecting and any(word in told.lower() for word in LOGIN):
-            state = "is set" if password else "is not set"
+            step = (
+                f"the password in {variable} may be wrong for this user: export the right one,"
+                if password
+                else f"no password was given, {variable} is not set: export {variable}=…,"
+            )
             raise UserError(
                 f"the database refuses the login: {told}",
                 where=shown,
-                next_step=f"{variable} {state} in the environment: export {variable}=…,"
-                " or mend the user in the URL",
+                next_step=f"{step} or mend the user in the URL",
             ) from None
         if connecting:
             raise UserError(

@@ -2,9 +2,10 @@
 
 With `database.watermark`, a column that only grows, the rows below its highest value are in closed
 parts and never read again; those at the highest value are in one open part, read again every time,
-because more may be committed with the same stamp. Every run counts the rows below: if some came
-late, or went, everything is read afresh. What it cannot notice is a row that was changed in place.
-A row without a watermark has no place in this, so there must be none.
+because more may be committed with the same stamp. Every run counts the rows below and, where the
+watermark is a whole number, adds it up: if some came late, or went, everything is read afresh. What
+it cannot notice is a row that was changed in place, and with a watermark of times or texts as many
+rows that came late as went. A row without a watermark has no place in this, so there must be none.
 
 Without a watermark everything is read every time.
 """
@@ -27,12 +28,13 @@ from ingestion.chunks import write_part
 from ingestion.connection import check_url, connected
 from ingestion.mapping import check_mapping, check_time_format
 from ingestion.store import Part, State, keep, load_state, locked, save_state
-from ingestion.tables import Table, open_table, survey
+from ingestion.tables import Table, open_table, survey, total
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
-Piece = tuple[str, dict[str, Any], Any]  # a condition, its values, the lowest watermark
+# A condition, its values, the lowest watermark, and the total of those below it.
+Piece = tuple[str, dict[str, Any], Any, str | None]
 log = logging.getLogger("golden_path")
 
 
@@ -65,20 +67,20 @@ def read_new(source: Source, store: Path, compute: Compute) -> list[Path]:
     with locked(store), connected(source.database, url) as connection:
         table = open_table(source, connection)
         state = load_state(store, _key(source, url))
-        low = state.open.low if state.open else None
+        low, known = (state.open.low, state.open.below) if state.open else (None, None)
         pieces: list[Piece]
         if watermark is None:
-            state, pieces = State(state.key), [("", {}, None)]
+            state, pieces = State(state.key), [("", {}, None, None)]
         else:
-            highest, below, above = survey(table, low)
-            if low is not None and (below != state.rows or above == 0):
+            highest, below, above, found = survey(table, low)
+            if low is not None and (below != state.rows or above == 0 or found != known):
                 log.warning(
                     "%s: %d rows lie below the watermark %s and %d were read, %d are not below it:"
                     " rows came late or went, and all are read afresh",
                     *(table.label, below, low, state.rows, above),
                 )
-                state, low = State(state.key), None
-            pieces = _pieces(table.watermark, low, highest)
+                state, low, known = State(state.key), None, None
+            pieces = _pieces(table, low, known, highest)
         parts = _read(table, pieces, state.rows + 1, store, compute)
         closed = (*state.closed, *(part for part in parts[:-1] if part.rows))
         state = State(state.key, closed, parts[-1])
@@ -86,19 +88,21 @@ def read_new(source: Source, store: Path, compute: Compute) -> list[Path]:
     return [store / part.file for part in state.parts]
 
 
-def _pieces(column: str, low: Any, highest: Any) -> list[Piece]:
+def _pieces(table: Table, low: Any, known: str | None, highest: Any) -> list[Piece]:
     """What is to be read: the rows below the highest watermark if there can be any, and at last
     those at it, which stay open."""
+    column = table.watermark
     if highest is None:
-        return [("", {}, None)]
-    last = (f"WHERE {column} = :highest", {"highest": highest}, highest)
+        return [("", {}, None, None)]
+    at_it = f"WHERE {column} = :highest"
+    if low == highest:
+        return [(at_it, {"highest": highest}, highest, known)]
+    last = (at_it, {"highest": highest}, highest, total(table, highest))
     if low is None:
         first = f"WHERE {column} < :highest ORDER BY {column}"
-        return [(first, {"highest": highest}, None), last]
-    if low == highest:
-        return [last]
+        return [(first, {"highest": highest}, None, None), last]
     first = f"WHERE {column} >= :low AND {column} < :highest ORDER BY {column}"
-    return [(first, {"low": low, "highest": highest}, low), last]
+    return [(first, {"low": low, "highest": highest}, low, known), last]
 
 
 def _read(
@@ -113,7 +117,7 @@ def _read(
     unfinished = [store / f".{at}.unfinished" for at in range(len(pieces))]
     written = []
     try:
-        for file, (where, values, low) in zip(unfinished, pieces, strict=True):
+        for file, (where, values, low, below) in zip(unfinished, pieces, strict=True):
             rows, sha256 = write_part(
                 file,
                 table.select(table.names, where, **values).partitions(chunk_rows),
@@ -124,7 +128,7 @@ def _read(
                 compute=compute,
             )
             first_row += rows
-            written.append((file, rows, sha256, low))
+            written.append((file, rows, sha256, low, below))
         return [keep(store, *part) for part in written]
     finally:
         for file in unfinished:

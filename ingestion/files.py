@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import glob
+import logging
+from collections import Counter
 from pathlib import Path
+
+import duckdb
 
 from configs.duck import connect, literal
 from configs.errors import UserError
@@ -11,7 +15,9 @@ from configs.settings import Compute, Source
 from ingestion.canonical import select_canonical
 from ingestion.formats import SUFFIXES, explained, opened
 from ingestion.mapping import check_mapping, check_time_format, map_columns
-from ingestion.text import check_text
+from ingestion.text import check_text, mixed_ends
+
+log = logging.getLogger("golden_path")
 
 
 def expand(source: Source) -> list[Path]:
@@ -37,41 +43,75 @@ def expand(source: Source) -> list[Path]:
     return list(files.values())
 
 
+def labels(paths: list[Path]) -> list[str]:
+    """For each file the shortest end of its path that no other has: `jan.csv`, or `a/jan.csv` and
+    `b/jan.csv`. What quarantine and its page say of a row's file."""
+    parts = [path.absolute().parts for path in paths]
+    found = [str(path) for path in paths]
+    waiting = list(range(len(paths)))
+    for depth in range(1, max(map(len, parts), default=0) + 1):
+        ends = Counter(each[-depth:] for each in parts)
+        for at in waiting:
+            found[at] = "/".join(parts[at][-depth:]).replace("//", "/")
+        waiting = [at for at in waiting if ends[parts[at][-depth:]] > 1]
+    return found
+
+
 def read_file(
     source: Source, path: Path, target: Path, compute: Compute, *, label: str | None = None
 ) -> None:
     """Write the rows of a file to `target` in canonical form; see `ingestion/canonical.py`.
 
-    label: what `source` says of the rows; none: the file's name. Raises UserError for a file that
-    is missing, empty, of another format, truncated or damaged, not in its encoding, for a declared
-    column that it lacks or that holds lists, structs or booleans; OSError for a disk that is full.
-    Then `target` is what it was before.
+    label: what `source` says of the rows (see `labels`); none: the file's name. Raises UserError
+    for a file that is missing, empty, of another format, truncated or damaged, not in its encoding,
+    for a declared column that it lacks or that holds lists, structs or booleans; OSError for a disk
+    that is full. Then `target` is what it was before.
     """
     check_mapping(source)
     check_text(source.text)
     check_time_format(source.time_format)
     check_file(path)
-    wanted = [source.columns.get(name, name) for name in source.declared]
     unfinished = target.with_name(f".{target.name}.unfinished")
     try:
-        with (
-            explained(path, source.text),
-            connect(target.parent, compute, ordered=True) as connection,
-            opened(connection, path, source.text, wanted, target.parent) as file,
-        ):
-            query = select_canonical(
-                file.relation,
-                map_columns(source, file.types, f"source.path = {path}", file.hint),
-                file.types,
-                source.time_format,
-                source=label or path.name,
-                number=file.number,
-                text=file.text,
-            )
-            connection.execute(f"COPY ({query}) TO {literal(unfinished)} (FORMAT parquet)")
+        with explained(path, source.text):
+            try:
+                _copy(source, path, unfinished, compute, label or path.name)
+            except duckdb.InvalidInputException as error:
+                if not mixed_ends(error):
+                    raise
+                log.info("%s: its lines end in different ways, and are read as if alike", path)
+                _copy(source, path, unfinished, compute, label or path.name, even_ends=True)
         unfinished.replace(target)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _copy(
+    source: Source,
+    path: Path,
+    target: Path,
+    compute: Compute,
+    label: str,
+    *,
+    even_ends: bool = False,
+) -> None:
+    wanted, folder = [source.columns.get(name, name) for name in source.declared], target.parent
+    with (
+        connect(folder, compute, ordered=True) as connection,
+        opened(connection, path, source.text, wanted, folder, even_ends=even_ends) as file,
+    ):
+        mapping = map_columns(source, file.types, f"source.path = {path}", file.hint)
+        query = select_canonical(
+            file.relation,
+            mapping,
+            file.types,
+            source.time_format,
+            source=label,
+            number=file.number,
+            text=file.text,
+            times=file.times.get(mapping["invoiced_at"]),
+        )
+        connection.execute(f"COPY ({query}) TO {literal(target)} (FORMAT parquet)")
 
 
 def check_file(path: Path) -> Path:

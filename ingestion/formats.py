@@ -8,7 +8,7 @@ import re
 import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
@@ -26,13 +26,14 @@ SUFFIXES = (".parquet", ".xlsx", *texts.SUFFIXES)
 class Opened:
     """A file as DuckDB can read it. types: its columns. number: SQL of the row's number.
     text: how its numbers are written, if it is a text file. hint: what to try when a column that
-    should be there is not."""
+    should be there is not. times: a column that mixes times and text -> the one of its times."""
 
     relation: str
     types: dict[str, str]
     number: str = "row_number() OVER ()"
     text: Text | None = None
     hint: str = ""
+    times: dict[str, str] = field(default_factory=dict)
 
 
 @contextmanager
@@ -42,8 +43,11 @@ def opened(
     text: Text,
     wanted: Collection[str],
     folder: Path,
+    *,
+    even_ends: bool = False,
 ) -> Iterator[Opened]:
-    """wanted: the columns that are mapped.  folder: where a file may be rewritten to be read."""
+    """wanted: the columns that are mapped.  folder: where a file may be rewritten to be read.
+    even_ends: rewrite a text file so that all its lines end alike."""
     name = path.name.lower()
     if name.endswith(".parquet"):
         relation = parquet(path)
@@ -53,10 +57,14 @@ def opened(
         else:  # known to the reader, so that it can read on several cores
             yield Opened(relation, types, number="file_row_number + 1")
     elif name.endswith(".xlsx"):
-        connection.register("sheets", read_sheets(path, wanted))
-        yield Opened("sheets", _types(connection, "sheets"))
+        table, times = read_sheets(path, wanted)
+        connection.register("sheets", table)
+        types = _types(connection, "sheets")
+        types = {name: kind for name, kind in types.items() if name not in times.values()}
+        yield Opened("sheets", types, times=times)
     else:
-        with texts.opened_text(path, text, folder) as (relation, names, delimiter):
+        with texts.opened_text(path, text, folder, even_ends=even_ends) as read:
+            relation, names, delimiter = read
             hint = (
                 f"The values of a line were taken to be parted by {delimiter}; if they are not,"
                 f" set source.text.delimiter: one of {texts.CHOICES}."

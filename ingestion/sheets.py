@@ -1,7 +1,12 @@
-"""XLSX: every sheet with the log's header is part of the log, in the order of the workbook."""
+"""XLSX: every sheet with the log's header is part of the log, in the order of the workbook.
+
+A sheet without it may be a list of its own, or a part of the log that somebody edited. The second
+would be missed by nobody, so whatever looks like it is refused; the rest is left alone, and said.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from datetime import date, datetime
 from pathlib import Path
@@ -13,12 +18,16 @@ from ingestion.text import named
 if TYPE_CHECKING:
     import pyarrow as pa
 
+log = logging.getLogger("golden_path")
 
-def read_sheets(path: Path, wanted: Collection[str]) -> pa.Table:
-    """One Arrow table of text and times. The log's header is that of the first sheet that has the
-    wanted columns; a sheet that shares some columns with it is refused, any other is no log.
 
-    Raises UserError, and CalamineError for what is no workbook.
+def read_sheets(path: Path, wanted: Collection[str]) -> tuple[pa.Table, dict[str, str]]:
+    """One Arrow table of text and times; and for a column that mixes both: column -> the column
+    that holds its times, with none where there is text.
+
+    The log's header is that of the first sheet that has the wanted columns; other sheets may write
+    it in another letter case. A sheet that looks like a part of the log without its header is
+    refused, any other is no log. Raises UserError, and CalamineError for what is no workbook.
     """
     import pyarrow as pa
     from python_calamine import CalamineWorkbook
@@ -27,22 +36,49 @@ def read_sheets(path: Path, wanted: Collection[str]) -> pa.Table:
     titles = workbook.sheet_names
     sheets = [workbook.get_sheet_by_name(title).to_python() for title in titles]
     headers = [[str(cell) for cell in sheet[0]] if sheet else [] for sheet in sheets]
-    log = next((at for at, header in enumerate(headers) if set(wanted) <= set(header)), 0)
-    names = named(headers[log] if headers else [], path)
+    first = next((at for at, header in enumerate(headers) if set(wanted) <= set(header)), 0)
+    names = named(headers[first] if headers else [], path)
     rows: list[list] = []
-    for title, sheet, header in zip(titles, sheets, headers, strict=True):
-        if header == headers[log]:
+    for title, sheet in zip(titles, sheets, strict=True):
+        if sheet and _folded(sheet[0]) == _folded(headers[first]):
             rows += sheet[1:]
-        elif set(header) & set(headers[log]) - {""}:  # part of the log, or a list of its own?
+        elif reason := _like_the_log(sheet, headers[first]):
             raise UserError(
-                f"sheet {title!r} has other columns than sheet {titles[log]!r}:"
-                f" {', '.join(header)}",
-                where=f"source.path = {path}",
-                next_step="give both the same header row, or remove one of them",
+                f"sheet {title!r} ({len(sheet):,} rows) has not the header row of sheet"
+                f" {titles[first]!r}, but may be part of the same log: {reason}",
+                where=f"source.path = {path}, sheet {title}",
+                next_step="if it is, give it the same header in its first row, with nothing above;"
+                " if not, remove it from the file",
             )
-    columns = zip(*rows, strict=True) if rows else [[] for _ in names]
-    arrays = [_array(list(column)) for column in columns]
-    return pa.Table.from_arrays(arrays, names=names)
+        elif sheet:
+            log.info(
+                "%s: sheet %r (%d rows) is not of the log, and left alone",
+                *(path.name, title, len(sheet)),
+            )
+    columns = [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in names]
+    arrays = [_array(column) for column in columns]
+    times: dict[str, str] = {}
+    for name, cells, array in zip(names, columns, list(arrays), strict=True):
+        if pa.types.is_string(array.type) and any(isinstance(cell, date) for cell in cells):
+            times[name] = f"times of {name}"
+            arrays.append(_times(cells))
+    return pa.Table.from_arrays(arrays, names=[*names, *times.values()]), times
+
+
+def _folded(row: list) -> list[str]:
+    return [str(cell).strip().casefold() for cell in row]
+
+
+def _like_the_log(sheet: list[list], header: list[str]) -> str:
+    """Why a sheet without the log's header may be part of the log; empty: it is not."""
+    known = set(_folded(header)) - {""}
+    for number, row in enumerate(sheet, start=1):
+        shared = known & set(_folded(row))
+        if len(shared) > (number > 1):  # below the first row, one word may be chance
+            return f"its row {number} is {', '.join(map(str, row))}"[:300]
+    if len(sheet) > 1 and len(sheet[0]) == len(header):
+        return f"it has as many columns, {len(header)}"
+    return ""
 
 
 def _array(cells: list) -> pa.Array:
@@ -51,9 +87,20 @@ def _array(cells: list) -> pa.Array:
 
     filled = [cell for cell in cells if cell != ""]
     if filled and all(isinstance(cell, date) for cell in filled):
-        days = (
-            c if c == "" or isinstance(c, datetime) else datetime(*c.timetuple()[:3]) for c in cells
-        )
-        return pa.array([None if day == "" else day for day in days], pa.timestamp("us"))
+        return _times(cells)
     whole = [int(c) if isinstance(c, float) and c.is_integer() else c for c in cells]
     return pa.array([None if cell == "" else str(cell) for cell in whole], pa.string())
+
+
+def _times(cells: list) -> pa.Array:
+    """The cells that are times or days; none for the others."""
+    import pyarrow as pa
+
+    days = (
+        cell if isinstance(cell, datetime) or not isinstance(cell, date)
+        else datetime(cell.year, cell.month, cell.day)
+        for cell in cells
+    )  # fmt: skip
+    return pa.array(
+        [day if isinstance(day, datetime) else None for day in days], pa.timestamp("us")
+    )

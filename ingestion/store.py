@@ -29,12 +29,14 @@ KINDS: dict[str, Callable[[str], Any]] = {
 
 @dataclass(frozen=True)
 class Part:
-    """Rows whose watermark is at least `low` (None: from the beginning)."""
+    """Rows whose watermark is at least `low` (None: from the beginning). below: the sum of the
+    watermarks below it, where they are whole numbers."""
 
     file: str
     sha256: str
     rows: int
     low: Any = None
+    below: str | None = None
 
 
 @dataclass(frozen=True)
@@ -106,9 +108,11 @@ def save_state(store: Path, state: State) -> None:
             path.unlink()
 
 
-def keep(store: Path, unfinished: Path, rows: int, sha256: str, low: Any) -> Part:
+def keep(
+    store: Path, unfinished: Path, rows: int, sha256: str, low: Any, below: str | None
+) -> Part:
     """The finished file under a name of its own, which says what is in it."""
-    part = Part(f"{sha256[:16]}.parquet", sha256, rows, low)
+    part = Part(f"{sha256[:16]}.parquet", sha256, rows, low, below)
     unfinished.replace(store / part.file)
     return part
 
@@ -135,4 +139,4 @@ def _record(part: Part) -> dict[str, Any]:
 
 def _part(record: dict[str, Any]) -> Part:
     low = record["low"] and KINDS[record["low"][0]](record["low"][1])
-    return Part(record["file"], record["sha256"], record["rows"], low)
+    return Part(record["file"], record["sha256"], record["rows"], low, record["below"])

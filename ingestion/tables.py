@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from configs.errors import UserError
 from configs.settings import Source
-from ingestion.mapping import map_columns, missing_column
+from ingestion.mapping import map_columns
 from ingestion.store import is_watermark
 
 if TYPE_CHECKING:
@@ -56,7 +57,13 @@ def open_table(source: Source, connection: Connection) -> Table:
     columns = map_columns(source, dict.fromkeys(there, "VARCHAR"), place)
     watermark = database.watermark or ""
     if watermark and watermark not in there:
-        raise missing_column(source, "watermark", watermark, there, place)
+        near = get_close_matches(watermark, there, n=1)
+        raise UserError(
+            f"the source has no column {watermark!r}, which source.database.watermark names",
+            where=f"{place}: its columns are {', '.join(there[:40])}",
+            next_step=(f"did you mean {near[0]!r}? " if near else "")
+            + "Pass --source.database.watermark COLUMN, or leave it out",
+        )
     names = ", ".join(map(quote, columns.values()))
     return replace(table, columns=columns, names=names, watermark=watermark and quote(watermark))
 
@@ -75,12 +82,15 @@ def _check_table(connection: Connection, schema: str | None, name: str, label: s
         )
 
 
-def survey(table: Table, low: Any) -> tuple[Any, int, int]:
-    """The highest watermark, and how many rows lie below `low`, and not below it."""
+def survey(table: Table, low: Any) -> tuple[Any, int, int, str | None]:
+    """The highest watermark, how many rows lie below `low`, and not below it, and their `total`
+    below it."""
     column = table.watermark
-    below = "0" if low is None else f"count(CASE WHEN {column} < :low THEN 1 END)"
-    values = {} if low is None else {"low": low}
-    highest, rows, stamped, older = table.select(
+    below, values = "0, NULL", {}
+    if low is not None:
+        below, values = f"count(CASE WHEN {column} < :low THEN 1 END)", {"low": low}
+        below += f", {_total(table, 'low') if _is_whole(low) else 'NULL'}"
+    highest, rows, stamped, older, sum_below = table.select(
         f"max({column}), count(*), count({column}), {below}", **values
     ).one()
     missing = rows - stamped
@@ -97,4 +107,28 @@ def survey(table: Table, low: Any) -> tuple[Any, int, int]:
             where=f"{table.place}, source.database.watermark",
             next_step=f"{advice}: a number, a time, a date or a text",
         )
-    return highest, older, rows - older
+    return highest, older, rows - older, _written(sum_below)
+
+
+def total(table: Table, low: Any) -> str | None:
+    """The sum of the watermarks below `low`: with the count of their rows it tells a row that went
+    from one that stayed, even where another came. None where they are no whole numbers."""
+    if not _is_whole(low):
+        return None
+    return _written(table.select(_total(table, "low"), low=low).scalar_one())
+
+
+def _total(table: Table, name: str) -> str:
+    """SQL that no number of rows makes overflow. (SQLite's sum is of 64 bits.)"""
+    below = f"CASE WHEN {table.watermark} < :{name} THEN {table.watermark} END"
+    if table.connection.dialect.name == "sqlite":
+        return f"sum(({below}) % 1000000007)"
+    return f"sum(CAST({below} AS DECIMAL(38)))"
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | Decimal)
+
+
+def _written(value: Any) -> str | None:
+    return None if value is None else format(Decimal(value), "f")

@@ -3,9 +3,10 @@
 Nothing is guessed from the rows: DuckDB's own detection skips lines that look odd and takes the
 next one for the header. What a value means is decided in `ingestion/canonical.py`.
 
-DuckDB reads UTF-8 with values parted by one character. What is in another encoding, or parted by
-runs of blanks, is first rewritten beside the target, line by line. (DuckDB's own latin-1 refuses
-the bytes 80 to 9F, and its utf-16 finds no rows in a file that is none, without a word.)
+DuckDB reads UTF-8 with values parted by one character, and lines that all end alike. What is in
+another encoding, parted by runs of blanks, or of mixed line ends (`mixed_ends`), is first rewritten
+beside the target, line by line. (DuckDB's own latin-1 refuses the bytes 80 to 9F, and its utf-16
+finds no rows in a file that is none, without a word.)
 """
 
 from __future__ import annotations
@@ -50,9 +51,14 @@ def check_text(text: Text) -> None:
 
 
 @contextmanager
-def opened_text(path: Path, text: Text, folder: Path) -> Iterator[tuple[str, list[str], str]]:
+def opened_text(
+    path: Path, text: Text, folder: Path, *, even_ends: bool = False
+) -> Iterator[tuple[str, list[str], str]]:
     """`read_csv` of the file as SQL, its column names, and the delimiter in words; in `folder` is
-    what had to be rewritten for it, while the context lasts. Every column is text."""
+    what had to be rewritten for it, while the context lasts. Every column is text.
+
+    even_ends: rewrite it so that every line ends alike.
+    """
     with _decoded(path, text) as lines:
         first = lines.readline(1 << 20)
     delimiter = _delimiter(path, text, first)
@@ -71,8 +77,8 @@ def opened_text(path: Path, text: Text, folder: Path) -> Iterator[tuple[str, lis
         )
     rewritten, packed = folder / f".{path.name}.rewritten", path.name.lower().endswith(".gz")
     try:
-        if delimiter == WHITESPACE or text.encoding != "utf-8":
-            _rewrite(path, text, delimiter, len(names), rewritten)
+        if delimiter == WHITESPACE or text.encoding != "utf-8" or even_ends:
+            _rewrite(path, text, delimiter, len(names), rewritten, even_ends)
             path, packed = rewritten, False
         elif packed:
             with gzip.open(path) as file:
@@ -91,6 +97,12 @@ def opened_text(path: Path, text: Text, folder: Path) -> Iterator[tuple[str, lis
         )
     finally:
         rewritten.unlink(missing_ok=True)
+
+
+def mixed_ends(error: Exception) -> bool:
+    """Whether DuckDB gave up on lines that end in different ways: it says so for nothing else that
+    our options allow, and neither the line nor the cause."""
+    return "state machine reached an invalid state" in str(error)
 
 
 def named(header: list[str], path: Path) -> list[str]:
@@ -155,12 +167,21 @@ def _decoded(path: Path, text: Text) -> io.TextIOWrapper:
     return io.TextIOWrapper(_unpacked(path), encoding=codec, newline="")
 
 
-def _rewrite(path: Path, text: Text, delimiter: str, width: int, target: Path) -> None:
+def _rewrite(
+    path: Path, text: Text, delimiter: str, width: int, target: Path, even_ends: bool
+) -> None:
     """The file as UTF-8; values parted by blanks are parted by tabs. Empty lines hold no row."""
     with (
         _decoded(path, text) as lines,
         target.open("w", encoding="utf-8", newline="") as file,
     ):
+        if delimiter != WHITESPACE and even_ends:
+            rows = csv.reader(lines, delimiter=delimiter, strict=True)
+            try:  # what is within quotes stays as it is
+                csv.writer(file, delimiter=delimiter, lineterminator="\n").writerows(rows)
+            except csv.Error as error:
+                raise csv.Error(f"line {rows.line_num}: {error}") from None
+            return
         if delimiter != WHITESPACE:
             while block := lines.read(1 << 20):
                 file.write(block)

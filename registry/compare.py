@@ -7,7 +7,7 @@ from typing import Any
 
 from configs.settings import Settings
 
-QUESTION = ("horizon_days", "active_days", "home_country")
+QUESTION = ("horizon_days", "active_days", "home_country", "invoice_days")
 
 
 def question(settings: Settings) -> dict[str, Any]:

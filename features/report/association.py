@@ -1,16 +1,16 @@
-"""What each feature alone says about the label, and how its values differ between the splits."""
+"""What each feature alone says about the label, as figures and as bars."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
+from typing import Any
 
 import numpy as np
 
-from features.report.table import SPLITS, Table
+from features.report.table import Table
 
-SHOWN = 9  # features whose distributions are drawn
-ALIKE = 0.8  # of two features that rank the customers this much alike, one is drawn
-POINTS = np.linspace(0, 1, 101)
+REACH = 0.3  # the rails run at least from .2 to .8: a weak set of features looks weak
 
 
 @dataclass(frozen=True)
@@ -30,19 +30,6 @@ class Association:
     @property
     def strength(self) -> float:
         return abs(self.roc_auc - 0.5)
-
-
-@dataclass(frozen=True)
-class Distribution:
-    """The values of a feature: `quantiles[split]` at the shares `POINTS`.
-
-    gap: the largest distance between the split's curve and the training curve, 0 to 1.
-    """
-
-    name: str
-    quantiles: dict[str, np.ndarray]
-    gap: dict[str, float]
-    log_scale: bool
 
 
 def associations(table: Table) -> list[Association]:
@@ -77,50 +64,27 @@ def ranks(values: np.ndarray) -> np.ndarray:
     return (np.cumsum(count) - (count - 1) / 2)[place]
 
 
-def distributions(table: Table, ranked: list[Association]) -> list[Distribution]:
-    """The strongest features, without those that say the same again."""
-    train = table.sample["train"]
-    chosen: list[str] = []
-    rank_of: dict[str, np.ndarray] = {}
-    for name in (association.name for association in ranked):
-        values = train[name]
-        known = ~np.isnan(values)
-        rank_of[name] = np.full(len(values), (known.sum() + 1) / 2)  # missing: in the middle
-        rank_of[name][known] = ranks(values[known])
-        if not any(_alike(rank_of[name], rank_of[other]) for other in chosen):
-            chosen.append(name)
-        if len(chosen) == SHOWN:
-            break
-    return [_distribution(table, name) for name in chosen]
+def reach_of(ranked: list[Association]) -> float:
+    """How far the rails run to either side of .5: in tenths, so that their ends can be named."""
+    furthest = max((max(0.5 - one.low, one.high - 0.5) for one in ranked), default=0.0)
+    return max(REACH, ceil(round(10 * furthest, 6)) / 10)
 
 
-def _alike(one: np.ndarray, other: np.ndarray) -> bool:
-    if one.std() == 0 or other.std() == 0:
-        return False
-    return abs(float(np.corrcoef(one, other)[0, 1])) > ALIKE
+def signed_bars(ranked: list[Association]) -> list[dict[str, Any]]:
+    """Where each bar begins and how wide it is, in per cent of the rail, with .5 in the middle."""
+    reach = reach_of(ranked)
 
+    def place(value: float) -> float:
+        return 50 + 50 * (value - 0.5) / reach
 
-def _distribution(table: Table, name: str) -> Distribution:
-    values = {split: table.sample[split][name] for split in SPLITS}
-    known = {split: np.sort(v[~np.isnan(v)]) for split, v in values.items()}
-    known = {split: v for split, v in known.items() if len(v)}
-    middle, high = np.quantile(known["train"], [0.5, 0.99])
-    return Distribution(
-        name=name,
-        quantiles={
-            split: np.quantile(v, POINTS, method="inverted_cdf") for split, v in known.items()
-        },
-        gap={
-            split: _largest_gap(known["train"], v) for split, v in known.items() if split != "train"
-        },
-        # Money and counts: a few large values would press all others against the axis.
-        log_scale=bool(known["train"][0] >= 0 and high > 20 and high > 5 * middle),
-    )
-
-
-def _largest_gap(one: np.ndarray, other: np.ndarray) -> float:
-    """Kolmogorov and Smirnov's distance of two samples, sorted."""
-    at = np.concatenate([one, other])
-    share_of_one = np.searchsorted(one, at, side="right") / len(one)
-    share_of_other = np.searchsorted(other, at, side="right") / len(other)
-    return float(np.abs(share_of_one - share_of_other).max())
+    return [
+        {
+            "name": one.name,
+            "roc_auc": one.roc_auc,
+            "left": f"{min(50, place(one.roc_auc)):.1f}",
+            "width": f"{abs(place(one.roc_auc) - 50):.1f}",
+            "range_left": f"{place(one.low):.1f}",
+            "range_width": f"{place(one.high) - place(one.low):.1f}",
+        }
+        for one in ranked
+    ]

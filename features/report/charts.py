@@ -1,124 +1,187 @@
-"""The pictures of the report, from figures to markup. Each says in its `alt` what it shows."""
+"""The pictures of the log, from figures to markup. Each says in its `alt` what it shows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 
 import numpy as np
 from markupsafe import Markup
 
 from features.report import plot
-from features.report.association import POINTS, Distribution
 from features.report.log import Log
-from features.report.plot import Tick, compact
-from features.report.table import SPLITS, AsOf
+from features.report.plot import Tick, robust_ends
+from features.report.quarantine import Quarantine
+
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+LEAST_DAYS = 10  # of a month that the log covers, for its daily mean to be worth drawing
 
 
-def lines_over_time(log: Log) -> Markup:
-    """Raw lines per bucket: the valid ones, and the quarantined on top of them."""
-    valid, out = log.valid_by_bucket, log.quarantine.by_bucket
+@dataclass(frozen=True)
+class Cut:
+    """An axis of amounts that holds 0 and ends where the strays begin. note: what it leaves out."""
+
+    low: float
+    high: float
+    ticks: list[Tick]
+    note: str
+
+    def place(self, value: float) -> float:
+        """0 at the bottom, 1 at the top; a stray stops at the end of the axis."""
+        return (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
+
+
+def cut_axis(values: Sequence[float], places: Sequence[str]) -> Cut:
+    """places: what each value is of, for the note."""
+    bottom, top = robust_ends(np.array(values), 0.1, 3) if len(values) else (0.0, 0.0)
+    low, high, ticks = plot.count_axis(top, bottom)
+    cut = [
+        f"{value:,.0f} in {place}"
+        for value, place in zip(values, places, strict=True)
+        if not low <= value <= high
+    ]
+    more = f" and {len(cut) - 2} more" if len(cut) > 2 else ""
+    note = f"Cut at the end of the axis: {'; '.join(cut[:2])}{more}." if cut else ""
+    return Cut(low, high, ticks, note)
+
+
+def lines_over_time(log: Log, quarantine: Quarantine) -> tuple[Markup, str]:
+    """Raw lines per bucket, the quarantined on top of the valid; and what the axis leaves out."""
+    valid, out = log.valid_by_bucket, quarantine.by_bucket
     totals = [a + b for a, b in zip(valid, out, strict=True)]
-    _, high, y = plot.count_axis(max(totals, default=0))
-    unit = log.buckets.unit
-    return plot.frame(
+    axis = cut_axis(totals, [f"the {name}" for name in _names(log)])
+    base = [axis.place(v) for v in valid]
+    chart = plot.frame(
         [
-            plot.bars([v / high for v in valid], "valid-row"),
-            plot.bars([v / high for v in out], "out", [v / high for v in valid]),
+            plot.bars(base, "valid-row"),
+            plot.bars([axis.place(t) - b for t, b in zip(totals, base, strict=True)], "out", base),
             plot.hints(
                 [
-                    f"{unit} of {day}: {a:,.0f} valid, {b:,.0f} in quarantine"
-                    for day, a, b in zip(log.buckets.days, valid, out, strict=True)
+                    f"{name}: {a:,.0f} valid, {b:,.0f} in quarantine"
+                    for name, a, b in zip(_names(log), valid, out, strict=True)
                 ]
             ),
         ],
         _bucket_ticks(log),
-        y,
-        f"Bars of the lines per {unit}, {log.first} to {log.last}: on average"
-        f" {np.mean(valid):,.0f} valid and {np.mean(out):,.0f} in quarantine",
+        axis.ticks,
+        f"Bars of the lines per {log.buckets.unit}, {log.buckets.first} to {log.buckets.last}: on"
+        f" average {np.mean(valid):,.0f} valid and {np.mean(out):,.0f} in quarantine",
     )
+    return chart, axis.note
 
 
-def revenue_over_time(log: Log) -> Markup:
+def revenue_over_time(log: Log) -> tuple[Markup, str]:
+    """Revenue per bucket; and what the axis leaves out."""
     money = log.revenue_by_bucket
-    low, high, y = plot.count_axis(max(money, default=0), min(money, default=0))
-    zero = -low / (high - low)
-    unit = log.buckets.unit
-    best = log.buckets.days[int(np.argmax(money))]
-    return plot.frame(
+    axis = cut_axis(money, [f"the {name}" for name in _names(log)])
+    zero = axis.place(0)
+    best = int(np.argmax(money))
+    chart = plot.frame(
         [
-            plot.bars([m / (high - low) for m in money], "money", [zero] * len(money)),
-            plot.hints(
-                [
-                    f"{unit} of {day}: {amount:,.0f}"
-                    for day, amount in zip(log.buckets.days, money, strict=True)
-                ]
-            ),
+            plot.bars([axis.place(m) - zero for m in money], "money", [zero] * len(money)),
+            plot.hints([f"{n}: {m:,.0f}" for n, m in zip(_names(log), money, strict=True)]),
         ],
         _bucket_ticks(log),
-        y,
-        f"Bars of the revenue per {unit}; the highest is {max(money):,.0f}, {unit} of {best}",
+        axis.ticks,
+        f"Bars of the revenue per {log.buckets.unit}; the highest is {money[best]:,.0f},"
+        f" {_names(log)[best]}",
     )
+    return chart, axis.note
 
 
-def sparkline(values: Sequence[float], name: str) -> Markup:
-    """Bars without axes, for a cell of a table; the highest fills the cell."""
-    high = max(values, default=0)
-    if high <= 0:
-        return Markup("")
-    return Markup(
-        '<svg class="spark" viewBox="0 0 {0} {0}" preserveAspectRatio="none" aria-hidden="true">'
-        "{1}</svg>"
-    ).format(plot.SIDE, plot.bars([max(v, 0) / high for v in values], name, gap=0))
-
-
-def target_rate(dates: list[AsOf], first: date, last: date) -> Markup:
-    """The share of buyers per as-of date with its interval; test dates as bands without a rate."""
-    days = max((last - first).days, 1)
-    known = [d for d in dates if d.rate is not None]
-    high = min(1.0, 1.15 * max((d.high or 0 for d in known), default=1.0)) or 1.0
-    shapes = []
-    for d in dates:
-        x = (d.day - first).days / days
-        if d.rate is None or d.low is None or d.high is None:
-            shapes.append(plot.segment(x, 0, x, 1, "sealed"))
-        else:
-            shapes.append(plot.segment(x, d.low / high, x, d.high / high, f"{d.split} whisker"))
-            shapes.append(plot.dot(x, d.rate / high, d.split))
-    said = ", ".join(f"{d.day} {d.rate:.0%}" for d in known[-12:] if d.rate is not None)
-    return plot.frame(
+def monthly_index(log: Log) -> tuple[Markup, list[tuple[str, str]], str]:
+    """Revenue per day by month of the year, a line per year; what each kind of line is; and what
+    the axis leaves out."""
+    by_year = _per_day(log)
+    every = {
+        f"{MONTHS[month - 1]} {year}": value
+        for year, months in by_year.items()
+        for month, value in months.items()
+    }
+    axis = cut_axis([*every.values()] or [100], [*every] or [""])
+    years = sorted(by_year)
+    # Of many years the last two stand out, so that ten lines can still be read.
+    names = {year: f"year-{min(age, 2)}" for age, year in enumerate(reversed(years))}
+    shapes = [plot.segment(0, axis.place(100), 1, axis.place(100), "level")]
+    for year in years:
+        for months in _runs(by_year[year]):
+            shapes.append(
+                plot.line(
+                    [(month - 0.5) / 12 for month in months],
+                    [axis.place(by_year[year][month]) for month in months],
+                    names[year] + (" dot" if len(months) == 1 else ""),
+                )
+            )
+    peak = max(every, key=lambda month: every[month], default=None)
+    highest = f"; the highest is {every[peak]:.0f} in {peak}" if peak else ""
+    chart = plot.frame(
         shapes,
-        plot.time_ticks(first, last),
-        [Tick(v / high, f"{v:.0%}") for v in plot.nice_ticks(0, high)],
-        f"Share of customers who buy again by as-of date: {said}. Test dates are marked, not shown",
+        [Tick((n + 0.5) / 12, name, minor=n % 3 != 0) for n, name in enumerate(MONTHS)],
+        axis.ticks,
+        f"Revenue per day by month, a line per year, where 100 is the middle month{highest}",
     )
+    keys = [(names[year], str(year)) for year in years[-2:]]
+    if years[:-2]:
+        older = f"{years[0]} to {years[-3]}" if len(years) > 3 else str(years[0])
+        keys.insert(0, (names[years[0]], older))
+    return chart, keys, axis.note
 
 
-def cumulative(found: Distribution) -> Markup:
-    """The share of customers at or below each value, a line per split."""
-    pooled = np.concatenate(list(found.quantiles.values()))
-    low, high = np.quantile(pooled, [0.01, 0.985])
-    transform = np.log1p if found.log_scale else np.asarray
-    start, end = float(transform(low)), float(transform(high))
-    if not end > start:
-        start, end = start - 0.5, end + 0.5
-    values = _log_ticks(low, high) if found.log_scale else plot.nice_ticks(low, high, 4)
+def _per_day(log: Log) -> dict[int, dict[int, float]]:
+    """Year -> month -> revenue per day, where 100 is the median month: a mean would follow a single
+    wrong price."""
+    first, last = log.buckets.first, log.buckets.last
+    per_day = {}
+    for month, money in log.revenue_by_month.items():
+        start, end = max(month, first), min(_next_month(month), last + timedelta(days=1))
+        if (end - start).days >= LEAST_DAYS:
+            per_day[month] = money / (end - start).days
+    middle = float(np.median([*per_day.values()])) if per_day else 0.0
+    by_year: dict[int, dict[int, float]] = {}
+    for month, money in per_day.items():
+        if middle > 0:
+            by_year.setdefault(month.year, {})[month.month] = 100 * money / middle
+    return by_year
 
-    def place(value: np.ndarray | float) -> np.ndarray:
-        return np.clip((transform(np.asarray(value, dtype=float)) - start) / (end - start), 0, 1)
 
-    said = ", ".join(f"{split} {found.quantiles[split][50]:.3g}" for split in found.quantiles)
-    return plot.frame(
-        [
-            plot.line(place(found.quantiles[split]), POINTS, f"{split} curve")
-            for split in SPLITS
-            if split in found.quantiles
-        ],
-        _apart([Tick(float(place(v)), compact(v)) for v in values]),
-        [Tick(share, f"{share:.0%}") for share in (0, 0.5, 1)],
-        f"Cumulative distribution of {found.name} by split; the medians are {said}",
-        "small",
-    )
+def hours_heat(log: Log) -> tuple[list[int], list[tuple[str, list[tuple[int, str]]]], str]:
+    """The hours in use, a row of (strength of 100, text) per weekday, and the busiest cell."""
+    used = [hour for _, hour in log.lines_by_hour]
+    hours = list(range(min(used), max(used) + 1))
+    most = max(log.lines_by_hour.values())
+    heat = [
+        (
+            name,
+            [
+                (round(100 * lines / most), f"{100 * lines / log.valid:.1f} %")
+                for lines in (log.lines_by_hour.get((weekday, hour), 0) for hour in hours)
+            ],
+        )
+        for weekday, name in enumerate(WEEKDAYS)
+    ]
+    weekday, hour = max(log.lines_by_hour, key=lambda place: (log.lines_by_hour[place], place))
+    return hours, heat, f"{WEEKDAYS[weekday]} at {hour}"
+
+
+def _runs(months: dict[int, float]) -> list[list[int]]:
+    """Months that follow each other: a line does not cross a month without a figure."""
+    runs: list[list[int]] = []
+    for month in sorted(months):
+        if runs and runs[-1][-1] == month - 1:
+            runs[-1].append(month)
+        else:
+            runs.append([month])
+    return runs
+
+
+def _next_month(month: date) -> date:
+    return date(month.year + month.month // 12, month.month % 12 + 1, 1)
+
+
+def _names(log: Log) -> list[str]:
+    return [f"{log.buckets.unit} of {day}" for day in log.buckets.days]
 
 
 def _bucket_ticks(log: Log) -> list[Tick]:
@@ -128,20 +191,3 @@ def _bucket_ticks(log: Log) -> list[Tick]:
         return []
     length = {"week": 7, "month": 31, "year": 366}[log.buckets.unit]
     return plot.time_ticks(days[0], days[-1] + timedelta(days=length))
-
-
-def _log_ticks(low: float, high: float) -> list[float]:
-    powers = [float(10**power) for power in range(10) if 10**power <= high]
-    shown = [power for power in powers if power >= low]
-    if len(shown) > 4:
-        shown = shown[len(shown) % 2 :: 2]
-    return ([0.0] if low <= 0 else []) + shown
-
-
-def _apart(ticks: list[Tick]) -> list[Tick]:
-    """Without the ticks whose labels would run into the one before."""
-    kept: list[Tick] = []
-    for tick in ticks:
-        if not kept or tick.at - kept[-1].at > 0.12:
-            kept.append(tick)
-    return kept

@@ -6,25 +6,51 @@ here than a thousand.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from configs.duck import parquet, quoted
 from configs.settings import CANONICAL
-from features.report.buckets import Buckets, column_names, make_buckets, rows
-from features.report.quarantine import Quarantine, read_quarantine
+from features.report.plot import robust_ends
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+
+LONGEST = {"week": 3 * 366, "month": 40 * 366}  # in days; what is longer still is cut into years
+STRAY = 0.005  # of the rows may lie outside the picture at either end, if they lie far off
+SPARSE = 0.05  # of the usual rows: a bucket with fewer has no share worth showing
+
+
+@dataclass(frozen=True)
+class Buckets:
+    """unit: week, month or year.  days: the first day of each bucket, none left out.  first, last:
+    the days that they cover."""
+
+    unit: str
+    days: list[date]
+    first: date
+    last: date
+
+    def of(self, time: str) -> str:
+        """The bucket of a column of times, as SQL."""
+        return f"CAST(date_trunc('{self.unit}', {time}) AS DATE)"
+
+    def spread(self, found: Mapping[Any, float]) -> list[float]:
+        """One figure per bucket: 0 where nothing was found. What lies elsewhere is left out."""
+        return [found.get(day, 0) for day in self.days]
 
 
 @dataclass(frozen=True)
 class Column:
     name: str
     missing: int
-    share_by_bucket: list[float]  # missing, of the raw rows of the bucket
+    share_by_bucket: list[float]  # missing, of the raw rows of the bucket; 0 in a sparse one
+    untimed: int  # of the missing, those in rows without a time
 
 
 @dataclass(frozen=True)
@@ -36,13 +62,13 @@ class Log:
     revenue: float  # sales less cancellations
     first: date  # of the valid rows
     last: date
-    buckets: Buckets
+    buckets: Buckets  # of the picture
+    outside: int  # valid rows, so far from all others that the picture is without them
     valid_by_bucket: list[float]
     revenue_by_bucket: list[float]
     revenue_by_month: dict[date, float]
     lines_by_hour: dict[tuple[int, int], int]  # (weekday, hour) -> valid lines; Monday is 0
     columns: list[Column]
-    quarantine: Quarantine
 
 
 def read_log(connection: DuckDBPyConnection, parts: list[Path], validated: Path) -> Log:
@@ -58,16 +84,16 @@ def read_log(connection: DuckDBPyConnection, parts: list[Path], validated: Path)
                coalesce(sum(CAST(round(quantity * unit_price * 100) AS BIGINT)), 0) AS cents
         FROM {transactions} GROUP BY ALL
     """)
-    [(first, last, valid, cents)] = rows(
+    lines_of = rows(
         connection,
-        "SELECT min(hour)::DATE, max(hour)::DATE, coalesce(sum(lines), 0)::BIGINT,"
-        " coalesce(sum(cents), 0)::BIGINT FROM valid_hours",
+        "SELECT hour::DATE AS day, sum(lines)::BIGINT FROM valid_hours GROUP BY day ORDER BY day",
     )
+    [(cents,)] = rows(connection, "SELECT coalesce(sum(cents), 0)::BIGINT FROM valid_hours")
     [(customers, invoices)] = rows(
         connection,
         f"SELECT count(DISTINCT customer_id), count(DISTINCT invoice_id) FROM {transactions}",
     )
-    buckets = make_buckets(connection, first, last)
+    buckets = make_buckets(connection, *picture(lines_of))
     by_bucket = rows(
         connection,
         f"SELECT {buckets.of('hour')}, sum(lines)::BIGINT, sum(cents)::BIGINT / 100"
@@ -85,20 +111,38 @@ def read_log(connection: DuckDBPyConnection, parts: list[Path], validated: Path)
     raw, columns = _columns(connection, parts, buckets)
     return Log(
         raw=raw,
-        valid=valid,
+        valid=sum(lines for _, lines in lines_of),
         customers=customers,
         invoices=invoices,
         revenue=cents / 100,
-        first=first,
-        last=last,
+        first=lines_of[0][0],
+        last=lines_of[-1][0],
         buckets=buckets,
+        outside=sum(n for day, n in lines_of if not buckets.first <= day <= buckets.last),
         valid_by_bucket=buckets.spread({day: lines for day, lines, _ in by_bucket}),
         revenue_by_bucket=buckets.spread({day: money for day, _, money in by_bucket}),
         revenue_by_month=dict(by_month),
         lines_by_hour={(weekday, hour): lines for weekday, hour, lines in by_hour},
         columns=columns,
-        quarantine=read_quarantine(connection, validated / "quarantine.parquet", buckets),
     )
+
+
+def picture(lines_of: list[tuple[date, int]]) -> tuple[date, date]:
+    """The days that a picture should cover, from the lines of each day of the log: all of them, or
+    without the few that lie far off. One row of 1900 would else make a century of nothing."""
+    days = np.array([day.toordinal() for day, _ in lines_of])
+    lines = np.array([lines for _, lines in lines_of])
+    first, last = robust_ends(days, STRAY, 0.25, lines)
+    return date.fromordinal(int(first)), date.fromordinal(int(last))
+
+
+def make_buckets(connection: DuckDBPyConnection, first: date, last: date) -> Buckets:
+    """Buckets that cover `first` to `last`."""
+    fitting = (unit for unit, days in LONGEST.items() if last - first <= timedelta(days))
+    unit = next(fitting, "year")
+    span = f"date_trunc('{unit}', DATE '{first}'), DATE '{last}', INTERVAL 1 {unit}"
+    found = rows(connection, f"SELECT unnest(generate_series({span}))::DATE")
+    return Buckets(unit, [day for (day,) in found], first, last)
 
 
 def _columns(
@@ -113,13 +157,24 @@ def _columns(
         f"SELECT {buckets.of('invoiced_at')}, count(*), {missing} FROM {parquet(parts)}"
         " GROUP BY ALL",
     )
+    volumes = [lines for lines in buckets.spread({day: n for day, n, *_ in found}) if lines]
+    enough = SPARSE * float(np.median(volumes)) if volumes else 0
     return sum(lines for _, lines, *_ in found), [
         Column(
             name=name,
             missing=sum(counts[place] for counts in found),
             share_by_bucket=buckets.spread(
-                {counts[0]: counts[place] / counts[1] for counts in found}
+                {counts[0]: counts[place] / counts[1] for counts in found if counts[1] >= enough}
             ),
+            untimed=sum(counts[place] for counts in found if counts[0] is None),
         )
         for place, name in enumerate(names, start=2)
     ]
+
+
+def rows(connection: DuckDBPyConnection, query: str) -> list[tuple[Any, ...]]:
+    return connection.execute(query).fetchall()
+
+
+def column_names(connection: DuckDBPyConnection, relation: str) -> list[str]:
+    return [name for name, *_ in rows(connection, f"DESCRIBE FROM {relation}")]

@@ -77,11 +77,6 @@ def dot(x: float, y: float, name: str) -> Markup:
     return line((x,), (y,), f"{name} dot")
 
 
-def area(x0: float, x1: float, name: str) -> Markup:
-    """A band over the whole height."""
-    return path([f"M{_x(x0)} 0H{_x(x1)}V{SIDE}H{_x(x0)}z"], name)
-
-
 def hints(texts: Sequence[str]) -> Markup:
     """What the pointer is told over each of so many columns."""
     width = SIDE / max(len(texts), 1)
@@ -91,6 +86,17 @@ def hints(texts: Sequence[str]) -> Markup:
         )
         for place, text in enumerate(texts)
     )
+
+
+def sparkline(values: Sequence[float], name: str) -> Markup:
+    """Bars without axes, for a cell of a table; the highest fills the cell."""
+    high = max(values, default=0)
+    if high <= 0:
+        return Markup("")
+    return Markup(
+        '<svg class="spark" viewBox="0 0 {0} {0}" preserveAspectRatio="none" aria-hidden="true">'
+        "{1}</svg>"
+    ).format(SIDE, bars([max(v, 0) / high for v in values], name, gap=0))
 
 
 def path(pieces: Iterable[str], name: str) -> Markup:
@@ -128,14 +134,36 @@ def time_ticks(first: date, last: date) -> list[Tick]:
     ticks = []
     for month in range(first.year * 12 + first.month - 1, last.year * 12 + last.month):
         day = date(month // 12, month % 12 + 1, 1)
-        if month % step or day < first:
+        years = day.year - first.year
+        if month % step or day < first or (step == 12 and years % every):
             continue
         label = str(day.year) if step == 12 or day.month == 1 else f"{day:%b}"
-        minor = step != 12 and day.month != 1 and not (step == 3 and days < 500)
-        if step == 12 and (day.year - first.year) % every:
-            continue
+        minor = {
+            1: month % 2 != 0,
+            3: days > 500 and month % 6 != 0,
+            12: days > 6 * 366 and years // every % 2 == 0,
+        }[step]
         ticks.append(Tick((day - first).days / days, label, minor))
     return ticks
+
+
+def robust_ends(
+    values: np.ndarray, share: float, reach: float, weights: np.ndarray | None = None
+) -> tuple[float, float]:
+    """The lowest and the highest value that an axis should hold, so that a stray one does not press
+    all others flat.
+
+    The quantiles `share` and 1 - `share` are moved apart by `reach` times their distance; the ends
+    are the outermost values in between. Few values, or values that are all alike, have no stray.
+    """
+    order = np.argsort(values, kind="stable")
+    sorted_values = np.asarray(values, dtype=float)[order]
+    so_far = np.cumsum(np.ones(len(order)) if weights is None else weights[order])
+    low = sorted_values[np.searchsorted(so_far, share * so_far[-1], side="right")]
+    high = sorted_values[np.searchsorted(so_far, (1 - share) * so_far[-1], side="left")]
+    room = reach * (high - low)
+    inside = sorted_values[(sorted_values >= low - room) & (sorted_values <= high + room)]
+    return float(inside[0]), float(inside[-1])
 
 
 def compact(value: float) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from configs.duck import parquet, quoted
 from configs.settings import CANONICAL
-from features.report.buckets import Buckets, column_names, rows
+from features.report.log import Buckets, column_names, rows
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -24,6 +24,7 @@ class Reason:
     rows: int
     alone: int  # rows with no other reason: what would come back if this one rule went
     by_bucket: list[float]
+    untimed: int  # rows without a time
     examples: list[dict[str, Any]]
 
 
@@ -31,17 +32,17 @@ class Reason:
 class Quarantine:
     rows: int
     by_bucket: list[float]
-    elsewhere: int  # rows without a time, or with one outside the period of the valid rows
+    elsewhere: int  # rows without a time, or with one outside the picture
     reasons: list[Reason]  # the most frequent first
     unreadable: dict[str, int]  # column -> values that do not read as its type
 
 
 def read_quarantine(connection: DuckDBPyConnection, file: Path, buckets: Buckets) -> Quarantine:
     source = parquet(file)
-    in_all: Counter[date] = Counter()
+    in_all: Counter[date | None] = Counter()
     count_of: Counter[str] = Counter()
     alone: Counter[str] = Counter()
-    in_bucket: dict[str, Counter[date]] = {}
+    in_bucket: dict[str, Counter[date | None]] = {}
     found = rows(
         connection,
         f"SELECT {buckets.of('invoiced_at')}, reasons, count(*) FROM {source} GROUP BY ALL",
@@ -65,6 +66,7 @@ def read_quarantine(connection: DuckDBPyConnection, file: Path, buckets: Buckets
                 rows=count_of[code],
                 alone=alone[code],
                 by_bucket=buckets.spread(in_bucket[code]),
+                untimed=in_bucket[code].get(None, 0),
                 examples=examples[code],
             )
             for code in sorted(count_of, key=lambda code: (-count_of[code], code))
@@ -108,3 +110,29 @@ def _examples(connection: DuckDBPyConnection, file: Path) -> dict[str, list[dict
     )
     row_at = {place: dict(zip(shown, values, strict=True)) for place, *values in found}
     return {reason: [row_at[place] for place in sorted(places)] for reason, places in chosen}
+
+
+def example_rows(quarantine: Quarantine) -> dict[str, Any]:
+    """The example rows by reason. A column that is empty in all of them is left out, and so is a
+    source that is the same everywhere."""
+    groups = [
+        (
+            reason.code,
+            [
+                row | {"also": [other for other in row["reasons"] if other != reason.code]}
+                for row in reason.examples
+            ],
+        )
+        for reason in quarantine.reasons
+    ]
+    rows = [row for _, group in groups for row in group]
+    sources = {row.get("source") for row in rows}
+    names = [name for name in (rows[0] if rows else ()) if name != "reasons"]
+    if len(sources) == 1 and "source" in names:
+        names.remove("source")
+    return {
+        "most": EXAMPLES,
+        "source": sources.pop() if len(sources) == 1 else None,
+        "columns": [name for name in names if any(row[name] not in (None, []) for row in rows)],
+        "groups": groups,
+    }

@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from markupsafe import Markup
 
 from configs.duck import parquet, quoted
-from features.report.buckets import column_names, rows
+from features.report import plot
+from features.report.log import column_names, rows
+from features.report.plot import Tick
+from features.table import SPLITS
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-SPLITS = ("train", "valid", "test")
 SAMPLE = 40_000  # about this many rows per split are enough to draw a distribution
 PARTS = 100_000  # customers are drawn by their hash, in this many parts
 Z = 1.959964  # of a 95 % interval
@@ -70,6 +73,30 @@ def read_table(connection: DuckDBPyConnection, table: Path) -> Table:
         constant=constant,
         sample={s: _sample(connection, source, s, count[s], features) for s in SPLITS},
         sampled=max(count.values()) > SAMPLE,
+    )
+
+
+def target_rate(dates: list[AsOf], first: date, last: date) -> Markup:
+    """The share of buyers per as-of date with its interval; test dates as bands without a rate.
+    first, last: the days that the axis covers, or more if an as-of date lies beyond."""
+    first, last = min(first, *(d.day for d in dates)), max(last, *(d.day for d in dates))
+    days = max((last - first).days, 1)
+    known = [d for d in dates if d.rate is not None]
+    high = min(1.0, 1.15 * max((d.high or 0 for d in known), default=1.0)) or 1.0
+    shapes = []
+    for d in dates:
+        x = (d.day - first).days / days
+        if d.rate is None or d.low is None or d.high is None:
+            shapes.append(plot.segment(x, 0, x, 1, "sealed"))
+        else:
+            shapes.append(plot.segment(x, d.low / high, x, d.high / high, f"{d.split} whisker"))
+            shapes.append(plot.dot(x, d.rate / high, d.split))
+    said = ", ".join(f"{d.day} {d.rate:.0%}" for d in known[-12:] if d.rate is not None)
+    return plot.frame(
+        shapes,
+        plot.time_ticks(first, last),
+        [Tick(v / high, f"{v:.0%}") for v in plot.nice_ticks(0, high)],
+        f"Share of customers who buy again by as-of date: {said}. Test dates are marked, not shown",
     )
 
 

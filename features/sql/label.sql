@@ -1,4 +1,6 @@
 -- Buys again: any sale in [as_of, as_of + horizon). The only file that looks past the as-of date.
+-- A part of an invoice counts like any sale: who began one before midnight of the as-of date and
+-- went on with it after has bought again.
 CREATE OR REPLACE TEMP TABLE buyers AS
 SELECT DISTINCT customer_id, as_of
 FROM spine JOIN order_parts USING (customer_id)

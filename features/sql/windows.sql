@@ -1,3 +1,5 @@
+-- Everything goes by the invoice's first day (days_ago): what was added to it on a later day counts
+-- in the windows that hold that first day.
 SELECT row_id,
        coalesce(sum(orders) FILTER (days_ago <= 30), 0) AS orders_30d,
        coalesce(sum(orders) FILTER (days_ago <= 60), 0) AS orders_60d,

@@ -1,8 +1,9 @@
 """`make bench-ablation`: what each group of features adds on the real file, for docs/ablation.md.
 
-XGBoost with fixed parameters, on the validation date and on the months before it, by the project's
-own splits. The test split is not built at all: nothing here may be chosen by it. Groups that were
-tried and left out are `tests/bench/candidates/*.sql`.
+XGBoost and logistic regression with fixed parameters, on the validation date and on the months
+before it, by the project's own splits. The test split is not built at all: nothing here may be
+chosen by it. Groups that were tried and left out are `tests/bench/candidates/*.sql`. The rule that
+reads the figures is in `ablation_page.py`.
 """
 
 from __future__ import annotations
@@ -20,14 +21,15 @@ import pandas as pd
 from configs.duck import connect, parquet
 from configs.load import load
 from configs.settings import Settings
-from features.catalogue import CATALOGUE, GROUPS, NAMES
+from features.catalogue import GROUPS, NAMES
 from features.engine import build_features, read_log, run
 from features.splits import as_of_dates
 from features.table import Rows
 from ingestion.files import read_file
 from ingestion.validate import TRANSACTIONS, validate_batch
+from tests.bench.ablation_gain import Gain, draw, roc_auc, rolling_gain
+from tests.bench.ablation_page import Row, page
 from training.families import logistic, xgboost
-from training.metrics import paired_difference, point
 
 ROOT = Path(__file__).parents[2]
 REAL = ROOT.parent / "shared" / "data" / "online_retail_ii.parquet"
@@ -53,13 +55,11 @@ class Split:
 
 @dataclass(frozen=True)
 class Judged:
-    """One set of features. roc_auc: per validation date, the latest first, mean over the seeds.
-    p: probabilities at the latest, mean over the seeds.  linear: logistic regression's ROC AUC,
-    mean over the dates."""
+    """One set of features: probabilities of the validation rows per date, the latest date first.
+    XGBoost's are the mean over the seeds."""
 
-    roc_auc: list[float]
-    p: np.ndarray
-    linear: float
+    xgboost: list[np.ndarray]
+    logistic: list[np.ndarray]
 
 
 def main() -> int:
@@ -67,14 +67,32 @@ def main() -> int:
         print(f"{REAL} is absent: nothing is measured")
         return 1
     begun = time.perf_counter()
-    settings = load("online_retail", ["--source.path", str(REAL)])
-    splits, columns = build(settings)
-    full = judge(splits, list(NAMES))
-    own = [row_of(splits, full, name, members_of(name)) for name in GROUPS]
-    tried = [tried_row(splits, full, name, columns[name]) for name in CANDIDATES]
-    PAGE.write_text(page(splits, full, own, tried), encoding="utf-8")
+    PAGE.write_text(page(*measure()), encoding="utf-8")
     print(f"wrote {PAGE.relative_to(ROOT)} in {time.perf_counter() - begun:.0f} s")
     return 0
+
+
+def measure() -> tuple[list[str], list[Row], list[Row]]:
+    """What is said about the measurement, a row per group, and a row per candidate."""
+    splits, columns = build(load("online_retail", ["--source.path", str(REAL)]))
+    resamples = draw([split.valid["customer_id"].to_numpy() for split in splits], BOOTSTRAP)
+    full = judge(splits, list(NAMES))
+    groups, tried = [], []
+    for name, members in GROUPS.items():
+        print(name, flush=True)
+        own = [feature.name for feature in members]
+        alone = judge(splits, own)
+        without = judge(splits, [feature for feature in NAMES if feature not in own])
+        gains = gain(splits, resamples, full, without)
+        groups.append(Row(name, len(own), *gains, alone=mean_roc_auc(splits, alone.xgboost)))
+    for name, sql in CANDIDATES.items():
+        print("tried:", name, flush=True)
+        more = judge(splits, [*NAMES, *columns[name]])
+        about = sql.split("\n")[0].removeprefix("-- ").rstrip(".")
+        about = about[0].lower() + about[1:]
+        gains = gain(splits, resamples, more, full)
+        tried.append(Row(name, len(columns[name]), *gains, about=about))
+    return about_it(splits, full), groups, tried
 
 
 def build(settings: Settings) -> tuple[list[Split], dict[str, list[str]]]:
@@ -121,26 +139,17 @@ def split_dates(connection, settings: Settings, back: int) -> tuple[list[date], 
 
 
 def judge(splits: list[Split], names: list[str]) -> Judged:
-    scores, latest = [], None
+    boosted, linear = [], []
     for split in splits:
         train, valid = rows(split.train, names), rows(split.valid, names)
         drawn = [
             xgboost.predict(xgboost.fit(PARAMS, train, None, seed=seed, threads=2), valid.x)
             for seed in SEEDS
         ]
-        scores.append(float(np.mean([point(valid.y, p)["roc_auc"] for p in drawn])))
-        latest = np.mean(drawn, axis=0) if latest is None else latest
-    return Judged(scores, latest, linear(splits, names))
-
-
-def linear(splits: list[Split], names: list[str]) -> float:
-    """Mean ROC AUC of logistic regression over the validation dates."""
-    scores = []
-    for split in splits:
-        train, valid = rows(split.train, names), rows(split.valid, names)
+        boosted.append(np.mean(drawn, axis=0))
         model = logistic.fit(logistic.BASELINE, train, None, seed=1, threads=2)
-        scores.append(point(valid.y, logistic.predict(model, valid.x))["roc_auc"])
-    return float(np.mean(scores))
+        linear.append(logistic.predict(model, valid.x))
+    return Judged(boosted, linear)
 
 
 def rows(frame: pd.DataFrame, names: list[str]) -> Rows:
@@ -152,90 +161,45 @@ def rows(frame: pd.DataFrame, names: list[str]) -> Rows:
     )
 
 
-def members_of(group: str) -> list[str]:
-    return [feature.name for feature in GROUPS[group]]
+def mean_roc_auc(splits: list[Split], p: list[np.ndarray]) -> float:
+    return float(np.mean([score(split, of_date) for split, of_date in zip(splits, p, strict=True)]))
 
 
-def row_of(splits: list[Split], full: Judged, name: str, members: list[str]) -> str:
-    """Alone; and what is lost without the group."""
-    rest = [feature for feature in NAMES if feature not in members]
-    alone, without = judge(splits, members), judge(splits, rest)
-    print(name, flush=True)
-    cells = [
-        f"`{name}`",
-        str(len(members)),
-        f"{alone.roc_auc[0]:.3f}",
-        *gain(splits, full, without),
-    ]
-    return "| " + " | ".join(cells) + " |"
+def score(split: Split, p: np.ndarray) -> float:
+    return float(roc_auc(split.valid["label"].to_numpy(), p, np.ones((1, len(p))))[0])
 
 
-def tried_row(splits: list[Split], full: Judged, name: str, columns: list[str]) -> str:
-    """What is gained with the candidate."""
-    more = [*NAMES, *columns]
-    print("tried:", name, flush=True)
-    about = CANDIDATES[name].split("\n")[0].removeprefix("-- ").rstrip(".")
-    cells = [f"`{name}`: {about[0].lower()}{about[1:]}", str(len(columns))]
-    cells += gain(splits, judge(splits, more), full)
-    return "| " + " | ".join(cells) + " |"
+def gain(
+    splits: list[Split], resamples: list[np.ndarray], larger: Judged, smaller: Judged
+) -> tuple[Gain, Gain]:
+    """XGBoost's and logistic regression's."""
+    labels = [split.valid["label"].to_numpy() for split in splits]
+    return (
+        rolling_gain(labels, larger.xgboost, smaller.xgboost, resamples),
+        rolling_gain(labels, larger.logistic, smaller.logistic, resamples),
+    )
 
 
-def gain(splits: list[Split], larger: Judged, smaller: Judged) -> list[str]:
-    """ROC AUC of the larger set less that of the smaller: at the validation date with the interval,
-    the mean over all dates, and logistic regression's."""
-    y = splits[0].valid["label"].to_numpy()
-    paired = paired_difference(y, larger.p, smaller.p, bootstrap=BOOTSTRAP, seed=1)["roc_auc"]
-    mean = np.mean(larger.roc_auc) - np.mean(smaller.roc_auc)
-    return [
-        f"{paired['difference']:+.4f} [{paired['low']:+.4f}, {paired['high']:+.4f}]",
-        f"{mean:+.4f}",
-        f"{larger.linear - smaller.linear:+.4f}",
-    ]
-
-
-def page(splits: list[Split], full: Judged, own: list[str], tried: list[str]) -> str:
+def about_it(splits: list[Split], full: Judged) -> list[str]:
     newest = splits[0]
     dates = ", ".join(str(split.valid_date) for split in splits)
-    scores = ", ".join(f"{score:.4f}" for score in full.roc_auc)
+    scores = ", ".join(f"{score(s, p):.4f}" for s, p in zip(splits, full.xgboost, strict=True))
     params = ", ".join(f"{key} {value:g}" for key, value in PARAMS.items())
     trained = newest.train["as_of"]
-    return "\n".join(
-        [
-            "<!-- Written by `make bench-ablation`. Do not edit. -->",
-            "# What each group of features adds",
-            "",
-            f"Online Retail II, {len(CATALOGUE)} features in {len(GROUPS)} groups (each a file of"
-            " `features/sql/`).",
-            f"Validation: {len(newest.valid):,} customers as of {newest.valid_date}, trained on"
-            f" {len(newest.train):,} rows as of {trained.min()} to {trained.max()}.",
-            f"Rolling: the same with validation dates {dates}.",
-            f"XGBoost, the same for all: {params}; mean of seeds {', '.join(map(str, SEEDS))}.",
-            f"Intervals: 95 %, paired, {BOOTSTRAP:,} resamples of the validation customers."
-            " The test split takes no part.",
-            "",
-            f"All features: ROC AUC {scores} at these dates;"
-            f" logistic regression {full.linear:.4f} in the mean.",
-            "",
-            "| group | features | alone | lost without it [95 %] | lost, rolling mean | lost by"
-            " logistic regression |",
-            "|---|---|---|---|---|---|",
-            *own,
-            "",
-            "Groups say much of the same thing, so none is missed much when the others stay: read"
-            " `alone` for how much a",
-            "group knows, and `lost` for what only it knows.",
-            "",
-            "## Tried and left out",
-            "",
-            "What the set would gain, had these been added (`tests/bench/candidates/`):",
-            "",
-            "| candidate | features | gained [95 %] | gained, rolling mean | gained by logistic"
-            " regression |",
-            "|---|---|---|---|---|",
-            *tried,
-            "",
-        ]
-    )
+    return [
+        f"Rolling mean: over the validation dates {dates}; the first has {len(newest.valid):,}",
+        f"customers and is learnt from {len(newest.train):,} rows as of {trained.min()} to"
+        f" {trained.max()}. The test split takes no part.",
+        f"XGBoost, the same for all: {params};",
+        f"probabilities are the mean of seeds {', '.join(map(str, SEEDS))}."
+        " Logistic regression: the family's starting parameters.",
+        f"All features: ROC AUC {scores} at these dates;"
+        f" logistic regression {mean_roc_auc(splits, full.logistic):.4f} in the mean.",
+        "",
+        f"Intervals: 95 %, paired; {BOOTSTRAP:,} resamples of the customers, each drawn for all"
+        " dates at once. How the figures would",
+        "vary with other training rows is not in them.",
+    ]
 
 
 if __name__ == "__main__":

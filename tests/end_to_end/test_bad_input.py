@@ -249,3 +249,10 @@ def test_a_port_in_use_at_serve(walk, smoke):
     assert done.code == 1
     assert str(port) in done.err and "next:" in done.err
     assert "Traceback" not in done.err + done.out
+
+
+def test_a_feature_that_is_too_good_by_itself(refuse):
+    said = refuse("--features.max_feature_roc_auc", "0.6")
+    assert "a feature is suspiciously good by itself" in said or "features are suspicious" in said
+    assert "buy_probability (ROC AUC 0." in said
+    assert "--features.max_feature_roc_auc" in said

@@ -28,7 +28,7 @@ def reference(log: pd.DataFrame, as_of: date, settings: Features) -> pd.DataFram
     active = sales[sales["invoiced_at"] >= now - settings.active_days * DAY]
     asked = pd.Index(np.sort(active["customer_id"].unique()), name="customer_id")
 
-    orders = invoices(sales, now)
+    orders = invoices(sales, now, settings.invoice_days)
     parts = [
         recency(orders),
         *(window(orders, days) for days in (30, 60, 90, 180, 365)),
@@ -49,11 +49,18 @@ def in_hundredths(money: pd.Series) -> pd.Series:
     return np.sign(money) * np.floor(np.abs(money) * 100 + 0.5)
 
 
-def invoices(sales: pd.DataFrame, now: pd.Timestamp) -> pd.DataFrame:
-    """One row per invoice of a customer, from the first to the last: ties by its number."""
+def invoices(sales: pd.DataFrame, now: pd.Timestamp, invoice_days: int) -> pd.DataFrame:
+    """One row per invoice of a customer, from the first to the last: ties by its number.
+
+    A number that comes back after more than `invoice_days` is a new invoice.
+    """
     in_time = sales.sort_values(["invoiced_at", "country"])
+    numbers = [in_time["customer_id"], in_time["invoice_id"]]
+    day = in_time["invoiced_at"].dt.normalize()
+    begins = day.groupby(numbers).diff() > invoice_days * DAY
     found = (
-        in_time.groupby(["customer_id", "invoice_id"])
+        in_time.assign(time=begins.groupby(numbers).cumsum())
+        .groupby(["customer_id", "invoice_id", "time"])
         .agg(
             at=("invoiced_at", "min"),
             money=("money", "sum"),

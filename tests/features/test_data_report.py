@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from configs.settings import Compute
 from features.report import write_data_report
 from features.report.association import roc_auc
-from features.report.plot import nice_ticks, time_ticks
+from features.report.plot import nice_ticks, robust_ends, time_ticks
 from features.report.table import wilson
 
 CANONICAL = {
@@ -208,8 +208,27 @@ def test_quarantined_rows_without_a_place_in_time_are_named(tmp_path: Path) -> N
     far = datetime(2924, 1, 1)
     rows = [*SALES, refused("future_time", invoiced_at=far), refused("no_time", invoiced_at=None)]
     text = Page(report(tmp_path, rows)).text
-    assert "2 quarantined rows have no time, or one outside the period" in text
+    assert "2 quarantined rows lie outside the picture, or have no time" in text
     assert "2924-01-01" in text  # among the examples, not on the axis
+
+
+def test_what_has_no_bar_says_why(tmp_path: Path) -> None:
+    """`most a week 0` would be a lie about rows that are there, but have no place in time."""
+    far = datetime(2924, 1, 1)
+    rows = [*SALES, refused("future_time", invoiced_at=far), refused("no_time", invoiced_at=None)]
+    page = report(tmp_path, rows)
+    assert table_row(page, "no_time")[-2:] == ["no time", ""]
+    assert table_row(page, "future_time")[-2:] == ["outside the picture", ""]
+    assert table_row(page, "invoiced_at")[-2:] == ["no time", ""]
+    assert table_row(page, "country")[-2:] == ["", ""]  # never missing
+
+
+def test_a_nearly_empty_week_does_not_set_the_highest_share(tmp_path: Path) -> None:
+    busy = [sale(day) for day in range(70) for _ in range(5) if not 28 <= day < 35]
+    gaps = [sale(day, customer_id=None) for day in range(0, 70, 7)]  # a row a week
+    page = report(tmp_path, [*busy, *gaps])
+    assert table_row(page, "customer_id")[1:3] == ["10", "3.1 %"]
+    assert table_row(page, "customer_id")[-1] == "2.8 %"  # one of 36; in the fifth week one of one
 
 
 def test_the_target_rate_has_its_interval(tmp_path: Path) -> None:
@@ -381,6 +400,69 @@ def test_ten_years_are_drawn_by_month(tmp_path: Path) -> None:
     assert "2024 to 2031 2032 2033" in Page(page).text  # ten lines, three keys
     assert page.count('class="hint"') == 2 * 120
     assert len(page) < 300_000
+
+
+def test_a_stray_row_does_not_flatten_the_pictures(tmp_path: Path) -> None:
+    """Of 1900, and a sale of minus 250 million: both are said in words, neither sets an axis."""
+    rows = [sale(day, quantity=2 + day % 5) for day in range(0, 700, 2)]
+    wild = [
+        sale(0, invoiced_at=datetime(1900, 1, 1)),
+        sale(300, quantity=-1, unit_price=250e6),
+    ]
+    page = report(tmp_path, [*rows, *wild])
+    text = Page(page).text
+    assert "1 valid row lies outside the picture" in text
+    assert "it shows 2024-01-01 to 2025-11-29, the log runs from 1900-01-01 to 2025-11-29" in text
+    assert "By week." in text
+    assert re.search(
+        r"Cut at the end of the axis: -\d{3},\d{3},\d{3} in the week of 2024-10-21", text
+    )
+    assert re.search(r"Cut at the end of the axis: -[\d,]+ in Oct 2024", text)
+    ends = [label for label in re.findall(r"<i style=[^>]*>([^<]*)</i>", page) if label[-1] in "MG"]
+    assert ends == []  # no axis in millions
+    assert "1900" not in [label for label in re.findall(r"<b style=[^>]*>([^<]*)</b>", page)]
+
+
+def test_an_ordinary_log_is_shown_whole(tmp_path: Path) -> None:
+    text = Page(report(tmp_path, [sale(day) for day in range(400)])).text
+    assert "outside the picture" not in text and "Cut at the end" not in text
+
+
+@given(
+    st.lists(st.integers(0, 1000), min_size=1, max_size=200),
+    st.floats(0.001, 0.3),
+    st.floats(0, 5),
+)
+def test_robust_ends_are_values_and_hold_the_middle(
+    values: list[int], share: float, reach: float
+) -> None:
+    low, high = robust_ends(np.array(values), share, reach)
+    assert low in values and high in values
+    outside = sum(not low <= value <= high for value in values)
+    assert outside <= 2 * share * len(values)
+    weights = np.full(len(values), 3)
+    assert robust_ends(np.array(values), share, reach, weights) == (low, high)
+
+
+def test_the_rails_of_roc_auc_have_ends_that_do_not_follow_the_strongest(tmp_path: Path) -> None:
+    """A set in which nothing tells much must not look like one in which something does."""
+    weak = [
+        asked("train", DATES["train"], place % 2, place, weak=float(place % 5))
+        for place in range(99)
+    ]
+    page = report(tmp_path, table=weak)
+    heads = re.findall(r"<th>(?:(?!</th>).)*class=\"ends\".*?</th>", page, re.S)
+    assert [Page(head).text for head in heads] == [".2 .5 .8 ← smaller buyers’ values are larger →"]
+    widths = re.findall(r'class="bar" style="left: [\d.]+%; width: ([\d.]+)%"', page)
+    assert widths and all(float(width) < 10 for width in widths)
+    strong = [row | {"weak": row["label"] + 0.0} for row in weak]
+    assert "<span>0</span><span>.5</span><span>1</span>" in report(tmp_path, table=strong)
+
+
+def test_the_target_has_tick_labels_on_a_phone() -> None:
+    for days in (60, 200, 300, 720, 1400, 3650):
+        ticks = time_ticks(date(2024, 1, 4), date(2024, 1, 4) + timedelta(days=days))
+        assert 1 < sum(not tick.minor for tick in ticks) <= 9 or days == 60
 
 
 @pytest.mark.parametrize("days", [1, 30, 200, 700, 1500, 3650, 20_000])

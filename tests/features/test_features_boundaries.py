@@ -46,6 +46,26 @@ def test_of_an_invoice_that_straddles_the_as_of_date_the_part_before_counts():
     assert answer.buyers == {("anna", AS_OF)}
 
 
+@pytest.mark.parametrize(("apart", "orders", "recency"), [(7, 1, 21), (8, 2, 13)])
+def test_an_invoice_number_that_comes_back_after_more_than_7_days_is_a_new_invoice(
+    apart, orders, recency
+):
+    first = MIDNIGHT - 21 * DAY
+    found = values(Line(first), Line(first + apart * DAY, unit_price=2.0))
+    assert (found["orders_total"], found["recency_days"]) == (orders, recency)
+    assert found["order_value_last"] == (3.0 if orders == 1 else 2.0)
+    assert found["tenure_days"] == 21
+
+
+def test_a_receipt_book_that_begins_again_every_year_is_counted_right():
+    log = [Line(at("2024-06-20")), Line(at("2025-06-01")), Line(at("2025-06-05"), invoice_id="2")]
+    found = values(*log)
+    assert [found[name] for name in ("recency_days", "orders_total", "orders_30d")] == [5, 3, 2]
+    question = Features(invoice_days=365)
+    found = ask(log, [AS_OF], question).features["anna", AS_OF]
+    assert [found[name] for name in ("orders_total", "orders_30d")] == [2, 1]
+
+
 @pytest.mark.parametrize("horizon", [1, 30, 90, 365])
 def test_the_label_window_ends_before_as_of_plus_horizon(horizon):
     question = Features(horizon_days=horizon)

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
-from made_logs import SCHEMA, Answer, Line, as_table, ask, shop_log
+from made_logs import SCHEMA, Answer, Line, as_table, ask, at, shop_log
 from reference import reference
 
 from configs.settings import Features
@@ -66,10 +66,50 @@ LINE = SALE | SALE.map(
     horizon=st.sampled_from([1, 90, 365]),
     active=st.sampled_from([30, 365, 1095]),
     home=st.sampled_from(["United Kingdom", "France"]),
+    apart=st.sampled_from([0, 7, 100, 365]),
 )
-@settings(max_examples=20, deadline=None)
-def test_random_logs(lines, horizon, active, home):
-    question = Features(horizon_days=horizon, active_days=active, home_country=home)
+@example(  # an invoice on both sides of the as-of date
+    lines=[Line(at("2024-02-29 23:50")), Line(at("2024-03-01 00:10"), unit_price=50.0)],
+    horizon=90,
+    active=365,
+    home="United Kingdom",
+    apart=7,
+)
+@example(  # two countries within one invoice and day; what counts is the first that is named
+    lines=[
+        Line(at("2024-02-20 08:00"), country=None),
+        Line(at("2024-02-20 09:00"), country="United Kingdom"),
+        Line(at("2024-02-20 10:00"), country="France"),
+        Line(at("2024-02-20 10:00"), "bruno", country="United Kingdom"),
+        Line(at("2024-02-20 10:00"), "bruno", country="France"),
+    ],
+    horizon=90,
+    active=365,
+    home="France",
+    apart=7,
+)
+@example(  # a number that comes back: within 7 days it is the same invoice, later a new one
+    lines=[
+        Line(at(f"2024-{day} 12:00"), unit_price=price, country=country)
+        for day, price, country in (
+            ("01-01", 1.0, "France"),
+            ("01-08", 2.0, None),
+            ("01-16", 4.0, None),
+            ("01-16", 8.0, "United Kingdom"),
+            ("02-29", 16.0, "France"),
+        )
+    ],
+    horizon=90,
+    active=365,
+    home="United Kingdom",
+    apart=7,
+)
+# What fails is not made smaller: that would take a minute, and a log of 25 lines is small.
+@settings(max_examples=100, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+def test_random_logs(lines, horizon, active, home, apart):
+    question = Features(
+        horizon_days=horizon, active_days=active, home_country=home, invoice_days=apart
+    )
     answer = ask(lines, AS_OF, question)
     log = as_table(lines).to_pandas()
     for as_of in AS_OF:
@@ -78,7 +118,14 @@ def test_random_logs(lines, horizon, active, home):
 
 
 def test_a_larger_log():
+    """Every seventh invoice goes on the next day, and every eleventh number comes back."""
     lines = shop_log(80, 1200)
+    for later, every in ((timedelta(days=1), 7), (timedelta(days=120), 11)):
+        lines += [
+            replace(line, invoiced_at=line.invoiced_at + later)
+            for line in lines
+            if line.quantity > 0 and int(line.invoice_id) % every == 0
+        ]
     dates = [date(2024, month, 1) for month in (1, 4, 7, 10)]
     answer = ask(lines, dates, Features())
     log = as_table(lines).to_pandas()

@@ -1,26 +1,31 @@
-"""With labels that mean nothing, a real model learns nothing: what it scores is chance.
+"""When the future has nothing to do with the past, a real model learns nothing: it scores chance.
 
-A row that stands in two splits, or an outcome that finds its way into a feature, would show here.
-All labels of the table are shuffled together: a test label then has nothing to do with its row.
+Before the SQL runs, customers exchange their futures: from the as-of date on, everything that was
+one customer's is another's. The label of a row is then a stranger's, and nothing that lies before
+the as-of date can foretell it; a feature that sees past the date still can, for it sees the
+stranger's purchases too. (Labels shuffled in a finished table would be no test: a leak would be
+shuffled away with them.) A leak is planted, to show that this test can fail.
 """
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from pathlib import Path
+import shutil
+from collections.abc import Iterable
+from datetime import date, datetime, timedelta
 
 import numpy as np
+import pyarrow as pa
 import pytest
-from made_logs import Line, write
+from made_logs import Line, as_table, ask
 from sklearn.metrics import roc_auc_score
 
 from configs.settings import Features
-from features.build import build_table
-from features.catalogue import NAMES
-from features.table import Rows, read_rows
+from features import engine
+from features.table import Rows
 from training.families import logistic, xgboost
 
-SHUFFLES = 3
+TRAIN, TEST = date(2023, 9, 1), date(2024, 2, 1)
+SEEDS = range(6)  # one is off by .015 (standard deviation), their mean by .006
 FAMILIES = {
     "logistic": (logistic, {"C": 1.0, "log": True}),
     "xgboost": (xgboost, xgboost.BASELINE | {"rounds": 30}),
@@ -29,7 +34,7 @@ FAMILIES = {
 
 def eager_and_idle(customers: int, invoices: int) -> list[Line]:
     """A log in which some customers buy far more often than others, so that there is something to
-    learn from the labels as they are."""
+    learn from the futures as they are."""
     rng = np.random.default_rng(11)
     start = datetime(2022, 1, 1)
     return [
@@ -45,34 +50,71 @@ def eager_and_idle(customers: int, invoices: int) -> list[Line]:
     ]
 
 
-@pytest.fixture(scope="module")
-def splits(tmp_path_factory) -> tuple[Rows, Rows]:
-    folder: Path = tmp_path_factory.mktemp("table")
-    log = write(eager_and_idle(2000, 16_000), folder / "log.parquet")
-    question = Features(horizon_days=60, train_dates=4, test_dates=3)
-    build_table(log, folder / "table.parquet", question)
-    train, test = (
-        read_rows(folder / "table.parquet", (name,), NAMES) for name in ("train", "test")
+LOG = as_table(eager_and_idle(1200, 9000))
+
+
+def exchanged(as_of: date, seed: int) -> pa.Table:
+    """The log in which the customers up to `as_of` have each other's futures, drawn by `seed`."""
+    customer = LOG["customer_id"].to_numpy(zero_copy_only=False)
+    future = LOG["invoiced_at"].to_numpy() >= np.datetime64(as_of)
+    known = np.unique(customer[~future])
+    other = dict(zip(known, np.random.default_rng(seed).permutation(known), strict=True))
+    mixed = [other.get(name, name) if late else name for name, late in zip(customer, future)]
+    column = LOG.schema.get_field_index("customer_id")
+    return LOG.set_column(column, "customer_id", pa.array(mixed, pa.string()))
+
+
+def rows(log: pa.Table, as_of: date) -> Rows:
+    answer = ask(log, [as_of], Features(horizon_days=60))
+    keys = list(answer.features)
+    return Rows(
+        x=np.array([list(answer.features[key].values()) for key in keys], dtype=np.float32),
+        y=np.array([key in answer.buyers for key in keys], dtype=np.int8),
+        customer_id=np.array([key[0] for key in keys]),
+        as_of=np.full(len(keys), np.datetime64(as_of)),
     )
-    assert len(test) > 4000
-    return train, test
 
 
-def score(family: str, train: Rows, test: Rows, labels: np.ndarray) -> float:
-    """Test ROC AUC of a model of this family; labels are those of the training rows, then of the
-    test rows."""
+def score(family: str, train: Rows, test: Rows) -> float:
+    """Test ROC AUC of a model of this family."""
     module, params = FAMILIES[family]
-    learnt, asked = np.split(labels, [len(train)])
-    rows = Rows(train.x, learnt, train.customer_id, train.as_of)
-    model = module.fit(params, rows, None, seed=1, threads=1)
-    return float(roc_auc_score(asked, module.predict(model, test.x)))
+    model = module.fit(params, train, None, seed=1, threads=1)
+    return float(roc_auc_score(test.y, module.predict(model, test.x)))
+
+
+def exchanged_splits(seeds: Iterable[int]) -> list[tuple[Rows, Rows]]:
+    return [
+        (rows(exchanged(TRAIN, seed), TRAIN), rows(exchanged(TEST, 100 + seed), TEST))
+        for seed in seeds
+    ]
+
+
+@pytest.fixture(scope="module")
+def splits() -> list[tuple[Rows, Rows]]:
+    made = exchanged_splits(SEEDS)
+    assert sum(len(test) for _, test in made) >= 4000
+    return made
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_shuffled_labels_score_at_chance_and_true_ones_do_not(family, splits):
-    train, test = splits
-    labels = np.concatenate([train.y, test.y])
-    rng = np.random.default_rng(12)
-    shuffled = [score(family, train, test, rng.permutation(labels)) for _ in range(SHUFFLES)]
-    assert np.mean(shuffled) == pytest.approx(0.5, abs=0.03)  # expected to be off by .005
-    assert score(family, train, test, labels) > 0.65
+def test_with_exchanged_futures_a_model_scores_at_chance(family, splits):
+    scores = [score(family, train, test) for train, test in splits]
+    assert np.mean(scores) == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_with_their_own_futures_it_does_not(family):
+    assert score(family, rows(LOG, TRAIN), rows(LOG, TEST)) > 0.6
+
+
+def test_with_exchanged_futures_and_a_week_of_the_future_in_the_features_it_does_not(
+    tmp_path, monkeypatch
+):
+    shutil.copytree(engine.SQL, tmp_path / "sql")
+    file = tmp_path / "sql" / "base" / "asked.sql"
+    late = file.read_text("utf-8").replace("WHERE day < as_of", "WHERE day <= as_of + 7")
+    assert late != file.read_text("utf-8")
+    file.write_text(late, "utf-8")
+    monkeypatch.setattr(engine, "SQL", tmp_path / "sql")
+    scores = [score("xgboost", train, test) for train, test in exchanged_splits(SEEDS[:3])]
+    assert np.mean(scores) > 0.55

@@ -79,6 +79,21 @@ def test_files_that_overlap_count_each_line_once(shop):
     assert rows(both.path(TRANSACTIONS)) == rows(whole.path(TRANSACTIONS))
 
 
+def test_files_of_one_name_in_two_folders_are_told_apart(shop, capsys):
+    rows_of = {}
+    for name, first in (("x", date(2024, 1, 1)), ("y", date(2024, 5, 1))):
+        (shop / name).mkdir()
+        rows_of[name] = write_log(shop / name / "jan.csv", first=first, days=121)
+        rows_of[name][4] = f"{name},12345,X,1,6000,{first} 10:00:00,c1,UK"
+        save(shop / name / "jan.csv", rows_of[name])
+    write_preset(shop / "shop.yaml", str(shop / "*" / "jan.csv"))
+    _, stage = run(settings_of(shop))
+    costly = {row for row in rows(stage.path(QUARANTINE), "unit_price, source, source_row")}
+    assert {(6000.0, "x/jan.csv", 5), (6000.0, "y/jan.csv", 5)} <= costly
+    replay.main(settings_of(shop, "--contract.rules.impossible_price.high", "6500"))
+    assert "2 rows of the quarantine pass now" in capsys.readouterr().out
+
+
 # --- held and released ------------------------------------------------------------------------
 
 MORE = date(2024, 8, 28)  # the day after the first log ends

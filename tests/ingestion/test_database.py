@@ -4,6 +4,7 @@ message for whatever goes wrong, in which no password is ever shown."""
 from __future__ import annotations
 
 import errno
+import json
 import socket
 import sqlite3
 import sys
@@ -24,7 +25,9 @@ from postgres import PASSWORD, Server, server
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
+from configs.command import run_command
 from configs.errors import UserError
+from configs.load import load
 from configs.settings import Compute, Source
 from ingestion import chunks
 from ingestion.canonical import COLUMNS
@@ -324,13 +327,16 @@ def test_a_column_of_sqlite_may_hold_values_of_any_type(tmp_path):
 # --- only what is new -------------------------------------------------------------------------
 
 
+ASKED = ("max(", "sum(", "1 = 0")  # of the table as a whole
+
+
 @pytest.fixture
 def fetched() -> Iterator[list[str]]:
     """The statements that read rows; the server was asked for nothing else."""
     statements: list[str] = []
 
     def note(connection, cursor, statement, parameters, context, many) -> None:
-        if "FROM lines" in statement and "max(" not in statement and "1 = 0" not in statement:
+        if "FROM lines" in statement and not any(part in statement for part in ASKED):
             statements.append(statement)
 
     event.listen(Engine, "before_cursor_execute", note)
@@ -398,6 +404,24 @@ def test_rows_that_came_late_or_went_make_everything_be_read_afresh(shop, tmp_pa
         shop.insert([2])
     else:
         shop.run("DELETE FROM lines WHERE stamp = 3" if change == "gone" else change)
+    found = read(shop, tmp_path / "store", watermark="stamp")
+    assert found == scratch(shop, tmp_path, watermark="stamp")
+
+
+@pytest.mark.parametrize("kind", ["INTEGER", "BIGINT", "NUMERIC(20, 2)"])
+@pytest.mark.parametrize("runs", [1, 3])
+def test_one_row_that_went_and_one_that_came_late_are_noticed_by_their_sum(
+    shop, tmp_path, kind, runs
+):
+    if shop.server:
+        shop.run(f"ALTER TABLE lines ALTER stamp TYPE {kind}")
+    base = 2 if kind == "INTEGER" else 4 * 10**18 // 10**6  # times of a microsecond clock
+    shop.insert([base, base + 2, base + 4, base + 5])
+    for _ in range(runs):
+        read(shop, tmp_path / "store", watermark="stamp")
+        shop.insert([base + 5 + runs])
+    shop.run(f"DELETE FROM lines WHERE stamp = {base + 2}")
+    shop.insert([base + 1])
     found = read(shop, tmp_path / "store", watermark="stamp")
     assert found == scratch(shop, tmp_path, watermark="stamp")
 
@@ -485,7 +509,9 @@ def test_an_unknown_table_column_and_watermark(shop, tmp_path):
     error = refused(shop, tmp_path, columns={**MAPPED, "customer_id": "custommer"})
     assert "'custommer'" in error.what and "did you mean 'customer'?" in error.next_step
     error = refused(shop, tmp_path, watermark="stmp")
-    assert "'stmp'" in error.what and "'stamp'" in error.next_step
+    assert "no column 'stmp', which source.database.watermark names" in error.what
+    assert "'stamp'" in error.next_step and "--source.database.watermark" in error.next_step
+    assert "source.columns" not in str(error)
 
 
 @pytest.mark.parametrize("query", ["SELEC 1", "SELECT * FROM nowhere", "DROP TABLE lines", ";"])
@@ -503,6 +529,11 @@ def test_a_query_that_is_none(shop, tmp_path, query):
         "postgresql://me@localhost/shop?password={0}",
         "postgresql://me@localhost/shop?sslpassword={0}",
         "mysql+pymysql://me:{0}@localhost/shop",
+        "postgresql://me:a/{0}@localhost/shop",
+        "postgresql//me:{0}@localhost/shop",
+        "me:{0}@localhost/shop",
+        "mssql+pyodbc:///?odbc_connect=DRIVER%3Dx%3BUID%3Dme%3BPWD%3D{0}",
+        "mssql+pyodbc:///?odbc_connect=DRIVER%253Dx%253BPassword%2520%253D{0}",
     ],
 )
 def test_a_password_in_the_url_is_refused_and_never_shown(tmp_path, url):
@@ -511,11 +542,71 @@ def test_a_password_in_the_url_is_refused_and_never_shown(tmp_path, url):
     assert "DATABASE_PASSWORD" in error.next_step and "~/.pgpass" in error.next_step
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me@localhost:5432/shop?sslmode=require&passfile=/home/me/.pgpass",
+        "postgresql://localhost:5432/shop?options=-csearch_path%3Dsales",
+        "sqlite:////tmp/me@home/shop.db",
+        "sqlite:///C:/me@home/shop.db",
+        "mssql+pyodbc:///?odbc_connect=DRIVER%3Dx%3BTrusted_Connection%3Dyes",
+    ],
+)
+def test_a_url_without_a_password_is_accepted(url):
+    assert Source(database={"url": url}).database.url == url
+
+
+@pytest.mark.parametrize("kind", ["simulated", "files", "database"])
+@pytest.mark.parametrize("way", ["preset", "list", "section", "flag", "environment"])
+@pytest.mark.parametrize("show", [[], ["--print-config"]])
+def test_a_password_in_the_settings_is_nowhere(
+    tmp_path, capsys, monkeypatch, caplog, kind, way, show
+):
+    """Whatever the kind of source: not in a message, a log, or a file that a run leaves."""
+    caplog.set_level(0)
+    url = f"postgresql://me:{PASSWORD}@localhost/shop"
+    preset, var, arguments = tmp_path / "shop.yaml", tmp_path / "var", ["--var"]
+    arguments += [str(var), "--source.kind", kind]
+    if way == "flag":
+        arguments += ["--source.database.url", url]
+    elif way == "environment":
+        monkeypatch.setenv("GOLDEN_PATH_SOURCE__DATABASE__URL", url)
+    database = {"preset": {"url": url}, "list": {"url": [url]}, "section": url}.get(way)
+    preset.write_text(json.dumps({"source": {"database": database} if database else {}}))
+    with pytest.raises(UserError) as caught:
+        load(str(preset), arguments)
+    told = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
+    assert "database" in told and PASSWORD not in told
+    ran: list[object] = []
+    code = run_command("flows.train", "", ran.append, ["--config", str(preset), *arguments, *show])
+    printed = capsys.readouterr()
+    assert code == 1 and not ran and "Error:" in printed.err
+    assert PASSWORD not in printed.out + printed.err + caplog.text
+    assert not var.exists()
+
+
+@pytest.mark.parametrize("repeated", ["{0}", "a bad\nline with {0}", "x" * 385 + "{0}"])
+def test_what_a_driver_says_is_shown_without_the_password(tmp_path, monkeypatch, repeated):
+    import psycopg
+
+    password = "two  blanks and " + PASSWORD
+
+    def echo(*_: Any, **options: Any) -> None:
+        assert options["password"] == password
+        raise psycopg.OperationalError("no route: " + repeated.format(options["password"]))
+
+    monkeypatch.setattr(psycopg, "connect", echo)
+    monkeypatch.setenv("DATABASE_PASSWORD", password)
+    error = refused(Shop("postgresql://me@localhost/shop"), tmp_path)
+    assert "***" in error.what and "blanks" not in str(error) and PASSWORD[:4] not in str(error)
+
+
 @pytest.mark.parametrize("url", [None, "", "shop.db", "://x", f"postgresql//me:{PASSWORD}@host"])
 def test_what_is_no_url(tmp_path, url):
-    made = Source(kind="database", columns=MAPPED, database={"url": url, "table": "lines"})
     with pytest.raises(UserError) as caught:
-        check_database(made)
+        check_database(
+            Source(kind="database", columns=MAPPED, database={"url": url, "table": "lines"})
+        )
     assert caught.value.where == "source.database.url"
     assert PASSWORD not in "".join(traceback.format_exception(caught.value))
 
@@ -564,14 +655,16 @@ def test_a_login_that_is_refused(postgres, tmp_path, monkeypatch, password):
     monkeypatch.setenv("SHOP_PASSWORD", password or "")
     error = refused(Shop(postgres.url), tmp_path, password_variable="SHOP_PASSWORD")
     assert "the database refuses the login" in error.what
-    assert f"SHOP_PASSWORD {'is set' if password else 'is not set'}" in error.next_step
+    told = "the password in SHOP_PASSWORD may be wrong" if password else "SHOP_PASSWORD is not set"
+    assert told in error.next_step
     assert "wrong-" not in str(error)
 
 
 def test_a_database_name_that_is_not_there(postgres, tmp_path, monkeypatch):
     monkeypatch.setenv("DATABASE_PASSWORD", PASSWORD)
     error = refused(Shop(postgres.url.replace("/postgres", "/nowhere")), tmp_path)
-    assert '"nowhere" does not exist' in error.what
+    assert "the server has no such database" in error.what
+    assert '"nowhere" does not exist' in error.what and "name" in error.next_step
 
 
 def test_a_connection_that_is_lost_half_way_leaves_the_store_as_it_was(
@@ -610,10 +703,44 @@ def test_a_connection_that_is_lost_half_way_leaves_the_store_as_it_was(
     assert after == scratch(shop, tmp_path, **options)
 
 
-def test_a_value_that_python_cannot_hold(postgres, tmp_path, monkeypatch):
-    with pytest.raises(UserError) as caught:
-        one(postgres, tmp_path, monkeypatch, "sold at", "TIMESTAMP", "'infinity'")
-    assert "infinity" in caught.value.what and "source.database.query" in caught.value.next_step
+@pytest.mark.parametrize("kind", ["DATE", "TIMESTAMP", "TIMESTAMPTZ"])
+@pytest.mark.parametrize("odd", ["infinity", "-infinity", "0044-03-15 BC", "10500-01-01"])
+@pytest.mark.parametrize("time_format", [None, "%Y%m%d"])
+def test_a_time_that_python_cannot_hold_is_unreadable_in_its_row_alone(
+    postgres, tmp_path, monkeypatch, kind, odd, time_format
+):
+    monkeypatch.setenv("DATABASE_PASSWORD", PASSWORD)
+    values = f"(VALUES (1, '2011-01-01'), (2, '{odd}'), (3, NULL), (4, '2011-01-02')) AS v (n, at)"
+    query = f"SELECT n AS customer, n AS amount, CAST(at AS {kind}) AS at FROM {values} ORDER BY n"
+    columns = {"customer_id": "customer", "invoiced_at": "at", "amount": "amount"}
+    made = source(Shop(postgres.url), columns=columns, query=query)
+    made = made.model_copy(update={"time_format": time_format})
+    (part,) = read_new(made, tmp_path / "store", Compute())
+    with duckdb.connect() as connection:
+        times = connection.read_parquet(str(part)).project("invoiced_at, unreadable").fetchall()
+    assert [time for time, _ in times] == [START, None, None, START + timedelta(days=1)]
+    assert [kept for _, (*kept,) in times][::2] == [[], []] and times[3][1] == []
+    assert times[1][1][0].startswith(f"invoiced_at={odd[:5]}")
+
+
+def test_a_blob_in_one_cell_of_sqlite_is_named_by_column_and_row(tmp_path):
+    shop = Shop(f"sqlite:///{tmp_path / 'shop.db'}")
+    shop.run("CREATE TABLE lines (customer, at, amount)")
+    rows = [("c", "2011-01-01", 1)] * 150
+    shop.run("INSERT INTO lines VALUES (?, ?, ?)", [*rows, (b"\xff", "2011-01-01", 1)])
+    columns = {"customer_id": "customer", "invoiced_at": "at", "amount": "amount"}
+    error = refused(shop, tmp_path / "store", columns=columns, chunk_rows=100)
+    assert "'customer' holds values of type bytes" in error.what and "row 151" in error.where
+
+
+def test_a_large_table_of_postgresql_is_read_in_the_same_order_each_time(
+    postgres, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("DATABASE_PASSWORD", PASSWORD)
+    query = "SELECT current_setting('synchronize_seqscans') AS who, now() AS at, 1 AS amount"
+    columns = {"customer_id": "who", "invoiced_at": "at", "amount": "amount"}
+    (row,) = read(Shop(postgres.url), tmp_path, columns=columns, query=query)
+    assert row[7] == "off"
 
 
 def test_a_disk_that_is_full_leaves_the_store_as_it_was(shop, tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import io
 import os
 import subprocess
 import sys
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
 import duckdb
@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from configs.errors import UserError
 from configs.settings import Compute, Source
-from ingestion.files import expand, read_file
+from ingestion.files import expand, labels, read_file
 
 COLUMNS = {"customer_id": "who", "invoiced_at": "at", "quantity": "n", "unit_price": "price"}
 HEADER = ["who", "at", "n", "price"]
@@ -335,6 +335,69 @@ def test_a_parquet_file_with_a_column_of_row_numbers_of_its_own(tmp_path):
         assert numbers.order("source_row").fetchall() == [(1,), (2,), (3,)]
 
 
+# --- line ends and stray quotes ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ends", [("\n", "\r\n"), ("\r\n", "\n"), ("\r", "\n"), ("\n", "\r")])
+@pytest.mark.parametrize("name", ["log.csv", "log.txt.gz"])
+@pytest.mark.parametrize("encoding", ["utf-8", "windows-1252"])
+def test_lines_that_end_in_different_ways_are_read_and_values_keep_theirs(
+    tmp_path, ends, name, encoding
+):
+    lines = ["who;at;n;price", '"é\n""1""\r\n";2010-12-01 08:26;6;2.55', 'c 5";2010-12-01;6;2.55']
+    content = "".join(line + ends[at % 2] for at, line in enumerate(lines)).encode(encoding)
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    first, second = read(tmp_path / name, text={"encoding": encoding})
+    assert first == ('é\n"1"', *ROW[1:])
+    assert second == ('c 5"', datetime(2010, 12, 1), 6, 2.55, [])
+
+
+def test_a_fault_in_a_file_of_mixed_line_ends_is_still_named_by_its_line(tmp_path):
+    lines = [",".join(LINE)] * 50
+    (tmp_path / "log.csv").write_bytes(
+        ",".join(HEADER).encode() + b"\r\n" + "\n".join([*lines, '"x"y,,,']).encode()
+    )
+    assert "line 52" in refused(tmp_path / "log.csv").what
+
+
+MANY = ["c", "2010-12-01 08:26", "6", "2.55", "5"]
+
+
+def swallowed(folder: Path, lines: int, end: str, **columns: str) -> list[tuple]:
+    """A quote before one description, and one after another some lines later."""
+    body = [[*MANY, f"MUG {number}"] for number in range(lines + 3)]
+    body[1][-1], body[1 + lines][-1] = '"MUG', 'LAST"'
+    header = [*HEADER, "code", "what"]
+    content = end.join(",".join(line) for line in [header, *body]) + end
+    (folder / "log.csv").write_text(content, newline="")
+    made = source(folder / "log.csv", columns=COLUMNS | columns)
+    read_file(made, folder / "log.csv", folder / "part.out", Compute())
+    with duckdb.connect() as connection:
+        part = connection.read_parquet(str(folder / "part.out")).order("source_row")
+        return part.project("customer_id, description, quantity, unreadable").fetchall()
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_two_stray_quotes_do_not_make_the_lines_between_them_vanish_unsaid(tmp_path, end):
+    first, odd, *rest = swallowed(tmp_path, 1490, end, description="what")
+    assert first == ("c", "MUG 0", 6, []) and [row[3] for row in rest] == [[]]
+    ((kept,),) = [odd[3]]
+    assert odd[:3] == ("c", None, 6)
+    assert kept.startswith(f"description=MUG{end}c,2010-12-01") and kept.endswith(" characters)")
+    assert len(kept) < 250
+
+
+def test_a_value_of_ten_line_ends_is_one(tmp_path):
+    assert [row[3] for row in swallowed(tmp_path, 10, "\n", description="what")] == [[]] * 3
+    assert len(swallowed(tmp_path, 11, "\n", description="what")[1][3]) == 1
+
+
+@pytest.mark.parametrize("name", ["customer_id", "invoice_id", "product_id", "country", "quantity"])
+def test_any_mapped_column_may_have_swallowed_lines(tmp_path, name):
+    (kept,) = swallowed(tmp_path, 500, "\n", **{name: "what"})[1][3]
+    assert kept.startswith(f"{name}=MUG\nc,") and len(kept) < 250
+
+
 # --- workbooks, and several files -------------------------------------------------------------
 
 
@@ -363,6 +426,91 @@ def test_two_sheets_and_two_files_are_the_same_rows(tmp_path):
         workbook(tmp_path / f"year-{number}.xlsx", [HEADER, *lines])
     found = [row for path in expand(source(f"{tmp_path}/year-*.xlsx")) for row in read(path)]
     assert found == both and len(both) == 11
+
+
+@pytest.mark.parametrize(
+    "header",
+    [["Who", "AT", "n", "pRICE"], ["who ", "at", " n", "price  "]],
+)
+def test_a_header_in_other_letter_case_or_with_blanks_is_the_same_header(tmp_path, header):
+    path = workbook(tmp_path / "log.xlsx", [HEADER, LINE], [header, LINE, LINE])
+    assert read(path) == [ROW] * 3
+
+
+@pytest.mark.parametrize(
+    "sheet",
+    [
+        [["Orders of 2011"], HEADER, LINE],
+        [["Orders of 2011"], [None], ["WHO ", "At", "n", "price", "more"], LINE],
+        [LINE, LINE],
+        [["who", "when", "pieces"], LINE],
+        [["price"], ["2"]],
+    ],
+    ids=["title", "title and more", "no header", "shares a column", "shares its only column"],
+)
+@pytest.mark.parametrize("position", [0, 1])
+def test_a_sheet_that_looks_like_a_part_of_the_log_is_refused_never_skipped(
+    tmp_path, sheet, position
+):
+    sheets = [[HEADER, LINE]]
+    sheets.insert(position, sheet)
+    error = refused(workbook(tmp_path / "log.xlsx", *sheets))
+    title = f"Sheet{position or ''}"
+    assert f"sheet '{title}' ({len(sheet)} rows)" in error.what
+    assert title in error.where and "remove it" in error.next_step
+
+
+def test_a_sheet_that_is_left_alone_is_said_in_the_log(tmp_path, caplog):
+    caplog.set_level("INFO", logger="golden_path")
+    notes = [["about", "this export"], ["who", "the customer"], ["n", "pieces"]]
+    assert read(workbook(tmp_path / "log.xlsx", [HEADER, LINE], notes, [])) == [ROW]
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said == "log.xlsx: sheet 'Sheet1' (3 rows) is not of the log, and left alone"
+
+
+@pytest.mark.parametrize("time_format", [None, "%d/%m/%Y"])
+def test_dates_of_a_workbook_are_dates_whatever_stands_beside_them(tmp_path, time_format):
+    days = [datetime(2010, 12, 1, 8, 26), date(2010, 12, 2), "03/12/2010", "at", None]
+    path = workbook(tmp_path / "log.xlsx", [HEADER, *(["c", d, 6, 2.5] for d in days)])
+    found = [(row[1], row[4]) for row in read(path, time_format=time_format)]
+    third = (datetime(2010, 12, 3), []) if time_format else (None, ["invoiced_at=03/12/2010"])
+    assert found == [
+        (days[0], []),
+        (datetime(2010, 12, 2), []),
+        third,
+        (None, ["invoiced_at=at"]),
+        (None, []),
+    ]
+
+
+def test_a_header_repeated_within_a_sheet_is_one_unreadable_row(tmp_path):
+    line = ["c", TIME, 6, 2.55]
+    path = workbook(tmp_path / "log.xlsx", [HEADER, line, HEADER, line])
+    first, again, last = read(path, time_format="%d/%m/%Y")
+    assert first == last == ("c", *ROW[1:])
+    assert again == ("who", None, None, None, ["quantity=n", "unit_price=price", "invoiced_at=at"])
+
+
+def test_files_of_one_name_are_told_apart_by_the_end_of_their_path(tmp_path, monkeypatch):
+    def label(*names: str) -> list[str]:
+        return labels([Path(name) for name in names])
+
+    monkeypatch.chdir(tmp_path)
+    assert label() == []
+    assert label("a/jan.csv", "a/feb.csv") == ["jan.csv", "feb.csv"]
+    assert label("a/jan.csv", "b/jan.csv", "b/feb.csv") == ["a/jan.csv", "b/jan.csv", "feb.csv"]
+    deep = ["x/a/jan.csv", "y/a/jan.csv", "y/b/jan.csv"]
+    assert label(*deep) == ["x/a/jan.csv", "y/a/jan.csv", "b/jan.csv"]
+    assert label("jan.csv", "a/jan.csv") == [f"{tmp_path.name}/jan.csv", "a/jan.csv"]
+    assert label("/jan.csv", "/a/jan.csv") == ["/jan.csv", "a/jan.csv"]
+
+
+@given(st.sets(st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(tuple), max_size=9))
+def test_no_two_files_have_one_label_and_each_is_the_end_of_its_path(names):
+    paths = [Path("/", *parts) for parts in sorted(names)]
+    found = labels(paths)
+    assert len(set(found)) == len(paths)
+    assert all(str(path).endswith(label) for path, label in zip(paths, found))
 
 
 def test_globs_and_lists_give_each_file_once_in_order(tmp_path, monkeypatch):

@@ -11,7 +11,8 @@ SELECT customer_id, invoice_id, invoiced_at, country,
 FROM transactions WHERE quantity > 0
 GROUP BY ALL;
 
--- An invoice may go on for days. As-of dates begin at midnight, so each sees whole parts of it.
+-- An invoice may go on for days. As-of dates begin at midnight, so each sees whole parts of it. A
+-- number that comes back after more than `invoice_days` is a new invoice: some shops count anew.
 CREATE OR REPLACE TEMP TABLE order_parts AS
 WITH parts AS (
     SELECT customer_id, invoice_id, CAST(invoiced_at AS DATE) AS day,
@@ -22,13 +23,24 @@ WITH parts AS (
     GROUP BY ALL
 ),
 -- Windows look back only: what they give is what was known on the part's day.
+marked AS (
+    SELECT *, coalesce(
+        day - lag(day) OVER in_order > CAST(getvariable('invoice_days') AS INTEGER), true
+    ) AS is_first
+    FROM parts
+    WINDOW in_order AS (PARTITION BY customer_id, invoice_id ORDER BY day)
+),
+numbered AS (
+    SELECT *, max(begun_at) FILTER (is_first) OVER so_far AS ordered_at
+    FROM marked
+    WINDOW so_far AS (PARTITION BY customer_id, invoice_id ORDER BY day)
+),
 invoices AS (
     SELECT *,
-           min(begun_at) OVER so_far AS ordered_at,
            sum(cents) OVER so_far AS cents_so_far,
            first_value(country IGNORE NULLS) OVER so_far AS country_so_far
-    FROM parts
-    WINDOW so_far AS (PARTITION BY customer_id, invoice_id ORDER BY day)
+    FROM numbered
+    WINDOW so_far AS (PARTITION BY customer_id, invoice_id, ordered_at ORDER BY day)
 )
 SELECT customer_id, day, CAST(ordered_at AS DATE) AS order_day,
        CAST(day = order_day AS INTEGER) AS orders,  -- an invoice is counted at its first part
