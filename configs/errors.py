@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 
 # What the system says when a disk, a quota or the allowed size of a file is used up.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -16,6 +17,7 @@ class UserError(Exception):
     """
 
     def __init__(self, what: str, *, where: str = "", next_step: str = "") -> None:
+        what, where, next_step = (_masked(part) for part in (what, where, next_step))
         super().__init__(what)
         self.what, self.where, self.next_step = what, where, next_step
 
@@ -29,6 +31,12 @@ class UserError(Exception):
 
     def __reduce__(self) -> tuple:  # keeps its parts when it crosses a process
         return (_rebuild, (type(self), self.what, self.where, self.next_step))
+
+
+def _masked(text: str) -> str:
+    """Without the password of any URL in it: whatever is quoted may have been typed in the wrong
+    place."""
+    return re.sub(r"(://[^:/@\s]*):[^@\s]+@", r"\1:***@", text)
 
 
 def _rebuild(kind: type[UserError], what: str, where: str, next_step: str) -> UserError:

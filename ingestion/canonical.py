@@ -60,26 +60,27 @@ def select_canonical(
     times: a column with the times of those rows whose `invoiced_at` is a time, and no text of one.
     Times become UTC when the session's time zone is UTC.
     """
-    raw = [f"{quoted(column)} AS raw_{name}" for name, column in mapping.items()]
-    raw += [f"{quoted(times)} AS raw_time"] if times else []
+    found = [f"{quoted(column)} AS found_{name}" for name, column in mapping.items()]
+    found += [f"{quoted(times)} AS found_time"] if times else []
+    raw = [
+        f"{f'found_{name}' if text is None else _within_lines(f'found_{name}')} AS raw_{name}"
+        for name in mapping
+    ]
     readers = {
         name: _reader(name, types[column], time_format, text) for name, column in mapping.items()
     }
     if times:
-        readers["invoiced_at"] = f"coalesce({_in_range('raw_time')}, {readers['invoiced_at']})"
-    failed = {
-        name: f"{name} IS NULL AND {_given(f'raw_{name}', types[column])}"
-        for name, column in mapping.items()
-        if MAPPED[name] != "VARCHAR"
-    }
-    if text is not None:
-        for name in mapping:
-            if name not in failed:
-                failed[name] = _swallowed(f"raw_{name}")
-                readers[name] = f"CASE WHEN NOT {failed[name]} THEN {readers[name]} END"
+        readers["invoiced_at"] = f"coalesce({_in_range('found_time')}, {readers['invoiced_at']})"
     read = [f"{reader} AS {name}" for name, reader in readers.items()]
+    failed = {
+        name: f"{name} IS NULL AND {_given(f'found_{name}', types[column])}"
+        if MAPPED[name] != "VARCHAR"
+        else f"raw_{name} IS NULL AND found_{name} IS NOT NULL"
+        for name, column in mapping.items()
+        if MAPPED[name] != "VARCHAR" or text is not None
+    }
     kept = ", ".join(
-        f"CASE WHEN {condition} THEN {literal(name + '=')} || {_shown(f'raw_{name}', text)} END"
+        f"CASE WHEN {condition} THEN {literal(name + '=')} || {_shown(name)} END"
         for name, condition in failed.items()
     )
     columns = ", ".join(
@@ -88,8 +89,9 @@ def select_canonical(
     # Two things a row need not pay for: a list is only filtered where something failed, and the
     # constant is an ENUM of one value, of which Parquet makes text without looking at each row.
     return f"""
-        WITH numbered AS (SELECT {number} AS source_row, {", ".join(raw)} FROM {relation}),
-        readable AS (SELECT *, {", ".join(read)} FROM numbered)
+        WITH numbered AS (SELECT {number} AS source_row, {", ".join(found)} FROM {relation}),
+        whole AS (SELECT *, {", ".join(raw)} FROM numbered),
+        readable AS (SELECT *, {", ".join(read)} FROM whole)
         SELECT CAST({literal(source)} AS ENUM({literal(source)})) AS source, source_row, {columns},
             CASE WHEN {" OR ".join(f"({condition})" for condition in failed.values())}
             THEN list_filter([{kept}], lambda value: value IS NOT NULL)
@@ -136,21 +138,19 @@ def _in_range(time: str) -> str:
     return f"CASE WHEN {time} BETWEEN {EARLIEST} AND {LATEST} THEN {time} END"
 
 
-def _swallowed(raw: str) -> str:
-    """Whether a value of a text file runs over so many lines that a stray quote began it. Ten lines
-    of a log are longer than most values: those need no look inside, which would double the time."""
-    ends = (f"len({raw}) - len(replace({raw}, {end}, ''))" for end in ("chr(10)", "chr(13)"))
-    lines = f"greatest({', '.join(ends)}) > {LINE_ENDS}"
-    return f"CASE WHEN strlen({raw}) > {5 * LINE_ENDS} THEN {lines} ELSE false END"
+def _within_lines(found: str) -> str:
+    """A value of a text file; NULL if it runs over so many lines that a stray quote began it. Most
+    values are shorter than the ten lines of a log, and need no look inside."""
+    ends = (f"len({found}) - len(replace({found}, {end}, ''))" for end in ("chr(10)", "chr(13)"))
+    few = f"greatest({', '.join(ends)}) <= {LINE_ENDS}"
+    return f"CASE WHEN strlen({found}) <= {5 * LINE_ENDS} OR {few} THEN {found} END"
 
 
-def _shown(raw: str, text: Text | None) -> str:
+def _shown(name: str) -> str:
     """An unreadable value as text. Of one that ran over many lines, the beginning."""
-    whole = f"CAST({raw} AS VARCHAR)"
-    if text is None:
-        return whole
-    cut = f"left({raw}, {SHOWN}) || '… (' || len({raw}) || ' characters)'"
-    return f"CASE WHEN {_swallowed(raw)} THEN {cut} ELSE {whole} END"
+    found = f"CAST(found_{name} AS VARCHAR)"
+    cut = f"left({found}, {SHOWN}) || '… (' || len({found}) || ' characters)'"
+    return f"CASE WHEN raw_{name} IS NULL THEN {cut} ELSE {found} END"
 
 
 def _finite(number: str) -> str:

@@ -100,3 +100,19 @@ def test_the_next_command_leads_to_the_same_state():
     assert make("serve", load("default", env={})) == "make serve"
     elsewhere = load("smoke", ["--var", "/tmp/x"], env={})
     assert make("serve", elsewhere) == 'make serve CONFIG=smoke ARGS="--var /tmp/x"'
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["postgresql://u:hunter2@h/d"],
+        ["--source.path", "postgresql://u:hunter2@h/d"],
+        ["--seed", "postgresql://u:hunter2@h/d"],
+        ["--source.database.url", "postgresql://u:hunter2@h/d"],
+        ["--source.database.urll", "postgresql://u:hunter2@h/d"],
+    ],
+)
+def test_a_password_typed_in_the_wrong_place_is_not_repeated(given, capsys, tmp_path):
+    assert run_command("m", "", lambda settings: None, [*given, "--var", str(tmp_path)]) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith("Error: ") and "hunter2" not in said.out + said.err
