@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from tests.bench.figures import Peers, figure
 
 ROOT = Path(__file__).parents[2]
-PATIENCE, ROOM = 200, 16_000_000_000
+PATIENCE, ROOM = 120, 16_000_000_000
 # Customers of a simulated log -> its lines, about.
 SIZES = {10_500: "1 M", 105_000: "10 M", 315_000: "30 M"}
 
@@ -91,17 +93,19 @@ def large(folder: Path) -> list[dict[str, Any]]:
 
 
 def whole_peer(peer: str, log: Path, folder: Path) -> tuple[float | str, float | str]:
-    """Seconds and memory of all stages; or what came in the way."""
+    """Seconds and memory of all stages; or how far it came, and what came in the way."""
     made = (folder / "transactions.parquet", "default", folder / "table.parquet")
-    try:
-        first = run("tests.bench.peers", peer, log, folder, 1)
-        second = run("tests.bench.peer_features", peer, *made)
-    except subprocess.TimeoutExpired:
-        return f"over {PATIENCE} s", ""
-    except subprocess.CalledProcessError:
-        return f"out of {ROOM / 1e9:.0f} GB", ""
-    seconds = first["ingest"] + first["validate"] + second["seconds"]
-    return round(seconds, 1), max(first["peak_memory_mb"], second["peak_memory_mb"])
+    done, peak = 0.0, 0.0
+    steps = (("tests.bench.peers", peer, log, folder), ("tests.bench.peer_features", peer, *made))
+    for stage, (module, *arguments) in zip(("validation", "features"), steps, strict=True):
+        try:
+            found = run(module, *arguments)
+        except TooMuch as reason:
+            before = f", after {done:.0f} s" if done else ""
+            return f"{reason} in {stage}{before}", str(reason)
+        done += sum(found.get(name, 0.0) for name in ("ingest", "validate", "seconds"))
+        peak = max(peak, found["peak_memory_mb"])
+    return done, peak
 
 
 def simulated(customers: int, folder: Path) -> Path:
@@ -113,19 +117,34 @@ def simulated(customers: int, folder: Path) -> Path:
     return Path(done.stdout.split(":")[0])
 
 
+class TooMuch(Exception):
+    """A process took more seconds or memory than it may."""
+
+
 def run(module: str, *arguments: object) -> dict[str, Any]:
-    """The JSON that a module prints, run in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)],
-        cwd=ROOT,
-        env=environment(),
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (ROOM, ROOM)),
-    )
-    return json.loads(done.stdout.splitlines()[-1])
+    """The JSON that a module prints, run in a process of its own.
+
+    Raises TooMuch when it takes more than PATIENCE or ROOM.
+    """
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    out = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=out, text=True) as process:
+        watched, begun, reason = psutil.Process(process.pid), time.monotonic(), ""
+        while process.poll() is None and not reason:
+            try:
+                process.wait(0.2)
+            except subprocess.TimeoutExpired:
+                if watched.memory_info().rss > ROOM:
+                    reason = f"over {ROOM / 1e9:.0f} GB"
+                elif time.monotonic() - begun > PATIENCE:
+                    reason = f"over {PATIENCE} s"
+        if reason:
+            process.kill()
+            raise TooMuch(reason)
+        said = process.stdout.read() if process.stdout else ""
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return json.loads(said.splitlines()[-1])
 
 
 def of(peers: dict[str, dict[str, Any]], stage: str) -> Peers:

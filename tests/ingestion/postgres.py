@@ -105,20 +105,25 @@ def _installed() -> Path:
     if not conf.exists():
         conf.parent.mkdir(parents=True, exist_ok=True)
         conf.write_text("create_main_cluster = false\n")
+    install = ("install", "-y", "-qq", "--no-install-recommends", "postgresql")
     try:
-        installed = subprocess.run(
-            [
-                *("apt-get", "install", "-y", "-qq", "--no-install-recommends"),
-                *("-o", "Dpkg::Options::=--force-confold", "postgresql"),
-            ],
-            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-            capture_output=True,
-            text=True,
-            timeout=180,
-        )
+        installed = _apt_get(*install)
+        if installed.returncode != 0:  # a new machine has no lists of packages, or old ones
+            _apt_get("update", "-qq")
+            installed = _apt_get(*install)
     except subprocess.TimeoutExpired:
         pytest.skip("no PostgreSQL here, and apt-get install took too long")
     found = _binaries()
     if found is None:
         pytest.skip(f"no PostgreSQL here, and apt-get says: {installed.stderr.strip()[-200:]}")
     return found
+
+
+def _apt_get(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        ["apt-get", "-o", "Dpkg::Options::=--force-confold", *arguments],
+        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
