@@ -20,7 +20,7 @@ import psutil
 from tests.bench.figures import Peers, figure
 
 ROOT = Path(__file__).parents[2]
-PATIENCE, ROOM = 120, 16_000_000_000
+PATIENCE, ROOM = 200, 16_000_000_000
 # Customers of a simulated log -> its lines, about.
 SIZES = {10_500: "1 M", 105_000: "10 M", 315_000: "30 M"}
 
