@@ -23,7 +23,8 @@ from pydantic import ValidationError
 from configs.describe import members, options
 from configs.errors import UserError
 from configs.refusals import COLUMNS, refusal, refuse_unknown, rule_field
-from configs.settings import CONTRACT, Settings
+from configs.rules import CONTRACT
+from configs.settings import Settings
 
 FOLDER = Path(__file__).parent
 PREFIX = "GOLDEN_PATH_"

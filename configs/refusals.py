@@ -11,7 +11,8 @@ from pydantic.fields import FieldInfo
 
 from configs.describe import accepted, options
 from configs.errors import UserError
-from configs.settings import LOGIN, SECRET, Rule
+from configs.rules import Rule
+from configs.source import LOGIN, SECRET
 
 # A mapping that is itself a value: a layer replaces the one below it as a whole.
 COLUMNS = "source.columns"

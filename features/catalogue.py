@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from configs.settings import CANONICAL
+from configs.source import CANONICAL
 
 WINDOWS = (30, 60, 90, 180, 365)
 ALL = frozenset(CANONICAL)  # what a source declares that has every column

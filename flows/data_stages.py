@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from configs.settings import Contract, Settings
+from configs.rules import Contract
+from configs.settings import Settings
 from flows.acceptance import accept_or_hold, keep_refused
 from flows.run import log
 from flows.stage import Stage, hash_file, hash_text, run_stage

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from configs.load import load, presets
-from configs.settings import Contract, Rule
+from configs.rules import Contract, Rule
 from ingestion.contract import CHANGES, DERIVED, MEASURES, in_words
 
 MADE = "<!-- Written by `make docs`. Do not edit. -->\n"

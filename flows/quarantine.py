@@ -13,7 +13,8 @@ from rich.table import Table
 from configs.command import make, run_command
 from configs.duck import connect, parquet
 from configs.errors import UserError
-from configs.settings import CANONICAL, Settings
+from configs.settings import Settings
+from configs.source import CANONICAL
 from flows.acceptance import Validated, last_seen
 from ingestion.contract import in_words
 from ingestion.validate import QUARANTINE

@@ -19,7 +19,8 @@ from rich.table import Table
 
 from configs.command import make, run_command
 from configs.duck import connect, parquet
-from configs.settings import CANONICAL, Settings
+from configs.settings import Settings
+from configs.source import CANONICAL
 from flows import data_stages
 from flows.acceptance import Validated, last_validated
 from flows.lock import alone

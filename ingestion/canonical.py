@@ -21,7 +21,7 @@ from __future__ import annotations
 import re
 
 from configs.duck import literal, quoted
-from configs.settings import Text
+from configs.source import Text
 
 COLUMNS = {
     "invoice_id": "VARCHAR",

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from configs.errors import UserError
-from configs.settings import Database
+from configs.source import Database
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine

@@ -9,7 +9,7 @@ into the condition that DuckDB judges by and the Great Expectations check that a
 
 from __future__ import annotations
 
-from configs.settings import Contract, Rule
+from configs.rules import Contract, Rule
 
 # Columns that rules may speak about besides the canonical ones: what they are, and what of.
 DERIVED = {

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from configs.errors import UserError
-from configs.settings import Compute, Source
+from configs.settings import Compute
+from configs.source import Source
 from ingestion import canonical, chunks
 from ingestion.chunks import write_part
 from ingestion.connection import check_url, connected

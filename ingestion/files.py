@@ -11,7 +11,8 @@ import duckdb
 
 from configs.duck import connect, literal
 from configs.errors import UserError
-from configs.settings import Compute, Source
+from configs.settings import Compute
+from configs.source import Source
 from ingestion.canonical import select_canonical
 from ingestion.formats import SUFFIXES, explained, opened
 from ingestion.mapping import check_mapping, check_time_format, map_columns

@@ -15,7 +15,7 @@ import duckdb
 
 from configs.duck import parquet
 from configs.errors import NO_ROOM, UserError
-from configs.settings import Text
+from configs.source import Text
 from ingestion import text as texts
 from ingestion.sheets import read_sheets
 

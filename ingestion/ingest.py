@@ -10,7 +10,8 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from configs.settings import Compute, Source, Text
+from configs.settings import Compute
+from configs.source import Source, Text
 from ingestion.files import expand, read_file
 
 ROWS, TRUTH = "rows.parquet", "truth.json"

@@ -17,7 +17,9 @@ from pathlib import Path
 from duckdb import DuckDBPyConnection
 
 from configs.duck import connect, literal, parquet
-from configs.settings import CANONICAL, Compute, Contract, Rule
+from configs.rules import Contract, Rule
+from configs.settings import Compute
+from configs.source import CANONICAL
 from ingestion.contract import row_rules
 from ingestion.translate import cancelled, derived_columns, to_sql
 

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 import duckdb
 
 from configs.errors import UserError
-from configs.settings import Source
+from configs.source import Source
 from ingestion.canonical import MAPPED
 
 # What holds no single value that a person would have typed into a cell.

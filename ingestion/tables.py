@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from configs.errors import UserError
-from configs.settings import Source
+from configs.source import Source
 from ingestion.mapping import map_columns
 from ingestion.store import is_watermark
 

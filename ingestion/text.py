@@ -22,7 +22,7 @@ from typing import BinaryIO, cast
 
 from configs.duck import literal
 from configs.errors import UserError
-from configs.settings import Text
+from configs.source import Text
 
 SUFFIXES = tuple(f".{kind}{packed}" for packed in ("", ".gz") for kind in ("csv", "tsv", "txt"))
 DELIMITERS, WHITESPACE = ",;\t|", "whitespace"

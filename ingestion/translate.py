@@ -8,7 +8,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from configs.duck import literal
-from configs.settings import Contract, Rule
+from configs.rules import Contract, Rule
 from ingestion.contract import in_words
 
 

@@ -18,7 +18,9 @@ import duckdb
 
 from configs.duck import literal
 from configs.errors import UserError
-from configs.settings import CANONICAL, Compute, Contract, Rule
+from configs.rules import Contract, Rule
+from configs.settings import Compute
+from configs.source import CANONICAL
 from ingestion.contract import MEASURES, batch_rules, in_words
 from ingestion.expectations import Finding, validate
 from ingestion.judge import Judged, judge

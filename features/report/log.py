@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from configs.duck import parquet, quoted
-from configs.settings import CANONICAL
+from configs.source import CANONICAL
 from features.report.plot import robust_ends
 
 if TYPE_CHECKING:

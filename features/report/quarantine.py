@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from configs.duck import parquet, quoted
-from configs.settings import CANONICAL
+from configs.source import CANONICAL
 from features.report.log import Buckets, column_names, rows
 
 if TYPE_CHECKING:

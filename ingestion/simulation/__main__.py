@@ -15,7 +15,7 @@ from time import perf_counter
 from pydantic import ValidationError
 
 from configs.errors import UserError
-from configs.settings import Simulation
+from configs.source import Simulation
 
 
 def main(arguments: list[str]) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import UserError
-from configs.settings import Drift, Simulation
+from configs.source import Drift, Simulation
 from ingestion.simulation.catalogue import Catalogue
 from ingestion.simulation.invoices import Documents, Ints, Lines
 from ingestion.simulation.population import Change

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from configs.duck import connect
-from configs.settings import Compute, Drift
+from configs.settings import Compute
+from configs.source import Drift
 from ingestion.simulation.population import Population
 from ingestion.simulation.season import DAY, Season, WarpedClock, faster, warped_clock
 from ingestion.simulation.unseen import buys_again_and_is_seen

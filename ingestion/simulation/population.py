@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.settings import Simulation
+from configs.source import Simulation
 from ingestion.simulation.season import WarpedClock
 from ingestion.simulation.streams import Streams
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from configs.settings import Simulation
+from configs.source import Simulation
 from ingestion.simulation.baskets import draw_tastes, fill, line_counts, strangers_line_counts
 from ingestion.simulation.catalogue import Catalogue
 from ingestion.simulation.drift import Drifted

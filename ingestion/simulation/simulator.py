@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.settings import Simulation
+from configs.source import Simulation
 from ingestion.simulation.catalogue import Catalogue, draw_catalogue
 from ingestion.simulation.dirt import EXTRA_CODES, EXTRA_DESCRIPTIONS, add_dirt, messy
 from ingestion.simulation.drift import Drifted, drifted

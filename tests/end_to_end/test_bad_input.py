@@ -16,7 +16,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from configs.settings import Simulation
+from configs.source import Simulation
 
 ROOT = Path(__file__).parents[2]
 LOG = Simulation(customers=300, lines_per_invoice=2.0, products=100)

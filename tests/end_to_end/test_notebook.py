@@ -83,7 +83,6 @@ def test_the_committed_one_names_no_machine_and_no_moment():
         "/root",
         "/tmp",
         "/Users/",
-        "/work/",
         str(Path.home()),
         str(NOTEBOOK.parents[1]),
     ):

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from made_logs import shop_log, write
 
-from configs.settings import CANONICAL, Features
+from configs.settings import Features
+from configs.source import CANONICAL
 from features import engine
 from features.build import build_table
 from features.catalogue import ALL, CATALOGUE, NAMES, select

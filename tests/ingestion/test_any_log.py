@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from configs.errors import UserError
 from configs.load import load
-from configs.settings import CANONICAL, Compute, Settings, Source
+from configs.settings import Compute, Settings
+from configs.source import CANONICAL, Source
 from ingestion.database import check_database
 from ingestion.files import expand, read_file
 from ingestion.mapping import check_mapping

@@ -19,7 +19,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))  # for `python tests/ingestion/test_calibration.py`
 
-from configs.settings import Simulation  # noqa: E402
+from configs.source import Simulation  # noqa: E402
 from ingestion.simulation.simulator import simulate  # noqa: E402
 
 PAGE = ROOT / "docs" / "simulator.md"

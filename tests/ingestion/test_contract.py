@@ -14,7 +14,7 @@ import pytest
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
-from configs.settings import Contract, default_rules
+from configs.rules import Contract, default_rules
 from ingestion import judge as judging
 from ingestion.canonical import COLUMNS
 from ingestion.contract import batch_rules, in_words, row_rules

@@ -28,7 +28,8 @@ from sqlalchemy.engine import Engine
 from configs.command import run_command
 from configs.errors import UserError
 from configs.load import load
-from configs.settings import Compute, Source
+from configs.settings import Compute
+from configs.source import Source
 from ingestion import chunks
 from ingestion.canonical import COLUMNS
 from ingestion.database import check_database, read_new

@@ -16,7 +16,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from configs.errors import UserError
-from configs.settings import Drift, Simulation
+from configs.source import Drift, Simulation
 from ingestion.simulation import simulator
 from ingestion.simulation.oracle import Truth, buys_again, drifted_clock, probability, read_truth
 from ingestion.simulation.population import Change, Population, draw_purchases, population

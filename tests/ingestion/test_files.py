@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.errors import UserError
-from configs.settings import Compute, Simulation, Source
+from configs.settings import Compute
+from configs.source import Simulation, Source
 from ingestion.canonical import COLUMNS
 from ingestion.files import check_file, expand, read_file
 from ingestion.ingest import ROWS, last_day, simulate_part

@@ -19,7 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.errors import UserError
-from configs.settings import Compute, Source
+from configs.settings import Compute
+from configs.source import Source
 from ingestion.files import expand, labels, read_file
 
 COLUMNS = {"customer_id": "who", "invoiced_at": "at", "quantity": "n", "unit_price": "price"}
@@ -553,7 +554,8 @@ def test_a_disk_that_is_full_is_not_the_files_fault_and_leaves_nothing(tmp_path)
     code = f"""
 import resource, signal
 from pathlib import Path
-from configs.settings import Compute, Source
+from configs.settings import Compute
+from configs.source import Source
 from ingestion.files import read_file
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scipy.special import logit
 from scipy.stats import chi2, rankdata
 
-from configs.settings import Simulation
+from configs.source import Simulation
 from ingestion.simulation.oracle import buys_again, oracle_probability
 from ingestion.simulation.population import Population, draw_purchases, population
 from ingestion.simulation.season import DAY, season, warped_clock

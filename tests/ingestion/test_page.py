@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from configs.settings import Contract
+from configs.rules import Contract
 from ingestion.batches import Batch
 from ingestion.contract import batch_rules, change_rules, in_words, row_rules
 from ingestion.expectations import Finding

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from configs.settings import Simulation
+from configs.source import Simulation
 from ingestion.simulation import simulator
 from ingestion.simulation.__main__ import main
 from ingestion.simulation.population import draw_purchases, population

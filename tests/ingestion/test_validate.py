@@ -13,7 +13,9 @@ import pytest
 
 from configs.errors import UserError
 from configs.load import load
-from configs.settings import Compute, Contract, Source, default_rules
+from configs.rules import Contract, default_rules
+from configs.settings import Compute
+from configs.source import Source
 from ingestion.canonical import COLUMNS
 from ingestion.contract import batch_rules
 from ingestion.files import expand, read_file

@@ -1,0 +1,36 @@
+"""What every section of the settings is, and the kinds of value that they share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _plain_path(value: object) -> object:
+    if isinstance(value, str | Path) and (str(value).strip() == "" or set("*?") & set(str(value))):
+        raise ValueError("a path must not be empty, and must not contain * or ?")
+    return value
+
+
+def _several(value: object) -> object:
+    """One path or a list of them; text may hold a glob."""
+    if value is None:
+        return ()
+    values = [str(value)] if isinstance(value, str | Path) else value
+    if isinstance(values, list | tuple) and any(str(part).strip() == "" for part in values):
+        raise ValueError("a path must not be empty")
+    return values
+
+
+FilePath = Annotated[Path, Field(strict=False), BeforeValidator(_plain_path)]
+FilePaths = Annotated[tuple[str, ...], Field(strict=False), BeforeValidator(_several)]
+Names = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
+Words = Annotated[tuple[str, ...], Field(strict=False)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
