@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
+from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from configs.rules import Contract
@@ -32,7 +33,9 @@ class Features(Section):
     active_days: int = Field(365, ge=1, le=1095, description="who is asked about: bought within")
     min_history_days: int = Field(180, ge=1, description="log before the first as-of date")
     train_dates: int = Field(10, ge=1, le=120, description="most as-of dates to train on, monthly")
-    valid_dates: int = Field(1, ge=1, le=24, description="as-of dates to validate on, monthly")
+    valid_dates: int = Field(
+        3, ge=1, le=24, description="as-of dates to validate on, monthly: the choice is their mean"
+    )
     test_dates: int = Field(1, ge=1, le=24, description="as-of dates to test on, monthly")
     last_as_of: date | None = Field(
         None, description="last test date; none: the last whose label window is complete"
@@ -55,7 +58,16 @@ class Tuning(Section):
         gt=0,
         description="ends a family's search with trials left, but then it does not repeat",
     )
-    workers: int = Field(2, ge=1, le=64, description="families tuned side by side")
+    families_at_once: int = Field(2, ge=1, le=64, description="families tuned side by side")
+    workers: int = Field(
+        1, ge=1, le=64, description="processes on one family's search; with several none repeats"
+    )
+    storage: str | None = Field(
+        None, description="SQLAlchemy URL of the studies, no password; none: SQLite under var/"
+    )
+    password_variable: str = Field(
+        "OPTUNA_PASSWORD", description="environment variable with the password of tuning.storage"
+    )
 
 
 class Training(Section):
@@ -64,15 +76,55 @@ class Training(Section):
     families: Names = Field(
         ("tabm", "xgboost", "logistic"), description="modules of training/families, slowest first"
     )
+    ensemble: bool = Field(True, description="a weighted mean of the families is a contestant too")
+    calibration: Literal["auto", "season", "platt", "none"] = Field(
+        "auto", description="auto: season where the table has as-of dates, platt where not"
+    )
     bootstrap: int = Field(1000, ge=50, le=100_000, description="resamples behind each interval")
-    threshold: Share = Field(0.5, description="decision: contact when the probability is at least")
+    contact_cost: float = Field(2.0, gt=0, description="cost of contacting one customer")
+    sale_value: float = Field(
+        5.0, gt=0, description="value of a sale; contact when probability x value covers the cost"
+    )
+
+    @model_validator(mode="after")
+    def _worth_it(self) -> Training:
+        if self.contact_cost >= self.sale_value:
+            raise ValueError(
+                f"contact_cost ({self.contact_cost:g}) must be below sale_value"
+                f" ({self.sale_value:g}): otherwise no contact ever pays"
+            )
+        return self
+
+    @property
+    def threshold(self) -> float:
+        """Contact from this probability on: the expected value covers the cost (Elkan 2001)."""
+        return self.contact_cost / self.sale_value
 
 
 class Gate(Section):
     """What a challenger must show (`registry/gate.py`)."""
 
-    min_gain: float = Field(0.0, ge=-1, le=1, description="ROC AUC gain: low end of the interval")
+    min_gain: float = Field(
+        0.0, ge=-1, le=1, description="ROC AUC gain over the champion: low end of the interval"
+    )
+    margin: float = Field(
+        0.002, ge=0, le=1, description="or: ROC AUC surely not worse by this, log loss surely better"
+    )
     max_log_loss_rise: float = Field(0.005, ge=0, description="log loss may rise by this much")
+    max_calibration_error: float = Field(0.1, ge=0, le=1, description="on the test split")
+    slice_min_rows: int = Field(200, ge=20, description="smaller slices are shown, not judged")
+    max_slice_drop: float = Field(
+        0.05, ge=0, le=1, description="ROC AUC of a slice may fall by this under the champion's"
+    )
+    max_latency_ms: float = Field(
+        5.0, gt=0, description="one row through the exported model, 99th percentile"
+    )
+    max_data_age_days: int | None = Field(
+        None, ge=1, description="the newest row may be this old at the decision; none: any age"
+    )
+    change_features: bool = Field(
+        False, description="let a challenger ask the service for other features than the champion"
+    )
     replace_unscorable: bool = Field(
         False, description="let a champion go that cannot be scored on today's test rows"
     )

@@ -137,7 +137,7 @@ def stop_all() -> None:
 
 def threads_per_family(settings: Settings) -> int:
     """Families side by side share the cores: two OpenMP teams on two cores collapse."""
-    side_by_side = min(settings.tuning.workers, len(settings.training.families))
+    side_by_side = min(settings.tuning.families_at_once, len(settings.training.families))
     mine = getattr(os, "sched_getaffinity", None)  # what this process may use, where that is known
     cores = len(mine(0)) if mine else os.cpu_count() or 1
     return max(1, cores // side_by_side)

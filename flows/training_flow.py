@@ -105,5 +105,5 @@ def train_deployed(config: str = "default", overrides: list[str] | None = None) 
 
 def configured(settings: Settings, run: Run) -> Flow[..., dict[str, Any]]:
     """The flow under the run's name, with as many families side by side as the settings say."""
-    runner: Any = ThreadPoolTaskRunner(max_workers=settings.tuning.workers)
+    runner: Any = ThreadPoolTaskRunner(max_workers=settings.tuning.families_at_once)
     return train.with_options(flow_run_name=run.id, task_runner=runner)

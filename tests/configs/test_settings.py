@@ -150,7 +150,7 @@ def test_what_dump_writes_load_reads_back(name, folder, monkeypatch):
         ("tuning.trials", "0", "whole number from 1 to 10000"),
         ("tuning.seconds", "true", "number above 0"),
         ("tuning.seconds", "'60'", "number above 0"),
-        ("training.threshold", "1.01", "number from 0 to 1"),
+        ("training.bootstrap", "49", "whole number from 50 to 100000"),
         ("contract.audit_rows", "0", "whole number, at least 1"),
         ("training.families", "[]", "list of names, at least 1"),
         ("training.families", "[1]", "list of names, at least 1"),

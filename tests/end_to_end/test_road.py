@@ -166,7 +166,7 @@ def test_a_champion_of_another_question_is_not_replaced(again, walk):
     other = walk(
         again.var,
         *("--config", "smoke", "--features.horizon_days", "60"),
-        *("--training.families", "[xgboost, logistic]", "--tuning.workers", "1"),
+        *("--training.families", "[xgboost, logistic]", "--tuning.families_at_once", "1"),
     )
     assert other.code == 0, other.err
     assert other.summary["decision"]["action"] == "reject"
