@@ -7,7 +7,7 @@ winner would flatter it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -16,89 +16,157 @@ from typing import Any
 import numpy as np
 
 from configs.errors import UserError
+from features.roc_auc import roc_auc_alone
 from features.table import Rows, read_rows
-from training.export import max_difference, run_onnx
-from training.metrics import paired_difference, point, score
+from training.export import latency, max_difference, run_onnx
+from training.metrics import Resampled, difference, point, resample, with_intervals
+from training.slices import score_slices, slice_rows
 
 BASELINE_FEATURE = "orders_365d"
 
 
 @dataclass(frozen=True)
+class Baseline:
+    """One feature as a ranking. `direction` is 1 where more means more likely, -1 where less."""
+
+    feature: str
+    direction: int
+    roc_auc: float
+
+
+@dataclass(frozen=True)
 class Evaluation:
-    """Figures on the test split. `scores` and `differences` are plain JSON values."""
+    """Figures on the test split. All but arrays and rows are plain JSON values."""
 
     test: Rows
     winner: str
-    probabilities: dict[str, np.ndarray]  # per family, float64 (n,)
+    probabilities: dict[str, np.ndarray]  # per contestant, float64 (n,)
     scores: dict[str, dict[str, float]]
+    before_calibration: dict[str, dict[str, float]]
     export_difference: dict[str, float]
-    between_families: dict[str, dict[str, dict[str, float]]]  # "a - b" -> metric -> difference
-    baseline_roc_auc: float
-    against_baseline: dict[str, float]  # winner's ROC AUC minus the baseline's
+    between: dict[str, dict[str, dict[str, float]]]  # "a - b" -> metric -> difference
+    baseline: Baseline | None  # None: a table without a number in it
+    against_baseline: dict[str, float] | None  # winner's ROC AUC minus the baseline's
+    champion: np.ndarray | None  # its probabilities (n,) of the same rows
     against_champion: dict[str, dict[str, float]] | None
+    slices: list[dict[str, Any]]  # of the winner
+    latency: dict[str, float]  # of one row through the winner's graph: p50_ms, p99_ms
 
 
 def choose_winner(results: dict[str, dict[str, Any]]) -> str:
-    """The family with the best validation ROC AUC; `results` are the result.json of each."""
+    """The contestant with the best mean validation ROC AUC, the first of equals; `results` are the
+    result.json of each."""
     return max(results, key=lambda name: results[name]["valid_metrics"]["roc_auc"])
 
 
 def evaluate(
     table: Path,
-    features: tuple[str, ...],
-    families: dict[str, Path],
+    schema: Sequence[dict[str, Any]],
+    contestants: dict[str, Path],
     *,
     bootstrap: int,
     seed: int,
+    slice_min_rows: int,
     champion: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Evaluation:
-    """Score every family's exported model on the test split.
+    """Score every contestant's exported model on the test split.
 
-    families: name -> the folder that `training/fit.py` wrote.  champion: raw test features
-    float32 (n, f) -> probabilities, scored on the same rows.  What a graph differs by from its
-    original on any test row is reported; the gate judges it.
+    schema: the features, as `table.facts["schema"]` has them.  contestants: name -> the folder that
+    `training/fit.py` or `training/ensemble.py` wrote.  champion: raw test features float32 (n, f)
+    -> probabilities, scored on the same rows.  What a graph differs by from its original on any
+    test row is reported; the gate judges it.
     """
-    winner = choose_winner({name: _result(folder) for name, folder in families.items()})
+    features = tuple(str(feature["name"]) for feature in schema)
+    winner = choose_winner({name: _result(folder) for name, folder in contestants.items()})
     test = read_rows(table, ("test",), features)
     assert test.y is not None
-    draw: dict[str, Any] = {"bootstrap": bootstrap, "seed": seed, "groups": test.customer_id}
-    probabilities, differences = {}, {}
-    for name, folder in families.items():
+    labels = test.y
+
+    def resampled(p: np.ndarray) -> Resampled:
+        return resample(labels, p, bootstrap=bootstrap, seed=seed, groups=test.customer_id)
+
+    probabilities, differences, raw = {}, {}, {}
+    for name, folder in contestants.items():
         probabilities[name] = run_onnx(folder / "model.onnx", test.x)
         native = np.load(folder / "test_native.npy", allow_pickle=False)
         differences[name] = max_difference(native, probabilities[name])
         if not np.isfinite(differences[name]):
             raise UserError(
-                f"the exported graph of family {name} gives no number for some test row",
+                f"the exported graph of {name} gives no number for some test row",
                 where=str(folder / "model.onnx"),
                 next_step=f"mend to_onnx in training/families/{name}.py, or leave the family out",
             )
-    baseline = _as_probability(test.x[:, features.index(BASELINE_FEATURE)])
-    versus_baseline = paired_difference(test.y, probabilities[winner], baseline, **draw)["roc_auc"]
+        raw[name] = point(labels, np.load(folder / "test_raw.npy", allow_pickle=False))
+    models = {name: resampled(np.clip(p, 0, 1)) for name, p in probabilities.items()}
+    baseline = _baseline(table, schema, test)
+    champion_says = champion(test.x) if champion else None
     return Evaluation(
         test=test,
         winner=winner,
         probabilities=probabilities,
-        scores={name: score(test.y, p, **draw) for name, p in probabilities.items()},
+        scores={name: with_intervals(model) for name, model in models.items()},
+        before_calibration=raw,
         export_difference=differences,
-        between_families={
-            f"{a} - {b}": paired_difference(test.y, probabilities[a], probabilities[b], **draw)
-            for a, b in combinations(families, 2)
+        between={
+            f"{a} - {b}": difference(models[a], models[b]) for a, b in combinations(contestants, 2)
         },
-        baseline_roc_auc=point(test.y, baseline)["roc_auc"],
-        against_baseline=versus_baseline,
-        against_champion=(
-            paired_difference(test.y, probabilities[winner], champion(test.x), **draw)
-            if champion
+        baseline=baseline,
+        against_baseline=(
+            difference(models[winner], resampled(_ranking(baseline, features, test)))["roc_auc"]
+            if baseline
             else None
         ),
+        champion=champion_says,
+        against_champion=(
+            None if champion_says is None else difference(models[winner], resampled(champion_says))
+        ),
+        slices=score_slices(
+            labels,
+            probabilities[winner],
+            slice_rows(test.x, schema),
+            bootstrap=bootstrap,
+            seed=seed,
+            groups=test.customer_id,
+            champion=champion_says,
+            min_rows=slice_min_rows,
+        ),
+        latency=latency(contestants[winner] / "model.onnx", test.x),
     )
+
+
+def _baseline(table: Path, schema: Sequence[dict[str, Any]], test: Rows) -> Baseline | None:
+    """What any model has to beat: the order count; in another table the number that ranks the
+    training rows best by itself."""
+    assert test.y is not None
+    features = tuple(str(feature["name"]) for feature in schema)
+    if BASELINE_FEATURE in features:
+        best, direction = BASELINE_FEATURE, 1
+    else:
+        numbers = [f for f, one in zip(features, schema, strict=True) if not one.get("categories")]
+        train = read_rows(table, ("train",), features)
+        assert train.y is not None
+        group = np.arange(len(train))
+        alone = {
+            name: roc_auc_alone(train.x[:, features.index(name)], train.y, group).score
+            for name in numbers
+        }
+        if not alone:
+            return None
+        best = max(alone, key=lambda name: alone[name])
+        values = train.x[:, features.index(best)]
+        up = np.nanmean(values[train.y == 1]) >= np.nanmean(values[train.y == 0])
+        direction = 1 if up else -1
+    ranking = _ranking(Baseline(best, direction, 0.0), features, test)
+    return Baseline(best, direction, point(test.y, ranking)["roc_auc"])
+
+
+def _ranking(baseline: Baseline, features: Sequence[str], test: Rows) -> np.ndarray:
+    """The feature as ranks in [0, 1], ties alike, missing values lowest: the ROC AUC is its own."""
+    values = test.x[:, list(features).index(baseline.feature)].astype(np.float64)
+    values = np.where(np.isnan(values), -np.inf, baseline.direction * values)
+    found, rank = np.unique(values, return_inverse=True)
+    return rank / max(len(found) - 1, 1)
 
 
 def _result(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "result.json").read_text(encoding="utf-8"))
-
-
-def _as_probability(value: np.ndarray) -> np.ndarray:
-    """Any ranking as numbers in (0, 1): the ROC AUC does not change."""
-    return value.astype(np.float64) / (1.0 + value.astype(np.float64))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -38,57 +39,73 @@ def point(y: np.ndarray, p: np.ndarray) -> dict[str, float]:
     return {name: float(v[0]) for name, v in _measure(ranked, np.ones((1, len(y)))).items()}
 
 
-def score(
+@dataclass(frozen=True)
+class Resampled:
+    """All metrics of one model: their values, and those on each resample (r,). Two of them that
+    were made with the same seed and groups are paired: resample i holds the same rows in both."""
+
+    values: dict[str, float]
+    drawn: dict[str, np.ndarray]
+
+
+def resample(
     y: np.ndarray,
     p: np.ndarray,
     *,
     bootstrap: int,
     seed: int,
     groups: np.ndarray | None = None,
-) -> dict[str, float]:
-    """`point`, and for each metric `<metric>_low` and `<metric>_high`: the 95 % percentile
-    interval over `bootstrap` resamples (Efron & Tibshirani 1993, chapter 13).
+) -> Resampled:
+    """`point`, and the same on `bootstrap` resamples (Efron & Tibshirani 1993, chapter 13).
 
     groups: (n,), such as customers. One customer at several as-of dates makes rows that are alike;
     resampling rows would take them for independent and the intervals too narrow, so whole groups
-    are resampled. The calibration error is an absolute value, so its resamples lie above the
-    estimate: read its interval as an upper bound.
+    are resampled.
     """
     ranked = _rank(y, p)
-    drawn = [_measure(ranked, w) for w in _resamples(len(y), bootstrap, seed, groups)]
-    result = point(y, p)
+    parts = [_measure(ranked, w) for w in _resamples(len(y), bootstrap, seed, groups)]
+    return Resampled(
+        point(y, p), {name: np.concatenate([part[name] for part in parts]) for name in METRICS}
+    )
+
+
+def with_intervals(model: Resampled) -> dict[str, float]:
+    """The metrics, and for each `<metric>_low` and `<metric>_high`: the 95 % percentile interval.
+
+    The calibration error is an absolute value, so its resamples lie above the estimate: read its
+    interval as an upper bound.
+    """
+    result = dict(model.values)
     for name in METRICS:
-        result |= _interval(name + "_", np.concatenate([part[name] for part in drawn]))
+        result |= _interval(name + "_", model.drawn[name])
     return result
 
 
-def paired_difference(
-    y: np.ndarray,
-    p_a: np.ndarray,
-    p_b: np.ndarray,
-    *,
-    bootstrap: int,
-    seed: int,
-    groups: np.ndarray | None = None,
-) -> dict[str, dict[str, float]]:
-    """For each metric {difference: a - b, low, high}, both models on the same resamples.
+def difference(a: Resampled, b: Resampled) -> dict[str, dict[str, float]]:
+    """For each metric {difference: a - b, low, high}, on the same resamples.
 
     Two models err on the same rows, so the interval of the difference is much narrower than the
     two single intervals suggest.
     """
-    a, b = _rank(y, p_a), _rank(y, p_b)
-    drawn: list[dict[str, np.ndarray]] = []
-    for weights in _resamples(len(y), bootstrap, seed, groups):
-        of_a, of_b = _measure(a, weights), _measure(b, weights)
-        drawn.append({name: of_a[name] - of_b[name] for name in METRICS})
-    point_a, point_b = point(y, p_a), point(y, p_b)
     return {
         name: {
-            "difference": point_a[name] - point_b[name],
-            **_interval("", np.concatenate([part[name] for part in drawn])),
+            "difference": a.values[name] - b.values[name],
+            **_interval("", a.drawn[name] - b.drawn[name]),
         }
         for name in METRICS
     }
+
+
+def score(y: np.ndarray, p: np.ndarray, **how: Any) -> dict[str, float]:
+    """`with_intervals` of one model; `how` as in `resample`."""
+    return with_intervals(resample(y, p, **how))
+
+
+def paired_difference(
+    y: np.ndarray, p_a: np.ndarray, p_b: np.ndarray, **how: Any
+) -> dict[str, dict[str, float]]:
+    """`difference` of two models on the same rows; `how` as in `resample`."""
+    return difference(resample(y, p_a, **how), resample(y, p_b, **how))
 
 
 @dataclass(frozen=True)

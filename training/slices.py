@@ -1,0 +1,215 @@
+"""Figures by slice of the test rows: where a model that is good on the whole is not.
+
+A slice is chosen by the features alone, before a label is looked at: slices found by searching for
+bad figures would always find some. Of the retail features these are country, tenure, recency and
+order count; of any other table every category, and the quarters of a few numeric features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from training.metrics import _resamples
+
+RETAIL = ("recency_days", "tenure_days", "orders_365d")  # these three together: the retail features
+# Feature -> (name of the slice, lowest, highest), both ends included.
+BANDS: dict[str, tuple[tuple[str, float, float], ...]] = {
+    "is_home": (("home country", 1, 1), ("abroad", 0, 0)),
+    "tenure_days": (
+        ("tenure up to 90 days", 0, 90),
+        ("tenure 91 to 365 days", 91, 365),
+        ("tenure above 365 days", 366, np.inf),
+    ),
+    "recency_days": (
+        ("recency up to 30 days", 0, 30),
+        ("recency 31 to 90 days", 31, 90),
+        ("recency 91 to 180 days", 91, 180),
+        ("recency above 180 days", 181, np.inf),
+    ),
+    "orders_365d": (
+        ("no order in 365 days", 0, 0),
+        ("1 order in 365 days", 1, 1),
+        ("2 to 3 orders in 365 days", 2, 3),
+        ("4 to 9 orders in 365 days", 4, 9),
+        ("10 or more orders in 365 days", 10, np.inf),
+    ),
+}
+NUMERIC = 4  # numeric features of another table that are cut in quarters: the first in its order
+LEAST_SHARE = 0.01  # of the rows that a category needs to be a slice of its own
+
+
+@dataclass(frozen=True)
+class Slice:
+    """rows: bool (n,), which of the test rows belong to it."""
+
+    name: str
+    feature: str
+    rows: np.ndarray
+
+
+def slice_rows(x: np.ndarray, schema: Sequence[dict[str, Any]]) -> list[Slice]:
+    """The slices of x, float32 (n, f), whose columns `schema` describes in order; none is empty."""
+    names = [str(feature["name"]) for feature in schema]
+    if set(RETAIL) <= set(names):
+        found = [
+            Slice(label, name, _between(x[:, names.index(name)], low, high))
+            for name, bands in BANDS.items()
+            if name in names
+            for label, low, high in bands
+        ]
+        return [one for one in found if one.rows.any()]
+    found, numeric = [], 0
+    for column, feature in zip(x.T, schema, strict=True):
+        if feature.get("categories"):
+            found += _categories(column, feature)
+        elif numeric < NUMERIC and (quarters := _quarters(column, str(feature["name"]))):
+            numeric += 1
+            found += quarters
+    return found
+
+
+def score_slices(
+    y: np.ndarray,
+    p: np.ndarray,
+    slices: Sequence[Slice],
+    *,
+    bootstrap: int,
+    seed: int,
+    groups: np.ndarray | None,
+    champion: np.ndarray | None = None,
+    min_rows: int,
+) -> list[dict[str, Any]]:
+    """Per slice: rows, positives, judged, roc_auc with its 95 % interval, log_loss,
+    mean_predicted, observed, and against_champion (the paired difference of ROC AUC), as JSON
+    values; None where there is no such figure.
+
+    y: (n,) of 0 and 1.  p, champion: probabilities (n,).  groups: (n,), as for `metrics.score`.
+    judged: at least `min_rows` rows, and both classes; a figure of fewer is shown, but decides
+    nothing. Whole groups of the test split are drawn, and a slice keeps its rows of each resample:
+    how many it has varies as it would in another test split.
+    """
+    y, p = np.asarray(y, dtype=np.float64), np.asarray(p, dtype=np.float64)
+    sides = [p] if champion is None else [p, np.asarray(champion, dtype=np.float64)]
+    ranked = [[_Ranked(y[s.rows], side[s.rows]) for side in sides] for s in slices]
+    drawn: list[list[list[np.ndarray]]] = [[[] for _ in sides] for _ in slices]
+    if slices:
+        for weights in _resamples(len(y), bootstrap, seed, groups):
+            small = weights.astype(np.float32)  # counts: exact, and half the memory to walk through
+            for one, of_sides, kept in zip(slices, ranked, drawn, strict=True):
+                of_slice = small[:, one.rows]
+                for side, values in zip(of_sides, kept, strict=True):
+                    values.append(side.roc_auc(of_slice))
+    return [
+        _figures(one, y[one.rows], p[one.rows], of_sides, kept, min_rows)
+        for one, of_sides, kept in zip(slices, ranked, drawn, strict=True)
+    ]
+
+
+def worst(scored: Sequence[dict[str, Any]], count: int = 3) -> list[dict[str, Any]]:
+    """The judged slices with the lowest ROC AUC, the lowest first."""
+    return sorted((s for s in scored if s["judged"]), key=lambda s: s["roc_auc"])[:count]
+
+
+class _Ranked:
+    """Rows from the lowest probability to the highest, and where each run of ties starts."""
+
+    def __init__(self, y: np.ndarray, p: np.ndarray) -> None:
+        self.order = np.argsort(p, kind="stable")
+        self.y = y[self.order].astype(np.float32)
+        ordered = p[self.order]
+        self.ties = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+
+    def roc_auc(self, weights: np.ndarray) -> np.ndarray:
+        """ROC AUC (r,) of weights (r, n), rows in their original order; NaN with one class only."""
+        w = weights[:, self.order]
+        all_of_tie = np.add.reduceat(w, self.ties, axis=1)
+        hits = np.add.reduceat(w * self.y, self.ties, axis=1)
+        misses = all_of_tie - hits
+        # Negatives ranked below each run of ties, and half of those within it (Mann & Whitney).
+        # Sums of counts stay exact in double precision, whatever the number of rows.
+        below = np.cumsum(misses, axis=1, dtype=np.float64)
+        pairs = below[:, -1] * hits.sum(axis=1, dtype=np.float64)
+        below -= misses / 2
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.einsum("rn,rn->r", below, hits, dtype=np.float64) / pairs
+
+
+def _figures(
+    one: Slice,
+    y: np.ndarray,
+    p: np.ndarray,
+    sides: list[_Ranked],
+    drawn: list[list[np.ndarray]],
+    min_rows: int,
+) -> dict[str, Any]:
+    both = 0 < y.sum() < len(y)
+    auc = [float(side.roc_auc(np.ones((1, len(y)), np.float32))[0]) for side in sides]
+    values = [np.concatenate(part) for part in drawn]
+    safe = np.clip(p, np.finfo(np.float64).eps, 1 - np.finfo(np.float64).eps)
+    low, high = _interval(values[0])
+    versus = None
+    if both and len(sides) == 2:
+        ends = _interval(values[0] - values[1])
+        versus = {"difference": auc[0] - auc[1], "low": ends[0], "high": ends[1]}
+    return {
+        "slice": one.name,
+        "feature": one.feature,
+        "rows": len(y),
+        "positives": int(y.sum()),
+        "judged": bool(both and len(y) >= min_rows),
+        "roc_auc": auc[0] if both else None,
+        "roc_auc_low": low if both else None,
+        "roc_auc_high": high if both else None,
+        "log_loss": float(-np.mean(y * np.log(safe) + (1 - y) * np.log1p(-safe))),
+        "mean_predicted": float(p.mean()),
+        "observed": float(y.mean()),
+        "against_champion": versus,
+    }
+
+
+def _interval(drawn: np.ndarray) -> tuple[float | None, float | None]:
+    known = drawn[~np.isnan(drawn)]
+    if not len(known):
+        return None, None
+    low, high = np.quantile(known, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _between(column: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Bands are written in whole days and orders: a value between two goes to the lower one."""
+    whole = np.floor(column)
+    return (whole >= low) & (whole <= high)
+
+
+def _categories(column: np.ndarray, feature: dict[str, Any]) -> list[Slice]:
+    name, known = str(feature["name"]), [str(value) for value in feature["categories"]]
+    found = [Slice(f"{name} = {value}", name, column == i) for i, value in enumerate(known)]
+    found.append(Slice(f"{name}: another value", name, column >= len(known)))
+    found.append(Slice(f"{name}: missing", name, np.isnan(column)))
+    return [one for one in found if one.rows.mean() >= LEAST_SHARE]
+
+
+def _quarters(column: np.ndarray, name: str) -> list[Slice]:
+    """Four slices of about equal count, or one per value where there are no more than four; none
+    of a column with one value."""
+    missing = np.isnan(column)
+    values = np.unique(column[~missing])
+    if len(values) < 2:
+        return []
+    if len(values) <= 4:
+        found = [Slice(f"{name} = {value:g}", name, column == value) for value in values]
+    else:
+        ends = np.unique(np.quantile(column[~missing], [0.25, 0.5, 0.75, 1], method="inverted_cdf"))
+        found, below = [], -np.inf
+        for end in ends:
+            rows = (column > below) & (column <= end)
+            inside = column[rows]
+            label = f"{inside.min():g}" + (f" to {end:g}" if end > inside.min() else "")
+            found.append(Slice(f"{name} {label}", name, rows))
+            below = end
+    found.append(Slice(f"{name}: missing", name, missing))
+    return [one for one in found if one.rows.mean() >= LEAST_SHARE]
