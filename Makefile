@@ -2,13 +2,17 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help data train quarantine replay accept-batch serve predict ui test lint types docs notebook bench bench-ablation lock setup clean
+.PHONY: help data train quarantine replay accept-batch serve predict models promote rollback reproduce adopt ui test lint types docs notebook bench bench-ablation bench-quality mutate lock setup clean
 
 PYTHON ?= python3
 CONFIG ?= default
 ARGS ?=
 REASON ?=
 BATCH ?=
+VERSION ?=
+RUN ?= latest
+DATA ?=
+TARGET ?=
 BIN := .venv/bin
 
 help: ## list the targets
@@ -35,6 +39,21 @@ serve: setup ## answer predictions of the champion on http://127.0.0.1:3000
 predict: setup ## send an example from the last run to the service and print the answer
 	@$(BIN)/python -m serving.predict --config $(CONFIG) $(ARGS)
 
+models: setup ## list registered versions, who is champion, and every decision
+	@$(BIN)/python -m flows.models --config $(CONFIG) $(ARGS)
+
+promote: setup ## make a version champion by hand, whatever the gate said  (VERSION=3 REASON="why")
+	@$(BIN)/python -m flows.promote $(VERSION) $(if $(REASON),--reason "$(REASON)") --config $(CONFIG) $(ARGS)
+
+rollback: setup ## go back to the champion before this one, or to VERSION=  (REASON="why")
+	@$(BIN)/python -m flows.rollback $(VERSION) $(if $(REASON),--reason "$(REASON)") --config $(CONFIG) $(ARGS)
+
+reproduce: setup ## repeat a run and say whether its figures are the same  (RUN=run id)
+	@$(BIN)/python -m flows.reproduce $(RUN) $(ARGS)
+
+adopt: setup ## draft the settings for a labelled table of your own  (DATA=file.csv TARGET=column)
+	@$(BIN)/python -m flows.adopt "$(DATA)" "$(TARGET)" $(ARGS)
+
 ui: setup ## open MLflow's and Prefect's pages on the state under var/
 	@$(BIN)/python -m flows.ui --config $(CONFIG) $(ARGS)
 
@@ -60,6 +79,9 @@ bench: setup ## measure the road: seconds and memory beside their limits
 
 bench-ablation: setup ## what each group of features adds: writes docs/ablation.md  (needs the real file)
 	@$(BIN)/python -m tests.bench.ablation $(ARGS)
+
+bench-quality: setup ## beside AutoGluon and FLAML on the same table and seconds, in an environment of their own  (needs the real file)
+	@$(BIN)/python -m tests.bench.quality $(ARGS)
 
 setup: ## make .venv from the lock file, if absent or stale
 	@{ cmp -s requirements.lock .venv/requirements.lock && $(BIN)/python -c ''; } 2>/dev/null || $(MAKE) --no-print-directory .venv/install

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from flows.contest import Contest
 from flows.run import code_revision
-from flows.stage import Stage
-from flows.tasks import Journey, read_result
+from flows.stage import Stage, code_sha256
+from flows.tasks import TABLE, Journey, read_result
 
 if TYPE_CHECKING:
-    from registry.gate import Decision
+    from registry.gate import Decision, Evidence
     from registry.models import ModelVersion
     from training.evaluate import Evaluation
 
@@ -34,20 +35,20 @@ def register_task(
     journey: Journey,
     validated: Stage,
     table: Stage,
-    fitted: dict[str, Stage],
-    evaluation: Evaluation,
-    champion_problem: str,
+    contestants: dict[str, Stage],
+    contest: Contest,
 ) -> Outcome:
     """Bundle the winner, register it as challenger, and ask the gate. Nothing is promoted yet."""
     from registry.bundle import verify_bundle, write_bundle
-    from registry.gate import Difference, Evidence, decide
+    from registry.gate import decide
     from registry.models import register
 
     with journey.run.clock("register"):
-        winner = evaluation.winner
+        winner = contest.evaluation.winner
         bundle = journey.run.folder / "bundle"
-        description = _description(journey, validated, table, fitted[winner], evaluation)
-        sha = write_bundle(bundle, fitted[winner].path("model.onnx").read_bytes(), description)
+        description = describe(journey, validated, table, contestants[winner], contest.evaluation)
+        model = contestants[winner].path("model.onnx").read_bytes()
+        sha = write_bundle(bundle, model, description)
         version = register(
             journey.client,
             journey.settings,
@@ -57,29 +58,97 @@ def register_task(
             tags={"family": winner, "config": journey.settings.name},
         )
         verify_bundle(version.bundle, expected_sha256=sha)
-        versus = evaluation.against_champion
-        evidence = Evidence(
-            export_max_difference=evaluation.export_difference[winner],
-            baseline_roc_auc=Difference(**evaluation.against_baseline),
-            champion_roc_auc=Difference(**versus["roc_auc"]) if versus else None,
-            champion_log_loss=Difference(**versus["log_loss"]) if versus else None,
-            champion_problem=champion_problem,
-        )
-        decision = decide(evidence, journey.settings.gate)
+        decision = decide(evidence(table, contest, description), journey.settings.gate)
     return Outcome(version, decision)
+
+
+def carry_out(
+    journey: Journey, contest: Contest, outcome: Outcome, summary: dict[str, Any]
+) -> dict[str, Any]:
+    """Write the decision into the ledger and, if it says so, move the alias; returns which record.
+
+    Last in a run, so that one that fails has promoted nothing. Raises ChampionChanged when the
+    champion is not the one that the challenger was compared with.
+    """
+    from registry.promotion import conclude
+
+    found = contest.evaluation
+    entry = conclude(
+        journey.client,
+        journey.settings,
+        version=outcome.version,
+        decision=outcome.decision,
+        expected_champion=contest.champion.version if contest.champion else None,
+        figures={
+            **found.scores[found.winner],
+            "against_champion": found.against_champion or {},
+            "against_baseline": found.against_baseline or {},
+        },
+        data_sha256=summary["data_sha256"],
+        code_revision=summary["code_revision"],
+        run_id=journey.run.id,
+    )
+    return {"sequence": entry.sequence, "sha256": entry.sha256}
+
+
+def evidence(table: Stage, contest: Contest, description: dict[str, Any]) -> Evidence:
+    """What the gate looks at, from the evaluation and the two bundles' descriptions."""
+    from registry.gate import ChampionEvidence, Difference, Evidence, judged_slices
+
+    found, champion, theirs = contest.evaluation, contest.champion, contest.description
+    versus = found.against_champion
+    return Evidence(
+        export_max_difference=found.export_difference[found.winner],
+        baseline_roc_auc=Difference(**found.against_baseline) if found.against_baseline else None,
+        calibration_error=found.scores[found.winner]["calibration_error"],
+        latency_p99_ms=found.latency["p99_ms"],
+        today=datetime.now(UTC).date(),
+        schema=tuple(description["features"]),
+        newest_row=newest_row(table.facts["as_of"], description["question"]),
+        learnt_until=learnt_until(description),
+        champion=champion
+        and ChampionEvidence(
+            version=champion.version,
+            schema=tuple(theirs["features"]) if theirs else None,
+            learnt_until=learnt_until(theirs) if theirs else None,
+            roc_auc=Difference(**versus["roc_auc"]) if versus else None,
+            log_loss=Difference(**versus["log_loss"]) if versus else None,
+            slices=judged_slices(found.slices) if versus else (),
+        ),
+        champion_problem=contest.problem,
+    )
+
+
+def learnt_until(description: dict[str, Any]) -> date | None:
+    """The last day whose outcomes a model learnt from; None for a table without dates."""
+    days = description["as_of"]["train"] + description["as_of"]["valid"]
+    return _window_end(days, description["question"])
+
+
+def newest_row(as_of: dict[str, list[str]], question: dict[str, Any]) -> date | None:
+    """The last day of the rows that a run saw: the end of the test split's label window."""
+    return _window_end(as_of["test"], question)
+
+
+def _window_end(days: list[str], question: dict[str, Any]) -> date | None:
+    if not days:
+        return None
+    return date.fromisoformat(max(days)) + timedelta(days=question["horizon_days"])
 
 
 def write_example(journey: Journey, table: Stage, evaluation: Evaluation) -> Path:
     """A request for `make predict`: a few test rows as the service wants them."""
     import numpy as np
 
-    names = table.facts["names"]
+    from features.table import decode
+
+    schema = table.facts["schema"]
     rows = np.linspace(0, len(evaluation.test) - 1, EXAMPLE_ROWS, dtype=int)
     customers = [
         {"customer_id": str(evaluation.test.customer_id[row])}
         | {
-            name: None if np.isnan(value) else round(float(value), 6)
-            for name, value in zip(names, evaluation.test.x[row], strict=True)
+            feature["name"]: decode(float(value), feature)
+            for feature, value in zip(schema, evaluation.test.x[row], strict=True)
         }
         for row in rows
     ]
@@ -88,31 +157,32 @@ def write_example(journey: Journey, table: Stage, evaluation: Evaluation) -> Pat
     return target
 
 
-def _description(
+def describe(
     journey: Journey, validated: Stage, table: Stage, fitted: Stage, evaluation: Evaluation
 ) -> dict[str, Any]:
     """What `bundle.json` says: enough to serve the model, and to know where it comes from."""
-    from features.catalogue import select
     from registry.compare import question
 
     result, settings = read_result(fitted), journey.settings
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "family": evaluation.winner,
         "run_id": journey.run.id,
         "mlflow_run_id": journey.parent_run,
         "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "config": settings.name,
         "seed": settings.seed,
-        "features": [asdict(feature) for feature in select(settings.source.declared)],
+        "features": table.facts["schema"],
         "question": question(settings),
         "threshold": settings.training.threshold,
         "as_of": table.facts["as_of"],
         "data_sha256": validated.files["transactions.parquet"],
-        "table_sha256": table.files["table.parquet"],
+        "table_sha256": table.files[TABLE],
         "code_revision": code_revision(),
+        "code_sha256": code_sha256(),
         "params": result["params"],
         "versions": result["versions"],
+        "calibration": result["calibration"]["kind"],
         "valid": result["valid_metrics"],
         "test": evaluation.scores[evaluation.winner],
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from configs.command import make
 from configs.settings import Settings
 from flows.data_stages import Parts
 from flows.outcome import Outcome
-from flows.run import Run
-from flows.stage import Stage
-from flows.tasks import read_result
+from flows.run import code_revision
+from flows.stage import Stage, code_sha256
+from flows.tasks import TABLE, Journey, read_result
+from ingestion.validate import TRANSACTIONS
 from registry.store import tracking_uri
 from training.evaluate import Evaluation
 
@@ -26,23 +28,26 @@ TEST_METRICS = ("average_precision", "log_loss", "brier", "calibration_error", "
 
 
 def summarise(
-    settings: Settings,
-    run: Run,
+    journey: Journey,
     parts: Parts,
     validated: Stage,
     table: Stage,
-    fitted: dict[str, Stage],
+    contestants: dict[str, Stage],
     evaluation: Evaluation,
     oracle_roc_auc: float | None,
     outcome: Outcome,
-    parent_run: str,
 ) -> dict[str, Any]:
     """The content of `summary.json`, JSON values only."""
+    settings, run, found = journey.settings, journey.run, evaluation
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "run_id": run.id,
         "config": settings.name,
         "source": settings.source.kind,
+        "data_sha256": validated.files[TRANSACTIONS],
+        "table_sha256": table.files[TABLE],
+        "code_revision": code_revision(),
+        "code_sha256": code_sha256(),
         "seconds": {"total": round(run.elapsed(), 3), **run.seconds},
         "peak_memory_mb": run.peak_memory_mb,
         "batch": parts.batch,
@@ -51,34 +56,44 @@ def summarise(
         "leak_check": {
             name: value for name, value in table.facts["leak_check"].items() if name != "leaks"
         },
-        "families": {
-            name: _family(stage, evaluation.scores[name]) for name, stage in fitted.items()
-        },
-        "differences": evaluation.between_families,
-        "baseline": {"roc_auc": evaluation.baseline_roc_auc},
+        "families": {name: _family(stage, found, name) for name, stage in contestants.items()},
+        "differences": found.between,
+        "baseline": found.baseline and asdict(found.baseline),
         "oracle": None if oracle_roc_auc is None else {"roc_auc": oracle_roc_auc},
-        "winner": evaluation.winner,
-        "decision": {"action": outcome.decision.action, "reasons": list(outcome.decision.reasons)},
+        "winner": found.winner,
+        "against": {"baseline": found.against_baseline, "champion": found.against_champion},
+        "slices": found.slices,
+        "threshold": settings.training.threshold,
+        "decision": {
+            "action": outcome.decision.action,
+            "reasons": list(outcome.decision.reasons),
+            "rules": list(outcome.decision.rules),
+        },
         "model": {
             "name": outcome.version.name,
             "version": outcome.version.version,
             "bundle_sha256": outcome.version.bundle_sha256,
-            "export_max_difference": evaluation.export_difference[evaluation.winner],
+            "export_max_difference": found.export_difference[found.winner],
+            "latency": found.latency,
         },
-        "mlflow": {"tracking_uri": tracking_uri(settings), "run_id": parent_run},
+        "mlflow": {"tracking_uri": tracking_uri(settings), "run_id": journey.parent_run},
     }
 
 
-def _family(stage: Stage, scores: dict[str, float]) -> dict[str, Any]:
+def _family(stage: Stage, found: Evaluation, name: str) -> dict[str, Any]:
     result = read_result(stage)
     return {
+        "folder": stage.folder.name,
         "trials": len(result["trials"]),
         "seconds": round(sum(result["seconds"].values()), 3),
         "fit_seconds": round(result["seconds"]["tuning"] + result["seconds"]["refit"], 3),
         "ended_by": result["ended_by"],
         "reused": stage.reused,
+        "params": result["params"],
+        "calibration": result["calibration"]["kind"],
         "valid": result["valid_metrics"],
-        "test": scores,
+        "test": found.scores[name],
+        "test_before_calibration": found.before_calibration[name],
     }
 
 
@@ -99,8 +114,9 @@ def print_summary(
         f"{rows['raw']:,} in = {rows['valid']:,} valid + {rows['quarantined']:,} in quarantine",
         ", ".join(f"{code} {count:,}" for code, count in rows["reasons"].items()),
     )
+    asked = "positive" if summary["source"] == "table" else "buy again"
     parts = [
-        f"{n} {c:,} ({split['positive_rate'][n]:.1%} buy again)" for n, c in split["rows"].items()
+        f"{n} {c:,} ({split['positive_rate'][n]:.1%} {asked})" for n, c in split["rows"].items()
     ]
     line("Table", f"{split['features']} features, rows: {', '.join(parts)}")
     console.print()
@@ -115,7 +131,7 @@ def print_summary(
     total = f"{seconds.pop('total'):.1f} in all"
     stages = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())
     line("Seconds", f"{total}: {stages}; peak memory {summary['peak_memory_mb']:,.0f} MB")
-    line("Run", f"{folder}  (summary.json, data_report.html, contract.html, run.log)")
+    line("Run", f"{folder}  (report.html, model_card.md, data_report.html, contract.html, summary.json, run.log)")
     serve, predict = make("serve", settings), make("predict", settings)
     line("Next", f"{serve}    then, in another terminal: {predict}    or look: make ui")
 
@@ -135,7 +151,8 @@ def _scores(summary: dict[str, Any]) -> Table:
             f"{test['roc_auc_low']:.4f} – {test['roc_auc_high']:.4f}",
             *(f"{test[metric]:.3f}" for metric in TEST_METRICS),
         )
-    table.add_row("order count (baseline)", f"{summary['baseline']['roc_auc']:.4f}")
+    if baseline := summary["baseline"]:
+        table.add_row(f"{baseline['feature']} (baseline)", f"{baseline['roc_auc']:.4f}")
     if summary["oracle"]:
         table.add_row("oracle (ceiling)", f"{summary['oracle']['roc_auc']:.4f}")
     return table

@@ -19,7 +19,7 @@ from prefect.cache_policies import NO_CACHE
 
 from configs.errors import UserError
 from configs.settings import Settings
-from flows import data_stages
+from flows import data_stages, table_stages
 from flows.data_stages import Parts
 from flows.display import Display
 from flows.run import Run, log
@@ -28,8 +28,6 @@ from ingestion.validate import QUARANTINE, TRANSACTIONS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-    from training.evaluate import Evaluation
 
 
 TABLE = "table.parquet"
@@ -71,33 +69,51 @@ def validate_task(journey: Journey, parts: Parts) -> Stage:
 
 @task(cache_policy=NO_CACHE, task_run_name="features")
 def features_task(journey: Journey, validated: Stage) -> Stage:
+    settings = journey.settings
+    with _shown(journey, "features") as reused:
+        if settings.source.kind == "table":
+            rooms = (*_but_the_report(), "ingestion/expectations.py")
+            stage = table_stages.features(settings, validated, rooms)
+        else:
+            stage = _from_log(settings, validated)
+        reused(stage.reused)
+    found = stage.facts["leak_check"]
+    if found["rows_rebuilt"]:
+        said = f"{found['rows_rebuilt']:,} rows made again without the future are the same"
+    elif found["strongest"]:
+        name, score = found["strongest"]
+        said = f"the strongest column by itself is {name}, ROC AUC {score:.3f}"
+    else:
+        said = "too few rows of a class to score a column by itself"
+    journey.display.say(f"leak check: {said}")
+    for name, why in stage.facts.get("useless", {}).items():
+        journey.display.say(f"warning: {name} is of no use: {why}")
+    return stage
+
+
+def _from_log(settings: Settings, validated: Stage) -> Stage:
+    """The training table of a log."""
     from features.build import build_table
     from features.catalogue import select
     from features.contract import read_frame, table_checks
     from features.leaks import check_leaks, stop_on_leaks
     from ingestion.expectations import validate
 
-    settings = journey.settings
     declared = settings.source.declared
-    transactions = validated.path(TRANSACTIONS)
+    transactions, features = validated.path(TRANSACTIONS), select(declared)
 
     def build(folder: Path) -> dict[str, Any]:
         target = folder / TABLE
         facts = build_table(transactions, target, settings.features, declared, settings.compute)
-        checks = table_checks(select(declared))
-        broken = [f for f in validate(read_frame(target), checks) if not f.success]
-        if broken:
-            first = broken[0]
-            raise UserError(
-                f"the training table breaks its contract: {first.code}"
-                f"{'' if first.found is None else f' is {first.found}'}"
-                f"{f', the limit is {first.limit}' if first.limit else ''} ({first.why})",
-                where=f"rows per split {facts.rows}, positive rate {facts.positive_rate}",
-                next_step="check the valid rows and features.* settings (horizon, as-of dates)",
-            )
+        findings = validate(read_frame(target), table_checks(features))
+        table_stages.stop_on_broken(findings, facts.rows, facts.positive_rate)
         leaks = check_leaks(transactions, target, settings.features, declared, settings.compute)
         stop_on_leaks(leaks.leaks)
-        return {**asdict(facts), "leak_check": asdict(leaks)}
+        return {
+            **asdict(facts),
+            "schema": [asdict(feature) for feature in features],
+            "leak_check": asdict(leaks),
+        }
 
     depends_on = {
         "transactions": validated.files[TRANSACTIONS],
@@ -105,14 +121,7 @@ def features_task(journey: Journey, validated: Stage) -> Stage:
         "features": settings.features.model_dump(mode="json"),
     }
     rooms = (*_but_the_report(), "ingestion/expectations.py")
-    with _shown(journey, "features") as reused:
-        stage = run_stage(settings.var, "features", depends_on, rooms, build)
-        reused(stage.reused)
-    found = stage.facts["leak_check"]
-    journey.display.say(
-        f"leak check: {found['rows_rebuilt']:,} rows made again without the future are the same"
-    )
-    return stage
+    return run_stage(settings.var, "features", depends_on, rooms, build)
 
 
 @task(cache_policy=NO_CACHE, task_run_name="data report")
@@ -139,44 +148,6 @@ def data_report_task(journey: Journey, parts: Parts, validated: Stage, table: St
         "batch": parts.batch,
     }
     (folder / "data.json").write_text(json.dumps(places, indent=2), encoding="utf-8")
-
-
-@task(cache_policy=NO_CACHE, task_run_name="evaluate")
-def evaluate_task(
-    journey: Journey, table: Stage, fitted: dict[str, Stage]
-) -> tuple[Evaluation, str]:
-    """The evaluation, and why the present champion could not be scored ("" when it was)."""
-    from registry.bundle import BundleRefused, load_bundle
-    from registry.compare import question, why_not_comparable
-    from registry.models import find_champion
-    from training.evaluate import evaluate
-
-    settings, names = journey.settings, tuple(table.facts["names"])
-    champion, problem = find_champion(journey.client, settings), ""
-    predict = None
-    if champion is not None:
-        try:
-            bundle = load_bundle(champion.bundle, expected_sha256=champion.bundle_sha256)
-            order = [names.index(feature["name"]) for feature in bundle.features]
-            problem = why_not_comparable(
-                bundle.description, question(settings), table.facts["as_of"]["test"]
-            )
-            predict = lambda x: bundle.predict(x[:, order])  # noqa: E731
-        except BundleRefused as error:
-            problem = error.what
-        except ValueError:
-            problem = "it needs a feature that the table no longer has"
-    with journey.run.clock("evaluate"):
-        journey.display.stage("evaluate", "opening the test split")
-        evaluation = evaluate(
-            table.path(TABLE),
-            names,
-            {name: stage.folder for name, stage in fitted.items()},
-            bootstrap=settings.training.bootstrap,
-            seed=settings.seed,
-            champion=None if problem else predict,
-        )
-    return evaluation, problem
 
 
 def read_result(stage: Stage) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The training flow: which stage follows which.
 
-ingest → validate → features, data report → fit each family (side by side) → evaluate
-→ register and decide
+ingest → validate → features, data report → fit each family (side by side) → ensemble
+→ evaluate → register and decide → report → carry the decision out
 """
 
 from __future__ import annotations
@@ -15,24 +15,23 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from configs.environment import prepare
 from configs.load import load
 from configs.settings import Settings
+from flows.contest import ensemble_task, evaluate_task
 from flows.display import Display
 from flows.family import fit_task, stop_all
 from flows.lock import alone
-from flows.outcome import register_task, write_example
+from flows.outcome import carry_out, register_task, write_example
 from flows.report import log_run, oracle_roc_auc
 from flows.run import Run, finish, start_run
 from flows.summary import summarise
 from flows.tasks import (
     Journey,
     data_report_task,
-    evaluate_task,
     features_task,
     ingest_task,
     validate_task,
 )
 from ingestion.ingest import check_source
 from registry import tracking
-from registry.models import promote
 from registry.store import open_store
 
 
@@ -57,16 +56,19 @@ def train(settings: Settings, run: Run, display: Display) -> dict[str, Any]:
             for future in as_completed(list(futures.values())):
                 future.result()  # the first that fails ends the run
             fitted = {name: future.result() for name, future in futures.items()}
-        evaluation, champion_problem = evaluate_task(journey, table, fitted)
-        outcome = register_task(journey, validated, table, fitted, evaluation, champion_problem)
+        contestants = ensemble_task(journey, table, fitted)
+        contest = evaluate_task(journey, table, contestants)
+        evaluation = contest.evaluation
+        outcome = register_task(journey, validated, table, contestants, contest)
         write_example(journey, table, evaluation)
         oracle = oracle_roc_auc(settings, parts, validated, table, evaluation)
         summary = summarise(
-            settings, run, parts, validated, table, fitted, evaluation, oracle, outcome, parent
+            journey, parts, validated, table, contestants, evaluation, oracle, outcome
         )
-        log_run(journey, summary, validated, fitted, evaluation)
-        if outcome.decision.action == "promote":  # last: a run that fails has promoted nothing
-            promote(client, outcome.version)
+        log_run(journey, summary, table, contestants, evaluation)
+        summary["decision"]["record"] = carry_out(
+            journey, contest, outcome, summary
+        )  # the last act
         summary["seconds"] = {"total": round(run.elapsed(), 3), **run.seconds}
         summary["peak_memory_mb"] = run.peak_memory_mb
         finish(run, summary)

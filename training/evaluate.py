@@ -134,6 +134,32 @@ def evaluate(
     )
 
 
+def in_terms_of(
+    theirs: Sequence[dict[str, Any]], ours: Sequence[dict[str, Any]]
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Turns x (n, f) with the columns of schema `ours` into what a model of schema `theirs` reads:
+    its columns in its order, and categories as its own codes. Raises ValueError when a feature that
+    it reads is not there."""
+    names = [feature["name"] for feature in ours]
+    gone = [feature["name"] for feature in theirs if feature["name"] not in names]
+    if gone:
+        raise ValueError(f"it needs the feature {gone[0]}, which the table no longer has")
+    order = [names.index(feature["name"]) for feature in theirs]
+
+    def place(x: np.ndarray) -> np.ndarray:
+        placed = x[:, order]
+        for column, (feature, source) in enumerate(zip(theirs, order, strict=True)):
+            known, today = feature.get("categories") or [], ours[source].get("categories") or []
+            if list(known) != list(today):
+                codes = [known.index(text) if text in known else len(known) for text in today]
+                code = np.array([*codes, len(known)], dtype=np.float32)
+                here = ~np.isnan(placed[:, column])
+                placed[here, column] = code[placed[here, column].astype(int)]
+        return placed
+
+    return place
+
+
 def _baseline(table: Path, schema: Sequence[dict[str, Any]], test: Rows) -> Baseline | None:
     """What any model has to beat: the order count; in another table the number that ranks the
     training rows best by itself."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,63 +10,15 @@ import pytest
 from features.table import Rows, read_rows
 from training.ensemble import build_ensemble, choose_weights
 from training.export import run_onnx
-from training.families import logistic
 from training.metrics import point
 
 NAMES = ("a", "b", "c")
 
 
 @pytest.fixture(scope="module")
-def table(tmp_path_factory):
-    """Three training, two validation dates and a test date; a and b matter, c does not."""
-    rng = np.random.default_rng(5)
-    n = 1800
-    x = rng.normal(size=(n, 3))
-    y = rng.random(n) < 1 / (1 + np.exp(-1.5 * x[:, 0] - 1.5 * x[:, 1]))
-    day = np.repeat(np.arange(6), n // 6)
-    made = {
-        "customer_id": [f"c{i}" for i in range(n)],
-        "as_of": (np.datetime64("2024-01-01") + 120 * day).astype("datetime64[D]"),
-        "split": np.array(["train", "train", "train", "valid", "valid", "test"])[day],
-        **{name: x[:, i] for i, name in enumerate(NAMES)},
-        "label": y.astype(np.int8),
-    }
-    path = tmp_path_factory.mktemp("table") / "table.parquet"
-    pq.write_table(pa.table(made), path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def families(table, tmp_path_factory):
-    """Two families that each see one of the features, and one that sees noise."""
-    train, valid = (read_rows(table, (split,), NAMES) for split in ("train", "valid"))
-    test = read_rows(table, ("test",), NAMES, label=False)
-    folders = {}
-    for i, name in enumerate(("sees_a", "sees_b", "sees_noise")):
-        blind = train.x.copy()
-        blind[:, [j for j in range(3) if j != i]] = 0
-        model = logistic.fit(
-            {"C": 1.0, "log": False},
-            Rows(blind, train.y, train.customer_id, train.as_of),
-            None,
-            seed=1,
-            threads=1,
-        )
-        folder = tmp_path_factory.mktemp(name)
-        (folder / "model.onnx").write_bytes(logistic.to_onnx(model, 3).SerializeToString())
-        for split, rows in (("valid", valid), ("test", test)):
-            np.save(folder / f"{split}_native.npy", logistic.predict(model, rows.x))
-            np.save(folder / f"{split}_raw.npy", logistic.predict(model, rows.x))
-        result = {"rows": {"train": 900}, "versions": {}, "valid_metrics": {}}
-        (folder / "result.json").write_text(json.dumps(result))
-        folders[name] = folder
-    return folders
-
-
-@pytest.fixture(scope="module")
-def ensemble(table, families, tmp_path_factory):
+def ensemble(made_table, made_families, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ensemble")
-    return folder, build_ensemble(table, NAMES, families, 7, folder)
+    return folder, build_ensemble(made_table, NAMES, made_families, 7, folder)
 
 
 def test_members_that_know_different_things_share_the_weight(ensemble):
@@ -78,25 +28,27 @@ def test_members_that_know_different_things_share_the_weight(ensemble):
     assert weights.get("sees_noise", 0) < min(weights["sees_a"], weights["sees_b"])
 
 
-def test_it_ranks_better_than_its_best_member(table, families, ensemble):
-    test = read_rows(table, ("test",), NAMES)
+def test_it_ranks_better_than_its_best_member(made_table, made_families, ensemble):
+    test = read_rows(made_table, ("test",), NAMES)
     alone = max(
         point(test.y, np.load(folder / "test_native.npy"))["roc_auc"]
-        for folder in families.values()
+        for folder in made_families.values()
     )
     assert point(test.y, np.load(ensemble[0] / "test_native.npy"))["roc_auc"] > alone + 0.03
 
 
-def test_one_graph_says_what_the_members_say_together(table, ensemble):
-    test = read_rows(table, ("test",), NAMES, label=False)
+def test_one_graph_says_what_the_members_say_together(made_table, ensemble):
+    test = read_rows(made_table, ("test",), NAMES, label=False)
     exported = run_onnx(ensemble[0] / "model.onnx", test.x)
     assert np.abs(exported - np.load(ensemble[0] / "test_native.npy")).max() < 1e-6
     assert ensemble[1]["export_difference_on_fitted_rows"] < 1e-6
 
 
-def test_its_validation_score_is_of_dates_the_weights_were_not_chosen_on(table, families, ensemble):
-    valid = read_rows(table, ("valid",), NAMES)
-    p = np.stack([np.load(folder / "valid_native.npy") for folder in families.values()])
+def test_its_validation_score_is_of_dates_the_weights_were_not_chosen_on(
+    made_table, made_families, ensemble
+):
+    valid = read_rows(made_table, ("valid",), NAMES)
+    p = np.stack([np.load(folder / "valid_native.npy") for folder in made_families.values()])
     days = np.unique(valid.as_of)
     for day, fold in zip(days, ensemble[1]["folds"], strict=True):
         on, off = valid.as_of == day, valid.as_of != day
@@ -107,20 +59,20 @@ def test_its_validation_score_is_of_dates_the_weights_were_not_chosen_on(table, 
         assert fold["metrics"]["roc_auc"] == pytest.approx(expected["roc_auc"])
 
 
-def test_a_member_that_says_nothing_gets_no_weight(table):
-    valid = read_rows(table, ("valid",), NAMES)
+def test_a_member_that_says_nothing_gets_no_weight(made_table):
+    valid = read_rows(made_table, ("valid",), NAMES)
     one = 1 / (1 + np.exp(-valid.x[:, 0].astype(float)))
     parts = np.unique(valid.as_of, return_inverse=True)[1]
     constant = np.full(len(one), 0.5)
     assert choose_weights(np.stack([constant, one]), valid, parts).tolist() == [0, 1]
 
 
-def test_a_table_without_dates_is_cross_fitted_on_halves(table, families, tmp_path):
-    made = pq.read_table(table)
+def test_a_table_without_dates_is_cross_fitted_on_halves(made_table, made_families, tmp_path):
+    made = pq.read_table(made_table)
     undated = made.set_column(1, "as_of", pa.nulls(len(made), pa.date32()))
     pq.write_table(undated, tmp_path / "table.parquet")
     output = tmp_path / "ensemble"
     output.mkdir()
-    result = build_ensemble(tmp_path / "table.parquet", NAMES, families, 7, output)
+    result = build_ensemble(tmp_path / "table.parquet", NAMES, made_families, 7, output)
     assert [fold["as_of"] for fold in result["folds"]] == [None, None]
     assert sum(fold["rows"] for fold in result["folds"]) == 600

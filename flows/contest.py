@@ -1,0 +1,97 @@
+"""After the families are fitted: the ensemble, and all contestants on the test split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from flows.stage import Stage, run_stage
+from flows.tasks import TABLE, Journey, read_result
+
+if TYPE_CHECKING:
+    from registry.models import ModelVersion
+    from training.evaluate import Evaluation
+
+FILES = ("model.onnx", "valid_native.npy", "valid_raw.npy", "test_native.npy", "test_raw.npy")
+
+
+@dataclass(frozen=True)
+class Contest:
+    """The evaluation, and the champion it was made beside: its version, the content of its
+    bundle.json (None where it cannot be read), and why it could not be scored ("" when it was)."""
+
+    evaluation: Evaluation
+    champion: ModelVersion | None
+    description: dict[str, Any] | None
+    problem: str
+
+
+@task(cache_policy=NO_CACHE, task_run_name="ensemble")
+def ensemble_task(journey: Journey, table: Stage, fitted: dict[str, Stage]) -> dict[str, Stage]:
+    """The contestants: the families, and where there are several, their ensemble."""
+    from training.ensemble import NAME, build_ensemble
+
+    settings = journey.settings
+    if not settings.training.ensemble or len(fitted) < 2:
+        return fitted
+    features = tuple(table.facts["names"])
+    folders = {name: stage.folder for name, stage in fitted.items()}
+
+    def build(folder: Path) -> dict[str, Any]:
+        build_ensemble(table.path(TABLE), features, folders, settings.seed, folder)
+        return {}
+
+    depends_on = {
+        "table": table.files[TABLE],
+        "families": {n: {file: s.files[file] for file in FILES} for n, s in fitted.items()},
+        "seed": settings.seed,
+    }
+    rooms = tuple(f"training/{name}.py" for name in ("ensemble", "export", "metrics"))
+    with journey.run.clock("ensemble"):
+        stage = run_stage(settings.var, NAME, depends_on, rooms, build)
+    weights = read_result(stage)["params"]["weights"]
+    shares = ", ".join(f"{name} {weight:.0%}" for name, weight in weights.items())
+    roc_auc = read_result(stage)["valid_metrics"]["roc_auc"]
+    journey.display.say(f"ensemble: {shares}; validation ROC AUC {roc_auc:.4f}")
+    return {**fitted, NAME: stage}
+
+
+@task(cache_policy=NO_CACHE, task_run_name="evaluate")
+def evaluate_task(journey: Journey, table: Stage, contestants: dict[str, Stage]) -> Contest:
+    from registry.bundle import BundleRefused, load_bundle
+    from registry.compare import question, why_not_comparable
+    from registry.models import find_champion
+    from training.evaluate import evaluate, in_terms_of
+
+    settings, schema = journey.settings, table.facts["schema"]
+    champion, description, problem = find_champion(journey.client, settings), None, ""
+    predict = None
+    if champion is not None:
+        try:
+            bundle = load_bundle(champion.bundle, expected_sha256=champion.bundle_sha256)
+            description = bundle.description
+            problem = why_not_comparable(
+                description, question(settings), table.facts["as_of"]["test"]
+            )
+            place = in_terms_of(bundle.features, schema)
+            predict = lambda x: bundle.predict(place(x))  # noqa: E731
+        except BundleRefused as error:
+            problem = error.what
+        except ValueError as error:
+            problem = str(error)
+    with journey.run.clock("evaluate"):
+        journey.display.stage("evaluate", "opening the test split")
+        evaluation = evaluate(
+            table.path(TABLE),
+            schema,
+            {name: stage.folder for name, stage in contestants.items()},
+            bootstrap=settings.training.bootstrap,
+            seed=settings.seed,
+            slice_min_rows=settings.gate.slice_min_rows,
+            champion=None if problem else predict,
+        )
+    return Contest(evaluation, champion, description, problem)

@@ -1,0 +1,102 @@
+"""All contestants on the same test rows, the winner chosen before they are looked at."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from configs.errors import UserError
+from features.table import read_rows
+from training.evaluate import choose_winner, evaluate, in_terms_of
+from training.export import run_onnx
+from training.metrics import paired_difference, point, score
+
+NAMES = ("a", "b", "c")
+SCHEMA = [{"name": name, "low": None, "high": None, "categories": ()} for name in NAMES]
+HOW = {"bootstrap": 60, "seed": 7, "slice_min_rows": 50}
+
+
+@pytest.fixture
+def contestants(made_families, tmp_path):
+    """Copies with validation figures: the second is the best there, whatever the test says."""
+    folders = {}
+    for (name, folder), valid in zip(made_families.items(), (0.7, 0.8, 0.5), strict=True):
+        folders[name] = shutil.copytree(folder, tmp_path / name)
+        result = json.loads((folder / "result.json").read_text())
+        result["valid_metrics"] = {"roc_auc": valid}
+        (folders[name] / "result.json").write_text(json.dumps(result))
+    return folders
+
+
+def test_every_figure_is_the_one_of_the_single_functions(made_table, contestants):
+    found = evaluate(made_table, SCHEMA, contestants, **HOW)
+    test = read_rows(made_table, ("test",), NAMES)
+    how = {"bootstrap": 60, "seed": 7, "groups": test.customer_id}
+    p = {n: run_onnx(folder / "model.onnx", test.x) for n, folder in contestants.items()}
+    assert found.winner == "sees_b"
+    assert found.scores["sees_a"] == score(test.y, p["sees_a"], **how)
+    assert found.between["sees_a - sees_b"] == paired_difference(
+        test.y, p["sees_a"], p["sees_b"], **how
+    )
+    assert found.before_calibration["sees_a"] == point(
+        test.y, np.load(contestants["sees_a"] / "test_raw.npy")
+    )
+    assert max(found.export_difference.values()) < 1e-6
+    assert 0 < found.latency["p50_ms"] <= found.latency["p99_ms"]
+
+
+def test_the_champion_is_scored_on_the_same_rows(made_table, contestants):
+    said = {}
+
+    def champion(x):
+        said["rows"] = x
+        return run_onnx(contestants["sees_b"] / "model.onnx", x)
+
+    found = evaluate(made_table, SCHEMA, contestants, champion=champion, **HOW)
+    assert np.array_equal(said["rows"], found.test.x)
+    tied = found.against_champion["roc_auc"]
+    assert (tied["difference"], tied["low"], tied["high"]) == (0, 0, 0)
+    assert all(part["against_champion"]["difference"] == 0 for part in found.slices)
+
+
+def test_the_baseline_of_a_table_is_its_best_number_on_the_training_rows(made_table, contestants):
+    found = evaluate(made_table, SCHEMA, contestants, **HOW)
+    train, test = (read_rows(made_table, (split,), NAMES) for split in ("train", "test"))
+
+    def alone(rows, i):
+        squeezed = 1 / (1 + np.exp(-rows.x[:, i].astype(float)))
+        return point(rows.y, squeezed)["roc_auc"]
+
+    best = max(range(3), key=lambda i: abs(alone(train, i) - 0.5))
+    assert (found.baseline.feature, found.baseline.direction) == (NAMES[best], 1)
+    assert found.baseline.roc_auc == pytest.approx(alone(test, best))
+
+
+def test_a_table_of_categories_alone_has_no_baseline(made_table, contestants):
+    schema = [{**feature, "categories": ("x", "y")} for feature in SCHEMA]
+    found = evaluate(made_table, schema, contestants, **HOW)
+    assert found.baseline is None and found.against_baseline is None
+
+
+def test_a_graph_that_gives_no_number_stops_the_run(made_table, contestants):
+    np.save(contestants["sees_a"] / "test_native.npy", np.full(300, np.nan))
+    with pytest.raises(UserError, match="sees_a gives no number"):
+        evaluate(made_table, SCHEMA, contestants, **HOW)
+
+
+def test_of_equals_the_first_wins():
+    tied = {"valid_metrics": {"roc_auc": 0.7}}
+    assert choose_winner({"simple": tied, "ensemble": tied}) == "simple"
+
+
+def test_the_champion_reads_its_own_columns_and_codes():
+    theirs = [{"name": "b", "categories": ["no", "yes"]}, {"name": "a"}]
+    ours = [{"name": "a"}, {"name": "new"}, {"name": "b", "categories": ["yes", "maybe", "no"]}]
+    x = np.float32([[1, 9, 0], [2, 9, 1], [3, 9, 2], [4, 9, 3], [5, 9, np.nan]])
+    expected = [[1, 1], [2, 2], [0, 3], [2, 4], [np.nan, 5]]  # maybe is unknown to it: other
+    assert np.array_equal(in_terms_of(theirs, ours)(x), np.float32(expected), equal_nan=True)
+    with pytest.raises(ValueError, match="needs the feature gone"):
+        in_terms_of([{"name": "gone"}], ours)
