@@ -60,7 +60,7 @@ def _in_words(kind: Any) -> str:
         return " or ".join(map(str, get_args(kind)))
     plain = get_origin(kind) or kind
     if plain is dict and get_args(kind)[1] is not str:
-        return "rules by name"
+        return "rules by name" if get_args(kind)[1].__name__ == "Rule" else "columns by name"
     return {
         bool: "true or false",
         int: "whole number",

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from configs.describe import members, options
 from configs.errors import UserError
-from configs.refusals import COLUMNS, refusal, refuse_unknown, rule_field
+from configs.refusals import COLUMNS, TABLE_COLUMNS, refusal, refuse_unknown, rule_field
 from configs.rules import CONTRACT
 from configs.settings import Settings
 
@@ -75,7 +75,7 @@ def load(
         settings = Settings(**merged)
     except ValidationError as error:
         raise refusal(error, places) from None
-    if settings.source.kind != "files" and settings.source.path:
+    if settings.source.kind not in ("files", "table") and settings.source.path:
         raise UserError(
             f"source.path is {', '.join(settings.source.path)!r},"
             f" but source.kind is {settings.source.kind}",
@@ -207,7 +207,7 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         path = f"{prefix}{key}"
-        if isinstance(value, dict) and path != COLUMNS:
+        if isinstance(value, dict) and path not in (COLUMNS, TABLE_COLUMNS):
             flat |= _flatten(value, f"{path}.")
         else:
             flat[path] = value

@@ -13,9 +13,11 @@ from configs.describe import accepted, options
 from configs.errors import UserError
 from configs.rules import Rule
 from configs.source import LOGIN, SECRET
+from configs.table import Column
 
 # A mapping that is itself a value: a layer replaces the one below it as a whole.
 COLUMNS = "source.columns"
+TABLE_COLUMNS = "source.table.columns"  # its keys may hold dots
 # A mapping of sections: a layer changes the fields it names.
 RULES = "contract.rules"
 
@@ -45,6 +47,12 @@ def refuse_unknown(path: str, place: str) -> None:
             next_step=f"a rule is set as {RULES}.NAME.FIELD; its fields are"
             f" {', '.join(Rule.model_fields)}",
         )
+    if path.startswith(f"{TABLE_COLUMNS}."):
+        raise UserError(
+            f"{path!r} cannot be set by itself",
+            where=place,
+            next_step=f"change the column in the preset, below {TABLE_COLUMNS}",
+        )
     near = get_close_matches(path, set(known) - {"name", "file"}, n=1, cutoff=0.5)
     raise UserError(
         f"unknown setting {path!r}",
@@ -67,7 +75,10 @@ def refusal(error: ValidationError, places: Mapping[str, str]) -> UserError:
         placed = [at for name, at in places.items() if name.startswith(f"{rule}.")]
         place = places.get(item) or (placed[-1] if placed else place)
     field = known.get(path) or rule_field(path)
-    if path.startswith(RULES) and rule_field(path) is None:  # a rule as a whole
+    if item.startswith(f"{TABLE_COLUMNS}."):
+        path, field, place = item, None, places.get(TABLE_COLUMNS, "defaults")
+        wanted = f"a column of the table has {', '.join(Column.model_fields)}; see make adopt"
+    elif path.startswith(RULES) and rule_field(path) is None:  # a rule as a whole
         path = item
         wanted = "mend the rule; docs/contract.md shows every rule"
         place = next(

@@ -15,8 +15,8 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from configs.rules import Contract
-from configs.section import FilePath, Names, Section, Share
-from configs.source import Source
+from configs.section import FilePath, Names, Section
+from configs.source import Source, refuse_password
 
 
 class Compute(Section):
@@ -69,6 +69,11 @@ class Tuning(Section):
         "OPTUNA_PASSWORD", description="environment variable with the password of tuning.storage"
     )
 
+    @model_validator(mode="after")
+    def _no_password(self) -> Tuning:
+        refuse_password(self.storage or "", "tuning", "storage", self.password_variable)
+        return self
+
 
 class Training(Section):
     """Families and how they are scored (`training/`)."""
@@ -108,7 +113,10 @@ class Gate(Section):
         0.0, ge=-1, le=1, description="ROC AUC gain over the champion: low end of the interval"
     )
     margin: float = Field(
-        0.002, ge=0, le=1, description="or: ROC AUC surely not worse by this, log loss surely better"
+        0.002,
+        ge=0,
+        le=1,
+        description="or: ROC AUC surely not worse by this, log loss surely better",
     )
     max_log_loss_rise: float = Field(0.005, ge=0, description="log loss may rise by this much")
     max_calibration_error: float = Field(0.1, ge=0, le=1, description="on the test split")

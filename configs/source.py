@@ -1,4 +1,4 @@
-"""The settings of where rows come from: files, a database, or the simulator."""
+"""The settings of where rows come from: files, a database, the simulator, or a labelled table."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from configs.errors import UserError
 from configs.section import FilePaths, Section, Share, Words
+from configs.table import Table
 
 # The canonical columns of a transaction log (`ingestion/canonical.py` says what each holds), and
 # `amount`, which a source may have in place of a quantity or a unit price.
@@ -81,6 +82,18 @@ LOGIN = re.compile(r"(?:(?<!/)//|^)[^:/]*:(?!//)[^@]*@")
 SECRET = re.compile(r"(?:password|passwd|pwd|secret|token|key)\w*\s*=", re.IGNORECASE)
 
 
+def refuse_password(url: str, section: str, setting: str, variable: str) -> None:
+    """Raises UserError for a URL with a password in it, wherever it was written."""
+    query = unquote_plus(unquote_plus(url.partition("?")[2]))  # odbc_connect=…;PWD%3D…
+    if LOGIN.search(url) or SECRET.search(query):
+        raise UserError(
+            "the URL holds a password",
+            where=f"{section}.{setting}",
+            next_step="take it out: passwords come from the environment variable named by"
+            f" {section}.password_variable ({variable}), or ~/.pgpass",
+        )
+
+
 class Database(Section):
     """A table or a query of a database (`ingestion/database.py`)."""
 
@@ -101,23 +114,15 @@ class Database(Section):
 
         Raises UserError, which no layer above it dresses up with the value.
         """
-        url = self.url or ""
-        query = unquote_plus(unquote_plus(url.partition("?")[2]))  # odbc_connect=…;PWD%3D…
-        if LOGIN.search(url) or SECRET.search(query):
-            raise UserError(
-                "the URL holds a password",
-                where="source.database.url",
-                next_step="take it out: passwords come from the environment variable named by"
-                f" source.database.password_variable ({self.password_variable}), or ~/.pgpass",
-            )
+        refuse_password(self.url or "", "source.database", "url", self.password_variable)
         return self
 
 
 class Source(Section):
     """Where the rows come from."""
 
-    kind: Literal["simulated", "files", "database"] = Field(
-        "simulated", description="where rows come from"
+    kind: Literal["simulated", "files", "database", "table"] = Field(
+        "simulated", description="where rows come from; table: a row per example, with a label"
     )
     path: FilePaths = Field(
         (), description="files or globs to read (.parquet .csv .tsv .txt, also .gz; .xlsx)"
@@ -129,6 +134,7 @@ class Source(Section):
     time_format: str | None = Field(None, description="strptime format of text times; none: ISO")
     text: Text = Text()
     database: Database = Database()
+    table: Table = Table()
     simulation: Simulation = Simulation()
 
     @property

@@ -21,9 +21,10 @@ class Feature:
     name: str
     unit: str
     meaning: str
-    low: float = 0.0
+    low: float | None = 0.0
     high: float | None = None
     missing: str = ""  # when it may be missing; empty: never
+    categories: tuple[str, ...] = ()  # of a feature that is held as codes: features/categories.py
 
     @property
     def needs(self) -> frozenset[str]:

@@ -16,24 +16,34 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def table_checks(features: Sequence[Feature] = CATALOGUE) -> list[dict[str, Any]]:
+def table_checks(
+    features: Sequence[Feature] = CATALOGUE, *, dated: bool = True
+) -> list[dict[str, Any]]:
     """Great Expectations checks of a table with these features. Each stops the run.
 
-    They have the form that `ingestion/expectations.py` takes.
+    They have the form that `ingestion/expectations.py` takes. dated: whether it has as-of dates.
     """
+    key: dict[str, Any] = {
+        "column_list": ["customer_id", "as_of"],
+        "kind": "ExpectCompoundColumnsToBeUnique",
+        "why": "one row per customer and as-of date",
+    }
+    both = "customers who bought again and customers who did not"
+    if not dated:
+        both = "rows of both classes"
+        key = {
+            "column": "customer_id",
+            "kind": "ExpectColumnValuesToBeUnique",
+            "why": "one row per identifier",
+        }
     checks = [
-        _check(
-            "one_row_each",
-            "ExpectCompoundColumnsToBeUnique",
-            "one row per customer and as-of date",
-            column_list=["customer_id", "as_of"],
-        ),
+        _check("one_row_each", **key),
         # One column says both: a split that is empty or has one class lacks one of its two values.
         *(
             _check(
                 f"{split}_both_classes",
                 "ExpectColumnDistinctValuesToContainSet",
-                f"the {split} split needs customers who bought again and customers who did not",
+                f"the {split} split needs {both}",
                 column="split_label",
                 value_set=[f"{split} 0", f"{split} 1"],
             )
@@ -50,16 +60,17 @@ def table_checks(features: Sequence[Feature] = CATALOGUE) -> list[dict[str, Any]
                     column=feature.name,
                 )
             )
-        checks.append(
-            _check(
-                f"{feature.name}_range",
-                "ExpectColumnValuesToBeBetween",
-                f"{feature.meaning} ({feature.unit})",
-                column=feature.name,
-                min_value=feature.low,
-                max_value=feature.high,
+        if feature.low is not None or feature.high is not None:
+            checks.append(
+                _check(
+                    f"{feature.name}_range",
+                    "ExpectColumnValuesToBeBetween",
+                    f"{feature.meaning} ({feature.unit})",
+                    column=feature.name,
+                    min_value=feature.low,
+                    max_value=feature.high,
+                )
             )
-        )
     return checks
 
 

@@ -1,10 +1,14 @@
-"""Which as-of dates belong to which split: in order of time, with an embargo between splits.
+"""Which as-of dates belong to which split: in order of time, with an embargo of one horizon.
 
-The embargo is the horizon: the label windows of one split end before the first as-of date of the
-next, so that no outcome is seen twice.
+Validation rolls through time: each validation date is a fold, whose model learns only from dates at
+least a horizon before it (`training/folds.py`), so that no outcome is seen twice. The label windows
+of train and validation all end before the first test date.
 
-    train      train      train          valid              test
-    |----------|----------|---horizon--->|---horizon------->|---horizon--->| end of the log
+    train  train  train  train  train  valid  valid  valid                test
+    |------|------|------|------|------|------|------|-----horizon------->|--horizon--->| end
+                                              |      fold 1 learns up to a horizon before it
+                                       |      fold 2: the same, one month earlier
+                                |      fold 3
 """
 
 from __future__ import annotations
@@ -17,6 +21,9 @@ from configs.settings import Features
 
 def as_of_dates(first_day: date, last_day: date, settings: Features) -> dict[str, list[date]]:
     """As-of dates per split, monthly, for a log from first_day to last_day, which may be cut short.
+
+    Of `valid_dates` the earliest are left out for which no train date lies a horizon before them:
+    the log is short, or `train_dates` are few.
 
     Raises UserError when the log is too short for one date in each split, or when the last date
     asked for has no complete label window.
@@ -33,11 +40,21 @@ def as_of_dates(first_day: date, last_day: date, settings: Features) -> dict[str
     earliest = first_day + timedelta(days=settings.min_history_days)
     test = [_months_before(last, i) for i in range(settings.test_dates)]
     valid = _before(min(test), horizon, last, settings.valid_dates)
-    train = [
-        day for day in _before(min(valid), horizon, last, settings.train_dates) if day >= earliest
-    ]
+    train: list[date] = []
+    while valid:
+        before = [
+            day
+            for day in _before(valid[0], horizon, last, len(valid) + settings.train_dates)
+            if day not in valid and day >= earliest
+        ]
+        train = before[: settings.train_dates]
+        if train and min(train) <= min(valid) - horizon:
+            break  # every fold has a date to learn from
+        train = []
+        valid.pop()  # the earliest
     if not train:
-        nearest = _before(min(valid), horizon, last, 1)[0]
+        last_valid = _before(min(test), horizon, last, 1)[0]
+        nearest = _before(last_valid, horizon, last, 1)[0]
         needed = (last_day - nearest).days + settings.min_history_days
         asked = ", features.last_as_of" if settings.last_as_of else ""
         raise UserError(

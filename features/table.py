@@ -1,7 +1,8 @@
 """The training table as arrays: what `features` makes and `training` reads.
 
-One row is one customer at one as-of date. The file is Parquet with the columns
-`customer_id, as_of, split, <features>, label`; every feature is a number, a missing one is null.
+One row is one customer at one as-of date, or one row of a labelled table. The file is Parquet with
+the columns `customer_id, as_of, split, <features>, label`; every feature is a number, a missing one
+is null, and a category is a code (`features/categories.py`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from features.categories import decode
+
+__all__ = ["SPLITS", "Rows", "decode", "read_column", "read_rows"]
+
 SPLITS = ("train", "valid", "test")
 
 
@@ -20,7 +25,8 @@ class Rows:
     """Rows of one or more splits, in the order of the file.
 
     x: float32 (n, f), NaN where missing.  y: int8 (n,) of 0 and 1, or None when not asked for.
-    customer_id: str (n,).  as_of: datetime64[D] (n,).
+    customer_id: str (n,), the row's identifier in a labelled table.  as_of: datetime64[D] (n,), NaT
+    there.
     """
 
     x: np.ndarray

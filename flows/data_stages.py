@@ -14,6 +14,7 @@ from typing import Any
 
 from configs.rules import Contract
 from configs.settings import Settings
+from flows import table_stages
 from flows.acceptance import accept_or_hold, keep_refused
 from flows.run import log
 from flows.stage import Stage, hash_file, hash_text, run_stage
@@ -47,7 +48,8 @@ def ingest(settings: Settings) -> Parts:
         key = hash_text(json.dumps(source.model_dump(mode="json"), sort_keys=True))[:16]
         paths = read_new(source, settings.var.absolute() / "sources" / key, settings.compute)
         return Parts(paths, [hash_file(path) for path in paths], None, 0)
-    stages = _simulated(settings) if source.kind == "simulated" else _files(settings)
+    read = {"simulated": _simulated, "table": table_stages.ingest_files}.get(source.kind, _files)
+    stages = read(settings)
     truth = stages[0].path(TRUTH) if source.kind == "simulated" else None
     return Parts(
         [stage.path(ROWS) for stage in stages],
@@ -93,6 +95,8 @@ def validate(settings: Settings, parts: Parts, page: Path) -> Stage:
     Raises ContractBroken when a rule of severity stop is broken, and when the batch is unlike the
     last accepted one and nobody has released it.
     """
+    if settings.source.kind == "table":
+        return table_stages.validate(settings, parts.paths, parts.hashes, parts.batch, page)
     contract = dated(settings)
     now = datetime.now(UTC).replace(tzinfo=None)  # times in the log are UTC
     declared = settings.source.declared

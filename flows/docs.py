@@ -15,6 +15,7 @@ from configs.describe import accepted, default_of, options
 from configs.load import presets
 from features.catalogue import CATALOGUE
 from flows.docs_contract import MADE, contract_page
+from flows.docs_quality import quality_page
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -25,7 +26,9 @@ BEGIN, END = "<!-- figures -->\n", "<!-- /figures -->"
 
 def pages() -> dict[Path, str]:
     """Path -> content of every generated page."""
+    quality = json.loads(FIGURES.read_text(encoding="utf-8")).get("quality")
     return {
+        **({DOCS / "quality.md": quality_page(quality)} if quality else {}),
         DOCS / "features.md": _features(),
         DOCS / "settings.md": _settings(),
         DOCS / "contract.md": contract_page(),
@@ -159,6 +162,8 @@ def _take_measured() -> None:
     figures |= {name: {key: run[key] for key in kept} for name, run in found.items()}
     if (MEASURED / "road.json").exists():
         figures["bench"] = json.loads((MEASURED / "road.json").read_text(encoding="utf-8"))
+    if (MEASURED / "quality.json").exists():
+        figures["quality"] = json.loads((MEASURED / "quality.json").read_text(encoding="utf-8"))
     FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 

@@ -17,7 +17,7 @@ from prefect.cache_policies import NO_CACHE
 from configs.errors import UserError
 from configs.settings import Settings
 from flows.run import log
-from flows.stage import Stage, run_stage
+from flows.stage import Stage, hash_text, run_stage, stage_key
 from flows.tasks import Journey, read_result
 
 ROOT = Path(__file__).parents[1]
@@ -35,11 +35,18 @@ def fit_task(journey: Journey, table: Stage, family: str) -> Stage:
         "family": family,
         "table": str(table.path("table.parquet")),
         "features": table.facts["names"],
+        "schema": table.facts["schema"],
+        "horizon_days": settings.features.horizon_days,
+        "calibration": settings.training.calibration,
         "seed": settings.seed,
-        "threads": threads_per_family(settings),
+        "threads": threads_per_worker(settings),
+        "workers": settings.tuning.workers,
         "trials": settings.tuning.trials,
         "seconds": settings.tuning.seconds,
     }
+    rooms = ("training", "features/table.py")
+    depends_on = {**job, "table": table.files["table.parquet"]}
+    study = study_place(settings, family, stage_key(depends_on, rooms))
 
     def build(folder: Path) -> dict[str, Any]:
         def on_event(event: dict[str, Any]) -> None:
@@ -53,7 +60,10 @@ def fit_task(journey: Journey, table: Stage, family: str) -> Stage:
         output = folder / "fit"
         job_file = journey.run.folder / f"job-{family}.json"
         fit_in_process(
-            {**job, "output": str(output)}, job_file, journey.run.folder / f"{family}.log", on_event
+            {**job, **study, "output": str(output)},
+            job_file,
+            journey.run.folder / f"{family}.log",
+            on_event,
         )
         for file in output.iterdir():
             file.rename(folder / file.name)
@@ -63,10 +73,7 @@ def fit_task(journey: Journey, table: Stage, family: str) -> Stage:
 
     display.family_start(family, settings.tuning.trials, settings.tuning.seconds)
     try:
-        depends_on = {**job, "table": table.files["table.parquet"]}
-        stage = run_stage(
-            settings.var, family, depends_on, ("training", "features/table.py"), build
-        )
+        stage = run_stage(settings.var, family, depends_on, rooms, build)
     except BaseException:
         tracking.close_run(journey.client, family_run, "FAILED")
         raise
@@ -95,7 +102,7 @@ def fit_in_process(
     one is interrupted.
     """
     job_file.write_text(json.dumps(job, indent=2), encoding="utf-8")
-    failure = ""
+    failure: dict[str, str] = {}
     with log_file.open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "training.fit", str(job_file), "--with-parent"],
@@ -112,7 +119,7 @@ def fit_in_process(
             for line in process.stdout:
                 event = json.loads(line)
                 if event["event"] == "error":
-                    failure = event["message"]
+                    failure = event
                 on_event(event)
             code = process.wait()
         finally:
@@ -120,9 +127,16 @@ def fit_in_process(
                 process.kill()
                 process.wait()
             _running.discard(process)
-    if code != 0:
+    if "what" in failure:  # it knows better than this one what to do
         raise UserError(
-            f"family {job['family']} failed: {failure or f'its process ended with code {code}'}",
+            f"family {job['family']}: {failure['what']}",
+            where=failure["where"],
+            next_step=failure["next_step"],
+        )
+    if code != 0:
+        message = failure.get("message") or f"its process ended with code {code}"
+        raise UserError(
+            f"family {job['family']} failed: {message}",
             where=str(log_file),
             next_step="read the end of that file, or leave it out: --training.families '[...]'",
         )
@@ -135,9 +149,23 @@ def stop_all() -> None:
             process.kill()
 
 
-def threads_per_family(settings: Settings) -> int:
-    """Families side by side share the cores: two OpenMP teams on two cores collapse."""
+def study_place(settings: Settings, family: str, key: str) -> dict[str, str]:
+    """Where the search keeps its trials, as fields of the job.
+
+    The name holds what the search depends on, so another table or another budget never goes on
+    with its trials; and the folder, so two that share a database never meet.
+    """
+    var = settings.var.absolute()
+    return {
+        "storage": settings.tuning.storage or f"sqlite:///{var / 'optuna' / 'studies.db'}",
+        "password_variable": settings.tuning.password_variable,
+        "study": f"{family}-{key[:16]}-{hash_text(str(var))[:8]}",
+    }
+
+
+def threads_per_worker(settings: Settings) -> int:
+    """Processes side by side share the cores: two OpenMP teams on two cores collapse."""
     side_by_side = min(settings.tuning.families_at_once, len(settings.training.families))
     mine = getattr(os, "sched_getaffinity", None)  # what this process may use, where that is known
     cores = len(mine(0)) if mine else os.cpu_count() or 1
-    return max(1, cores // side_by_side)
+    return max(1, cores // (side_by_side * settings.tuning.workers))

@@ -17,6 +17,7 @@ from configs.settings import Settings
 from configs.source import CANONICAL
 from flows.acceptance import Validated, last_seen
 from ingestion.contract import in_words
+from ingestion.labelled.rules import table_rules
 from ingestion.validate import QUARANTINE
 
 ABOUT = "Show the rows that the last batch has in quarantine, by reason."
@@ -56,23 +57,35 @@ def _counts(rows: dict[str, Any], settings: Settings) -> Table:
     table = Table(box=None, pad_edge=False)
     for name in ("reason", "rows", "share", "rule", "why"):
         table.add_column(name, justify="right" if name in ("rows", "share") else "left")
+    known = _rules(settings)
     for name, count in sorted(rows["reasons"].items(), key=lambda item: -item[1]):
-        rule = settings.contract.rules.get(name)
-        words = (in_words(rule), rule.why) if rule else ("no rule any more", "")
+        words = known.get(name, ("no rule any more", ""))
         table.add_row(name, f"{count:,}", f"{count / rows['raw']:.2%}", *words)
     table.caption = "a row may have several reasons"
     return table
 
 
+def _rules(settings: Settings) -> dict[str, tuple[str, str]]:
+    """Name of a rule about rows -> the rule in words, and why it is one."""
+    if settings.source.kind == "table":
+        return {r.name: (r.words, r.why) for r in table_rules(settings.source.table)}
+    return {name: (in_words(rule), rule.why) for name, rule in settings.contract.rules.items()}
+
+
 def _examples(found: Validated, reason: str, count: int) -> Table:
     """Some rows of the reason, as they are, and what of them could not be read."""
-    columns = ["source", "source_row", *CANONICAL, "unreadable"]
     with connect() as connection:
-        rows = connection.execute(
-            f"SELECT {', '.join(columns)} FROM {parquet(found.folder / QUARANTINE)}"
+        read = f"FROM {parquet(found.folder / QUARANTINE)}"
+        held = [name for name, *_ in connection.execute(f"DESCRIBE {read}").fetchall()]
+        # A table's own columns stand in a STRUCT; a log's are the canonical ones.
+        shown_of = "cells.*" if "cells" in held else ", ".join(CANONICAL)
+        result = connection.execute(
+            f"SELECT source, source_row, {shown_of}, unreadable {read}"
             " WHERE list_contains(reasons, ?) ORDER BY source, source_row LIMIT ?",
             [reason, count],
-        ).fetchall()
+        )
+        columns = [name for name, *_ in result.description or ()]
+        rows = result.fetchall()
     table = Table(title=reason, title_justify="left", box=None, pad_edge=False)
     # A column that is empty in every row, such as the one that is missing, says nothing twice.
     shown = [i for i, name in enumerate(columns) if any(row[i] not in (None, []) for row in rows)]

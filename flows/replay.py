@@ -75,6 +75,8 @@ def reconcile(
     before: Path, after: Path, was: dict[str, Any], now: dict[str, Any], settings: Settings
 ) -> Replay:
     """Compare two validated batches by the content of their rows, copies counted."""
+    # A table's rows are the text of their cells, whatever the settings read it as.
+    content = "cells" if settings.source.kind == "table" else ", ".join(CANONICAL)
     with connect(after, settings.compute) as connection:
         for name, folder in (("before", before), ("after", after)):
             for kind, file in (("valid", TRANSACTIONS), ("held", QUARANTINE)):
@@ -82,7 +84,7 @@ def reconcile(
                 # ten thousand among thirty million.
                 connection.execute(
                     f"CREATE TEMP VIEW {kind}_{name} AS"
-                    f" SELECT hash({', '.join(CANONICAL)}) AS row FROM {parquet(folder / file)}"
+                    f" SELECT hash({content}) AS row FROM {parquet(folder / file)}"
                 )
         left = "(FROM held_before EXCEPT ALL FROM held_after)"
         entered = "(FROM held_after EXCEPT ALL FROM held_before)"

@@ -1,4 +1,4 @@
-"""What a run leaves in MLflow on its parent: settings, data hash, revision, figures, pictures."""
+"""What a run leaves for people: its report and model card, and the parent run in MLflow."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from configs.settings import Settings
 from flows.data_stages import Parts
-from flows.run import code_revision
 from flows.stage import Stage
-from flows.tasks import Journey, read_result
+from flows.tasks import TABLE, Journey
 from registry import tracking
 
 if TYPE_CHECKING:
@@ -18,36 +17,57 @@ if TYPE_CHECKING:
 def log_run(
     journey: Journey,
     summary: dict[str, Any],
-    validated: Stage,
-    fitted: dict[str, Stage],
+    table: Stage,
+    contestants: dict[str, Stage],
     evaluation: Evaluation,
 ) -> None:
-    """Log the parent run. The pictures also stay in the run's folder."""
-    from training.figures import draw_figures
+    """Write report.html and model_card.md into the run's folder, and log the parent run."""
+    from training.report import read_story, write_run_report
 
+    folder = journey.run.folder
     with journey.run.clock("report"):
-        results = {name: read_result(stage) for name, stage in fitted.items()}
-        pictures = draw_figures(evaluation, results, journey.run.folder)
-        winner = summary["families"][summary["winner"]]
+        story = read_story(
+            summary,
+            journey.settings,
+            evaluation,
+            {name: stage.folder for name, stage in contestants.items()},
+            table.facts["schema"],
+            table.path(TABLE),
+        )
+        pages = write_run_report(story, folder)
+        pages += [folder / name for name in ("contract.html", "data_report.html")]
         tracking.log(
             journey.client,
             journey.parent_run,
             params=_flat(journey.settings.model_dump(mode="json")),
-            metrics={f"test_{name}": value for name, value in winner["test"].items()}
-            | {"baseline_roc_auc": summary["baseline"]["roc_auc"]}
-            | {"oracle_roc_auc": (summary["oracle"] or {}).get("roc_auc")}
-            | {f"rows_{name}": summary["rows"][name] for name in ("raw", "valid", "quarantined")},
+            metrics=_metrics(summary),
             tags={
-                "data_sha256": validated.files["transactions.parquet"],
-                "code_revision": code_revision(),
+                "data_sha256": summary["data_sha256"],
+                "code_revision": summary["code_revision"],
                 "winner": summary["winner"],
                 "decision": summary["decision"]["action"],
                 "reasons": "\n".join(summary["decision"]["reasons"]),
                 "test_split_opened": "1",  # by evaluate_task, after the winner was chosen
             },
         )
-        pages = [journey.run.folder / name for name in ("contract.html", "data_report.html")]
-        tracking.log_files(journey.client, journey.parent_run, [*pictures, *pages], "report")
+        tracking.log_files(journey.client, journey.parent_run, pages, "report")
+
+
+def _metrics(summary: dict[str, Any]) -> dict[str, float | None]:
+    """The winner's test figures under plain names, which run compares with run; every
+    contestant's under its own; and what they are to be compared with."""
+    families, rows = summary["families"], summary["rows"]
+    return {
+        **{f"test_{name}": value for name, value in families[summary["winner"]]["test"].items()},
+        **{
+            f"{contestant}/test_{name}": value
+            for contestant, figures in families.items()
+            for name, value in figures["test"].items()
+        },
+        "baseline_roc_auc": (summary["baseline"] or {}).get("roc_auc"),
+        "oracle_roc_auc": (summary["oracle"] or {}).get("roc_auc"),
+        **{f"rows_{name}": rows[name] for name in ("raw", "valid", "quarantined")},
+    }
 
 
 def oracle_roc_auc(

@@ -26,6 +26,7 @@ import psutil
 ROOT = Path(__file__).parents[1]
 CODE_SUFFIXES = {".py", ".sql", ".jinja"}
 RECORD = "stage.json"
+ROAD = ("configs", "flows", "ingestion", "features", "training", "registry")  # what makes figures
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,7 @@ def run_stage(
 
     A fact `repeats: false` says that another try may come out differently: it is not reused.
     """
-    key = hash_text(
-        json.dumps(
-            [depends_on, {room: code_hash(room) for room in rooms}], sort_keys=True, default=str
-        )
-    )
+    key = stage_key(depends_on, rooms)
     folder = var.absolute() / "stages" / f"{name}-{key[:16]}"
     found = _intact(folder)
     if found is not None and found["facts"].get("repeats", True):
@@ -82,6 +79,12 @@ def run_stage(
     return Stage(folder, facts, files, reused=False)
 
 
+def stage_key(depends_on: dict[str, Any], rooms: tuple[str, ...]) -> str:
+    """One hash over what a stage depends on and over the code of the rooms it calls."""
+    code = {room: code_hash(room) for room in rooms}
+    return hash_text(json.dumps([depends_on, code], sort_keys=True, default=str))
+
+
 @cache
 def code_hash(room: str) -> str:
     """One hash over the code of a room (or one file) and over the lock file."""
@@ -92,6 +95,11 @@ def code_hash(room: str) -> str:
         else [path]
     )
     return hash_text("".join(hash_file(file) for file in [*files, ROOT / "requirements.lock"]))
+
+
+def code_sha256() -> str:
+    """One hash over the code that leads to a run's figures, and over the lock file."""
+    return hash_text("".join(code_hash(room) for room in ROAD))
 
 
 def hash_file(path: Path) -> str:

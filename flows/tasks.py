@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from configs.errors import UserError
 from configs.settings import Settings
 from flows import data_stages, table_stages
 from flows.data_stages import Parts
@@ -127,19 +126,22 @@ def _from_log(settings: Settings, validated: Stage) -> Stage:
 @task(cache_policy=NO_CACHE, task_run_name="data report")
 def data_report_task(journey: Journey, parts: Parts, validated: Stage, table: Stage) -> None:
     """The page about the data, and `data.json`: where the run's data lies, relative to var/."""
-    from features.report import write_data_report
-
     settings, folder = journey.settings, journey.run.folder
-    var = settings.var.absolute()
+    var, page = settings.var.absolute(), folder / "data_report.html"
     with journey.run.clock("data_report"):
-        write_data_report(
-            parts.paths,
-            validated.folder,
-            table.path(TABLE),
-            folder / "data_report.html",
-            title=f"Data report: {settings.name}",
-            compute=settings.compute,
-        )
+        if settings.source.kind == "table":
+            table_stages.write_report(settings, validated, table, page)
+        else:
+            from features.report import write_data_report
+
+            write_data_report(
+                parts.paths,
+                validated.folder,
+                table.path(TABLE),
+                page,
+                title=f"Data report: {settings.name}",
+                compute=settings.compute,
+            )
     places = {
         "parts": [str(path.relative_to(var)) for path in parts.paths],
         "transactions": str(validated.path(TRANSACTIONS).relative_to(var)),

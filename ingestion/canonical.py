@@ -122,15 +122,15 @@ def _reader(name: str, kind: str, time_format: str | None, text: Text | None) ->
         case "quantity" if INTEGER.fullmatch(kind):  # no way through text or double: faster
             return f"CAST(CASE WHEN {raw} BETWEEN -{EXACT} AND {EXACT} THEN {raw} END AS BIGINT)"
         case "quantity":  # a fraction is unreadable, not rounded
-            number = _number(raw, kind, text)
+            number = read_number(raw, kind, text)
             whole = f"{number} = floor({number}) AND abs({number}) <= {EXACT}"
             return f"CASE WHEN {whole} THEN CAST({number} AS BIGINT) END"
         case "unit_price" | "amount":
-            number = _number(raw, kind, text)
+            number = read_number(raw, kind, text)
             return number if INTEGER.fullmatch(kind) else _finite(number)
         case "invoiced_at":
             return _in_range(_time(raw, kind, time_format))
-    return _text(raw)
+    return read_text(raw)
 
 
 def _in_range(time: str) -> str:
@@ -157,14 +157,14 @@ def _finite(number: str) -> str:
     return f"CASE WHEN isfinite({number}) THEN {number} END"
 
 
-def _text(raw: str) -> str:
+def read_text(raw: str) -> str:
     """The value as text without the blanks around it; nothing but blanks is a missing value."""
     return f"nullif(trim(CAST({raw} AS VARCHAR), {literal(BLANKS)}), '')"
 
 
 def _given(raw: str, kind: str) -> str:
     """Whether there is a value at all. Blanks can only stand in text."""
-    return f"{_text(raw) if kind == 'VARCHAR' else raw} IS NOT NULL"
+    return f"{read_text(raw) if kind == 'VARCHAR' else raw} IS NOT NULL"
 
 
 def _code(raw: str, kind: str) -> str:
@@ -178,14 +178,15 @@ def _code(raw: str, kind: str) -> str:
             f" THEN CAST(CAST({raw} AS BIGINT) AS VARCHAR)"
             f" WHEN isfinite({number}) THEN CAST({raw} AS VARCHAR) END"  # NaN: a missing one
         )
-    text = _text(raw)  # looking at the end is ten times faster than a regular expression
+    text = read_text(raw)  # looking at the end is ten times faster than a regular expression
     return f"CASE WHEN suffix({text}, '.0') AND length({text}) > 2 THEN {text}[:-3] ELSE {text} END"
 
 
-def _number(raw: str, kind: str, written: Text | None) -> str:
+def read_number(raw: str, kind: str, written: Text | None) -> str:
+    """SQL that reads a value of a DuckDB type as a DOUBLE, or as NULL where it is no number."""
     if INTEGER.fullmatch(kind) or kind.startswith(("DOUBLE", "FLOAT", "DECIMAL")):
         return f"CAST({raw} AS DOUBLE)"
-    text = _text(raw)
+    text = read_text(raw)
     if written is not None and (written.decimal, written.thousands) != (".", ""):
         # Only what is wholly written that way: 1,00 is not a hundred where the comma is for
         # thousands, and 2.55 is nothing where the comma is the decimal mark.
@@ -203,7 +204,7 @@ def _number(raw: str, kind: str, written: Text | None) -> str:
 def _time(raw: str, kind: str, time_format: str | None) -> str:
     if kind.startswith(("TIMESTAMP", "DATE")):
         return f"CAST({raw} AS TIMESTAMP)"
-    text = _text(raw) if kind == "VARCHAR" else _code(raw, kind)  # 19970101, 19970101.0
+    text = read_text(raw) if kind == "VARCHAR" else _code(raw, kind)  # 19970101, 19970101.0
     if time_format:
         time = f"CAST(try_strptime({text}, {literal(time_format)}) AS TIMESTAMP)"
     else:  # with a time zone first: DuckDB would drop the +01 of a text otherwise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import logging
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
@@ -30,7 +31,7 @@ def expand(source: Source) -> list[Path]:
     """
     if not source.path:
         raise UserError(
-            "source.kind is files, but no file is named",
+            f"source.kind is {source.kind}, but no file is named",
             where="source.path",
             next_step="pass --source.path FILE",
         )
@@ -71,30 +72,37 @@ def read_file(
     check_mapping(source)
     check_text(source.text)
     check_time_format(source.time_format)
+    write_whole(
+        source,
+        path,
+        target,
+        lambda file, even: _copy(source, path, file, compute, label or path.name, even),
+    )
+
+
+def write_whole(
+    source: Source, path: Path, target: Path, copy: Callable[[Path, bool], None]
+) -> None:
+    """Write `target` by `copy(file, even_ends)`, which reads `path`: aside, then renamed. What goes
+    wrong is told as it concerns the file; a text file of mixed line ends is tried again."""
     check_file(path)
     unfinished = target.with_name(f".{target.name}.unfinished")
     try:
         with explained(path, source.text):
             try:
-                _copy(source, path, unfinished, compute, label or path.name)
+                copy(unfinished, False)
             except duckdb.InvalidInputException as error:
                 if not mixed_ends(error):
                     raise
                 log.info("%s: its lines end in different ways, and are read as if alike", path)
-                _copy(source, path, unfinished, compute, label or path.name, even_ends=True)
+                copy(unfinished, True)
         unfinished.replace(target)
     finally:
         unfinished.unlink(missing_ok=True)
 
 
 def _copy(
-    source: Source,
-    path: Path,
-    target: Path,
-    compute: Compute,
-    label: str,
-    *,
-    even_ends: bool = False,
+    source: Source, path: Path, target: Path, compute: Compute, label: str, even_ends: bool
 ) -> None:
     wanted, folder = [source.columns.get(name, name) for name in source.declared], target.parent
     with (

@@ -1,7 +1,7 @@
 """Rows from whichever source the settings name, as parts in canonical form.
 
 Files: `files.expand` and `files.read_file`, a part for each. Databases: `database.read_new`.
-Simulated: here.
+Labelled tables: `labelled/read.py`. Simulated: here.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ def check_source(source: Source) -> None:
     reading it: asked before anything is started."""
     if source.kind == "files":
         expand(source)
+    elif source.kind == "table":
+        from ingestion.labelled.read import check_table
+
+        check_table(source)
     elif source.kind == "database":
         from ingestion.database import check_database
 

@@ -5,7 +5,8 @@
     manifest.json   the SHA-256 of the two files above; its own SHA-256 names the bundle
 
 A bundle is verified at every load. A file that is missing, altered or not in the manifest is a
-reason to refuse it.
+reason to refuse it, and so is one that could do more than compute (`registry/harmless.py`),
+whatever the manifest says.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from configs.errors import UserError
+from registry.harmless import why_not_harmless
 
 MODEL, DESCRIPTION, MANIFEST = "model.onnx", "bundle.json", "manifest.json"
 
@@ -72,47 +74,62 @@ def write_bundle(folder: Path, model: bytes, description: dict[str, Any]) -> str
 
 def verify_bundle(folder: Path, *, expected_sha256: str | None = None) -> str:
     """The bundle's SHA-256 once every file has been checked; raises BundleRefused."""
-    for name in (MANIFEST, DESCRIPTION, MODEL):
-        if not (folder / name).is_file():
-            raise _refused(folder, f"the bundle has no {name}")
-    found = sha256(folder / MANIFEST)
-    if expected_sha256 is not None and found != expected_sha256:
-        raise _refused(
-            folder, f"its manifest is {found[:12]}…, registered was {expected_sha256[:12]}…"
-        )
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        strangers = sorted({path.name for path in folder.iterdir()} - {MANIFEST, *manifest})
-    except (ValueError, TypeError):
-        raise _refused(folder, "its manifest is no list of hashes") from None
-    if strangers:
-        raise _refused(folder, f"it holds {strangers[0]}, which its manifest does not list")
-    for name in (DESCRIPTION, MODEL):
-        if manifest.get(name) != sha256(folder / name):
-            raise _refused(folder, f"{name} is not the file that was written: its SHA-256 differs")
-    return found
+    return _verified(folder, expected_sha256)[0]
 
 
 def load_bundle(folder: Path, *, expected_sha256: str | None = None, threads: int = 1) -> Bundle:
     """Verify and open a bundle; raises BundleRefused."""
     import onnxruntime
 
-    found = verify_bundle(folder, expected_sha256=expected_sha256)
+    found, files = _verified(folder, expected_sha256)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = threads
     try:
+        # From the bytes that were verified: a path could lead to others by now.
         session = onnxruntime.InferenceSession(
-            str(folder / MODEL), options, providers=["CPUExecutionProvider"]
+            files[MODEL], options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # ONNX Runtime has a class for each way a graph can be wrong
         raise _refused(folder, f"its graph cannot be opened ({type(error).__name__})") from error
-    description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    return Bundle(folder, found, description, session)
+    return Bundle(folder, found, json.loads(files[DESCRIPTION]), session)
 
 
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _verified(folder: Path, expected_sha256: str | None) -> tuple[str, dict[str, bytes]]:
+    """The bundle's SHA-256 and what stands in its files; raises BundleRefused."""
+    files = {}
+    for name in (MANIFEST, DESCRIPTION, MODEL):
+        if (folder / name).is_symlink():
+            raise _refused(folder, f"{name} is a link, which leads out of the bundle")
+        if not (folder / name).is_file():
+            raise _refused(folder, f"the bundle has no {name}")
+        files[name] = (folder / name).read_bytes()
+    found = hashlib.sha256(files[MANIFEST]).hexdigest()
+    if expected_sha256 is not None and found != expected_sha256:
+        raise _refused(
+            folder, f"its manifest is {found[:12]}…, registered was {expected_sha256[:12]}…"
+        )
+    try:
+        manifest = dict(json.loads(files[MANIFEST]))
+    except (ValueError, TypeError):
+        raise _refused(folder, "its manifest is no list of hashes") from None
+    strangers = sorted({str(name) for name in manifest} - {DESCRIPTION, MODEL})
+    if strangers:
+        raise _refused(folder, f"its manifest lists {strangers[0]}, which no bundle has")
+    strangers = sorted({path.name for path in folder.iterdir()} - {*files})
+    if strangers:
+        raise _refused(folder, f"it holds {strangers[0]}, which its manifest does not list")
+    for name in (DESCRIPTION, MODEL):
+        if manifest.get(name) != hashlib.sha256(files[name]).hexdigest():
+            raise _refused(folder, f"{name} is not the file that was written: its SHA-256 differs")
+    reason = why_not_harmless(model=files[MODEL], description=files[DESCRIPTION])
+    if reason:
+        raise _refused(folder, reason)
+    return found, files
 
 
 def _refused(folder: Path, reason: str) -> BundleRefused:

@@ -1,88 +1,255 @@
 """The gate: may the challenger take the champion's place? Rules in, reasons out, nothing moved.
 
 Figures are computed by the caller on the same test rows for both sides; a champion is never judged
-by the figures it once had.
+by the figures it once had. A rule holds only when its figure is a number within the limit: what
+could not be computed breaks it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypeGuard
 
 from configs.settings import Gate
+from registry.evidence import (
+    ChampionEvidence,
+    Difference,
+    Evidence,
+    SliceEvidence,
+    judged_slices,
+    schema_changes,
+)
+
+__all__ = [
+    "ChampionEvidence",
+    "Decision",
+    "Difference",
+    "Evidence",
+    "SliceEvidence",
+    "decide",
+    "judged_slices",
+]
 
 
 @dataclass(frozen=True)
-class Difference:
-    """Challenger minus the other side on the same rows, with its 95 % interval."""
+class Rule:
+    """One rule and what was found. figure: the number beside the limit; None where it is none."""
 
-    difference: float
-    low: float
-    high: float
+    rule: str
+    held: bool
+    found: str
+    limit: str
+    why: str
+    figure: float | None = None
 
     def __str__(self) -> str:
-        return f"{self.difference:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What the gate looks at. `champion_*` are None without a champion that can be scored."""
-
-    export_max_difference: float
-    baseline_roc_auc: Difference
-    champion_roc_auc: Difference | None = None
-    champion_log_loss: Difference | None = None
-    champion_problem: str = ""  # why a champion that exists cannot be scored
+        return f"{'held' if self.held else 'broken'}: {self.found} ({self.limit})"
 
 
 @dataclass(frozen=True)
 class Decision:
+    """reasons: one line per rule for people, the broken ones alone when any is broken.
+    rules: every rule that was asked, as dicts of rule, held, found, limit, why, figure."""
+
     action: Literal["promote", "reject"]
     reasons: tuple[str, ...]
+    rules: tuple[dict[str, Any], ...] = ()
 
 
 def decide(evidence: Evidence, limits: Gate) -> Decision:
-    """Promote only if every rule holds. The reasons name each rule's figure, held or broken."""
-    verdicts = [
-        (
-            evidence.export_max_difference <= limits.max_export_difference,
-            "the ONNX export differs from the original by at most"
-            f" {evidence.export_max_difference:.1e} (limit {limits.max_export_difference:.0e})",
-        ),
-        (
-            evidence.baseline_roc_auc.low > 0,
-            f"ROC AUC against the order-count baseline: {evidence.baseline_roc_auc}"
-            " (low end must be above 0)",
-        ),
-    ]
-    if evidence.champion_roc_auc is not None:
-        verdicts.append(
-            (
-                evidence.champion_roc_auc.low > limits.min_gain,
-                f"ROC AUC against the champion on the same test rows: {evidence.champion_roc_auc}"
-                f" (low end must be above {limits.min_gain:g})",
-            )
-        )
-    if evidence.champion_log_loss is not None:
-        verdicts.append(
-            (
-                evidence.champion_log_loss.difference <= limits.max_log_loss_rise,
-                f"log loss against the champion: {evidence.champion_log_loss}"
-                f" (may rise by {limits.max_log_loss_rise:g})",
-            )
-        )
-    notes = []
+    """Promote only if every rule holds."""
+    rules = [_export(evidence, limits)]
+    if evidence.baseline_roc_auc is not None:
+        rules.append(_baseline(evidence.baseline_roc_auc))
     if evidence.champion_problem:
-        verdicts.append(
-            (
-                limits.replace_unscorable,
-                f"the champion cannot be scored on these test rows: {evidence.champion_problem};"
-                " --gate.replace_unscorable true lets it go",
-            )
-        )
-    elif evidence.champion_roc_auc is None:
-        notes.append("there is no champion yet: the first one only has to beat the baseline")
-    broken = [text for held, text in verdicts if not held]
-    if broken:
-        return Decision("reject", (*(f"broken: {text}" for text in broken), *notes))
-    return Decision("promote", (*(f"held: {text}" for _, text in verdicts), *notes))
+        rules.append(_unscorable(evidence.champion_problem, limits))
+    elif evidence.champion is not None:
+        rules += _against(evidence.champion, evidence, limits)
+    rules += [
+        _calibration(evidence, limits),
+        _latency(evidence, limits),
+    ]
+    if limits.max_data_age_days is not None:
+        rules.append(_freshness(evidence, limits.max_data_age_days))
+    if evidence.champion is not None and evidence.champion.schema is not None:
+        rules.append(_schema(evidence.champion.schema, evidence, limits))
+    notes = []
+    if evidence.champion is None and not evidence.champion_problem:
+        notes.append("there is no champion yet: only the rules that need none were asked")
+    broken = [rule for rule in rules if not rule.held]
+    return Decision(
+        "reject" if broken else "promote",
+        (*map(str, broken or rules), *notes),
+        tuple(map(asdict, rules)),
+    )
+
+
+# --- the challenger alone ---------------------------------------------------------------------
+
+
+def _export(evidence: Evidence, limits: Gate) -> Rule:
+    found, limit = evidence.export_max_difference, limits.max_export_difference
+    return Rule(
+        "export",
+        0 <= found <= limit,
+        f"the ONNX export differs from the original by at most {found:.1e}",
+        f"limit {limit:g}",
+        "what is served must be what was tested",
+        _number(found),
+    )
+
+
+def _baseline(difference: Difference) -> Rule:
+    return Rule(
+        "baseline",
+        difference.finite and difference.low > 0,
+        f"ROC AUC against the order-count baseline: {difference}",
+        "low end must be above 0",
+        "a model that does not beat counting orders is not worth its upkeep",
+        _number(difference.low),
+    )
+
+
+def _calibration(evidence: Evidence, limits: Gate) -> Rule:
+    found, limit = evidence.calibration_error, limits.max_calibration_error
+    return Rule(
+        "calibration",
+        0 <= found <= limit,
+        f"calibration error on the test split: {found:.4f}",
+        f"at most {limit:g}",
+        "the threshold compares a probability with a cost: it must mean what it says",
+        _number(found),
+    )
+
+
+def _latency(evidence: Evidence, limits: Gate) -> Rule:
+    found, limit = evidence.latency_p99_ms, limits.max_latency_ms
+    return Rule(
+        "latency",
+        0 <= found <= limit,
+        f"one row through the exported model, 99th percentile: {found:.2f} ms",
+        f"at most {limit:g} ms",
+        "who asks the service waits for it",
+        _number(found),
+    )
+
+
+def _freshness(evidence: Evidence, limit: int) -> Rule:
+    newest = evidence.newest_row
+    age = None if newest is None else (evidence.today - newest).days
+    return Rule(
+        "freshness",
+        age is not None and age <= limit,
+        f"the newest row is of {newest}, {age} days old"
+        if age is not None
+        else "the rows have no dates: how old they are is not known",
+        f"at most {limit} days",
+        "a model of what was is no model of what is",
+        age,
+    )
+
+
+# --- beside the champion ----------------------------------------------------------------------
+
+
+def _against(champion: ChampionEvidence, evidence: Evidence, limits: Gate) -> list[Rule]:
+    return [
+        _better(champion.roc_auc, champion.log_loss, limits),
+        _log_loss(champion.log_loss, limits),
+        _slices(champion.slices, limits),
+        _stale(champion, evidence),
+    ]
+
+
+def _better(roc_auc: Difference | None, log_loss: Difference | None, limits: Gate) -> Rule:
+    surely_better = _finite(roc_auc) and roc_auc.low > limits.min_gain
+    not_worse = _finite(roc_auc) and roc_auc.low > -limits.margin
+    elsewhere = _finite(log_loss) and log_loss.high < 0
+    return Rule(
+        "better",
+        surely_better or (not_worse and elsewhere),
+        f"ROC AUC against the champion on the same test rows: {roc_auc}",
+        f"low end must be above {limits.min_gain:g}, or above {-limits.margin:g} with a log loss"
+        " that is surely lower",
+        "a change that may be chance is not worth the risk of a change",
+        _number(roc_auc.low if roc_auc else None),
+    )
+
+
+def _log_loss(log_loss: Difference | None, limits: Gate) -> Rule:
+    return Rule(
+        "log_loss",
+        _finite(log_loss) and log_loss.difference <= limits.max_log_loss_rise,
+        f"log loss against the champion: {log_loss}",
+        f"may rise by {limits.max_log_loss_rise:g}",
+        "a better ranking must not cost the probabilities",
+        _number(log_loss.difference if log_loss else None),
+    )
+
+
+def _slices(slices: tuple[SliceEvidence, ...], limits: Gate) -> Rule:
+    limit, why = limits.max_slice_drop, "a better mean must not be paid for by one group"
+    allowed = f"may fall by {limit:g}"
+    unknown = [part for part in slices if not _finite(part.roc_auc)]
+    if unknown:
+        found = f"ROC AUC of {unknown[0].name} against the champion: {unknown[0].roc_auc}"
+        return Rule("slices", False, found, allowed, why)
+    if not slices:
+        found = "no slice has rows enough to be judged"
+        return Rule("slices", True, found, allowed, why)
+    fall, worst = min(
+        ((part.roc_auc.difference, part) for part in slices if _finite(part.roc_auc)),
+        key=lambda pair: pair[0],
+    )
+    found = (
+        f"of {len(slices)} slices, {worst.name} ({worst.rows:,} rows) fares worst:"
+        f" ROC AUC against the champion {worst.roc_auc}"
+    )
+    return Rule("slices", fall >= -limit, found, allowed, why, fall)
+
+
+def _stale(champion: ChampionEvidence, evidence: Evidence) -> Rule:
+    ours, theirs = evidence.learnt_until, champion.learnt_until
+    return Rule(
+        "stale",
+        theirs is None or (ours is not None and ours >= theirs),
+        f"the challenger learnt from outcomes until {ours}, the champion until {theirs}",
+        "not from older ones",
+        "an older month must not replace a newer one",
+    )
+
+
+def _unscorable(problem: str, limits: Gate) -> Rule:
+    return Rule(
+        "unscorable",
+        limits.replace_unscorable,
+        f"the champion cannot be scored on these test rows: {problem}",
+        "--gate.replace_unscorable true lets it go",
+        "nobody is better than who was not asked",
+    )
+
+
+def _schema(champion: tuple[Any, ...], evidence: Evidence, limits: Gate) -> Rule:
+    changes = schema_changes(champion, evidence.schema)
+    found = "the features are the champion's"
+    if changes:
+        more = f" and {len(changes) - 1} more" if len(changes) > 1 else ""
+        found = f"the features are not the champion's: {changes[0]}{more}"
+    return Rule(
+        "schema",
+        not changes or limits.change_features,
+        found,
+        "--gate.change_features true allows it" if changes else "names, order, units, ranges",
+        "who calls the service sends what the champion asks for",
+    )
+
+
+def _finite(difference: Difference | None) -> TypeGuard[Difference]:
+    """Whether it is there, and all of it is numbers."""
+    return difference is not None and difference.finite
+
+
+def _number(value: float | None) -> float | None:
+    """As JSON can hold it."""
+    return None if value is None or not math.isfinite(value) else value

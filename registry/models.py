@@ -62,8 +62,36 @@ def register(
     return _plain(made)
 
 
+def find_version(client: MlflowClient, settings: Settings, number: int) -> ModelVersion | None:
+    """This version of the preset's model, or None when there is none."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return _plain(client.get_model_version(model_name(settings), str(number)))
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
+def versions(client: MlflowClient, settings: Settings) -> list[ModelVersion]:
+    """Every version of the preset's model, the newest first."""
+    found: list[Any] = []
+    token = None
+    while token is None or token:
+        page = client.search_model_versions(
+            f"name = '{model_name(settings)}'", max_results=1000, page_token=token
+        )
+        found += page
+        token = page.token or ""
+    return sorted((_plain(version) for version in found), key=lambda v: -v.version)
+
+
 def promote(client: MlflowClient, version: ModelVersion) -> None:
-    """Move the alias `champion`: from this moment the service's next look finds this version."""
+    """Move the alias `champion`: from this moment the service's next look finds this version.
+
+    Nothing but the alias: `registry/promotion.py` asks, locks and writes the ledger.
+    """
     client.set_registered_model_alias(version.name, CHAMPION, str(version.version))
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
+import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 PARENT = "mlflow.parentRunId"
+RUN_NAME = "mlflow.runName"
 PROCESS = "golden_path.process"
 # SQLite takes one writer at a time: families report from threads of their own.
 _writing = threading.Lock()
@@ -58,22 +61,77 @@ def log(
 
 def log_trial(client: MlflowClient, family_run: str, trial: dict[str, Any]) -> None:
     """One finished trial as a closed run; `trial` is a `training.tuning.TrialResult` as a dict."""
-    now = int(time.time() * 1000)
-    with _writing:
-        run = client.create_run(
-            experiment_id(client),
-            start_time=now - int(trial["seconds"] * 1000),
-            run_name=f"trial {trial['number']}",
-            tags={PARENT: family_run, "state": trial["state"], PROCESS: str(os.getpid())},
-        )
-    log(
-        client,
-        run.info.run_id,
-        params=trial["params"],
-        metrics={f"valid_{k}": v for k, v in trial["metrics"].items()}
-        | {"seconds": trial["seconds"]},
+    log_trials(client, family_run, [trial])
+
+
+def log_trials(client: MlflowClient, family_run: str, trials: Iterable[dict[str, Any]]) -> None:
+    """Finished trials as closed runs, in one transaction.
+
+    A run takes three calls of MLflow's client (create, log, close), a dozen queries and seven
+    commits: four times the work. So the rows are written as its SQL store would write them; a test
+    reads them back through the client.
+    """
+    from mlflow.store.tracking.dbmodels import models
+    from sqlalchemy import insert, select
+
+    place = (
+        select(models.SqlExperiment.experiment_id, models.SqlExperiment.artifact_location)
+        .join(models.SqlRun)
+        .where(models.SqlRun.run_uuid == family_run)
     )
-    close_run(client, run.info.run_id, "FAILED" if trial["state"] == "failed" else "FINISHED")
+    with _writing, client._tracking_client.store.ManagedSessionMaker(read_only=False) as session:
+        experiment, artifacts = session.execute(place).one()
+        rows = _rows(family_run, trials, experiment, artifacts)
+        tables = {
+            models.SqlRun: rows["runs"],  # first: the others refer to it
+            models.SqlTag: rows["tags"],
+            models.SqlParam: rows["params"],
+            models.SqlMetric: rows["metrics"],
+            models.SqlLatestMetric: rows["metrics"],
+        }
+        for table, values in tables.items():
+            if values:
+                session.execute(insert(table), values)
+
+
+def _rows(
+    family_run: str, trials: Iterable[dict[str, Any]], experiment: int, artifacts: str
+) -> dict[str, list[dict[str, Any]]]:
+    """What MLflow's store keeps of closed runs, by kind."""
+    now = int(time.time() * 1000)
+    rows: dict[str, list[dict[str, Any]]] = {"runs": [], "tags": [], "params": [], "metrics": []}
+    for trial in trials:
+        run, name = uuid.uuid4().hex, f"trial {trial['number']}"
+        rows["runs"].append(
+            {
+                "run_uuid": run,
+                "name": name,
+                "experiment_id": experiment,
+                "artifact_uri": f"{artifacts}/{run}/artifacts",
+                "status": "FAILED" if trial["state"] == "failed" else "FINISHED",
+                "start_time": now - int(trial["seconds"] * 1000),
+                "end_time": now,
+                "user_id": "unknown",
+                "source_type": "UNKNOWN",
+                "source_name": "",
+                "entry_point_name": "",
+                "source_version": "",
+            }
+        )
+        tags = {PARENT: family_run, "state": trial["state"], PROCESS: os.getpid(), RUN_NAME: name}
+        rows["tags"] += _pairs(run, tags)
+        rows["params"] += _pairs(run, trial["params"])
+        metrics = {f"valid_{k}": v for k, v in trial["metrics"].items()}
+        rows["metrics"] += [
+            {"run_uuid": run, "key": key, "value": float(value), "timestamp": now, "step": 0}
+            for key, value in {**metrics, "seconds": trial["seconds"]}.items()
+            if value is not None and math.isfinite(value)
+        ]
+    return rows
+
+
+def _pairs(run: str, values: dict[str, Any]) -> list[dict[str, str]]:
+    return [{"run_uuid": run, "key": k, "value": str(v)[:6000]} for k, v in values.items()]
 
 
 def log_files(

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from serving.form import form_page
 from serving.schema import Answer, Refusal
 from serving.served import Served
 
@@ -30,7 +31,8 @@ PAGE = """<!doctype html>
 </style></head><body>
 <h1>{name}, version {version}</h1>
 <table>{facts}</table>
-<p><a href="docs">Try it</a> · <a href="docs.json">OpenAPI</a> · <a href="metrics">metrics</a> ·
+<p><a href="form">Ask about one customer</a> · <a href="docs">Try it</a> ·
+<a href="docs.json">OpenAPI</a> · <a href="metrics">metrics</a> ·
 <a href="livez">alive</a> · <a href="readyz">ready</a></p>
 <h2>What <code>POST /predict</code> takes</h2>
 <table><tr><th>feature<th>unit<th>meaning<th>range<th>may be missing</tr>{features}</table>
@@ -46,23 +48,41 @@ TRY = """<!doctype html>
 
 
 def app(served: Served, description: dict[str, Any], request: type[BaseModel]) -> Starlette:
-    """`/`, `/docs` and `/docs.json`. All are made once: what is served does not change."""
+    """`/`, `/form`, `/docs`, `/docs.json`. All are made once: what is served does not change."""
     first = HTMLResponse(_first_page(served, description))
+    form = HTMLResponse(
+        form_page(served.name, served.version, outcome(description), description["features"])
+    )
     attempt = HTMLResponse(TRY.format(name=escape(served.name)))
-    described = JSONResponse(openapi(served, request))
+    described = JSONResponse(openapi(served, description, request))
     return Starlette(
         routes=[
             Route("/", _give(first)),
+            Route("/form", _give(form)),
             Route("/docs", _give(attempt)),
             Route("/docs.json", _give(described)),
         ]
     )
 
 
-def openapi(served: Served, request: type[BaseModel]) -> dict[str, Any]:
+def outcome(description: dict[str, Any]) -> str:
+    """What the probability is of, as the bundle tells: `that Churn is Yes`."""
+    question = description.get("question") or {}
+    if question.get("target") is not None:
+        return f"that {question['target']} is {question.get('positive', 'positive')}"
+    if "horizon_days" in question:
+        return f"that the customer buys within {question['horizon_days']} days"
+    return "of the outcome that the model predicts"
+
+
+def openapi(
+    served: Served, description: dict[str, Any], request: type[BaseModel]
+) -> dict[str, Any]:
     """OpenAPI 3.1, whose schemas are plain JSON Schema, as pydantic writes it."""
     models = [(request, "validation"), (Answer, "serialization"), (Refusal, "serialization")]
     _, definitions = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
+    probability = definitions["$defs"]["Prediction"]["properties"]["probability"]
+    probability["description"] = outcome(description)
     refusals = {
         "400": "Not JSON, a field unknown or missing, a wrong type or value, no or too many rows",
         "413": "The body is too large",
@@ -106,6 +126,7 @@ def openapi(served: Served, request: type[BaseModel]) -> dict[str, Any]:
 def _first_page(served: Served, description: dict[str, Any]) -> str:
     facts = {
         "model family": description.get("family", "not stated"),
+        "probability": outcome(description),
         "decision": f"contact from a probability of {description['threshold']:g} on",
         "bundle": f"SHA-256 {served.bundle_sha256}",
         "at most": f"{served.max_rows} customers a request",
@@ -127,6 +148,8 @@ def _row(cells: tuple[Any, ...]) -> str:
 
 
 def _range(feature: dict[str, Any]) -> str:
+    if feature.get("categories"):
+        return f"{', '.join(feature['categories'])}; any other text counts as other"
     low, high = feature.get("low"), feature.get("high")
     return " ".join(
         f"{word} {limit:g}" for word, limit in (("from", low), ("to", high)) if limit is not None

@@ -7,19 +7,22 @@ service asks for it, checks its range and documents it, without a line changed h
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
 from pydantic_core import ErrorDetails
+
+from features.categories import Value, encoder
 
 # Strict: "3" and true are no numbers. A whole number is: JSON has only one kind.
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 # The model computes in float32, where anything larger is infinite.
 LARGEST = float(np.finfo(np.float32).max)
 SHOWN = 20  # problems named in one refusal
+LONGEST_TEXT = 200  # characters of a category
 
 
 class Model(BaseModel):
@@ -39,7 +42,8 @@ class Prediction(BaseModel):
 
     model_config = STRICT
     customer_id: str | None = Field(description="as sent, null when none was")
-    probability: float = Field(ge=0, le=1, description="that the customer buys within the horizon")
+    # Of what, only the bundle knows: `serving/pages.py` writes it into the description.
+    probability: float = Field(ge=0, le=1, description="of the outcome that the model predicts")
     decision: bool = Field(description="contact this customer: probability >= threshold")
 
 
@@ -67,7 +71,7 @@ class Refusal(BaseModel):
 def customer_model(features: Sequence[dict[str, Any]]) -> type[BaseModel]:
     """`Customer`: an optional customer_id, then one field per feature, in the bundle's order.
 
-    features: dicts of name, unit, meaning, low, high, missing (`Bundle.features`).
+    features: dicts of name, unit, meaning, low, high, missing, categories (`Bundle.features`).
     """
     known: dict[str, Any] = {
         "customer_id": (
@@ -78,8 +82,9 @@ def customer_model(features: Sequence[dict[str, Any]]) -> type[BaseModel]:
     return create_model(
         "Customer",
         __config__=STRICT,
-        __doc__="Feature values of one customer at one date.",
-        **known | {feature["name"]: _field(feature) for feature in features},
+        __doc__="Feature values of one customer.",
+        **known
+        | dict(zip(field_names([f["name"] for f in features]), map(_field, features), strict=True)),
     )
 
 
@@ -95,9 +100,34 @@ def request_model(customer: type[BaseModel], max_rows: int) -> type[BaseModel]:
     )
 
 
-def matrix(customers: Sequence[BaseModel], names: Sequence[str]) -> np.ndarray:
-    """Feature values float32 (n, f); a value that is missing becomes NaN."""
-    return np.array([[getattr(row, name) for name in names] for row in customers], dtype=np.float32)
+def matrix_of(
+    features: Sequence[dict[str, Any]],
+) -> Callable[[Sequence[BaseModel]], np.ndarray]:
+    """What turns customers into feature values float32 (n, f), in the order of `features`: text
+    becomes its code (`features/categories.py`), a value that is missing NaN."""
+    names = [feature["name"] for feature in features]
+    encode: dict[int, Callable[[Value], float]] = {
+        place: encoder(feature)
+        for place, feature in enumerate(features)
+        if feature.get("categories")
+    }
+
+    def matrix(customers: Sequence[BaseModel]) -> np.ndarray:
+        rows = [[getattr(row, field) for field in fields] for row in customers]
+        for row in rows if encode else ():
+            for place, code in encode.items():
+                row[place] = code(row[place])
+        return np.array(rows, dtype=np.float32)
+
+    fields = field_names(names)
+    return matrix
+
+
+def field_names(names: Sequence[str]) -> list[str]:
+    """What the features are called within `Customer`: pydantic takes no name that begins with `_`,
+    nor one of its own methods, and a table may name its columns as it likes. Only the request knows
+    the names of the features: they are the aliases."""
+    return [f"feature_{place}" for place in range(len(names))]
 
 
 def refusal(error: ValidationError, names: Sequence[str]) -> Refusal:
@@ -110,15 +140,26 @@ def refusal(error: ValidationError, names: Sequence[str]) -> Refusal:
 
 def _field(feature: dict[str, Any]) -> tuple[Any, Any]:
     low, high = feature.get("low"), feature.get("high")
-    number: Any = Annotated[
-        float, Field(ge=-LARGEST if low is None else low, le=LARGEST if high is None else high)
-    ]
-    text = f"{feature['meaning']} ({feature['unit']})"
+    categories = list(feature.get("categories") or ())
+    kind: Any
+    if categories:
+        # No enumeration: a value that was never seen counts as `other`, and is no reason to refuse.
+        least = 0 if feature.get("missing") else 1
+        kind = Annotated[
+            str,
+            StringConstraints(strip_whitespace=True, min_length=least, max_length=LONGEST_TEXT),
+        ]
+        text = f"{feature['meaning']} (one of {len(categories)} texts; any other counts as other)"
+    else:
+        kind = Annotated[
+            float, Field(ge=-LARGEST if low is None else low, le=LARGEST if high is None else high)
+        ]
+        text = f"{feature['meaning']} ({feature['unit']})"
+    more: dict[str, Any] = {"examples": categories} if categories else {}
     if feature.get("missing"):
-        return number | None, Field(
-            None, description=f"{text}; null or left out: {feature['missing']}"
-        )
-    return number, Field(description=text)
+        text += f"; null or left out: {feature['missing']}"
+        return kind | None, Field(None, alias=feature["name"], description=text, **more)
+    return kind, Field(alias=feature["name"], description=text, **more)
 
 
 def _problem(item: ErrorDetails, names: Sequence[str]) -> Problem:

@@ -26,6 +26,7 @@ NAMES: list[str] = [feature["name"] for feature in DESCRIPTION["features"]]
 PredictRequest = schema.request_model(
     schema.customer_model(DESCRIPTION["features"]), SERVED.max_rows
 )
+MATRIX = schema.matrix_of(DESCRIPTION["features"])
 MODEL = schema.Model(
     name=SERVED.name,
     version=SERVED.version,
@@ -87,7 +88,7 @@ class GoldenPath:
         """Probability and decision for each customer, in the order sent."""
         if isinstance(asked, JSONResponse):
             return asked
-        probability = self.bundle.predict(schema.matrix(asked.customers, NAMES))
+        probability = self.bundle.predict(MATRIX(asked.customers))
         wrong = np.flatnonzero(~((probability >= 0) & (probability <= 1)))
         if len(wrong):
             what = "the model has no probability for these values"

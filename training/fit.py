@@ -1,13 +1,19 @@
 """One family, in a process of its own: `python -m training.fit job.json`.
 
-Tunes on the validation split, fits the best parameters again on train and validation together, and
-exports. Progress goes to standard output as JSON lines, everything else to standard error. The
-output folder appears whole, at the end:
+Tunes over the validation dates, fits the best parameters again on train and validation together,
+calibrates, and exports. Progress goes to standard output as JSON lines, everything else to standard
+error. The output folder appears whole, at the end:
 
-    model.onnx        the graph (see training/export.py)
-    result.json       parameters, trials, metrics, seconds, versions
-    test_native.npy   float64 (n,): the original model's probabilities for the rows of the test
-                      split, to check the export with. The test labels are not read here.
+    model.onnx         the calibrated graph (see training/export.py); takes codes of categories
+    result.json        parameters, trials, folds, metrics, seconds, versions
+    test_native.npy    float64 (n,): calibrated probabilities of the original model, not of the
+                       graph, for the rows of the test split. The test labels are not read here.
+    test_raw.npy       the same before calibration
+    valid_native.npy   float64 (n,): calibrated probabilities of the validation rows, each date by
+                       the model of its fold, which learnt only from its past
+    valid_raw.npy      the same before calibration
+    contributions.npy  float32 (m, f + 1): what each feature adds to the log-odds of up to 2,000
+                       test rows, and the bias; only of families that can say so
 """
 
 # Nothing heavy is imported at the top: the number of threads must be set before NumPy's and the
@@ -22,127 +28,229 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-WITH_PARENT = "--with-parent"
+if TYPE_CHECKING:
+    from features.table import Rows
+    from training.folds import Fold
+    from training.tuning import TrialResult
+
+WITH_PARENT, WORKER = "--with-parent", "--worker"
+EXPLAINED_ROWS = 2000
 Emit = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to fit. Every field must be in the job file, and nothing else."""
+    """What to fit. Every field must be in the job file, and nothing else.
+
+    features, schema: names, and what the table knows of each, in the order of the columns.
+    horizon_days: between a fold's training rows and its date.  calibration: the setting.
+    storage, password_variable, study: where the trials are kept (`training.studies.Place`).
+    workers: processes on the search, this one included, each with `threads`.
+    """
 
     family: str
     table: str
     features: tuple[str, ...]
+    schema: tuple[dict[str, Any], ...]
+    horizon_days: int
+    calibration: str
     seed: int
     threads: int
+    workers: int
     trials: int
     seconds: float
+    storage: str
+    password_variable: str
+    study: str
     output: str
 
 
-def read_job(path: Path) -> Job:
-    """The job in this JSON file. Raises ValueError when fields are missing or unknown."""
-    data = json.loads(path.read_text())
+def read_job(data: dict[str, Any]) -> Job:
+    """The job in this JSON object. Raises ValueError when fields are missing or unknown."""
     wanted = {field.name for field in fields(Job)}
     if set(data) != wanted:
         raise ValueError(
-            f"{path}: missing {sorted(wanted - set(data))}, unknown {sorted(set(data) - wanted)}"
+            f"the job: missing {sorted(wanted - set(data))}, unknown {sorted(set(data) - wanted)}"
         )
-    return Job(**{**data, "features": tuple(data["features"])})
+    lists = {name: tuple(data[name]) for name in ("features", "schema")}
+    return Job(**{**data, **lists})
 
 
 def fit_family(job: Job, emit: Emit) -> dict[str, Any]:
-    """Tune, refit, export and write `job.output`; returns what result.json holds."""
+    """Tune, refit, calibrate, export and write `job.output`; returns what result.json holds."""
     import numpy as np
 
     from features.table import read_rows
+    from training.calibration import fit_calibration, resolve
+    from training.categories import collect, expand, prefix, width
     from training.export import max_difference, run_onnx
     from training.families import load_family
+    from training.folds import join
+    from training.studies import Place
     from training.tuning import tune
+    from training.validation import validate
+    from training.workers import helpers
 
-    table = Path(job.table)
-    family = load_family(job.family)
-    train = read_rows(table, ("train",), job.features)
-    valid = read_rows(table, ("valid",), job.features)
+    def on_trial(result: TrialResult, recalled: bool) -> None:
+        emit({"event": "trial", **asdict(result), **({"recalled": True} if recalled else {})})
+
+    table, family = Path(job.table), load_family(job.family)
+    train, valid, folds = read_folds(job)
     emit({"event": "stage", "name": "tuning", "train_rows": len(train), "valid_rows": len(valid)})
-    tuned = tune(
-        family,
-        train,
-        valid,
-        trials=job.trials,
-        seconds=job.seconds,
-        seed=job.seed,
-        threads=job.threads,
-        on_trial=lambda result: emit({"event": "trial", **asdict(result)}),
-    )
+    seeded: dict[str, Any] = {"seed": job.seed, "threads": job.threads}
+    numeric = [numbers(fold, job) for fold in folds]
+    with helpers(asdict(job), job.workers - 1) as beside:
+        tuned = tune(
+            family,
+            numeric,
+            trials=job.trials,
+            seconds=job.seconds,
+            place=Place(job.storage, job.study, job.password_variable),
+            helpers=beside,
+            on_trial=on_trial,
+            **seeded,
+        )
 
     emit({"event": "stage", "name": "refit"})
     started = time.perf_counter()
-    both = read_rows(table, ("train", "valid"), job.features)
-    model = family.fit(tuned.params, both, None, seed=job.seed, threads=job.threads)
+    kind = resolve(job.calibration, job.features)
+    validated = validate(family, tuned, folds, numeric, kind, job.features, **seeded)
+    both = join(train, valid)
+    columns = with_numbers(both, job)
+    model = family.fit(tuned.params, columns, None, **seeded)
+    fitted = family.predict(model, columns.x)
+    calibration = fit_calibration(kind, fitted, both, validated.raw, valid, job.features)
     refit_seconds = time.perf_counter() - started
 
     emit({"event": "stage", "name": "export"})
     started = time.perf_counter()
-    graph = family.to_onnx(model, len(job.features)).SerializeToString(deterministic=True)
-    fitted = max_difference(family.predict(model, both.x), run_onnx(graph, both.x))
+    sealed = prefix(family.to_onnx(model, width(job.schema)), job.schema)
+    graph = calibration.append(sealed, len(job.features)).SerializeToString(deterministic=True)
+    answered = calibration.apply(fitted, both.x)
     test = read_rows(table, ("test",), job.features, label=False)
-    native = family.predict(model, test.x)
-    export_seconds = time.perf_counter() - started
-
+    test_columns = expand(test.x, job.schema)
+    test_raw = family.predict(model, test_columns)
+    arrays = {
+        "test_native": calibration.apply(test_raw, test.x),
+        "test_raw": test_raw,
+        "valid_native": validated.calibrated,
+        "valid_raw": validated.raw,
+    }
+    if hasattr(family, "contributions"):
+        n = len(test)
+        rows = np.linspace(0, n - 1, min(n, EXPLAINED_ROWS)).astype(int)
+        said = family.contributions(model, test_columns[rows])
+        arrays["contributions"] = collect(said, job.schema).astype(np.float32)
     result = {
         "family": job.family,
         "params": model.params,
         "baseline": family.BASELINE,
-        "valid_metrics": tuned.metrics,
+        "valid_metrics": validated.metrics,
+        "folds": validated.folds,
+        "calibration": {**calibration.to_dict(), "in_sample": validated.in_sample},
         "best_trial": tuned.best_trial,
         "trials": [asdict(trial) for trial in tuned.trials],
         "ended_by": tuned.ended_by,
         "seconds": {
             "tuning": tuned.seconds,
             "refit": refit_seconds,
-            "export": export_seconds,
+            "export": time.perf_counter() - started,
         },
         "rows": {"train": len(train), "valid": len(valid), "refit": len(both)},
-        "export_difference_on_fitted_rows": fitted,
+        "export_difference_on_fitted_rows": max_difference(answered, run_onnx(graph, both.x)),
         "seed": job.seed,
         "threads": job.threads,
+        "workers": job.workers,
         "versions": _versions(),
     }
-    output = Path(job.output)
+    _write(Path(job.output), graph, result, arrays)
+    return result
+
+
+def read_folds(job: Job) -> tuple[Rows, Rows, tuple[Fold, ...]]:
+    """The rows of train and of validation, and the folds they make."""
+    from features.table import read_rows
+    from training.folds import make_folds
+
+    train = read_rows(Path(job.table), ("train",), job.features)
+    valid = read_rows(Path(job.table), ("valid",), job.features)
+    return train, valid, make_folds(train, valid, job.horizon_days)
+
+
+def numbers(fold: Fold, job: Job) -> Fold:
+    """The fold with columns in place of categories, as families take it."""
+    return replace(fold, train=with_numbers(fold.train, job), valid=with_numbers(fold.valid, job))
+
+
+def with_numbers(rows: Rows, job: Job) -> Rows:
+    from training.categories import expand
+
+    return replace(rows, x=expand(rows.x, job.schema))
+
+
+def _write(output: Path, graph: bytes, result: dict[str, Any], arrays: dict[str, Any]) -> None:
+    """Aside first, then renamed: whoever finds the folder finds all of it."""
+    import numpy as np
+
     aside = output.with_name(f".{output.name}.{os.getpid()}")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     (aside / "model.onnx").write_bytes(graph)
     (aside / "result.json").write_text(json.dumps(result, indent=2) + "\n")
-    np.save(aside / "test_native.npy", native)
+    for name, array in arrays.items():
+        np.save(aside / f"{name}.npy", array)
     if output.exists():
         shutil.rmtree(output)
     aside.rename(output)
-    return result
 
 
 def main(arguments: list[str]) -> int:
     emit = _emitter()
     try:
+        if arguments == [WORKER]:
+            return _work(emit)
         with_parent = arguments[1:] == [WITH_PARENT]
         if not arguments or not (with_parent or len(arguments) == 1):
             raise ValueError(f"usage: python -m training.fit job.json [{WITH_PARENT}]")
-        job = read_job(Path(arguments[0]))
+        job = read_job(json.loads(Path(arguments[0]).read_text()))
         if with_parent:
             _end_with_parent()
         _limit_threads(job.threads)
         result = fit_family(job, emit)
-    except Exception as error:  # the parent shows one line, the log has the rest
+    except Exception as error:  # the parent shows one message, the log has the rest
         traceback.print_exc(file=sys.stderr)
-        emit({"event": "error", "message": f"{type(error).__name__}: {error}"})
+        emit({"event": "error", "message": f"{type(error).__name__}: {error}", **_parts(error)})
         return 1
     emit({"event": "done", "output": job.output, "valid_metrics": result["valid_metrics"]})
     return 0
+
+
+def _work(emit: Emit) -> int:
+    """A helper of another process's search: see `training/workers.py`."""
+    from training.workers import read_lines, serve
+
+    lines = read_lines()
+    job = read_job(next(lines))
+    _limit_threads(job.threads)
+    from training.families import load_family
+
+    family, (_, _, folds) = load_family(job.family), read_folds(job)
+    numeric = [numbers(fold, job) for fold in folds]
+    serve(lines, emit, family, numeric, seed=job.seed, threads=job.threads)
+    return 0
+
+
+def _parts(error: Exception) -> dict[str, str]:
+    """What an error for people says, one by one."""
+    from configs.errors import UserError
+
+    if not isinstance(error, UserError):
+        return {}
+    return {"what": error.what, "where": error.where, "next_step": error.next_step}
 
 
 def _emitter() -> Emit:

@@ -1,36 +1,48 @@
 """The search for one family's parameters: the same budget and the same rules for every family.
 
-The objective is the ROC AUC on the validation split. Log loss is smoother, but here it would chase
-the season: the validation date has another share of buyers than the training months, and the
-parameters that happen to predict that level would win. Ranking does not know the level; the gate
-watches the log loss of the winner.
+The objective is the mean ROC AUC over the validation dates (`training/folds.py`). Log loss is
+smoother, but here it would chase the season: a validation date has another share of buyers than the
+months before it, and the parameters that happen to predict that level would win. Ranking does not
+know the level; calibration mends it afterwards, and the gate watches the log loss of the winner.
 
-The normal end is the number of trials, so that a run repeats exactly. The seconds are a ceiling for
-slow machines; `Tuned.ended_by` says which of the two it was.
+Every family gets the same number of trials and the same seconds. The normal end is the number of
+trials, so that a run repeats exactly. The seconds are a ceiling for slow machines;
+`Tuned.ended_by` says which of the two it was.
+
+A search that was killed goes on (`training/studies.py`) and comes out as if it had not been: the
+sampler of a trial is made anew from the seed and the trial's position, and sees the finished trials
+before it, so nothing it suggests depends on when a process died. With helpers
+(`training/workers.py`) the order in which trials end is chance, and so is what is suggested next:
+nothing repeats then.
 """
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from training.metrics import point
+import numpy as np
+
+from training import studies
+from training.trial import OBJECTIVE, Course, Outcome, make_bars, of_all, run_trial
 
 if TYPE_CHECKING:
     import optuna
 
-    from features.table import Rows
     from training.families import Family, Params
+    from training.folds import Fold
 
-OBJECTIVE = "roc_auc"
+TRIES = 2  # a trial whose process dies is run again, but one that kills again has failed
 
 
 @dataclass(frozen=True)
 class TrialResult:
-    """One trial. `params` hold the rounds or epochs found; a pruned or failed trial has the params
-    it tried, and no metrics. `best` is the best validation ROC AUC so far, this trial included."""
+    """One trial, as an event and in result.json. `params` hold a list of what each fold found, such
+    as rounds; a pruned or failed trial has the params it tried, and no metrics. `best` is the best
+    value of the objective so far, this trial included. `course`: see `training.trial.Outcome`."""
 
     number: int
     state: str  # complete, pruned, failed
@@ -38,124 +50,266 @@ class TrialResult:
     metrics: dict[str, float]
     seconds: float
     best: float | None
+    course: Course
     error: str | None = None
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """The outcome of a search. `metrics` are those of the best trial on the validation split."""
+    """The outcome of a search.
+
+    params: of the best trial, for the fit on all rows.  fold_params: the same with what each fold
+    found.  metrics: its means over the folds.  models: its models, newest fold first; empty when
+    another process fitted them.  seconds: of the search, those of an interrupted run included.
+    """
 
     params: Params
+    fold_params: Params
+    suggested: tuple[str, ...]
     metrics: dict[str, float]
     best_trial: int
     trials: tuple[TrialResult, ...]
     ended_by: str  # trials, seconds
     seconds: float
+    models: tuple[Any, ...] = field(default=(), compare=False, repr=False)
+
+
+@dataclass
+class Task:
+    """A trial to run, here or in a helper. bars: see `training.trial.make_bars`."""
+
+    trial: optuna.Trial
+    params: Params
+    bars: Course
+    seconds: float
+    tries: int = 0
+
+
+class HelperLost(Exception):
+    """The process that ran a trial is gone."""
+
+
+OnTrial = Callable[[TrialResult, bool], None]  # the result, and whether an earlier run found it
+Helper = Callable[[Task], Outcome]
 
 
 def tune(
     family: Family,
-    train: Rows,
-    valid: Rows,
+    folds: Sequence[Fold],
     *,
     trials: int,
     seconds: float,
     seed: int,
     threads: int,
-    storage: Any = None,
-    name: str = "search",
-    on_trial: Callable[[TrialResult], None] = lambda result: None,
+    place: studies.Place | None = None,
+    helpers: Sequence[Helper] = (),
+    on_trial: OnTrial = lambda result, recalled: None,
 ) -> Tuned:
     """Search with TPE (Bergstra et al. 2011), the family's BASELINE first.
 
-    storage: an Optuna storage or its URL; None keeps the study in memory. With a storage, a study
-    of this `name` goes on where it stood, and only the trials still missing are run. Trials that
-    raise are recorded as failed and the search goes on. Raises RuntimeError when not one completed.
+    place: of the stored study; None keeps it in memory. A study that is there goes on where it
+    stood, and only the trials still missing are run; the seconds of those it has are spent.
+    helpers: what runs trials beside this process. Trials that raise are recorded as failed and the
+    search goes on. Raises RuntimeError when not one completed, and UserError when the storage
+    does not work.
     """
-    import optuna
+    search = _Search(family, trials, seconds, seed, place, 1 + len(helpers), on_trial)
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    started = time.perf_counter()
-    study = optuna.create_study(
-        study_name=name,
-        storage=storage,
-        load_if_exists=True,
-        direction="maximize",
-        # Optuna's ten random trials would be half of a short search: a third of it, at most ten.
-        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=min(10, trials // 3 + 1)),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=3),
-    )
-    if not study.trials:
-        study.enqueue_trial(family.BASELINE)
-    # A trial that died with its process has no result, and is run again under a new number.
-    results = [_recall(trial) for trial in study.trials if "state" in trial.user_attrs]
-    ended_by = "trials"
-    while len(results) < trials:
-        best = max((r.metrics[OBJECTIVE] for r in results if r.metrics), default=None)
-        late = time.perf_counter() - started > seconds
-        if late and best is not None:
-            ended_by = "seconds"
-            break
-        deadline = started + seconds if best is not None else float("inf")
-        result = _run(study, family, train, valid, seed, threads, deadline, best)
-        results.append(result)
-        on_trial(result)
-    return _conclude(results, ended_by, time.perf_counter() - started)
-
-
-def _run(
-    study: optuna.Study,
-    family: Family,
-    train: Rows,
-    valid: Rows,
-    seed: int,
-    threads: int,
-    deadline: float,
-    best: float | None,
-) -> TrialResult:
-    import optuna
-
-    started = time.perf_counter()
-    trial = study.ask()
-
-    def report(step: int, value: float) -> None:
-        trial.report(value, step)
-        if trial.should_prune() or time.perf_counter() > deadline:
-            raise optuna.TrialPruned
-
-    assert valid.y is not None
-    params: Params = {}
-    metrics: dict[str, float] = {}
-    error = None
-    try:
-        params = family.suggest(trial)
-        model = family.fit(params, train, valid, seed=seed, threads=threads, report=report)
-        params = model.params
-        metrics = point(valid.y, family.predict(model, valid.x))
-        state, best = "complete", max(metrics[OBJECTIVE], best or 0.0)
-    except optuna.TrialPruned:
-        state = "pruned"
-    except Exception as failure:  # one bad corner of the space must not end the search
-        state, error = "failed", f"{type(failure).__name__}: {failure}"
-    spent = time.perf_counter() - started
-    result = TrialResult(trial.number, state, params, metrics, spent, best, error)
-    for key in ("state", "params", "metrics", "seconds", "best", "error"):
-        trial.set_user_attr(key, getattr(result, key))
-    states = optuna.trial.TrialState
-    end = {"complete": states.COMPLETE, "pruned": states.PRUNED, "failed": states.FAIL}[state]
-    study.tell(trial, metrics.get(OBJECTIVE), state=end)
-    return result
-
-
-def _recall(trial: optuna.trial.FrozenTrial) -> TrialResult:
-    return TrialResult(number=trial.number, **trial.user_attrs)
-
-
-def _conclude(results: list[TrialResult], ended_by: str, seconds: float) -> Tuned:
-    complete = [result for result in results if result.state == "complete"]
-    if not complete:
-        raise RuntimeError(
-            f"not one of {len(results)} trials completed; the last said: {results[-1].error}"
+    def here(task: Task) -> Outcome:
+        return run_trial(
+            family,
+            folds,
+            task.params,
+            task.bars,
+            seed=seed,
+            threads=threads,
+            seconds=task.seconds,
         )
-    best = max(complete, key=lambda result: result.metrics[OBJECTIVE])
-    return Tuned(best.params, best.metrics, best.number, tuple(results), ended_by, seconds)
+
+    beside = [threading.Thread(target=search.work, args=(helper,)) for helper in helpers]
+    for thread in beside:
+        thread.start()
+    try:
+        search.work(here)
+    except BaseException:
+        search.stop()
+        raise
+    for thread in beside:
+        thread.join()
+    return search.conclude()
+
+
+class _Search:
+    """The state that this process and the threads of its helpers share, under one lock."""
+
+    def __init__(
+        self,
+        family: Family,
+        trials: int,
+        seconds: float,
+        seed: int,
+        place: studies.Place | None,
+        workers: int,
+        on_trial: OnTrial,
+    ) -> None:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.family, self.trials, self.seconds, self.seed = family, trials, seconds, seed
+        self.place, self.on_trial = place, on_trial
+        self.turn = threading.Condition()
+        self.under_way, self.returned = 0, list[Task]()
+        self.ended_by = "trials"
+        self.failure: BaseException | None = None
+        self.models: tuple[int, tuple[Any, ...]] = (-1, ())
+        self.started = time.perf_counter()
+        # Sampled from memory: a question to a database costs more than the answer.
+        self.study = optuna.create_study(direction="maximize")
+        self.stored = studies.open_study(place) if place else None
+        before = studies.kept(self.stored)[:trials] if self.stored else []
+        self.study.add_trials(before)
+        self.asked = len(before)
+        self.results = [TrialResult(**trial.user_attrs[studies.RESULT]) for trial in before]
+        self.started -= sum(result.seconds for result in self.results) / workers
+        for result in self.results:
+            on_trial(result, True)
+        if not before:
+            self.study.enqueue_trial(family.BASELINE)
+
+    def work(self, run: Helper) -> None:
+        """Run trials until there are no more."""
+        while (task := self._next()) is not None:
+            try:
+                outcome = run(task)
+            except HelperLost as lost:
+                return self._give_back(task, lost)
+            self._record(task, outcome)
+
+    def stop(self) -> None:
+        with self.turn:
+            self.trials = 0
+            self.turn.notify_all()
+
+    @property
+    def best(self) -> float | None:
+        return max((r.metrics[OBJECTIVE] for r in self.results if r.metrics), default=None)
+
+    def _next(self) -> Task | None:
+        with self.turn:
+            while len(self.results) < self.trials and self.failure is None:
+                left = self.started + self.seconds - time.perf_counter()
+                if left < 0 and self.best is not None:
+                    self.ended_by = "seconds"
+                    return None
+                task = None
+                if self.returned:
+                    task = self.returned.pop()
+                elif len(self.results) + self.under_way < self.trials:
+                    task = self._ask()
+                else:
+                    self.turn.wait()
+                if task is not None:
+                    self.under_way += 1
+                    task.seconds = float("inf") if self.best is None else left
+                    task.bars = make_bars([r.course for r in self.results if r.state == "complete"])
+                    return task
+            return None
+
+    def _ask(self) -> Task | None:
+        """The next trial; None when the family could not even suggest one, which is recorded."""
+        import optuna
+
+        seed = np.random.SeedSequence([self.seed, self.asked]).generate_state(1)[0]
+        self.study.sampler = optuna.samplers.TPESampler(
+            seed=int(seed),
+            # Optuna's ten random trials would be half of a short search: a third of it, at most ten
+            n_startup_trials=min(10, self.trials // 3 + 1),
+        )
+        self.asked += 1
+        task = Task(self.study.ask(), {}, {}, 0.0)
+        try:
+            task.params = self.family.suggest(task.trial)
+        except Exception as failure:
+            self.under_way += 1
+            reason = f"{type(failure).__name__}: {failure}"
+            self._record(task, Outcome("failed", {}, {}, 0.0, {}, reason))
+            return None
+        return task
+
+    def _give_back(self, task: Task, lost: HelperLost) -> None:
+        task.tries += 1
+        if task.tries == TRIES:
+            self._record(task, Outcome("failed", task.params, {}, 0.0, {}, str(lost)))
+            return
+        with self.turn:
+            self.under_way -= 1
+            self.returned.append(task)
+            self.turn.notify_all()
+
+    def _record(self, task: Task, outcome: Outcome) -> None:
+        import optuna
+
+        with self.turn:
+            self.under_way -= 1
+            best = max(
+                (v for v in (self.best, outcome.metrics.get(OBJECTIVE)) if v is not None),
+                default=None,
+            )
+            result = TrialResult(
+                len(self.results),
+                outcome.state,
+                outcome.params,
+                outcome.metrics,
+                outcome.seconds,
+                best,
+                outcome.course,
+                outcome.error,
+            )
+            if outcome.models and best == outcome.metrics[OBJECTIVE] != self.best:
+                self.models = (result.number, outcome.models)
+            states = optuna.trial.TrialState
+            end = {"complete": states.COMPLETE, "pruned": states.PRUNED, "failed": states.FAIL}
+            if outcome.state == "pruned":  # the sampler ranks by how far it came
+                within, after = outcome.course["within"], outcome.course["after"]
+                if within or after:
+                    task.trial.report((after or within)[-1], 1000 * len(after) + len(within))
+            task.trial.set_user_attr(studies.RESULT, asdict(result))
+            self.study.tell(task.trial, outcome.metrics.get(OBJECTIVE), state=end[outcome.state])
+            try:
+                if self.stored is not None and self.place is not None:
+                    frozen = self.study.get_trials(deepcopy=False)[task.trial.number]
+                    with studies.explained(self.place):
+                        self.stored.add_trial(frozen)
+                self.results.append(result)
+                self.on_trial(result, False)
+            except BaseException as error:
+                self.failure = error
+                raise
+            finally:
+                self.turn.notify_all()
+
+    def conclude(self) -> Tuned:
+        if self.failure is not None:  # in the thread of a helper
+            raise self.failure
+        complete = [result for result in self.results if result.state == "complete"]
+        if not complete:
+            if self.stored is not None and self.place is not None:
+                with studies.explained(self.place):
+                    studies.forget(self.stored)  # once the cause is mended, all are tried again
+            raise RuntimeError(
+                f"not one of {len(self.results)} trials completed; the last said:"
+                f" {self.results[-1].error}"
+            )
+        best = max(complete, key=lambda result: result.metrics[OBJECTIVE])
+        suggested = tuple(self.family.BASELINE)
+        return Tuned(
+            params=of_all(best.params, suggested),
+            fold_params=best.params,
+            suggested=suggested,
+            metrics=best.metrics,
+            best_trial=best.number,
+            trials=tuple(self.results),
+            ended_by=self.ended_by,
+            seconds=time.perf_counter() - self.started,
+            models=self.models[1] if self.models[0] == best.number else (),
+        )

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.bench import data
+from tests.bench import data, search
 from tests.bench.figures import Peers, figure, show
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +36,7 @@ def main() -> int:
             figures += real_file(Path(folder))
         else:
             print(f"{REAL} is absent: the real file is not measured")
+        figures += search.logging(Path(folder))
         figures += data.large(Path(folder))
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text(json.dumps(figures, indent=2), encoding="utf-8")
@@ -54,6 +55,7 @@ def real_file(folder: Path) -> list[dict[str, Any]]:
         figure(name + "peak memory", summary["peak_memory_mb"], "MB", 3000),
         *scores(name.rstrip(": "), summary),
         *data.real_file(REAL, folder),
+        *search.real_file(REAL, folder / "real"),
     ]
 
 

@@ -122,7 +122,7 @@ def test_mlflow_knows_settings_data_and_revision(smoke):
     assert metrics["test_roc_auc"] == winner["test"]["roc_auc"]
     assert sorted(aliases) == [("challenger", 1), ("champion", 1)]
     artifacts = {path.name for path in (smoke.var / "mlflow" / "artifacts").rglob("*")}
-    assert {"model.onnx", "manifest.json", "roc.png", "calibration.png", "tuning.png"} <= artifacts
+    assert {"model.onnx", "manifest.json", "report.html", "model_card.md"} <= artifacts
 
 
 def test_nothing_is_pickled(smoke):

@@ -1,102 +1,461 @@
-"""A gate that has been seen to say no."""
+"""A gate that has been seen to say no: each rule with a challenger that is worse, tied, stale,
+broken, and one that is truly better."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from configs.settings import Gate
-from registry.gate import Difference, Evidence, decide
+from registry.evidence import schema_changes
+from registry.gate import (
+    ChampionEvidence,
+    Difference,
+    Evidence,
+    SliceEvidence,
+    decide,
+    judged_slices,
+)
 
 BETTER = Difference(0.02, 0.01, 0.03)
 TIED = Difference(0.0, 0.0, 0.0)
-UNSURE = Difference(0.004, -0.002, 0.010)
+UNSURE = Difference(0.004, -0.003, 0.010)
 WORSE = Difference(-0.02, -0.03, -0.01)
+BROKEN = Difference(math.nan, math.nan, math.nan)
 NO_RISE = Difference(-0.001, -0.004, 0.002)
+SURELY_LOWER = Difference(-0.004, -0.006, -0.001)
+TODAY = date(2026, 3, 31)
+NOT_NUMBERS = [math.nan, math.inf, -math.inf]
+
+SCHEMA = (
+    {"name": "recency", "unit": "days", "meaning": "since", "low": 1.0, "high": None},
+    {"name": "orders", "unit": "invoices", "meaning": "so far", "low": 0.0, "high": None},
+)
+CHAMPION = ChampionEvidence(
+    version=3,
+    schema=SCHEMA,
+    learnt_until=date(2025, 12, 31),
+    roc_auc=BETTER,
+    log_loss=NO_RISE,
+    slices=(SliceEvidence("home", 900, BETTER), SliceEvidence("abroad", 300, TIED)),
+)
+SOUND = Evidence(
+    export_max_difference=1e-7,
+    baseline_roc_auc=BETTER,
+    calibration_error=0.03,
+    latency_p99_ms=0.4,
+    today=TODAY,
+    schema=SCHEMA,
+    newest_row=date(2026, 3, 30),
+    learnt_until=date(2025, 12, 31),
+    champion=CHAMPION,
+)
 
 
-def evidence(**changes) -> Evidence:
-    """A challenger that is better in every respect, but for the changes."""
-    sound = {
-        "export_max_difference": 1e-7,
-        "baseline_roc_auc": BETTER,
-        "champion_roc_auc": BETTER,
-        "champion_log_loss": NO_RISE,
-    }
-    return Evidence(**(sound | changes))
+def evidence(**changes: Any) -> Evidence:
+    """A challenger that is better in every respect, but for the changes; those that are about the
+    champion's side are told by their names."""
+    beside = {name: changes.pop(name) for name in list(changes) if hasattr(CHAMPION, name)}
+    ours = {name: beside.pop(name) for name in ("learnt_until", "schema") if name in beside}
+    return replace(SOUND, champion=replace(CHAMPION, **beside), **ours, **changes)
+
+
+def broken(found: Evidence, limits: Gate | None = None) -> list[str]:
+    """The names of the broken rules; the action and the reasons say the same."""
+    decision = decide(found, limits or Gate())
+    names = [rule["rule"] for rule in decision.rules if not rule["held"]]
+    assert decision.action == ("reject" if names else "promote")
+    said = [reason for reason in decision.reasons if reason.startswith("broken: ")]
+    assert len(said) == len(names)
+    return names
+
+
+def rule(name: str, found: Evidence, limits: Gate | None = None) -> dict[str, Any]:
+    (only,) = (rule for rule in decide(found, limits or Gate()).rules if rule["rule"] == name)
+    return only
+
+
+# --- all rules together -----------------------------------------------------------------------
 
 
 def test_a_challenger_that_is_better_everywhere_is_promoted():
     decision = decide(evidence(), Gate())
     assert decision.action == "promote"
-    assert all(reason.startswith("held:") for reason in decision.reasons)
+    assert [rule["rule"] for rule in decision.rules] == [
+        *("export", "baseline", "better", "log_loss", "slices", "stale"),
+        *("calibration", "latency", "schema"),
+    ]
+    assert len(decision.reasons) == len(decision.rules)
+    assert all(reason.startswith("held: ") for reason in decision.reasons)
 
 
-@pytest.mark.parametrize("difference", [TIED, UNSURE, WORSE])
-def test_one_that_is_not_surely_better_than_the_champion_is_rejected(difference):
-    decision = decide(evidence(champion_roc_auc=difference), Gate())
-    assert decision.action == "reject"
-    (reason,) = decision.reasons
-    assert reason.startswith("broken: ROC AUC against the champion")
-    assert f"{difference.low:+.4f}" in reason
-
-
-def test_a_gain_that_costs_log_loss_is_rejected():
-    decision = decide(evidence(champion_log_loss=Difference(0.02, 0.01, 0.03)), Gate())
-    assert decision.action == "reject"
-    assert "log loss" in decision.reasons[0]
-
-
-def test_log_loss_may_rise_as_far_as_the_limit_and_no_further():
-    def at(rise):
-        return decide(
-            evidence(champion_log_loss=Difference(rise, 0, 0.1)), Gate(max_log_loss_rise=0.01)
-        )
-
-    assert at(0.01).action == "promote"
-    assert at(0.010001).action == "reject"
-
-
-def test_an_export_that_differs_from_its_model_is_rejected():
-    decision = decide(evidence(export_max_difference=1e-3), Gate())
-    assert decision.action == "reject"
-    assert "ONNX export" in decision.reasons[0]
-
-
-def test_an_export_that_gives_no_number_is_rejected():
-    assert decide(evidence(export_max_difference=float("inf")), Gate()).action == "reject"
-    assert decide(evidence(export_max_difference=float("nan")), Gate()).action == "reject"
-
-
-@pytest.mark.parametrize("difference", [TIED, UNSURE, WORSE])
-def test_a_first_model_that_does_not_beat_the_baseline_is_rejected(difference):
-    first = evidence(baseline_roc_auc=difference, champion_roc_auc=None, champion_log_loss=None)
-    decision = decide(first, Gate())
-    assert decision.action == "reject"
-    assert any("no champion yet" in reason for reason in decision.reasons)
-
-
-def test_a_first_model_that_beats_the_baseline_is_promoted():
-    first = evidence(champion_roc_auc=None, champion_log_loss=None)
-    assert decide(first, Gate()).action == "promote"
+def test_each_rule_is_told_with_its_figure_its_limit_and_why():
+    assert rule("calibration", evidence(calibration_error=0.2)) == {
+        "rule": "calibration",
+        "held": False,
+        "found": "calibration error on the test split: 0.2000",
+        "limit": "at most 0.1",
+        "why": "the threshold compares a probability with a cost: it must mean what it says",
+        "figure": 0.2,
+    }
+    assert decide(evidence(calibration_error=0.2), Gate()).reasons == (
+        "broken: calibration error on the test split: 0.2000 (at most 0.1)",
+    )
 
 
 def test_every_broken_rule_is_named():
-    decision = decide(
-        evidence(champion_roc_auc=WORSE, baseline_roc_auc=WORSE, export_max_difference=1.0), Gate()
-    )
-    assert len([reason for reason in decision.reasons if reason.startswith("broken:")]) == 3
+    assert broken(evidence(roc_auc=WORSE, baseline_roc_auc=WORSE, export_max_difference=1.0)) == [
+        "export",
+        "baseline",
+        "better",
+    ]
+
+
+def test_the_first_model_is_asked_the_rules_that_need_no_champion():
+    first = replace(SOUND, champion=None)
+    decision = decide(first, Gate(max_data_age_days=30))
+    assert decision.action == "promote"
+    asked = [rule["rule"] for rule in decision.rules]
+    assert asked == ["export", "baseline", "calibration", "latency", "freshness"]
+    assert decision.reasons[-1].startswith("there is no champion yet")
+    assert not any("no champion yet" in reason for reason in decide(SOUND, Gate()).reasons)
+
+
+# --- the challenger alone ---------------------------------------------------------------------
+
+ABSOLUTE = {
+    "export": ("export_max_difference", "max_export_difference", 1e-5),
+    "calibration": ("calibration_error", "max_calibration_error", 0.1),
+    "latency": ("latency_p99_ms", "max_latency_ms", 5.0),
+}
+
+
+@pytest.mark.parametrize("name", ABSOLUTE)
+def test_a_figure_may_go_as_far_as_its_limit_and_no_further(name):
+    figure, limit, value = ABSOLUTE[name]
+    limits = Gate(**{limit: value})
+    for held in (0.0, value / 2, value):
+        assert broken(evidence(**{figure: held}), limits) == []
+        assert rule(name, evidence(**{figure: held}), limits)["figure"] == held
+    for worse in (math.nextafter(value, math.inf), value * 2, -value):
+        assert broken(evidence(**{figure: worse}), limits) == [name]
+
+
+@pytest.mark.parametrize("name", ABSOLUTE)
+@pytest.mark.parametrize("nothing", NOT_NUMBERS)
+def test_a_figure_that_is_no_number_breaks_its_rule(name, nothing):
+    assert broken(evidence(**{ABSOLUTE[name][0]: nothing})) == [name]
+    assert rule(name, evidence(**{ABSOLUTE[name][0]: nothing}))["figure"] is None
+
+
+@pytest.mark.parametrize("difference", [TIED, UNSURE, WORSE, BROKEN])
+def test_a_model_that_does_not_surely_beat_the_baseline_is_rejected(difference):
+    assert broken(evidence(baseline_roc_auc=difference)) == ["baseline"]
+    assert broken(replace(SOUND, champion=None, baseline_roc_auc=difference)) == ["baseline"]
+
+
+def test_the_low_end_against_the_baseline_is_above_0_or_it_is_not():
+    assert broken(evidence(baseline_roc_auc=Difference(0.01, 1e-9, 0.02))) == []
+    assert broken(evidence(baseline_roc_auc=Difference(0.01, 0.0, 0.02))) == ["baseline"]
+    assert rule("baseline", evidence())["figure"] == BETTER.low
+
+
+def test_a_table_without_a_baseline_is_not_asked_for_one():
+    asked = [rule["rule"] for rule in decide(evidence(baseline_roc_auc=None), Gate()).rules]
+    assert "baseline" not in asked and "better" in asked
+
+
+def test_rows_may_be_as_old_as_the_limit_and_no_older():
+    limits = Gate(max_data_age_days=30)
+    assert broken(evidence(newest_row=date(2026, 3, 1)), limits) == []
+    assert rule("freshness", evidence(newest_row=date(2026, 3, 1)), limits)["figure"] == 30
+    assert broken(evidence(newest_row=date(2026, 2, 28)), limits) == ["freshness"]
+    assert broken(evidence(newest_row=date(2020, 1, 1))) == [], "no limit is set"
+
+
+def test_rows_of_unknown_age_are_not_fresh():
+    limits = Gate(max_data_age_days=30)
+    assert broken(evidence(newest_row=None), limits) == ["freshness"]
+    assert "not known" in rule("freshness", evidence(newest_row=None), limits)["found"]
+
+
+# --- beside the champion ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("difference", [TIED, UNSURE, WORSE, BROKEN, None])
+def test_one_that_is_not_surely_better_than_the_champion_is_rejected(difference):
+    assert broken(evidence(roc_auc=difference)) == ["better"]
+    (reason,) = decide(evidence(roc_auc=difference), Gate()).reasons
+    assert reason.startswith("broken: ROC AUC against the champion on the same test rows: ")
+    assert str(difference) in reason
 
 
 def test_a_required_gain_is_asked_of_the_low_end():
-    assert decide(evidence(), Gate(min_gain=0.0099)).action == "promote"
-    assert decide(evidence(), Gate(min_gain=0.01)).action == "reject"
+    assert broken(evidence(), Gate(min_gain=0.0099)) == []
+    assert broken(evidence(), Gate(min_gain=0.01)) == ["better"]
+    assert rule("better", evidence())["figure"] == BETTER.low
+
+
+def test_one_that_ranks_as_well_and_has_surely_better_probabilities_is_promoted():
+    def at(low: float, high: float) -> list[str]:
+        return broken(
+            evidence(
+                roc_auc=Difference(0.0, low, 0.002), log_loss=Difference(-0.004, -0.006, high)
+            ),
+            Gate(margin=0.002),
+        )
+
+    assert at(-0.0019, -0.001) == []
+    assert at(-0.002, -0.001) == ["better"], "it may be worse by the margin"
+    assert at(-0.0019, 0.0) == ["better"], "its log loss may be no better"
+    assert at(-0.0019, -1e-12) == []
+
+
+def test_an_interval_with_a_hole_in_it_is_no_interval():
+    for hole in (replace(BETTER, difference=math.nan), replace(BETTER, high=math.inf)):
+        assert broken(evidence(roc_auc=hole)) == ["better"]
+        assert broken(evidence(baseline_roc_auc=hole)) == ["baseline"]
+    hole = replace(SURELY_LOWER, low=-math.inf)
+    assert broken(evidence(roc_auc=TIED, log_loss=hole)) == ["better", "log_loss"]
+
+
+def test_log_loss_may_rise_as_far_as_the_limit_and_no_further():
+    def at(rise: float) -> list[str]:
+        return broken(evidence(log_loss=Difference(rise, -1, 1)), Gate(max_log_loss_rise=0.01))
+
+    assert at(0.01) == [] and at(-0.5) == []
+    assert at(0.010001) == ["log_loss"]
+    assert rule("log_loss", evidence())["figure"] == NO_RISE.difference
+
+
+@pytest.mark.parametrize("nothing", [BROKEN, None])
+def test_a_log_loss_that_could_not_be_compared_breaks_its_rule(nothing):
+    assert broken(evidence(log_loss=nothing)) == ["log_loss"]
+    assert rule("log_loss", evidence(log_loss=nothing))["figure"] is None
+
+
+def test_no_slice_may_fall_by_more_than_the_limit():
+    def at(fall: float) -> list[str]:
+        parts = (
+            SliceEvidence("home", 900, BETTER),
+            SliceEvidence("abroad", 300, Difference(fall, fall - 1, fall + 1)),
+            SliceEvidence("new", 250, TIED),
+        )
+        return broken(evidence(slices=parts), Gate(max_slice_drop=0.05))
+
+    assert at(0.1) == [] and at(-0.05) == []
+    assert at(-0.050001) == ["slices"]
+
+
+def test_the_slice_that_fares_worst_is_named_with_its_rows():
+    parts = (
+        SliceEvidence("home", 900, BETTER),
+        SliceEvidence("abroad", 1300, Difference(-0.2, -0.3, -0.1)),
+        SliceEvidence("new", 250, Difference(-0.1, -0.3, -0.1)),
+    )
+    found = rule("slices", evidence(slices=parts))
+    assert found["figure"] == -0.2
+    assert "of 3 slices, abroad (1,300 rows) fares worst" in found["found"]
+    assert "-0.2000 [-0.3000, -0.1000]" in found["found"]
+
+
+@pytest.mark.parametrize("nothing", [BROKEN, None])
+def test_a_slice_that_could_not_be_compared_breaks_the_rule(nothing):
+    parts = (SliceEvidence("home", 900, BETTER), SliceEvidence("abroad", 300, nothing))
+    assert broken(evidence(slices=parts)) == ["slices"]
+    assert "abroad" in rule("slices", evidence(slices=parts))["found"]
+    assert rule("slices", evidence(slices=parts))["figure"] is None
+
+
+def test_without_a_slice_that_is_large_enough_none_is_judged():
+    assert broken(evidence(slices=())) == []
+    assert rule("slices", evidence(slices=()))["found"] == "no slice has rows enough to be judged"
+
+
+def test_a_stale_challenger_is_rejected():
+    assert broken(evidence(learnt_until=date(2025, 12, 30))) == ["stale"]
+    assert broken(evidence(learnt_until=date(2025, 12, 31))) == []
+    assert broken(evidence(learnt_until=date(2026, 1, 31))) == []
+    assert broken(evidence(learnt_until=None)) == ["stale"], "of unknown age beside a known one"
+
+
+def test_tables_without_dates_are_never_stale():
+    undated = replace(SOUND, champion=replace(CHAMPION, learnt_until=None), learnt_until=None)
+    assert broken(undated) == []
+    assert broken(replace(undated, learnt_until=TODAY)) == []
+
+
+# --- a champion that cannot be scored ---------------------------------------------------------
+
+LOST = replace(
+    SOUND,
+    champion=ChampionEvidence(version=3, schema=SCHEMA),
+    champion_problem="its files were altered",
+)
 
 
 def test_a_champion_that_cannot_be_scored_is_said_to_be_so():
-    lost = evidence(
-        champion_roc_auc=None, champion_log_loss=None, champion_problem="its files were altered"
+    assert broken(LOST) == ["unscorable"], "nobody is better than who was not asked"
+    assert "its files were altered" in decide(LOST, Gate()).reasons[0]
+    assert broken(LOST, Gate(replace_unscorable=True)) == []
+    unread = replace(LOST, champion=ChampionEvidence(version=3))
+    assert broken(unread) == broken(replace(LOST, champion=None)) == ["unscorable"]
+    assert len(decide(replace(LOST, champion=None), Gate()).reasons) == 1, "there is a champion"
+
+
+def test_letting_it_go_lets_no_other_rule_go():
+    limits = Gate(replace_unscorable=True)
+    assert broken(replace(LOST, calibration_error=0.5), limits) == ["calibration"]
+    assert broken(replace(LOST, schema=SCHEMA[:1]), limits) == ["schema"]
+
+
+# --- the contract with the service ------------------------------------------------------------
+
+
+def changed(place: int, **change: Any) -> tuple[dict[str, Any], ...]:
+    return tuple({**f, **change} if i == place else f for i, f in enumerate(SCHEMA))
+
+
+@pytest.mark.parametrize(
+    ("ours", "said"),
+    [
+        (SCHEMA[:1], "orders is gone"),
+        ((*SCHEMA, {"name": "new"}), "new is new"),
+        (SCHEMA[::-1], "another order"),
+        (changed(0, unit="weeks"), "unit of recency is 'weeks', was 'days'"),
+        (changed(0, meaning="other"), "meaning of recency"),
+        (changed(1, low=1.0), "low of orders is 1.0, was 0.0"),
+        (changed(1, high=9.0), "high of orders is 9.0, was None"),
+        (changed(1, missing="at times"), "missing of orders"),
+        (changed(1, categories=("a", "b")), "categories of orders is ['a', 'b'], was []"),
+        (changed(1, categories=("x" * 99,)), "..., was []"),
+        (changed(0, unit="weeks", low=0.0), "and 1 more"),
+    ],
+)
+def test_other_features_than_the_champions_need_a_word(ours, said):
+    found = rule("schema", evidence(schema=ours))
+    assert broken(evidence(schema=ours)) == ["schema"]
+    assert said in found["found"]
+    assert broken(evidence(schema=ours), Gate(change_features=True)) == []
+    assert said in rule("schema", evidence(schema=ours), Gate(change_features=True))["found"]
+
+
+def test_the_same_features_need_none():
+    assert rule("schema", evidence())["found"] == "the features are the champion's"
+    assert "and" not in rule("schema", evidence(schema=SCHEMA[:1]))["found"]
+    assert schema_changes(SCHEMA, changed(0, categories=())) == [], (
+        "a bundle from before categories"
     )
-    decision = decide(lost, Gate())
-    assert decision.action == "reject", "nobody is better than who was not asked"
-    assert "its files were altered" in decision.reasons[0]
-    assert decide(lost, Gate(replace_unscorable=True)).action == "promote"
+    assert schema_changes(changed(0, categories=["a"]), changed(0, categories=("a",))) == []
+
+
+# --- what it is fed from ----------------------------------------------------------------------
+
+
+def test_only_judged_slices_are_evidence():
+    versus = {"difference": 0.1, "low": 0.0, "high": 0.2}
+    parts = [
+        {"slice": "home", "rows": 900, "judged": True, "against_champion": versus},
+        {"slice": "tiny", "rows": 9, "judged": False, "against_champion": None},
+        {"slice": "odd", "rows": 300, "judged": True, "against_champion": None},
+        {
+            "slice": "odder",
+            "rows": 300,
+            "judged": True,
+            "against_champion": {**versus, "low": None},
+        },
+    ]
+    assert judged_slices(parts) == (
+        SliceEvidence("home", 900, Difference(0.1, 0.0, 0.2)),
+        SliceEvidence("odd", 300, None),
+        SliceEvidence("odder", 300, None),
+    )
+
+
+# --- for all evidence -------------------------------------------------------------------------
+
+NUMBER = st.one_of(
+    st.floats(-0.1, 0.1), st.sampled_from([*NOT_NUMBERS, 0.0, 1e-5, 0.005, -0.002, 0.05, -0.05])
+)
+DIFFERENCE = st.builds(Difference, NUMBER, NUMBER, NUMBER)
+DAY = st.dates(date(2025, 12, 1), TODAY)
+EVIDENCE = st.builds(
+    Evidence,
+    export_max_difference=NUMBER,
+    baseline_roc_auc=st.one_of(st.none(), DIFFERENCE, st.just(BETTER)),
+    calibration_error=NUMBER,
+    latency_p99_ms=NUMBER,
+    today=st.just(TODAY),
+    schema=st.sampled_from([SCHEMA, SCHEMA[:1]]),
+    newest_row=st.one_of(st.none(), DAY),
+    learnt_until=st.one_of(st.none(), DAY),
+    champion=st.one_of(
+        st.none(),
+        st.builds(
+            ChampionEvidence,
+            version=st.just(3),
+            schema=st.sampled_from([None, SCHEMA]),
+            learnt_until=st.one_of(st.none(), DAY),
+            roc_auc=st.one_of(st.none(), DIFFERENCE, st.just(BETTER), st.just(TIED)),
+            log_loss=st.one_of(st.none(), DIFFERENCE, st.just(SURELY_LOWER)),
+            slices=st.lists(
+                st.builds(SliceEvidence, st.just("home"), st.just(300), st.one_of(DIFFERENCE)),
+                max_size=2,
+            ).map(tuple),
+        ),
+    ),
+    champion_problem=st.sampled_from(["", "", "altered"]),
+)
+LIMITS = st.builds(
+    Gate,
+    max_data_age_days=st.sampled_from([None, 30]),
+    change_features=st.booleans(),
+    replace_unscorable=st.booleans(),
+)
+
+
+@given(EVIDENCE, LIMITS)
+@settings(max_examples=300, deadline=None)
+def test_promoted_means_that_every_rule_held(found, limits):
+    decision = decide(found, limits)
+    assert (decision.action == "promote") == all(rule["held"] for rule in decision.rules)
+    assert {"export", "calibration", "latency"} <= {rule["rule"] for rule in decision.rules}
+
+
+@given(EVIDENCE, LIMITS, st.floats(0, 1), st.data())
+@settings(max_examples=300, deadline=None)
+def test_what_is_worse_is_never_promoted_in_its_place(found, limits, by, data):
+    """Whatever of a rejected challenger is made worse: it stays rejected."""
+    if decide(found, limits).action == "promote":
+        return
+    figure = data.draw(
+        st.sampled_from(["export_max_difference", "calibration_error", "latency_p99_ms"])
+    )
+    before = getattr(found, figure)
+    worse = [replace(found, **{figure: max(before, 0.0) + by if before >= 0 else before})]
+    worse.append(replace(found, newest_row=None))
+    if found.baseline_roc_auc is not None:
+        worse.append(replace(found, baseline_roc_auc=_lower(found.baseline_roc_auc, by)))
+    if found.champion is not None:
+        side = found.champion
+        worse += [
+            replace(found, champion=replace(side, **change))
+            for change in (
+                {"roc_auc": side.roc_auc and _lower(side.roc_auc, by)},
+                {"roc_auc": None},
+                {"log_loss": side.log_loss and _lower(side.log_loss, -by)},
+                {"log_loss": None},
+                {"slices": (*side.slices, SliceEvidence("new", 300, _lower(TIED, by)))},
+            )
+        ]
+    assert all(decide(one, limits).action == "reject" for one in worse)
+
+
+def _lower(difference: Difference, by: float) -> Difference:
+    return Difference(difference.difference - by, difference.low - by, difference.high - by)

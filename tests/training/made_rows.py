@@ -13,7 +13,8 @@ from features.table import Rows
 FEATURES = ("recency", "orders", "spend", "gap", "is_home", "constant", "empty", "noise")
 
 
-def make_rows(n: int, seed: int) -> Rows:
+def make_rows(n: int, seed: int, days: tuple[str, ...] = ("2024-06-01",)) -> Rows:
+    """n rows, in equal parts on each of these as-of dates, in order."""
     rng = np.random.default_rng(seed)
     recency = rng.uniform(0, 365, n).round()
     orders = rng.geometric(0.3, n)
@@ -33,7 +34,16 @@ def make_rows(n: int, seed: int) -> Rows:
     ).astype(np.float32)
     y = (rng.random(n) < 1 / (1 + np.exp(-logit))).astype(np.int8)
     customers = np.array([f"c{i}" for i in range(n)], dtype=object)
-    return Rows(x, y, customers, np.full(n, np.datetime64("2024-06-01"), dtype="datetime64[D]"))
+    as_of = np.repeat(np.array(days, dtype="datetime64[D]"), -(-n // len(days)))[:n]
+    return Rows(x, y, customers, as_of)
+
+
+DAYS = {
+    "train": ("2024-01-01", "2024-02-01", "2024-03-01"),
+    "valid": ("2024-05-01", "2024-06-01"),
+    "test": ("2024-09-01",),
+}
+HORIZON = 90  # so that the fold of May learns from January and the one of June from February too
 
 
 def write_table(path: Path, sizes: dict[str, int]) -> Path:
@@ -41,7 +51,7 @@ def write_table(path: Path, sizes: dict[str, int]) -> Path:
     reads them as numbers fails."""
     parts = []
     for seed, (split, n) in enumerate(sizes.items()):
-        rows = make_rows(n, seed)
+        rows = make_rows(n, seed, DAYS[split])
         columns = {
             "customer_id": pa.array(rows.customer_id, pa.string()),
             "as_of": pa.array(rows.as_of),

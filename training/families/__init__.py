@@ -2,6 +2,7 @@
 
 A family is one module of this folder. To add one, drop a file here with the five names of `Family`;
 the module's name is the family's name in the settings (`training.families`). Nothing is registered.
+What reaches it is numbers: categories are columns by then (`training/categories.py`).
 
 Import a family only in a process of its own (`training/fit.py`): XGBoost and PyTorch bring two
 OpenMP runtimes, and crash or collapse when one process loads both.
@@ -68,6 +69,14 @@ class Family(Protocol):
 
     def to_onnx(self, model: Model, n_features: int) -> onnx.ModelProto:
         """The same as a graph: see `training/export.py` for the contract."""
+
+
+class Explains(Protocol):
+    """What a family may offer besides."""
+
+    def contributions(self, model: Model, x: np.ndarray) -> np.ndarray:
+        """What each feature adds to the log-odds, and last the bias: float32 (n, f + 1), whose
+        rows sum to the log-odds of `predict`."""
 
 
 def family_names() -> list[str]:

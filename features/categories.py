@@ -1,0 +1,79 @@
+"""Categories as numbers: what stands in the training table and in the model's input.
+
+A feature with `categories` is held as a code: the index of the value in that list, or
+`len(categories)` for a value that is not in it ("other"); NaN where there is none. The service
+turns text into codes with what is here, and examples turn codes back into text. No library is
+needed for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from struct import pack
+from typing import Any
+
+from configs.duck import literal
+
+OTHER = "other"
+NAN = float("nan")
+Value = float | str | None
+
+
+def encoder(feature: Mapping[str, Any]) -> Callable[[Value], float]:
+    """What turns a value of this feature into the number that the model takes.
+
+    feature: a dict of the schema (`asdict(Feature)`).  Text around which there are blanks is the
+    text without them, as the table's values were read.
+    """
+    categories = feature.get("categories") or ()
+    if not categories:
+        return lambda value: NAN if value is None else float(value)
+    codes = {name: float(code) for code, name in enumerate(categories)}
+    other = float(len(categories))
+
+    def encode(value: Value) -> float:
+        text = "" if value is None else str(value).strip()
+        return codes.get(text, other) if text else NAN
+
+    return encode
+
+
+def decode(value: float, feature: Mapping[str, Any]) -> Value:
+    """A number of the training table as a person, and the service, would write it: None where it is
+    missing, text for a category, else the shortest number that is the same float32.
+
+    Raises ValueError for a number that is no code of the feature.
+    """
+    if value != value:  # NaN
+        return None
+    categories = feature.get("categories") or ()
+    if not categories:
+        return _shortest(float(value))
+    code = int(value)
+    if code != value or not 0 <= code <= len(categories):
+        raise ValueError(f"{value} is no code of {feature['name']}, which has {len(categories)}")
+    return other_name(categories) if code == len(categories) else categories[code]
+
+
+def _shortest(value: float) -> float:
+    """84.3 for the float32 84.30000305175781."""
+    for digits in range(6, 10):
+        short = float(f"{value:.{digits}g}")
+        if pack("f", short) == pack("f", value):
+            return short
+    return value
+
+
+def other_name(categories: tuple[str, ...] | list[str]) -> str:
+    """A text that is none of the categories, to stand for all others."""
+    name = OTHER
+    while name in categories:
+        name = f"({name})"
+    return name
+
+
+def code_sql(value: str, categories: tuple[str, ...]) -> str:
+    """SQL of the code of a text, which is NULL where the text is."""
+    cases = " ".join(f"WHEN {literal(name)} THEN {code}" for code, name in enumerate(categories))
+    code = f"CASE {value} {cases} ELSE {len(categories)} END"
+    return f"CASE WHEN {value} IS NOT NULL THEN {code} END"

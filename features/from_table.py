@@ -1,0 +1,164 @@
+"""Valid rows of a labelled table → the training table: codes for categories, splits, in one file.
+
+The table is the same as that of a log (`features/table.py`), without dates: `as_of` is empty, and
+`customer_id` is the row's identifier. Where no column says the split, it is drawn: within each
+class, rows are sorted by a hash of the seed and of what the row is (its identifier, or without one
+its content), and the first go to the test split, the next to validation. So the split is the same
+in whatever order the rows come, the share of the positive class is the same in every split, and
+rows that are equal in every feature are never on both sides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from configs.duck import connect, literal, parquet, quoted
+from configs.errors import UserError
+from configs.settings import Compute
+from configs.table import Column, Table
+from features.catalogue import Feature
+from features.categories import code_sql
+from features.table import SPLITS
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+LEAST = 5  # rows of each class in each split: fewer cannot be fitted, calibrated or scored on
+
+
+@dataclass(frozen=True)
+class FromTable:
+    """What `features/build.py` says of a log's table, and `useless`: feature -> why the training
+    split does not learn from it. Such a column is kept: the model and the service keep the contract
+    of the settings, and a later file may fill it."""
+
+    features: int
+    names: tuple[str, ...]
+    rows: dict[str, int]
+    positive_rate: dict[str, float]
+    as_of: dict[str, list[str]]
+    useless: dict[str, str]
+
+
+def schema(table: Table) -> tuple[Feature, ...]:
+    """The features of the table, in order."""
+    return tuple(_feature(name, column) for name, column in table.columns.items())
+
+
+def _feature(name: str, column: Column) -> Feature:
+    missing = "the table has rows without it" if column.missing else ""
+    meaning = column.meaning or f"column {name} of the table"
+    if column.type == "number":
+        return Feature(name, column.unit or "number", meaning, column.low, column.high, missing)
+    high = float(len(column.values))
+    return Feature(name, "category", meaning, 0.0, high, missing, categories=column.values)
+
+
+def build_from_table(
+    valid: Path, target: Path, table: Table, seed: int, compute: Compute | None = None
+) -> FromTable:
+    """Write the training table (`customer_id, as_of, split, <features>, label`) to `target`.
+
+    valid: rows of `ingestion/labelled/validate.py`.  Raises UserError where a split would have
+    fewer than `LEAST` rows of a class.
+    """
+    features = schema(table)
+    with connect(target.parent, compute) as connection:
+        connection.execute(f"CREATE VIEW valid AS FROM {parquet(valid)}")
+        values = ", ".join(f"{_value(feature)} AS {quoted(feature.name)}" for feature in features)
+        connection.execute(f"CREATE TEMP TABLE drawn AS {_splits(table, features, seed)}")
+        _check_splits(connection, table)
+        connection.execute(f"""
+            COPY (
+                SELECT row_id AS customer_id, CAST(NULL AS DATE) AS as_of, split, {values}, label
+                FROM drawn ORDER BY place, row_id
+            ) TO {literal(target)} (FORMAT parquet, ROW_GROUP_SIZE 24576)
+        """)
+        counts = connection.execute(
+            "SELECT split, count(*), avg(label) FROM drawn GROUP BY 1"
+        ).fetchall()
+        useless = _useless(connection, target, features)
+    found = {split: (rows, rate) for split, rows, rate in counts}
+    return FromTable(
+        features=len(features),
+        names=tuple(feature.name for feature in features),
+        rows={split: found[split][0] for split in SPLITS},
+        positive_rate={split: found[split][1] for split in SPLITS},
+        as_of={split: [] for split in SPLITS},
+        useless=useless,
+    )
+
+
+def _value(feature: Feature) -> str:
+    found = f"typed.{quoted(feature.name)}"
+    if feature.categories:
+        return f"CAST({code_sql(found, feature.categories)} AS FLOAT)"
+    return f"CAST({found} AS DOUBLE)"
+
+
+def _splits(table: Table, features: tuple[Feature, ...], seed: int) -> str:
+    """SQL of the rows with their split, and `place`: their order in the file."""
+    content = ", ".join(f"{quoted(f.name)} := typed.{quoted(f.name)}" for f in features)
+    what = "row_id" if table.id else f"CAST(struct_pack({content}) AS VARCHAR)"
+    place = f"md5({literal(f'{seed}:')} || {what})"
+    if table.split is not None:
+        return f"SELECT row_id, label, typed, split, {place} AS place FROM valid"
+    test, valid = table.test_share, table.test_share + table.valid_share
+    return f"""
+        WITH placed AS (SELECT row_id, label, typed, {place} AS place FROM valid),
+        ranked AS (
+            SELECT *, rank() OVER (PARTITION BY label ORDER BY place) AS rank,
+                   count(*) OVER (PARTITION BY label) AS rows
+            FROM placed
+        )
+        SELECT row_id, label, typed, place,
+               CASE WHEN rank <= round({test!r} * rows) THEN 'test'
+                    WHEN rank <= round({valid!r} * rows) THEN 'valid' ELSE 'train' END AS split
+        FROM ranked
+    """
+
+
+def _check_splits(connection: DuckDBPyConnection, table: Table) -> None:
+    rows = dict.fromkeys(((split, label) for split in SPLITS for label in (0, 1)), 0)
+    for split, label, count in connection.execute(
+        "SELECT split, label, count(*) FROM drawn GROUP BY ALL"
+    ).fetchall():
+        rows[split, label] = count
+    if min(rows.values()) >= LEAST:
+        return
+    total = [sum(rows[split, label] for split in SPLITS) for label in (0, 1)]
+    said = "; ".join(f"{split} {rows[split, 1]} and {rows[split, 0]}" for split in SPLITS)
+    share = min(table.test_share, table.valid_share, 1 - table.test_share - table.valid_share)
+    raise UserError(
+        f"the table is too small: {sum(total):,} valid rows, {total[1]:,} of the positive class"
+        f" ({table.positive!r}) and {total[0]:,} others. Each split needs at least {LEAST} rows of"
+        f" each class; they would have (positive and others): {said}",
+        where="source.table.split" if table.split else "source.table.valid_share, test_share",
+        next_step="name the split of more rows in that column"
+        if table.split
+        else f"bring at least {ceil(LEAST / share)} rows of each class",
+    )
+
+
+def _useless(
+    connection: DuckDBPyConnection, target: Path, features: tuple[Feature, ...]
+) -> dict[str, str]:
+    """Features with one value or none on the training split."""
+    counted = ", ".join(
+        f"count({quoted(f.name)}), min({quoted(f.name)}) IS NOT DISTINCT FROM max({quoted(f.name)})"
+        for f in features
+    )
+    found = connection.execute(
+        f"SELECT count(*), {counted} FROM {parquet(target)} WHERE split = 'train'"
+    ).fetchall()[0]
+    rows, useless = found[0], {}
+    for place, feature in enumerate(features):
+        filled, same = found[1 + 2 * place : 3 + 2 * place]
+        if not filled:
+            useless[feature.name] = "no training row has a value"
+        elif same and filled == rows:
+            useless[feature.name] = "all training rows have the same value"
+    return useless

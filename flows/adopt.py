@@ -1,0 +1,222 @@
+"""Draft the settings of a labelled table from its file: `make adopt DATA=FILE TARGET=COLUMN`.
+
+Every line of the draft is a guess with its reason; nothing is trained. The next command is printed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from configs.command import run_command
+from configs.errors import UserError
+from configs.load import FOLDER, NAME, load, presets
+from configs.settings import Settings
+from configs.source import Text
+from ingestion.labelled.draft import Draft, draft
+from ingestion.labelled.guess import Guess
+from ingestion.labelled.target import in_words
+
+ABOUT = """Draft the settings of a labelled table: FILE TARGET, the file and the column to predict.
+  --output FILE     where to write them (default: configs/<name of the file>.yaml)
+  --positive VALUE  the value of the target that is predicted
+  --force           write over a file that is there
+  --source.text.*   how a text file is written, where it is not seen from it"""
+SHIPPED = ("contract", "default", "online_retail", "smoke")  # never written over
+
+
+def main(
+    data: str | None,
+    target: str | None,
+    output: str | None,
+    positive: str | None,
+    force: bool,
+    settings: Settings,
+) -> None:
+    if data is None or target is None:
+        raise UserError(
+            "which file, and which of its columns is to be predicted?",
+            where="command line",
+            next_step="make adopt DATA=FILE TARGET=COLUMN",
+        )
+    path = Path(data)
+    place = _place(output, path, force)
+    drafted = draft(path, target, settings.source.text, positive)
+    aside = place.with_name(f".{place.name}.unfinished.yaml")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        aside.write_text(preset(drafted, path, place, settings.source.text), encoding="utf-8")
+        aside.replace(place)
+    finally:
+        aside.unlink(missing_ok=True)
+    name = place.stem if place.parent.resolve() == FOLDER.resolve() else str(place)
+    load(name, (), {})  # a draft that would be refused is a fault of ours, and shown here
+    _show(drafted, place, name)
+
+
+def _place(output: str | None, data: Path, force: bool) -> Path:
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "_", data.name.split(".")[0]).strip("_") or "table"
+    place = Path(output) if output else FOLDER / f"{stem}.yaml"
+    if place.suffix not in (".yaml", ".yml"):
+        raise UserError(
+            f"a preset is a YAML file, and {place.name!r} is not called so",
+            where="--output",
+            next_step=f"--output {place.with_suffix('.yaml')}",
+        )
+    other = FOLDER / f"{place.stem}.yaml"
+    clash = place.stem in presets() and other.resolve() != place.resolve()
+    if not NAME.fullmatch(place.stem) or place.stem in SHIPPED or clash:
+        raise UserError(
+            f"a preset cannot be called {place.stem!r}: its name also names a model and a data set",
+            where=str(place),
+            next_step="--output configs/ANOTHER_NAME.yaml, of letters, digits, - and _",
+        )
+    if place.exists() and not force:
+        raise UserError(
+            f"{place} is there already, and may hold what somebody decided",
+            where=str(place),
+            next_step="--output another file, or write over it: make adopt … ARGS=--force",
+        )
+    return place
+
+
+def preset(drafted: Draft, data: Path, place: Path, text: Text) -> str:
+    """The draft as YAML, each guess with its reason."""
+    inside = data.resolve().is_relative_to(Path.cwd())
+    shown = data.resolve().relative_to(Path.cwd()) if inside else data.resolve()
+    columns = len(drafted.guesses) + 1
+    lines = [
+        f"# Drafted by `make adopt` from {data.name} ({drafted.rows:,} rows, {columns} columns).",
+        "# Every line is a guess, its reason beside it: change what is wrong.",
+        "source:",
+        "  kind: table",
+        f"  path: {_text(str(shown))}",
+        *_written(text),
+        "  table:",
+        f"    target: {_text(drafted.target)}  # {_line(in_words(drafted.labels))}",
+        f"    positive: {_text(drafted.positive)}  # {_line(drafted.why_positive)}",
+    ]
+    left_out = [guess for guess in drafted.guesses if guess.kind == "leave_out"]
+    for guess in drafted.guesses:
+        if guess.kind == "id":
+            lines.append(f"    id: {_text(guess.name)}  # {_line(guess.reason)}")
+    if left_out:
+        lines.append("    leave_out:")
+        lines += [f"      - {_text(guess.name)}  # {_line(guess.reason)}" for guess in left_out]
+    if drafted.missing_values:
+        values = ", ".join(map(_text, drafted.missing_values))
+        lines.append(f"    missing_values: [{values}]  # texts that stand where there is no value")
+    lines.append(
+        "    # split: COLUMN  # where a column says train, valid or test; else it is drawn"
+    )
+    lines.append("    columns:")
+    for guess in drafted.guesses:
+        if guess.kind in ("number", "category"):
+            lines += _column(guess)
+    return "\n".join(lines) + "\n"
+
+
+def _column(guess: Guess) -> list[str]:
+    parts = [f"type: {guess.kind}"]
+    if guess.kind == "category":
+        parts.append(f"values: [{', '.join(map(_text, guess.values))}]")
+    if guess.low is not None:
+        parts.append(f"low: {guess.low:g}")
+    if guess.missing:
+        parts.append("missing: true")
+    comment = [f"      # {_line(guess.reason)}"]
+    if guess.check:
+        comment.append(f"      # CHECK: {_line(guess.check)}")
+    return [*comment, f"      {_text(guess.name)}: {{{', '.join(parts)}}}"]
+
+
+def _written(text: Text) -> list[str]:
+    given = text.model_dump(exclude_defaults=True)
+    if not given:
+        return []
+    return ["  text:", *(f"    {key}: {json.dumps(value)}" for key, value in given.items())]
+
+
+def _text(value: str) -> str:
+    """Text in quotes: a plain Yes would be a truth value, and 1 a number."""
+    return json.dumps(value, ensure_ascii=not value.isprintable())
+
+
+def _line(text: str) -> str:
+    """Values may hold line ends, and a comment may not."""
+    return " ".join(text.split())[:300]
+
+
+def _show(drafted: Draft, place: Path, name: str) -> None:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 150
+    console.print(
+        f"{drafted.rows:,} rows; the target [bold]{escape(drafted.target)}[/] is", end=" "
+    )
+    console.print(escape(in_words(drafted.labels)))
+    console.print(f"predicted is {escape(repr(drafted.positive))}: {escape(drafted.why_positive)}")
+    table = Table(box=None, pad_edge=False)
+    for head in ("column", "guess", "because"):
+        table.add_column(head, overflow="fold")
+    said = {"leave_out": "left out", "id": "identifier"}
+    for guess in drafted.guesses:
+        table.add_row(
+            escape(guess.name), said.get(guess.kind, guess.kind), escape(_line(guess.reason))
+        )
+    console.print(table)
+    checks = [f"{guess.name}: {guess.check}" for guess in drafted.guesses if guess.check]
+    if drafted.unlabelled:
+        checks.append(f"{drafted.unlabelled:,} rows have no label, and go to quarantine")
+    if drafted.id is None:
+        checks.append("no column names the rows: they are known by their row number")
+    if drafted.missing_values:
+        checks.append(f"{', '.join(drafted.missing_values)} are taken for missing values")
+    checks.append(
+        "no column may be filled in after the outcome: training stops at one that is too good by"
+        " itself, and cannot see the others"
+    )
+    console.print("\nCheck:")
+    for check in checks:
+        console.print(f"  - {escape(_line(check))}", soft_wrap=True)
+    console.print(f"\nWritten: {place}", soft_wrap=True)
+    console.print(f"Next:    make train CONFIG={name}", soft_wrap=True)
+
+
+def arguments(words: list[str]) -> tuple[list[str], dict[str, str], bool, list[str]]:
+    """The words before the options, our own options, whether to force, and what is left."""
+    named: dict[str, str] = {}
+    plain: list[str] = []
+    rest: list[str] = []
+    force = False
+    left = list(words)
+    while left:
+        word = left.pop(0)
+        name, equals, value = word.partition("=")
+        if word == "--force":
+            force = True
+        elif name in ("--output", "--positive"):
+            named[name[2:]] = value if equals else (left.pop(0) if left else "")
+        elif word.startswith("--"):
+            rest.append(word)
+            if not equals and left and word not in ("--help", "--print-config"):
+                rest.append(left.pop(0))
+        elif word != "-h" and len(plain) < 2:
+            plain.append(word)
+        else:
+            rest.append(word)
+    return plain, named, force, rest
+
+
+if __name__ == "__main__":
+    given, own, over, others = arguments(sys.argv[1:])
+    first, second = (*given, None, None)[:2]
+    body = partial(main, first, second, own.get("output"), own.get("positive"), over)
+    sys.exit(run_command("flows.adopt", ABOUT, body, others))

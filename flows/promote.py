@@ -1,0 +1,81 @@
+"""Make a version champion by hand: `make promote VERSION=3 REASON="holiday season"`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+
+from configs.command import make, run_command
+from configs.errors import UserError
+from configs.settings import Settings
+from flows.quarantine import arguments
+from registry.ledger import Record
+from registry.promotion import mend, release
+from registry.store import open_store
+
+ABOUT = "Make a version champion by hand, whatever the gate said; the ledger says who did it."
+REASON = "--reason"
+
+
+def main(asked: str | None, reason: str, settings: Settings) -> None:
+    if asked is None:
+        raise UserError(
+            "no version is named",
+            where="VERSION",
+            next_step=f"see them all: {make('models', settings)}; then"
+            f" {make('promote', settings)} VERSION=…",
+        )
+    client = open_store(settings)
+    for line in mend(client, settings):
+        print(line)
+    tell(release(client, settings, version_number(asked), reason=reason), settings)
+
+
+def tell(entry: Record, settings: Settings) -> None:
+    """What was done, and what to type next."""
+    print(
+        f"Version {entry.to_version} of {entry.model} is champion, in place of"
+        f" {f'version {entry.from_version}' if entry.from_version else 'none'}:"
+        f" record {entry.sequence} of the ledger, {entry.action} by {entry.by}."
+    )
+    print(f"A service that runs takes it up at its next start: {make('serve', settings)}")
+
+
+def version_number(text: str) -> int:
+    """`3` or `v3`. Raises UserError for anything else."""
+    digits = text.removeprefix("v")
+    if not digits.isdecimal() or not 0 < int(digits) < 2**31:
+        raise UserError(
+            f"{text!r} is no version", where="VERSION", next_step="write its number, such as 3"
+        )
+    return int(digits)
+
+
+def take_reason(words: list[str]) -> tuple[str, list[str]]:
+    """The text after `--reason`, and the other words. Raises UserError when none follows."""
+    for place, word in enumerate(words):
+        if word.startswith(f"{REASON}="):
+            return word.partition("=")[2], words[:place] + words[place + 1 :]
+        if word == REASON:
+            if place + 1 == len(words):
+                raise UserError(
+                    f"{REASON} has no text", where="command line", next_step=f'{REASON} "why"'
+                )
+            return words[place + 1], words[:place] + words[place + 2 :]
+    return "", words
+
+
+def command(module: str, about: str, body: Callable[[str | None, str, Settings], None]) -> int:
+    """A command with a version before its options, and a reason among them."""
+    try:
+        asked, options = arguments(sys.argv[1:])
+        reason, options = take_reason(options)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return run_command(module, about, partial(body, asked, reason), options)
+
+
+if __name__ == "__main__":
+    sys.exit(command("flows.promote", ABOUT, main))

@@ -1,0 +1,160 @@
+"""The stages of a labelled table (`source.kind: table`): what `data_stages` and `features_task` do
+for a log. A table has no days, so nothing is compared with the last accepted batch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from configs.errors import UserError
+from configs.settings import Settings
+from flows.acceptance import Validated, keep_refused, remember
+from flows.run import log
+from flows.stage import Stage, hash_file, run_stage
+from ingestion.batches import dataset_of, decide, find
+from ingestion.expectations import Finding
+from ingestion.page import write_page
+from ingestion.validate import TRANSACTIONS, ContractBroken
+
+ROWS, TABLE = "rows.parquet", "table.parquet"
+
+
+def ingest_files(settings: Settings) -> list[Stage]:
+    """A part for each file, known by its content."""
+    from ingestion.files import expand, labels
+    from ingestion.labelled.read import named_columns, read_part
+
+    source, stages = settings.source, []
+    paths = expand(source)
+    how = {
+        "text": source.text.model_dump(mode="json", exclude={"decimal", "thousands"}),
+        "columns": named_columns(source.table),
+        "leave_out": source.table.leave_out,
+    }
+    for path, label in zip(paths, labels(paths), strict=True):
+
+        def build(folder: Path, path: Path = path, label: str = label) -> dict[str, Any]:
+            read_part(source, path, folder / ROWS, settings.compute, label=label)
+            return {}
+
+        depends_on = {"table": how, "label": label, "content": hash_file(path)}
+        stages.append(run_stage(settings.var, "ingest", depends_on, ("ingestion",), build))
+        log.info("%s %s", "reused" if stages[-1].reused else "read", path)
+    return stages
+
+
+def validate(
+    settings: Settings, paths: list[Path], hashes: list[str], batch: str, page: Path
+) -> Stage:
+    """The valid rows and the quarantine; the page goes to `page`.
+
+    Raises UserError for a target that is not binary, and ContractBroken when hardly a row is valid.
+    """
+    from ingestion.labelled.validate import validate_table
+
+    source, contract = settings.source, settings.contract
+    depends_on = {
+        "rows": hashes,
+        "table": source.table.model_dump(mode="json", exclude={"valid_share", "test_share"}),
+        "text": source.text.model_dump(mode="json"),
+        "valid_share": [
+            rule.model_dump(mode="json")
+            for rule in contract.rules.values()
+            if rule.measure == "valid_share"
+        ],
+        "audit_rows": contract.audit_rows,
+    }
+
+    def build(folder: Path) -> dict[str, Any]:
+        try:
+            outcome = validate_table(
+                paths, folder, source, contract, batch=batch, compute=settings.compute
+            )
+        except ContractBroken as error:
+            if error.outcome is not None:
+                found = error.outcome.findings
+                write_page(page, error.outcome.to_dict()["rows"], found, batch)
+                keep_refused(settings, batch, error, folder)
+            where = f"{page}, {error.where}"
+            raise ContractBroken(error.what, where=where, next_step=error.next_step) from None
+        return outcome.to_dict()
+
+    stage = run_stage(settings.var, "validate", depends_on, ("ingestion",), build)
+    var, dataset = settings.var.absolute(), dataset_of(settings)
+    accepted = find(var, dataset, batch) or decide(var, dataset, batch, {}, "", [])
+    findings = [
+        Finding(**{name: value for name, value in finding.items() if name != "limit"})
+        for finding in stage.facts["findings"]
+    ]
+    write_page(page, stage.facts["rows"], findings, batch, [], accepted)
+    remember(settings, "validated", Validated(batch, stage.folder, stage.facts["rows"]))
+    return stage
+
+
+def stop_on_broken(
+    findings: list[Finding], rows: dict[str, int], positive_rate: dict[str, float]
+) -> None:
+    """Raise UserError for the first check of the training table that is broken."""
+    for broken in (finding for finding in findings if not finding.success):
+        raise UserError(
+            f"the training table breaks its contract: {broken.code}"
+            f"{'' if broken.found is None else f' is {broken.found}'}"
+            f"{f', the limit is {broken.limit}' if broken.limit else ''} ({broken.why})",
+            where=f"rows per split {rows}, positive rate {positive_rate}",
+            next_step="check the valid rows and features.* settings (horizon, as-of dates)",
+        )
+
+
+def features(settings: Settings, validated: Stage, rooms: tuple[str, ...]) -> Stage:
+    """The training table, checked. rooms: the code it is made by."""
+    from features.from_table import build_from_table, schema
+
+    table = settings.source.table
+    limit = settings.features.max_feature_roc_auc
+
+    def build(folder: Path) -> dict[str, Any]:
+        from features.contract import read_frame, table_checks
+        from features.leaks import stop_on_leaks
+        from features.table_leaks import check_table_leaks
+        from ingestion.expectations import validate
+
+        target, described = folder / TABLE, schema(table)
+        facts = build_from_table(
+            validated.path(TRANSACTIONS), target, table, settings.seed, settings.compute
+        )
+        checks = table_checks(described, dated=False)
+        stop_on_broken(validate(read_frame(target), checks), facts.rows, facts.positive_rate)
+        leaks = check_table_leaks(target, described, limit)
+        stop_on_leaks(leaks.leaks)
+        return {
+            **asdict(facts),
+            "schema": [asdict(feature) for feature in described],
+            "leak_check": asdict(leaks),
+        }
+
+    depends_on = {
+        "rows": validated.files[TRANSACTIONS],
+        "table": table.model_dump(mode="json"),
+        "seed": settings.seed,
+        "limit": limit,
+    }
+    return run_stage(settings.var, "features", depends_on, rooms, build)
+
+
+def write_report(settings: Settings, validated: Stage, table: Stage, page: Path) -> None:
+    """The page about the data."""
+    from features.from_table import schema
+    from features.report.labelled import write_table_report
+
+    asked = settings.source.table
+    write_table_report(
+        validated.folder,
+        table.path(TABLE),
+        schema(asked),
+        page,
+        title=f"Data report: {settings.name}",
+        predicted=f"{asked.target} is {asked.positive}",
+        useless=table.facts["useless"],
+        compute=settings.compute,
+    )

@@ -1,0 +1,127 @@
+"""A file and its target → a drafted table: guesses about every column, and the settings of them."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from configs.duck import connect, quoted
+from configs.errors import UserError
+from configs.source import Text
+from configs.table import Table
+from ingestion.files import check_file
+from ingestion.formats import explained, opened
+from ingestion.labelled.guess import Guess, guess
+from ingestion.labelled.read import as_text
+from ingestion.labelled.target import check_target, in_words
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+YES = ("yes", "true", "1", "y", "t", "positive", "pos")
+
+
+@dataclass(frozen=True)
+class Draft:
+    """positive: the value that is predicted, and why_positive.  labels: value -> rows; unlabelled:
+    rows without one.  guesses: of every other column, in the order of the file."""
+
+    rows: int
+    target: str
+    positive: str
+    why_positive: str
+    labels: list[tuple[str, int]]
+    unlabelled: int
+    guesses: list[Guess]
+
+    @property
+    def id(self) -> str | None:
+        return next((guess.name for guess in self.guesses if guess.kind == "id"), None)
+
+    @property
+    def missing_values(self) -> tuple[str, ...]:
+        """Texts that stand for a missing value in a column that is a feature."""
+        kept = [guess for guess in self.guesses if guess.kind in ("number", "category")]
+        return tuple(sorted({text for guess in kept for text in guess.absent}))
+
+
+def draft(path: Path, target: str, text: Text, positive: str | None = None) -> Draft:
+    """Guess what every column of the file is.
+
+    Raises UserError for a file that cannot be read, a target that it lacks or that is not binary,
+    and a table in which no column is left to learn from.
+    """
+    check_file(path)
+    with tempfile.TemporaryDirectory() as name, explained(path, text):
+        folder = Path(name)
+        with (
+            connect(folder, ordered=True) as connection,
+            opened(connection, path, text, [target], folder) as file,
+        ):
+            _check_there(file.types, target, path)
+            each = ", ".join(
+                f"{as_text(quoted(name), kind)} AS {quoted(name)}"
+                for name, kind in file.types.items()
+            )
+            connection.execute(f"CREATE TEMP TABLE texts AS SELECT {each} FROM {file.relation}")
+            return _draft(connection, file.types, target, file.text, positive, path)
+
+
+def _draft(
+    connection: DuckDBPyConnection,
+    types: dict[str, str],
+    target: str,
+    text: Text | None,
+    positive: str | None,
+    path: Path,
+) -> Draft:
+    found = connection.execute(
+        f"SELECT {quoted(target)}, count(*) FROM texts GROUP BY 1 ORDER BY 2 DESC, 1"
+    ).fetchall()
+    labels = [(value, count) for value, count in found if value is not None]
+    chosen, why = _positive(labels, positive)
+    check_target(found, Table(target=target, positive=chosen))
+    guesses: list[Guess] = []
+    for name, kind in types.items():
+        if name != target:
+            has_id = any(guess.kind == "id" for guess in guesses)
+            guesses.append(guess(connection, name, kind, text, has_id=has_id))
+    if not any(guess.kind in ("number", "category") for guess in guesses):
+        reasons = "; ".join(f"{guess.name}: {guess.reason}" for guess in guesses[:6])
+        raise UserError(
+            f"no column is left to learn from ({reasons or 'the target is the only one'})",
+            where=str(path),
+            next_step="bring a file with columns that describe its rows; if the values were parted"
+            " wrongly, pass --source.text.delimiter",
+        )
+    rows = sum(count for _, count in found)
+    return Draft(rows, target, chosen or "", why, labels, rows - sum(n for _, n in labels), guesses)
+
+
+def _positive(labels: list[tuple[str, int]], asked: str | None) -> tuple[str | None, str]:
+    """The value to be predicted; the labels may yet turn out not to be two."""
+    if asked is not None:
+        return asked, "as asked for"
+    for value, _ in labels:
+        if value.casefold() in YES:
+            return value, "it reads as a yes"
+    if not labels:
+        return "", ""
+    value, count = labels[-1]
+    return value, f"the rarer one: {in_words([(value, count)])}"
+
+
+def _check_there(types: dict[str, str], target: str, path: Path) -> None:
+    if target in types:
+        return
+    near = get_close_matches(target, types, n=1)
+    near = near or [name for name in types if name.casefold() == target.casefold()]
+    raise UserError(
+        f"the file has no column {target!r}",
+        where=f"{path}: its columns are {', '.join(list(types)[:40])}",
+        next_step=(f"did you mean {near[0]!r}? " if near else "")
+        + "Name the column that holds the outcome: TARGET=COLUMN",
+    )

@@ -1,0 +1,133 @@
+"""The files of a labelled table as *parts*: Parquet files with the values as the file has them.
+
+    source      the file a row came from          from_text  whether that is a text file
+    source_row  1-based, as a person counts       cells      STRUCT of text: column -> value
+
+Values stay text, so that quarantine can show what stood there; what is blank is NULL. Columns in a
+STRUCT of their own may be called anything, `source` included. Columns that are left out are not
+read at all: mostly they are left out for what they hold.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from pathlib import Path
+
+from configs.duck import connect, literal, quoted
+from configs.errors import UserError
+from configs.settings import Compute
+from configs.source import Source
+from configs.table import Table
+from ingestion.canonical import EXACT, INTEGER, read_text
+from ingestion.files import expand, write_whole
+from ingestion.formats import opened
+from ingestion.mapping import NO_VALUE
+
+
+def check_table(source: Source) -> None:
+    """Raises UserError for files that are not there, and for a table without target or features."""
+    expand(source)
+    table = source.table
+    for name, value in (("target", table.target), ("positive", table.positive)):
+        if value is None:
+            raise UserError(
+                f"the table has no {name}: which column is predicted, and which of its two values",
+                where=f"source.table.{name}",
+                next_step="let the settings be drafted: make adopt DATA=FILE TARGET=COLUMN",
+            )
+    if not table.columns:
+        raise UserError(
+            "the table has no features",
+            where="source.table.columns",
+            next_step="let them be drafted: make adopt DATA=FILE TARGET=COLUMN",
+        )
+
+
+def named_columns(table: Table) -> list[str]:
+    """The columns that are read: keys, target, features in order."""
+    keys = [name for name in (table.id, table.split, table.target) if name is not None]
+    return [*keys, *table.columns]
+
+
+def read_part(source: Source, path: Path, target: Path, compute: Compute, *, label: str) -> None:
+    """Write the rows of a file to `target` as a part.
+
+    Raises UserError for a file that cannot be read (`ingestion/files.py`), for a column that the
+    settings name and the file lacks, and for one that it has and the settings do not name.
+    """
+
+    def copy(file: Path, even_ends: bool) -> None:
+        wanted = named_columns(source.table)
+        with (
+            connect(target.parent, compute, ordered=True) as connection,
+            opened(
+                connection, path, source.text, wanted, target.parent, even_ends=even_ends
+            ) as read,
+        ):
+            check_columns(source.table, read.types, path, read.hint)
+            cells = ", ".join(
+                f"{quoted(name)} := {as_text(quoted(name), read.types[name])}" for name in wanted
+            )
+            connection.execute(f"""
+                COPY (
+                    SELECT {literal(label)} AS source, {read.number} AS source_row,
+                           {read.text is not None} AS from_text, struct_pack({cells}) AS cells
+                    FROM {read.relation}
+                ) TO {literal(file)} (FORMAT parquet)
+            """)
+
+    write_whole(source, path, target, copy)
+
+
+def check_columns(table: Table, types: dict[str, str], path: Path, hint: str = "") -> None:
+    """types: the columns of the file -> DuckDB types."""
+    wanted, place = named_columns(table), f"source.path = {path}"
+    for name in (*wanted, *table.leave_out):
+        if name not in types:
+            near = get_close_matches(name, types, n=1)
+            near = near or [other for other in types if other.casefold() == name.casefold()]
+            role = "left out" if name in table.leave_out else "read"
+            raise UserError(
+                f"the file has no column {name!r}, which is to be {role}",
+                where=f"{place}: its columns are {', '.join(list(types)[:40])}",
+                next_step=" ".join(
+                    part
+                    for part in (
+                        hint,
+                        f"did you mean {near[0]!r}?" if near else "",
+                        "Mend source.table in the preset, or draft it anew: make adopt",
+                    )
+                    if part
+                ),
+            )
+        if name in wanted and types[name] != "BOOLEAN" and NO_VALUE.match(types[name]):
+            raise UserError(
+                f"column {name!r} is of type {types[name]}, which holds no single value",
+                where=f"{place}, column {name}",
+                next_step="leave it out: add it to source.table.leave_out",
+            )
+    unknown = [name for name in types if name not in {*wanted, *table.leave_out}]
+    if unknown:
+        raise UserError(
+            f"the settings do not say what column {unknown[0]!r} is"
+            + (f" (nor {', '.join(unknown[1:6])})" if unknown[1:] else ""),
+            where=f"{place}, source.table",
+            next_step="describe it below source.table.columns, or add it to"
+            " source.table.leave_out: a column that is not known is not guessed at",
+        )
+
+
+def as_text(column: str, kind: str) -> str:
+    """SQL of a value as text: whole numbers without `.0`; NULL for blanks and NaN."""
+    if kind == "VARCHAR":
+        return read_text(column)
+    if kind in ("DOUBLE", "FLOAT") or kind.startswith("DECIMAL"):
+        number, text = f"CAST({column} AS DOUBLE)", f"CAST({column} AS VARCHAR)"
+        whole = f"{number} = floor({number}) AND abs({number}) <= {EXACT}"
+        return (
+            f"CASE WHEN isnan({number}) THEN NULL WHEN {whole}"
+            f" THEN CAST(CAST({number} AS BIGINT) AS VARCHAR) ELSE {text} END"
+        )
+    if INTEGER.fullmatch(kind) or kind == "BOOLEAN":
+        return f"CAST({column} AS VARCHAR)"
+    return read_text(column)

@@ -1,0 +1,258 @@
+"""Parts of a labelled table in, valid rows and quarantine out; or the table is refused as a whole.
+
+As for a log: always `raw = valid + quarantined`, nothing is sampled and nothing dropped; DuckDB
+judges all rows, Great Expectations audits a sample by the same rules, and the two must count the
+same. What is refused as a whole is a target that is not binary, and mostly quarantine.
+
+Valid rows: `row_id` (the identifier, or the row's number), `label` (1: the positive value),
+`split` (NULL: to be drawn), `cells` (the text as it was) and `typed` (a STRUCT of the features:
+DOUBLE for numbers, text for categories).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from configs.duck import connect, literal, parquet, quoted
+from configs.rules import Contract
+from configs.settings import Compute
+from configs.source import Source, Text
+from configs.table import Table
+from ingestion.canonical import LINE_ENDS, read_number
+from ingestion.contract import batch_rules
+from ingestion.expectations import Finding, validate
+from ingestion.labelled.rules import LARGEST, TableRule, table_rules
+from ingestion.labelled.target import check_target
+from ingestion.measures import RowCounts
+from ingestion.validate import (
+    QUARANTINE,
+    TRANSACTIONS,
+    ContractBroken,
+    Outcome,
+    also,
+    check_measures,
+    figure,
+)
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+VALID = TRANSACTIONS  # one name for the valid rows of any source: later stages look for it
+AUDITED = ("unreadable_values", "infinite_values", "copy_number", "stray_split", "label", "id")
+SPLITS = {"train": "train", "valid": "valid", "validation": "valid", "test": "test"}
+
+
+def validate_table(
+    parts: list[Path],
+    folder: Path,
+    source: Source,
+    contract: Contract,
+    *,
+    batch: str = "",
+    compute: Compute | None = None,
+) -> Outcome:
+    """Check the parts (`ingestion/labelled/read.py`) and write the outcome into `folder`: the valid
+    rows, the quarantine and `contract.json`.
+
+    Raises UserError for a target that is not binary, and ContractBroken when hardly a row is valid:
+    then of the Parquet files only the quarantine is there.
+    """
+    table, rules = source.table, table_rules(source.table)
+    with connect(folder, compute or Compute(), ordered=True) as connection:
+        each = " UNION ALL ".join(
+            f"SELECT {number} AS part, * FROM {parquet(part)}" for number, part in enumerate(parts)
+        )
+        connection.execute(f"CREATE TEMP VIEW raw AS {each}")
+        connection.execute(f"CREATE TEMP TABLE judged AS {_judged(source, rules, len(parts))}")
+        labels = connection.execute(
+            "SELECT label, count(*) FROM judged GROUP BY 1 ORDER BY 2 DESC, 1"
+        ).fetchall()
+        check_target(labels, table)
+        counts = _count(connection)
+        valid_share = counts.valid / counts.raw if counts.raw else None
+        measures = {"rows": float(counts.raw), "valid_share": valid_share}
+        asked = {
+            name: rule
+            for name, rule in batch_rules(contract, frozenset()).items()
+            if rule.measure == "valid_share"
+        }
+        findings = check_measures(asked, measures)
+        audited, audit = _audit(connection, rules, counts, contract.audit_rows)
+        outcome = Outcome(counts, [*findings, *audit], audited, measures, {})
+        content = json.dumps(outcome.to_dict(), indent=2, default=str)
+        (folder / "contract.json").write_text(content, encoding="utf-8")
+        if broken := [f for f in findings if not f.success and f.severity == "stop"]:
+            most = max(counts.reasons, key=lambda name: counts.reasons[name], default="")
+            error = ContractBroken(
+                f"the table breaks its contract: {figure(broken[0])} ({broken[0].why}); the most"
+                f" frequent reason is {most}, {counts.reasons.get(most, 0):,} of {counts.raw:,}"
+                f" rows{also(broken)}",
+                where=f"rule {broken[0].code}",
+                next_step="look at the rows (make quarantine), then mend the source, or what"
+                " source.table.columns says of the column",
+            )
+            error.outcome = outcome
+            _write(connection, folder, batch, table, [QUARANTINE])
+            raise error
+        _write(connection, folder, batch, table, [VALID, QUARANTINE])
+        _reconcile(folder, counts)
+    return outcome
+
+
+def _judged(source: Source, rules: list[TableRule], parts: int) -> str:
+    """SQL of every row with its typed values and the rules that it breaks."""
+    table = source.table
+    numbers = [p for p, column in enumerate(table.columns.values()) if column.type == "number"]
+    texts = [
+        *(f"{_given(table, name)} AS t{place}" for place, name in enumerate(table.columns)),
+        f"{_given(table, table.target or '')} AS label",
+        f"{_given(table, table.id) if table.id else 'NULL::VARCHAR'} AS id",
+        f"{_given(table, table.split) if table.split else 'NULL::VARCHAR'} AS found_split",
+    ]
+    read = ", ".join(f"{_number(f't{p}', source.text)} AS n{p}" for p in numbers)
+    # A value over many lines: a stray quote has taken what is between it and the next for one.
+    long = [
+        f"(from_text AND {_line_ends(f't{p}')} > {LINE_ENDS})" for p in range(len(table.columns))
+    ]
+    failed = [
+        f"(t{p} IS NOT NULL AND n{p} IS NULL)" if p in numbers else long[p]
+        for p in range(len(table.columns))
+    ]
+    infinite = [f"coalesce(abs(n{p}) > {LARGEST!r} AND NOT isnan(n{p}), false)" for p in numbers]
+    shown = ", ".join(
+        f"CASE WHEN {condition} THEN {literal(name + '=')} || left(t{p}, 200) END"
+        for p, (name, condition) in enumerate(zip(table.columns, failed, strict=True))
+    )
+    values = ", ".join(
+        f"CASE WHEN NOT isnan(n{p}) THEN n{p} END AS v{p}" if p in numbers else f"t{p} AS v{p}"
+        for p in range(len(table.columns))
+    )
+    known = " ".join(f"WHEN {literal(a)} THEN {literal(b)}" for a, b in SPLITS.items())
+    split = f"CASE lower(found_split) {known} END"
+    reasons = ", ".join(f"CASE WHEN {rule.broken} THEN {literal(rule.name)} END" for rule in rules)
+    row_id = "id" if table.id else "source_row::VARCHAR"
+    if not table.id and parts > 1:
+        row_id = "source || ':' || source_row"
+    typed = ", ".join(f"{quoted(name)} := v{p}" for p, name in enumerate(table.columns))
+    kept = ", ".join(f"v{p}" for p in range(len(table.columns)))
+    return f"""
+        WITH texts AS (SELECT part, source, source_row, from_text, cells, {", ".join(texts)}
+                       FROM raw),
+        numbers AS (SELECT *{", " + read if read else ""} FROM texts),
+        typed AS (
+            SELECT *, {values}, {split} AS split,
+                   CAST({_sum(failed)} AS BIGINT) AS unreadable_values,
+                   CAST({_sum(infinite)} AS BIGINT) AS infinite_values,
+                   list_filter([{shown}]::VARCHAR[], lambda x: x IS NOT NULL) AS unreadable,
+                   CASE WHEN id IS NULL THEN 1 ELSE row_number() OVER (
+                       PARTITION BY id ORDER BY part, source_row) END AS copy_number
+            FROM numbers
+        ),
+        marked AS (SELECT *, CAST(split IS NULL AS BIGINT) AS stray_split FROM typed)
+        SELECT part, source, source_row, cells, label, {row_id} AS row_id, split, unreadable,
+               struct_pack({typed}) AS typed, {", ".join(AUDITED[:4])}, id, {kept},
+               list_filter([{reasons}]::VARCHAR[], lambda x: x IS NOT NULL) AS reasons
+        FROM marked
+    """
+
+
+def _given(table: Table, name: str) -> str:
+    """SQL of a cell's text, or NULL where what stands there says that there is none."""
+    cell = f"cells.{quoted(name)}"
+    if not table.missing_values:
+        return cell
+    return (
+        f"CASE WHEN {cell} NOT IN ({', '.join(map(literal, table.missing_values))}) THEN {cell} END"
+    )
+
+
+def _number(text: str, written: Text) -> str:
+    """Numbers in text files are written as `source.text` says, in any other file as usual."""
+    plain = read_number(text, "VARCHAR", None)
+    if (written.decimal, written.thousands) == (".", ""):
+        return plain
+    return f"CASE WHEN from_text THEN {read_number(text, 'VARCHAR', written)} ELSE {plain} END"
+
+
+def _line_ends(text: str) -> str:
+    return f"coalesce(len({text}) - len(replace({text}, chr(10), '')), 0)"
+
+
+def _sum(conditions: list[str]) -> str:
+    return " + ".join(f"CAST({condition} AS INTEGER)" for condition in conditions) or "0"
+
+
+def _count(connection: DuckDBPyConnection) -> RowCounts:
+    raw, valid = connection.execute(
+        "SELECT count(*), count(*) FILTER (len(reasons) = 0) FROM judged"
+    ).fetchall()[0]
+    reasons = connection.execute("""
+        SELECT reason, count(*) FROM (SELECT unnest(reasons) AS reason FROM judged)
+        GROUP BY 1 ORDER BY 2 DESC, 1
+    """).fetchall()
+    return RowCounts(raw, valid, raw - valid, dict(reasons), {})
+
+
+def _audit(
+    connection: DuckDBPyConnection, rules: list[TableRule], counts: RowCounts, most: int
+) -> tuple[int, list[Finding]]:
+    """Great Expectations judges every n-th row by the same rules. Raises ContractBroken when it
+    counts other rows than DuckDB, which is a fault of ours."""
+    every = max(1, counts.raw // most)
+    columns = ", ".join(dict.fromkeys(rule.column for rule in rules))
+    sample = connection.sql(
+        f"SELECT {columns}, reasons FROM judged WHERE source_row % {every} = 0"
+    ).to_arrow_table()
+    ours = dict.fromkeys((rule.name for rule in rules), 0)
+    for reasons in sample["reasons"].to_pylist():
+        for reason in reasons:
+            ours[reason] += 1
+    frame = sample.drop_columns(["reasons"]).to_pandas()
+    findings = []
+    checked = validate(frame, [rule.expectation() for rule in rules])
+    for rule, finding in zip(rules, checked, strict=True):
+        if finding.found != ours[rule.name]:
+            raise ContractBroken(
+                f"rule {rule.name}: of {sample.num_rows} rows Great Expectations finds"
+                f" {finding.found}, DuckDB {ours[rule.name]}",
+                where="ingestion/labelled/rules.py",
+                next_step="the two translations of this rule differ: please report it, with rows",
+            )
+        rows = counts.reasons.get(rule.name, 0)
+        found = replace(finding, found=rows, success=not rows, severity="quarantine")
+        findings.append(replace(found, rule=rule.words, column=""))
+    return sample.num_rows, findings
+
+
+def _write(
+    connection: DuckDBPyConnection, folder: Path, batch: str, table: Table, names: list[str]
+) -> None:
+    queries = {
+        VALID: f"SELECT row_id, CAST(label = {literal(table.positive or '')} AS TINYINT) AS label,"
+        " split, cells, typed FROM judged WHERE len(reasons) = 0 ORDER BY part, source_row",
+        QUARANTINE: f"SELECT {literal(batch)} AS batch, source, source_row, reasons, cells,"
+        " unreadable FROM judged WHERE len(reasons) > 0 ORDER BY part, source_row",
+    }
+    aside = {name: folder / f".{name}.unfinished" for name in names}
+    try:
+        for name, file in aside.items():
+            connection.execute(f"COPY ({queries[name]}) TO {literal(file)} (FORMAT parquet)")
+        for name, file in aside.items():
+            file.replace(folder / name)
+    finally:
+        for file in aside.values():
+            file.unlink(missing_ok=True)
+
+
+def _reconcile(folder: Path, counts: RowCounts) -> None:
+    """The files hold the rows that were counted: they were written by queries of their own."""
+    import pyarrow.parquet as pq
+
+    written = [pq.read_metadata(folder / name).num_rows for name in (VALID, QUARANTINE)]
+    if written != [counts.valid, counts.quarantined]:
+        raise AssertionError(
+            f"{counts.valid} + {counts.quarantined} rows counted, {written} written"
+        )

@@ -1,0 +1,314 @@
+"""Who is champion changes here and nowhere else: by the gate, by hand, or by going back.
+
+Each change is written to the ledger first and carried out after, under one lock. What a killed
+command leaves is a record that is not carried out; the next command here carries it out, because
+the decision had been taken.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from configs.command import make
+from configs.errors import UserError
+from configs.settings import Settings
+from registry import ledger
+from registry.bundle import DESCRIPTION, BundleRefused, verify_bundle
+from registry.gate import Decision
+from registry.ledger import Record
+from registry.models import ModelVersion, find_champion, find_version, promote, versions
+from registry.store import artifact_root, model_name
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+PATIENCE = 60.0  # seconds; holding the lock takes one or two
+
+
+class ChampionChanged(UserError):
+    """Another one became champion between the comparison and the promotion."""
+
+
+def conclude(
+    client: MlflowClient,
+    settings: Settings,
+    *,
+    version: ModelVersion,
+    decision: Decision,
+    expected_champion: int | None,
+    figures: Mapping[str, Any],
+    data_sha256: str,
+    code_revision: str,
+    run_id: str,
+) -> Record:
+    """Write the gate's decision down, and promote when it says so.
+
+    expected_champion: the version the challenger was compared with, None when there was none.
+    Raises ChampionChanged, with the rejection written down, when that is not the champion any more.
+    """
+    with _alone(settings):
+        _mend(client, settings)
+        now = _champion(client, settings)
+        changed = decision.action == "promote" and now != expected_champion
+        reasons = decision.reasons
+        if changed:
+            reasons = (
+                f"broken: it was compared with version {expected_champion or '–'}, and version"
+                f" {now or '–'} is champion now",
+            )
+        entry = ledger.record(
+            client,
+            settings,
+            action="reject" if changed else decision.action,
+            from_version=now,
+            to_version=version.version,
+            by=ledger.GATE,
+            reason="\n".join(reasons),
+            figures=figures,
+            rules=decision.rules,
+            bundle_sha256=version.bundle_sha256,
+            data_sha256=data_sha256,
+            code_revision=code_revision,
+            run_id=run_id,
+        )
+        if entry.action == "promote":
+            promote(client, version)
+        entry = ledger.close(client, entry)
+    if changed:
+        raise ChampionChanged(
+            f"the champion of {version.name} changed while this run was under way: version"
+            f" {version.version} was compared with version {expected_champion or '–'}, now it is"
+            f" {now or '–'}; nothing is promoted",
+            where=model_name(settings),
+            next_step=f"compare again: {make('train', settings)} (finished stages are reused)",
+        )
+    return entry
+
+
+def release(client: MlflowClient, settings: Settings, number: int, *, reason: str = "") -> Record:
+    """Make a version champion by hand, whatever the gate said. Raises UserError for an unknown
+    version, for the present champion and for a bundle that is not whole."""
+    with _alone(settings):
+        _mend(client, settings)
+        return _move(client, settings, "release", number, reason)
+
+
+def roll_back(
+    client: MlflowClient, settings: Settings, number: int | None = None, *, reason: str = ""
+) -> Record:
+    """Back to the champion before the present one, or to a version that once was champion.
+
+    A second time goes one further back: what was rolled back from is not returned to. Raises
+    UserError when there is nothing to go back to, or its bundle is missing or altered.
+    """
+    with _alone(settings):
+        _mend(client, settings)
+        if number is None:
+            number = _previous(client, settings)
+        elif number not in {e.to_version for e in ledger.history(client, settings) if e.moves}:
+            raise UserError(
+                f"version {number} has never been champion",
+                where=model_name(settings),
+                next_step=f"to make it champion: {make('promote', settings)} VERSION={number}",
+            )
+        return _move(client, settings, "rollback", number, reason)
+
+
+def mend(client: MlflowClient, settings: Settings) -> list[str]:
+    """Finish what a killed command left, and write down a champion that somebody set in MLflow.
+    Returns what was done, in words; [] when there was nothing to mend."""
+    with _alone(settings):
+        return _mend(client, settings)
+
+
+def unsettled(client: MlflowClient, settings: Settings) -> list[str]:
+    """What `mend` would find, with nothing changed."""
+    past, now = ledger.history(client, settings), _champion(client, settings)
+    found = [
+        f"record {entry.sequence} ({entry.action} version {entry.to_version}) was written down and"
+        " not carried out: its command was killed; the next one that moves the champion finishes it"
+        for entry in past
+        if entry.state == "open"
+    ]
+    if not found and now != _expected(past):
+        found.append(
+            f"version {now or '–'} is champion, the ledger says {_expected(past) or '–'}:"
+            " the alias was moved by something else"
+        )
+    return found
+
+
+def stack(past: list[Record]) -> list[int]:
+    """Champions one can go back to, the present one last: a rollback takes off what stood above
+    its target."""
+    champions: list[int] = []
+    for entry in past:
+        version = entry.to_version
+        if not entry.moves or version is None:
+            continue
+        if entry.action == "rollback" and version in champions:
+            del champions[champions.index(version) + 1 :]
+        else:
+            champions = [number for number in champions if number != version] + [version]
+    return champions
+
+
+# --- under the lock ---------------------------------------------------------------------------
+
+
+def _move(
+    client: MlflowClient, settings: Settings, action: ledger.Action, number: int, reason: str
+) -> Record:
+    now = _champion(client, settings)
+    version = find_version(client, settings, number)
+    if version is None:
+        known = ", ".join(str(v.version) for v in versions(client, settings))
+        raise UserError(
+            f"{model_name(settings)} has no version {number}",
+            where="VERSION",
+            next_step=f"the versions are {known}" if known else make("train", settings),
+        )
+    if number == now:
+        raise UserError(
+            f"version {number} is champion already",
+            where=model_name(settings),
+            next_step=f"see all versions: {make('models', settings)}",
+        )
+    verify(client, settings, version)
+    said = json.loads((version.bundle / DESCRIPTION).read_text(encoding="utf-8"))
+    entry = ledger.record(
+        client,
+        settings,
+        action=action,
+        from_version=now,
+        to_version=number,
+        by=ledger.user(),
+        reason=reason,
+        figures=said.get("test", {}),
+        bundle_sha256=version.bundle_sha256,
+        data_sha256=said.get("data_sha256", ""),
+        code_revision=said.get("code_revision", ""),
+        run_id=said.get("run_id", ""),
+    )
+    promote(client, version)
+    return ledger.close(client, entry)
+
+
+def verify(client: MlflowClient, settings: Settings, version: ModelVersion) -> None:
+    """Raises BundleRefused unless the bundle is what was registered and what the ledger knows."""
+    verify_bundle(version.bundle, expected_sha256=version.bundle_sha256)
+    for entry in ledger.history(client, settings):
+        known = entry.to_version == version.version and entry.bundle_sha256
+        if known and known != version.bundle_sha256:
+            raise BundleRefused(
+                f"the model bundle is refused: version {version.version} is registered with another"
+                f" hash than record {entry.sequence} of the ledger has",
+                where=str(version.bundle),
+                next_step="train again (make train); never mend a bundle by hand",
+            )
+
+
+def _previous(client: MlflowClient, settings: Settings) -> int:
+    _, problems = ledger.read(client)
+    if problems:
+        raise UserError(
+            f"the ledger is not whole, so who was champion before is not known: {problems[0]}",
+            where=str(artifact_root(settings) / "decisions"),
+            next_step=f"say which version: {make('rollback', settings)} VERSION=…",
+        )
+    now = _champion(client, settings)
+    before = [number for number in stack(ledger.history(client, settings)) if number != now]
+    if not before:
+        raise UserError(
+            "there is no champion to go back to"
+            + (f": version {now} is the first" if now else ": nothing has been promoted yet"),
+            where=model_name(settings),
+            next_step=f"see all versions: {make('models', settings)}",
+        )
+    return before[-1]
+
+
+def _mend(client: MlflowClient, settings: Settings) -> list[str]:
+    said = []
+    for entry in ledger.history(client, settings):
+        if entry.state == "open":
+            said.append(_finish(client, settings, entry))
+    expected = _expected(ledger.history(client, settings))
+    now = _champion(client, settings)
+    if now != expected:
+        version = find_version(client, settings, now) if now else None
+        entry = ledger.record(
+            client,
+            settings,
+            action="found",
+            from_version=expected,
+            to_version=now,
+            by="unknown",
+            reason="the alias stood here and no record had put it there",
+            bundle_sha256=version.bundle_sha256 if version else "",
+        )
+        ledger.close(client, entry)
+        said.append(
+            f"version {now or '–'} is champion, the ledger said {expected or '–'}:"
+            f" written down as record {entry.sequence}"
+        )
+    return said
+
+
+def _finish(client: MlflowClient, settings: Settings, entry: Record) -> str:
+    """Carry out what a killed command had written down, where that can still be done."""
+    what = f"record {entry.sequence} ({entry.action} version {entry.to_version})"
+    now = _champion(client, settings)
+    if entry.action in ("reject", "found") or now == entry.to_version:
+        ledger.close(client, entry)
+        return f"{what}: its command was killed, and all of it had been done"
+    version = find_version(client, settings, entry.to_version or 0)
+    try:
+        if version is None or now != entry.from_version:
+            raise UserError(f"the champion is version {now or '–'} by now")
+        verify(client, settings, version)
+    except UserError as error:
+        ledger.close(client, entry, done=False)
+        return f"{what}: its command was killed, and it is dropped: {error.what}"
+    promote(client, version)
+    ledger.close(client, entry)
+    return f"{what}: its command was killed; carried out now"
+
+
+def _expected(past: list[Record]) -> int | None:
+    moves = [entry.to_version for entry in past if entry.moves]
+    return moves[-1] if moves else None
+
+
+def _champion(client: MlflowClient, settings: Settings) -> int | None:
+    found = find_champion(client, settings)
+    return found.version if found else None
+
+
+@contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    """One at a time: read the champion, write, move the alias. Not `flows/lock.py`'s: a run holds
+    that one for minutes, and a rollback cannot wait for it."""
+    file = settings.var.absolute() / "mlflow" / "champion.lock"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    begun = time.monotonic()
+    with os.fdopen(os.open(file, os.O_RDWR | os.O_CREAT, 0o644), "r+") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() - begun > PATIENCE:
+                    raise UserError(
+                        "another command has been moving the champion for a minute",
+                        where=str(file),
+                        next_step="wait for it to end, then try again",
+                    ) from None
+                time.sleep(0.05)
+        yield

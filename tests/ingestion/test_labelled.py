@@ -1,0 +1,265 @@
+"""A labelled table in: what is valid, what is kept apart and why, what is refused as a whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+import pytest
+from hypothesis import given
+from hypothesis import settings as bounded
+from hypothesis import strategies as st
+from made_table import HEADER, made_rows, save, settings, table
+
+from configs.duck import parquet
+from configs.errors import UserError
+from configs.settings import Compute
+from ingestion.ingest import check_source
+from ingestion.labelled.read import read_part
+from ingestion.labelled.target import check_target
+from ingestion.labelled.validate import VALID, validate_table
+from ingestion.validate import QUARANTINE, ContractBroken
+
+
+def judged(folder: Path, file: Path | None = None, *arguments: str, **changes):
+    """Read and judge `table.csv` (or `file`) of the folder."""
+    file = file or folder / "table.csv"
+    found = settings(file, folder / "var", *arguments, **changes)
+    check_source(found.source)
+    read_part(found.source, file, folder / "part.parquet", Compute(), label=file.name)
+    return validate_table([folder / "part.parquet"], folder, found.source, found.contract)
+
+
+def refused(folder: Path, file: Path | None = None, **changes) -> UserError:
+    with pytest.raises(UserError) as caught:
+        judged(folder, file, **changes)
+    assert caught.value.where and caught.value.next_step
+    return caught.value
+
+
+def rows(file: Path, columns: str = "*", order: str = "ALL") -> list[tuple]:
+    with duckdb.connect() as connection:
+        return connection.execute(
+            f"SELECT {columns} FROM {parquet(file)} ORDER BY {order}"
+        ).fetchall()
+
+
+# --- rows ---------------------------------------------------------------------------------------
+
+
+def test_every_bad_row_is_kept_with_its_reasons_its_place_and_its_text(tmp_path):
+    good = made_rows(40)
+    bad = [
+        (["b1", "old", 3, "plus", "No"], ["unreadable_value"]),
+        (["b2", "1e999", 3, "plus", "No"], ["infinite_value", "out_of_range_age"]),
+        (["b3", "-inf", 3, "plus", "No"], ["infinite_value", "out_of_range_age"]),
+        (["b4", 40, "1e300", "plus", "No"], ["infinite_value"]),  # too large for float32
+        (["b5", 40, 3, "plus", ""], ["no_label"]),
+        (["", 40, 3, "plus", "No"], ["no_id"]),
+        (["m00000", 40, 3, "plus", "No"], ["duplicate_id"]),
+        (["b6", 40, "", "plus", "No"], ["missing_visits"]),
+        (["b7", 130, -1, "plus", "No"], ["out_of_range_age", "out_of_range_visits"]),
+    ]
+    save(tmp_path / "table.csv", [*good, *(row for row, _ in bad)])
+    outcome = judged(tmp_path)
+    assert (outcome.rows.raw, outcome.rows.valid) == (49, 40)
+    found = rows(tmp_path / QUARANTINE, "source, source_row, reasons", "source_row")
+    assert found == [("table.csv", 41 + n, reasons) for n, (_, reasons) in enumerate(bad)]
+    assert rows(tmp_path / QUARANTINE, "cells.age, unreadable", "source_row")[0] == (
+        "old",
+        ["age=old"],
+    )
+    assert outcome.rows.reasons["out_of_range_age"] == 3
+    by_code = {finding.code: finding for finding in outcome.findings}
+    assert by_code["duplicate_id"].found == 1 and by_code["no_label"].rule == "left is there"
+
+
+def test_a_blank_is_missing_nan_is_missing_and_a_category_that_is_not_named_is_none_of_both(tmp_path):
+    save(
+        tmp_path / "table.csv",
+        [
+            ["a", " ", 1, "\u00a0", "Yes"],
+            ["b", "NaN", 1, " plus ", "No"],
+            ["c", 3, 1, "gold", "No"],
+        ],
+    )
+    assert judged(tmp_path).rows.valid == 3
+    assert rows(tmp_path / VALID, "row_id, label, typed.age, typed.plan") == [
+        ("a", 1, None, None),
+        ("b", 0, None, "plus"),
+        ("c", 0, 3.0, "gold"),
+    ]
+
+
+def test_texts_for_a_missing_value_are_those_of_the_settings(tmp_path):
+    save(tmp_path / "table.csv", [["a", "?", 1, "?", "Yes"], ["b", "1", 1, "plus", "No"]])
+    assert judged(tmp_path).rows.reasons == {"unreadable_value": 1}
+    assert judged(tmp_path, missing_values=("?",)).rows.valid == 2
+    assert rows(tmp_path / VALID, "typed.age, typed.plan", "row_id")[0] == (None, None)
+
+
+def test_equal_rows_without_an_identifier_are_rows_of_their_own(tmp_path):
+    save(tmp_path / "table.csv", [["x", 30, 3, "plus", "No"]] * 5 + [["x", 31, 3, "plus", "Yes"]])
+    assert judged(tmp_path, id=None, leave_out=("member",)).rows.valid == 6
+    assert [row for (row,) in rows(tmp_path / VALID, "row_id")] == list("123456")
+
+
+def test_a_split_that_is_none_goes_to_quarantine(tmp_path):
+    header = [*HEADER, "fold"]
+    parts = ["train", "Test", " valid ", "validation", "holdout", ""]
+    save(
+        tmp_path / "table.csv",
+        [[f"m{n}", 30, n, "plus", "Yes" if n % 2 else "No", part] for n, part in enumerate(parts)],
+        header,
+    )
+    assert judged(tmp_path, split="fold").rows.reasons == {"unknown_split": 2}
+    assert [s for (s,) in rows(tmp_path / VALID, "split", "row_id")] == [
+        "train",
+        "test",
+        "valid",
+        "valid",
+    ]
+
+
+def test_numbers_in_text_are_written_as_the_settings_say_and_in_other_files_as_usual(tmp_path):
+    (tmp_path / "table.csv").write_text(
+        "member;age;visits;plan;left\na;1.234,5;1;plus;Yes\nb;7,5;2;plus;No\n"
+    )
+    comma = ("--source.text.decimal", ",", "--source.text.thousands", ".")
+    columns = {
+        "age": {"type": "number"},
+        "visits": {"type": "number"},
+        "plan": {"type": "category", "values": ["plus"]},
+    }
+    judged(tmp_path, None, *comma, columns=columns)
+    assert [age for (age,) in rows(tmp_path / VALID, "typed.age")] == [7.5, 1234.5]
+    with duckdb.connect() as connection:
+        connection.execute(
+            "COPY (SELECT range AS member, range + 0.5::DOUBLE AS age, true AS plan,"
+            " CASE WHEN range % 2 = 0 THEN 1.0 ELSE 0.0 END::DOUBLE AS left,"
+            " range::DOUBLE AS visits FROM range(4))"
+            f" TO '{tmp_path / 'table.parquet'}' (FORMAT parquet)"
+        )
+    columns["plan"]["values"] = ["true", "false"]
+    judged(tmp_path, tmp_path / "table.parquet", *comma, columns=columns, positive="1")
+    assert rows(tmp_path / VALID, "row_id, typed.age, typed.plan, label")[:2] == [
+        ("0", 0.5, "true", 1),
+        ("1", 1.5, "true", 0),
+    ]
+
+
+def test_columns_may_be_called_anything(tmp_path):
+    header = ["source", "source_row", 'a "b"', "x.y", "rows", "it's"]
+    made = [[f"s{n}", n, n / 2, "u" if n % 3 else "v", n, "Y" if n % 2 else "N"] for n in range(9)]
+    save(tmp_path / "table.csv", made, header)
+    columns = {
+        "source_row": {"type": "number"},
+        'a "b"': {"type": "number", "low": 0},
+        "x.y": {"type": "category", "values": ["u", "v"]},
+        "rows": {"type": "number", "high": 6},
+    }
+    outcome = judged(tmp_path, target="it's", positive="Y", id="source", columns=columns)
+    assert outcome.rows.reasons == {"out_of_range_rows": 2}
+    assert rows(tmp_path / VALID, """typed."a ""b\""" """, "row_id")[1] == (0.5,)
+
+
+CELL = st.sampled_from(["", " ", "1", "-1", "200", "1e39", "inf", "nan", "x", "plus", "gold", "Yes"])
+
+
+@bounded(max_examples=12, deadline=None)
+@given(cells=st.lists(st.tuples(*[CELL] * 4, st.sampled_from(["Yes", "No", ""])), max_size=12))
+def test_every_row_is_valid_or_in_quarantine_with_a_reason(tmp_path_factory, cells):
+    """Great Expectations counts the same, or the judging itself would raise."""
+    folder = tmp_path_factory.mktemp("any")
+    ends = [["y", 1, 1, "plus", "Yes"], ["n", 1, 1, "plus", "No"]]
+    save(folder / "table.csv", [*ends, *map(list, cells)])
+    try:
+        counts = judged(folder).rows
+    except ContractBroken as error:
+        counts = error.outcome.rows
+        assert counts.valid < counts.raw / 2
+    else:
+        assert len(rows(folder / VALID)) == counts.valid
+    held = rows(folder / QUARANTINE, "reasons")
+    assert len(held) == counts.quarantined == counts.raw - counts.valid
+    assert all(reasons for (reasons,) in held)
+
+
+# --- the target ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (
+            [("No", 20), ("Yes", 10), ("Maybe", 1)],
+            "binary targets only: this one has 3 values: 'No' (20 rows), 'Yes' (10 rows), 'Maybe'"
+            " (1 row)",
+        ),
+        ([(f"{n}.5", 1) for n in range(30)], "30 different numbers, from 0.5 to 29.5; regression"),
+        ([("No", 20), (None, 3)], "one class only: all 20 rows that have a label are 'No'"),
+        ([(None, 20)], "the label is missing in all 20 rows"),
+        ([("no", 20), ("yes", 10)], "the target never is 'Yes'"),
+        ([], "the table has no rows"),
+    ],
+)
+def test_a_target_that_is_not_binary_is_refused_by_what_it_is(labels, said):
+    with pytest.raises(UserError) as caught:
+        check_target(labels, table())
+    assert said in caught.value.what and caught.value.next_step
+
+
+def test_a_target_with_three_values_stops_the_run_and_leaves_nothing_to_go_on_with(tmp_path):
+    save(tmp_path / "table.csv", [*made_rows(30), ["z", 1, 1, "plus", "Perhaps"]])
+    assert "'Perhaps' (1 row)" in refused(tmp_path).what
+    assert not (tmp_path / VALID).exists()
+
+
+def test_a_table_that_is_mostly_quarantine_is_refused_and_the_quarantine_kept(tmp_path):
+    save(tmp_path / "table.csv", [[m, "old", v, p, y] for m, _, v, p, y in made_rows(30)])
+    error = refused(tmp_path)
+    assert "valid_share is 0" in error.what and "unreadable_value, 30 of 30 rows" in error.what
+    assert len(rows(tmp_path / QUARANTINE)) == 30 and not (tmp_path / VALID).exists()
+
+
+# --- columns -------------------------------------------------------------------------------------
+
+
+def test_a_column_that_nobody_spoke_of_is_refused(tmp_path):
+    save(tmp_path / "table.csv", [[*row, 1] for row in made_rows(9)], [*HEADER, "surname"])
+    error = refused(tmp_path)
+    assert "do not say what column 'surname' is" in error.what and "leave_out" in error.next_step
+    assert judged(tmp_path, leave_out=("surname",)).rows.valid == 9
+
+
+@pytest.mark.parametrize("changes", [{"target": "Left"}, {"id": "Member"}, {"leave_out": ("ages",)}])
+def test_a_column_that_is_named_and_not_there_is_refused_with_the_nearest(tmp_path, changes):
+    save(tmp_path / "table.csv", made_rows(9))
+    error = refused(tmp_path, **changes)
+    assert "the file has no column" in error.what and "did you mean" in error.next_step
+
+
+def test_a_column_of_lists_is_refused(tmp_path):
+    with duckdb.connect() as connection:
+        connection.execute(
+            "COPY (SELECT range AS member, [1] AS age, 1 AS visits, 'plus' AS plan, 'Yes' AS left"
+            f" FROM range(4)) TO '{tmp_path / 'table.parquet'}' (FORMAT parquet)"
+        )
+    error = refused(tmp_path, tmp_path / "table.parquet")
+    assert "'age' is of type INTEGER[]" in error.what
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"target": None}, "the table has no target"),
+        ({"positive": None}, "the table has no positive"),
+        ({"columns": {}}, "the table has no features"),
+    ],
+)
+def test_settings_without_the_needful_are_refused_before_anything_is_read(
+    tmp_path, changes, said
+):
+    save(tmp_path / "table.csv", made_rows(9))
+    error = refused(tmp_path, **changes)
+    assert said in error.what and "make adopt" in error.next_step

@@ -1,0 +1,99 @@
+"""Rolling origin: one fold per validation date, each seen only by a model of its past.
+
+A choice by one month is a choice by accident. So every trial is judged on several validation dates
+(Tashman 2000, International Journal of Forecasting): the model of a date learns from all rows whose
+label window ends before it, exactly as the model that is shipped learns from all rows before today.
+A table without dates has one fold: train, and the validation rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import date
+from typing import Any
+
+import numpy as np
+
+from configs.errors import UserError
+from features.table import Rows
+
+
+@dataclass(frozen=True)
+class Fold:
+    """train, valid: rows with labels.  place: int (len(valid),), where `valid` stands among all
+    validation rows.  as_of: the validation date; None for a table without dates."""
+
+    train: Rows
+    valid: Rows
+    place: np.ndarray
+    as_of: date | None
+
+
+def make_folds(train: Rows, valid: Rows, horizon_days: int) -> tuple[Fold, ...]:
+    """The folds, newest first: the fold of date v learns from rows of both splits with an as-of
+    date at least a horizon before v.
+
+    Raises UserError when a fold has nothing to learn from, or only one class on either side.
+    """
+    if np.isnat(valid.as_of).any() or np.isnat(train.as_of).any():
+        folds = [Fold(train, valid, np.arange(len(valid)), None)]
+    else:
+        both, horizon, folds = join(train, valid), np.timedelta64(horizon_days, "D"), []
+        for day in np.unique(valid.as_of)[::-1]:
+            now = valid.as_of == day
+            folds.append(
+                Fold(
+                    take(both, both.as_of <= day - horizon),
+                    take(valid, now),
+                    np.flatnonzero(now),
+                    day.item(),
+                )
+            )
+    for fold in folds:
+        _check(fold)
+    if not folds:
+        raise UserError(
+            "there is no validation row",
+            where="the split `valid` of the training table",
+            next_step="check the settings of the splits: features.* (source.table.* of a table)",
+        )
+    return tuple(folds)
+
+
+def join(first: Rows, second: Rows) -> Rows:
+    """The rows of both, in order."""
+    parts: dict[str, Any] = {}
+    for field in fields(Rows):
+        a, b = getattr(first, field.name), getattr(second, field.name)
+        parts[field.name] = None if a is None or b is None else np.concatenate([a, b])
+    return Rows(**parts)
+
+
+def take(rows: Rows, wanted: np.ndarray) -> Rows:
+    """The rows where `wanted` (n,) is true; without a copy where they stand side by side, as the
+    rows before a date do in a table sorted by date."""
+    places = np.flatnonzero(wanted)
+    one_run = len(places) > 0 and places[-1] - places[0] + 1 == len(places)
+    chosen = slice(places[0], places[-1] + 1) if one_run else places
+    parts: dict[str, Any] = {field.name: getattr(rows, field.name) for field in fields(Rows)}
+    for name, part in parts.items():
+        parts[name] = None if part is None else part[chosen]
+    return Rows(**parts)
+
+
+def _check(fold: Fold) -> None:
+    when = f" of {fold.as_of}" if fold.as_of else ""
+    for rows, name in ((fold.train, "training"), (fold.valid, "validation")):
+        found = np.unique(rows.y) if rows.y is not None else np.array([])
+        if len(found) == 2:
+            continue
+        said = f"only label {found[0]}, {len(rows)} times" if len(found) else "no row"
+        raise UserError(
+            f"the {name} rows of the fold{when} hold {said}: nothing can be learnt or judged",
+            where="features.valid_dates, features.horizon_days"
+            if fold.as_of
+            else "the table's label and splits",
+            next_step="bring more rows, or validate on fewer dates (features.valid_dates)"
+            if fold.as_of
+            else "bring more rows, or another split in which both labels occur everywhere",
+        )

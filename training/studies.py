@@ -1,0 +1,191 @@
+"""Where the trials of a search are kept, so that a search that was killed goes on.
+
+Only finished trials are written, each in one transaction. What was under way when the process died
+has left nothing behind and is run again. The search itself samples from a copy in memory
+(`training/tuning.py`). Any storage of Optuna's that SQLAlchemy reaches will do; by default it is
+one SQLite file, which `optuna-dashboard` opens as well.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from configs.errors import UserError
+
+if TYPE_CHECKING:
+    import optuna
+    from sqlalchemy import URL
+
+RESULT = "result"  # the attribute of a trial that holds its `training.tuning.TrialResult`
+SETTING = "tuning.storage"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which study of which storage. url: SQLAlchemy's, without a password, which the environment
+    variable `password_variable` holds if there is one."""
+
+    url: str
+    name: str
+    password_variable: str = "OPTUNA_PASSWORD"
+
+
+def open_study(place: Place) -> optuna.Study:
+    """The study, made if it is not there.
+
+    Raises UserError for a damaged file, a database that does not answer, or a missing driver.
+    """
+    import optuna
+    from optuna.storages import RDBStorage
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    url = _parsed(place)
+    options: dict[str, Any] = {"hide_parameters": True}
+    if url.get_backend_name() == "sqlite":
+        options["connect_args"] = {"timeout": 60}  # families take turns at writing
+        _make_file(url, options)
+    else:
+        options["pool_pre_ping"] = True
+        password = os.environ.get(place.password_variable)
+        url = url.set(password=password) if password else url
+    with explained(place):
+        text = url.render_as_string(hide_password=False)
+        for attempt in range(5):
+            try:
+                storage = RDBStorage(text, dict(options))
+                break
+            except ImportError as error:
+                raise _no_driver(url, error) from None
+            except Exception as error:
+                # Two families that make the tables of a new database meet.
+                if attempt == 4 or ("exists" not in str(error) and "unique" not in str(error)):
+                    raise
+        return optuna.create_study(
+            study_name=place.name, storage=storage, load_if_exists=True, direction="maximize"
+        )
+
+
+def kept(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    """The finished trials, in the order they were written."""
+    return [trial for trial in study.get_trials(deepcopy=False) if RESULT in trial.user_attrs]
+
+
+def forget(study: optuna.Study) -> None:
+    """Take the study away, with all its trials."""
+    import optuna
+
+    optuna.delete_study(study_name=study.study_name, storage=study._storage)
+
+
+@contextmanager
+def explained(place: Place) -> Iterator[None]:
+    """What SQLAlchemy and a driver say, as one message for people, without a password."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (StorageInternalError, SQLAlchemyError) as error:
+        original = error.__cause__ if isinstance(error, StorageInternalError) else error
+        original = getattr(original, "orig", None) or original or error
+        password = os.environ.get(place.password_variable)
+        told = str(original).replace(password or "\0", "***")
+        told = " ".join(told.split())[:300] or type(original).__name__
+        file = sqlite_file(place.url)
+        if file is not None and re.search("not a database|malformed|disk image", told):
+            raise _damaged(file, told) from None
+        raise UserError(
+            f"the tuning storage does not work: {told}",
+            where=f"{SETTING} = {place.url}" if file is None else str(file),
+            next_step="see that it is there, has room, and takes the user and the password in"
+            f" {place.password_variable}; the same command then goes on with the trials it kept"
+            if file is None
+            else "see that the disk has room and the file may be written; the same command then"
+            " goes on with the trials it kept",
+        ) from None
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file of an SQLite URL; None for any other."""
+    return Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else None
+
+
+def _parsed(place: Place) -> URL:
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        url = make_url(place.url)
+    except (ArgumentError, ValueError):  # what they say holds the URL
+        raise UserError(
+            "this is no SQLAlchemy URL (it is not shown, it may hold a password)",
+            where=SETTING,
+            next_step="write DIALECT://USER@HOST:PORT/NAME, or leave it out for a file under var/",
+        ) from None
+    if url.drivername == "postgresql":  # of the drivers there are, the one we lock
+        url = url.set(drivername="postgresql+psycopg")
+    return url
+
+
+def _no_driver(url: URL, error: ImportError) -> UserError:
+    extra = url.get_backend_name() == "postgresql"
+    return UserError(
+        f"the driver of {url.drivername} is not installed: {error.__cause__ or error}",
+        where=SETTING,
+        next_step=".venv/bin/python -m pip install -e '.[postgres]'"
+        if extra
+        else "install the driver that SQLAlchemy's page on this dialect names into .venv",
+    )
+
+
+def _make_file(url: URL, options: dict[str, Any]) -> None:
+    """The tables are made in a file aside: several families may start at once, and a kill must not
+    leave half of them. A file that is there is looked through for damage."""
+    import sqlite3
+
+    from optuna.storages import RDBStorage
+
+    file = Path(url.database or "")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if not file.exists():
+        aside = file.with_name(f".{file.name}.{os.getpid()}")
+        aside.unlink(missing_ok=True)
+        storage = RDBStorage(f"sqlite:///{aside}", dict(options))
+        storage.remove_session()
+        storage.engine.dispose()
+        try:
+            os.link(aside, file)
+        except FileExistsError:
+            pass
+        finally:
+            aside.unlink()
+    try:
+        connection = sqlite3.connect(file, timeout=60)
+        try:
+            (told,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        finally:
+            connection.close()
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):
+            raise UserError(
+                f"the study file cannot be opened: {error}",
+                where=str(file),
+                next_step="see who owns it, and whether another program holds it",
+            ) from None
+        raise _damaged(file, str(error)) from None
+    if told != "ok":
+        raise _damaged(file, told)
+
+
+def _damaged(file: Path, told: str) -> UserError:
+    return UserError(
+        f"the file of the tuning studies is damaged: {told}",
+        where=str(file),
+        next_step="delete it: finished models stay, a search under way starts anew",
+    )
