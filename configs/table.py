@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from configs.section import Section, Words
 
+BLANKS = " \t\r\n\v\f\u00a0\u3000"  # around a value; nothing else is a missing value
 OWN = (
     "customer_id",
     "as_of",
@@ -52,7 +53,7 @@ class Column(Section):
                 raise ValueError("a category needs values: the texts that it may hold")
             if len(set(self.values)) < len(self.values):
                 raise ValueError("the same value is named twice")
-            if any(value != value.strip() or not value for value in self.values):
+            if any(value != value.strip(BLANKS) or not value for value in self.values):
                 raise ValueError("a value must not be empty, nor begin or end with a blank")
             if self.low is not None or self.high is not None:
                 raise ValueError("low and high are for numbers")

@@ -13,6 +13,7 @@ from struct import pack
 from typing import Any
 
 from configs.duck import literal
+from configs.table import BLANKS
 
 OTHER = "other"
 NAN = float("nan")
@@ -32,7 +33,7 @@ def encoder(feature: Mapping[str, Any]) -> Callable[[Value], float]:
     other = float(len(categories))
 
     def encode(value: Value) -> float:
-        text = "" if value is None else str(value).strip()
+        text = "" if value is None else str(value).strip(BLANKS)
         return codes.get(text, other) if text else NAN
 
     return encode

@@ -22,6 +22,7 @@ import re
 
 from configs.duck import literal, quoted
 from configs.source import Text
+from configs.table import BLANKS
 
 COLUMNS = {
     "invoice_id": "VARCHAR",
@@ -35,7 +36,6 @@ COLUMNS = {
 }
 MAPPED = {**COLUMNS, "amount": "DOUBLE"}  # what a source may declare
 
-BLANKS = " \t\r\n\v\f\u00a0\u3000"
 EARLIEST, LATEST = "TIMESTAMP '1900-01-01'", "TIMESTAMP '9999-12-31 23:59:59.999999'"
 LINE_ENDS, SHOWN = 10, 200  # in a value of a text file; characters that are kept of a longer one
 EXACT = 2**53  # beyond it doubles have gaps

@@ -12,9 +12,17 @@ from difflib import get_close_matches
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+)
 from pydantic_core import ErrorDetails
 
+from configs.table import BLANKS
 from features.categories import Value, encoder
 
 # Strict: "3" and true are no numbers. A whole number is: JSON has only one kind.
@@ -144,11 +152,9 @@ def _field(feature: dict[str, Any]) -> tuple[Any, Any]:
     kind: Any
     if categories:
         # No enumeration: a value that was never seen counts as `other`, and is no reason to refuse.
-        least = 0 if feature.get("missing") else 1
-        kind = Annotated[
-            str,
-            StringConstraints(strip_whitespace=True, min_length=least, max_length=LONGEST_TEXT),
-        ]
+        kind = Annotated[str, Field(max_length=LONGEST_TEXT)]
+        if not feature.get("missing"):
+            kind = Annotated[kind, Field(min_length=1), AfterValidator(_not_blank)]
         text = f"{feature['meaning']} (one of {len(categories)} texts; any other counts as other)"
     else:
         kind = Annotated[
@@ -160,6 +166,12 @@ def _field(feature: dict[str, Any]) -> tuple[Any, Any]:
         text += f"; null or left out: {feature['missing']}"
         return kind | None, Field(None, alias=feature["name"], description=text, **more)
     return kind, Field(alias=feature["name"], description=text, **more)
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip(BLANKS):
+        raise ValueError("a blank is no value")
+    return text
 
 
 def _problem(item: ErrorDetails, names: Sequence[str]) -> Problem:

@@ -63,7 +63,7 @@ def resample(
     are resampled.
     """
     ranked = _rank(y, p)
-    parts = [_measure(ranked, w) for w in _resamples(len(y), bootstrap, seed, groups)]
+    parts = [_measure(ranked, w) for w in resamples(len(y), bootstrap, seed, groups)]
     return Resampled(
         point(y, p), {name: np.concatenate([part[name] for part in parts]) for name in METRICS}
     )
@@ -167,7 +167,7 @@ def _measure(ranked: _Ranked, weights: np.ndarray) -> dict[str, np.ndarray]:
         }
 
 
-def _resamples(
+def resamples(
     n: int, bootstrap: int, seed: int, groups: np.ndarray | None
 ) -> Iterator[np.ndarray]:
     """Weights (r, n) in chunks: how often each row is in each resample."""

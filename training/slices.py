@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from training.metrics import _resamples
+from training.metrics import resamples
 
 RETAIL = ("recency_days", "tenure_days", "orders_365d")  # these three together: the retail features
 # Feature -> (name of the slice, lowest, highest), both ends included.
@@ -97,7 +97,7 @@ def score_slices(
     ranked = [[_Ranked(y[s.rows], side[s.rows]) for side in sides] for s in slices]
     drawn: list[list[list[np.ndarray]]] = [[[] for _ in sides] for _ in slices]
     if slices:
-        for weights in _resamples(len(y), bootstrap, seed, groups):
+        for weights in resamples(len(y), bootstrap, seed, groups):
             small = weights.astype(np.float32)  # counts: exact, and half the memory to walk through
             for one, of_sides, kept in zip(slices, ranked, drawn, strict=True):
                 of_slice = small[:, one.rows]

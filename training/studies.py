@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import os
 import re
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,8 +50,8 @@ def open_study(place: Place) -> optuna.Study:
     url = _parsed(place)
     options: dict[str, Any] = {"hide_parameters": True}
     if url.get_backend_name() == "sqlite":
-        options["connect_args"] = {"timeout": 60}  # families take turns at writing
-        _make_file(url, options)
+        options["creator"] = partial(_connect, Path(url.database or ""))
+        _make_file(Path(url.database or ""))
     else:
         options["pool_pre_ping"] = True
         password = os.environ.get(place.password_variable)
@@ -144,33 +146,32 @@ def _no_driver(url: URL, error: ImportError) -> UserError:
     )
 
 
-def _make_file(url: URL, options: dict[str, Any]) -> None:
+def _connect(file: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(file, timeout=60, check_same_thread=False)  # families take turns
+    # Waiting for the disk at every trial would cost more than all the rest of it. What is written
+    # survives the death of the process; after a power cut the file may be damaged, which is seen.
+    connection.execute("PRAGMA synchronous = OFF")
+    return connection
+
+
+def _make_file(file: Path) -> None:
     """The tables are made in a file aside: several families may start at once, and a kill must not
     leave half of them. A file that is there is looked through for damage."""
-    import sqlite3
-
     from optuna.storages import RDBStorage
 
-    file = Path(url.database or "")
     file.parent.mkdir(parents=True, exist_ok=True)
     if not file.exists():
         aside = file.with_name(f".{file.name}.{os.getpid()}")
         aside.unlink(missing_ok=True)
-        storage = RDBStorage(f"sqlite:///{aside}", dict(options))
+        storage = RDBStorage("sqlite://", {"creator": partial(_connect, aside)})
         storage.remove_session()
         storage.engine.dispose()
-        try:
+        with suppress(FileExistsError):  # another family was first
             os.link(aside, file)
-        except FileExistsError:
-            pass
-        finally:
-            aside.unlink()
+        aside.unlink()
     try:
-        connection = sqlite3.connect(file, timeout=60)
-        try:
-            (told,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        finally:
-            connection.close()
+        with closing(_connect(file)) as connection:
+            told = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):
             raise UserError(

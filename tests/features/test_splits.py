@@ -50,25 +50,30 @@ def test_every_label_window_ends_before_the_next_split_begins(settings, last_day
     train, valid, test = dates["train"], dates["valid"], dates["test"]
 
     assert list(dates) == ["train", "valid", "test"]
-    assert train[-1] + horizon <= valid[0]
     assert valid[-1] + horizon <= test[0]
+    assert train[-1] + horizon <= valid[-1]
     assert test[-1] + horizon <= last_day
     assert test[-1] == last_day - horizon - timedelta(earlier)
     assert train[0] >= first_day + timedelta(settings.min_history_days)
+    assert train[0] + horizon <= valid[0]  # every validation date has something to learn from
+    assert train[-1] < valid[0]
 
     assert len(test) == settings.test_dates
-    assert len(valid) == settings.valid_dates
+    assert 1 <= len(valid) <= settings.valid_dates
     assert 1 <= len(train) <= settings.train_dates
     anchor = test[-1].day
     for split in dates.values():  # in order, one a month, on the same day of the month
         assert all(later == moved(day, 1, anchor) for day, later in pairwise(split))
 
     # and no more is given away than has to be
-    assert moved(train[-1], 1, anchor) + horizon > valid[0]
+    following = moved(train[-1], 1, anchor)
+    assert following + horizon > valid[-1] or following == valid[0]
     assert moved(valid[-1], 1, anchor) + horizon > test[0]
+    earliest = first_day + timedelta(settings.min_history_days)
     if len(train) < settings.train_dates:
-        earliest = first_day + timedelta(settings.min_history_days)
         assert moved(train[0], -1, anchor) < earliest
+    if len(valid) < settings.valid_dates:  # one more would have had nothing to learn from
+        assert train[0] + horizon > moved(valid[0], -1, anchor)
 
 
 @given(settings=SETTINGS, last_day=LAST_DAYS)
@@ -127,4 +132,18 @@ def test_the_dates_of_online_retail():
     dates = as_of_dates(date(2009, 12, 1), date(2011, 12, 9), settings)
     assert dates["train"][0] == date(2010, 6, 9)
     assert dates["train"][-1] == date(2011, 3, 9)
-    assert (dates["valid"], dates["test"]) == ([date(2011, 6, 9)], [date(2011, 9, 9)])
+    assert dates["valid"] == [date(2011, 4, 9), date(2011, 5, 9), date(2011, 6, 9)]
+    assert dates["test"] == [date(2011, 9, 9)]
+
+
+def test_a_short_log_is_validated_on_fewer_dates_before_it_is_refused():
+    last = date(2025, 12, 31)
+    numbers = []
+    for days in range(300, 800, 30):
+        try:
+            dates = as_of_dates(last - timedelta(days), last, Features())
+        except UserError:
+            continue
+        numbers.append((len(dates["valid"]), len(dates["train"])))
+    assert numbers[0] == (1, 1) and numbers[-1] == (3, 10)
+    assert numbers == sorted(numbers)

@@ -74,7 +74,9 @@ def test_every_bad_row_is_kept_with_its_reasons_its_place_and_its_text(tmp_path)
     assert by_code["duplicate_id"].found == 1 and by_code["no_label"].rule == "left is there"
 
 
-def test_a_blank_is_missing_nan_is_missing_and_a_category_that_is_not_named_is_none_of_both(tmp_path):
+def test_a_blank_is_missing_nan_is_missing_and_a_category_that_is_not_named_is_none_of_both(
+    tmp_path,
+):
     save(
         tmp_path / "table.csv",
         [
@@ -163,7 +165,9 @@ def test_columns_may_be_called_anything(tmp_path):
     assert rows(tmp_path / VALID, """typed."a ""b\""" """, "row_id")[1] == (0.5,)
 
 
-CELL = st.sampled_from(["", " ", "1", "-1", "200", "1e39", "inf", "nan", "x", "plus", "gold", "Yes"])
+CELL = st.sampled_from(
+    ["", " ", "1", "-1", "200", "1e39", "inf", "nan", "x", "plus", "gold", "Yes"]
+)
 
 
 @bounded(max_examples=12, deadline=None)
@@ -232,7 +236,9 @@ def test_a_column_that_nobody_spoke_of_is_refused(tmp_path):
     assert judged(tmp_path, leave_out=("surname",)).rows.valid == 9
 
 
-@pytest.mark.parametrize("changes", [{"target": "Left"}, {"id": "Member"}, {"leave_out": ("ages",)}])
+@pytest.mark.parametrize(
+    "changes", [{"target": "Left"}, {"id": "Member"}, {"leave_out": ("ages",)}]
+)
 def test_a_column_that_is_named_and_not_there_is_refused_with_the_nearest(tmp_path, changes):
     save(tmp_path / "table.csv", made_rows(9))
     error = refused(tmp_path, **changes)
@@ -257,9 +263,7 @@ def test_a_column_of_lists_is_refused(tmp_path):
         ({"columns": {}}, "the table has no features"),
     ],
 )
-def test_settings_without_the_needful_are_refused_before_anything_is_read(
-    tmp_path, changes, said
-):
+def test_settings_without_the_needful_are_refused_before_anything_is_read(tmp_path, changes, said):
     save(tmp_path / "table.csv", made_rows(9))
     error = refused(tmp_path, **changes)
     assert said in error.what and "make adopt" in error.next_step

@@ -43,7 +43,7 @@ DAYS = {
     "valid": ("2024-05-01", "2024-06-01"),
     "test": ("2024-09-01",),
 }
-HORIZON = 90  # so that the fold of May learns from January and the one of June from February too
+HORIZON = 90  # days: the fold of May learns from January and February, that of June from March too
 
 
 def write_table(path: Path, sizes: dict[str, int]) -> Path:

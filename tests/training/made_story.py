@@ -230,7 +230,7 @@ def _result(name: str, valid: Rows, p: np.ndarray, rng: np.random.Generator) -> 
             {
                 "number": number,
                 "state": state,
-                "params": {"learning_rate": 0.01 * (number + 1), "max_depth": 3 + number % 5},
+                "params": {"learning_rate": 0.01 * (number + 1), "rounds": [200 + number, 300]},
                 "metrics": {"roc_auc": value} if state == "complete" else {},
                 "seconds": 0.8,
                 "best": best,

@@ -183,6 +183,13 @@ def test_calibration_is_told_before_and_after(story: Story, pages: tuple[Page, s
     assert row[5] == f"{100 * story.valid_native['ensemble'][early].mean():.1f} %"
 
 
+def test_a_step_shown_on_the_rows_it_was_fitted_on_is_said_so(tmp_path: Path) -> None:
+    story, said = made_story(200, bootstrap=20), "so they flatter it"
+    assert said not in told(tmp_path, story)[0].text
+    story.results["logistic"]["calibration"] = {"kind": "platt", "in_sample": True}
+    assert said in told(tmp_path, story)[0].text  # the winner is an ensemble of it
+
+
 def test_the_value_of_contact_is_counted_row_by_row(story: Story, pages: tuple[Page, str]) -> None:
     page, card = pages
     y, p = story.y, story.evaluation.probabilities["ensemble"]
@@ -245,6 +252,7 @@ def test_the_search_marks_what_was_pruned_and_what_failed(pages: tuple[Page, str
     assert page.row("The best trial, the first", "learning_rate") == [
         "learning_rate", "0.06", "0.05", "0.01 to 0.2",
     ]  # fmt: skip
+    assert page.row("The best trial, the first", "rounds") == ["rounds", "210", "–", "200 to 300"]
     assert "ensemble is the weighted mean of xgboost (0.65), logistic (0.35)" in page.text
 
 

@@ -87,7 +87,7 @@ def test_the_figures_are_those_of_the_slice_alone(decimals: int):
 
 def test_the_intervals_are_those_of_whole_groups_drawn_one_by_one():
     """Brute force: customers drawn with replacement, and scikit-learn on the rows they bring."""
-    from training.metrics import _resamples
+    from training.metrics import resamples
 
     y, p, other = drawn(120, 3)
     groups = np.array([f"c{i // 3}" for i in range(120)], dtype=object)
@@ -97,7 +97,7 @@ def test_the_intervals_are_those_of_whole_groups_drawn_one_by_one():
         min_rows=10,
     )[0]  # fmt: skip
     own, gap = [], []
-    for weights in np.concatenate(list(_resamples(120, 60, 5, groups))):
+    for weights in np.concatenate(list(resamples(120, 60, 5, groups))):
         assert all(len(set(weights[groups == g])) == 1 for g in set(groups))
         kept = np.repeat(np.flatnonzero(rows), weights[rows].astype(int))
         a, b = (roc_auc_score(y[kept], side[kept]) for side in (p, other))

@@ -1,3 +1,5 @@
+"""The search on a made family whose ROC AUC rises with its one parameter."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -5,25 +7,30 @@ import time
 from types import SimpleNamespace
 
 import numpy as np
-import optuna
 import pytest
-from made_rows import make_rows
+from made_rows import HORIZON, make_rows
 
-from training.tuning import tune
+from training.folds import make_folds
+from training.studies import Place
+from training.trial import run_trial
+from training.tuning import HelperLost, tune
 
-TRAIN, VALID = make_rows(50, 1), make_rows(400, 2)
+TRAIN = make_rows(50, 1, ("2024-01-01",))
+VALID = make_rows(800, 2, ("2024-05-01", "2024-06-01"))
+FOLDS = make_folds(TRAIN, VALID, HORIZON)
 BUDGET = {"trials": 8, "seconds": 60.0, "seed": 5, "threads": 1}
 
 
 def made_family(fit=None):
-    """A family whose ROC AUC rises with `skill`: probabilities are the label plus noise."""
+    """Probabilities are the label plus noise: the more `skill`, the less noise."""
 
     def default_fit(params, train, valid, *, seed, threads, report=None):
-        return SimpleNamespace(params={**params, "rounds": 11})
+        return SimpleNamespace(params={**params, "rounds": 10 + valid.as_of[0].item().month})
 
     def predict(model, x):
-        noise = np.random.default_rng(0).random(len(x))
-        return np.clip(model.params["skill"] * VALID.y + (1 - model.params["skill"]) * noise, 0, 1)
+        (fold,) = (fold for fold in FOLDS if fold.valid.x is x)
+        noise, skill = np.random.default_rng(0).random(len(x)), model.params["skill"]
+        return np.clip(skill * fold.valid.y + (1 - skill) * noise, 0, 1)
 
     return SimpleNamespace(
         BASELINE={"skill": 0.3},
@@ -33,20 +40,50 @@ def made_family(fit=None):
     )
 
 
-def test_the_baseline_comes_first_and_the_best_is_returned():
+def answering(params, *_, **__):
+    return SimpleNamespace(params=params)
+
+
+def search(family=None, **changes):
     seen = []
-    tuned = tune(made_family(), TRAIN, VALID, on_trial=seen.append, **BUDGET)
-    assert tuple(seen) == tuned.trials
-    assert seen[0].params == {"skill": 0.3, "rounds": 11}
-    assert tuned.ended_by == "trials" and len(seen) == 8
-    best = max(seen, key=lambda result: result.metrics["roc_auc"])
-    assert (tuned.params, tuned.metrics, tuned.best_trial) == (
-        best.params,
-        best.metrics,
-        best.number,
+    tuned = tune(
+        family or made_family(),
+        FOLDS,
+        on_trial=lambda result, recalled: seen.append((result, recalled)),
+        **(BUDGET | changes),
     )
-    climbing = [result.best for result in seen]
+    return tuned, seen
+
+
+def test_the_baseline_comes_first_and_the_best_is_returned():
+    tuned, seen = search()
+    results = [result for result, _ in seen]
+    assert tuple(results) == tuned.trials
+    assert [result.number for result in results] == list(range(8))
+    assert results[0].params == {"skill": 0.3, "rounds": [16, 15]}  # newest fold first
+    assert tuned.ended_by == "trials"
+    best = max(results, key=lambda result: result.metrics.get("roc_auc", 0))
+    assert (tuned.fold_params, tuned.metrics) == (best.params, best.metrics)
+    assert tuned.best_trial == best.number
+    assert tuned.params == {"skill": best.params["skill"], "rounds": 16}  # the median
+    climbing = [result.best for result in results]
     assert climbing == sorted(climbing) and climbing[-1] == tuned.metrics["roc_auc"]
+
+
+def test_the_objective_is_the_mean_over_the_folds():
+    tuned, _ = search(trials=1)
+    of_each = [
+        run_trial(made_family(), [fold], {"skill": 0.3}, {"within": [], "after": []}, **ONE)
+        for fold in FOLDS
+    ]
+    assert tuned.metrics["roc_auc"] == np.mean([one.metrics["roc_auc"] for one in of_each])
+    assert tuned.trials[0].course["after"] == [
+        of_each[0].metrics["roc_auc"],
+        tuned.metrics["roc_auc"],
+    ]
+
+
+ONE = {"seed": 1, "threads": 1, "seconds": 60.0}
 
 
 def without_seconds(tuned):
@@ -54,24 +91,23 @@ def without_seconds(tuned):
 
 
 def test_the_same_seed_searches_the_same_way():
-    first, second = (tune(made_family(), TRAIN, VALID, **BUDGET) for _ in range(2))
+    first, second = search()[0], search()[0]
     assert without_seconds(first) == without_seconds(second)
-    other = tune(made_family(), TRAIN, VALID, **{**BUDGET, "seed": 6})
-    assert without_seconds(other) != without_seconds(first)
+    assert without_seconds(search(seed=6)[0]) != without_seconds(first)
 
 
 def test_seconds_end_the_search_and_it_says_so():
     def slow(params, *_, **__):
-        time.sleep(0.1)
+        time.sleep(0.05)
         return SimpleNamespace(params=params)
 
-    tuned = tune(made_family(slow), TRAIN, VALID, **{**BUDGET, "trials": 500, "seconds": 0.5})
+    tuned, _ = search(made_family(slow), trials=500, seconds=0.5)
     assert tuned.ended_by == "seconds"
     assert 1 <= len(tuned.trials) < 20 and tuned.seconds < 5
 
 
 def test_at_least_one_trial_is_run_however_few_the_seconds():
-    tuned = tune(made_family(), TRAIN, VALID, **{**BUDGET, "seconds": 1e-9})
+    tuned, _ = search(seconds=1e-9)
     assert (tuned.ended_by, len(tuned.trials)) == ("seconds", 1)
 
 
@@ -84,46 +120,198 @@ def test_seconds_end_a_long_trial_too():
             time.sleep(0.01)
         raise AssertionError("nobody ended this trial")
 
-    tuned = tune(made_family(endless), TRAIN, VALID, **{**BUDGET, "seconds": 0.5})
+    tuned, _ = search(made_family(endless), seconds=0.5)
     assert tuned.ended_by == "seconds" and tuned.trials[-1].state == "pruned"
 
 
-def test_hopeless_trials_are_pruned():
-    def fit(params, *_, report, **__):
+def test_hopeless_trials_are_ended_within_the_first_fold():
+    fitted = []
+
+    def fit(params, train, valid, *, report, **__):
+        fitted.append(valid.as_of[0])
         for step in range(1, 11):
             report(step, params["skill"])
         return SimpleNamespace(params=params)
 
-    tuned = tune(made_family(fit), TRAIN, VALID, **{**BUDGET, "trials": 20})
+    tuned, _ = search(made_family(fit), trials=20)
     pruned = [result for result in tuned.trials if result.state == "pruned"]
     assert pruned and all(result.metrics == {} for result in pruned)
     assert all(result.params["skill"] < tuned.params["skill"] for result in pruned)
+    assert len(fitted) == 40 - len(pruned)
 
 
-def test_a_failed_trial_is_recorded_and_the_search_goes_on():
-    def fit(params, *_, **__):
-        if params["skill"] > 0.5:
-            raise MemoryError("too skilled")
+def test_a_trial_that_is_behind_after_its_first_fold_is_spared_the_second():
+    fitted = []
+
+    def fit(params, train, valid, **_):
+        fitted.append(valid.as_of[0].item().month)
         return SimpleNamespace(params=params)
 
-    tuned = tune(made_family(fit), TRAIN, VALID, **{**BUDGET, "trials": 12})
+    tuned, _ = search(made_family(fit), trials=20)
+    states = [result.state for result in tuned.trials]
+    assert fitted.count(6) == 20 and fitted.count(5) == states.count("complete") < 20
+    assert fitted[:2] == [6, 5]  # newest first
+
+
+def broken(params, *_, **__):
+    if params["skill"] > 0.5:
+        raise MemoryError("too skilled")
+    return SimpleNamespace(params=params)
+
+
+def unfinite(params, *_, **__):
+    return SimpleNamespace(params={"skill": np.nan if params["skill"] > 0.5 else params["skill"]})
+
+
+def unsure(params, *_, report, **__):
+    report(1, float("nan") if params["skill"] > 0.5 else 0.7)
+    return SimpleNamespace(params=params)
+
+
+@pytest.mark.parametrize(
+    ("fit", "reason"),
+    [
+        (broken, "MemoryError: too skilled"),
+        (unfinite, "ValueError: p must lie in [0, 1]"),
+        (unsure, "ValueError: the validation ROC AUC of step 1 is nan"),
+    ],
+)
+def test_a_trial_that_raises_or_gives_no_number_is_recorded_and_the_search_goes_on(fit, reason):
+    tuned, _ = search(made_family(fit), trials=12)
     failed = [result for result in tuned.trials if result.state == "failed"]
-    assert failed and failed[0].error == "MemoryError: too skilled"
+    assert failed and failed[0].error.startswith(reason)
     assert tuned.params["skill"] <= 0.5 and len(tuned.trials) == 12
 
 
-def test_nothing_but_failures_is_an_error_that_says_why():
+def test_a_space_that_cannot_be_drawn_from_is_a_failed_trial_too():
+    family = made_family()
+    draw, asked = family.suggest, []
+
+    def suggest(trial):
+        asked.append(trial)
+        if len(asked) == 2:
+            raise ValueError("low > high")
+        return draw(trial)
+
+    family.suggest = suggest
+    tuned, _ = search(family)
+    assert [result.state for result in tuned.trials].count("failed") == 1
+    assert tuned.trials[1].error == "ValueError: low > high" and len(tuned.trials) == 8
+
+
+def test_nothing_but_failures_is_an_error_that_says_why_and_is_tried_again(tmp_path):
     def fit(*_, **__):
         raise OSError("disk full")
 
+    place = Place(f"sqlite:///{tmp_path / 'studies.db'}", "search")
     with pytest.raises(RuntimeError, match=r"not one of 8 trials completed.*disk full"):
-        tune(made_family(fit), TRAIN, VALID, **BUDGET)
+        search(made_family(fit), place=place)
+    tuned, seen = search(place=place)  # the disk has room again
+    assert len(tuned.trials) == 8 and not any(recalled for _, recalled in seen)
 
 
-def test_a_stored_search_goes_on_where_it_stood():
-    storage = optuna.storages.InMemoryStorage()
-    tune(made_family(), TRAIN, VALID, storage=storage, **{**BUDGET, "trials": 3})
-    seen = []
-    tuned = tune(made_family(), TRAIN, VALID, storage=storage, on_trial=seen.append, **BUDGET)
-    assert [result.number for result in seen] == [3, 4, 5, 6, 7]
-    assert [result.number for result in tuned.trials] == list(range(8))
+# --- a search that was interrupted ----------------------------------------------------------
+
+
+class Killed(BaseException):
+    """What no `except Exception` sees, as no process sees SIGKILL."""
+
+
+def interrupted(after: int, *, within: bool):
+    """A family that dies after so many fits: within a trial, or between its folds."""
+    fits = []
+
+    def fit(params, train, valid, *, report, **_):
+        fits.append(valid)
+        if len(fits) > after:
+            if within:
+                report(1, 0.7)
+            raise Killed
+        return SimpleNamespace(params=params)
+
+    return made_family(fit)
+
+
+@pytest.mark.parametrize("fits", [0, 1, 7])
+@pytest.mark.parametrize("within", [False, True])
+def test_an_interrupted_search_comes_out_as_one_that_was_not(tmp_path, fits, within):
+    family = made_family(answering)
+    whole, _ = search(family, trials=10)
+    place = Place(f"sqlite:///{tmp_path / 'studies.db'}", "search")
+    with pytest.raises(Killed):
+        search(interrupted(fits, within=within), trials=10, place=place)
+    tuned, seen = search(family, trials=10, place=place)
+    assert without_seconds(tuned) == without_seconds(whole)
+    assert (tuned.params, tuned.best_trial) == (whole.params, whole.best_trial)
+    recalled = [result.number for result, recalled in seen if recalled]
+    assert recalled == list(range(len(recalled))) and len(recalled) >= (fits - 1) // 2
+    again, seen = search(family, trials=10, place=place)
+    assert all(recalled for _, recalled in seen) and len(seen) == 10
+    assert without_seconds(again) == without_seconds(whole) and again.models == ()
+
+
+def test_seconds_that_were_spent_before_count(tmp_path):
+    def slow(params, *_, **__):
+        time.sleep(0.05)
+        return SimpleNamespace(params=params)
+
+    place = Place(f"sqlite:///{tmp_path / 'studies.db'}", "search")
+    search(made_family(slow), place=place, trials=3)
+    late, _ = search(made_family(slow), place=place, trials=100, seconds=0.25)
+    assert (len(late.trials), late.ended_by) == (3, "seconds")
+    more, _ = search(made_family(slow), place=place, trials=4)
+    assert (len(more.trials), more.ended_by) == (4, "trials")
+
+
+# --- helpers --------------------------------------------------------------------------------
+
+
+def test_with_helpers_the_budget_is_exact_and_every_trial_is_told_once():
+    helped = []
+
+    def helper(task):
+        helped.append(task.params)
+        time.sleep(0.01)
+        outcome = run_trial(made_family(), FOLDS, task.params, task.bars, **ONE)
+        return dataclasses.replace(outcome, models=())
+
+    def slow(params, *_, **__):
+        time.sleep(0.01)
+        return SimpleNamespace(params=params)
+
+    tuned, seen = search(made_family(slow), trials=25, helpers=[helper, helper])
+    assert len(tuned.trials) == 25 and 1 <= len(helped) < 25
+    assert [result.number for result, _ in seen] == list(range(25))
+    best = max(r.metrics["roc_auc"] for r, _ in seen if r.metrics)
+    assert tuned.metrics["roc_auc"] == best
+
+
+def test_the_trial_of_a_helper_that_dies_is_run_by_another():
+    lost = []
+
+    def dying(task):
+        lost.append(task.params)
+        raise HelperLost("its process ended with code -9")
+
+    def slow(params, *_, **__):
+        time.sleep(0.01)
+        return SimpleNamespace(params=params)
+
+    tuned, _ = search(made_family(slow), trials=10, helpers=[dying])
+    assert len(tuned.trials) == 10 and len(lost) == 1
+    assert [result.params["skill"] for result in tuned.trials].count(lost[0]["skill"]) == 1
+    assert all(result.state != "failed" for result in tuned.trials)
+
+
+def test_a_trial_that_kills_twice_has_failed():
+    def slow(params, *_, **__):
+        time.sleep(0.3)
+        return SimpleNamespace(params=params)
+
+    def dying(task):
+        raise HelperLost("its process ended with code -9")
+
+    tuned, _ = search(made_family(slow), trials=4, helpers=[dying, dying])
+    failed = [result for result in tuned.trials if result.state == "failed"]
+    assert len(tuned.trials) == 4
+    assert [result.error for result in failed] == ["its process ended with code -9"]

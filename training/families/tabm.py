@@ -33,6 +33,7 @@ MEMBERS = 8
 EMBEDDING = 4  # numbers an embedded value has
 BLOCKS = 1  # a second one costs half as much again and gained nothing on 37,000 rows
 BATCH = 512
+STEPS = 50  # least steps an epoch: a small table is cut into smaller batches, of 32 rows at least
 # The answer is given by a moving average of the weights over the last hundred or so steps (after
 # Polyak & Juditsky 1992). From one epoch to the next the validation ROC AUC of the weights
 # themselves jumps by .004, and early stopping picks a lucky jump; that of the average climbs
@@ -237,7 +238,7 @@ def _train_epoch(
     network: Network, average: AveragedModel, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor
 ) -> None:
     network.train()
-    for rows in torch.randperm(len(x)).split(BATCH):
+    for rows in torch.randperm(len(x)).split(max(32, min(BATCH, len(x) // STEPS))):
         logits = network(x[rows])
         # The mean over members of each one's loss: the loss of the mean would let them lean on
         # each other, and the ensemble would be one network.

@@ -152,7 +152,7 @@ def worth(facts: dict[str, Any]) -> Markup:
 def search(one: dict[str, Any]) -> Markup:
     """The best so far, trial by trial; complete trials as dots, others along the bottom."""
     trials = one["trials"]
-    known = [t["metrics"]["roc_auc"] for t in trials if t["metrics"]]
+    known = [t["metrics"]["roc_auc"] for t in trials if t["state"] == "complete"]
     best = [(i, t["best"]) for i, t in enumerate(trials) if t["best"] is not None]
     if not known:
         return Markup("")
@@ -166,7 +166,7 @@ def search(one: dict[str, Any]) -> Markup:
     shapes.append(plot.line([s[0] for s in steps], [s[1] for s in steps], "s0 thin"))
     for i, trial in enumerate(trials):
         x = i / width
-        if trial["metrics"]:
+        if trial["state"] == "complete":
             shapes.append(plot.dot(x, axis.place(trial["metrics"]["roc_auc"]), "s0 small-dot"))
         else:
             kind = "failed" if trial["state"] == "failed" else "pruned"

@@ -249,7 +249,8 @@ def _says(pair: str, metric: str, found: dict[str, float]) -> str:
 
 def _range(values: Iterable[Any]) -> str:
     """`0.01 to 0.2` of numbers; of anything else, the values that were tried."""
-    known = [value for value in values if value is not None]
+    parts = [value if isinstance(value, list | tuple) else [value] for value in values]
+    known = [value for part in parts for value in part if value is not None]  # one per fold
     if not known:
         return ""
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in known):

@@ -14,6 +14,7 @@ from training.report.facts import SPLIT_NAMES
 from training.report.story import Story
 from training.slices import worst
 
+SHOWN = 6  # features whose contributions are drawn along their values
 PER = 1000  # rows: the value of contact is told per so many
 
 
@@ -29,9 +30,7 @@ def calibration(story: Story) -> dict[str, Any]:
             {
                 "name": name,
                 "kind": (story.results[name].get("calibration") or {}).get("kind", "none"),
-                "in_sample": bool(
-                    (story.results[name].get("calibration") or {}).get("in_sample", False)
-                ),
+                "in_sample": _in_sample(story, name),
                 "mean_before": None if raw is None else float(raw.mean()),
                 "mean_after": float(evaluation.probabilities[name].mean()),
                 "error_before": before.get("calibration_error"),
@@ -101,7 +100,9 @@ def importance(story: Story) -> dict[str, Any]:
         "facts": story.importance,
         "contributions_of": story.contributions_of if given else "",
         "contribution_rows": 0 if story.contributions is None else len(story.contributions),
-        "dependence": [{**one, "unit": unit.get(one["name"], "")} for one in given[:6]],
+        "dependence": [
+            {**one, "unit": unit.get(one["name"], "")} for one in given if len(one["bins"]) > 1
+        ][:SHOWN],
     }
 
 
@@ -127,6 +128,14 @@ def slices(story: Story) -> dict[str, Any]:
         "champion": any(s["against_champion"] for s in scored),
         "whole": story.evaluation.scores[story.evaluation.winner],
     }
+
+
+def _in_sample(story: Story, name: str) -> bool:
+    """Whether the step was fitted on the validation rows that it is shown on; of an ensemble: that
+    of any member."""
+    members = (story.results[name].get("params") or {}).get("weights") or [name]
+    found = [story.results.get(one, {}).get("calibration") or {} for one in members]
+    return any(one.get("in_sample", False) for one in found)
 
 
 def _levels(story: Story) -> list[dict[str, Any]]:
@@ -194,5 +203,5 @@ def _direction(given: dict[str, Any] | None) -> str:
     if found is None:
         return "differs by value"
     if abs(found) < 0.3:
-        return "no single direction"
-    return "larger values raise it" if found > 0 else "larger values lower it"
+        return "no single one"
+    return "larger raises it" if found > 0 else "larger lowers it"

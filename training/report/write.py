@@ -93,7 +93,7 @@ def _render(template: str, told: dict[str, Any]) -> str:
         "signed": lambda value, digits=4: figure(value, digits, "+"),
         "percent": lambda share: "–" if share is None else f"{100 * share:.1f} %",
         "tiny": lambda value: "–" if value is None else f"{value:.1e}",
-        "value": lambda value: f"{value:.4g}" if isinstance(value, float) else str(value),
+        "value": plain,
         "rail": rail,
         "md": markdown,
     }
@@ -106,6 +106,13 @@ def figure(value: float | None, digits: int = 4, sign: str = "") -> str:
         return "–"
     shown = f"{value:{sign}.{digits}f}"
     return shown if float(shown) else f"{0:.{digits}f}"  # no minus before a zero
+
+
+def plain(value: object) -> str:
+    """A parameter or a setting as a person reads it."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(plain, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def rail(value: float, low: float, high: float) -> str:

@@ -1,0 +1,243 @@
+"""A labelled table becomes a training table: codes, splits that do not depend on the order, leaks."""
+
+from __future__ import annotations
+
+import csv
+import random
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_table import made_rows, table
+
+from configs.duck import connect, literal, quoted
+from configs.errors import UserError
+from configs.table import BLANKS
+from features.categories import code_sql, decode, encoder, other_name
+from features.from_table import build_from_table, schema
+from features.leaks import stop_on_leaks
+from features.table import SPLITS, read_rows
+from features.table_leaks import check_table_leaks
+
+TEXT = st.text(min_size=1, max_size=8).filter(lambda text: text == text.strip(BLANKS))
+CATEGORIES = st.lists(TEXT, min_size=1, max_size=6, unique=True).map(tuple)
+
+
+def valid_rows(folder: Path, rows: list, asked, split: int | None = None) -> Path:
+    """`rows` (as `made_table` makes them) as valid rows of `ingestion/labelled/validate.py`."""
+    with (folder / "rows.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+    typed = ", ".join(
+        f"{quoted(name)} := {f'TRY_CAST(c{place} AS DOUBLE)' if c.type == 'number' else f'c{place}'}"
+        for place, (name, c) in enumerate(asked.columns.items(), start=1)
+    )
+    width = max(map(len, rows))
+    columns = ", ".join(f"'c{place}': 'VARCHAR'" for place in range(width))
+    target = folder / "valid.parquet"
+    with connect(ordered=True) as connection:
+        connection.execute(f"""
+            COPY (
+                SELECT {"c0" if asked.id else "row_number() OVER ()::VARCHAR"} AS row_id,
+                       CAST(c{len(asked.columns) + 1} = 'Yes' AS TINYINT) AS label,
+                       {f"c{split}" if split else "NULL::VARCHAR"} AS split,
+                       struct_pack({typed}) AS typed
+                FROM read_csv({literal(folder / "rows.csv")}, auto_detect = false, header = false,
+                              columns = {{{columns}}})
+            ) TO {literal(target)} (FORMAT parquet)
+        """)
+    return target
+
+
+def built(folder: Path, rows: list, seed: int = 7, split: int | None = None, **changes):
+    asked = table(**changes)
+    facts = build_from_table(
+        valid_rows(folder, rows, asked, split), folder / "table.parquet", asked, seed
+    )
+    return facts, folder / "table.parquet"
+
+
+def split_of(path: Path) -> dict[str, str]:
+    return {
+        str(name): split for split in SPLITS for name in read_rows(path, (split,), ()).customer_id
+    }
+
+
+# --- codes ---------------------------------------------------------------------------------------
+
+
+@given(categories=CATEGORIES, text=TEXT)
+def test_a_text_becomes_its_code_and_the_code_the_text(categories, text):
+    feature = {"name": "plan", "categories": categories}
+    encode = encoder(feature)
+    for place, name in enumerate(categories):
+        assert encode(f" {name} ") == place and decode(place, feature) == name
+    code = encode(text)
+    assert code == (categories.index(text) if text in categories else len(categories))
+    other = decode(len(categories), feature)
+    assert other == other_name(categories) and encode(other) == len(categories)
+
+
+@settings(deadline=None, max_examples=40)
+@given(categories=CATEGORIES, text=TEXT)
+def test_the_table_and_the_service_give_the_same_code(categories, text):
+    if any("\0" in value for value in (text, *categories)):
+        return  # what DuckDB does not take into a literal
+    with connect() as connection:
+        ((code, none),) = connection.execute(
+            f"SELECT {code_sql('$text', categories)}, {code_sql('NULL::VARCHAR', categories)}",
+            {"text": text},
+        ).fetchall()
+    assert code == encoder({"categories": categories})(text) and none is None
+
+
+@pytest.mark.parametrize("nothing", [None, "", "  "])
+def test_no_text_is_missing_there_and_back(nothing):
+    feature = {"name": "plan", "categories": ["a"]}
+    assert np.isnan(encoder(feature)(nothing)) and decode(float("nan"), feature) is None
+
+
+@pytest.mark.parametrize("code", [-1.0, 2.0, 0.5])
+def test_a_number_that_is_no_code_is_not_read_as_one(code):
+    with pytest.raises(ValueError, match="no code of plan"):
+        decode(code, {"name": "plan", "categories": ["a"]})
+
+
+@given(number=st.floats(width=32, allow_nan=False, allow_infinity=False))
+def test_a_number_stays_the_same_float32(number):
+    feature = {"name": "age"}
+    assert np.float32(decode(encoder(feature)(number), feature)) == np.float32(number)
+
+
+def test_numbers_are_written_as_short_as_they_were():
+    assert decode(float(np.float32(84.3)), {"name": "age"}) == 84.3
+
+
+def test_the_schema_is_that_of_the_settings():
+    age, visits, plan = schema(table())
+    assert (age.low, age.high, bool(age.missing)) == (0, 120, True)
+    assert (visits.high, visits.missing, visits.categories) == (None, "", ())
+    assert asdict(plan)["categories"] == ("basic", "plus") and plan.high == 2
+
+
+def test_the_table_holds_codes_and_numbers(tmp_path):
+    rows = made_rows()
+    _, path = built(tmp_path, rows)
+    read = read_rows(path, SPLITS, ("age", "visits", "plan"))
+    codes = {"basic": 0, "plus": 1, "trial": 2}
+    nan = float("nan")
+    want = {m: (float(a or nan), v, codes.get(p, nan), y == "Yes") for m, a, v, p, y in rows}
+    for name, x, label in zip(read.customer_id, read.x, read.y, strict=True):
+        np.testing.assert_equal((*x, label), want[str(name)])
+    assert np.isnat(read.as_of).all() and read.x.dtype == np.float32
+
+
+# --- splits --------------------------------------------------------------------------------------
+
+
+def test_shares_and_positive_rates_are_those_asked_for(tmp_path):
+    facts, path = built(tmp_path, made_rows(1000), valid_share=0.1, test_share=0.3)
+    assert facts.rows == pytest.approx({"train": 600, "valid": 100, "test": 300}, abs=2)
+    assert max(facts.positive_rate.values()) - min(facts.positive_rate.values()) < 0.01
+    assert len(split_of(path)) == 1000 and facts.as_of == {"train": [], "valid": [], "test": []}
+
+
+def test_the_split_does_not_depend_on_the_order_of_the_rows_but_on_the_seed(tmp_path):
+    rows = made_rows()
+    _, path = built(tmp_path, rows)
+    first, content = split_of(path), path.read_bytes()
+    random.Random(0).shuffle(rows)
+    _, path = built(tmp_path, rows)
+    assert split_of(path) == first and path.read_bytes() == content
+    _, path = built(tmp_path, rows, seed=8)
+    assert split_of(path) != first
+
+
+def test_few_rows_change_sides_when_some_are_added(tmp_path):
+    rows = made_rows(1000)
+    _, path = built(tmp_path, rows)
+    first = split_of(path)
+    more = [[f"n{number}", 30, 3, "plus", "No"] for number in range(50)]
+    _, path = built(tmp_path, rows + more)
+    now = split_of(path)
+    assert sum(now[name] != first[name] for name in first) < 60
+
+
+def test_rows_that_are_equal_in_every_feature_are_never_on_both_sides(tmp_path):
+    """Without an identifier; also when they come in another order."""
+    rows = [[number, *row[1:]] for number, row in enumerate(made_rows(150) * 3)]
+    splits = []
+    for _ in range(2):
+        random.Random(1).shuffle(rows)
+        _, path = built(tmp_path, rows, id=None)
+        found: dict[tuple, set] = {}
+        for split in SPLITS:
+            read = read_rows(path, (split,), ("age", "visits", "plan"))
+            for x, y in zip(np.nan_to_num(read.x, nan=-1), read.y, strict=True):
+                found.setdefault((*x.tolist(), int(y)), set()).add(split)
+        assert all(len(sides) == 1 for sides in found.values())
+        splits.append(found)
+    assert splits[0] == splits[1]
+
+
+def test_a_column_says_the_split(tmp_path):
+    rows = [[*row, SPLITS[n % 3]] for n, row in enumerate(made_rows(90))]
+    path, asked = tmp_path / "table.parquet", table()
+    asked = asked.model_copy(update={"split": "fold"})
+    build_from_table(valid_rows(tmp_path, rows, asked, 5), path, asked, 7)
+    assert split_of(path) == {row[0]: row[5] for row in rows}
+
+
+@pytest.mark.parametrize("count", [10, 30])
+def test_too_few_rows_are_refused_and_the_least_is_said(tmp_path, count):
+    with pytest.raises(UserError, match=f"too small: {count} valid rows") as caught:
+        built(tmp_path, made_rows(count))
+    assert "at least 5 rows of each class" in caught.value.what
+    assert "at least 25 rows of each class" in caught.value.next_step
+
+
+def test_a_constant_and_an_empty_column_are_kept_and_named(tmp_path):
+    rows = [[m, "", 4, p, y] for m, _, _, p, y in made_rows()]
+    facts, path = built(tmp_path, rows)
+    assert facts.useless == {
+        "age": "no training row has a value",
+        "visits": "all training rows have the same value",
+    }
+    x = read_rows(path, ("train",), ("age", "visits")).x
+    assert np.isnan(x[:, 0]).all() and (x[:, 1] == 4).all()
+
+
+# --- leaks ---------------------------------------------------------------------------------------
+
+
+def test_a_column_that_tells_the_answer_stops_the_run(tmp_path):
+    rows = [[m, a, 20 if y == "Yes" else 3, p, y] for m, a, _, p, y in made_rows()]
+    _, path = built(tmp_path, rows)
+    found = check_table_leaks(path, schema(table()), 0.85)
+    assert [leak.name for leak in found.leaks] == ["visits"] and found.strongest == ("visits", 1.0)
+    assert found.rows_rebuilt == 0
+    with pytest.raises(UserError, match="suspiciously good by itself: visits"):
+        stop_on_leaks(found.leaks)
+
+
+def test_categories_that_tell_the_answer_are_found_whatever_their_order(tmp_path):
+    names = ["a", "b", "c", "d"]
+    columns = {"plan": {"type": "category", "values": names}}
+    draw = random.Random(3)
+    rows = [[f"m{n}", draw.choice(names), "No"] for n in range(400)]
+    rows = [[m, p, "Yes" if p in "ad" else "No"] for m, p, _ in rows]
+    _, path = built(tmp_path, rows, columns=columns)
+    found = check_table_leaks(path, schema(table(columns=columns)), 0.85)
+    assert [leak.name for leak in found.leaks] == ["plan"]
+
+
+def test_many_rare_categories_that_tell_nothing_are_not_flattered(tmp_path):
+    names = [f"v{n}" for n in range(150)]
+    columns = {"plan": {"type": "category", "values": names}}
+    draw = random.Random(5)
+    rows = [[f"m{n}", draw.choice(names), draw.choice(["Yes", "No"])] for n in range(600)]
+    _, path = built(tmp_path, rows, columns=columns)
+    found = check_table_leaks(path, schema(table(columns=columns)), 0.85)
+    assert not found.leaks and found.strongest[1] < 0.62

@@ -1,0 +1,291 @@
+"""What `make adopt` guesses about a file, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import duckdb
+import pytest
+from hypothesis import given
+from hypothesis import settings as bounded
+from hypothesis import strategies as st
+from made_table import HEADER, made_rows, save
+
+from configs.errors import UserError
+from configs.load import load
+from configs.source import Text
+from configs.table import Table
+from flows import adopt
+from ingestion.labelled.draft import Draft, draft
+
+TELCO = Path(__file__).parents[3] / "shared" / "data" / "telco_churn.csv"
+
+
+def drafted(file: Path, target: str = "left", **changes) -> Draft:
+    return draft(file, target, Text(), **changes)
+
+
+def guesses(file: Path, target: str = "left") -> dict[str, tuple[str, str]]:
+    return {guess.name: (guess.kind, guess.reason) for guess in drafted(file, target).guesses}
+
+
+def preset(file: Path, target: str, *arguments: str) -> Table:
+    """The table as the drafted preset says it, once loaded."""
+    output = file.with_name("drafted.yaml")
+    adopt.main(str(file), target, str(output), None, True, load("default", arguments, {}))
+    return load(str(output), (), {}).source.table
+
+
+# --- the guesses ---------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not TELCO.exists(), reason="the shared telco_churn.csv is not here")
+def test_telco(tmp_path, capsys):
+    output = tmp_path / "telco.yaml"
+    adopt.main(str(TELCO), "Churn", str(output), None, False, load("default", (), {}))
+    found = load(str(output), (), {}).source.table
+    assert (found.target, found.positive, found.id) == ("Churn", "Yes", "customerID")
+    assert not found.leave_out and len(found.columns) == 19
+    total = found.columns["TotalCharges"]
+    assert (total.type, total.missing, total.low) == ("number", True, 0)
+    assert [name for name, column in found.columns.items() if column.missing] == ["TotalCharges"]
+    assert found.columns["Contract"].values == ("Month-to-month", "Two year", "One year")
+    assert found.columns["SeniorCitizen"].type == "number"
+    said = capsys.readouterr().out
+    assert "11 missing" in said and "'Yes' (1,869 rows)" in said
+    assert said.rstrip().endswith(f"make train CONFIG={output}")
+    assert "# 3 texts: Month-to-month 3,875, Two year 1,695, One year 1,473" in output.read_text()
+
+
+def test_what_is_no_feature_is_left_out_with_the_reason(tmp_path):
+    draw = random.Random(1)
+    words = ["lorem", "ipsum", "dolor", "sit", "amet", "tempor"]
+    made = [
+        [
+            n + 100,
+            f"{draw.random():.9f}",
+            f"2024-{n % 12 + 1:02}-{n % 28 + 1:02}",
+            " ".join(draw.choices(words, k=20)),
+            f"c{n // 2}",
+            "",
+            "same",
+            f"town {draw.randrange(2000)}",
+            20240101 + n % 28,
+            draw.choice("ab"),
+            draw.choice(["Yes", "No"]),
+        ]
+        for n in range(300)
+    ]
+    header = [
+        "number",
+        "weight",
+        "joined",
+        "note",
+        "customer_id2",
+        "empty",
+        "constant",
+        "town",
+        "day",
+        "plan",
+        "left",
+    ]
+    found = guesses(save(tmp_path / "t.csv", made, header))
+    assert found["number"] == ("id", "whole numbers without a gap, one for each row")
+    assert found["weight"][0] == "number"  # all different, and measured
+    assert found["joined"] == ("leave_out", "dates") and found["day"] == ("leave_out", "dates")
+    assert found["note"][0] == "leave_out" and "free text" in found["note"][1]
+    assert found["customer_id2"][0] == "leave_out"
+    assert found["empty"] == ("leave_out", "no row has a value")
+    assert found["constant"] == ("leave_out", "every row has the same value")
+    assert found["town"][0] == "leave_out" and found["plan"][0] == "category"
+
+
+def test_an_identifier_that_repeats_is_left_out_and_told_to_be_looked_at(tmp_path):
+    rows = [[f"m{n // 3}", *row[1:]] for n, row in enumerate(made_rows(300))]
+    found = drafted(save(tmp_path / "t.csv", rows, ["member_id", *HEADER[1:]])).guesses[0]
+    assert found.kind == "leave_out" and "split column" in found.check
+
+
+def test_a_second_identifier_is_left_out(tmp_path):
+    rows = [[f"x{row[0]}", *row] for row in made_rows(50)]
+    found = guesses(save(tmp_path / "t.csv", rows, ["key", *HEADER]))
+    assert found["key"][0] == "id" and found["member"][1].startswith("another identifier")
+
+
+def test_many_categories_are_pooled_the_most_frequent_are_named(tmp_path):
+    draw = random.Random(2)
+    rows = [
+        [n, f"p{min(int(draw.expovariate(0.1)), 60):02}", draw.choice("yn")] for n in range(900)
+    ]
+    (found,) = [
+        guess
+        for guess in drafted(save(tmp_path / "t.csv", rows, ["id", "code", "left"])).guesses
+        if guess.kind == "category"
+    ]
+    assert len(found.values) == 30 and found.values[0] == "p00" and "told apart" in found.check
+
+
+def test_numbers_with_words_for_nothing_stay_numbers(tmp_path):
+    rows = [
+        [m, "NA" if n % 9 == 0 else n, v, p, y] for n, (m, _, v, p, y) in enumerate(made_rows())
+    ]
+    file = save(tmp_path / "t.csv", rows)
+    found = preset(file, "left")
+    assert found.missing_values == ("NA",) and found.columns["age"].missing
+
+
+def test_a_few_unreadable_numbers_are_dirt_and_said(tmp_path):
+    rows = made_rows(300)
+    rows[7][2] = "about ten"
+    (found,) = [
+        guess for guess in drafted(save(tmp_path / "t.csv", rows)).guesses if guess.name == "visits"
+    ]
+    assert (
+        found.kind == "number"
+        and "1 rows go to quarantine: no number is 'about ten'" in found.check
+    )
+
+
+def test_a_number_below_zero_has_no_lower_limit(tmp_path):
+    rows = [[m, a, v - 5, p, y] for m, a, v, p, y in made_rows()]
+    assert preset(save(tmp_path / "t.csv", rows), "left").columns["visits"].low is None
+
+
+@pytest.mark.parametrize(
+    ("labels", "positive", "why"),
+    [
+        (("Yes", "No"), "Yes", "it reads as a yes"),
+        (("1", "0"), "1", "it reads as a yes"),
+        (("true", "false"), "true", "it reads as a yes"),
+        (("bad", "good"), "bad", "the rarer one: 'bad' (90 rows)"),
+    ],
+)
+def test_the_positive_value_is_a_yes_or_the_rarer_one(tmp_path, labels, positive, why):
+    rows = [[n, n * 1.5, labels[n % 10 > 2]] for n in range(300)]
+    found = drafted(save(tmp_path / "t.csv", rows, ["id", "x", "left"]))
+    assert (found.positive, found.why_positive) == (positive, why)
+
+
+def test_types_of_parquet_are_taken_as_they_are(tmp_path):
+    with duckdb.connect() as connection:
+        connection.execute(
+            "COPY (SELECT range AS key, range % 7 > 2 AS member, range::DOUBLE / 3 AS x,"
+            " DATE '2024-01-01' + range::INTEGER AS day, [range] AS list, range % 3 = 0 AS left"
+            f" FROM range(300)) TO '{tmp_path / 't.parquet'}' (FORMAT parquet)"
+        )
+    found = guesses(tmp_path / "t.parquet")
+    kinds = {name: kind for name, (kind, _) in found.items()}
+    assert kinds == {
+        "key": "id",
+        "member": "category",
+        "x": "number",
+        "day": "leave_out",
+        "list": "leave_out",
+    }
+    assert drafted(tmp_path / "t.parquet").positive == "true"
+
+
+def test_how_a_text_file_is_written_is_an_option_and_stays_in_the_preset(tmp_path):
+    lines = [f"{n};{n},5;{'Yes' if n % 3 else 'No'}" for n in range(100)]
+    (tmp_path / "t.csv").write_text("key;x;left\n" + "\n".join(lines))
+    found = preset(tmp_path / "t.csv", "left", "--source.text.decimal", ",")
+    assert found.columns["x"].type == "number"
+    assert 'decimal: ","' in (tmp_path / "drafted.yaml").read_text()
+
+
+NAME = st.text(min_size=1, max_size=6).filter(lambda text: "\0" not in text and text.strip())
+VALUE = st.text(max_size=6).filter(lambda text: "\0" not in text)
+
+
+@bounded(max_examples=25, deadline=None)
+@given(
+    names=st.lists(NAME, min_size=2, max_size=3, unique_by=str.casefold),
+    values=st.lists(VALUE, min_size=2, max_size=4),
+)
+def test_whatever_columns_and_values_are_called_the_draft_loads(tmp_path_factory, names, values):
+    folder = tmp_path_factory.mktemp("names")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {name: [values[n % len(values)] for n in range(40)] for name in names}
+    columns["the target"] = ["Yes", "No"] * 20
+    pq.write_table(pa.table(columns), folder / "t.parquet")
+    try:
+        found = preset(folder / "t.parquet", "the target")
+    except UserError as error:
+        assert "no column is left" in error.what or "more than one column" in error.what
+    else:
+        assert {*found.columns, *found.leave_out, found.id, "the target"} >= set(names)
+
+
+# --- refusals ------------------------------------------------------------------------------------
+
+
+def refused(*arguments) -> UserError:
+    with pytest.raises(UserError) as caught:
+        adopt.main(*arguments, load("default", (), {}))
+    assert caught.value.where and caught.value.next_step
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("plan", "binary targets only: this one has 3 values"),
+        ("visits", "30 different numbers, from 0 to 29; regression is not done"),
+        ("lef", "the file has no column 'lef'"),
+    ],
+)
+def test_a_target_that_is_not_there_or_not_binary_is_refused(tmp_path, target, said):
+    file = save(tmp_path / "t.csv", made_rows(600))
+    assert said in refused(str(file), target, str(tmp_path / "o.yaml"), None, False).what
+    assert not (tmp_path / "o.yaml").exists()
+
+
+def test_a_positive_value_that_the_target_never_has_is_refused(tmp_path):
+    file = save(tmp_path / "t.csv", made_rows(60))
+    assert (
+        "never is 'yes'" in refused(str(file), "left", str(tmp_path / "o.yaml"), "yes", False).what
+    )
+
+
+def test_a_draft_is_not_written_over_unless_told_so(tmp_path):
+    file, output = save(tmp_path / "t.csv", made_rows(60)), tmp_path / "o.yaml"
+    output.write_text("mine")
+    assert "there already" in refused(str(file), "left", str(output), None, False).what
+    assert output.read_text() == "mine"
+    adopt.main(str(file), "left", str(output), "No", True, load("default", (), {}))
+    assert load(str(output), (), {}).source.table.positive == "No"
+
+
+@pytest.mark.parametrize("name", ["default.yaml", "contract.yaml", "a b.yaml", "x.txt"])
+def test_a_name_that_is_no_preset_of_its_own_is_refused(tmp_path, name):
+    file = save(tmp_path / "t.csv", made_rows(60))
+    refused(str(file), "left", str(tmp_path / name), None, True)
+
+
+def test_nothing_named_and_nothing_left_to_learn_from_are_refused(tmp_path):
+    assert "make adopt DATA=" in refused(None, None, None, None, False).next_step
+    file = save(tmp_path / "t.csv", [[n, "a", "yn"[n % 2]] for n in range(50)], ["id", "c", "left"])
+    error = refused(str(file), "left", str(tmp_path / "o.yaml"), None, False)
+    assert "no column is left to learn from" in error.what
+
+
+def test_the_command_line():
+    words = [
+        "f.csv",
+        "Churn",
+        "--output=o.yaml",
+        "--force",
+        "--source.text.decimal",
+        ",",
+        "--positive",
+        "Yes",
+    ]
+    assert adopt.arguments(words) == (
+        ["f.csv", "Churn"],
+        {"output": "o.yaml", "positive": "Yes"},
+        True,
+        ["--source.text.decimal", ","],
+    )

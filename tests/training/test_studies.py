@@ -1,0 +1,191 @@
+"""What survives `kill -9`, damage, and several processes; on SQLite and on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import postgres
+import pytest
+from made_rows import write_table
+from test_fit import FILES, ROOT, job_of
+
+from configs.errors import UserError
+from training.studies import Place, kept, open_study
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    sizes = {"train": 1500, "valid": 400, "test": 300}
+    return write_table(tmp_path_factory.mktemp("table") / "table.parquet", sizes)
+
+
+def start(folder: Path, **changes) -> subprocess.Popen:
+    folder.mkdir(exist_ok=True)
+    (folder / "job.json").write_text(json.dumps(job_of(folder, **changes)))
+    return subprocess.Popen(
+        [sys.executable, "-m", "training.fit", str(folder / "job.json")],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen) -> list[dict]:
+    output, log = process.communicate(timeout=120)
+    assert process.returncode == 0, log
+    events = [json.loads(line) for line in output.splitlines()]
+    return [event for event in events if event["event"] == "trial"]
+
+
+def result_of(folder: Path) -> dict:
+    result = json.loads((folder / "out" / "result.json").read_text())
+    for part in (result, *result["trials"]):
+        del part["seconds"]
+    return result
+
+
+def test_after_kill_9_the_same_command_ends_as_if_nothing_had_been(table, tmp_path):
+    """Killed in the middle of a trial, twice; the trees are refitted to the last bit."""
+    job = {"family": "xgboost", "table": str(table), "trials": 12}
+    whole = start(tmp_path / "whole", **job)
+    finish(whole)
+    folder, seen = tmp_path / "killed", []
+    for enough in (3, 7):
+        process = start(folder, **job)
+        while len(seen) < enough:
+            event = json.loads(process.stdout.readline())
+            if event["event"] == "trial" and not event.get("recalled"):
+                seen.append(event["number"])
+        process.send_signal(signal.SIGKILL)
+        rest, _ = process.communicate()
+        for event in map(json.loads, rest.splitlines()):
+            seen += [event["number"]] if event["event"] == "trial" else []
+    assert len(seen) < 12
+    trials = finish(start(folder, **job))
+    assert [trial["number"] for trial in trials] == list(range(12))
+    recalled = [trial["number"] for trial in trials if trial.get("recalled")]
+    assert recalled == list(range(len(recalled))) and set(seen) <= set(recalled)
+    assert result_of(folder) == result_of(tmp_path / "whole")
+    for name in (*FILES, "contributions.npy"):
+        if name != "result.json":
+            here, there = folder / "out" / name, tmp_path / "whole" / "out" / name
+            assert here.read_bytes() == there.read_bytes(), name
+
+
+def test_several_workers_share_the_budget_and_outlive_one_of_them(table, tmp_path):
+    job = {"table": str(table), "trials": 40, "workers": 3}
+    process = start(tmp_path / "run", **job)
+    lines = [process.stdout.readline() for _ in range(4)]
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    if children.exists():  # Linux
+        os.kill(int(children.read_text().split()[0]), signal.SIGKILL)
+    output, log = process.communicate(timeout=120)
+    assert process.returncode == 0, log
+    events = [json.loads(line) for line in [*lines, *output.splitlines()]]
+    numbers = [event["number"] for event in events if event["event"] == "trial"]
+    assert numbers == list(range(40))
+    result = result_of(tmp_path / "run")
+    assert result["workers"] == 3 and len(result["trials"]) == 40
+    native = np.load(tmp_path / "run" / "out" / "valid_native.npy")
+    assert len(native) == 400 and np.isfinite(native).all()
+
+
+def test_helpers_end_with_the_process_they_work_for(table, tmp_path):
+    process = start(tmp_path / "run", table=str(table), trials=10_000, workers=2)
+    while json.loads(process.stdout.readline())["event"] != "trial":
+        pass
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    if not children.exists():
+        process.kill()
+        pytest.skip("the children of a process are read from /proc")
+    (helper,) = children.read_text().split()
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    for _ in range(100):
+        state = Path(f"/proc/{helper}/stat")
+        if not state.exists() or state.read_text().split(") ")[1][0] == "Z":
+            return
+        time.sleep(0.1)
+    raise AssertionError("the helper works on for nobody")
+
+
+def place_of(file: Path) -> Place:
+    return Place(f"sqlite:///{file}", "search")
+
+
+def a_study(file: Path) -> Place:
+    import optuna
+
+    study = open_study(place_of(file))
+    for number in range(200):
+        study.add_trial(
+            optuna.trial.create_trial(value=0.5, user_attrs={"result": {"number": number}})
+        )
+    return place_of(file)
+
+
+def test_what_is_kept_comes_back_in_order_and_two_studies_share_a_file(tmp_path):
+    place = a_study(tmp_path / "new" / "studies.db")
+    other = Place(place.url, "other")
+    assert kept(open_study(other)) == []
+    numbers = [trial.user_attrs["result"]["number"] for trial in kept(open_study(place))]
+    assert numbers == list(range(200))
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["studies.db"]
+
+
+@pytest.mark.parametrize("damage", ["garbage", "cut", "holes"])
+def test_a_damaged_file_is_named_with_what_to_do(tmp_path, damage):
+    file = tmp_path / "studies.db"
+    place = a_study(file)
+    whole = file.read_bytes()
+    half = len(whole) // 2
+    file.write_bytes(
+        {
+            "garbage": b"no database at all" * 1000,
+            "cut": whole[:half],
+            "holes": whole[:8192] + b"\xff" * half + whole[8192 + half :],
+        }[damage]
+    )
+    with pytest.raises(UserError) as caught:
+        kept(open_study(place))
+    assert "damaged" in caught.value.what and caught.value.where == str(file)
+    assert "delete it" in caught.value.next_step
+    file.unlink()
+    assert kept(open_study(place)) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "what"),
+    [
+        ("not a url", "no SQLAlchemy URL"),
+        ("oracle+oracledb://me@localhost/x", "driver"),
+        ("postgresql://me@127.0.0.1:1/x", "tuning storage does not work"),
+    ],
+)
+def test_a_storage_that_cannot_be_reached_is_an_error_for_people(url, what):
+    with pytest.raises(UserError, match=what) as caught:
+        open_study(Place(url, "search"))
+    assert "tuning.storage" in caught.value.where and caught.value.next_step
+
+
+def test_two_workers_tune_on_postgresql_and_go_on_there(table, tmp_path, monkeypatch):
+    with postgres.server() as server:
+        job = {"table": str(table), "storage": server.url, "workers": 2}
+        monkeypatch.setenv("OPTUNA_PASSWORD", "wrong")
+        with pytest.raises(UserError, match="tuning storage does not work") as caught:
+            open_study(Place(server.url, "search"))
+        assert "wrong" not in str(caught.value) and "OPTUNA_PASSWORD" in caught.value.next_step
+        monkeypatch.setenv("OPTUNA_PASSWORD", postgres.PASSWORD)
+        first = finish(start(tmp_path / "first", trials=6, **job))
+        assert [trial["number"] for trial in first] == list(range(6))
+        more = finish(start(tmp_path / "first", trials=8, **job))
+        assert [bool(trial.get("recalled")) for trial in more] == [True] * 6 + [False] * 2
+        assert postgres.PASSWORD not in (tmp_path / "first" / "job.json").read_text()
