@@ -146,12 +146,18 @@ def _written(text: Text) -> list[str]:
 
 def _text(value: str) -> str:
     """Text in quotes: a plain Yes would be a truth value, and 1 a number."""
-    return json.dumps(value, ensure_ascii=not value.isprintable())
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(map(_shown, escaped)) + '"'
+
+
+def _shown(character: str) -> str:
+    """As YAML takes it: control characters and the like only by their number."""
+    return character if character.isprintable() else f"\\U{ord(character):08x}"
 
 
 def _line(text: str) -> str:
     """Values may hold line ends, and a comment may not."""
-    return " ".join(text.split())[:300]
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))[:300]
 
 
 def _show(drafted: Draft, place: Path, name: str) -> None:

@@ -49,7 +49,10 @@ def _real(real: dict[str, Any], cores: int) -> list[str]:
         "starts: " + ", ".join(f"{name} {version}" for name, version in versions.items()) + ".",
         "AutoGluon with its preset `medium_quality`; its refit has no limit of its own, so it may"
         " take longer than it was",
-        "given. Nobody sees the labels of the test rows. Intervals: 95 %, over customers. The"
+        "given. `Its own` validation rows are a random share of all labelled rows: a tool that is"
+        " not told of dates then meets",
+        "the same customers a month later, with outcomes that overlap, and takes its fit for better"
+        " than it is. Nobody sees the labels of the test rows. Intervals: 95 %, over customers. The"
         f" winner, `{real['winner']}`, was chosen on",
         "validation.",
         "",

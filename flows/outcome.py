@@ -95,8 +95,17 @@ def evidence(table: Stage, contest: Contest, description: dict[str, Any]) -> Evi
     """What the gate looks at, from the evaluation and the two bundles' descriptions."""
     from registry.gate import ChampionEvidence, Difference, Evidence, judged_slices
 
-    found, champion, theirs = contest.evaluation, contest.champion, contest.description
-    versus = found.against_champion
+    found, theirs = contest.evaluation, contest.description
+    versus, beside = found.against_champion, None
+    if contest.champion:
+        beside = ChampionEvidence(
+            version=contest.champion.version,
+            schema=tuple(theirs["features"]) if theirs else None,
+            learnt_until=learnt_until(theirs) if theirs else None,
+            roc_auc=Difference(**versus["roc_auc"]) if versus else None,
+            log_loss=Difference(**versus["log_loss"]) if versus else None,
+            slices=judged_slices(found.slices) if versus else (),
+        )
     return Evidence(
         export_max_difference=found.export_difference[found.winner],
         baseline_roc_auc=Difference(**found.against_baseline) if found.against_baseline else None,
@@ -106,15 +115,7 @@ def evidence(table: Stage, contest: Contest, description: dict[str, Any]) -> Evi
         schema=tuple(description["features"]),
         newest_row=newest_row(table.facts["as_of"], description["question"]),
         learnt_until=learnt_until(description),
-        champion=champion
-        and ChampionEvidence(
-            version=champion.version,
-            schema=tuple(theirs["features"]) if theirs else None,
-            learnt_until=learnt_until(theirs) if theirs else None,
-            roc_auc=Difference(**versus["roc_auc"]) if versus else None,
-            log_loss=Difference(**versus["log_loss"]) if versus else None,
-            slices=judged_slices(found.slices) if versus else (),
-        ),
+        champion=beside,
         champion_problem=contest.problem,
     )
 
@@ -144,7 +145,7 @@ def write_example(journey: Journey, table: Stage, evaluation: Evaluation) -> Pat
 
     schema = table.facts["schema"]
     rows = np.linspace(0, len(evaluation.test) - 1, EXAMPLE_ROWS, dtype=int)
-    customers = [
+    customers: list[dict[str, Any]] = [
         {"customer_id": str(evaluation.test.customer_id[row])}
         | {
             feature["name"]: decode(float(value), feature)

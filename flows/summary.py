@@ -131,7 +131,8 @@ def print_summary(
     total = f"{seconds.pop('total'):.1f} in all"
     stages = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())
     line("Seconds", f"{total}: {stages}; peak memory {summary['peak_memory_mb']:,.0f} MB")
-    line("Run", f"{folder}  (report.html, model_card.md, data_report.html, contract.html, summary.json, run.log)")
+    pages = "report.html, model_card.md, data_report.html, contract.html, summary.json, run.log"
+    line("Run", f"{folder}  ({pages})")
     serve, predict = make("serve", settings), make("predict", settings)
     line("Next", f"{serve}    then, in another terminal: {predict}    or look: make ui")
 

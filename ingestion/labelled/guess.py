@@ -98,12 +98,12 @@ def guess(
         return _number_column(
             connection, name, given, number, absent, rows, filled, numbers, distinct, low, high
         )
+    if longest > FREE_TEXT:
+        return Guess(name, "leave_out", f"free text, {longest:.0f} characters on average")
     if distinct == filled == rows:
         return _identifier(name, "a different text in each row", has_id)
     if _dates(connection, given, filled):
         return Guess(name, "leave_out", f"dates{missing}", check=_DATES)
-    if longest > FREE_TEXT:
-        return Guess(name, "leave_out", f"free text, {longest:.0f} characters on average")
     if AN_ID.search(name) and distinct > CATEGORIES:
         return Guess(
             name,

@@ -39,6 +39,7 @@ def search(real: Path, var: Path, family: str, trials: int) -> dict[str, Any]:
     command = [sys.executable, "-m", "flows.train", "--config", "online_retail"]
     command += ["--source.path", str(real), "--var", str(var), "--training.ensemble", "false"]
     command += ["--training.families", json.dumps([family]), "--tuning.trials", str(trials)]
+    command += ["--tuning.seconds", "600"]  # trials end it, also on a machine that is too slow
     print(" ".join(command[1:]), flush=True)
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     results = [

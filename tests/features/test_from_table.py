@@ -1,4 +1,4 @@
-"""A labelled table becomes a training table: codes, splits that do not depend on the order, leaks."""
+"""A labelled table becomes a training table: codes, splits whatever the order of rows, leaks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def valid_rows(folder: Path, rows: list, asked, split: int | None = None) -> Pat
     with (folder / "rows.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
     typed = ", ".join(
-        f"{quoted(name)} := {f'TRY_CAST(c{place} AS DOUBLE)' if c.type == 'number' else f'c{place}'}"
+        f"{quoted(name)} := TRY_CAST(c{place} AS {'DOUBLE' if c.type == 'number' else 'VARCHAR'})"
         for place, (name, c) in enumerate(asked.columns.items(), start=1)
     )
     width = max(map(len, rows))

@@ -378,6 +378,113 @@ def test_only_judged_slices_are_evidence():
     )
 
 
+def test_what_each_rule_says_stands_here_word_for_word():
+    """So that a change of the wording, which people and other programs read, is one on purpose."""
+    parts = (SliceEvidence("abroad", 300, WORSE),)
+    found = evidence(slices=parts, schema=SCHEMA[:1])
+    said = decide(found, Gate(max_data_age_days=30))
+    assert [(r["rule"], r["found"], r["limit"], r["why"], r["figure"]) for r in said.rules] == [
+        (
+            "export",
+            "the ONNX export differs from the original by at most 1.0e-07",
+            "limit 1e-05",
+            "what is served must be what was tested",
+            1e-7,
+        ),
+        (
+            "baseline",
+            "ROC AUC against the order-count baseline: +0.0200 [+0.0100, +0.0300]",
+            "low end must be above 0",
+            "a model that does not beat counting orders is not worth its upkeep",
+            0.01,
+        ),
+        (
+            "better",
+            "ROC AUC against the champion on the same test rows: +0.0200 [+0.0100, +0.0300]",
+            "low end must be above 0, or above -0.002 with a log loss that is surely lower",
+            "a change that may be chance is not worth the risk of a change",
+            0.01,
+        ),
+        (
+            "log_loss",
+            "log loss against the champion: -0.0010 [-0.0040, +0.0020]",
+            "may rise by 0.005",
+            "a better ranking must not cost the probabilities",
+            -0.001,
+        ),
+        (
+            "slices",
+            "of 1 slices, abroad (300 rows) fares worst: ROC AUC against the champion"
+            " -0.0200 [-0.0300, -0.0100]",
+            "may fall by 0.05",
+            "a better mean must not be paid for by one group",
+            -0.02,
+        ),
+        (
+            "stale",
+            "the challenger learnt from outcomes until 2025-12-31, the champion until 2025-12-31",
+            "not from older ones",
+            "an older month must not replace a newer one",
+            None,
+        ),
+        (
+            "calibration",
+            "calibration error on the test split: 0.0300",
+            "at most 0.1",
+            "the threshold compares a probability with a cost: it must mean what it says",
+            0.03,
+        ),
+        (
+            "latency",
+            "one row through the exported model, 99th percentile: 0.40 ms",
+            "at most 5 ms",
+            "who asks the service waits for it",
+            0.4,
+        ),
+        (
+            "freshness",
+            "the newest row is of 2026-03-30, 1 days old",
+            "at most 30 days",
+            "a model of what was is no model of what is",
+            1,
+        ),
+        (
+            "schema",
+            "the features are not the champion's: orders is gone",
+            "--gate.change_features true allows it",
+            "who calls the service sends what the champion asks for",
+            None,
+        ),
+    ]
+    assert said.reasons == (
+        "broken: the features are not the champion's: orders is gone"
+        " (--gate.change_features true allows it)",
+    )
+    same = rule("schema", evidence())
+    assert (same["found"], same["limit"]) == (
+        "the features are the champion's",
+        "names, order, units, ranges",
+    )
+    undated = rule("freshness", evidence(newest_row=None), Gate(max_data_age_days=30))
+    assert undated["found"] == "the rows have no dates: how old they are is not known"
+    lost = rule("unscorable", LOST)
+    assert (lost["found"], lost["limit"], lost["why"]) == (
+        "the champion cannot be scored on these test rows: its files were altered",
+        "--gate.replace_unscorable true lets it go",
+        "nobody is better than who was not asked",
+    )
+    for parts in ((), (SliceEvidence("odd", 300, None),)):
+        told = rule("slices", evidence(slices=parts))
+        assert (told["limit"], told["why"]) == (
+            "may fall by 0.05",
+            "a better mean must not be paid for by one group",
+        )
+        assert told["held"] is (parts == ())
+    assert decide(replace(SOUND, champion=None), Gate()).reasons[-1] == (
+        "there is no champion yet: only the rules that need none were asked"
+    )
+
+
 # --- for all evidence -------------------------------------------------------------------------
 
 NUMBER = st.one_of(

@@ -1,4 +1,4 @@
-"""Categories at the service: text in, codes to the model, choices on the form, words that are true."""
+"""Categories at the service: text in, codes to the model, choices on the form, true words."""
 
 from __future__ import annotations
 

@@ -1,0 +1,72 @@
+"""A labelled table through the stages: reuse, the page, quarantine and replay, what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from made_table import made_rows, save, settings
+
+from configs.errors import UserError
+from flows import data_stages, quarantine, replay, table_stages
+from flows.acceptance import last_validated
+from ingestion.batches import seen
+
+
+def run(found, page):
+    parts = data_stages.ingest(found)
+    return parts, data_stages.validate(found, parts, page)
+
+
+def test_from_file_to_training_table_and_all_of_it_reused(tmp_path):
+    rows = made_rows()
+    rows[3][1] = "old"
+    file = save(tmp_path / "table.csv", rows)
+    found = settings(file, tmp_path / "var")
+    _, valid = run(found, tmp_path / "page.html")
+    table = table_stages.features(found, valid, ("features",))
+    assert valid.facts["rows"]["reasons"] == {"unreadable_value": 1}
+    assert sum(table.facts["rows"].values()) == 299
+    assert table.facts["names"] == ["age", "visits", "plan"]
+    assert [feature["name"] for feature in table.facts["schema"]] == table.facts["names"]
+    assert table.facts["schema"][2]["categories"] == ["basic", "plus"]
+    assert table.facts["leak_check"]["rows_rebuilt"] == 0
+    page = (tmp_path / "page.html").read_text()
+    assert "the batch is accepted" in page and "out_of_range_age" in page
+    assert json.loads(valid.path("contract.json").read_text())["rows"]["raw"] == 300
+    table_stages.write_report(found, valid, table, tmp_path / "report.html")
+    report = (tmp_path / "report.html").read_text()
+    assert "left is Yes" in report and "unreadable_value" in report and "age=old" in report
+    again, valid = run(found, tmp_path / "page.html")
+    assert again.reused == 1 and valid.reused
+    assert table_stages.features(found, valid, ("features",)).reused
+    assert [batch.status for batch in seen(found.var.absolute(), "members")] == ["accepted"]
+
+
+def test_quarantine_shows_the_rows_and_replay_moves_those_that_pass(tmp_path, capsys):
+    rows = made_rows()
+    rows[3][1], rows[4][1] = 130, 140
+    file, var = save(tmp_path / "table.csv", rows), tmp_path / "var"
+    found = settings(file, var)
+    run(found, tmp_path / "page.html")
+    quarantine.main("out_of_range_age", found)
+    said = capsys.readouterr().out
+    assert "300 rows = 298 valid + 2 in quarantine" in said
+    assert "age is 0 to 120" in said and "140" in said and "m00004" in said
+    columns = {name: dict(c) for name, c in found.source.table.columns.items()}
+    columns["age"]["high"] = 135
+    replay.main(settings(file, var, columns=columns))
+    assert "1 rows of the quarantine pass now" in capsys.readouterr().out
+    assert last_validated(found).rows["quarantined"] == 1
+
+
+def test_what_is_refused_leaves_no_table_behind(tmp_path):
+    rows = [[m, a, v, p, "Yes"] for m, a, v, p, _ in made_rows(40)]
+    found = settings(save(tmp_path / "table.csv", rows), tmp_path / "var")
+    with pytest.raises(UserError, match="one class only"):
+        run(found, tmp_path / "page.html")
+    found = settings(save(tmp_path / "table.csv", made_rows(10)), tmp_path / "var")
+    _, valid = run(found, tmp_path / "page.html")
+    with pytest.raises(UserError, match="the table is too small: 10 valid rows"):
+        table_stages.features(found, valid, ("features",))
+    assert not list((tmp_path / "var" / "stages").glob("features-*"))
