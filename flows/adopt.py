@@ -40,7 +40,7 @@ def main(
     force: bool,
     settings: Settings,
 ) -> None:
-    if data is None or target is None:
+    if not data or not target:  # make hands over what was not given as an empty text
         raise UserError(
             "which file, and which of its columns is to be predicted?",
             where="command line",

@@ -27,6 +27,7 @@ from flows.quarantine import arguments
 
 ABOUT = "Repeat a run from its recorded settings, data and code, and compare the figures."
 ANYWAY = "--anyway"
+SHOWN = (" roc_auc", " log_loss")  # of the figures that are the same
 # What `configs/environment.py` has set for this command, and leads into its own var/.
 OURS = {"PREFECT_HOME", "BENTOML_HOME", "MPLCONFIGDIR", "MLFLOW_TRACKING_URI"}
 
@@ -108,17 +109,22 @@ def compare(original: Original, repeated: Path) -> list[tuple[str, str, str]]:
 
 
 def show(rows: list[tuple[str, str, str]], console: Console) -> None:
-    """Every row; figures shortened, unless they differ."""
+    """The hashes, the winner, two figures of each contestant, and what is different, in full."""
     if not console.is_terminal:
         console.width = 150
     table = Table(box=None, pad_edge=False)
     for name in ("", "then", "now", ""):
         table.add_column(name)
+    kept = 0
     for name, then, now in rows:
-        same = then == now
-        shown = (_short(then), _short(now)) if same else (then, now)
-        table.add_row(name, *shown, "same" if same else "[bold]different[/]")
+        if then != now:
+            table.add_row(name, then, now, "[bold]different[/]")
+        elif " " not in name or name.endswith(SHOWN):
+            table.add_row(name, _short(then), _short(now), "same")
+        else:
+            kept += 1
     console.print(table)
+    console.print(f"and {kept} more figures that are the same", style="dim")
 
 
 def _guess(different: list[str], reason: str) -> str:

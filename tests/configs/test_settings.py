@@ -155,7 +155,7 @@ def test_what_dump_writes_load_reads_back(name, folder, monkeypatch):
         ("training.families", "[]", "list of names, at least 1"),
         ("training.families", "[1]", "list of names, at least 1"),
         ("training.families", "xgboost", "list of names, at least 1"),
-        ("source.kind", "kafka", "simulated or files or database"),
+        ("source.kind", "kafka", "simulated or files or database or table"),
         ("source.columns", "{quantity: 5}", "mapping of names to names"),
         ("features.home_country", "5", "text"),
         ("features.last_as_of", "soon", "date (YYYY-MM-DD) or null"),

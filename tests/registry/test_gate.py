@@ -265,6 +265,11 @@ def test_the_slice_that_fares_worst_is_named_with_its_rows():
     assert "-0.2000 [-0.3000, -0.1000]" in found["found"]
 
 
+def test_of_slices_that_fall_alike_the_first_is_named():
+    parts = (SliceEvidence("home", 900, TIED), SliceEvidence("abroad", 300, TIED))
+    assert "home (900 rows)" in rule("slices", evidence(slices=parts))["found"]
+
+
 @pytest.mark.parametrize("nothing", [BROKEN, None])
 def test_a_slice_that_could_not_be_compared_breaks_the_rule(nothing):
     parts = (SliceEvidence("home", 900, BETTER), SliceEvidence("abroad", 300, nothing))

@@ -1,0 +1,165 @@
+"""`make reproduce`: the same figures come out again, or it is said why they cannot."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+
+import pytest
+
+from configs.errors import UserError
+from configs.load import dump, load
+from flows.original import code_to_run, cores_to_use, find_original, why_not_repeatable
+from flows.stage import ROAD, ROOT, code_sha256
+
+
+def test_a_run_is_repeated_with_the_same_figures_and_nothing_else_is_touched(smoke, walk, tmp_path):
+    runs = smoke.var / "runs"
+    name = smoke.summary["run_id"]
+    var = tmp_path / "var"  # the run alone, so that nothing of its var/ can be reused
+    shutil.copytree(runs / name, var / "runs" / name)
+    (var / "runs" / "latest").symlink_to(name)
+    done = walk(var, "latest", module="flows.reproduce")
+    assert done.code == 0, done.out + done.err
+    assert "are the same" in done.out and "different" not in done.out
+    for word in ("data_sha256", "table_sha256", "winner", "model.onnx", "xgboost test roc_auc"):
+        assert word in done.out
+    assert sorted(path.name for path in var.iterdir()) == ["reproduce", "runs"]
+
+    # The same again with another figure in its summary: that one is named. No run is needed.
+    from flows.reproduce import compare
+
+    repeated = var / "reproduce" / name / "var" / "runs" / "latest"
+    original = find_original(load("smoke", ["--var", str(var)], env={}), name)
+    original.summary["families"]["xgboost"]["test"]["roc_auc"] += 1e-12
+    different = [what for what, then, now in compare(original, repeated) if then != now]
+    assert different == ["xgboost test roc_auc"]
+
+
+# --- why it cannot: on a folder that looks like a run, at no cost ----------------------------
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """A run that has ended, with these settings and changes of its summary."""
+
+    def make(*arguments: str, **changes):
+        folder = tmp_path / "var" / "runs" / "20260101-000000-abcd"
+        folder.mkdir(parents=True, exist_ok=True)
+        settings = load("smoke", [*arguments, "--var", str(tmp_path / "var")], env={})
+        (folder / "settings.yaml").write_text(dump(settings))
+        summary = {
+            "data_sha256": "d",
+            "table_sha256": "t",
+            "code_sha256": code_sha256(),
+            "code_revision": "unknown",
+            "families": {"xgboost": {"ended_by": "trials"}},
+        } | changes
+        (folder / "summary.json").write_text(json.dumps(summary))
+        return find_original(settings, folder.name)
+
+    return make
+
+
+def test_a_run_that_is_not_there_or_has_not_ended_is_named(make_run, tmp_path):
+    settings = load("smoke", ["--var", str(tmp_path / "var")], env={})
+    for asked, said in ((None, "no run is named"), ("nothing", "no run 'nothing'")):
+        with pytest.raises(UserError, match=said):
+            find_original(settings, asked)
+    folder = make_run().folder
+    with pytest.raises(UserError, match=r"no run '\.\./\.\./etc'") as refused:
+        find_original(settings, "../../etc")
+    assert folder.name in refused.value.next_step
+    (folder / "summary.json").unlink()
+    with pytest.raises(UserError, match="has not ended"):
+        find_original(settings, folder.name)
+
+
+def test_a_run_of_before_its_hashes_were_recorded_is_refused(make_run):
+    folder = make_run().folder
+    summary = json.loads((folder / "summary.json").read_text())
+    del summary["code_sha256"]
+    (folder / "summary.json").write_text(json.dumps(summary))
+    settings = load("smoke", ["--var", str(folder.parents[1])], env={})
+    with pytest.raises(UserError, match="has not recorded its code_sha256"):
+        find_original(settings, folder.name)
+
+
+def test_its_settings_come_back_as_they_were(make_run):
+    original = make_run(
+        *("--gate.max_export_difference", "1e-6"),
+        *("--source.kind", "files", "--source.path", "data/x.csv"),
+    )
+    assert original.settings.gate.max_export_difference == 1e-6
+    assert original.settings.source.path == (str(ROOT / "data/x.csv"),)
+
+
+def test_a_run_that_was_ended_by_the_clock_is_not_repeatable(make_run):
+    assert why_not_repeatable(make_run()) == ""
+    timed = make_run(families={"tabm": {"ended_by": "seconds"}})
+    assert "the search of tabm was ended by the clock" in why_not_repeatable(timed)
+    assert "tuning.workers" in why_not_repeatable(make_run("--tuning.workers", "2"))
+
+
+def test_a_source_that_is_gone_is_named(make_run, tmp_path):
+    gone = make_run("--source.kind", "files", "--source.path", str(tmp_path / "gone.csv"))
+    with pytest.raises(UserError, match="its source is not what it was") as refused:
+        why_not_repeatable(gone)
+    assert "gone.csv" in str(refused.value)
+
+
+def test_a_database_cannot_be_read_again_as_it_was(make_run):
+    database = ("--source.kind", "database", "--source.database.url", "sqlite:///shop.db")
+    with pytest.raises(UserError, match="cannot be read again as it was"):
+        why_not_repeatable(make_run(*database, "--source.database.table", "lines"))
+
+
+def test_other_code_is_refused_unless_it_can_be_had(make_run, tmp_path, capsys):
+    here = make_run()
+    assert code_to_run(here, tmp_path / "code", anyway=False) == ROOT
+    for revision, said in (
+        ("0" * 40, "the code is another than at 000000000000"),
+        ("0" * 40 + "+changes", "with changes on top of 000000000000 that were not committed"),
+        ("unknown", "the code is another"),
+    ):
+        other = make_run(code_sha256="other", code_revision=revision)
+        with pytest.raises(UserError, match=said):
+            code_to_run(other, tmp_path / "code", anyway=False)
+        assert code_to_run(other, tmp_path / "code", anyway=True) == ROOT
+        assert said in capsys.readouterr().out
+
+
+def test_the_code_of_a_revision_is_unpacked_and_checked(make_run, tmp_path, monkeypatch):
+    repository, git = tmp_path / "repository", ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
+    for room in ROAD:
+        shutil.copytree(ROOT / room, repository / room)
+    shutil.copy(ROOT / "requirements.lock", repository)
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "then"]):
+        subprocess.run([*git, *words], cwd=repository, check=True)
+    head = ["git", "rev-parse", "HEAD"]
+    revision = subprocess.run(head, cwd=repository, capture_output=True, text=True).stdout.strip()
+    monkeypatch.setattr("flows.original.ROOT", repository)
+    monkeypatch.setattr("flows.original.code_sha256", lambda: "another by now")
+    then = make_run(code_sha256=code_sha256(), code_revision=revision)
+    assert code_to_run(then, tmp_path / "code", anyway=False) == tmp_path / "code"
+    assert (tmp_path / "code" / "flows" / "train.py").is_file()
+
+    lying = make_run(code_sha256="0" * 64, code_revision=revision)
+    with pytest.raises(UserError, match="is not the code that it says it ran with"):
+        code_to_run(lying, tmp_path / "code2", anyway=False)
+    (repository / "requirements.lock").write_text("other==1\n")
+    with pytest.raises(UserError, match="needs other packages"):
+        code_to_run(then, tmp_path / "code3", anyway=False)
+
+
+def test_the_cores_it_had_are_the_cores_it_gets(make_run, monkeypatch):
+    original = make_run()
+    assert cores_to_use(original) is None, "nothing says how many"
+    (original.folder / "job-xgboost.json").write_text('{"threads": 1}')
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    assert cores_to_use(original) == {0, 1}, "two families side by side, one thread each"
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    assert cores_to_use(original) is None
+    (original.folder / "job-tabm.json").write_text('{"threads": 8}')
+    assert cores_to_use(original) is None, "there are not as many here"

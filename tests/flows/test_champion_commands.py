@@ -1,0 +1,133 @@
+"""`make models`, `make promote` and `make rollback` as a person types them, on made bundles."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from configs.load import load
+from flows import models, promote, rollback
+from flows.promote import command
+from registry import tracking
+from registry.bundle import write_bundle
+from registry.gate import Decision
+from registry.models import champion, find_version, register
+from registry.promotion import conclude
+from registry.store import open_store
+
+TEST = {"roc_auc": 0.75, "roc_auc_low": 0.7, "roc_auc_high": 0.8}
+
+
+def graph() -> bytes:
+    from onnx import TensorProto, helper
+
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch"])
+        for name in ("features", "probability")
+    ]
+    node = helper.make_node("Sigmoid", ["features"], ["probability"])
+    made = helper.make_model(helper.make_graph([node], "tiny", ends[:1], ends[1:]))
+    return made.SerializeToString()
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    """Versions 1 and 2 were promoted in turn, 3 was rejected."""
+    var = tmp_path_factory.mktemp("store")
+    settings = load("smoke", ["--var", str(var)], env={})
+    client = open_store(settings)
+    for number, action in enumerate(("promote", "promote", "reject"), 1):
+        said = {"family": "xgboost", "trained_at": f"2026-01-0{number}T10:00:00", "test": TEST}
+        sha = write_bundle(var / "bundle", graph(), {**said, "run_id": f"run-{number}"})
+        run = tracking.open_run(client, "run")
+        made = register(
+            client, settings, run_id=run, bundle=var / "bundle", bundle_sha256=sha, tags={}
+        )
+        now = champion(settings)
+        conclude(
+            client,
+            settings,
+            version=made,
+            decision=Decision(action, ("held: one", "held: two")),
+            expected_champion=now.version if now else None,
+            figures=TEST,
+            data_sha256="",
+            code_revision="",
+            run_id=f"run-{number}",
+        )
+    return settings
+
+
+@pytest.fixture
+def type_(settings, monkeypatch, capsys):
+    """Type a command with these words; returns its exit code and what it said."""
+
+    def run(about, module, *words: str) -> tuple[int, str]:
+        options = ["--config", "smoke", "--var", str(settings.var)]
+        monkeypatch.setattr(sys, "argv", [module, *words, *options])
+        code = command(module, about.ABOUT, about.main)
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    return run
+
+
+def test_a_version_is_released_by_hand_and_taken_back(settings, type_, monkeypatch):
+    monkeypatch.setenv("LOGNAME", "ada")
+    code, said = type_(promote, "flows.promote", "3", "--reason", "a good month")
+    assert code == 0, said
+    assert "Version 3 of golden-path-smoke is champion, in place of version 2" in said
+    assert "release by ada" in said
+    assert champion(settings).version == 3
+    code, said = type_(rollback, "flows.rollback")
+    assert code == 0 and "Version 2" in said and "rollback by ada" in said
+    code, said = type_(rollback, "flows.rollback", "1")
+    assert code == 0 and champion(settings).version == 1
+    code, said = type_(promote, "flows.promote", "v2", "--reason=back again")
+    assert code == 0 and champion(settings).version == 2
+
+
+def test_what_cannot_be_done_is_refused_and_the_champion_stays(settings, type_):
+    before = champion(settings)
+    for words, said in (
+        ((), "no version is named"),
+        (("9",), "has no version 9"),
+        (("two",), "'two' is no version"),
+        ((str(before.version),), "champion already"),
+    ):
+        code, told = type_(promote, "flows.promote", *words)
+        assert code == 1 and said in told and "next:" in told and "Traceback" not in told
+    code, told = type_(rollback, "flows.rollback", "9")
+    assert code == 1 and "has never been champion" in told
+    assert champion(settings) == before
+
+
+def test_the_versions_and_the_ledger_are_shown(settings, capsys):
+    client = open_store(settings)
+    (find_version(client, settings, 3).bundle / "bundle.json").write_text("{}")
+    models.main(settings)
+    out = capsys.readouterr().out
+    lines = {line.split()[0]: line for line in out.splitlines() if line.strip()}
+    versions, past = out.split("Ledger, newest first")
+    assert "champion" in next(line for line in versions.splitlines() if line.startswith("      2"))
+    assert "altered" in next(line for line in versions.splitlines() if line.startswith("      3"))
+    assert "0.7500" in versions and "0.7000 – 0.8000" in versions and "run-1" in versions
+    assert versions.count("intact") == 2
+    assert "reject 3" in past and "2 stays" in past and "– → 1" in past
+    assert "held: one (and 1 more)" in past
+    assert "Warning" not in out and lines
+    first = [line.split()[0] for line in past.splitlines() if line.strip()[:1].isdigit()]
+    assert first == sorted(first, key=int, reverse=True)
+
+
+def test_a_corrupted_store_is_one_clear_error(settings, type_, tmp_path, monkeypatch, capsys):
+    store = tmp_path / "var" / "mlflow"
+    store.mkdir(parents=True)
+    (store / "mlflow.db").write_bytes(b"no database" * 1000)
+    for about in (promote, rollback):
+        words = ["x", "1", "--config", "smoke", "--var", str(tmp_path / "var")]
+        monkeypatch.setattr(sys, "argv", words)
+        assert command("x", about.ABOUT, about.main) == 1
+        said = capsys.readouterr().err
+        assert "MLflow's database cannot be read" in said and "Traceback" not in said
