@@ -1,7 +1,7 @@
 """The fourth contestant: a weighted mean of the families' probabilities, as one ONNX graph.
 
 The weights are found by greedy selection with replacement (Caruana et al. 2004, ICML): twenty
-times the member is added that makes the validation ROC AUC best. They are the only thing chosen
+times the member is added that makes the validation figure best. They are the only thing chosen
 here, on predictions that each member made for dates it had not seen.
 
 Its own validation score would flatter it, because the weights were chosen on the same rows. So the
@@ -21,7 +21,7 @@ import numpy as np
 
 from features.table import Rows, read_rows
 from training.export import INPUT, OUTPUT, max_difference, run_onnx, seal
-from training.metrics import METRICS, point
+from training.metrics import levelled_log_loss, point
 
 if TYPE_CHECKING:
     import onnx
@@ -66,7 +66,10 @@ def build_ensemble(
         "family": NAME,
         "params": {"weights": members},
         "baseline": {},
-        "valid_metrics": {m: float(np.mean([f["metrics"][m] for f in folds])) for m in METRICS},
+        "valid_metrics": {
+            name: float(np.mean([fold["metrics"][name] for fold in folds]))
+            for name in folds[0]["metrics"]
+        },
         "folds": folds,
         "calibration": {"kind": "of its members"},
         "best_trial": 0,
@@ -90,9 +93,8 @@ def build_ensemble(
 def choose_weights(p: np.ndarray, valid: Rows, parts: np.ndarray) -> np.ndarray:
     """Weights (k,) that sum to 1, for predictions p (k, n) of the validation rows.
 
-    Maximised is the mean over the parts (n,) of the ROC AUC: a level that differs from date to date
-    must not count as ranking. Of members that rank alike (to four digits) the one with the least
-    log loss is taken: a member that says nothing would only pull all probabilities to the middle.
+    Minimised is the mean over the parts (n,) of the levelled log loss, as in the search of each
+    family: a level that differs from date to date counts for nothing.
     """
     assert valid.y is not None
     rows = [np.flatnonzero(parts == part) for part in np.unique(parts)]
@@ -101,8 +103,8 @@ def choose_weights(p: np.ndarray, valid: Rows, parts: np.ndarray) -> np.ndarray:
     total = np.zeros(p.shape[1])
     for taken in range(1, ROUNDS + 1):
         tried = [np.clip((total + one) / taken, 0, 1) for one in p]
-        scores = [_mean_metrics(valid.y, t, rows) for t in tried]
-        best = max(range(len(p)), key=lambda i: (round(scores[i][0], 4), -scores[i][1]))
+        scores = [np.mean([levelled_log_loss(valid.y[r], t[r]) for r in rows]) for t in tried]
+        best = int(np.argmin(scores))
         counts[best] += 1
         total = total + p[best]
     return counts / ROUNDS
@@ -153,15 +155,6 @@ def _fold(valid: Rows, p: np.ndarray, rows: np.ndarray) -> dict[str, Any]:
         "rows": int(rows.sum()),
         "metrics": point(valid.y[rows], np.clip(p[rows], 0, 1)),
     }
-
-
-def _mean_metrics(y: np.ndarray, p: np.ndarray, parts: list[np.ndarray]) -> tuple[float, float]:
-    """ROC AUC and log loss, each the mean over parts (lists of row numbers)."""
-    found = [point(y[rows], p[rows]) for rows in parts]
-    return (
-        float(np.mean([one["roc_auc"] for one in found])),
-        float(np.mean([one["log_loss"] for one in found])),
-    )
 
 
 def _stack(families: dict[str, Path], file: str) -> np.ndarray:

@@ -54,9 +54,9 @@ class Evaluation:
 
 
 def choose_winner(results: dict[str, dict[str, Any]]) -> str:
-    """The contestant with the best mean validation ROC AUC, the first of equals; `results` are the
-    result.json of each."""
-    return max(results, key=lambda name: results[name]["valid_metrics"]["roc_auc"])
+    """The contestant with the least levelled log loss on validation (`training/metrics.py`), the
+    first of equals; `results` are the result.json of each."""
+    return min(results, key=lambda name: results[name]["valid_metrics"]["levelled_log_loss"])
 
 
 def evaluate(

@@ -22,6 +22,7 @@ METRICS = (
     "lift_top_decile",
 )
 CALIBRATION_BINS = 10
+EDGE = 1e-6  # probabilities are kept this far from 0 and 1 where a logarithm is taken of them
 CELLS = 1_000_000  # resamples x rows handled at once: 8 MB a temporary array
 
 
@@ -32,11 +33,36 @@ def point(y: np.ndarray, p: np.ndarray) -> dict[str, float]:
     - `calibration_error`: mean |observed - predicted| share over 10 bins of equal count (ECE;
       Naeini et al. 2015, AAAI; Guo et al. 2017, arXiv:1706.04599)
     - `lift_top_decile`: share of positives among the top tenth, over the share among all
+    - `levelled_log_loss`: see `levelled_log_loss`; no intervals are made of it
 
     Raises ValueError on wrong shapes, values outside [0, 1], or labels of one class only.
     """
     ranked = _rank(y, p)
-    return {name: float(v[0]) for name, v in _measure(ranked, np.ones((1, len(y)))).items()}
+    measured = _measure(ranked, np.ones((1, len(y))))
+    return {name: float(v[0]) for name, v in measured.items()} | {
+        "levelled_log_loss": levelled_log_loss(ranked.y, ranked.p)
+    }
+
+
+def levelled_log_loss(y: np.ndarray, p: np.ndarray) -> float:
+    """The log loss that is left when the level is right: the least over all shifts of the log-odds.
+
+    What searches, stops early and chooses (`training/tuning.py`). A validation date has its own
+    share of positives, which no model of earlier dates can know; plain log loss would reward the
+    one that happens to predict it. ROC AUC knows no level either, but is flat and noisy: it is
+    near its best after five trees, long before the probabilities are told apart.
+    Labels (n,) of both classes and probabilities (n,) in [0, 1].
+    """
+    safe = np.clip(p, EDGE, 1 - EDGE)
+    z, shift = np.log(safe / (1 - safe)), 0.0
+    for _ in range(50):  # Newton's method on a convex function of one number
+        shifted = 1 / (1 + np.exp(-(z + shift)))
+        step = float(np.sum(y - shifted) / max(np.sum(shifted * (1 - shifted)), 1e-12))
+        shift += min(max(step, -1.0), 1.0)
+        if abs(step) < 1e-7:
+            break
+    shifted = np.clip(1 / (1 + np.exp(-(z + shift))), EDGE, 1 - EDGE)
+    return float(-np.mean(np.where(y == 1, np.log(shifted), np.log1p(-shifted))))
 
 
 @dataclass(frozen=True)
@@ -167,9 +193,7 @@ def _measure(ranked: _Ranked, weights: np.ndarray) -> dict[str, np.ndarray]:
         }
 
 
-def resamples(
-    n: int, bootstrap: int, seed: int, groups: np.ndarray | None
-) -> Iterator[np.ndarray]:
+def resamples(n: int, bootstrap: int, seed: int, groups: np.ndarray | None) -> Iterator[np.ndarray]:
     """Weights (r, n) in chunks: how often each row is in each resample."""
     names, group = np.unique(np.arange(n) if groups is None else groups, return_inverse=True)
     if group.shape != (n,):
