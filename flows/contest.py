@@ -63,7 +63,7 @@ def ensemble_task(journey: Journey, table: Stage, fitted: dict[str, Stage]) -> d
 @task(cache_policy=NO_CACHE, task_run_name="evaluate")
 def evaluate_task(journey: Journey, table: Stage, contestants: dict[str, Stage]) -> Contest:
     from registry.bundle import BundleRefused, load_bundle
-    from registry.compare import question, why_not_comparable
+    from registry.compare import held_out_sha256, question, why_not_comparable
     from registry.models import find_champion
     from training.evaluate import evaluate, in_terms_of
 
@@ -75,7 +75,10 @@ def evaluate_task(journey: Journey, table: Stage, contestants: dict[str, Stage])
             bundle = load_bundle(champion.bundle, expected_sha256=champion.bundle_sha256)
             description = bundle.description
             problem = why_not_comparable(
-                description, question(settings), table.facts["as_of"]["test"]
+                description,
+                question(settings),
+                table.facts["as_of"]["test"],
+                held_out_sha256(table.path(TABLE), settings),
             )
             place = in_terms_of(bundle.features, schema)
             predict = lambda x: bundle.predict(place(x))  # noqa: E731

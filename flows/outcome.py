@@ -162,7 +162,7 @@ def describe(
     journey: Journey, validated: Stage, table: Stage, fitted: Stage, evaluation: Evaluation
 ) -> dict[str, Any]:
     """What `bundle.json` says: enough to serve the model, and to know where it comes from."""
-    from registry.compare import question
+    from registry.compare import held_out_sha256, question
 
     result, settings = read_result(fitted), journey.settings
     return {
@@ -179,6 +179,7 @@ def describe(
         "as_of": table.facts["as_of"],
         "data_sha256": validated.files["transactions.parquet"],
         "table_sha256": table.files[TABLE],
+        "held_out_sha256": held_out_sha256(table.path(TABLE), settings),
         "code_revision": code_revision(),
         "code_sha256": code_sha256(),
         "params": result["params"],

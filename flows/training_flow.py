@@ -32,6 +32,7 @@ from flows.tasks import (
 )
 from ingestion.ingest import check_source
 from registry import tracking
+from registry.promotion import mend
 from registry.store import open_store
 
 
@@ -40,6 +41,8 @@ def train(settings: Settings, run: Run, display: Display) -> dict[str, Any]:
     """Run every stage and return the summary, which is also in the run's folder."""
     client = open_store(settings)
     _crash_runs(tracking.close_dead_runs(client))
+    for line in mend(client, settings):  # before a champion is compared with
+        display.say(line)
     parent = tracking.open_run(
         client, run.id, tags={"config": settings.name, "source": settings.source.kind}
     )

@@ -28,11 +28,16 @@ def question(settings: Settings) -> dict[str, Any]:
 
 def held_out_sha256(table: Path, settings: Settings) -> str:
     """Which rows the test split holds, in whatever order: their identifiers and labels, and where
-    the source has no identifiers their values too (a row number says nothing about a row)."""
+    the source has no identifiers their values too (a row number says nothing about a row).
+
+    "" for a log: there the as-of dates say what a model has seen.
+    """
     import pyarrow.parquet as pq
 
-    named = settings.source.kind != "table" or settings.source.table.id is not None
-    columns = ["customer_id", "as_of", "label"] if named else None
+    if settings.source.kind != "table":
+        return ""
+    named = settings.source.table.id is not None
+    columns = ["customer_id", "label"] if named else None
     rows = pq.read_table(table, columns=columns, filters=[("split", "==", "test")])
     if not named:
         rows = rows.drop_columns(["customer_id"])
