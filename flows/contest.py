@@ -55,8 +55,8 @@ def ensemble_task(journey: Journey, table: Stage, fitted: dict[str, Stage]) -> d
         stage = run_stage(settings.var, NAME, depends_on, rooms, build)
     weights = read_result(stage)["params"]["weights"]
     shares = ", ".join(f"{name} {weight:.0%}" for name, weight in weights.items())
-    roc_auc = read_result(stage)["valid_metrics"]["roc_auc"]
-    journey.display.say(f"ensemble: {shares}; validation ROC AUC {roc_auc:.4f}")
+    loss = read_result(stage)["valid_metrics"]["levelled_log_loss"]
+    journey.display.say(f"ensemble: {shares}; validation log loss {loss:.4f}")
     return {**fitted, NAME: stage}
 
 

@@ -89,7 +89,7 @@ def fit_task(journey: Journey, table: Stage, family: str) -> Stage:
         tags={"ended_by": result["ended_by"], "reused": str(stage.reused)},
     )
     tracking.close_run(journey.client, family_run)
-    display.family_end(family, result["valid_metrics"]["roc_auc"], stage.reused)
+    display.family_end(family, result["valid_metrics"]["levelled_log_loss"], stage.reused)
     return stage
 
 

@@ -31,7 +31,9 @@ def main(settings: Settings) -> None:
         console.width = 180
     found, past = versions(client, settings), history(client, settings)
     if not found:
-        console.print(f"{model_name(settings)} has no version yet: {make('train', settings)}")
+        console.print(
+            f"{model_name(settings)} has no version yet: {escape(make('train', settings))}"
+        )
         return
     console.print(_versions(client, settings, found, past))
     console.print()
@@ -40,7 +42,7 @@ def main(settings: Settings) -> None:
     for problem in (*problems, *unsettled(client, settings)):
         console.print(f"[bold]Warning:[/] {escape(problem)}", soft_wrap=True)
     change = f"{make('promote', settings)} VERSION=…    back: {make('rollback', settings)}"
-    console.print(f"Change the champion: {change}", style="dim", soft_wrap=True)
+    console.print(f"Change the champion: {escape(change)}", style="dim", soft_wrap=True)
 
 
 def _versions(

@@ -110,9 +110,11 @@ def code_to_run(original: Original, folder: Path, *, anyway: bool) -> Path:
     if wanted == code_sha256():
         return ROOT
     reason = f"the code is another than at {revision[:12]}"
-    if revision.endswith(CHANGES):
+    if revision == "unknown":
+        reason = "the code has changed since, and the run knew no git revision to take it from"
+    elif revision.endswith(CHANGES):
         reason = f"it ran with changes on top of {revision[:12]} that were not committed"
-    elif revision != "unknown" and _unpack(revision, folder):
+    elif _unpack(revision, folder):
         if _lock(folder) != _lock(ROOT):
             reason = f"{revision[:12]} needs other packages (requirements.lock differs)"
         elif _code_of(folder) == wanted:

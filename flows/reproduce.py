@@ -46,7 +46,7 @@ def main(asked: str | None, anyway: bool, settings: Settings) -> None:
         )
     code = code_to_run(original, folder / "code", anyway=anyway)
     seconds = original.summary["seconds"]["total"]
-    print(f"Repeating run {original.id} in {folder}: it took {seconds:.0f} s")
+    print(f"Repeating run {original.id} from nothing, in {folder}. It took {seconds:.0f} s then")
     repeated = repeat(original, code, folder)
     rows = compare(original, repeated)
     show(rows, Console(highlight=False))

@@ -144,7 +144,7 @@ def _scores(summary: dict[str, Any]) -> Table:
     for column in HEADINGS:
         table.add_column(column, justify="right")
     families = summary["families"]
-    for name in sorted(families, key=lambda name: -families[name]["valid"]["roc_auc"]):
+    for name in sorted(families, key=lambda name: families[name]["valid"]["levelled_log_loss"]):
         test = families[name]["test"]
         table.add_row(
             f"{name} *" if name == summary["winner"] else name,

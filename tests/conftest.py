@@ -1,7 +1,57 @@
-"""What holds for every test: libraries are as quiet in a test as in a run."""
+"""What holds for every test."""
+
+from __future__ import annotations
 
 import os
 
+import pytest
+from hypothesis import settings
+
 from configs.environment import QUIET
 
-os.environ.update(QUIET)  # read while the libraries are imported
+os.environ.update(QUIET)  # libraries are as quiet as in a run; read while they are imported
+
+# How long one example takes says something about the machine, nothing about the code.
+settings.register_profile("golden-path", deadline=None)
+settings.load_profile("golden-path")
+
+
+# On two workers: the files that share the run of the `smoke` fixture are one unit of work, or each
+# worker would walk that road for itself; and the longest begin first, so that both end together.
+SMOKE = tuple(
+    f"tests/end_to_end/test_{name}.py"
+    for name in ("road", "kill", "data", "notebook", "reproduce", "serving", "ui")
+)
+LONGEST_FIRST = (
+    *SMOKE,
+    "tests/end_to_end/test_bad_input.py",
+    "tests/end_to_end/test_real_file.py",
+    "tests/end_to_end/test_adopt.py",
+    "tests/training/test_families.py",
+    "tests/training/test_fit.py",
+    "tests/ingestion/test_database.py",
+    "tests/ingestion/test_contract.py",
+    "tests/flows/test_data_stages.py",
+    "tests/ingestion/test_files.py",
+    "tests/serving/test_launcher.py",
+    "tests/features/test_features_reference.py",
+)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadFileScheduling
+
+    class Units(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return "smoke" if file in SMOKE else file
+
+    config.option.loadscopereorder = False
+    return Units(config, log)
+
+
+def pytest_collection_modifyitems(config, items):
+    if hasattr(config, "workerinput"):  # on one worker alone, the fast ones come first
+        place = {file: number for number, file in enumerate(LONGEST_FIRST)}
+        items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(place)))

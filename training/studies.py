@@ -69,7 +69,7 @@ def open_study(place: Place) -> optuna.Study:
                 if attempt == 4 or ("exists" not in str(error) and "unique" not in str(error)):
                     raise
         return optuna.create_study(
-            study_name=place.name, storage=storage, load_if_exists=True, direction="maximize"
+            study_name=place.name, storage=storage, load_if_exists=True, direction="minimize"
         )
 
 

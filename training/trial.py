@@ -2,7 +2,7 @@
 
 The newest fold comes first, because it is the most like the date that the model is for. A trial is
 compared with what the completed ones had reached at the same point of their course: within the
-first fold (rounds, epochs), and after each fold by the mean so far. Below the median it is ended
+first fold (rounds, epochs), and after each fold by the mean so far. Behind the median it is ended
 (Golovin et al. 2017, KDD): most of the time of a search goes to trials that may still win.
 """
 
@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from training.metrics import METRICS, point
+from training.metrics import point
 
 if TYPE_CHECKING:
     from training.families import Family, Params
     from training.folds import Fold
 
-OBJECTIVE = "roc_auc"
+OBJECTIVE = "levelled_log_loss"  # the less, the better
 WARM_UP = 3  # steps of the first fold, and completed trials, before a trial may be ended
 Course = dict[str, list[float]]
 
@@ -68,16 +68,16 @@ def run_trial(
     error, state = None, "complete"
 
     def check(value: float, bar: float | None) -> None:
-        if (bar is not None and value < bar) or time.perf_counter() - started > seconds:
+        if (bar is not None and value > bar) or time.perf_counter() - started > seconds:
             raise optuna.TrialPruned
 
     def report(step: int, value: float) -> None:
         if not np.isfinite(value):
-            raise ValueError(f"the validation ROC AUC of step {step} is {value}")
+            raise ValueError(f"the validation log loss of step {step} is {value}")
         if scores:  # a later fold: compared at its end
             return check(value, None)
         within = course["within"]
-        within.append(max(value, within[-1]) if within else value)
+        within.append(min(value, within[-1]) if within else value)
         check(within[-1], _at(bars["within"], step) if step >= WARM_UP else None)
 
     try:
@@ -98,7 +98,7 @@ def run_trial(
     spent = time.perf_counter() - started
     if state != "complete":
         return Outcome(state, params, {}, spent, course, error)
-    metrics = {name: fmean(score[name] for score in scores) for name in METRICS}
+    metrics = {name: fmean(score[name] for score in scores) for name in scores[0]}
     return Outcome(
         state, params | found(params, models), metrics, spent, course, None, tuple(models)
     )

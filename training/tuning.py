@@ -1,9 +1,9 @@
 """The search for one family's parameters: the same budget and the same rules for every family.
 
-The objective is the mean ROC AUC over the validation dates (`training/folds.py`). Log loss is
-smoother, but here it would chase the season: a validation date has another share of buyers than the
-months before it, and the parameters that happen to predict that level would win. Ranking does not
-know the level; calibration mends it afterwards, and the gate watches the log loss of the winner.
+The objective is the levelled log loss (`training/metrics.py`), its mean over the validation dates
+(`training/folds.py`). Plain log loss would chase the season: a date has another share of buyers
+than the months before it, and the parameters that happen to predict that level would win. So the
+level is taken out; calibration mends it afterwards, and the gate watches the winner's log loss.
 
 Every family gets the same number of trials and the same seconds. The normal end is the number of
 trials, so that a run repeats exactly. The seconds are a ceiling for slow machines;
@@ -164,7 +164,7 @@ class _Search:
         self.models: tuple[int, tuple[Any, ...]] = (-1, ())
         self.started = time.perf_counter()
         # Sampled from memory: a question to a database costs more than the answer.
-        self.study = optuna.create_study(direction="maximize")
+        self.study = optuna.create_study(direction="minimize")
         self.stored = studies.open_study(place) if place else None
         before = studies.kept(self.stored)[:trials] if self.stored else []
         self.study.add_trials(before)
@@ -192,7 +192,7 @@ class _Search:
 
     @property
     def best(self) -> float | None:
-        return max((r.metrics[OBJECTIVE] for r in self.results if r.metrics), default=None)
+        return min((r.metrics[OBJECTIVE] for r in self.results if r.metrics), default=None)
 
     def _next(self) -> Task | None:
         with self.turn:
@@ -251,7 +251,7 @@ class _Search:
 
         with self.turn:
             self.under_way -= 1
-            best = max(
+            best = min(
                 (v for v in (self.best, outcome.metrics.get(OBJECTIVE)) if v is not None),
                 default=None,
             )
@@ -300,7 +300,7 @@ class _Search:
                 f"not one of {len(self.results)} trials completed; the last said:"
                 f" {self.results[-1].error}"
             )
-        best = max(complete, key=lambda result: result.metrics[OBJECTIVE])
+        best = min(complete, key=lambda result: result.metrics[OBJECTIVE])
         suggested = tuple(self.family.BASELINE)
         return Tuned(
             params=of_all(best.params, suggested),

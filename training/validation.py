@@ -16,7 +16,7 @@ import numpy as np
 
 from training.calibration import Calibration, fit_calibration
 from training.folds import join
-from training.metrics import METRICS, point
+from training.metrics import point
 from training.trial import of_fold
 
 if TYPE_CHECKING:
@@ -88,7 +88,10 @@ def validate(
         raw=_in_order(raw, folds),
         calibrated=_in_order(calibrated, folds),
         folds=entries[::-1],
-        metrics={name: fmean(entry["metrics"][name] for entry in entries) for name in METRICS},
+        metrics={
+            name: fmean(entry["metrics"][name] for entry in entries)
+            for name in entries[0]["metrics"]
+        },
         in_sample=kind == "platt" and len(folds) == 1,
     )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from hypothesis import given
+from hypothesis import settings as bounded
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -310,6 +311,7 @@ numbers = st.one_of(
 )
 
 
+@bounded(max_examples=60)
 @given(st.sampled_from(NUMERIC), numbers, st.booleans())
 def test_a_numeric_override_is_shown_by_dump_or_refused_by_name(name, number, as_variable):
     text = yaml.safe_dump(number).split("\n")[0]
@@ -328,6 +330,7 @@ def test_a_numeric_override_is_shown_by_dump_or_refused_by_name(name, number, as
         assert shown == number and not math.isnan(number)
 
 
+@bounded(max_examples=60)
 @given(st.sampled_from(sorted(FIELDS)), st.text(max_size=12))
 def test_no_text_makes_an_override_fail_in_any_other_way(name, text):
     try:
@@ -339,6 +342,7 @@ def test_no_text_makes_an_override_fail_in_any_other_way(name, text):
         assert value is not None or "null" in accepted(FIELDS[name])
 
 
+@bounded(max_examples=25)  # an example is a dump and a reading of it: 50 ms
 @given(st.dates(), st.text(max_size=8), st.text(max_size=8))
 def test_dates_and_texts_survive_dump(day, text, column):
     settings = load(

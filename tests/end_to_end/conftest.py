@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import select
+import signal
 import socket
 import subprocess
 import sys
@@ -11,13 +13,39 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+
+from configs.environment import QUIET
 
 ROOT = Path(__file__).parents[2]
 OFFLINE = Path(__file__).parent / "offline"
+
+# One process loads the libraries once and forks for each command: a process of its own, with its
+# own output, exit code and end. Prefect and Matplotlib are not loaded before: they read the folder
+# of their state while they are imported.
+FORKED = """
+import json, os, runpy, sys
+import great_expectations, mlflow, sklearn.linear_model
+import flows.data_stages, registry.store
+assert not {"prefect", "matplotlib"} & set(sys.modules)
+print("ready", flush=True)
+while line := sys.stdin.readline():
+    order = json.loads(line)
+    if child := os.fork():
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        continue
+    for number, name in enumerate((os.devnull, order["out"], order["err"])):
+        os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
+    os.environ.update(order["environment"])
+    sys.argv[1:] = order["arguments"]
+    runpy.run_module(order["module"], run_name="__main__", alter_sys=True)
+    sys.exit()
+"""
 
 
 @dataclass(frozen=True)
@@ -29,7 +57,7 @@ class Walk:
     err: str
     var: Path
 
-    @property
+    @cached_property
     def summary(self) -> dict[str, Any]:
         return json.loads((self.var / "runs" / "latest" / "summary.json").read_text())
 
@@ -71,11 +99,146 @@ def walk(environment: dict[str, str]) -> Callable[..., Walk]:
 
 
 @pytest.fixture(scope="session")
+def shared_api(environment: dict[str, str], tmp_path_factory) -> Iterator[str]:
+    """One Prefect API for the runs that need none of their own: each saves its start."""
+    import httpx
+
+    home = str(tmp_path_factory.mktemp("prefect"))
+    port = free_port()
+    server = subprocess.Popen(
+        [sys.executable, "-m", "flows.prefect_api", str(port)],
+        cwd=ROOT,
+        env=QUIET | environment | {"PREFECT_HOME": home},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    url = f"http://127.0.0.1:{port}/api"
+    for _ in range(1200):
+        try:
+            if httpx.get(f"{url}/health", trust_env=False).status_code == 200:
+                break
+        except httpx.TransportError:
+            time.sleep(0.1)
+    yield url
+    server.terminate()
+    server.wait(20)
+
+
+@pytest.fixture(scope="session")
+def quick_walk(
+    environment: dict[str, str], shared_api: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Walk]]:
+    """As `walk`, without the seconds of a start: forked off what is imported, on the shared API.
+
+    Named arguments are variables of the command's environment.
+    """
+    said = tmp_path_factory.mktemp("said")
+    forked = subprocess.Popen(
+        [sys.executable, "-c", FORKED],
+        cwd=ROOT,
+        env=QUIET | environment | {"PREFECT_API_URL": shared_api},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert forked.stdin is not None and forked.stdout is not None
+    assert forked.stdout.readline() == "ready\n"
+
+    def run(var: Path, *arguments: str, module: str = "flows.train", **variables: str) -> Walk:
+        order = {
+            "module": module,
+            "arguments": [*arguments, "--var", str(var)],
+            "environment": variables,
+            "out": str(said / "out"),
+            "err": str(said / "err"),
+        }
+        print(json.dumps(order), file=forked.stdin, flush=True)
+        ended, _, _ = select.select([forked.stdout], [], [], 300)
+        assert ended, "no end after 300 s: " + (said / "err").read_text()
+        code = int(forked.stdout.readline())
+        return Walk(code, (said / "out").read_text(), (said / "err").read_text(), var)
+
+    yield run
+    forked.stdin.close()
+    forked.wait(20)
+
+
+@pytest.fixture(scope="session")
 def smoke(walk: Callable[..., Walk], tmp_path_factory: pytest.TempPathFactory) -> Walk:
     """One whole run of the smoke preset, from nothing."""
     done = walk(tmp_path_factory.mktemp("smoke") / "var", "--config", "smoke")
     assert done.code == 0, done.err
     return done
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run that was ended in the middle of its search."""
+
+    code: int
+    out: str
+    err: str
+    var: Path
+    seconds: float  # from the signal to its end
+    left: list[psutil.Process]  # of what it had started
+    finished: bool
+
+
+@pytest.fixture(scope="session")
+def killed(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """A run from nothing, killed."""
+    return end_in_search(environment, tmp_path_factory.mktemp("again") / "var", signal.SIGKILL)
+
+
+@pytest.fixture(scope="session")
+def interrupted(environment: dict[str, str], killed: Ended) -> Ended:
+    """The next run on the same state, ended by Ctrl-C."""
+    return end_in_search(environment, killed.var, signal.SIGINT)
+
+
+@pytest.fixture(scope="session")
+def again(walk: Callable[..., Walk], interrupted: Ended) -> Walk:
+    """The settings of `smoke` in another folder, where two runs were ended before: whole."""
+    done = walk(interrupted.var, "--config", "smoke")
+    assert done.code == 0, done.err
+    assert done.summary  # read now: more runs follow in this folder
+    return done
+
+
+def end_in_search(environment: dict[str, str], var: Path, how: signal.Signals) -> Ended:
+    """Start a long search, send it the signal after a trial, and wait for its end."""
+    command = [sys.executable, "-m", "flows.train", "--config", "smoke", "--var", str(var)]
+    run = subprocess.Popen(
+        [*command, "--tuning.trials", "500"],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that runs tests in the background makes its children deaf to Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        assert run.stdout is not None
+        said = []
+        for line in run.stdout:
+            said.append(line)
+            if "trial " in line:
+                break
+        children = psutil.Process(run.pid).children(recursive=True)
+        assert any("training.fit" in child.cmdline() for child in children)
+        begun = time.monotonic()
+        run.send_signal(how)
+        out, err = run.communicate(timeout=120)
+        seconds = time.monotonic() - begun
+        _, left = psutil.wait_procs(children, timeout=20)
+    finally:
+        if run.poll() is None:
+            run.kill()
+            run.communicate()
+    finished = (var / "runs" / "latest").exists()
+    return Ended(run.returncode, "".join(said) + out, err, var, seconds, left, finished)
 
 
 @pytest.fixture(scope="session")

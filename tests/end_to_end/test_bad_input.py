@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-import shutil
-import socket
 import sqlite3
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +13,6 @@ import pytest
 
 from configs.source import Simulation
 
-ROOT = Path(__file__).parents[2]
 LOG = Simulation(customers=300, lines_per_invoice=2.0, products=100)
 
 
@@ -30,62 +24,17 @@ def good(tmp_path_factory) -> Path:
     return simulate(LOG, 3, tmp_path_factory.mktemp("log")).raw
 
 
-@pytest.fixture(scope="module")
-def shared_api(environment, tmp_path_factory):
-    """One Prefect API for all the runs of this file: each saves its start."""
-    import httpx
-
-    home = str(tmp_path_factory.mktemp("prefect"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "flows.prefect_api", str(port)],
-        cwd=ROOT,
-        env=environment | {"PREFECT_HOME": home, "PREFECT_SERVER_ANALYTICS_ENABLED": "false"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    url = f"http://127.0.0.1:{port}/api"
-    for _ in range(1200):
-        try:
-            if httpx.get(f"{url}/health", trust_env=False).status_code == 200:
-                break
-        except httpx.TransportError:
-            time.sleep(0.1)
-    yield url
-    server.terminate()
-    server.wait(20)
-
-
 @pytest.fixture
-def refuse(environment, shared_api, tmp_path) -> Callable[..., str]:
+def refuse(quick_walk, tmp_path) -> Callable[..., str]:
     """Run training with these arguments, see it refused properly, and return what it said."""
 
     def run(*arguments: str, config: str = "smoke") -> str:
         var = tmp_path / "var"
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "flows.train",
-                "--config",
-                config,
-                "--var",
-                str(var),
-                *arguments,
-            ],
-            cwd=ROOT,
-            env=environment | {"PREFECT_API_URL": shared_api},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == 1, done.stdout + done.stderr
-        said = done.stderr
+        done = quick_walk(var, "--config", config, *arguments)
+        assert done.code == 1, done.out + done.err
+        said = done.err
         assert said.startswith("Error: ") and "\n  next:  " in said, said
-        assert "Traceback" not in done.stdout + said and len(said.splitlines()) <= 4, said
+        assert "Traceback" not in done.out + said and len(said.splitlines()) <= 4, said
         assert not (var / "runs" / "latest").exists()
         assert not (var / "mlflow" / "artifacts").exists(), "a refused run registers nothing"
         assert [path for path in var.rglob("*") if path.name.startswith(".")] == []
@@ -174,19 +123,6 @@ def test_one_class_only_in_a_split(refuse, tmp_path, good):
     assert "both_classes" in said and "train" in said
 
 
-def test_a_refused_batch_leaves_the_champion_where_it_was(smoke, walk):
-    from configs.load import load
-    from registry.models import champion
-
-    settings = load("smoke", ["--var", str(smoke.var)], env={})
-    before = champion(settings)
-    latest = (smoke.var / "runs" / "latest").readlink()
-    done = walk(smoke.var, "--config", "smoke", "--contract.rules.duplicate_share.high", "0.0001")
-    assert done.code == 1 and "duplicate_share" in done.err
-    assert champion(settings) == before
-    assert (smoke.var / "runs" / "latest").readlink() == latest
-
-
 def test_an_unknown_preset(refuse):
     said = refuse(config="nothing_like_it")
     assert "nothing_like_it" in said and "online_retail" in said
@@ -207,48 +143,16 @@ def test_an_unknown_family(refuse):
     assert "'prophet' is no family" in said and "xgboost" in said
 
 
-def test_state_that_was_moved(walk, smoke, tmp_path):
-    shutil.copytree(smoke.var, tmp_path / "copy", symlinks=True)
-    done = walk(tmp_path / "copy", "--config", "smoke")
-    assert done.code == 1
-    assert f"made at {smoke.var}" in done.err and "Traceback" not in done.err
-
-
-def test_a_failure_after_the_decision_promotes_nothing(environment, tmp_path):
+def test_a_failure_after_the_decision_promotes_nothing(quick_walk, tmp_path):
     var = tmp_path / "var"
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "flows.train", "--config", "smoke", "--var", str(var)),
-            *("--training.families", "[logistic]", "--tuning.trials", "1"),
-        ],
-        cwd=ROOT,
-        env=environment | {"MPLBACKEND": "nonsense"},  # the pictures fail, after the gate's yes
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    quick = ("--training.families", "[logistic]", "--tuning.trials", "1")
+    # The pictures fail, after the gate's yes.
+    done = quick_walk(var, "--config", "smoke", *quick, MPLBACKEND="nonsense")
+    assert done.code == 1 and "Traceback" not in done.err, done.err
     assert not (var / "runs" / "latest").exists()
     with sqlite3.connect(var / "mlflow" / "mlflow.db") as database:
         aliases = dict(database.execute("SELECT alias, version FROM registered_model_aliases"))
     assert aliases == {"challenger": 1}
-
-
-def test_no_champion_yet_at_serve(walk, tmp_path):
-    done = walk(tmp_path / "var", "--config", "smoke", module="serving")
-    assert done.code == 1
-    assert "no champion yet" in done.err and "make train" in done.err
-    assert "Traceback" not in done.err + done.out
-
-
-def test_a_port_in_use_at_serve(walk, smoke):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        done = walk(smoke.var, "--config", "smoke", "--serving.port", str(port), module="serving")
-    assert done.code == 1
-    assert str(port) in done.err and "next:" in done.err
-    assert "Traceback" not in done.err + done.out
 
 
 def test_a_feature_that_is_too_good_by_itself(refuse):

@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs" / "adopt-your-data.md"
 
 
-def test_the_quarantine_is_shown_by_reason_with_examples(walk, smoke):
-    shown = walk(smoke.var, "--config", "smoke", module="flows.quarantine")
+def test_the_quarantine_is_shown_by_reason_with_examples(quick_walk, smoke):
+    shown = quick_walk(smoke.var, "--config", "smoke", module="flows.quarantine")
     assert shown.code == 0, shown.err
     rows = smoke.summary["rows"]
     for reason, count in rows["reasons"].items():
@@ -25,9 +25,9 @@ def test_the_quarantine_is_shown_by_reason_with_examples(walk, smoke):
     assert f"{rows['quarantined']:,} in quarantine" in shown.out
 
 
-def test_a_mended_rule_is_replayed_and_the_next_run_goes_on_from_there(walk, smoke):
+def test_a_mended_rule_is_replayed_and_the_next_run_goes_on_from_there(quick_walk, smoke):
     mended = ("--contract.rules.no_product_code.severity", "ignore")
-    done = walk(smoke.var, "--config", "smoke", *mended, module="flows.replay")
+    done = quick_walk(smoke.var, "--config", "smoke", *mended, module="flows.replay")
     assert done.code == 0, done.err
     moved = int(
         re.search(r"([\d,]+) rows of the quarantine pass now", done.out)[1].replace(",", "")
@@ -38,12 +38,13 @@ def test_a_mended_rule_is_replayed_and_the_next_run_goes_on_from_there(walk, smo
     assert content["before"] == smoke.summary["rows"]
     assert content["after"]["valid"] == content["before"]["valid"] + moved
     assert content["after"]["raw"] == content["before"]["raw"]
-    back = walk(smoke.var, "--config", "smoke", module="flows.replay")  # for the tests that follow
+    # As it was, for the tests that follow.
+    back = quick_walk(smoke.var, "--config", "smoke", module="flows.replay")
     assert back.code == 0 and f"{moved:,} rows that were valid" in back.out
 
 
 @pytest.fixture(scope="module")
-def adopted(walk, tmp_path_factory):
+def adopted(quick_walk, tmp_path_factory):
     """A log without header, products or invoices, adopted by the YAML file of the guide alone."""
     folder = tmp_path_factory.mktemp("adopted")
     write_log(folder / "purchases.txt")
@@ -51,7 +52,8 @@ def adopted(walk, tmp_path_factory):
     preset = folder / "purchases.yaml"
     preset.write_text(re.sub(r"path: .*", f"path: {folder / 'purchases.txt'}", yaml_block))
     quick = ("--tuning.trials", "1", "--training.families", "[logistic]")
-    done = walk(folder / "var", "--config", str(preset), *quick, "--training.bootstrap", "200")
+    quick += ("--training.bootstrap", "200")
+    done = quick_walk(folder / "var", "--config", str(preset), *quick)
     assert done.code == 0, done.err
     return done
 

@@ -10,10 +10,10 @@ REAL = Path(__file__).parents[3] / "shared" / "data" / "online_retail_ii.parquet
 
 
 @pytest.fixture(scope="module")
-def real(walk, tmp_path_factory):
+def real(quick_walk, tmp_path_factory):
     if not REAL.exists():
         pytest.skip(f"the real file is not on this machine: {REAL}")
-    done = walk(
+    done = quick_walk(
         tmp_path_factory.mktemp("real") / "var",
         *("--config", "online_retail", "--source.path", str(REAL)),
         # A short search: what is asserted holds for the literature's defaults too.

@@ -121,7 +121,7 @@ def test_other_code_is_refused_unless_it_can_be_had(make_run, tmp_path, capsys):
     for revision, said in (
         ("0" * 40, "the code is another than at 000000000000"),
         ("0" * 40 + "+changes", "with changes on top of 000000000000 that were not committed"),
-        ("unknown", "the code is another"),
+        ("unknown", "knew no git revision"),
     ):
         other = make_run(code_sha256="other", code_revision=revision)
         with pytest.raises(UserError, match=said):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import jsonschema
-import pytest
 
 ROOT = Path(__file__).parents[2]
 FAMILIES = {"tabm", "xgboost", "logistic"}
@@ -137,14 +137,6 @@ def test_nothing_half_written_is_left(smoke):
     assert left == []
 
 
-@pytest.fixture(scope="session")
-def again(walk, tmp_path_factory):
-    """The same settings from nothing, in another folder."""
-    done = walk(tmp_path_factory.mktemp("again") / "var", "--config", "smoke")
-    assert done.code == 0, done.err
-    return done
-
-
 def test_the_same_settings_give_the_same_figures(smoke, again):
     assert figures(again.summary) == figures(smoke.summary)
 
@@ -162,8 +154,8 @@ def test_a_second_run_reuses_what_has_not_changed_and_a_tie_is_not_promoted(agai
     assert aliases == {"champion": 1, "challenger": 2}
 
 
-def test_a_champion_of_another_question_is_not_replaced(again, walk):
-    other = walk(
+def test_a_champion_of_another_question_is_not_replaced(again, quick_walk):
+    other = quick_walk(
         again.var,
         *("--config", "smoke", "--features.horizon_days", "60"),
         *("--training.families", "[xgboost, logistic]", "--tuning.families_at_once", "1"),
@@ -179,6 +171,27 @@ def test_a_champion_of_another_question_is_not_replaced(again, walk):
             [other.summary["mlflow"]["run_id"]],
         ).fetchall()
     assert len(spans) == 2 and spans[0][1] <= spans[1][0]
+
+
+def test_a_refused_batch_leaves_the_champion_where_it_was(smoke, quick_walk):
+    from configs.load import load
+    from registry.models import champion
+
+    settings = load("smoke", ["--var", str(smoke.var)], env={})
+    before = champion(settings)
+    latest = (smoke.var / "runs" / "latest").readlink()
+    rule = ("--contract.rules.duplicate_share.high", "0.0001")
+    done = quick_walk(smoke.var, "--config", "smoke", *rule)
+    assert done.code == 1 and "duplicate_share" in done.err
+    assert champion(settings) == before
+    assert (smoke.var / "runs" / "latest").readlink() == latest
+
+
+def test_state_that_was_moved(quick_walk, smoke, tmp_path):
+    shutil.copytree(smoke.var, tmp_path / "copy", symlinks=True)
+    done = quick_walk(tmp_path / "copy", "--config", "smoke")
+    assert done.code == 1
+    assert f"made at {smoke.var}" in done.err and "Traceback" not in done.err
 
 
 def test_no_process_tried_to_leave_the_machine(smoke, again, offline_log):

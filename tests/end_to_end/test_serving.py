@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 
 import httpx
 import numpy as np
@@ -62,3 +63,14 @@ def test_predict_without_a_service_says_so(smoke, walk):
     done = walk(smoke.var, "--config", "smoke", "--serving.port", "1", module="serving.predict")
     assert done.code == 1
     assert "make serve" in done.err and "Traceback" not in done.err
+
+
+def test_a_port_in_use_at_serve(walk, smoke):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = walk(smoke.var, "--config", "smoke", "--serving.port", str(port), module="serving")
+    assert done.code == 1
+    assert str(port) in done.err and "next:" in done.err
+    assert "Traceback" not in done.err + done.out

@@ -54,7 +54,7 @@ def lines(first: datetime, last: datetime) -> st.SearchStrategy[list[Line]]:
 
 @pytest.mark.parametrize("cut", AS_OF)
 @given(data=st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15)
 def test_two_logs_that_agree_before_the_as_of_date_have_the_same_features(cut, data):
     end = midnight(LATER) + timedelta(days=120)
     past = data.draw(lines(datetime(2024, 1, 1), midnight(cut)), "past")
@@ -75,7 +75,7 @@ def test_two_logs_that_agree_before_the_as_of_date_have_the_same_features(cut, d
 
 
 @given(data=st.data())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=15)
 def test_a_later_row_may_change_in_any_column_or_go(data):
     log = data.draw(lines(datetime(2024, 1, 1), midnight(LATER) + timedelta(days=90)), "log")
     changed = []

@@ -150,7 +150,7 @@ def test_an_amount_with_a_quantity_gives_the_price(tmp_path):
     ]  # fmt: skip
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     amount=st.floats(-1e9, 1e9, allow_subnormal=False),
     quantity=st.integers(-1000, 1000).filter(bool),

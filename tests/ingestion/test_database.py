@@ -374,7 +374,7 @@ def test_a_run_without_new_rows_leaves_every_file_as_it_was(shop, tmp_path, fetc
     assert len(fetched) == 1 and "stamp = " in fetched[0]  # only the rows at the highest
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     runs=st.lists(st.lists(st.integers(0, 5), max_size=6), min_size=1, max_size=5),
     kind=st.sampled_from(["INTEGER", "TEXT", "NUMERIC(6, 1)", "TIMESTAMP"]),

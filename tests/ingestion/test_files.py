@@ -306,7 +306,7 @@ def test_numbers_of_any_type_are_read_alike(tmp_path):
     assert rows(tmp_path / "log.parquet") == CANONICAL[:1]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.lists(st.text(max_size=8), min_size=8, max_size=8), max_size=5))
 def test_any_text_in_a_csv_is_read_as_it_is_in_parquet(tmp_path_factory, lines):
     folder = tmp_path_factory.mktemp("any")
@@ -367,7 +367,7 @@ def test_a_truncated_file(tmp_path, name, share):
 
 
 @pytest.mark.parametrize("name", ["log.parquet", "log.csv.gz", "log.xlsx"])
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15)
 @given(st.data())
 def test_damage_anywhere_is_read_or_refused_with_one_message(tmp_path_factory, name, data):
     folder = tmp_path_factory.mktemp("damaged")

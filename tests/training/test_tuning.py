@@ -1,4 +1,4 @@
-"""The search on a made family whose ROC AUC rises with its one parameter."""
+"""The search on a made family whose log loss falls with its one parameter."""
 
 from __future__ import annotations
 
@@ -62,12 +62,13 @@ def test_the_baseline_comes_first_and_the_best_is_returned():
     assert [result.number for result in results] == list(range(8))
     assert results[0].params == {"skill": 0.3, "rounds": [16, 15]}  # newest fold first
     assert tuned.ended_by == "trials"
-    best = max(results, key=lambda result: result.metrics.get("roc_auc", 0))
+    best = min(results, key=lambda result: result.metrics.get("levelled_log_loss", 9))
     assert (tuned.fold_params, tuned.metrics) == (best.params, best.metrics)
     assert tuned.best_trial == best.number
     assert tuned.params == {"skill": best.params["skill"], "rounds": 16}  # the median
-    climbing = [result.best for result in results]
-    assert climbing == sorted(climbing) and climbing[-1] == tuned.metrics["roc_auc"]
+    falling = [result.best for result in results]
+    assert falling == sorted(falling, reverse=True)
+    assert falling[-1] == tuned.metrics["levelled_log_loss"]
 
 
 def test_the_objective_is_the_mean_over_the_folds():
@@ -76,11 +77,9 @@ def test_the_objective_is_the_mean_over_the_folds():
         run_trial(made_family(), [fold], {"skill": 0.3}, {"within": [], "after": []}, **ONE)
         for fold in FOLDS
     ]
-    assert tuned.metrics["roc_auc"] == np.mean([one.metrics["roc_auc"] for one in of_each])
-    assert tuned.trials[0].course["after"] == [
-        of_each[0].metrics["roc_auc"],
-        tuned.metrics["roc_auc"],
-    ]
+    losses = [one.metrics["levelled_log_loss"] for one in of_each]
+    assert tuned.metrics["levelled_log_loss"] == np.mean(losses)
+    assert tuned.trials[0].course["after"] == [losses[0], np.mean(losses)]
 
 
 ONE = {"seed": 1, "threads": 1, "seconds": 60.0}
@@ -130,7 +129,7 @@ def test_hopeless_trials_are_ended_within_the_first_fold():
     def fit(params, train, valid, *, report, **__):
         fitted.append(valid.as_of[0])
         for step in range(1, 11):
-            report(step, params["skill"])
+            report(step, 1 - params["skill"])
         return SimpleNamespace(params=params)
 
     tuned, _ = search(made_family(fit), trials=20)
@@ -173,7 +172,7 @@ def unsure(params, *_, report, **__):
     [
         (broken, "MemoryError: too skilled"),
         (unfinite, "ValueError: p must lie in [0, 1]"),
-        (unsure, "ValueError: the validation ROC AUC of step 1 is nan"),
+        (unsure, "ValueError: the validation log loss of step 1 is nan"),
     ],
 )
 def test_a_trial_that_raises_or_gives_no_number_is_recorded_and_the_search_goes_on(fit, reason):
@@ -282,8 +281,8 @@ def test_with_helpers_the_budget_is_exact_and_every_trial_is_told_once():
     tuned, seen = search(made_family(slow), trials=25, helpers=[helper, helper])
     assert len(tuned.trials) == 25 and 1 <= len(helped) < 25
     assert [result.number for result, _ in seen] == list(range(25))
-    best = max(r.metrics["roc_auc"] for r, _ in seen if r.metrics)
-    assert tuned.metrics["roc_auc"] == best
+    best = min(r.metrics["levelled_log_loss"] for r, _ in seen if r.metrics)
+    assert tuned.metrics["levelled_log_loss"] == best
 
 
 def test_the_trial_of_a_helper_that_dies_is_run_by_another():

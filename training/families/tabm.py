@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 MAX_EPOCHS = 8
 MAX_ROWS = 200_000  # rows seen in so many epochs; a small table may be seen more often, up to
 MOST_EPOCHS = 32
-PATIENCE = 2  # epochs without a better validation ROC AUC
+PATIENCE = 2  # epochs without a better validation figure
 MEMBERS = 8
 EMBEDDING = 4  # numbers an embedded value has
 BLOCKS = 1  # a second one costs half as much again and gained nothing on 37,000 rows
@@ -165,7 +165,7 @@ def fit(
     report: Report | None = None,
 ) -> Model:
     """See `Family.fit`. Repeats exactly for the same seed and number of threads."""
-    from training.metrics import point
+    from training.metrics import levelled_log_loss
 
     assert train.y is not None
     if valid is None and "epochs" not in params:
@@ -183,17 +183,17 @@ def fit(
     )
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(DECAY))
     answering = cast(Network, average.module)
-    best, best_epoch, best_state = -1.0, 0, None
+    best, best_epoch, best_state = float("inf"), 0, None
     most = max(MAX_EPOCHS, min(MOST_EPOCHS, MAX_ROWS // len(x)))
     for epoch in range(1, (params["epochs"] if valid is None else most) + 1):
         _train_epoch(network, average, optimizer, x, y)
         if valid is None:
             continue
         assert valid.y is not None
-        value = point(valid.y, _probabilities(answering, valid.x))["roc_auc"]
+        value = levelled_log_loss(valid.y, _probabilities(answering, valid.x))
         if report:
             report(epoch, value)
-        if value > best:
+        if value < best:
             best, best_epoch = value, epoch
             best_state = copy.deepcopy(answering.state_dict())
         elif epoch - best_epoch >= PATIENCE:

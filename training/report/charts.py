@@ -152,13 +152,13 @@ def worth(facts: dict[str, Any]) -> Markup:
 def search(one: dict[str, Any]) -> Markup:
     """The best so far, trial by trial; complete trials as dots, others along the bottom."""
     trials = one["trials"]
-    known = [t["metrics"]["roc_auc"] for t in trials if t["state"] == "complete"]
+    known = [t["metrics"]["levelled_log_loss"] for t in trials if t["state"] == "complete"]
     best = [(i, t["best"]) for i, t in enumerate(trials) if t["best"] is not None]
     if not known:
         return Markup("")
-    # A trial far below the others must not press the rest against the top.
-    low = max(min(known), float(np.median(known)) - 4 * (max(known) - float(np.median(known))))
-    axis = _Axis(low, max(known))
+    # A trial far above the others must not press the rest against the bottom.
+    high = min(max(known), float(np.median(known)) + 4 * (float(np.median(known)) - min(known)))
+    axis = _Axis(min(known), high)
     width = max(len(trials) - 1, 1)
     shapes, steps = [], []
     for (i, value), (following, _) in zip(best, [*best[1:], (len(trials) - 1, 0)], strict=True):
@@ -167,13 +167,17 @@ def search(one: dict[str, Any]) -> Markup:
     for i, trial in enumerate(trials):
         x = i / width
         if trial["state"] == "complete":
-            shapes.append(plot.dot(x, axis.place(trial["metrics"]["roc_auc"]), "s0 small-dot"))
+            shapes.append(
+                plot.dot(
+                    x, axis.place(min(trial["metrics"]["levelled_log_loss"], high)), "s0 small-dot"
+                )
+            )
         else:
             kind = "failed" if trial["state"] == "failed" else "pruned"
             shapes.append(plot.segment(x, 0, x, 0.07, kind))
     ticks = [Tick(v / width, f"{v:.0f}") for v in plot.nice_ticks(0, len(trials) - 1, 4)]
     alt = (
-        f"Search of {one['name']}: {len(trials)} trials, the best validation ROC AUC so far rises"
+        f"Search of {one['name']}: {len(trials)} trials, the best validation log loss so far falls"
         f" from {best[0][1]:.4f} to {best[-1][1]:.4f}; {one['pruned']} pruned, {one['failed']}"
         " failed"
     )

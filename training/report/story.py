@@ -49,9 +49,9 @@ class Story:
 
     @property
     def contestants(self) -> list[str]:
-        """The winner, then the others by their validation ROC AUC."""
+        """The winner, then the others by their validation figure."""
         others = [name for name in self.results if name != self.evaluation.winner]
-        others.sort(key=lambda name: -self.results[name]["valid_metrics"]["roc_auc"])
+        others.sort(key=lambda name: self.results[name]["valid_metrics"]["levelled_log_loss"])
         return [self.evaluation.winner, *others]
 
 
