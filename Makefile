@@ -83,6 +83,9 @@ bench-ablation: setup ## what each group of features adds: writes docs/ablation.
 bench-quality: setup ## beside AutoGluon and FLAML on the same table and seconds, in an environment of their own  (needs the real file)
 	@$(BIN)/python -m tests.bench.quality $(ARGS)
 
+mutate: setup ## change the gate's code in hundreds of ways: does a test notice each?  (an environment of its own, five minutes)
+	@$(BIN)/python -m tests.registry.mutate $(ARGS)
+
 setup: ## make .venv from the lock file, if absent or stale
 	@{ cmp -s requirements.lock .venv/requirements.lock && $(BIN)/python -c ''; } 2>/dev/null || $(MAKE) --no-print-directory .venv/install
 

@@ -91,19 +91,11 @@ class Training(Section):
         5.0, gt=0, description="value of a sale; contact when probability x value covers the cost"
     )
 
-    @model_validator(mode="after")
-    def _worth_it(self) -> Training:
-        if self.contact_cost >= self.sale_value:
-            raise ValueError(
-                f"contact_cost ({self.contact_cost:g}) must be below sale_value"
-                f" ({self.sale_value:g}): otherwise no contact ever pays"
-            )
-        return self
-
     @property
     def threshold(self) -> float:
-        """Contact from this probability on: the expected value covers the cost (Elkan 2001)."""
-        return self.contact_cost / self.sale_value
+        """Contact from this probability on: the expected value covers the cost (Elkan 2001). A
+        contact that costs more than a sale is worth never pays: then it is 1."""
+        return min(1.0, self.contact_cost / self.sale_value)
 
 
 class Gate(Section):

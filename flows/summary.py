@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from configs.command import make
@@ -133,7 +134,8 @@ def print_summary(
     line("Seconds", f"{total}: {stages}; peak memory {summary['peak_memory_mb']:,.0f} MB")
     pages = "report.html, model_card.md, data_report.html, contract.html, summary.json, run.log"
     line("Run", f"{folder}  ({pages})")
-    serve, predict = make("serve", settings), make("predict", settings)
+    # Escaped: a list such as [logistic] would pass for markup.
+    serve, predict = (escape(make(name, settings)) for name in ("serve", "predict"))
     line("Next", f"{serve}    then, in another terminal: {predict}    or look: make ui")
 
 

@@ -104,7 +104,7 @@ def _baseline(difference: Difference) -> Rule:
     return Rule(
         "baseline",
         difference.finite and difference.low > 0,
-        f"ROC AUC against the order-count baseline: {difference}",
+        f"ROC AUC against the baseline, one feature alone: {difference}",
         "low end must be above 0",
         "a model that does not beat counting orders is not worth its upkeep",
         _number(difference.low),
