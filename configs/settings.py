@@ -54,7 +54,7 @@ class Tuning(Section):
 
     trials: int = Field(20, ge=1, le=10_000, description="trials per family")
     seconds: float = Field(
-        120.0,
+        180.0,
         gt=0,
         description="ends a family's search with trials left, but then it does not repeat",
     )

@@ -14,6 +14,7 @@ from typing import Any
 from configs.describe import accepted, default_of, options
 from configs.load import presets
 from features.catalogue import CATALOGUE
+from flows.docs_contest import contest_page
 from flows.docs_contract import MADE, contract_page
 from flows.docs_quality import quality_page
 
@@ -33,6 +34,7 @@ def pages() -> dict[Path, str]:
         DOCS / "settings.md": _settings(),
         DOCS / "contract.md": contract_page(),
         DOCS / "speed.md": _speed(),
+        DOCS / "contest.md": contest_page(json.loads(FIGURES.read_text(encoding="utf-8"))),
         ROOT / "README.md": _readme(),
     }
 
@@ -156,6 +158,9 @@ def _take_measured() -> None:
         "seconds",
         "peak_memory_mb",
         "families",
+        "differences",
+        "slices",
+        "decision",
     )
     found = {path.stem: json.loads(path.read_text()) for path in MEASURED.glob("summaries/*.json")}
     figures = json.loads(FIGURES.read_text(encoding="utf-8"))
