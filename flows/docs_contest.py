@@ -38,16 +38,16 @@ CALIBRATION = """
 ## Calibration: what was measured, and what was done
 
 In autumn more customers buy than in the months before, and a model that learnt from those months
-predicts too low. Three remedies were tried with one untuned XGBoost on three simulated shops (seeds
-7, 11, 23) and on the real file, as-of dates June to September. The real test date was among them, so
-the choice was made knowing it; each shop by itself would have led to the same.
+predicts too low. Three remedies were tried with one untuned XGBoost on three simulated shops
+(seeds 7, 11, 23) and on the real file, as-of dates June to September. The real test date was among
+them, so the choice was made knowing it; each shop by itself would have led to the same.
 
-- Platt's curve, fitted on the validation dates, made it **worse**: it carries the level of spring into
-  autumn. It stays for tables without dates, where there is no such trap.
+- Platt's curve, fitted on the validation dates, made it **worse**: it carries the level of spring
+  into autumn. It stays for tables without dates, where there is no such trap.
 - A level that follows a sine of the year helped a little.
-- What helped most in autumn, and changed next to nothing elsewhere, is `season`: the offset that the
-  model still lacks *on its own training rows* of the same season a year before. Shrunken trees do
-  not follow a date's level to the end. It is the default where a table has as-of dates.
+- What helped most in autumn, and changed next to nothing elsewhere, is `season`: the offset that
+  the model still lacks *on its own training rows* of the same season a year before. Shrunken trees
+  do not follow a date's level to the end. It is the default where a table has as-of dates.
 
 It cannot know that this autumn is stronger than the last: the rest of the gap stays.
 """
