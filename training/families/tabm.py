@@ -18,7 +18,7 @@ import tabm
 import torch
 from rtdl_num_embeddings import PiecewiseLinearEmbeddings
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 if TYPE_CHECKING:
     import onnx
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 MAX_EPOCHS = 8
 MAX_ROWS = 200_000  # rows seen in so many epochs; a small table may be seen more often, up to
 MOST_EPOCHS = 32
-PATIENCE = 2  # epochs without a better validation figure
+PATIENCE = 2  # epochs without a validation figure that is better by
+LEAST_GAIN = 1e-4
 MEMBERS = 8
 EMBEDDING = 4  # numbers an embedded value has
 BLOCKS = 1  # a second one costs half as much again and gained nothing on 37,000 rows
@@ -39,7 +40,7 @@ STEPS = 25  # least steps an epoch: a small table is cut into smaller batches, o
 # The answer is given by a moving average of the weights over the last hundred or so steps (after
 # Polyak & Juditsky 1992). From one epoch to the next the validation ROC AUC of the weights
 # themselves jumps by .004, and early stopping picks a lucky jump; that of the average climbs
-# smoothly.
+# smoothly. It looks back less far in the beginning, or it would lag behind for several epochs.
 DECAY = 0.99
 # Narrower bins turn the rounding of a float32 into a difference that shows in the probability.
 NARROWEST_BIN = 0.01  # standard deviations
@@ -181,7 +182,7 @@ def fit(
         weight_decay=params["weight_decay"],
         fused=True,
     )
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(DECAY))
+    average = AveragedModel(network, multi_avg_fn=_average)
     answering = cast(Network, average.module)
     best, best_epoch, best_state = float("inf"), 0, None
     most = max(MAX_EPOCHS, min(MOST_EPOCHS, MAX_ROWS // len(x)))
@@ -193,7 +194,7 @@ def fit(
         value = levelled_log_loss(valid.y, _probabilities(answering, valid.x))
         if report:
             report(epoch, value)
-        if value < best:
+        if value < best - LEAST_GAIN:
             best, best_epoch = value, epoch
             best_state = copy.deepcopy(answering.state_dict())
         elif epoch - best_epoch >= PATIENCE:
@@ -253,6 +254,12 @@ def _train_epoch(
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         average.update_parameters(network)
+
+
+def _average(averages: list[Tensor], weights: list[Tensor], steps: int | Tensor) -> None:
+    """One step of the moving average, in place: what `AveragedModel` calls after each batch."""
+    decay = min(DECAY, (1 + int(steps)) / (10 + int(steps)))
+    torch._foreach_lerp_(averages, weights, 1 - decay)
 
 
 def _probabilities(network: Network, x: np.ndarray) -> np.ndarray:
