@@ -7,13 +7,24 @@ SHELL := /bin/bash
 PYTHON ?= python3
 CONFIG ?= default
 ARGS ?=
-REASON ?=
-BATCH ?=
-VERSION ?=
-RUN ?= latest
-DATA ?=
-TARGET ?=
+REASON =
+BATCH =
+VERSION =
+RUN = latest
+DATA =
+TARGET =
 BIN := .venv/bin
+
+# What a person types reaches the commands as it was typed: through the environment, not through the
+# recipe's text, where make and the shell would read $, quotes and spaces.
+export GP_CONFIG := $(value CONFIG)
+export GP_REASON := $(value REASON)
+export GP_BATCH := $(value BATCH)
+export GP_VERSION := $(value VERSION)
+export GP_RUN := $(value RUN)
+export GP_DATA := $(value DATA)
+export GP_TARGET := $(value TARGET)
+PRESET := --config "$$GP_CONFIG"
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -22,40 +33,40 @@ data: setup ## download the published file of Online Retail II into data/ (the o
 	@$(BIN)/python -m flows.data $(ARGS)
 
 train: setup ## validate, build features, tune, compare, decide  (CONFIG=preset ARGS="--tuning.trials 10")
-	@$(BIN)/python -m flows.train --config $(CONFIG) $(ARGS)
+	@$(BIN)/python -m flows.train $(PRESET) $(ARGS)
 
 quarantine: setup ## show the rows kept out of the last batch, and why  (REASON=duplicate)
-	@$(BIN)/python -m flows.quarantine $(REASON) --config $(CONFIG) $(ARGS)
+	@$(BIN)/python -m flows.quarantine $${GP_REASON:+"$$GP_REASON"} $(PRESET) $(ARGS)
 
 replay: setup ## judge the quarantine again after a rule or the source was mended
-	@$(BIN)/python -m flows.replay --config $(CONFIG) $(ARGS)
+	@$(BIN)/python -m flows.replay $(PRESET) $(ARGS)
 
 accept-batch: setup ## release a batch that is held because it is unlike the last one  (BATCH=name)
-	@$(BIN)/python -m flows.accept_batch $(BATCH) --config $(CONFIG) $(ARGS)
+	@$(BIN)/python -m flows.accept_batch $${GP_BATCH:+"$$GP_BATCH"} $(PRESET) $(ARGS)
 
 serve: setup ## answer predictions of the champion on http://127.0.0.1:3000
-	@$(BIN)/python -m serving --config $(CONFIG) $(ARGS)
+	@$(BIN)/python -m serving $(PRESET) $(ARGS)
 
 predict: setup ## send an example from the last run to the service and print the answer
-	@$(BIN)/python -m serving.predict --config $(CONFIG) $(ARGS)
+	@$(BIN)/python -m serving.predict $(PRESET) $(ARGS)
 
 models: setup ## list registered versions, who is champion, and every decision
-	@$(BIN)/python -m flows.models --config $(CONFIG) $(ARGS)
+	@$(BIN)/python -m flows.models $(PRESET) $(ARGS)
 
 promote: setup ## make a version champion by hand, whatever the gate said  (VERSION=3 REASON="why")
-	@$(BIN)/python -m flows.promote $(VERSION) $(if $(REASON),--reason "$(REASON)") --config $(CONFIG) $(ARGS)
+	@$(BIN)/python -m flows.promote $${GP_VERSION:+"$$GP_VERSION"} $${GP_REASON:+--reason "$$GP_REASON"} $(PRESET) $(ARGS)
 
 rollback: setup ## go back to the champion before this one, or to VERSION=  (REASON="why")
-	@$(BIN)/python -m flows.rollback $(VERSION) $(if $(REASON),--reason "$(REASON)") --config $(CONFIG) $(ARGS)
+	@$(BIN)/python -m flows.rollback $${GP_VERSION:+"$$GP_VERSION"} $${GP_REASON:+--reason "$$GP_REASON"} $(PRESET) $(ARGS)
 
 reproduce: setup ## repeat a run and say whether its figures are the same  (RUN=run id)
-	@$(BIN)/python -m flows.reproduce $(RUN) $(ARGS)
+	@$(BIN)/python -m flows.reproduce "$$GP_RUN" $(ARGS)
 
 adopt: setup ## draft the settings for a labelled table of your own  (DATA=file.csv TARGET=column)
-	@$(BIN)/python -m flows.adopt "$(DATA)" "$(TARGET)" $(ARGS)
+	@$(BIN)/python -m flows.adopt "$$GP_DATA" "$$GP_TARGET" $(ARGS)
 
 ui: setup ## open MLflow's and Prefect's pages on the state under var/
-	@$(BIN)/python -m flows.ui --config $(CONFIG) $(ARGS)
+	@$(BIN)/python -m flows.ui $(PRESET) $(ARGS)
 
 test: setup lint types ## lint, types, and all tests, the whole road included
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)

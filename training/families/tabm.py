@@ -42,6 +42,7 @@ STEPS = 25  # least steps an epoch: a small table is cut into smaller batches, o
 # themselves jumps by .004, and early stopping picks a lucky jump; that of the average climbs
 # smoothly. It looks back less far in the beginning, or it would lag behind for several epochs.
 DECAY = 0.99
+Tensors = tuple[Tensor, ...] | list[Tensor]
 # Narrower bins turn the rounding of a float32 into a difference that shows in the probability.
 NARROWEST_BIN = 0.01  # standard deviations
 
@@ -256,7 +257,7 @@ def _train_epoch(
         average.update_parameters(network)
 
 
-def _average(averages: list[Tensor], weights: list[Tensor], steps: int | Tensor) -> None:
+def _average(averages: Tensors, weights: Tensors, steps: int | Tensor) -> None:
     """One step of the moving average, in place: what `AveragedModel` calls after each batch."""
     decay = min(DECAY, (1 + int(steps)) / (10 + int(steps)))
     torch._foreach_lerp_(averages, weights, 1 - decay)
