@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from registry.models import ModelVersion
     from training.evaluate import Evaluation
 
-FILES = ("model.onnx", "valid_native.npy", "valid_raw.npy", "test_native.npy", "test_raw.npy")
+FILES = (
+    "model.onnx",
+    "result.json",
+    "valid_native.npy",
+    "valid_raw.npy",
+    "test_native.npy",
+    "test_raw.npy",
+)
 
 
 @dataclass(frozen=True)
@@ -51,12 +58,13 @@ def ensemble_task(journey: Journey, table: Stage, fitted: dict[str, Stage]) -> d
         "seed": settings.seed,
     }
     rooms = tuple(f"training/{name}.py" for name in ("ensemble", "export", "metrics"))
+    rooms = (*rooms, "features/table.py")
     with journey.run.clock("ensemble"):
         stage = run_stage(settings.var, NAME, depends_on, rooms, build)
     weights = read_result(stage)["params"]["weights"]
     shares = ", ".join(f"{name} {weight:.0%}" for name, weight in weights.items())
     loss = read_result(stage)["valid_metrics"]["levelled_log_loss"]
-    journey.display.say(f"ensemble: {shares}; validation log loss {loss:.4f}")
+    journey.display.say(f"ensemble: {shares}; levelled log loss {loss:.4f}")
     return {**fitted, NAME: stage}
 
 

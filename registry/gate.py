@@ -106,7 +106,7 @@ def _baseline(difference: Difference) -> Rule:
         difference.finite and difference.low > 0,
         f"ROC AUC against the baseline, one feature alone: {difference}",
         "low end must be above 0",
-        "a model that does not beat counting orders is not worth its upkeep",
+        "a model that does not beat one feature by itself is not worth its upkeep",
         _number(difference.low),
     )
 

@@ -44,11 +44,12 @@ def build_ensemble(
     p = _stack(families, "valid_native.npy")
     parts = _parts(valid, seed)
     weights = choose_weights(p, valid, parts)
-    crossed = np.empty(len(valid))
+    raw = _stack(families, "valid_raw.npy")
+    crossed, crossed_raw = np.empty(len(valid)), np.empty(len(valid))
     for part in np.unique(parts):
         inside = parts == part
         rest = choose_weights(p[:, ~inside], _some(valid, ~inside), parts[~inside])
-        crossed[inside] = rest @ p[:, inside]
+        crossed[inside], crossed_raw[inside] = rest @ p[:, inside], rest @ raw[:, inside]
     tuning = time.perf_counter() - started
 
     members = {name: float(w) for name, w in zip(names, weights, strict=True) if w > 0}
@@ -57,7 +58,7 @@ def build_ensemble(
     for file, of in (("test_native.npy", "native"), ("test_raw.npy", "raw")):
         np.save(output / file, weights @ _stack(families, f"test_{of}.npy"))
     np.save(output / "valid_native.npy", crossed)
-    np.save(output / "valid_raw.npy", weights @ _stack(families, "valid_raw.npy"))
+    np.save(output / "valid_raw.npy", crossed_raw)
     given = run_onnx(output / "model.onnx", valid.x)
     wanted = sum(w * run_onnx(families[n] / "model.onnx", valid.x) for n, w in members.items())
     folds = [_fold(valid, crossed, parts == part) for part in np.unique(parts)]
@@ -143,8 +144,12 @@ def _parts(valid: Rows, seed: int) -> np.ndarray:
     parts = np.unique(valid.as_of, return_inverse=True)[1]
     if parts.max(initial=0) > 0:
         return parts
-    halves: np.ndarray = np.random.default_rng(seed).permutation(len(valid)) % 2
-    return halves
+    assert valid.y is not None
+    drawn = np.random.default_rng(seed)
+    for label in (0, 1):  # each half has both classes
+        rows = np.flatnonzero(valid.y == label)
+        parts[drawn.permutation(rows)] = np.arange(len(rows)) % 2
+    return parts
 
 
 def _fold(valid: Rows, p: np.ndarray, rows: np.ndarray) -> dict[str, Any]:

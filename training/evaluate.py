@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from configs.errors import UserError
-from features.roc_auc import roc_auc_alone
 from features.table import Rows, read_rows
 from training.export import latency, max_difference, run_onnx
 from training.metrics import Resampled, difference, point, resample, with_intervals
@@ -27,10 +26,12 @@ BASELINE_FEATURE = "orders_365d"
 
 @dataclass(frozen=True)
 class Baseline:
-    """One feature as a ranking. `direction` is 1 where more means more likely, -1 where less."""
+    """One feature as a ranking. direction: 1 where more means more likely, -1 where less.
+    missing: where rows without a value are ranked, first or last."""
 
     feature: str
     direction: int
+    missing: str
     roc_auc: float
 
 
@@ -112,7 +113,16 @@ def evaluate(
         },
         baseline=baseline,
         against_baseline=(
-            difference(models[winner], resampled(_ranking(baseline, features, test)))["roc_auc"]
+            difference(
+                models[winner],
+                resampled(
+                    _ranking(
+                        test.x[:, features.index(baseline.feature)],
+                        baseline.direction,
+                        baseline.missing,
+                    )
+                ),
+            )["roc_auc"]
             if baseline
             else None
         ),
@@ -166,31 +176,30 @@ def _baseline(table: Path, schema: Sequence[dict[str, Any]], test: Rows) -> Base
     assert test.y is not None
     features = tuple(str(feature["name"]) for feature in schema)
     if BASELINE_FEATURE in features:
-        best, direction = BASELINE_FEATURE, 1
+        best = (BASELINE_FEATURE, 1, "last")
     else:
-        numbers = [f for f, one in zip(features, schema, strict=True) if not one.get("categories")]
         train = read_rows(table, ("train",), features)
         assert train.y is not None
-        group = np.arange(len(train))
-        alone = {
-            name: roc_auc_alone(train.x[:, features.index(name)], train.y, group).score
-            for name in numbers
-        }
-        if not alone:
+        found = {}
+        for column, (name, feature) in enumerate(zip(features, schema, strict=True)):
+            if feature.get("categories"):
+                continue
+            gaps = bool(np.isnan(train.x[:, column]).any())
+            for direction, missing in product((1, -1), ("last", "first") if gaps else ("last",)):
+                ranking = _ranking(train.x[:, column], direction, missing)
+                found[name, direction, missing] = point(train.y, ranking)["roc_auc"]
+        if not found:
             return None
-        best = max(alone, key=lambda name: alone[name])
-        values = train.x[:, features.index(best)]
-        up = np.nanmean(values[train.y == 1]) >= np.nanmean(values[train.y == 0])
-        direction = 1 if up else -1
-    ranking = _ranking(Baseline(best, direction, 0.0), features, test)
-    return Baseline(best, direction, point(test.y, ranking)["roc_auc"])
+        best = max(found, key=lambda way: found[way])
+    ranking = _ranking(test.x[:, features.index(best[0])], *best[1:])
+    return Baseline(*best, point(test.y, ranking)["roc_auc"])
 
 
-def _ranking(baseline: Baseline, features: Sequence[str], test: Rows) -> np.ndarray:
-    """The feature as ranks in [0, 1], ties alike, missing values lowest: the ROC AUC is its own."""
-    values = test.x[:, list(features).index(baseline.feature)].astype(np.float64)
-    values = np.where(np.isnan(values), -np.inf, baseline.direction * values)
-    found, rank = np.unique(values, return_inverse=True)
+def _ranking(values: np.ndarray, direction: int, missing: str) -> np.ndarray:
+    """A column (n,) as ranks in [0, 1], ties alike: its ROC AUC is the column's own."""
+    gap = np.inf if missing == "first" else -np.inf
+    ranked = np.where(np.isnan(values), gap, direction * values.astype(np.float64))
+    found, rank = np.unique(ranked, return_inverse=True)
     return rank / max(len(found) - 1, 1)
 
 

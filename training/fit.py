@@ -151,7 +151,7 @@ def fit_family(job: Job, emit: Emit) -> dict[str, Any]:
         "baseline": family.BASELINE,
         "valid_metrics": validated.metrics,
         "folds": validated.folds,
-        "calibration": {**calibration.to_dict(), "in_sample": validated.in_sample},
+        "calibration": calibration.to_dict(),
         "best_trial": tuned.best_trial,
         "trials": [asdict(trial) for trial in tuned.trials],
         "ended_by": tuned.ended_by,

@@ -183,6 +183,11 @@ class _Search:
                 outcome = run(task)
             except HelperLost as lost:
                 return self._give_back(task, lost)
+            except Exception as error:
+                with self.turn:  # nobody may wait for a trial that will not end; `conclude` raises
+                    self.failure = error
+                    self.turn.notify_all()
+                return
             self._record(task, outcome)
 
     def stop(self) -> None:

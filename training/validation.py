@@ -1,7 +1,8 @@
 """What the best trial says of the validation rows: each date by a model of its past, calibrated.
 
-Calibration is part of what is judged, so it too may use only what lies before: `season` is fitted
-on the fold's own training rows, `platt` on the predictions of the other folds.
+Calibration is part of what is judged, so it is never judged on rows that it was fitted on: `season`
+is fitted on the fold's own training rows, `platt` on the predictions of the other folds, and where
+there is one fold, on its other rows.
 """
 
 from __future__ import annotations
@@ -15,27 +16,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from training.calibration import Calibration, fit_calibration
-from training.folds import join
+from training.folds import join, take
 from training.metrics import point
 from training.trial import of_fold
 
 if TYPE_CHECKING:
+    from features.table import Rows
     from training.families import Family
     from training.folds import Fold
     from training.tuning import Tuned
 
 
+PARTS = 5  # of the rows of a single fold
+
+
 @dataclass(frozen=True)
 class Validated:
     """raw, calibrated: probabilities float64 (n,) of all validation rows, in their order.
-    folds: JSON values, oldest first.  metrics: means over the folds, after calibration.
-    in_sample: whether the calibration was judged on the very rows that it was fitted on."""
+    folds: JSON values, oldest first.  metrics: means over the folds, after calibration."""
 
     raw: np.ndarray
     calibrated: np.ndarray
     folds: list[dict[str, Any]]
     metrics: dict[str, float]
-    in_sample: bool
 
 
 def validate(
@@ -71,9 +74,12 @@ def validate(
         if kind == "season":
             fitted = family.predict(models[position], numeric[position].train.x)
             step = fit_calibration(kind, fitted, fold.train, raw[position], fold.valid, names)
-        else:
+            calibrated.append(step.apply(raw[position], fold.valid.x))
+        elif len(folds) > 1:
             step = _of_the_others(kind, raw, folds, position, names)
-        calibrated.append(step.apply(raw[position], fold.valid.x))
+            calibrated.append(step.apply(raw[position], fold.valid.x))
+        else:
+            calibrated.append(_crossed(kind, raw[position], fold.valid, names, seed))
         assert fold.valid.y is not None
         entries.append(
             {
@@ -92,17 +98,33 @@ def validate(
             name: fmean(entry["metrics"][name] for entry in entries)
             for name in entries[0]["metrics"]
         },
-        in_sample=kind == "platt" and len(folds) == 1,
     )
 
 
 def _of_the_others(
     kind: str, raw: list[np.ndarray], folds: Sequence[Fold], position: int, names: Sequence[str]
 ) -> Calibration:
-    others = [at for at in range(len(folds)) if at != position] or [position]
+    others = [at for at in range(len(folds)) if at != position]
     p = np.concatenate([raw[at] for at in others])
     rows = reduce(join, [folds[at].valid for at in others])
     return fit_calibration(kind, p, rows, p, rows, names)
+
+
+def _crossed(kind: str, p: np.ndarray, rows: Rows, names: Sequence[str], seed: int) -> np.ndarray:
+    """The only fold of a table without dates: each fifth calibrated by the other four, so that the
+    family that needs calibration most does not look best for having seen the answers."""
+    assert rows.y is not None
+    parts, drawn = np.empty(len(p), dtype=int), np.random.default_rng(seed)
+    for label in (0, 1):  # each part has both classes, where there are enough
+        of_class = np.flatnonzero(rows.y == label)
+        parts[drawn.permutation(of_class)] = np.arange(len(of_class)) % PARTS
+    result = np.empty(len(p))
+    for part in range(PARTS):
+        inside = parts == part
+        others = take(rows, ~inside)
+        step = fit_calibration(kind, p[~inside], others, p[~inside], others, names)
+        result[inside] = step.apply(p[inside], rows.x[inside])
+    return result
 
 
 def _in_order(parts: list[np.ndarray], folds: Sequence[Fold]) -> np.ndarray:

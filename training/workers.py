@@ -92,7 +92,10 @@ def _run_in(process: subprocess.Popen[str], task: Task) -> Outcome:
     line = process.stdout.readline()
     if not line.endswith("\n"):
         raise HelperLost(f"its process ended with code {process.wait()}")
-    return Outcome(**json.loads(line))
+    answer = json.loads(line)
+    if answer.get("event") == "error":  # it could not even begin, or a fault of ours
+        raise HelperLost(f"its process failed: {answer.get('message')}")
+    return Outcome(**answer)
 
 
 def _say(process: subprocess.Popen[str], message: dict[str, Any]) -> None:

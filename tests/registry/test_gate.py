@@ -400,7 +400,7 @@ def test_what_each_rule_says_stands_here_word_for_word():
             "baseline",
             "ROC AUC against the baseline, one feature alone: +0.0200 [+0.0100, +0.0300]",
             "low end must be above 0",
-            "a model that does not beat counting orders is not worth its upkeep",
+            "a model that does not beat one feature by itself is not worth its upkeep",
             0.01,
         ),
         (

@@ -107,7 +107,9 @@ def made_story(
             for i, a in enumerate(names)
             for b in names[i + 1 :]
         },
-        baseline=None if plain else Baseline("orders_365d", 1, point(test.y, ranking)["roc_auc"]),
+        baseline=None
+        if plain
+        else Baseline("orders_365d", 1, "last", point(test.y, ranking)["roc_auc"]),
         against_baseline=(
             None if plain else paired_difference(test.y, tested[winner], ranking, **draw)["roc_auc"]
         ),

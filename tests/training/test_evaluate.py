@@ -6,11 +6,13 @@ import json
 import shutil
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from configs.errors import UserError
 from features.table import read_rows
-from training.evaluate import choose_winner, evaluate, in_terms_of
+from training.evaluate import _baseline, choose_winner, evaluate, in_terms_of
 from training.export import run_onnx
 from training.metrics import paired_difference, point, score
 
@@ -73,6 +75,30 @@ def test_the_baseline_of_a_table_is_its_best_number_on_the_training_rows(made_ta
     best = max(range(3), key=lambda i: abs(alone(train, i) - 0.5))
     assert (found.baseline.feature, found.baseline.direction) == (NAMES[best], 1)
     assert found.baseline.roc_auc == pytest.approx(alone(test, best))
+
+
+def test_the_baseline_is_turned_the_way_that_ranks_the_training_rows(tmp_path):
+    """Few values of the negatives lie far out, and a missing value means positive: neither the
+    mean nor the place of the missing may turn the ranking around."""
+    rng = np.random.default_rng(2)
+    n = 900
+    y = (rng.random(n) < 0.5).astype(np.int8)
+    outliers = np.where((y == 0) & (rng.random(n) < 0.03), 1e4, y + rng.normal(size=n))
+    missing = np.where((y == 1) & (rng.random(n) < 0.8), np.nan, rng.normal(size=n))
+    for a, wanted in ((outliers, (1, "last")), (missing, None)):
+        made = {
+            "customer_id": [f"c{i}" for i in range(n)],
+            "as_of": pa.nulls(n, pa.date32()),
+            "split": np.array(["train", "valid", "test"])[np.arange(n) % 3],
+            **{"a": a, "b": np.zeros(n), "c": np.zeros(n)},
+            "label": y,
+        }
+        pq.write_table(pa.table(made), tmp_path / "t.parquet")
+        found = _baseline(
+            tmp_path / "t.parquet", SCHEMA, read_rows(tmp_path / "t.parquet", ("test",), NAMES)
+        )
+        assert found.feature == "a" and found.roc_auc > 0.65
+        assert wanted is None or (found.direction, found.missing) == wanted
 
 
 def test_a_table_of_categories_alone_has_no_baseline(made_table, contestants):

@@ -183,13 +183,6 @@ def test_calibration_is_told_before_and_after(story: Story, pages: tuple[Page, s
     assert row[5] == f"{100 * story.valid_native['ensemble'][early].mean():.1f} %"
 
 
-def test_a_step_shown_on_the_rows_it_was_fitted_on_is_said_so(tmp_path: Path) -> None:
-    story, said = made_story(200, bootstrap=20), "so they flatter it"
-    assert said not in told(tmp_path, story)[0].text
-    story.results["logistic"]["calibration"] = {"kind": "platt", "in_sample": True}
-    assert said in told(tmp_path, story)[0].text  # the winner is an ensemble of it
-
-
 def test_the_value_of_contact_is_counted_row_by_row(story: Story, pages: tuple[Page, str]) -> None:
     page, card = pages
     y, p = story.y, story.evaluation.probabilities["ensemble"]

@@ -152,6 +152,14 @@ def test_a_trial_that_is_behind_after_its_first_fold_is_spared_the_second():
     assert fitted[:2] == [6, 5]  # newest first
 
 
+def test_a_helper_that_fails_in_an_unknown_way_ends_the_search():
+    def helper(task):
+        raise TypeError("not an outcome")
+
+    with pytest.raises(TypeError, match="not an outcome"):
+        search(helpers=[helper], trials=6)
+
+
 def broken(params, *_, **__):
     if params["skill"] > 0.5:
         raise MemoryError("too skilled")

@@ -229,7 +229,10 @@ class _Axis:
         room = 0.06 * (high - low) or max(abs(high), 1e-6) * 0.05
         self.low, self.high = low - room, high + room
         self.values = plot.nice_ticks(self.low, self.high, 5)
-        self.ticks = [Tick(self.place(v), compact(v)) for v in self.values]
+        said = [compact(v) for v in self.values]
+        if len(set(said)) < len(said):  # ticks closer together than three digits tell
+            said = [f"{v:.4f}" for v in self.values]
+        self.ticks = [Tick(self.place(v), text) for v, text in zip(self.values, said, strict=True)]
 
     def place(self, value: float) -> float:
         return min(max((value - self.low) / (self.high - self.low), 0.0), 1.0)

@@ -223,6 +223,7 @@ def reproduction(story: Story) -> dict[str, Any]:
         "seed": story.settings.seed,
         "revision": story.summary.get("code_revision"),
         "versions": versions,
+        "by_clock": [n for n, r in story.results.items() if r.get("ended_by") == "seconds"],
         "threads": sorted(
             {r["threads"] for r in story.results.values() if r.get("threads") is not None}
         ),

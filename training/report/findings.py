@@ -30,7 +30,6 @@ def calibration(story: Story) -> dict[str, Any]:
             {
                 "name": name,
                 "kind": (story.results[name].get("calibration") or {}).get("kind", "none"),
-                "in_sample": _in_sample(story, name),
                 "mean_before": None if raw is None else float(raw.mean()),
                 "mean_after": float(evaluation.probabilities[name].mean()),
                 "error_before": before.get("calibration_error"),
@@ -128,14 +127,6 @@ def slices(story: Story) -> dict[str, Any]:
         "champion": any(s["against_champion"] for s in scored),
         "whole": story.evaluation.scores[story.evaluation.winner],
     }
-
-
-def _in_sample(story: Story, name: str) -> bool:
-    """Whether the step was fitted on the validation rows that it is shown on; of an ensemble: that
-    of any member."""
-    members = (story.results[name].get("params") or {}).get("weights") or [name]
-    found = [story.results.get(one, {}).get("calibration") or {} for one in members]
-    return any(one.get("in_sample", False) for one in found)
 
 
 def _levels(story: Story) -> list[dict[str, Any]]:
