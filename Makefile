@@ -53,7 +53,7 @@ predict: setup ## send an example from the last run to the service and print the
 models: setup ## list registered versions, who is champion, and every decision
 	@$(BIN)/python -m flows.models $(PRESET) $(ARGS)
 
-promote: setup ## make a version champion by hand, whatever the gate said  (VERSION=3 REASON="why")
+promote: setup ## make a version champion by hand, whatever the gate said  (VERSION=3 REASON="why"; on a damaged ledger ARGS=--despite-ledger)
 	@$(BIN)/python -m flows.promote $${GP_VERSION:+"$$GP_VERSION"} $${GP_REASON:+--reason "$$GP_REASON"} $(PRESET) $(ARGS)
 
 rollback: setup ## go back to the champion before this one, or to VERSION=  (REASON="why")

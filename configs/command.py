@@ -147,6 +147,7 @@ def _release(error: BaseException | None) -> None:
     that are alive at exit are complained about at length on the terminal."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)
+        error.__traceback__ = None  # cleared frames still lead to their modules
         below = error.__cause__ or error.__context__
         error.__cause__ = error.__context__ = None
         error = below

@@ -1,11 +1,15 @@
 """Valid rows of a labelled table → the training table: codes for categories, splits, in one file.
 
 The table is the same as that of a log (`features/table.py`), without dates: `as_of` is empty, and
-`customer_id` is the row's identifier. Where no column says the split, it is drawn: within each
-class, rows are sorted by a hash of the seed and of what the row is (its identifier, or without one
-its content), and the first go to the test split, the next to validation. So the split is the same
-in whatever order the rows come, the share of the positive class is the same in every split, and
-rows that are equal in every feature are never on both sides.
+`customer_id` is the row's identifier. Where no column says the split, it is drawn by a hash of the
+seed and of what the row is: sorted by it, the first rows of each class go to the test split, the
+next to validation. So the split is the same in whatever order the rows come, and the share of the
+positive class is nearly the same in every split.
+
+Rows that are equal in every feature, as a model sees them, are on one side, whatever their label
+and identifier: one that was learnt from would answer for its copy. But where a combination is
+common (`COMMON` of the rows), it is no copy, and keeping it together would leave a table of few
+and coarse columns without a split: its rows are drawn one by one.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 LEAST = 5  # rows of each class in each split: fewer cannot be fitted, calibrated or scored on
+COMMON, FEW = 0.01, 5  # equal rows are common as more than this share of all, and more than so many
 
 
 @dataclass(frozen=True)
@@ -101,24 +106,52 @@ def _value(feature: Feature) -> str:
 
 def _splits(table: Table, features: tuple[Feature, ...], seed: int) -> str:
     """SQL of the rows with their split, and `place`: their order in the file."""
-    content = ", ".join(f"{quoted(f.name)} := typed.{quoted(f.name)}" for f in features)
-    what = "row_id" if table.id else f"CAST(struct_pack({content}) AS VARCHAR)"
-    place = f"md5({literal(f'{seed}:')} || {what})"
+    content = ", ".join(
+        # As float32, in which 0.1 + 0.2 is 0.3; and -0.0 is 0.0.
+        f"{quoted(feature.name)} := CAST({_value(feature)} AS FLOAT) + CAST(0 AS FLOAT)"
+        for feature in features
+    )
+    same = f"md5({literal(f'{seed}:')} || CAST(struct_pack({content}) AS VARCHAR))"
     if table.split is not None:
-        return f"SELECT row_id, label, typed, split, {place} AS place FROM valid"
+        return f"SELECT row_id, label, typed, split, {same} AS place FROM valid"
+    # Without an identifier equal rows are only told apart by their count: the order is no matter.
+    one = "row_id" if table.id else "copy"
     test, valid = table.test_share, table.test_share + table.valid_share
     return f"""
-        WITH placed AS (SELECT row_id, label, typed, {place} AS place FROM valid),
+        WITH known AS (SELECT row_id, label, typed, {same} AS same FROM valid),
+        counted AS (
+            SELECT *, count(*) OVER () AS all_rows,
+                   count(*) OVER (PARTITION BY same) AS equal_rows,
+                   avg(label) OVER (PARTITION BY same) AS rate,
+                   row_number() OVER (PARTITION BY same, label ORDER BY row_id) AS copy
+            FROM known
+        ),
+        grouped AS (
+            SELECT *, equal_rows > greatest({FEW}, {COMMON!r} * all_rows) AS common FROM counted
+        ),
+        placed AS (
+            SELECT row_id, label, typed,
+                   CASE WHEN common THEN md5(same || {one}) ELSE same END AS place,
+                   CASE WHEN common THEN 1 ELSE equal_rows END AS together,
+                   CASE WHEN common OR rate IN (0, 1) THEN label ELSE 2 END AS class
+            FROM grouped
+        ),
         ranked AS (
-            SELECT *, rank() OVER (PARTITION BY label ORDER BY place) AS rank,
-                   count(*) OVER (PARTITION BY label) AS rows
+            SELECT *, count(*) OVER (PARTITION BY class) AS rows,
+                   rank() OVER (PARTITION BY class ORDER BY place) + (together - 1) / 2 AS middle
             FROM placed
         )
         SELECT row_id, label, typed, place,
-               CASE WHEN rank <= round({test!r} * rows) THEN 'test'
-                    WHEN rank <= round({valid!r} * rows) THEN 'valid' ELSE 'train' END AS split
+               CASE WHEN middle <= round({test!r} * rows) THEN 'test'
+                    WHEN middle <= round({valid!r} * rows) THEN 'valid' ELSE 'train' END AS split
         FROM ranked
     """
+
+
+def least_rows(table: Table) -> int:
+    """Rows of each class that a drawn split needs."""
+    share = min(table.test_share, table.valid_share, 1 - table.test_share - table.valid_share)
+    return ceil(LEAST / share)
 
 
 def _check_splits(connection: DuckDBPyConnection, table: Table) -> None:
@@ -131,7 +164,6 @@ def _check_splits(connection: DuckDBPyConnection, table: Table) -> None:
         return
     total = [sum(rows[split, label] for split in SPLITS) for label in (0, 1)]
     said = "; ".join(f"{split} {rows[split, 1]} and {rows[split, 0]}" for split in SPLITS)
-    share = min(table.test_share, table.valid_share, 1 - table.test_share - table.valid_share)
     raise UserError(
         f"the table is too small: {sum(total):,} valid rows, {total[1]:,} of the positive class"
         f" ({table.positive!r}) and {total[0]:,} others. Each split needs at least {LEAST} rows of"
@@ -139,7 +171,7 @@ def _check_splits(connection: DuckDBPyConnection, table: Table) -> None:
         where="source.table.split" if table.split else "source.table.valid_share, test_share",
         next_step="name the split of more rows in that column"
         if table.split
-        else f"bring at least {ceil(LEAST / share)} rows of each class",
+        else f"bring at least {least_rows(table)} rows of each class",
     )
 
 

@@ -2,9 +2,10 @@
 (`features/leaks.py`) can be asked here: no history is there to end earlier, so nothing is worked
 out again. What is left is that a single column should not be suspiciously good by itself.
 
-A number is ranked as it is. A category has no order: half of the rows, drawn by their identifier,
-order the categories by how often the label is 1 there, and the other half are ranked by it. An
-order that was learnt on the rows it ranks would flatter a column of many rare categories.
+A number is ranked as it is. A category has no order: every other row of the table, whose order is
+that of a hash, orders the categories by how often the label is 1 there, and the other half are
+ranked by it. An order that was learnt on the rows it ranks would flatter a column of many rare
+categories.
 """
 
 from __future__ import annotations

@@ -20,6 +20,8 @@ from configs.errors import UserError
 from configs.load import FOLDER, NAME, load, presets
 from configs.settings import Settings
 from configs.source import Text
+from configs.table import Table as Shares
+from features.from_table import least_rows
 from ingestion.labelled.draft import Draft, draft
 from ingestion.labelled.guess import Guess
 from ingestion.labelled.target import in_words
@@ -180,7 +182,14 @@ def _show(drafted: Draft, place: Path, name: str) -> None:
     console.print(table)
     checks = [f"{guess.name}: {guess.check}" for guess in drafted.guesses if guess.check]
     if drafted.unlabelled:
-        checks.append(f"{drafted.unlabelled:,} rows have no label, and go to quarantine")
+        words = f" (no label is {in_words(drafted.absent)})" if drafted.absent else ""
+        checks.append(f"{drafted.unlabelled:,} rows have no label{words}, and go to quarantine")
+    rarest, count = drafted.labels[-1]
+    if count < (least := least_rows(Shares())):
+        checks.append(
+            f"the table is too small to train on: {in_words([(rarest, count)])}, and a drawn split"
+            f" needs at least {least} rows of each class"
+        )
     if drafted.id is None:
         checks.append("no column names the rows: they are known by their row number")
     if drafted.missing_values:

@@ -13,8 +13,9 @@ from rich.table import Table
 from configs.command import make, run_command
 from configs.settings import Settings
 from registry.bundle import DESCRIPTION, MODEL, BundleRefused
-from registry.ledger import Record, history, read
-from registry.models import ModelVersion, find_champion, versions
+from registry.chain import Record
+from registry.ledger import history, read, standing
+from registry.models import CHAMPION, ModelVersion, aliases, versions
 from registry.promotion import unsettled, verify
 from registry.store import model_name, open_store
 
@@ -48,7 +49,7 @@ def main(settings: Settings) -> None:
 def _versions(
     client: MlflowClient, settings: Settings, found: list[ModelVersion], past: list[Record]
 ) -> Table:
-    now = find_champion(client, settings)
+    called, (known, _) = aliases(client, settings), standing(client, settings)
     title = f"Versions of {model_name(settings)}"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name in ("version", "alias", "family", "trained at", "test ROC AUC", "95 % interval"):
@@ -59,10 +60,10 @@ def _versions(
         said = _description(version)
         test = said.get("test", {})
         about = [entry for entry in past if entry.to_version == version.version]
-        champion = now is not None and now.version == version.version
+        names = called.get(version.version, [])
         table.add_row(
             str(version.version),
-            "champion" if champion else "challenger" if version == found[0] else "",
+            escape(", ".join(names)),
             str(said.get("family", "?")),
             str(said.get("trained_at", "?"))[:16].replace("T", " "),
             f"{test['roc_auc']:.4f}" if "roc_auc" in test else "?",
@@ -70,9 +71,9 @@ def _versions(
             if {"roc_auc_low", "roc_auc_high"} <= set(test)
             else "?",
             ", ".join(f"{entry.action} ({entry.sequence})" for entry in reversed(about)) or "none",
-            _state(client, settings, version),
+            _state(version, known),
             str(said.get("run_id") or version.run_id),
-            style="bold" if champion else None,
+            style="bold" if CHAMPION in names else None,
         )
     return table
 
@@ -98,11 +99,11 @@ def _ledger(past: list[Record]) -> Table:
     return table
 
 
-def _state(client: MlflowClient, settings: Settings, version: ModelVersion) -> str:
+def _state(version: ModelVersion, known: list[Record]) -> str:
     if not (version.bundle / MODEL).is_file():
         return "missing"
     try:
-        verify(client, settings, version)
+        verify(version, known)
     except BundleRefused:
         return "altered"
     return "intact"

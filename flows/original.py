@@ -41,15 +41,16 @@ def find_original(settings: Settings, asked: str | None) -> Original:
     runs = settings.var.absolute() / "runs"
     ended = sorted((path.parent.name for path in runs.glob("*/summary.json")), reverse=True)
     known = [name for name in ended if name != "latest"]
-    if asked is None or not (runs / Path(asked).name).is_dir():
+    plain = bool(asked) and asked not in (".", "..") and Path(str(asked)).name == asked
+    if not asked or not plain or not (runs / asked).is_dir():
         raise UserError(
-            "no run is named" if asked is None else f"there is no run {asked!r}",
+            f"there is no run {asked!r}" if asked else "no run is named",
             where="RUN",
             next_step=f"choose latest, or one of {', '.join(known[:5])}"
             if known
             else f"no run has ended yet: {make('train', settings)}",
         )
-    folder = (runs / Path(asked).name).resolve()
+    folder = (runs / asked).resolve()
     for name in ("settings.yaml", "summary.json"):
         if not (folder / name).is_file():
             what = "its settings are gone" if name == "settings.yaml" else "it has not ended"

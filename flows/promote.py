@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from configs.command import make, run_command
 from configs.errors import UserError
 from configs.settings import Settings
 from flows.quarantine import arguments
-from registry.ledger import Record
-from registry.promotion import mend, release
+from registry.chain import Record
+from registry.promotion import existing, mend, release
 from registry.store import open_store
 
 ABOUT = "Make a version champion by hand, whatever the gate said; the ledger says who did it."
-REASON = "--reason"
+REASON, DESPITE = "--reason", "--despite-ledger"
 
 
-def main(asked: str | None, reason: str, settings: Settings) -> None:
+def main(
+    asked: str | None, reason: str, settings: Settings, *, despite_ledger: bool = False
+) -> None:
     if asked is None:
         raise UserError(
             "no version is named",
@@ -26,10 +28,12 @@ def main(asked: str | None, reason: str, settings: Settings) -> None:
             next_step=f"see them all: {make('models', settings)}; then"
             f" {make('promote', settings)} VERSION=…",
         )
-    client = open_store(settings)
-    for line in mend(client, settings):
-        print(line)
-    tell(release(client, settings, version_number(asked), reason=reason), settings)
+    client, number = open_store(settings), version_number(asked)
+    existing(client, settings, number)  # what is refused mends nothing
+    if not despite_ledger:
+        for line in mend(client, settings):
+            print(line)
+    tell(release(client, settings, number, reason=reason, despite_ledger=despite_ledger), settings)
 
 
 def tell(entry: Record, settings: Settings) -> None:
@@ -66,10 +70,15 @@ def take_reason(words: list[str]) -> tuple[str, list[str]]:
     return "", words
 
 
-def command(module: str, about: str, body: Callable[[str | None, str, Settings], None]) -> int:
+def command(
+    module: str,
+    about: str,
+    body: Callable[[str | None, str, Settings], None],
+    words: Sequence[str] | None = None,
+) -> int:
     """A command with a version before its options, and a reason among them."""
     try:
-        asked, options = arguments(sys.argv[1:])
+        asked, options = arguments(list(sys.argv[1:] if words is None else words))
         reason, options = take_reason(options)
     except UserError as error:
         print(error, file=sys.stderr)
@@ -77,5 +86,12 @@ def command(module: str, about: str, body: Callable[[str | None, str, Settings],
     return run_command(module, about, partial(body, asked, reason), options)
 
 
+def run(words: list[str]) -> int:
+    """`make promote`, with these words after it."""
+    others = [word for word in words if word != DESPITE]
+    body = partial(main, despite_ledger=len(others) < len(words))
+    return command("flows.promote", ABOUT, body, others)
+
+
 if __name__ == "__main__":
-    sys.exit(command("flows.promote", ABOUT, main))
+    sys.exit(run(sys.argv[1:]))

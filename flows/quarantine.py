@@ -14,14 +14,15 @@ from configs.command import make, run_command
 from configs.duck import connect, parquet
 from configs.errors import UserError
 from configs.settings import Settings
-from configs.source import CANONICAL
+from configs.source import CANONICAL, Source, Text
 from flows.acceptance import Validated, last_seen
 from ingestion.contract import in_words
-from ingestion.labelled.rules import table_rules
+from ingestion.labelled.rules import LARGEST, table_rules
 from ingestion.validate import QUARANTINE
 
 ABOUT = "Show the rows that the last batch has in quarantine, by reason."
 FEW, MANY = 2, 20  # examples of each reason, and of the one asked for
+LONG = 60  # characters of a value
 
 
 def main(reason: str | None, settings: Settings) -> None:
@@ -48,8 +49,14 @@ def main(reason: str | None, settings: Settings) -> None:
     console.print(_counts(rows, settings))
     for name in [reason] if reason else rows["reasons"]:
         console.print()
-        console.print(_examples(found, name, MANY if reason else FEW))
-    console.print(f"All of them: {found.folder / QUARANTINE}", style="dim", soft_wrap=True)
+        few = MANY if reason else FEW
+        if settings.source.kind == "table":
+            console.print(_of_table(found, name, few, settings.source))
+        else:
+            console.print(_examples(found, name, few))
+    console.print(
+        f"All of them, with every column: {found.folder / QUARANTINE}", style="dim", soft_wrap=True
+    )
     console.print(f"After mending a rule or the source: {make('replay', settings)}", style="dim")
 
 
@@ -74,18 +81,7 @@ def _rules(settings: Settings) -> dict[str, tuple[str, str]]:
 
 def _examples(found: Validated, reason: str, count: int) -> Table:
     """Some rows of the reason, as they are, and what of them could not be read."""
-    with connect() as connection:
-        read = f"FROM {parquet(found.folder / QUARANTINE)}"
-        held = [name for name, *_ in connection.execute(f"DESCRIBE {read}").fetchall()]
-        # A table's own columns stand in a STRUCT; a log's are the canonical ones.
-        shown_of = "cells.*" if "cells" in held else ", ".join(CANONICAL)
-        result = connection.execute(
-            f"SELECT source, source_row, {shown_of}, unreadable {read}"
-            " WHERE list_contains(reasons, ?) ORDER BY source, source_row LIMIT ?",
-            [reason, count],
-        )
-        columns = [name for name, *_ in result.description or ()]
-        rows = result.fetchall()
+    columns, rows = _read(found, reason, count, ", ".join((*CANONICAL, "unreadable")))
     table = Table(title=reason, title_justify="left", box=None, pad_edge=False)
     # A column that is empty in every row, such as the one that is missing, says nothing twice.
     shown = [i for i, name in enumerate(columns) if any(row[i] not in (None, []) for row in rows)]
@@ -94,6 +90,61 @@ def _examples(found: Validated, reason: str, count: int) -> Table:
     for row in rows:
         table.add_row(*(_cell(row[i]) for i in shown))
     return table
+
+
+def _of_table(found: Validated, reason: str, count: int, source: Source) -> Table:
+    """Some rows of the reason: a table may have any number of columns, so only those at fault."""
+    _, rows = _read(found, reason, count, "reasons, cells, unreadable")
+    named = source.table.id
+    table = Table(title=reason, title_justify="left", box=None, pad_edge=False)
+    for name in ("source", "row", *([named] if named else []), "reasons", "what stands there"):
+        table.add_column(escape(name), overflow="fold")
+    for place, number, reasons, cells, unreadable in rows:
+        of = [_short(cells.get(named))] if named else []
+        there = [f"{name} = {_short(cells.get(name))}" for name in at_fault(reasons, cells, source)]
+        there += [_short(each.replace("=", " = ", 1)) for each in unreadable]
+        told = (place, str(number), *of, "\n".join(reasons), "\n".join(there))
+        table.add_row(*map(escape, told))
+    return table
+
+
+def at_fault(reasons: list[str], cells: dict[str, str | None], source: Source) -> list[str]:
+    """The columns that the reasons speak of, but for unreadable ones, in the order of the file."""
+    table = source.table
+    found = {f"missing_{name}": name for name in table.columns}
+    found |= {f"out_of_range_{name}": name for name in table.columns}
+    found |= {"no_label": table.target or "", "unknown_split": table.split or ""}
+    wanted = {found[reason] for reason in reasons if reason in found}
+    if "infinite_value" in reasons:
+        numbers = {name for name, column in table.columns.items() if column.type == "number"}
+        wanted |= {name for name in numbers if _infinite(cells.get(name), source.text)}
+    return [name for name in cells if name in wanted]
+
+
+def _infinite(text: str | None, written: Text) -> bool:
+    try:
+        plain = (text or "").replace(written.thousands or " ", "").replace(written.decimal, ".")
+        return abs(float(plain)) > LARGEST
+    except ValueError:
+        return False
+
+
+def _read(found: Validated, reason: str, count: int, columns: str) -> tuple[list[str], list[Any]]:
+    with connect() as connection:
+        result = connection.execute(
+            f"SELECT source, source_row, {columns} FROM {parquet(found.folder / QUARANTINE)}"
+            " WHERE list_contains(reasons, ?) ORDER BY source, source_row LIMIT ?",
+            [reason, count],
+        )
+        return [name for name, *_ in result.description or ()], result.fetchall()
+
+
+def _short(text: str | None) -> str:
+    """One line of it: a value may be long, and go over many."""
+    if text is None:
+        return "–"
+    line = " ".join(text.split())
+    return line if len(line) <= LONG else line[:LONG] + "…"
 
 
 def _cell(value: Any) -> str:

@@ -1,7 +1,8 @@
 """Do the figures of a run come out again? `make reproduce RUN=<id>`, or RUN=latest.
 
 The run is repeated from its recorded settings by its own code, every stage from nothing, in
-var/reproduce/<id>/: nothing else under var/ is touched, and no champion is changed.
+var/reproduce/<id>/: nothing else under var/ is touched, and no champion is changed. Its rows are
+read first: other rows make other figures, and that is known after a second or two.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -22,6 +24,7 @@ from configs.command import run_command
 from configs.errors import UserError
 from configs.load import PREFIX, dump
 from configs.settings import Settings
+from flows.lock import alone
 from flows.original import Original, code_to_run, cores_to_use, find_original, why_not_repeatable
 from flows.quarantine import arguments
 
@@ -32,11 +35,30 @@ SHOWN = (" roc_auc", " log_loss")  # of the figures that are the same
 OURS = {"PREFECT_HOME", "BENTOML_HOME", "MPLCONFIGDIR", "MLFLOW_TRACKING_URI"}
 
 
+# Run by the code of the run, which may be of another revision: what `flows/train.py` does first.
+READ = """
+import sys
+from configs.command import run_command
+def read(settings):
+    from flows import data_stages
+    parts = data_stages.ingest(settings)
+    page = settings.var.absolute() / "contract.html"
+    print(data_stages.validate(settings, parts, page).files["transactions.parquet"])
+sys.exit(run_command("flows.reproduce", "", read, sys.argv[1:]))
+"""
+
+
 def main(asked: str | None, anyway: bool, settings: Settings) -> None:
     original = find_original(settings, asked)
     folder = settings.var.absolute() / "reproduce" / original.id
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    # The second lock is that of a run whose `make reproduce` was killed, and which goes on.
+    with alone(folder, f"reproduce {original.id}"):
+        with alone(folder / "var", f"reproduce {original.id}"):
+            _clear(folder)
+        _reproduce(original, folder, anyway)
+
+
+def _reproduce(original: Original, folder: Path, anyway: bool) -> None:
     reason = why_not_repeatable(original)
     if reason and not anyway:
         raise UserError(
@@ -45,9 +67,19 @@ def main(asked: str | None, anyway: bool, settings: Settings) -> None:
             next_step=f"to see how far it comes: add {ANYWAY}",
         )
     code = code_to_run(original, folder / "code", anyway=anyway)
+    cores = cores_to_use(original)
+    other = other_rows(original, code, folder, cores)
+    if other and not anyway:
+        raise UserError(
+            f"run {original.id} cannot be repeated: {other}",
+            where=source_of(original),
+            next_step=f"bring back the rows as they were; to see how far it comes: add {ANYWAY}",
+        )
+    if other:
+        print(f"Not its own rows: {other}. Going on with the present ones.")
     seconds = original.summary["seconds"]["total"]
     print(f"Repeating run {original.id} from nothing, in {folder}. It took {seconds:.0f} s then")
-    repeated = repeat(original, code, folder)
+    repeated = repeat(original, code, folder, cores)
     rows = compare(original, repeated)
     show(rows, Console(highlight=False))
     different = [name for name, then, now in rows if then != now]
@@ -55,31 +87,43 @@ def main(asked: str | None, anyway: bool, settings: Settings) -> None:
         raise UserError(
             f"{len(different)} of {len(rows)} are different: {', '.join(different[:6])}",
             where=str(repeated),
-            next_step=_guess(different, reason),
+            next_step=causes(different, reason, repeated),
         )
     print(f"All {len(rows)} are the same.")
 
 
-def repeat(original: Original, code: Path, folder: Path) -> Path:
+def other_rows(original: Original, code: Path, folder: Path, cores: set[int] | None) -> str:
+    """ "" when the source holds the rows of the run; otherwise what is wrong with it."""
+    words = ["-c", READ, "--config", str(_config(original, folder))]
+    done = _by(code, words, cores, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        start = next((line for line in said if line.startswith("Error: ")), "Error: unexpected")
+        if start.startswith("Error: unexpected"):
+            return ""  # a revision whose stages are called otherwise: the run will tell
+        return f"its rows are read no more: {start.removeprefix('Error: ')}"
+    found = done.stdout.decode().strip().splitlines()[-1]
+    wanted = str(original.summary["data_sha256"])
+    if found == wanted:
+        return ""
+    return (
+        "the source holds other rows than it did"
+        f" (data_sha256 {wanted[:12]}… then, {found[:12]}… now)"
+    )
+
+
+def source_of(original: Original) -> str:
+    """Where its rows come from, in words."""
+    source = original.settings.source
+    return ", ".join(source.path) if source.kind != "simulated" else "source.simulation"
+
+
+def repeat(original: Original, code: Path, folder: Path, cores: set[int] | None) -> Path:
     """Run `flows.train` of this code on the recorded settings; returns the folder of the run."""
-    config = folder / "reproduced.yaml"
-    settings = original.settings.model_copy(update={"var": folder / "var"})
-    config.write_text(dump(settings), encoding="utf-8")
     log_file = folder / "train.log"
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(PREFIX) and name not in OURS
-    }
+    words = ["-m", "flows.train", "--config", str(_config(original, folder))]
     with log_file.open("wb") as log:
-        done = subprocess.run(
-            [sys.executable, "-m", "flows.train", "--config", str(config)],
-            cwd=code,
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            preexec_fn=partial(_bind, cores_to_use(original)),
-        )
+        done = _by(code, words, cores, stdout=log, stderr=subprocess.STDOUT)
     if done.returncode:
         said = log_file.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         start = max((i for i, line in enumerate(said) if line.startswith("Error")), default=-3)
@@ -127,14 +171,60 @@ def show(rows: list[tuple[str, str, str]], console: Console) -> None:
     console.print(f"and {kept} more figures that are the same", style="dim")
 
 
-def _guess(different: list[str], reason: str) -> str:
-    if reason:
-        return f"as was said: {reason}"
+def causes(different: list[str], reason: str, repeated: Path) -> str:
+    """What may have made the figures different, the surest first."""
+    now = json.loads((repeated / "summary.json").read_text(encoding="utf-8"))
+    timed = [name for name, found in now["families"].items() if found["ended_by"] == "seconds"]
+    found = []
     if "data_sha256" in different:
-        return "the source holds other rows than it did: bring back the file as it was"
-    if "table_sha256" in different:
-        return "the same rows made another table: another version of DuckDB, or another machine"
-    return "another machine, or another number of cores: figures repeat on the same one"
+        found.append("the source holds other rows than it did: bring back the file as it was")
+    elif "table_sha256" in different:
+        found.append("the same rows made another table: another DuckDB, or another machine")
+    if reason:
+        found.append(f"as was said, {reason}")
+    if timed:
+        found.append(
+            f"this time the search of {', '.join(timed)} was ended by the clock, not by its trials:"
+            " repeat it while the machine does nothing else"
+        )
+    return "; and ".join(found) or (
+        "another machine, or another number of cores: figures repeat on the same one"
+    )
+
+
+def _config(original: Original, folder: Path) -> Path:
+    """The settings of the run, with a var/ of their own."""
+    file = folder / "reproduced.yaml"
+    settings = original.settings.model_copy(update={"var": folder / "var"})
+    file.write_text(dump(settings), encoding="utf-8")
+    return file
+
+
+def _by(
+    code: Path, words: list[str], cores: set[int] | None, **streams: Any
+) -> subprocess.CompletedProcess[bytes]:
+    """Python on this code and these cores, with nothing set but the settings it is given."""
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(PREFIX) and name not in OURS
+    }
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=code,
+        env=environment,
+        preexec_fn=partial(_bind, cores),
+        **streams,
+    )
+
+
+def _clear(folder: Path) -> None:
+    """Empty it but for its lock, which is held."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != "lock":
+            path.unlink()
 
 
 def _model(run: Path) -> str:

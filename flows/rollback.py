@@ -6,7 +6,7 @@ import sys
 
 from configs.settings import Settings
 from flows.promote import command, tell, version_number
-from registry.promotion import mend, roll_back
+from registry.promotion import existing, mend, roll_back
 from registry.store import open_store
 
 ABOUT = "Make the champion before the present one champion again, or a version that once was."
@@ -15,6 +15,8 @@ ABOUT = "Make the champion before the present one champion again, or a version t
 def main(asked: str | None, reason: str, settings: Settings) -> None:
     number = None if asked is None else version_number(asked)
     client = open_store(settings)
+    if number is not None:
+        existing(client, settings, number)  # what is refused mends nothing
     for line in mend(client, settings):
         print(line)
     tell(roll_back(client, settings, number, reason=reason), settings)

@@ -6,10 +6,10 @@ ingest → validate → features, data report → fit each family (side by side)
 
 from __future__ import annotations
 
+from concurrent.futures import FIRST_COMPLETED, wait
 from typing import Any
 
 from prefect import Flow, flow
-from prefect.futures import as_completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from configs.environment import prepare
@@ -53,11 +53,15 @@ def train(settings: Settings, run: Run, display: Display) -> dict[str, Any]:
         table = features_task(journey, validated)
         data_report_task(journey, parts, validated, table)
         with run.clock("fit"), display:
-            futures = {
+            futures: dict[str, Any] = {
                 name: fit_task.submit(journey, table, name) for name in settings.training.families
             }
-            for future in as_completed(list(futures.values())):
-                future.result()  # the first that fails ends the run
+            waiting = set(futures.values())
+            while waiting:  # in short waits: Ctrl-C is not heard during a long one
+                wait([f.wrapped_future for f in waiting], 0.2, FIRST_COMPLETED)
+                for future in [f for f in waiting if f.wrapped_future.done()]:
+                    waiting.remove(future)
+                    future.result()  # the first that fails ends the run
             fitted = {name: future.result() for name, future in futures.items()}
         contestants = ensemble_task(journey, table, fitted)
         contest = evaluate_task(journey, table, contestants)

@@ -3,7 +3,7 @@
 A record is one MLflow run of the experiment `golden-path-decisions`, with tags and metrics for
 MLflow's page, and the file `decision.json`, which is the record itself. Each record holds the hash
 of the one before it, and the experiment a tag with the hash of the last: a record that was altered,
-taken out or cut off at the end is named by `read`.
+taken out or cut off at the end is named by `read`, and no champion is moved after it (`trusted`).
 
 The run stays RUNNING until what was decided has been done (`registry/promotion.py`).
 """
@@ -11,19 +11,21 @@ The run stays RUNNING until what was decided has been done (`registry/promotion.
 from __future__ import annotations
 
 import getpass
-import hashlib
 import json
 import math
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
+from configs.command import make
+from configs.errors import UserError
 from configs.settings import Settings
+from registry.chain import NOTHING, Action, Problem, Record, hash_of, parse, problems_of, since
 from registry.store import KIND, artifact_root, model_name
 
 if TYPE_CHECKING:
@@ -31,49 +33,20 @@ if TYPE_CHECKING:
     from mlflow.entities import Experiment, Run
 
 EXPERIMENT = "golden-path-decisions"
-RECORD, HEAD = "decision.json", "golden_path.head"
+RECORD, HEAD, NOTE = "decision.json", "golden_path.head", "mlflow.note.content"
 GATE = "gate"
-NOTHING = "0" * 64  # what stands before the first record
+SHOWN = ("action", "model", "from_version", "to_version", "by", "run_id", "data_sha256")
+STATES = {"RUNNING": "open", "FINISHED": "done", "KILLED": "void"}
 
-# promote, reject: by the gate.  release, rollback: by a person.  found: the alias was seen to
-# stand where no record had put it, so somebody moved it in MLflow.
-Action = Literal["promote", "reject", "release", "rollback", "found"]
-MOVES = ("promote", "release", "rollback", "found")
+
+class LedgerBroken(UserError):
+    """The ledger is not whole, so nothing may be decided by it."""
 
 
 @dataclass(frozen=True)
-class Record:
-    """One decision.
-
-    from_version: the champion when it was taken.  to_version: the version it is about, which is
-    the champion afterwards unless it was rejected.  figures, rules: what it was taken on.
-    state: "open" until it has been carried out, "void" when it never will be; like the id of its
-    MLflow run no part of what the hash is taken of.
-    """
-
-    sequence: int
-    time: str  # ISO 8601, UTC
-    action: Action
-    model: str
-    from_version: int | None
-    to_version: int | None
-    by: str
-    reason: str
-    figures: dict[str, Any]
-    rules: list[dict[str, Any]]
-    bundle_sha256: str
-    data_sha256: str
-    code_revision: str
-    run_id: str
-    previous_sha256: str
-    sha256: str
-    state: str = "done"
-    mlflow_run_id: str = ""
-
-    @property
-    def moves(self) -> bool:
-        """Whether the champion is `to_version` because of it."""
-        return self.action in MOVES and self.state == "done"
+class _Ledger:
+    records: list[Record]  # whole ones, oldest first
+    problems: list[Problem]
 
 
 def record(
@@ -114,7 +87,7 @@ def record(
             "previous_sha256": previous,
         }
     )
-    content["sha256"] = _hash(content)
+    content["sha256"] = hash_of(content)
     mlflow_run_id = _write(client, settings, content)
     return Record(**content, state="open", mlflow_run_id=mlflow_run_id)
 
@@ -126,51 +99,90 @@ def close(client: MlflowClient, entry: Record, *, done: bool = True) -> Record:
 
 
 def history(client: MlflowClient, settings: Settings) -> list[Record]:
-    """The records of this preset's model, oldest first."""
+    """The whole records of this preset's model, oldest first."""
     return [entry for entry in read(client)[0] if entry.model == model_name(settings)]
 
 
 def read(client: MlflowClient) -> tuple[list[Record], list[str]]:
-    """Every readable record of the store, oldest first, and what is wrong with the chain."""
+    """Every whole record of the store, oldest first, and what is wrong with the ledger."""
+    found = _all(client)
+    return found.records, [problem.text for problem in found.problems]
+
+
+def standing(client: MlflowClient, settings: Settings) -> tuple[list[Record], list[str]]:
+    """What decisions about this preset's model rest on: its records since its last `restart`, and
+    what is wrong there, which forbids to decide."""
+    found, model = _all(client), model_name(settings)
+    begin = since(found.records, found.problems, model)
+    records = [e for e in found.records if e.model == model and e.sequence >= begin]
+    return records, [problem.text for problem in found.problems if problem.place > begin]
+
+
+def trusted(client: MlflowClient, settings: Settings) -> list[Record]:
+    """The records of `standing`. Raises LedgerBroken when anything is wrong there."""
+    records, problems = standing(client, settings)
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise LedgerBroken(
+            f"the ledger is not whole, so no champion is moved: {problems[0]}{more}",
+            where=str(artifact_root(settings) / "decisions"),
+            next_step=way_out(settings),
+        )
+    return records
+
+
+def way_out(settings: Settings) -> str:
+    """What to do when the ledger is not whole."""
+    by_hand = make("promote", settings, "--despite-ledger")
+    return (
+        f"see all of it: {make('models', settings)}; bring back {artifact_root(settings).parent}"
+        f" from a copy, or name the champion yourself: {by_hand} VERSION=…"
+    )
+
+
+def _all(client: MlflowClient) -> _Ledger:
     experiment = client.get_experiment_by_name(EXPERIMENT)
     if experiment is None:
-        return [], []
-    records, problems = [], []
-    for run in _runs(client, experiment.experiment_id):
+        return _Ledger([], [])
+    records: list[Record] = []
+    problems: list[Problem] = []
+    for run in reversed(_runs(client, experiment.experiment_id)):
         if "sha256" not in run.data.tags:
             continue  # killed before it was whole: nothing was decided
+        name = run.data.tags.get("sequence", "?")
+        place = int(name) if name.isascii() and name.isdigit() and len(name) < 10 else 0
         try:
-            records.append(_opened(run))
-        except (OSError, ValueError, TypeError, LookupError):
-            name = run.data.tags.get("sequence", "?")
-            problems.append(f"record {name} was altered or lost: {_file(run)}")
+            entry = _opened(run)
+        except OSError:
+            problems.append(Problem(place, f"record {name} is lost: {_file(run)}"))
+        except (ValueError, TypeError, LookupError, RecursionError):
+            problems.append(Problem(place, f"record {name} was altered: {_file(run)}"))
+        else:
+            records.append(entry)
+            problems += _state_of(run, entry)
+            problems += _page(run, entry)
     records.sort(key=lambda entry: entry.sequence)
-    problems += verify(records)
+    damaged = {problem.place for problem in problems} - {entry.sequence for entry in records}
+    problems += problems_of(records, damaged)
+    problems += _end(experiment, records, damaged)
+    return _Ledger(records, sorted(problems, key=lambda problem: problem.place))
+
+
+def _end(experiment: Experiment, records: list[Record], damaged: set[int]) -> list[Problem]:
+    """Whether the last record is the one that the experiment's tag names."""
     sequence, head = _head(experiment)
     if sequence > (records[-1].sequence if records else 0):
-        problems.append(f"record {sequence}, the last, is missing")
-    elif records and sequence == records[-1].sequence and head != records[-1].sha256:
-        problems.append(f"record {sequence}, the last, is not the one that was written")
-    return records, problems
-
-
-def verify(records: list[Record]) -> list[str]:
-    """What is wrong with the chain: records altered, missing, or told twice. [] when nothing is."""
-    problems, expected, before = [], 1, NOTHING
-    for entry in records:
-        if entry.sequence > expected:
-            missing = f"record {expected}" + (
-                f" to {entry.sequence - 1}" if entry.sequence - 1 > expected else ""
-            )
-            problems.append(f"{missing} is missing")
-        elif entry.sequence < expected:
-            problems.append(f"record {entry.sequence} is there twice")
-        elif entry.previous_sha256 != before:
-            problems.append(f"record {entry.sequence} does not follow the one before it")
-        if _hash(_content(entry)) != entry.sha256:
-            problems.append(f"record {entry.sequence} was altered")
-        expected, before = entry.sequence + 1, entry.sha256
-    return problems
+        lost = sequence not in damaged
+        return [Problem(sequence, f"record {sequence}, the last, is missing")] if lost else []
+    if not records:
+        return []
+    last = records[-1]
+    written = (last.sequence, last.sha256)
+    # Its writer may have been killed before the tag.
+    if (sequence, head) in (written, (last.sequence - 1, last.previous_sha256)):
+        return []
+    text = f"record {last.sequence}, the last, is not the one that was written"
+    return [Problem(last.sequence, text)]
 
 
 def user() -> str:
@@ -181,19 +193,6 @@ def user() -> str:
         return "unknown user"
 
 
-def _content(entry: Record) -> dict[str, Any]:
-    """What the hash is taken of."""
-    content = asdict(entry)
-    for name in ("sha256", "state", "mlflow_run_id"):
-        del content[name]
-    return content
-
-
-def _hash(content: Mapping[str, Any]) -> str:
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 # --- in MLflow --------------------------------------------------------------------------------
 
 
@@ -202,23 +201,18 @@ def _write(client: MlflowClient, settings: Settings, content: dict[str, Any]) ->
     from mlflow.entities import Metric, RunTag
 
     experiment = _experiment(client, settings)
-    moved = f"{content['from_version'] or '–'} → {content['to_version'] or '–'}"
-    name = f"{content['sequence']} {content['action']} {content['model']} {moved}"
-    run = client.create_run(experiment, run_name=name)
+    run = client.create_run(experiment, run_name=_title(content))
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / RECORD
         file.write_text(json.dumps(content, indent=2, sort_keys=True), encoding="utf-8")
         file.chmod(0o444)
         client.log_artifact(run.info.run_id, str(file))
-    shown = ("action", "model", "from_version", "to_version", "by", "run_id", "data_sha256")
-    tags = {key: content[key] for key in (*shown, "code_revision", "sequence")}
     now = int(time.time() * 1000)
     client.log_batch(
         run.info.run_id,
         metrics=[Metric(key, value, now, 0) for key, value in _flat(content["figures"]).items()],
         tags=[
-            *(RunTag(key, str(value)) for key, value in tags.items() if value not in (None, "")),
-            RunTag("mlflow.note.content", content["reason"][:5000]),
+            *(RunTag(key, value) for key, value in _tags(content).items() if value),
             RunTag("sha256", content["sha256"]),
         ],
     )
@@ -233,12 +227,16 @@ def _last(client: MlflowClient) -> tuple[int, str]:
     if experiment is None:
         return 0, NOTHING
     records, _ = read(client)
-    return max((_head(experiment), *((entry.sequence, entry.sha256) for entry in records)))
+    head = _head(experiment)
+    if not records or records[-1].sequence <= head[0]:
+        return head[0], head[1] or NOTHING  # where another stands in its place, the next shows it
+    return records[-1].sequence, records[-1].sha256
 
 
 def _head(experiment: Experiment) -> tuple[int, str]:
     sequence, _, head = experiment.tags.get(HEAD, f"0 {NOTHING}").partition(" ")
-    return int(sequence) if sequence.isdigit() else 0, head
+    known = sequence.isascii() and sequence.isdigit() and len(sequence) < 10
+    return (int(sequence), head) if known else (0, "")
 
 
 def _experiment(client: MlflowClient, settings: Settings) -> str:
@@ -266,11 +264,47 @@ def _file(run: Run) -> Path:
 
 
 def _opened(run: Run) -> Record:
-    content = json.loads(_file(run).read_text(encoding="utf-8"))
+    content = parse(_file(run).read_text(encoding="utf-8"))
     if content["sha256"] != run.data.tags["sha256"]:
         raise ValueError("another record lies here")
-    state = {"RUNNING": "open", "FINISHED": "done"}.get(run.info.status, "void")
+    state = STATES.get(run.info.status, "void")
     return Record(**content, state=state, mlflow_run_id=run.info.run_id)
+
+
+def _state_of(run: Run, entry: Record) -> list[Problem]:
+    """A state that `close` has not left: one that was settled has an end, which MLflow keeps."""
+    status = run.info.status
+    if status in STATES and (status == "RUNNING") == (run.info.end_time is None):
+        return []
+    text = f"record {entry.sequence} is {status} in MLflow, and was left otherwise"
+    return [Problem(entry.sequence, text)]
+
+
+def _page(run: Run, entry: Record) -> list[Problem]:
+    """Where MLflow's page says something else than the record. Decisions do not rest on it."""
+    content = vars(entry)
+    wanted, shown = _tags(content), run.data.tags
+    different = [key for key, value in wanted.items() if shown.get(key, "") != value]
+    if run.info.run_name != _title(content):
+        different.append("name")
+    if run.data.metrics != _flat(entry.figures):
+        different.append("metrics")
+    if not different:
+        return []
+    text = f"record {entry.sequence} is shown otherwise on MLflow's page: {', '.join(different)}"
+    return [Problem(0, text)]
+
+
+def _title(content: Mapping[str, Any]) -> str:
+    moved = f"{content['from_version'] or '–'} → {content['to_version'] or '–'}"
+    return f"{content['sequence']} {content['action']} {content['model']} {moved}"
+
+
+def _tags(content: Mapping[str, Any]) -> dict[str, str]:
+    """What MLflow's page shows of a record; "" for what has no tag."""
+    shown = {key: content[key] for key in (*SHOWN, "code_revision", "sequence")}
+    tags = {key: "" if value is None else str(value) for key, value in shown.items()}
+    return tags | {NOTE: content["reason"][:5000]}
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

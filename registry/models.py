@@ -87,6 +87,22 @@ def versions(client: MlflowClient, settings: Settings) -> list[ModelVersion]:
     return sorted((_plain(version) for version in found), key=lambda v: -v.version)
 
 
+def aliases(client: MlflowClient, settings: Settings) -> dict[int, list[str]]:
+    """The aliases of each version that has one."""
+    from mlflow.exceptions import MlflowException
+
+    found: dict[int, list[str]] = {}
+    try:
+        model = client.get_registered_model(model_name(settings))
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return found
+        raise
+    for alias, version in sorted(model.aliases.items()):
+        found.setdefault(int(version), []).append(alias)
+    return found
+
+
 def promote(client: MlflowClient, version: ModelVersion) -> None:
     """Move the alias `champion`: from this moment the service's next look finds this version.
 

@@ -2,7 +2,7 @@
 
 Each change is written to the ledger first and carried out after, under one lock. What a killed
 command leaves is a record that is not carried out; the next command here carries it out, because
-the decision had been taken.
+the decision had been taken. Nothing is done by a ledger that is not whole.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +20,10 @@ from configs.errors import UserError
 from configs.settings import Settings
 from registry import ledger
 from registry.bundle import DESCRIPTION, BundleRefused, verify_bundle
+from registry.chain import Action, Record, left_by, stack
 from registry.gate import Decision
-from registry.ledger import Record
 from registry.models import ModelVersion, find_champion, find_version, promote, versions
-from registry.store import artifact_root, model_name
+from registry.store import model_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -50,7 +50,8 @@ def conclude(
     """Write the gate's decision down, and promote when it says so.
 
     expected_champion: the version the challenger was compared with, None when there was none.
-    Raises ChampionChanged, with the rejection written down, when that is not the champion any more.
+    Raises ChampionChanged, with the rejection written down, when that is not the champion any
+    more, and LedgerBroken, with nothing written, when the ledger is not whole.
     """
     with _alone(settings):
         _mend(client, settings)
@@ -91,12 +92,29 @@ def conclude(
     return entry
 
 
-def release(client: MlflowClient, settings: Settings, number: int, *, reason: str = "") -> Record:
-    """Make a version champion by hand, whatever the gate said. Raises UserError for an unknown
-    version, for the present champion and for a bundle that is not whole."""
+def release(
+    client: MlflowClient,
+    settings: Settings,
+    number: int,
+    *,
+    reason: str = "",
+    despite_ledger: bool = False,
+) -> Record:
+    """Make a version champion by hand, whatever the gate said.
+
+    despite_ledger: also when the ledger is not whole. What is wrong with it is written down, and
+    what it says of the model begins anew there; the present champion may be named too.
+
+    Raises UserError for an unknown version, for the present champion, for a bundle that is not
+    whole, and LedgerBroken.
+    """
     with _alone(settings):
+        named = existing(client, settings, number)
+        problems = ledger.standing(client, settings)[1] if despite_ledger else []
+        if problems:
+            return _move(client, settings, "restart", named, reason, problems)
         _mend(client, settings)
-        return _move(client, settings, "release", number, reason)
+        return _move(client, settings, "release", named, reason)
 
 
 def roll_back(
@@ -105,67 +123,27 @@ def roll_back(
     """Back to the champion before the present one, or to a version that once was champion.
 
     A second time goes one further back: what was rolled back from is not returned to. Raises
-    UserError when there is nothing to go back to, or its bundle is missing or altered.
+    UserError when there is nothing to go back to, or its bundle is missing or altered, and
+    LedgerBroken.
     """
     with _alone(settings):
+        if number is not None:
+            existing(client, settings, number)
         _mend(client, settings)
+        past = ledger.trusted(client, settings)
         if number is None:
-            number = _previous(client, settings)
-        elif number not in {e.to_version for e in ledger.history(client, settings) if e.moves}:
+            number = _previous(client, settings, past)
+        elif number not in {entry.to_version for entry in past if entry.moves}:
             raise UserError(
                 f"version {number} has never been champion",
                 where=model_name(settings),
                 next_step=f"to make it champion: {make('promote', settings)} VERSION={number}",
             )
-        return _move(client, settings, "rollback", number, reason)
+        return _move(client, settings, "rollback", existing(client, settings, number), reason)
 
 
-def mend(client: MlflowClient, settings: Settings) -> list[str]:
-    """Finish what a killed command left, and write down a champion that somebody set in MLflow.
-    Returns what was done, in words; [] when there was nothing to mend."""
-    with _alone(settings):
-        return _mend(client, settings)
-
-
-def unsettled(client: MlflowClient, settings: Settings) -> list[str]:
-    """What `mend` would find, with nothing changed."""
-    past, now = ledger.history(client, settings), _champion(client, settings)
-    found = [
-        f"record {entry.sequence} ({entry.action} version {entry.to_version}) was written down and"
-        " not carried out: its command was killed; the next one that moves the champion finishes it"
-        for entry in past
-        if entry.state == "open"
-    ]
-    if not found and now != _expected(past):
-        found.append(
-            f"version {now or '–'} is champion, the ledger says {_expected(past) or '–'}:"
-            " the alias was moved by something else"
-        )
-    return found
-
-
-def stack(past: list[Record]) -> list[int]:
-    """Champions one can go back to, the present one last: a rollback takes off what stood above
-    its target."""
-    champions: list[int] = []
-    for entry in past:
-        version = entry.to_version
-        if not entry.moves or version is None:
-            continue
-        if entry.action == "rollback" and version in champions:
-            del champions[champions.index(version) + 1 :]
-        else:
-            champions = [number for number in champions if number != version] + [version]
-    return champions
-
-
-# --- under the lock ---------------------------------------------------------------------------
-
-
-def _move(
-    client: MlflowClient, settings: Settings, action: ledger.Action, number: int, reason: str
-) -> Record:
-    now = _champion(client, settings)
+def existing(client: MlflowClient, settings: Settings, number: int) -> ModelVersion:
+    """This version. Raises UserError when there is none: asked before anything is mended."""
     version = find_version(client, settings, number)
     if version is None:
         known = ", ".join(str(v.version) for v in versions(client, settings))
@@ -174,23 +152,66 @@ def _move(
             where="VERSION",
             next_step=f"the versions are {known}" if known else make("train", settings),
         )
-    if number == now:
+    return version
+
+
+def mend(client: MlflowClient, settings: Settings) -> list[str]:
+    """Finish what a killed command left, and write down a champion that somebody set in MLflow.
+    Returns what was done, in words; [] when there was nothing to mend. Raises LedgerBroken."""
+    with _alone(settings):
+        return _mend(client, settings)
+
+
+def unsettled(client: MlflowClient, settings: Settings) -> list[str]:
+    """What `mend` would find, with nothing changed."""
+    past, problems = ledger.standing(client, settings)
+    if problems:
+        return [f"no command moves the champion by a ledger like this: {ledger.way_out(settings)}"]
+    now = _champion(client, settings)
+    found = [
+        f"record {entry.sequence} ({entry.action} version {entry.to_version}) was written down and"
+        " not carried out: its command was killed; the next one that moves the champion finishes it"
+        for entry in past
+        if entry.state == "open"
+    ]
+    if not found and now != left_by(past):
+        found.append(
+            f"version {now or '–'} is champion, the ledger says {left_by(past) or '–'}:"
+            " the alias was moved by something else"
+        )
+    return found
+
+
+# --- under the lock ---------------------------------------------------------------------------
+
+
+def _move(
+    client: MlflowClient,
+    settings: Settings,
+    action: Action,
+    version: ModelVersion,
+    reason: str,
+    problems: Sequence[str] = (),
+) -> Record:
+    now = _champion(client, settings)
+    if version.version == now and action != "restart":
         raise UserError(
-            f"version {number} is champion already",
+            f"version {version.version} is champion already",
             where=model_name(settings),
             next_step=f"see all versions: {make('models', settings)}",
         )
-    verify(client, settings, version)
+    verify(version, ledger.standing(client, settings)[0])
     said = json.loads((version.bundle / DESCRIPTION).read_text(encoding="utf-8"))
     entry = ledger.record(
         client,
         settings,
         action=action,
         from_version=now,
-        to_version=number,
+        to_version=version.version,
         by=ledger.user(),
         reason=reason,
         figures=said.get("test", {}),
+        rules=[{"rule": "ledger", "held": False, "found": problem} for problem in problems],
         bundle_sha256=version.bundle_sha256,
         data_sha256=said.get("data_sha256", ""),
         code_revision=said.get("code_revision", ""),
@@ -200,12 +221,14 @@ def _move(
     return ledger.close(client, entry)
 
 
-def verify(client: MlflowClient, settings: Settings, version: ModelVersion) -> None:
-    """Raises BundleRefused unless the bundle is what was registered and what the ledger knows."""
+def verify(version: ModelVersion, known: Iterable[Record]) -> None:
+    """Raises BundleRefused unless the bundle is what was registered, and what these records of the
+    ledger know. One that is yet to be carried out knows its bundle, or promotes none."""
     verify_bundle(version.bundle, expected_sha256=version.bundle_sha256)
-    for entry in ledger.history(client, settings):
-        known = entry.to_version == version.version and entry.bundle_sha256
-        if known and known != version.bundle_sha256:
+    for entry in known:
+        if entry.to_version != version.version or entry.bundle_sha256 == version.bundle_sha256:
+            continue
+        if entry.bundle_sha256 or entry.state == "open":
             raise BundleRefused(
                 f"the model bundle is refused: version {version.version} is registered with another"
                 f" hash than record {entry.sequence} of the ledger has",
@@ -214,16 +237,9 @@ def verify(client: MlflowClient, settings: Settings, version: ModelVersion) -> N
             )
 
 
-def _previous(client: MlflowClient, settings: Settings) -> int:
-    _, problems = ledger.read(client)
-    if problems:
-        raise UserError(
-            f"the ledger is not whole, so who was champion before is not known: {problems[0]}",
-            where=str(artifact_root(settings) / "decisions"),
-            next_step=f"say which version: {make('rollback', settings)} VERSION=…",
-        )
+def _previous(client: MlflowClient, settings: Settings, past: list[Record]) -> int:
     now = _champion(client, settings)
-    before = [number for number in stack(ledger.history(client, settings)) if number != now]
+    before = [number for number in stack(past) if number != now]
     if not before:
         raise UserError(
             "there is no champion to go back to"
@@ -236,10 +252,11 @@ def _previous(client: MlflowClient, settings: Settings) -> int:
 
 def _mend(client: MlflowClient, settings: Settings) -> list[str]:
     said = []
-    for entry in ledger.history(client, settings):
-        if entry.state == "open":
-            said.append(_finish(client, settings, entry))
-    expected = _expected(ledger.history(client, settings))
+    past = ledger.trusted(client, settings)
+    if past and past[-1].state == "open":
+        said.append(_finish(client, settings, past))
+        past = ledger.trusted(client, settings)
+    expected = left_by(past)
     now = _champion(client, settings)
     if now != expected:
         version = find_version(client, settings, now) if now else None
@@ -261,8 +278,9 @@ def _mend(client: MlflowClient, settings: Settings) -> list[str]:
     return said
 
 
-def _finish(client: MlflowClient, settings: Settings, entry: Record) -> str:
-    """Carry out what a killed command had written down, where that can still be done."""
+def _finish(client: MlflowClient, settings: Settings, past: list[Record]) -> str:
+    """Carry out what a killed command had written down last, where that can still be done."""
+    entry = past[-1]
     what = f"record {entry.sequence} ({entry.action} version {entry.to_version})"
     now = _champion(client, settings)
     if entry.action in ("reject", "found") or now == entry.to_version:
@@ -272,18 +290,13 @@ def _finish(client: MlflowClient, settings: Settings, entry: Record) -> str:
     try:
         if version is None or now != entry.from_version:
             raise UserError(f"the champion is version {now or '–'} by now")
-        verify(client, settings, version)
+        verify(version, past)
     except UserError as error:
         ledger.close(client, entry, done=False)
         return f"{what}: its command was killed, and it is dropped: {error.what}"
     promote(client, version)
     ledger.close(client, entry)
     return f"{what}: its command was killed; carried out now"
-
-
-def _expected(past: list[Record]) -> int | None:
-    moves = [entry.to_version for entry in past if entry.moves]
-    return moves[-1] if moves else None
 
 
 def _champion(client: MlflowClient, settings: Settings) -> int | None:

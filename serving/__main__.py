@@ -165,7 +165,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _welcome(served: Served, settings: Settings, address: str) -> str:
     port = settings.serving.port
     usual = port == type(settings.serving).model_fields["port"].default
-    ask = make("predict", settings, *([] if usual else [f"--serving.port {port}"]))
+    ask = make("predict", settings)
+    if not usual and "--serving.port" not in ask:  # a preset or the environment has set it
+        ask = make("predict", settings, f"--serving.port {port}")
     bundle = served.bundle_sha256[:12]
     return f"""Serving {served.name} version {served.version} (bundle {bundle}) at {address}
   ask it:   {ask}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -14,7 +15,7 @@ from configs.source import Text
 from configs.table import Table
 from ingestion.files import check_file
 from ingestion.formats import explained, opened
-from ingestion.labelled.guess import Guess, guess
+from ingestion.labelled.guess import Guess, given, guess, present
 from ingestion.labelled.read import as_text
 from ingestion.labelled.target import check_target, in_words
 
@@ -27,7 +28,8 @@ YES = ("yes", "true", "1", "y", "t", "positive", "pos")
 @dataclass(frozen=True)
 class Draft:
     """positive: the value that is predicted, and why_positive.  labels: value -> rows; unlabelled:
-    rows without one.  guesses: of every other column, in the order of the file."""
+    rows without one, absent: the texts that stand there for none -> rows.  guesses: of every other
+    column, in the order of the file."""
 
     rows: int
     target: str
@@ -35,6 +37,7 @@ class Draft:
     why_positive: str
     labels: list[tuple[str, int]]
     unlabelled: int
+    absent: list[tuple[str, int]]
     guesses: list[Guess]
 
     @property
@@ -43,9 +46,10 @@ class Draft:
 
     @property
     def missing_values(self) -> tuple[str, ...]:
-        """Texts that stand for a missing value in a column that is a feature."""
+        """Texts that stand for a missing value in the target, or in a column that is a feature."""
         kept = [guess for guess in self.guesses if guess.kind in ("number", "category")]
-        return tuple(sorted({text for guess in kept for text in guess.absent}))
+        found = {text for guess in kept for text in guess.absent}
+        return tuple(sorted(found | {text for text, _ in self.absent}))
 
 
 def draft(path: Path, target: str, text: Text, positive: str | None = None) -> Draft:
@@ -54,7 +58,7 @@ def draft(path: Path, target: str, text: Text, positive: str | None = None) -> D
     Raises UserError for a file that cannot be read, a target that it lacks or that is not binary,
     and a table in which no column is left to learn from.
     """
-    check_file(path)
+    _check_file(path)
     with tempfile.TemporaryDirectory() as name, explained(path, text):
         folder = Path(name)
         with (
@@ -78,12 +82,21 @@ def _draft(
     positive: str | None,
     path: Path,
 ) -> Draft:
+    # As validation will read it: the words for a missing value are no labels.
     found = connection.execute(
-        f"SELECT {quoted(target)}, count(*) FROM texts GROUP BY 1 ORDER BY 2 DESC, 1"
+        f"SELECT {given(quoted(target))}, count(*) FROM texts GROUP BY 1 ORDER BY 2 DESC, 1"
     ).fetchall()
     labels = [(value, count) for value, count in found if value is not None]
+    absent = present(connection, quoted(target))
     chosen, why = _positive(labels, positive)
-    check_target(found, Table(target=target, positive=chosen))
+    if positive is not None and len(labels) == 2 and positive not in dict(labels):
+        raise UserError(
+            f"the target never is {positive!r}, which is to be predicted: it is {in_words(labels)}",
+            where="--positive",
+            next_step=f'ARGS="--positive {shlex.quote(labels[-1][0])}", or'
+            f" {shlex.quote(labels[0][0])} (letter case counts)",
+        )
+    check_target(found, Table(target=target, positive=chosen), absent)
     guesses: list[Guess] = []
     for name, kind in types.items():
         if name != target:
@@ -98,7 +111,8 @@ def _draft(
             " wrongly, pass --source.text.delimiter",
         )
     rows = sum(count for _, count in found)
-    return Draft(rows, target, chosen or "", why, labels, rows - sum(n for _, n in labels), guesses)
+    unlabelled = rows - sum(count for _, count in labels)
+    return Draft(rows, target, chosen or "", why, labels, unlabelled, absent, guesses)
 
 
 def _positive(labels: list[tuple[str, int]], asked: str | None) -> tuple[str | None, str]:
@@ -112,6 +126,18 @@ def _positive(labels: list[tuple[str, int]], asked: str | None) -> tuple[str | N
         return "", ""
     value, count = labels[-1]
     return value, f"the rarer one: {in_words([(value, count)])}"
+
+
+def _check_file(path: Path) -> None:
+    """As any file is checked; but no setting names this one."""
+    try:
+        check_file(path)
+    except UserError as error:
+        raise UserError(
+            error.what,
+            where=str(path),
+            next_step="give the path of a file: make adopt DATA=FILE TARGET=COLUMN",
+        ) from None
 
 
 def _check_there(types: dict[str, str], target: str, path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from configs.duck import literal, quoted
 from configs.table import OWN
 from ingestion.canonical import read_number
+from ingestion.labelled.rules import LARGEST
 from ingestion.mapping import NO_VALUE
 
 if TYPE_CHECKING:
@@ -67,17 +68,19 @@ def guess(
     if kind.startswith(("DATE", "TIME")):
         return Guess(name, "leave_out", "dates", check=_DATES)
     column = quoted(name)
-    absent = _present(connection, column)
-    given = f"CASE WHEN {column} NOT IN ({', '.join(map(literal, NO_VALUES))}) THEN {column} END"
+    absent = tuple(text for text, _ in present(connection, column))
+    value = given(column)
     number = read_number("value", "VARCHAR", text)
-    rows, filled, distinct, numbers, whole, low, high, longest, different_numbers = (
+    rows, filled, distinct, numbers, whole, low, high, longest, different_numbers, infinite = (
         connection.execute(f"""
-            WITH given AS (SELECT {given} AS value FROM texts),
-            read AS (SELECT value, {number} AS number FROM given)
+            WITH given AS (SELECT {value} AS value FROM texts),
+            read AS (SELECT value, {number} AS number, abs(number) <= {LARGEST!r} AS finite
+                     FROM given)
             SELECT count(*), count(value), count(DISTINCT value), count(number),
-                   count(number) FILTER (isfinite(number) AND number = floor(number)),
-                   min(number) FILTER (isfinite(number)), max(number) FILTER (isfinite(number)),
-                   avg(length(value)), count(DISTINCT number)
+                   count(number) FILTER (finite AND number = floor(number)),
+                   min(number) FILTER (finite), max(number) FILTER (finite),
+                   avg(length(value)), count(DISTINCT number),
+                   count(number) FILTER (NOT finite AND NOT isnan(number))
             FROM read
         """).fetchall()[0]
     )
@@ -93,16 +96,27 @@ def guess(
                 return _identifier(name, "whole numbers without a gap, one for each row", has_id)
             if AN_ID.search(name):
                 return _identifier(name, "a different whole number in each row", has_id)
-        if _dates(connection, given, filled):
+        if _dates(connection, value, filled):
             return Guess(name, "leave_out", "dates", check=_DATES)
         return _number_column(
-            connection, name, given, number, absent, rows, filled, numbers, distinct, low, high
+            connection,
+            name,
+            value,
+            number,
+            absent,
+            rows,
+            filled,
+            numbers,
+            distinct,
+            infinite,
+            low,
+            high,
         )
     if longest > FREE_TEXT:
         return Guess(name, "leave_out", f"free text, {longest:.0f} characters on average")
     if distinct == filled == rows:
         return _identifier(name, "a different text in each row", has_id)
-    if _dates(connection, given, filled):
+    if _dates(connection, value, filled):
         return Guess(name, "leave_out", f"dates{missing}", check=_DATES)
     if AN_ID.search(name) and distinct > CATEGORIES:
         return Guess(
@@ -115,7 +129,7 @@ def guess(
     if distinct > ALL_DIFFERENT * filled and distinct > CATEGORIES:
         return Guess(name, "leave_out", f"{distinct:,} different texts in {filled:,} rows")
     top = connection.execute(
-        f"SELECT value, count(*) FROM (SELECT {given} AS value FROM texts)"
+        f"SELECT value, count(*) FROM (SELECT {value} AS value FROM texts)"
         f" WHERE value IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {CATEGORIES}"
     ).fetchall()
     covered = sum(count for _, count in top)
@@ -155,54 +169,62 @@ def _identifier(name: str, reason: str, has_id: bool) -> Guess:
 def _number_column(
     connection: DuckDBPyConnection,
     name: str,
-    given: str,
+    value: str,
     number: str,
     absent: tuple[str, ...],
     rows: int,
     filled: int,
     numbers: int,
     distinct: int,
+    infinite: int,
     low: float | None,
     high: float | None,
 ) -> Guess:
     if low is None or high is None:
         return Guess(name, "leave_out", "no row has a finite number")
     reason = f"{distinct:,} numbers from {low:g} to {high:g}"
-    check = ""
+    checks = []
     if rows > filled:
         reason += f", {rows - filled:,} missing"
     if numbers < filled:
         found = connection.execute(
-            f"SELECT DISTINCT value FROM (SELECT {given} AS value FROM texts)"
+            f"SELECT DISTINCT value FROM (SELECT {value} AS value FROM texts)"
             f" WHERE value IS NOT NULL AND {number} IS NULL ORDER BY 1 LIMIT 3"
         ).fetchall()
-        shown = ", ".join(repr(value[:30]) for (value,) in found)
-        check = f"{filled - numbers:,} rows go to quarantine: no number is {shown}"
+        shown = ", ".join(repr(text[:30]) for (text,) in found)
+        checks.append(f"{filled - numbers:,} rows go to quarantine: no number is {shown}")
     elif 2 < distinct <= 10 and float(low).is_integer() and float(high).is_integer():
-        check = "few whole numbers: if they are codes without an order, make it a category"
+        checks.append("few whole numbers: if they are codes without an order, make it a category")
+    if infinite:
+        rows_of = f"{infinite:,} row{'s go' if infinite > 1 else ' goes'} to quarantine"
+        checks.append(f"{rows_of}: infinite, or beyond what float32 can hold")
     if low >= 0:
         reason += "; none below 0"
     return Guess(
         name,
         "number",
         reason,
-        check,
+        "; ".join(checks),
         low=0.0 if low >= 0 else None,
         missing=rows > filled,
         absent=absent,
     )
 
 
-def _present(connection: DuckDBPyConnection, column: str) -> tuple[str, ...]:
-    """Which texts for a missing value the column holds."""
+def given(column: str) -> str:
+    """SQL of a text, NULL where it is a word for a missing value."""
+    return f"CASE WHEN {column} NOT IN ({', '.join(map(literal, NO_VALUES))}) THEN {column} END"
+
+
+def present(connection: DuckDBPyConnection, column: str) -> list[tuple[str, int]]:
+    """Which words for a missing value the column of `texts` holds, and in how many rows."""
     wanted = ", ".join(map(literal, NO_VALUES))
-    found = connection.execute(
-        f"SELECT DISTINCT {column} FROM texts WHERE {column} IN ({wanted}) ORDER BY 1"
+    return connection.execute(
+        f"SELECT {column}, count(*) FROM texts WHERE {column} IN ({wanted}) GROUP BY 1 ORDER BY 1"
     ).fetchall()
-    return tuple(value for (value,) in found)
 
 
-def _dates(connection: DuckDBPyConnection, given: str, filled: int) -> bool:
+def _dates(connection: DuckDBPyConnection, text: str, filled: int) -> bool:
     """Whether nearly all values are dates of this and the last century in one of the usual ways."""
     for form in DATES:
         day = f"try_strptime(left(value, {len('19991231') if form == '%Y%m%d' else 10}), '{form}')"
@@ -210,7 +232,7 @@ def _dates(connection: DuckDBPyConnection, given: str, filled: int) -> bool:
         if form == "%d-%b-%Y":
             day = f"try_strptime(value, '{form}')"
         found = connection.execute(
-            f"SELECT count(*) FROM (SELECT {given} AS value FROM texts)"
+            f"SELECT count(*) FROM (SELECT {text} AS value FROM texts)"
             f" WHERE {whole} AND year({day}) BETWEEN 1900 AND 2100"
         ).fetchall()[0][0]
         if found >= filled * (1 - DIRTY):

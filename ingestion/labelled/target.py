@@ -11,8 +11,11 @@ SHOWN = 8  # values in a message
 CONTINUOUS = 20  # from so many different numbers on a target is taken for a measured one
 
 
-def check_target(labels: Sequence[tuple[str | None, int]], table: Table) -> None:
+def check_target(
+    labels: Sequence[tuple[str | None, int]], table: Table, absent: Sequence[tuple[str, int]] = ()
+) -> None:
     """labels: value of the target (None: missing) and its rows, the most frequent first.
+    absent: what stands in the file where the label was taken for missing, to be said.
 
     Raises UserError unless there are two values, of which one is the positive one.
     """
@@ -23,9 +26,10 @@ def check_target(labels: Sequence[tuple[str | None, int]], table: Table) -> None
     if len(values) == 1:
         raise UserError(
             f"the target has one class only: all {rows:,} rows that have a label are"
-            f" {values[0][0]!r}",
+            f" {values[0][0]!r}" + (f"; no label is {in_words(absent)}" if absent else ""),
             where=place,
-            next_step="bring rows of the other class too, or name another target",
+            next_step="bring rows of the other class too, or name another target"
+            + ("; if that is the other class, give it another word in the file" * bool(absent)),
         )
     if table.positive not in [value for value, _ in values]:
         raise UserError(

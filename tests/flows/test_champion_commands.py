@@ -12,6 +12,7 @@ from flows.promote import command
 from registry import tracking
 from registry.bundle import write_bundle
 from registry.gate import Decision
+from registry.ledger import _file, history
 from registry.models import champion, find_version, register
 from registry.promotion import conclude
 from registry.store import open_store
@@ -99,18 +100,21 @@ def test_what_cannot_be_done_is_refused_and_the_champion_stays(settings, type_):
         code, told = type_(promote, "flows.promote", *words)
         assert code == 1 and said in told and "next:" in told and "Traceback" not in told
     code, told = type_(rollback, "flows.rollback", "9")
-    assert code == 1 and "has never been champion" in told
+    assert code == 1 and "has no version 9" in told
     assert champion(settings) == before
 
 
 def test_the_versions_and_the_ledger_are_shown(settings, capsys):
     client = open_store(settings)
     (find_version(client, settings, 3).bundle / "bundle.json").write_text("{}")
+    client.set_registered_model_alias("golden-path-smoke", "shadow", "1")
     models.main(settings)
     out = capsys.readouterr().out
     lines = {line.split()[0]: line for line in out.splitlines() if line.strip()}
     versions, past = out.split("Ledger, newest first")
     assert "champion" in next(line for line in versions.splitlines() if line.startswith("      2"))
+    aliases = {line.split()[0]: line.split()[1] for line in versions.splitlines()[2:] if line}
+    assert aliases == {"1": "shadow", "2": "champion", "3": "challenger"}, "MLflow's own"
     assert "altered" in next(line for line in versions.splitlines() if line.startswith("      3"))
     assert "0.7500" in versions and "0.7000 – 0.8000" in versions and "run-1" in versions
     assert versions.count("intact") == 2
@@ -119,6 +123,38 @@ def test_the_versions_and_the_ledger_are_shown(settings, capsys):
     assert "Warning" not in out and lines
     first = [line.split()[0] for line in past.splitlines() if line.strip()[:1].isdigit()]
     assert first == sorted(first, key=int, reverse=True)
+
+
+def test_a_refused_version_mends_nothing_and_a_broken_ledger_is_no_dead_end(
+    settings, type_, capsys
+):
+    client, before = open_store(settings), champion(settings)
+    entry = history(client, settings)[-1]
+    client.set_registered_model_alias("golden-path-smoke", "champion", "1")
+    for about in (promote, rollback):
+        code, told = type_(about, "flows", "9")
+        assert code == 1 and "has no version 9" in told
+    assert history(client, settings)[-1] == entry, "nothing is written down yet"
+
+    file = _file(client.get_run(entry.mlflow_run_id))
+    file.chmod(0o644)
+    file.write_text(file.read_text().replace('"reason": "', '"reason": "nicer '))
+    for about, words in ((promote, ["3"]), (rollback, [])):
+        code, told = type_(about, "flows", *words)
+        assert code == 1 and f"record {entry.sequence} was altered" in told
+        assert 'make promote CONFIG=smoke ARGS="' in told and "--despite-ledger" in told
+    assert champion(settings).version == 1
+    models.main(settings)
+    out = capsys.readouterr().out
+    assert f"Warning: record {entry.sequence} was altered" in out
+    assert "no command moves the champion" in out
+
+    words = [str(before.version), "--config", "smoke", "--var", str(settings.var)]
+    assert promote.run([*words, "--despite-ledger"]) == 0
+    assert "restart by" in capsys.readouterr().out
+    assert champion(settings) == before
+    models.main(settings)
+    assert "no command moves" not in capsys.readouterr().out
 
 
 def test_a_corrupted_store_is_one_clear_error(settings, type_, tmp_path, monkeypatch, capsys):

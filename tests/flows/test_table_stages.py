@@ -60,6 +60,22 @@ def test_quarantine_shows_the_rows_and_replay_moves_those_that_pass(tmp_path, ca
     assert last_validated(found).rows["quarantined"] == 1
 
 
+def test_quarantine_of_a_wide_table_shows_what_is_at_fault_and_no_more(tmp_path, capsys):
+    names = [f"measure_{number:02}" for number in range(30)]
+    columns = {name: {"type": "number", "low": 0} for name in names}
+    rows = [[f"m{n}", *range(30), "Yes" if n % 2 else "No"] for n in range(80)]
+    rows[3][8], rows[3][9], rows[4][10], rows[5][11] = -5, "", "ten", "inf"
+    file = save(tmp_path / "table.csv", rows, ["member", *names, "left"])
+    found = settings(file, tmp_path / "var", columns=columns)
+    run(found, tmp_path / "page.html")
+    quarantine.main(None, found)
+    said = capsys.readouterr().out
+    for each in ("measure_07 = -5", "measure_08 = –", "measure_09 = ten", "measure_10 = inf"):
+        assert each in said
+    assert "m3" in said and "measure_20" not in said and "quarantine.parquet" in said
+    assert max(map(len, said.splitlines()[:-2])) <= 150
+
+
 def test_what_is_refused_leaves_no_table_behind(tmp_path):
     rows = [[m, a, v, p, "Yes"] for m, a, v, p, _ in made_rows(40)]
     found = settings(save(tmp_path / "table.csv", rows), tmp_path / "var")

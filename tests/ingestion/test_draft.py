@@ -245,9 +245,43 @@ def test_a_target_that_is_not_there_or_not_binary_is_refused(tmp_path, target, s
 
 def test_a_positive_value_that_the_target_never_has_is_refused(tmp_path):
     file = save(tmp_path / "t.csv", made_rows(60))
-    assert (
-        "never is 'yes'" in refused(str(file), "left", str(tmp_path / "o.yaml"), "yes", False).what
-    )
+    error = refused(str(file), "left", str(tmp_path / "o.yaml"), "yes", False)
+    assert "never is 'yes'" in error.what and error.where == "--positive"
+    assert "--positive Yes" in error.next_step
+
+
+def test_a_file_that_is_not_there_is_to_be_named_by_its_path(tmp_path):
+    file = tmp_path / "nowhere.csv"
+    error = refused(str(file), "left", str(tmp_path / "o.yaml"), None, False)
+    assert "does not exist" in error.what and error.where == str(file)
+    assert "DATA=FILE" in error.next_step and "--source" not in str(error)
+
+
+def test_a_word_for_a_missing_value_is_no_label(tmp_path, capsys):
+    """As at training: there `missing_values` count for the target too."""
+    rows = made_rows(200)
+    for row in rows[:9]:
+        row[4] = "NA"
+    file = save(tmp_path / "t.csv", rows)
+    found = preset(file, "left")
+    assert found.missing_values == ("NA",)
+    assert "9 rows have no label (no label is 'NA' (9 rows))" in capsys.readouterr().out
+    save(file, [[*row[:4], "Yes" if row[4] == "Yes" else "NA"] for row in rows])
+    error = refused(str(file), "left", str(tmp_path / "o.yaml"), None, False)
+    assert "one class only" in error.what and "no label is 'NA'" in error.what
+    assert "another word" in error.next_step
+
+
+def test_infinite_values_and_too_few_rows_are_said(tmp_path, capsys):
+    rows = made_rows(30)
+    rows[3][2], rows[4][2], rows[5][1] = "inf", "1e300", "-inf"
+    preset(save(tmp_path / "t.csv", rows), "left")
+    said = capsys.readouterr().out
+    assert "visits: 2 rows go to quarantine: infinite" in said
+    assert "age: 1 row goes to quarantine: infinite" in said and "1e+300" not in said
+    assert "too small to train on" in said and "at least 25 rows of each class" in said
+    preset(save(tmp_path / "t.csv", made_rows(200)), "left")
+    assert "too small" not in capsys.readouterr().out
 
 
 def test_a_draft_is_not_written_over_unless_told_so(tmp_path):

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -20,8 +24,9 @@ from configs.errors import UserError
 from configs.load import load
 from registry import ledger, promotion, tracking
 from registry.bundle import BundleRefused, write_bundle
+from registry.chain import Record, content_of, hash_of, left_by, verify
 from registry.gate import Decision
-from registry.ledger import history, read, verify
+from registry.ledger import LedgerBroken, history, read
 from registry.models import find_champion, find_version, register
 from registry.models import promote as point
 from registry.promotion import ChampionChanged, conclude, mend, release, roll_back, unsettled
@@ -179,7 +184,7 @@ def test_there_is_nothing_to_go_back_to_before_the_first_promotion(store, settin
 @given(st.lists(st.integers(1, 4), max_size=12), st.data())
 @hypothesis(max_examples=60, deadline=None)
 def test_the_stack_of_champions_ends_with_the_present_one_and_holds_none_twice(moves, data):
-    past: list[ledger.Record] = []
+    past: list[Record] = []
     for number in moves:
         action = data.draw(st.sampled_from(["promote", "release", "rollback", "found", "reject"]))
         past.append(record(len(past) + 1, action=action, to_version=number))
@@ -301,6 +306,17 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(store, setting
     assert read(store)[1] == [] and unsettled(store, settings) == []
 
 
+def test_two_promotions_by_hand_at_once_are_both_recorded_and_the_last_is_champion(store, settings):
+    champions(store, settings, 1)
+    for _ in range(2):
+        new_version(store, settings)
+    with ThreadPoolExecutor(2) as both:
+        list(both.map(lambda number: release(store, settings, number), (2, 3)))
+    first, second = history(store, settings)[1:]
+    assert first.to_version == second.from_version != second.to_version
+    assert champion(store, settings) == second.to_version and read(store)[1] == []
+
+
 # --- killed in between ------------------------------------------------------------------------
 
 
@@ -390,12 +406,12 @@ def test_an_alias_that_was_moved_in_mlflow_is_named_then_written_down(store, set
 # --- the chain --------------------------------------------------------------------------------
 
 
-def record(sequence: int, previous: str = ledger.NOTHING, **content) -> ledger.Record:
+def record(sequence: int, previous: str = ledger.NOTHING, **content) -> Record:
     fields = {
         "time": "2026-01-01T00:00:00+00:00",
         "action": "promote",
         "model": "shop",
-        "from_version": None,
+        "from_version": sequence - 1 or None,
         "to_version": sequence,
         "by": "gate",
         "reason": "",
@@ -406,14 +422,12 @@ def record(sequence: int, previous: str = ledger.NOTHING, **content) -> ledger.R
         "code_revision": "",
         "run_id": "",
     }
-    made = ledger.Record(
-        sequence=sequence, previous_sha256=previous, sha256="", **(fields | content)
-    )
-    return replace(made, sha256=ledger._hash(ledger._content(made)))
+    made = Record(sequence=sequence, previous_sha256=previous, sha256="", **(fields | content))
+    return replace(made, sha256=hash_of(content_of(made)))
 
 
-def chain(length: int) -> list[ledger.Record]:
-    made: list[ledger.Record] = []
+def chain(length: int) -> list[Record]:
+    made: list[Record] = []
     for sequence in range(1, length + 1):
         made.append(record(sequence, made[-1].sha256 if made else ledger.NOTHING))
     return made
@@ -423,9 +437,7 @@ def test_a_chain_that_nobody_touched_is_whole():
     assert verify([]) == verify(chain(1)) == verify(chain(5)) == []
 
 
-CONTENT = [
-    name for name in ledger.Record.__dataclass_fields__ if name not in ("state", "mlflow_run_id")
-]
+CONTENT = [name for name in Record.__dataclass_fields__ if name not in ("state", "mlflow_run_id")]
 
 
 @pytest.mark.parametrize("name", CONTENT)
@@ -452,36 +464,236 @@ def test_a_missing_record_is_named():
     assert verify([made[0], made[0], made[1]]) == ["record 1 is there twice"]
 
 
-@pytest.fixture
-def own(tmp_path):
-    """A store of its own: what is broken in it stays broken."""
-    settings = load("smoke", ["--var", str(tmp_path / "var")], env={})
+@pytest.fixture(scope="module")
+def breakable(tmp_path_factory):
+    """A store with three champions, and a copy of it as it was."""
+    var = tmp_path_factory.mktemp("own") / "var"
+    settings = load("smoke", ["--var", str(var)], env={})
     client = open_store(settings)
     champions(client, settings, 3)
+    shutil.copytree(var, var.with_name("copy"))
     return client, settings
 
 
-def test_what_is_altered_in_the_store_is_named_and_no_way_back_is_guessed(own):
-    client, settings = own
-    second = history(client, settings)[1]
-    file = ledger._file(client.get_run(second.mlflow_run_id))
-    file.chmod(0o644)
-    content = json.loads(file.read_text())
-    file.write_text(json.dumps(content | {"by": "nobody"}))
-    assert read(client)[1] == ["record 2 was altered"]
-    with pytest.raises(UserError, match=r"the ledger is not whole.*record 2 was altered"):
-        roll_back(client, settings)
-    assert champion(client, settings) == 3
-    assert roll_back(client, settings, 1).to_version == 1, "a named one can be had"
+@pytest.fixture
+def own(breakable):
+    """A store of its own: what was broken in it is brought back from the copy."""
+    client, settings = breakable
+    copy = settings.var.with_name("copy") / "mlflow"
+    shutil.rmtree(settings.var / "mlflow" / "artifacts")
+    shutil.copytree(copy / "artifacts", settings.var / "mlflow" / "artifacts")
+    with (
+        closing(sqlite3.connect(copy / "mlflow.db")) as then,
+        closing(sqlite3.connect(settings.var / "mlflow" / "mlflow.db")) as now,
+    ):
+        then.backup(now)
+    return client, settings
 
-    file.unlink()
-    said = read(client)[1]
-    assert said[0].startswith("record 2 was altered or lost") and "record 2 is missing" in said[1]
+
+def file_of(client, entry: Record) -> Path:
+    file = ledger._file(client.get_run(entry.mlflow_run_id))
+    file.chmod(0o644)
+    return file
+
+
+def alter(client, entry: Record, **content) -> Path:
+    file = file_of(client, entry)
+    file.write_text(json.dumps(json.loads(file.read_text()) | content))
+    return file
+
+
+def is_refused(client, settings, action) -> bool:
+    """With the champion where it was."""
+    before = champion(client, settings)
+    with pytest.raises(LedgerBroken, match="the ledger is not whole, so no champion is moved"):
+        action()
+    return champion(client, settings) == before
+
+
+def test_what_is_altered_in_the_store_is_named_and_nothing_is_decided_by_it(own):
+    client, settings = own
+    late = new_version(client, settings)
+    file = alter(client, history(client, settings)[1], by="nobody")
+    assert read(client)[1] == [f"record 2 was altered: {file}"]
+    assert [entry.sequence for entry in history(client, settings)] == [1, 3]
+    point(client, find_version(client, settings, 1))  # no `found` is made of it either
+    for refused in (
+        lambda: mend(client, settings),
+        lambda: roll_back(client, settings),
+        lambda: roll_back(client, settings, 1),
+        lambda: release(client, settings, 2),
+        lambda: decided(client, settings, late, YES, expected=1),
+    ):
+        with pytest.raises(LedgerBroken, match="no champion is moved: record 2 was altered") as no:
+            refused()
+        assert "--despite-ledger" in no.value.next_step and "make models" in no.value.next_step
+    assert champion(client, settings) == 1 and len(read(client)[0]) == 2
+    (said,) = unsettled(client, settings)
+    assert "no command moves the champion" in said
+
+    # A person says who is champion: from there on decisions are taken again.
+    entry = release(client, settings, 1, reason="as it serves", despite_ledger=True)
+    assert (entry.action, entry.from_version, entry.to_version) == ("restart", 1, 1)
+    assert entry.rules[0]["found"] == f"record 2 was altered: {file}"
+    assert read(client)[1] == [f"record 2 was altered: {file}"], "it is named for ever"
+    assert unsettled(client, settings) == []
+    with pytest.raises(UserError, match="version 1 is the first"):
+        roll_back(client, settings)
+    decided(client, settings, late, YES, expected=1)
+    assert champion(client, settings) == 4 and roll_back(client, settings).to_version == 1
 
     # Taken out at the end, with its run: the next record leaves the place empty.
-    last = history(client, settings)[-1]
-    client.delete_run(last.mlflow_run_id)
-    assert "record 4, the last, is missing" in read(client)[1]
-    assert mend(client, settings) != [], "the champion is not whom the ledger says"
-    assert history(client, settings)[-1].sequence == 5
-    assert "record 4 is missing" in read(client)[1]
+    client.delete_run(history(client, settings)[-1].mlflow_run_id)
+    assert "record 6, the last, is missing" in read(client)[1]
+    with pytest.raises(LedgerBroken, match="record 6, the last, is missing"):
+        mend(client, settings)
+    assert release(client, settings, 4, despite_ledger=True).sequence == 7
+    assert "record 6 is missing" in read(client)[1] and mend(client, settings) == []
+    entry = release(client, settings, 1, despite_ledger=True)
+    assert entry.action == "release", "nothing is wrong with what it rests on"
+
+
+DAMAGES = {
+    "a sequence that is text": {"sequence": "2"},
+    "a time that is none": {"time": 5},
+    "no reason": {"reason": None},
+    "figures that are a list": {"figures": []},
+    "rules that are text": {"rules": ["x"]},
+    "a version that is text": {"to_version": "2"},
+    "a truth for a number": {"from_version": True},
+    "another action": {"action": "steal"},
+    "not a number": {"figures": {"roc_auc": float("nan")}},
+    "infinity": {"figures": {"roc_auc": float("inf")}},
+    "one field more": {"state": "done"},
+}
+
+
+def test_a_damaged_record_is_named_and_never_read(own):
+    client, settings = own
+    second = history(client, settings)[1]
+    file = file_of(client, second)
+    whole = file.read_text()
+    texts = [json.dumps(json.loads(whole) | change) for change in DAMAGES.values()]
+    texts += ["", "[]", "null", '"x"', "[" * 100_000, whole.replace("0.7", "1e999"), whole[:-20]]
+    for text in texts:
+        file.write_text(text)
+        records, problems = read(client)
+        assert problems == [f"record 2 was altered: {file}"], text[:200]
+        assert second.sequence not in [entry.sequence for entry in records]
+    for change in DAMAGES.values():  # with a hash that fits, where there is one
+        content = {k: v for k, v in (json.loads(whole) | change).items() if k != "sha256"}
+        try:
+            content["sha256"] = hash_of(content)
+        except ValueError:
+            continue
+        file.write_text(json.dumps(content))
+        client.set_tag(second.mlflow_run_id, "sha256", content["sha256"])
+        assert read(client)[1] == [f"record 2 was altered: {file}"], change
+    client.set_tag(second.mlflow_run_id, "sha256", second.sha256)
+    file.write_text(whole)
+    assert read(client)[1] == []
+    file.unlink()
+    assert read(client)[1] == [f"record 2 is lost: {file}"]
+
+
+def test_what_mlflows_page_says_otherwise_is_named_and_decides_nothing(own):
+    client, settings = own
+    first, second, _ = history(client, settings)
+    client.set_tag(first.mlflow_run_id, "by", "ada")
+    client.set_tag(first.mlflow_run_id, "mlflow.note.content", "a good year")
+    client.log_metric(second.mlflow_run_id, "roc_auc", 0.99)
+    said = read(client)[1]
+    assert said == [
+        "record 1 is shown otherwise on MLflow's page: by, mlflow.note.content",
+        "record 2 is shown otherwise on MLflow's page: metrics",
+    ]
+    assert roll_back(client, settings).to_version == 2
+
+
+def test_a_settled_record_that_was_opened_again_is_named_and_not_carried_out(own):
+    client, settings = own
+    first, second, third = history(client, settings)
+    roll_back(client, settings)
+    for entry in (second, third):
+        client.update_run(entry.mlflow_run_id, status="RUNNING")
+        said = read(client)[1]
+        assert f"record {entry.sequence} is RUNNING in MLflow, and was left otherwise" in said
+        for refused in (
+            lambda: mend(client, settings),
+            lambda: roll_back(client, settings, 1),
+        ):
+            assert is_refused(client, settings, refused)
+        assert champion(client, settings) == 2
+        ledger.close(client, entry)
+        assert read(client)[1] == []
+    client.update_run(first.mlflow_run_id, status="KILLED")  # that promotion never was, it says now
+    said = read(client)[1]
+    assert said[0].startswith(
+        "record 2 says that version 1 was champion, and the records before it"
+    )
+    assert is_refused(client, settings, lambda: roll_back(client, settings))
+
+
+def test_an_altered_open_record_is_not_carried_out(own, monkeypatch):
+    client, settings = own
+    version = new_version(client, settings)
+    with monkeypatch.context() as patch:
+        patch.setattr(promotion, "promote", kill)
+        with pytest.raises(Killed):
+            release(client, settings, version.version)
+    entry = history(client, settings)[-1]
+    file = alter(client, entry, to_version=1)
+    with pytest.raises(LedgerBroken, match="record 4 was altered"):
+        mend(client, settings)
+    assert champion(client, settings) == 3
+
+    # Rewritten with its hash wherever that stands: one that names no bundle promotes none.
+    content = {**json.loads(file.read_text()), "bundle_sha256": "", "to_version": 4}
+    del content["sha256"]
+    sha = hash_of(content)
+    file.write_text(json.dumps({**content, "sha256": sha}))
+    client.set_tag(entry.mlflow_run_id, "sha256", sha)
+    experiment = client.get_experiment_by_name(ledger.EXPERIMENT).experiment_id
+    client.set_experiment_tag(experiment, ledger.HEAD, f"4 {sha}")
+    (said,) = mend(client, settings)
+    assert "it is dropped" in said and "another hash than record 4" in said
+    assert champion(client, settings) == 3
+
+
+def test_two_restarts_and_one_that_was_killed(own, monkeypatch):
+    client, settings = own
+    file_of(client, history(client, settings)[0]).write_text("{}")
+    with monkeypatch.context() as patch:
+        patch.setattr(promotion, "promote", kill)
+        with pytest.raises(Killed):
+            release(client, settings, 2, despite_ledger=True)
+    assert "carried out now" in mend(client, settings)[0]
+    assert champion(client, settings) == 2
+    alter(client, history(client, settings)[-1], by="nobody")
+    with pytest.raises(LedgerBroken):
+        mend(client, settings)
+    assert release(client, settings, 2, despite_ledger=True).sequence == 5
+    assert mend(client, settings) == []
+
+
+def test_states_are_witnessed_by_the_next_record():
+    made = chain(4)
+    assert verify([replace(made[0], state="void"), *made[1:]])[0].startswith("record 2 says")
+    assert verify([*made[:2], replace(made[2], state="open"), made[3]]) == [
+        "record 3 stands open and is not the last one: its state was changed"
+    ]
+    assert verify([*made[:3], replace(made[3], state="open")]) == [], "it may be killed"
+    other = record(5, made[3].sha256, model="bakery", from_version=None)
+    assert verify([*made[:3], replace(made[3], state="open"), other]) == [], "of another model"
+    assert verify([made[0], made[3]]) == ["record 2 to 3 is missing"], "no guess is made beyond it"
+    assert left_by([*made[:3], replace(made[3], state="void")]) == 3
+
+
+@pytest.mark.parametrize("head", ["", "x", "9" * 30, "2 abc", "3 abc"])
+def test_a_head_that_was_altered_is_named(own, head):
+    client, settings = own
+    experiment = client.get_experiment_by_name(ledger.EXPERIMENT).experiment_id
+    client.set_experiment_tag(experiment, ledger.HEAD, head)
+    assert read(client)[1] == ["record 3, the last, is not the one that was written"]
+    release(client, settings, 3, despite_ledger=True)
+    assert mend(client, settings) == []

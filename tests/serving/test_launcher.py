@@ -19,7 +19,10 @@ import psutil
 import pytest
 from real_service import ROOT, SERVE, Running, end, free_port, make_bundle
 
+from configs.command import run_command
 from features.catalogue import CATALOGUE
+from serving.__main__ import _welcome
+from serving.served import Served
 
 
 def command(*words: str | Path) -> subprocess.CompletedProcess[str]:
@@ -53,6 +56,22 @@ def test_a_host_beyond_loopback_is_refused(host: str) -> None:
 def test_no_champion_says_what_to_do(tmp_path: Path) -> None:
     done = command("serving", "--var", tmp_path / "var", "--serving.port", str(free_port()))
     refused(done, "there is no champion yet", "make train")
+
+
+@pytest.mark.parametrize("given", ["on the line", "in a preset"])
+def test_the_port_is_said_once_in_the_next_command(tmp_path: Path, capsys, given: str) -> None:
+    preset = tmp_path / "shop.yaml"
+    preset.write_text("serving: {port: 3456}\n" if given == "in a preset" else "{}\n")
+    served = Served("shop", 1, tmp_path, "0" * 64, 10)
+    line = [] if given == "in a preset" else ["--serving.port", "3456"]
+    code = run_command(
+        "serving",
+        "",
+        lambda settings: print(_welcome(served, settings, "http://127.0.0.1:3456")),
+        ["--config", str(preset), "--var", str(tmp_path / "var"), *line],
+    )
+    said = capsys.readouterr().out
+    assert code == 0 and said.count("--serving.port 3456") == 1, said
 
 
 def test_an_unknown_setting_is_refused() -> None:

@@ -1,0 +1,88 @@
+"""`make reproduce` where the rows, the run's name or the folder are not as they should be."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from logs import write_log, write_preset
+
+from configs.errors import UserError
+from configs.load import dump, load
+from flows import data_stages, reproduce
+from flows.lock import alone
+from flows.original import find_original
+from flows.stage import code_sha256
+from ingestion.validate import TRANSACTIONS
+
+RUN = "20260101-000000-abcd"
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """What a run on a small file left behind, as far as its rows: settings and summary."""
+    shop = tmp_path_factory.mktemp("shop")
+    write_log(shop / "log.csv", days=160)
+    write_preset(shop / "shop.yaml", str(shop / "log.csv"))
+    settings = load(str(shop / "shop.yaml"), ["--var", str(shop / "var")], env={})
+    parts = data_stages.ingest(settings)
+    validated = data_stages.validate(settings, parts, shop / "var" / "page.html")
+    folder = shop / "var" / "runs" / RUN
+    folder.mkdir(parents=True)
+    (folder / "settings.yaml").write_text(dump(settings))
+    summary = {
+        "data_sha256": validated.files[TRANSACTIONS],
+        "table_sha256": "t",
+        "code_sha256": code_sha256(),
+        "code_revision": "unknown",
+        "families": {"xgboost": {"ended_by": "trials"}},
+        "seconds": {"total": 60.0},
+    }
+    (folder / "summary.json").write_text(json.dumps(summary))
+    return settings
+
+
+def test_other_rows_are_named_before_anything_is_repeated(shop, monkeypatch):
+    log = shop.var.parent / "log.csv"
+    as_it_was = log.read_text()
+    monkeypatch.setattr(reproduce, "repeat", None)  # a call would be an error of another kind
+    try:
+        log.write_text(as_it_was.replace(",2.0,", ",2.5,", 1))
+        with pytest.raises(UserError, match="the source holds other rows than it did") as refused:
+            reproduce.main(RUN, False, shop)
+        assert refused.value.where == str(log)
+        log.write_text(as_it_was.replace("invoice_id", "number", 1))
+        with pytest.raises(UserError, match="its rows are read no more"):
+            reproduce.main(RUN, False, shop)
+    finally:
+        log.write_text(as_it_was)
+
+
+def test_two_at_once_leave_each_others_folder_alone(shop):
+    folder = shop.var / "reproduce" / RUN
+    (folder / "var").mkdir(parents=True, exist_ok=True)
+    (folder / "var" / "half").write_text("made")
+    for held in (folder, folder / "var"):
+        with alone(held, "reproduce"), pytest.raises(UserError, match="another command works"):
+            reproduce.main(RUN, False, shop)
+        assert (folder / "var" / "half").exists()
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "a/b", f"{RUN}/", f"./{RUN}", f"../runs/{RUN}"])
+def test_a_run_is_a_plain_name_within_runs(shop, name):
+    with pytest.raises(UserError, match=r"no run"):
+        find_original(shop, name)
+
+
+def test_the_causes_of_a_difference_are_listed_the_surest_first(tmp_path):
+    def causes(different, reason="", ended_by="trials"):
+        families = {"tabm": {"ended_by": ended_by}, "xgboost": {"ended_by": "trials"}}
+        (tmp_path / "summary.json").write_text(json.dumps({"families": families}))
+        return reproduce.causes(different, reason, tmp_path)
+
+    said = causes(["data_sha256", "table_sha256"], "its code is another", "seconds")
+    rows, code, clock = said.split("; and ")
+    assert rows.startswith("the source holds other rows") and "its code is another" in code
+    assert "this time the search of tabm was ended by the clock" in clock
+    assert causes(["table_sha256"]).startswith("the same rows made another table")
+    assert causes(["winner"]).startswith("another machine")
