@@ -78,7 +78,7 @@ def test_the_facts_are_those_of_the_file(built):
     assert facts.features == len(NAMES)
     assert facts.rows == {split: len(rows[split]) for split in SPLITS}
     assert facts.positive_rate == pytest.approx({split: rows[split].y.mean() for split in SPLITS})
-    assert [len(facts.as_of[split]) for split in SPLITS] == [4, 1, 1]
+    assert [len(facts.as_of[split]) for split in SPLITS] == [4, 3, 1]
 
 
 def test_a_log_without_a_sale_is_refused(tmp_path):

@@ -25,7 +25,7 @@ def test_the_figures_in_the_readmes_prose_are_the_measured_ones():
     best = max(family["test"]["roc_auc"] for family in run["families"].values())
     said = f"test ROC AUC is {best:.2f} on simulated data, where {run['oracle']['roc_auc']:.2f} is"
     assert said.replace("0.", ".") in text
-    assert run["seconds"]["total"] < 75, "make train takes `a minute`"
+    assert run["seconds"]["total"] < 120, "make train takes `less than two minutes`"
 
 
 @pytest.mark.parametrize("page", WRITTEN, ids=lambda path: path.name)

@@ -73,7 +73,8 @@ def test_quarantine_of_a_wide_table_shows_what_is_at_fault_and_no_more(tmp_path,
     for each in ("measure_07 = -5", "measure_08 = –", "measure_09 = ten", "measure_10 = inf"):
         assert each in said
     assert "m3" in said and "measure_20" not in said and "quarantine.parquet" in said
-    assert max(map(len, said.splitlines()[:-2])) <= 150
+    shown = [line for line in said.splitlines() if str(tmp_path)[:12] not in line]
+    assert max(map(len, shown)) <= 150
 
 
 def test_what_is_refused_leaves_no_table_behind(tmp_path):

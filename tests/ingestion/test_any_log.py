@@ -102,11 +102,11 @@ def test_the_german_spreadsheet_of_the_page(tmp_path):
 
 def test_every_yaml_of_the_page_is_accepted(tmp_path):
     blocks = re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     for number, block in enumerate(blocks):
         (tmp_path / f"block_{number}.yaml").write_text(block)
         source = load(str(tmp_path / f"block_{number}.yaml"), env={}).source
-        assert source.kind == "simulated" or check_mapping(source) is None
+        assert source.kind in ("simulated", "table") or check_mapping(source) is None
     assert check_database(preset(tmp_path, "shop_database.yaml").source).host == "db.example.com"
 
 

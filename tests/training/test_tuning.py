@@ -13,7 +13,7 @@ from made_rows import HORIZON, make_rows
 from training.folds import make_folds
 from training.studies import Place
 from training.trial import run_trial
-from training.tuning import HelperLost, tune
+from training.tuning import HelperLost, _Search, tune
 
 TRAIN = make_rows(50, 1, ("2024-01-01",))
 VALID = make_rows(800, 2, ("2024-05-01", "2024-06-01"))
@@ -311,14 +311,10 @@ def test_the_trial_of_a_helper_that_dies_is_run_by_another():
 
 
 def test_a_trial_that_kills_twice_has_failed():
-    def slow(params, *_, **__):
-        time.sleep(0.3)
-        return SimpleNamespace(params=params)
-
-    def dying(task):
-        raise HelperLost("its process ended with code -9")
-
-    tuned, _ = search(made_family(slow), trials=4, helpers=[dying, dying])
-    failed = [result for result in tuned.trials if result.state == "failed"]
-    assert len(tuned.trials) == 4
-    assert [result.error for result in failed] == ["its process ended with code -9"]
+    whole = _Search(made_family(), 1, 60.0, 5, None, 2, lambda result, recalled: None)
+    for _ in range(2):
+        whole._give_back(whole._next(), HelperLost("its process ended with code -9"))
+    assert whole._next() is None  # the budget is used up
+    assert [(r.state, r.error) for r in whole.results] == [
+        ("failed", "its process ended with code -9")
+    ]
