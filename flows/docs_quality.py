@@ -51,8 +51,9 @@ def _real(real: dict[str, Any], cores: int) -> list[str]:
         " take longer than it was",
         "given. `Its own` validation rows are a random share of all labelled rows: a tool that is"
         " not told of dates then meets",
-        "the same customers a month later, with outcomes that overlap, and may take its fit for better"
-        " than it is. Nobody sees the labels of the test rows. Intervals: 95 %, over customers. The"
+        "the same customers a month later, with outcomes that overlap, and may take its fit for"
+        " better than it is. Nobody sees the labels of the test rows. Intervals: 95 %, over"
+        " customers. The"
         f" winner, `{real['winner']}`, was chosen on",
         "validation.",
         "",
