@@ -384,3 +384,16 @@ def test_the_next_command_repeats_what_this_one_was_given(tmp_path):
     assert said == [
         f'make train ARGS="--seed 5 --contract.rules.impossible_price.high=6 --var {tmp_path}"'
     ]
+
+
+def test_the_url_of_the_studies_holds_no_password():
+    url = "postgresql+psycopg://me:secret@db.example.com/studies"
+    with pytest.raises(UserError, match="holds a password") as caught:
+        load("default", ["--tuning.storage", url], {})
+    assert "secret" not in str(caught.value) and "tuning.password_variable" in str(caught.value)
+
+
+def test_a_contact_that_costs_more_than_a_sale_is_worth_never_pays():
+    costly = ["--training.contact_cost", "9", "--training.sale_value", "5"]
+    assert load("default", costly, {}).training.threshold == 1.0
+    assert load("default", [], {}).training.threshold == pytest.approx(2 / 5)
