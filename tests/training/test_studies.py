@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import postgres
+import psutil
 import pytest
 from made_rows import write_table
 from test_fit import FILES, ROOT, job_of
@@ -84,9 +83,7 @@ def test_several_workers_share_the_budget_and_outlive_one_of_them(table, tmp_pat
     job = {"table": str(table), "trials": 40, "workers": 3}
     process = start(tmp_path / "run", **job)
     lines = [process.stdout.readline() for _ in range(4)]
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    if children.exists():  # Linux
-        os.kill(int(children.read_text().split()[0]), signal.SIGKILL)
+    psutil.Process(process.pid).children()[0].kill()
     output, log = process.communicate(timeout=120)
     assert process.returncode == 0, log
     events = [json.loads(line) for line in [*lines, *output.splitlines()]]
@@ -102,19 +99,11 @@ def test_helpers_end_with_the_process_they_work_for(table, tmp_path):
     process = start(tmp_path / "run", table=str(table), trials=10_000, workers=2)
     while json.loads(process.stdout.readline())["event"] != "trial":
         pass
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    if not children.exists():
-        process.kill()
-        pytest.skip("the children of a process are read from /proc")
-    (helper,) = children.read_text().split()
+    (helper,) = psutil.Process(process.pid).children()
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    for _ in range(100):
-        state = Path(f"/proc/{helper}/stat")
-        if not state.exists() or state.read_text().split(") ")[1][0] == "Z":
-            return
-        time.sleep(0.1)
-    raise AssertionError("the helper works on for nobody")
+    _, left = psutil.wait_procs([helper], timeout=10)
+    assert all(one.status() == psutil.STATUS_ZOMBIE for one in left), "it works on for nobody"
 
 
 def place_of(file: Path) -> Place:
