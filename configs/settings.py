@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from configs.rules import Contract
-from configs.section import FilePath, Names, Section
+from configs.section import FilePath, Names, Section, Words
 from configs.source import Source, refuse_password
 
 
@@ -90,6 +90,12 @@ class Training(Section):
     sale_value: float = Field(
         5.0, gt=0, description="value of a sale; contact when probability x value covers the cost"
     )
+    samples: int = Field(
+        5,
+        ge=0,
+        le=50,
+        description="sample customers kept in the bundle, for the page of the service",
+    )
 
     @property
     def threshold(self) -> float:
@@ -132,11 +138,35 @@ class Gate(Section):
 
 
 class Serving(Section):
-    """Where the service listens (`serving/`)."""
+    """Where the service listens, and what it lets a client have (`serving/`)."""
 
-    host: str = Field("127.0.0.1", description="address to listen on")
+    host: str = Field("127.0.0.1", description="address to listen on; beyond loopback with a token")
     port: int = Field(3000, ge=1, le=65535, description="port to listen on")
-    max_rows: int = Field(1000, ge=1, description="most customers in one request")
+    workers: int = Field(1, ge=1, le=64, description="processes that answer")
+    max_rows: int = Field(1000, ge=1, le=100_000, description="most customers in one request")
+    max_lines: int = Field(
+        20_000, ge=1, le=1_000_000, description="most invoice lines in one request"
+    )
+    max_explained: int = Field(20, ge=1, le=1000, description="most customers to explain at once")
+    max_concurrency: int = Field(
+        64, ge=1, le=10_000, description="requests at once per worker; one more is answered 429"
+    )
+    max_seconds: float = Field(
+        10.0, gt=0, le=600, description="a request that takes longer is answered 503"
+    )
+    watch_seconds: float = Field(
+        2.0, ge=0.1, le=3600, description="how often the champion is looked up"
+    )
+    token_variable: str = Field(
+        "SERVING_TOKEN", description="environment variable with the token that clients must send"
+    )
+    token_file: FilePath | None = Field(None, description="or a file that holds the token")
+    allowed_hosts: Words = Field(
+        (), description="names that clients may ask for, besides loopback and serving.host"
+    )
+    log_requests: bool = Field(
+        False, description="keep what was asked and answered, in Parquet under var/serving/log"
+    )
 
 
 class Ui(Section):

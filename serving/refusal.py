@@ -1,0 +1,100 @@
+"""The one shape in which the service says no, whatever was wrong.
+
+    {"error": "customers[0].recency_days: must be at least 1, got -3", "code": "invalid",
+     "detail": [{"what": ..., "where": ..., "row": 0, "line": null, "field": "recency_days",
+                 "value": "-3", "expected": "a number from 1 on (days)"}]}
+
+`tests/serving/test_refusal.py` pins it: clients may rely on every key being there.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+SHOWN = 20  # problems named in one refusal
+LONGEST_VALUE = 80  # characters of a value that is quoted
+
+# What a client may do about it, by machine: code -> status.
+STATUS = {
+    "invalid": 400,  # the request itself: JSON, fields, types, values, how many rows
+    "unauthorized": 401,
+    "forbidden": 403,  # asked for under a name, or from a page, that is not this service's
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "too_slow": 408,  # the body did not arrive in time
+    "refused_champion": 409,  # the new champion; the old one goes on
+    "no_transactions": 409,  # this model does not come from invoice lines
+    "no_reference": 409,  # its bundle has no customers to explain against
+    "too_large": 413,
+    "content_type": 415,
+    "no_answer": 422,  # the model has none for these values
+    "busy": 429,
+    "failed": 500,  # a fault of ours
+    "not_ready": 503,
+    "timeout": 503,
+}
+RETRY_AFTER = {"busy": 1, "not_ready": 2, "timeout": 2}  # seconds
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wrong with one value.
+
+    where: the path into the request.  row: the customer's place in the list.  line: the invoice
+    line's, of that customer.  value: what was sent, as JSON, shortened.
+    """
+
+    what: str
+    where: str = "body"
+    row: int | None = None
+    line: int | None = None
+    field: str | None = None
+    value: str | None = None
+    expected: str | None = None
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """The body of every answer that is not 200."""
+
+    error: str
+    code: str
+    detail: list[Problem] = []
+
+
+class Refused(Exception):
+    """Ends the answering of a request."""
+
+    def __init__(
+        self, code: str, error: str = "", *problems: Problem, headers: dict[str, str] | None = None
+    ) -> None:
+        self.code, self.status, self.problems = code, STATUS[code], problems
+        self.error = error or _summary(problems)
+        self.headers = dict(headers or {})
+        if code in RETRY_AFTER:
+            self.headers.setdefault("retry-after", str(RETRY_AFTER[code]))
+        super().__init__(self.error)
+
+    def body(self) -> bytes:
+        return msgspec.json.encode(Refusal(self.error, self.code, list(self.problems[:SHOWN])))
+
+
+def shown(value: Any) -> str:
+    """A value as JSON, shortened; of what holds others only how many."""
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except ValueError:  # Python refuses to write whole numbers of thousands of digits
+        text = "a number of thousands of digits"
+    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 1] + "…"
+
+
+def _summary(problems: tuple[Problem, ...]) -> str:
+    first = problems[0]
+    got = "" if first.value is None else f", got {first.value}"
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{first.where}: {first.what}{got}{more}"
