@@ -19,7 +19,11 @@ KIND = {"mlflow.experimentKind": "custom_model_development"}  # its page shows r
 
 
 def tracking_uri(settings: Settings) -> str:
-    return f"sqlite:///{_folder(settings) / 'mlflow.db'}"
+    return f"sqlite:///{database(settings)}"
+
+
+def database(settings: Settings) -> Path:
+    return _folder(settings) / "mlflow.db"
 
 
 def artifact_root(settings: Settings) -> Path:
@@ -48,7 +52,7 @@ def open_store(settings: Settings) -> MlflowClient:
         except DatabaseError as error:
             raise UserError(
                 f"MLflow's database cannot be read: {str(error.orig or error).splitlines()[0]}",
-                where=str(_folder(settings) / "mlflow.db"),
+                where=str(database(settings)),
                 next_step="bring back a copy of it; without it the registered models are not known",
             ) from error
         if experiment is not None:

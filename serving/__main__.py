@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 import psutil
@@ -19,11 +19,12 @@ import psutil
 from configs.command import make, run_command
 from configs.errors import UserError
 from configs.settings import Settings
+from registry.alias import champion_now
+from registry.bundle import verify_bundle
+from registry.store import database
+from serving.access import read_token
 from serving.address import check_address, url
-from serving.served import Served
-
-if TYPE_CHECKING:
-    from registry.models import ModelVersion
+from serving.served import FILE, VARIABLE, Served, write_served
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = "serving.service:service"
@@ -31,30 +32,65 @@ READY_SECONDS, DRAIN_SECONDS = 120.0, 8
 
 
 def main(settings: Settings) -> None:
-    # Before the champion is looked up, which takes seconds.
-    check_address(settings.serving.host, settings.serving.port)
-    serve(settings, _champion(settings))
-
-
-def serve(settings: Settings, model: ModelVersion) -> None:
-    """Serve `model` until Ctrl-C or SIGTERM. Raises UserError when it ends by itself."""
-    served = Served(
-        name=model.name,
-        version=model.version,
-        bundle=model.bundle.resolve(),
-        bundle_sha256=model.bundle_sha256,
-        max_rows=settings.serving.max_rows,
+    model = champion_now(settings)
+    if model is None:
+        raise UserError(
+            "there is no champion yet",
+            where=f"the registry in {settings.var}",
+            next_step=f"train one: {make('train', settings)}",
+        )
+    # Verified here, so that a bad bundle is one message and no service.
+    verify_bundle(model.bundle, expected_sha256=model.bundle_sha256)
+    serve(
+        settings,
+        served_of(settings, model.name),
+        f"version {model.version} (bundle {model.bundle_sha256[:12]})",
     )
-    served.description()  # verified here, so that a bad bundle is one message and no service
-    host, port = check_address(settings.serving.host, settings.serving.port), settings.serving.port
+
+
+def served_of(settings: Settings, name: str) -> Served:
+    """What the service is told: the champion of `name` is what MLflow's database says."""
+    serving, folder = settings.serving, home(settings)
+    return Served(
+        name=name,
+        database=str(database(settings)),
+        max_rows=serving.max_rows,
+        max_lines=serving.max_lines,
+        max_explained=serving.max_explained,
+        max_concurrency=serving.max_concurrency,
+        max_seconds=serving.max_seconds,
+        watch_seconds=serving.watch_seconds,
+        workers=serving.workers,
+        token_variable=serving.token_variable,
+        token_file=None if serving.token_file is None else str(serving.token_file.absolute()),
+        allowed_hosts=sorted({serving.host, *serving.allowed_hosts}),
+        log_folder=str(settings.var.absolute() / "serving" / "log")
+        if serving.log_requests
+        else None,
+        signal_file=str(folder / "reload"),
+        launcher=os.getpid(),
+    )
+
+
+def home(settings: Settings) -> Path:
+    """A folder for each port: BentoML empties part of it."""
+    return (settings.var / "bentoml" / str(settings.serving.port)).resolve()
+
+
+def serve(settings: Settings, served: Served, what: str) -> None:
+    """Serve until Ctrl-C or SIGTERM. Raises UserError when it ends by itself."""
+    token = read_token(served.token_variable, served.token_file, os.environ)
+    host = check_address(settings.serving.host, settings.serving.port, token is not None)
+    port = settings.serving.port
     process = None
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
             signal.signal(number, signal.default_int_handler)  # end as Ctrl-C does
     try:
-        process = _start(settings, served, host)
+        write_served(served, home(settings) / FILE)
+        process = _start(settings, host)
         _wait_until_ready(process, url(host, port))
-        print(_welcome(served, settings, url(host, port)), flush=True)
+        print(_welcome(settings, f"{served.name} {what}", url(host, port)), flush=True)
         process.wait()
     except KeyboardInterrupt:
         return
@@ -68,23 +104,9 @@ def serve(settings: Settings, model: ModelVersion) -> None:
     )
 
 
-def _champion(settings: Settings) -> ModelVersion:
-    from registry.models import champion  # here: the registry's client takes seconds to import
-
-    found = champion(settings)
-    if found is None:
-        raise UserError(
-            "there is no champion yet",
-            where=f"the registry in {settings.var}",
-            next_step=f"train one: {make('train', settings)}",
-        )
-    return found
-
-
-def _start(settings: Settings, served: Served, host: str) -> subprocess.Popen[bytes]:
-    port = settings.serving.port
-    home = (settings.var / "bentoml" / str(port)).resolve()  # its own: BentoML empties part of it
-    (home / "tmp").mkdir(parents=True, exist_ok=True)
+def _start(settings: Settings, host: str) -> subprocess.Popen[bytes]:
+    folder = home(settings)
+    (folder / "tmp").mkdir(parents=True, exist_ok=True)
     # Whatever this machine has set for BentoML or as a proxy is not meant for this service.
     env = {
         k: v
@@ -92,9 +114,10 @@ def _start(settings: Settings, served: Served, host: str) -> subprocess.Popen[by
         if not k.startswith(("BENTOML_", "OTEL_", "PROMETHEUS_"))
     }
     env = {k: v for k, v in env.items() if not k.lower().endswith("_proxy")}
-    env |= served.environment() | {
-        "BENTOML_HOME": str(home),
-        "TMPDIR": str(home / "tmp"),
+    env |= {
+        VARIABLE: str(folder / FILE),
+        "BENTOML_HOME": str(folder),
+        "TMPDIR": str(folder / "tmp"),
         "BENTOML_DO_NOT_TRACK": "True",
         "DO_NOT_TRACK": "true",
         "OTEL_SDK_DISABLED": "true",
@@ -116,7 +139,7 @@ def _start(settings: Settings, served: Served, host: str) -> subprocess.Popen[by
         "--host",
         host,
         "--port",
-        str(port),
+        str(settings.serving.port),
         "--timeout-graceful-shutdown",
         str(DRAIN_SECONDS // 2),
     ]
@@ -131,11 +154,18 @@ def _wait_until_ready(process: subprocess.Popen[bytes], address: str) -> None:
     with httpx.Client(trust_env=False, timeout=2) as client:
         while process.poll() is None and time.monotonic() < limit:
             try:
-                if client.get(f"{address}/readyz").status_code == 200:
+                answer = client.get(f"{address}/readyz")
+                if answer.status_code == 200:
                     return
-            except httpx.HTTPError:
-                pass
-            time.sleep(0.1)
+                if "refused" in (said := answer.json()["error"]):
+                    raise UserError(
+                        f"the service cannot start: {said}",
+                        where=address,
+                        next_step="train again (make train), or go back (make rollback)",
+                    )
+            except (httpx.HTTPError, ValueError, LookupError):
+                pass  # it is starting; or what listens there is not ours
+            time.sleep(0.05)
     ended = process.returncode is not None
     raise UserError(
         f"the service ended with exit code {process.returncode} before it was ready"
@@ -162,14 +192,13 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _welcome(served: Served, settings: Settings, address: str) -> str:
+def _welcome(settings: Settings, who: str, address: str) -> str:
     port = settings.serving.port
     usual = port == type(settings.serving).model_fields["port"].default
     ask = make("predict", settings)
     if not usual and "--serving.port" not in ask:  # a preset or the environment has set it
         ask = make("predict", settings, f"--serving.port {port}")
-    bundle = served.bundle_sha256[:12]
-    return f"""Serving {served.name} version {served.version} (bundle {bundle}) at {address}
+    return f"""Serving {who} at {address}
   ask it:   {ask}
   look:     {address}/ and, to try it in a browser, {address}/docs
   end it:   Ctrl-C"""

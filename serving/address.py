@@ -1,4 +1,4 @@
-"""Where the service listens: this machine only, on a port that is free."""
+"""Where the service listens: on loopback unless there is a token, on a port that is free."""
 
 from __future__ import annotations
 
@@ -8,17 +8,23 @@ import socket
 from configs.errors import UserError
 
 
-def check_address(host: str, port: int) -> str:
-    """The address to listen on, once it is this machine's own and free; raises UserError."""
+def check_address(host: str, port: int, with_token: bool = False) -> str:
+    """The address to listen on, once it is free, and this machine's own loopback unless clients
+    must send a token; raises UserError."""
     try:
         address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
     except ValueError:
-        address = None
-    if address is None or not address.is_loopback:
         raise UserError(
-            f"the service listens on this machine only, and {host!r} is not its loopback address",
+            f"the service listens at an address, and {host!r} is none",
             where="setting serving.host",
-            next_step="leave it at 127.0.0.1: who reaches the port may ask, there is no token yet",
+            next_step="leave it at 127.0.0.1, or give one of this machine, such as 0.0.0.0",
+        ) from None
+    if not address.is_loopback and not with_token:
+        raise UserError(
+            f"beyond this machine's loopback, at {host!r}, the service demands a token",
+            where="setting serving.host",
+            next_step="leave it at 127.0.0.1; or set SERVING_TOKEN (or --serving.token_file FILE)"
+            " to what clients will send",
         )
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     with socket.socket(family) as probe:

@@ -6,53 +6,22 @@ HTTP, and answers all of a request from the one champion that it was handed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 
 from registry.bundle import Bundle
+from serving.messages import Answer, Model, Prediction, Skipped
 from serving.refusal import Problem, Refused
 
 if TYPE_CHECKING:
     from serving.schema import Decoder
     from serving.transactions import Transactions
 
-
-class Model(msgspec.Struct, frozen=True):
-    """Who answered."""
-
-    name: str
-    version: int
-    bundle_sha256: str
-    threshold: float
-
-
-class Prediction(msgspec.Struct, frozen=True):
-    """The answer for one customer. row: their place in the list that was sent."""
-
-    row: int
-    customer_id: str | None
-    probability: float
-    decision: bool
-
-
-class Skipped(msgspec.Struct, frozen=True):
-    """A customer who was left out, with `on_error=skip`."""
-
-    row: int
-    customer_id: str | None
-    detail: list[Problem]
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """Predictions in the order of the customers sent."""
-
-    model: Model
-    predictions: list[Prediction]
-    skipped: list[Skipped] = []
+__all__ = ["Answer", "Asked", "Champion", "Limits", "Model", "Prediction", "Skipped"]
 
 
 @dataclass(frozen=True)
@@ -80,13 +49,37 @@ class Champion:
 
 
 @dataclass(frozen=True)
+class Scored:
+    """What was answered, for the metrics and the log of requests.
+
+    ids: of n customers.  x: float32 (n, f).  probability: float64 (n,).  as_of: of invoice lines.
+    """
+
+    champion: Champion
+    ids: Sequence[str | None]
+    x: np.ndarray
+    probability: np.ndarray
+    as_of: date | None = None
+
+
+def _unseen(_: Any) -> None:
+    """Nobody looks."""
+
+
+@dataclass(frozen=True)
 class Asked:
-    """One request: its body, its query (names that are known, values as sent), who answers it."""
+    """One request: its body, its query (names that are known, values as sent), who answers it.
+
+    scored, left_out: told what was answered, and by reason how many rows and lines were not.
+    """
 
     body: bytes
     query: dict[str, str]
     champion: Champion
     limits: Limits
+    scored: Callable[[Scored], None] = _unseen
+    rows_left_out: Callable[[dict[str, int]], None] = _unseen
+    lines_left_out: Callable[[dict[str, int]], None] = _unseen
 
     @property
     def skip(self) -> bool:
@@ -107,13 +100,10 @@ def choice(query: dict[str, str], name: str, values: tuple[str, ...]) -> str:
     return value
 
 
-def probabilities(champion: Champion, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities float64 (n,) of feature values float32 (n, f), and which are none, bool (n,)."""
-    probability = champion.bundle.predict(x)
-    return probability, ~((probability >= 0) & (probability <= 1))
-
-
 def no_answer(row: int) -> Problem:
     return Problem(
-        what="the model has no probability for these values", where=f"customers[{row}]", row=row
+        what="the model has no probability for these values",
+        where=f"customers[{row}]",
+        reason="no_answer",
+        row=row,
     )

@@ -2,23 +2,29 @@
 
     python -m serving.predict [--config NAME] [--serving.port N] [FILE.json]      (make predict)
 
-Without a file: the example that the last training run left, var/runs/latest/example.json.
+Without a file: the example that the last training run left, var/runs/latest/example.json. A file of
+invoice lines, {"as_of": ..., "customers": [{"lines": [...]}]}, goes to /predict_transactions, any
+other to /predict. The token is sent that the service would demand with the same settings.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import sys
+from collections import Counter
 from pathlib import Path
-from typing import Any
-
-import httpx
 
 from configs.command import make, run_command
 from configs.errors import UserError
 from configs.settings import Settings
+from serving.access import read_token
 from serving.address import url
+from serving.client import Client, NotTheService, ServiceRefused, ServiceUnreachable
+from serving.messages import Answer, LinesAnswer
 
 EXAMPLE = Path("runs/latest/example.json")
+RETRIES = 2  # somebody waits at the terminal
 
 
 def main(settings: Settings, file: Path | None) -> None:
@@ -43,63 +49,94 @@ def read(file: Path, settings: Settings, *, given: bool) -> bytes:
         ) from None
 
 
-def ask(settings: Settings, body: bytes) -> dict[str, Any]:
+def ask(settings: Settings, body: bytes) -> Answer | LinesAnswer:
     """The service's answer; raises UserError when none listens, or with the reason it refused."""
-    address = url(settings.serving.host, settings.serving.port)
+    serving = settings.serving
+    address = url(serving.host, serving.port)
+    token = read_token(serving.token_variable, serving.token_file, os.environ)
+    lines = has_lines(body)
+    path = "/predict_transactions" if lines else "/predict"
     try:
-        # A proxy set on this machine is not asked for the way to this machine.
-        with httpx.Client(trust_env=False, timeout=30) as client:
-            response = client.post(
-                f"{address}/predict", content=body, headers={"content-type": "application/json"}
+        with Client(address, token, retries=RETRIES) as client:
+            return (
+                client.post(path, body, LinesAnswer) if lines else client.post(path, body, Answer)
             )
-    except httpx.HTTPError as error:
+    except ServiceUnreachable as error:
         raise UserError(
             f"no service answers: {error}",
             where=address,
             next_step=f"start it in another terminal: {make('serve', settings)}",
         ) from None
-    try:
-        answer = response.json()
-        if response.status_code == 200:
-            return {"model": answer["model"], "predictions": answer["predictions"]}
-        problems = [
-            f"{problem['where']}: {problem['what']}"
-            + (f", got {problem['value']}" if problem["value"] else "")
-            for problem in answer["detail"]
-        ] or [answer["error"]]
-    except (ValueError, KeyError, TypeError):
+    except NotTheService as error:
         raise UserError(
-            f"what listens there is not this service: it answered {response.status_code}",
+            f"what listens there is not this service: {error}",
             where=address,
             next_step="make serve on another port, and name it: --serving.port N",
         ) from None
-    raise UserError(
-        f"the service refused the request ({response.status_code}): "
-        + "\n         ".join(problems),
-        where=f"{address}/predict",
-        next_step=f"mend the request; {address}/ says what it takes",
+    except ServiceRefused as error:
+        problems = [
+            f"{problem.where}: {problem.what}" + (f", got {problem.value}" if problem.value else "")
+            for problem in error.detail
+        ] or [error.error]
+        raise UserError(
+            f"the service refused the request ({error.status}): " + "\n         ".join(problems),
+            where=address + path,
+            next_step=_next(error, address, serving.token_variable),
+        ) from None
+
+
+def has_lines(body: bytes) -> bool:
+    """Whether a request is about invoice lines, not feature values."""
+    try:
+        request = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    customers = request.get("customers") if isinstance(request, dict) else None
+    return isinstance(customers, list) and (
+        "as_of" in request or any(isinstance(one, dict) and "lines" in one for one in customers)
     )
 
 
-def table(answer: dict[str, Any]) -> str:
-    """The answer, aligned, with who gave it above."""
-    model = answer["model"]
+def table(answer: Answer | LinesAnswer) -> str:
+    """The answer, aligned, with who gave it above, and what was left out of it below."""
+    model = answer.model
     rows = [("customer", "probability", "decision")]
-    for number, prediction in enumerate(answer["predictions"], 1):
-        name = prediction["customer_id"]
-        rows.append(
-            (
-                f"row {number}" if name is None else str(name),
-                f"{prediction['probability']:.3f}",
-                "contact" if prediction["decision"] else "leave",
-            )
-        )
+    for one in answer.predictions:
+        name = f"row {one.row + 1}" if one.customer_id is None else one.customer_id
+        rows.append((name, f"{one.probability:.3f}", "contact" if one.decision else "leave"))
     width = max(len(row[0]) for row in rows)
-    who = f"{model['name']} version {model['version']}"
-    head = f"{who}: contact from a probability of {model['threshold']:g} on"
-    return "\n".join(
-        [head, "", *(f"{name:<{width}}  {p:>11}  {decision}" for name, p, decision in rows)]
+    head = (
+        f"{model.name} version {model.version}:"
+        f" contact from a probability of {model.threshold:g} on"
     )
+    lines = [f"{name:<{width}}  {p:>11}  {decision}" for name, p, decision in rows]
+    return "\n".join([head, "", *lines, *_left_out(answer)])
+
+
+def _left_out(answer: Answer | LinesAnswer) -> list[str]:
+    if not isinstance(answer, LinesAnswer) or not answer.left_out:
+        return []
+    reasons = Counter(
+        f"{reason}: {why}"
+        for line in answer.left_out
+        for reason, why in zip(line.reasons, line.why, strict=True)
+    )
+    head = f"{len(answer.left_out)} invoice line(s) were left out:"
+    return ["", head, *(f"  {count} {reason}" for reason, count in reasons.most_common())]
+
+
+def _next(error: ServiceRefused, address: str, token_variable: str) -> str:
+    """What a person can do about a refusal."""
+    match error.code:
+        case "unauthorized":
+            return f"set {token_variable} to the token that the service was started with"
+        case "forbidden":
+            return "ask under a name that the service knows (setting serving.allowed_hosts there)"
+        case "busy" | "not_ready" | "timeout":
+            return f"the same command again in a while; {address}/readyz says whether it is ready"
+        case "failed":
+            return "look into what the service printed: this is a fault of its own"
+    return f"mend the request; {address}/ says what it takes"
 
 
 if __name__ == "__main__":

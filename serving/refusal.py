@@ -1,8 +1,9 @@
 """The one shape in which the service says no, whatever was wrong.
 
     {"error": "customers[0].recency_days: must be at least 1, got -3", "code": "invalid",
-     "detail": [{"what": ..., "where": ..., "row": 0, "line": null, "field": "recency_days",
-                 "value": "-3", "expected": "a number from 1 on (days)"}]}
+     "detail": [{"what": "must be at least 1", "where": "customers[0].recency_days",
+                 "reason": "out_of_range", "row": 0, "line": null, "field": "recency_days",
+                 "value": "-3", "expected": "a number from 1 (days)"}]}
 
 `tests/serving/test_refusal.py` pins it: clients may rely on every key being there.
 """
@@ -43,11 +44,14 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """What is wrong with one value.
 
     where: the path into the request.  row: the customer's place in the list.  line: the invoice
-    line's, of that customer.  value: what was sent, as JSON, shortened.
+    line's, of that customer.  value: what was sent, as JSON, shortened.  reason: one word for
+    machines, by which `/metrics` counts rejected rows: unknown_field, required, wrong_type,
+    out_of_range, not_finite, blank, too_long, repeated, in_future, no_answer, not_active, invalid.
     """
 
     what: str
     where: str = "body"
+    reason: str = "invalid"
     row: int | None = None
     line: int | None = None
     field: str | None = None

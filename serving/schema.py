@@ -1,203 +1,140 @@
-"""Types of the request, the answer and the refusal. The request's come from the bundle itself.
+"""What a request of feature values must be, made from the bundle's own feature schema.
 
-The bundle's feature schema is the only truth about its input: train with another feature, and the
-service asks for it, checks its range and documents it, without a line changed here.
+The bundle is the only truth about its input: train with another feature, and the service asks for
+it, checks its range and documents it, without a line changed here.
+
+Two readers. The fast one is a msgspec Struct with a field for each feature: what it takes is right.
+What it refuses is read once more by the slow one (`serving/problems.py`), which names every problem
+with its place, and leaves the good rows where a client wants those.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
+from dataclasses import dataclass
 from typing import Annotated, Any
 
+import msgspec
 import numpy as np
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    create_model,
-)
-from pydantic_core import ErrorDetails
+from msgspec import Meta
 
 from configs.table import BLANKS
 from features.categories import Value, encoder
-
-# Strict: "3" and true are no numbers. A whole number is: JSON has only one kind.
-STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
-# The model computes in float32, where anything larger is infinite.
-LARGEST = float(np.finfo(np.float32).max)
-SHOWN = 20  # problems named in one refusal
-LONGEST_TEXT = 200  # characters of a category
+from serving.asked import Limits, Skipped
+from serving.problems import LONGEST_ID, LONGEST_TEXT, Expected, bounds, find_problems, repeated
+from serving.refusal import Problem, Refused
 
 
-class Model(BaseModel):
-    """Who answered."""
+@dataclass(frozen=True)
+class Customers:
+    """Those who can be asked about: rows are their places in the request, x float32 (n, f)."""
 
-    model_config = STRICT
-    name: str = Field(description="registered name of the model")
-    version: int = Field(description="registered version")
-    bundle_sha256: str = Field(
-        description="SHA-256 of the bundle's manifest: names its exact content"
-    )
-    threshold: float = Field(description="the decision is true from this probability on")
+    ids: list[str | None]
+    rows: Sequence[int]
+    x: np.ndarray
+    skipped: list[Skipped]
 
 
-class Prediction(BaseModel):
-    """The answer for one customer."""
+class Decoder:
+    """Reads requests for one feature schema (`Bundle.features`)."""
 
-    model_config = STRICT
-    customer_id: str | None = Field(description="as sent, null when none was")
-    # Of what, only the bundle knows: `serving/pages.py` writes it into the description.
-    probability: float = Field(ge=0, le=1, description="of the outcome that the model predicts")
-    decision: bool = Field(description="contact this customer: probability >= threshold")
-
-
-class Answer(BaseModel):
-    """Predictions in the order of the customers sent."""
-
-    model_config = STRICT
-    model: Model
-    predictions: list[Prediction]
-
-
-class Problem(BaseModel):
-    where: str = Field(description="path into the request, e.g. customers[0].recency_days")
-    what: str = Field(description="what is wrong with it")
-    value: str | None = Field(None, description="the value sent, as JSON, shortened")
-
-
-class Refusal(BaseModel):
-    """Why nothing was answered. One bad row refuses the whole request."""
-
-    error: str = Field(description="one line for people")
-    detail: list[Problem] = Field(default=[], description=f"the first {SHOWN} problems")
-
-
-def customer_model(features: Sequence[dict[str, Any]]) -> type[BaseModel]:
-    """`Customer`: an optional customer_id, then one field per feature, in the bundle's order.
-
-    features: dicts of name, unit, meaning, low, high, missing, categories (`Bundle.features`).
-    """
-    known: dict[str, Any] = {
-        "customer_id": (
-            Annotated[str, Field(max_length=200)] | None,
-            Field(None, description="returned with the answer; not an input of the model"),
+    def __init__(self, features: Sequence[dict[str, Any]]) -> None:
+        self.customer = customer_type(features)
+        self.request = msgspec.defstruct(
+            "PredictRequest",
+            [("customers", Annotated[list[self.customer], Meta(min_length=1)])],  # type: ignore[name-defined]
+            forbid_unknown_fields=True,
         )
-    }
-    return create_model(
+        self._decode = msgspec.json.Decoder(self.request).decode
+        self._expected = [Expected.of(feature) for feature in features]
+        self._encode: dict[int, Callable[[Value], float]] = {
+            place: encoder(feature)
+            for place, feature in enumerate(features)
+            if feature.get("categories")
+        }
+        # Blank text is no value: where one must be there, the slow reader says so.
+        self._never_blank = [place for place in self._encode if not features[place].get("missing")]
+
+    def read(self, body: bytes, limits: Limits, skip: bool) -> Customers:
+        """The customers of a request. Raises Refused; with `skip` only when none of them is good.
+
+        limits: of which max_rows counts.
+        """
+        try:
+            customers = self._decode(body).customers  # type: ignore[attr-defined]
+        except (msgspec.DecodeError, RecursionError) as error:
+            return self._read_slowly(body, limits, skip, error)
+        values = [msgspec.structs.astuple(customer) for customer in customers]
+        ids = [row[-1] for row in values]
+        if (
+            len(values) > limits.max_rows
+            or repeated(ids)
+            or any(
+                not str(row[place]).strip(BLANKS) for place in self._never_blank for row in values
+            )
+        ):
+            return self._read_slowly(body, limits, skip, None)
+        return Customers(ids, range(len(ids)), self._matrix([row[:-1] for row in values]), [])
+
+    def _read_slowly(
+        self, body: bytes, limits: Limits, skip: bool, error: Exception | None
+    ) -> Customers:
+        found = find_problems(body, self._expected, limits.max_rows)
+        problems = [problem for row in found.skipped for problem in row.detail]
+        if not problems and error is not None:  # ours would take what msgspec does not
+            raise Refused("invalid", "", Problem(what=str(error)))
+        if problems and not (skip and found.rows):
+            raise Refused("invalid", "", *problems)
+        return Customers(found.ids, found.rows, self._matrix(found.values), found.skipped)
+
+    def _matrix(self, values: list[Sequence[Any]]) -> np.ndarray:
+        """Feature values float32 (n, f): text becomes its code (`features/categories.py`), a value
+        that is missing NaN."""
+        if self._encode:
+            values = [list(row) for row in values]
+            for row in values:
+                for place, code in self._encode.items():
+                    row[place] = code(row[place])  # type: ignore[index]
+        return np.array(values, dtype=np.float32)
+
+
+def customer_type(features: Sequence[dict[str, Any]]) -> type[msgspec.Struct]:
+    """`Customer`: one field per feature, in the bundle's order, then an optional customer_id.
+
+    features: dicts of name, unit, meaning, low, high, missing, categories.
+    """
+    # A table may name its columns as it likes, which Python does not: only the JSON has the names.
+    names = [f"feature_{place}" for place in range(len(features))]
+    fields: list[Any] = [
+        (name, *_field(feature)) for name, feature in zip(names, features, strict=True)
+    ]
+    known = Meta(
+        max_length=LONGEST_ID, description="returned with the answer; not an input of the model"
+    )
+    return msgspec.defstruct(
         "Customer",
-        __config__=STRICT,
-        __doc__="Feature values of one customer.",
-        **known
-        | dict(zip(field_names([f["name"] for f in features]), map(_field, features), strict=True)),
+        [*fields, ("customer_id", Annotated[str, known] | None, None)],
+        rename=dict(zip(names, (feature["name"] for feature in features), strict=True)),
+        forbid_unknown_fields=True,
+        kw_only=True,
+        gc=False,
+        namespace={"__doc__": "Feature values of one customer."},
     )
 
 
-def request_model(customer: type[BaseModel], max_rows: int) -> type[BaseModel]:
-    return create_model(
-        "PredictRequest",
-        __config__=STRICT,
-        __doc__="Whom to predict.",
-        customers=(
-            list[customer],  # type: ignore[valid-type]
-            Field(min_length=1, max_length=max_rows, description=f"1 to {max_rows} customers"),
-        ),
-    )
-
-
-def matrix_of(
-    features: Sequence[dict[str, Any]],
-) -> Callable[[Sequence[BaseModel]], np.ndarray]:
-    """What turns customers into feature values float32 (n, f), in the order of `features`: text
-    becomes its code (`features/categories.py`), a value that is missing NaN."""
-    names = [feature["name"] for feature in features]
-    encode: dict[int, Callable[[Value], float]] = {
-        place: encoder(feature)
-        for place, feature in enumerate(features)
-        if feature.get("categories")
-    }
-
-    def matrix(customers: Sequence[BaseModel]) -> np.ndarray:
-        rows = [[getattr(row, field) for field in fields] for row in customers]
-        for row in rows if encode else ():
-            for place, code in encode.items():
-                row[place] = code(row[place])
-        return np.array(rows, dtype=np.float32)
-
-    fields = field_names(names)
-    return matrix
-
-
-def field_names(names: Sequence[str]) -> list[str]:
-    """What the features are called within `Customer`: pydantic takes no name that begins with `_`,
-    nor one of its own methods, and a table may name its columns as it likes. Only the request knows
-    the names of the features: they are the aliases."""
-    return [f"feature_{place}" for place in range(len(names))]
-
-
-def refusal(error: ValidationError, names: Sequence[str]) -> Refusal:
-    """What pydantic found, as where, what and value."""
-    found = error.errors(include_url=False, include_context=False)
-    detail = [_problem(item, names) for item in found[:SHOWN]]
-    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    return Refusal(error=f"{detail[0].where}: {detail[0].what}{more}", detail=detail)
-
-
-def _field(feature: dict[str, Any]) -> tuple[Any, Any]:
-    low, high = feature.get("low"), feature.get("high")
+def _field(feature: dict[str, Any]) -> tuple[Any, ...]:
     categories = list(feature.get("categories") or ())
-    kind: Any
+    missing = feature.get("missing")
+    text = feature["meaning"]
+    text += f" (one of {len(categories)} texts; any other counts as other)" if categories else ""
+    text += "" if categories else f" ({feature['unit']})"
+    text += f"; null or left out: {missing}" if missing else ""
     if categories:
         # No enumeration: a value that was never seen counts as `other`, and is no reason to refuse.
-        kind = Annotated[str, Field(max_length=LONGEST_TEXT)]
-        if not feature.get("missing"):
-            kind = Annotated[kind, Field(min_length=1), AfterValidator(_not_blank)]
-        text = f"{feature['meaning']} (one of {len(categories)} texts; any other counts as other)"
+        least = {} if missing else {"min_length": 1}
+        examples = Meta(max_length=LONGEST_TEXT, description=text, examples=categories, **least)
+        kind: Any = Annotated[str, examples]
     else:
-        kind = Annotated[
-            float, Field(ge=-LARGEST if low is None else low, le=LARGEST if high is None else high)
-        ]
-        text = f"{feature['meaning']} ({feature['unit']})"
-    more: dict[str, Any] = {"examples": categories} if categories else {}
-    if feature.get("missing"):
-        text += f"; null or left out: {feature['missing']}"
-        return kind | None, Field(None, alias=feature["name"], description=text, **more)
-    return kind, Field(alias=feature["name"], description=text, **more)
-
-
-def _not_blank(text: str) -> str:
-    if not text.strip(BLANKS):
-        raise ValueError("a blank is no value")
-    return text
-
-
-def _problem(item: ErrorDetails, names: Sequence[str]) -> Problem:
-    where = "".join(
-        f"[{part}]" if isinstance(part, int) else f".{part[:80]}" for part in item["loc"]
-    )
-    what = item["msg"]
-    if item["type"] == "missing":
-        return Problem(where=where.lstrip("."), what="this field is required")
-    if item["type"] == "extra_forbidden":
-        near = get_close_matches(
-            str(item["loc"][-1])[:80], [*names, "customer_id", "customers"], n=1
-        )
-        what = "unknown field" + (f"; did you mean {near[0]}?" if near else "")
-    if item["type"] == "json_invalid":
-        return Problem(where="body", what=what)
-    return Problem(where=where.lstrip(".") or "body", what=what, value=_shown(item["input"]))
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, dict):
-        return "an object"
-    if isinstance(value, list):
-        return f"a list of {len(value)}"
-    try:
-        text = json.dumps(value, ensure_ascii=False)
-    except ValueError:  # Python refuses to write whole numbers of thousands of digits
-        text = "a number of thousands of digits"
-    return text if len(text) <= 80 else text[:79] + "…"
+        low, high = bounds(feature)
+        kind = Annotated[float, Meta(ge=low, le=high, description=text)]
+    return (kind | None, None) if missing else (kind,)

@@ -1,53 +1,91 @@
-"""What the launcher hands over to the service: which bundle, under which name and version.
+"""What the service is told before it starts: whom to serve, and its limits. One JSON file.
 
-Environment variables, because BentoML starts its workers as processes of its own. Not of the prefix
-GOLDEN_PATH_: that one is for settings, where an unknown name is refused.
+The launcher writes it and names it in SERVED_FILE; a Bento carries one at its root, `served.json`.
+Either a registry to watch (`database`, MLflow's file, where the champion of `name` is looked up),
+or one fixed bundle, as in a Bento.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from configs.errors import UserError
-from registry.bundle import DESCRIPTION, verify_bundle
+from registry.alias import read_champion
+from registry.models import ModelVersion
 
-PREFIX = "SERVED_"
+VARIABLE, FILE = "SERVED_FILE", "served.json"
 
 
-@dataclass(frozen=True)
-class Served:
-    name: str
+class Fixed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One bundle, whatever a registry says. folder: absolute, or relative to the file."""
+
+    folder: str
     version: int
-    bundle: Path
     bundle_sha256: str
-    max_rows: int
-
-    def environment(self) -> dict[str, str]:
-        return {PREFIX + key.upper(): str(value) for key, value in vars(self).items()}
-
-    def description(self) -> dict[str, Any]:
-        """`bundle.json`, once the bundle has been verified; raises BundleRefused."""
-        verify_bundle(self.bundle, expected_sha256=self.bundle_sha256)
-        return json.loads((self.bundle / DESCRIPTION).read_text(encoding="utf-8"))
 
 
-def from_environment(env: Mapping[str, str] = os.environ) -> Served:
+class Served(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    name: str
+    database: str | None = None
+    fixed: Fixed | None = None
+    max_rows: int = 1000
+    max_lines: int = 20_000
+    max_explained: int = 20
+    max_concurrency: int = 64
+    max_seconds: float = 10.0
+    watch_seconds: float = 2.0
+    workers: int = 1
+    token_variable: str = "SERVING_TOKEN"
+    token_file: str | None = None
+    allowed_hosts: list[str] = []
+    log_folder: str | None = None  # where requests are logged; none: they are not
+    signal_file: str | None = None  # touched by /reload, so that the other workers look at once
+    launcher: int | None = None  # process id: the service ends when it is gone
+
+    def find(self) -> ModelVersion | None:
+        """Who is to be served now; None when there is no champion. Raises UserError."""
+        if self.fixed is not None:
+            fixed = self.fixed
+            return ModelVersion(
+                self.name, fixed.version, Path(fixed.folder), fixed.bundle_sha256, run_id=""
+            )
+        return read_champion(Path(self.database or ""), self.name)
+
+
+def read_served(env: Mapping[str, str] = os.environ) -> Served:
+    """Raises UserError when there is no such file, or it is not what it should be."""
+    named = env.get(VARIABLE)
+    # A Bento unpacks what it holds beside the code.
+    file = Path(named) if named else Path(__file__).resolve().parents[1] / FILE
     try:
-        return Served(
-            name=env[PREFIX + "NAME"],
-            version=int(env[PREFIX + "VERSION"]),
-            bundle=Path(env[PREFIX + "BUNDLE"]),
-            bundle_sha256=env[PREFIX + "BUNDLE_SHA256"],
-            max_rows=int(env[PREFIX + "MAX_ROWS"]),
-        )
-    except KeyError as missing:
+        served = msgspec.json.decode(file.read_bytes(), type=Served)
+    except OSError:
         raise UserError(
-            f"the service was not told what to serve: {missing.args[0]} is not set",
-            where="environment",
-            next_step="start it with `make serve` (python -m serving), which sets it",
+            "the service was not told what to serve",
+            where=f"{VARIABLE} ({named})" if named else f"{file} ({VARIABLE} is not set)",
+            next_step="start it with `make serve` (python -m serving), which says so",
         ) from None
+    except msgspec.DecodeError as error:
+        raise UserError(
+            f"what to serve cannot be read: {error}",
+            where=str(file),
+            next_step="start it with `make serve`, or build the Bento again (make bento)",
+        ) from None
+    if served.fixed is not None:
+        folder = str(file.resolve().parent / served.fixed.folder)  # absolute ones stay
+        served = msgspec.structs.replace(
+            served, fixed=msgspec.structs.replace(served.fixed, folder=folder)
+        )
+    return served
+
+
+def write_served(served: Served, file: Path) -> None:
+    """Aside, then renamed."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    aside = file.with_name(file.name + ".unfinished")
+    aside.write_bytes(msgspec.json.format(msgspec.json.encode(served)))
+    aside.replace(file)

@@ -1,126 +1,119 @@
 """The service: `bentoml serve serving.service:service`, started by `python -m serving`.
 
-POST /predict   customers' feature values in, probability and decision out
-GET  /          what is served; /docs to try it; /docs.json; /metrics; /livez /readyz /healthz
+BentoML starts it in one or more workers, each of which looks after its own champion.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import gc
-from typing import Any, ClassVar
+import logging
+import os
+import signal
+from pathlib import Path
+from typing import Any
 
 import bentoml
-import numpy as np
-from _bentoml_sdk.io_models import IODescriptor
-from pydantic import BaseModel, ValidationError
-from starlette.requests import Request
-from starlette.responses import JSONResponse
 
-from registry.bundle import load_bundle
-from serving import pages, schema
-from serving.served import from_environment
+from serving.served import read_served
 
-SERVED = from_environment()
-DESCRIPTION = SERVED.description()
-NAMES: list[str] = [feature["name"] for feature in DESCRIPTION["features"]]
-PredictRequest = schema.request_model(
-    schema.customer_model(DESCRIPTION["features"]), SERVED.max_rows
-)
-MATRIX = schema.matrix_of(DESCRIPTION["features"])
-MODEL = schema.Model(
-    name=SERVED.name,
-    version=SERVED.version,
-    bundle_sha256=SERVED.bundle_sha256,
-    threshold=DESCRIPTION["threshold"],
-)
-# Twice what a full request written generously takes: a bound on memory, not on use.
-LARGEST_BODY = 10_000 + SERVED.max_rows * 128 * (len(NAMES) + 2)
+log = logging.getLogger("golden_path.serving")
+SERVED = read_served()
+TICK = 0.25  # seconds between looks at what an operator or the launcher did
 
 
-# BentoML's own reading of a request logs a traceback for every bad one, leaves the value out of its
-# answer, and also takes form fields. So we read it, and hand `predict` the request or its refusal.
-class Incoming(PredictRequest, IODescriptor):  # type: ignore[misc, valid-type]
-    """Whom to predict."""
-
-    __root_input__: ClassVar[bool] = True  # handed over whole, not spread over arguments
-
-    @classmethod
-    async def from_http_request(cls, request: Request, _: Any) -> Any:
-        kind = (
-            request.headers.get("content-type", "application/json")
-            .partition(";")[0]
-            .strip()
-            .lower()
-        )
-        if kind != "application/json":
-            return _refused(415, f"the content type is {kind[:80]!r}; send application/json")
-        body = await _body(request)
-        if body is None:
-            return _refused(
-                413, f"the body is larger than {LARGEST_BODY} bytes; send fewer customers"
-            )
-        try:
-            return PredictRequest.model_validate_json(body)
-        except ValidationError as error:
-            return _respond(400, schema.refusal(error, NAMES))
-
-
-@bentoml.asgi_app(pages.app(SERVED, DESCRIPTION, PredictRequest), path="/")
-@bentoml.service(
-    name="golden_path",
-    workers=1,
-    # BentoML keeps each request's timer, and what hangs on it, until it fires: 60 s by default.
-    traffic={"timeout": 5},
-    logging={"access": {"enabled": False}},
-)
 class GoldenPath:
-    def __init__(self) -> None:
-        self.bundle = load_bundle(SERVED.bundle, expected_sha256=SERVED.bundle_sha256)
+    """Everything that a worker holds is in its front (`serving/front.py`)."""
 
     @bentoml.on_startup
-    def settle(self) -> None:
+    async def start(self) -> None:
+        # The champion first: no answer is better than one from nobody.
+        await asyncio.to_thread(service.champions.look)
         # What is loaded now stays: a full collection need not walk through it at every turn.
         gc.collect()
         gc.freeze()
+        self.watching = asyncio.create_task(service.watch())
 
-    @bentoml.api(route="/predict", input_spec=Incoming, output_spec=schema.Answer)
-    async def predict(self, asked: Any, /) -> Any:
-        """Probability and decision for each customer, in the order sent."""
-        if isinstance(asked, JSONResponse):
-            return asked
-        probability = self.bundle.predict(MATRIX(asked.customers))
-        wrong = np.flatnonzero(~((probability >= 0) & (probability <= 1)))
-        if len(wrong):
-            what = "the model has no probability for these values"
-            return _refused(422, what, schema.Problem(where=f"customers[{wrong[0]}]", what=what))
-        return schema.Answer(
-            model=MODEL,
-            predictions=[
-                schema.Prediction(
-                    customer_id=row.customer_id, probability=p, decision=p >= MODEL.threshold
-                )
-                for row, p in zip(asked.customers, probability.tolist(), strict=True)
-            ],
-        )
+    @bentoml.on_shutdown
+    async def stop(self) -> None:
+        self.watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self.watching
+        service.close()
 
 
-service = GoldenPath
+class Service(bentoml.Service[GoldenPath]):
+    """BentoML's service, with our application before its own."""
+
+    __slots__ = ("champions", "front", "work")
+
+    def to_asgi(self, is_main: bool = True) -> Any:
+        # Here, in the worker: the arbiter imports this module too, and needs none of it. And the
+        # client of the metrics must be imported after BentoML has made their folder.
+        from serving import metrics
+        from serving.access import Access
+        from serving.champions import Champions
+        from serving.front import Front
+        from serving.work import Work
+
+        self.champions = Champions(SERVED, noted=metrics.note)
+        access = Access.of(SERVED.token_variable, SERVED.token_file, SERVED.allowed_hosts)
+        self.work = Work(SERVED.max_concurrency, SERVED.max_seconds)
+        self.front = Front(super().to_asgi(is_main), self.champions, access, self.work)
+        return self.front
+
+    async def watch(self) -> None:
+        """Look for a new champion every now and then, and at once when another worker was told."""
+        from serving import metrics
+
+        marker = Path(SERVED.signal_file) if SERVED.signal_file else None
+        seen, waited = _touched(marker), 0.0
+        while True:
+            await asyncio.sleep(min(TICK, SERVED.watch_seconds))
+            waited += min(TICK, SERVED.watch_seconds)
+            metrics.BUSY.set(self.work.busy)
+            if SERVED.launcher is not None and not _alive(SERVED.launcher):
+                log.error("the launcher is gone: the service ends")
+                os.kill(os.getppid(), signal.SIGTERM)
+                return
+            touched = _touched(marker)
+            if touched == seen and waited < SERVED.watch_seconds:
+                continue
+            seen, waited = touched, 0.0
+            try:
+                await asyncio.to_thread(self.champions.look)
+            except Exception:
+                log.exception("the champion could not be looked up")
+
+    def close(self) -> None:
+        self.work.close()
 
 
-async def _body(request: Request) -> bytes | None:
-    """The body, or None as soon as it is seen to be too large."""
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > LARGEST_BODY:
-            return None
-        chunks.append(chunk)
-    return b"".join(chunks)
+def _touched(marker: Path | None) -> int:
+    try:
+        return marker.stat().st_mtime_ns if marker else 0
+    except OSError:
+        return 0
 
 
-def _refused(status: int, error: str, *detail: schema.Problem) -> JSONResponse:
-    return _respond(status, schema.Refusal(error=error, detail=list(detail)))
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
-def _respond(status: int, content: BaseModel) -> JSONResponse:
-    return JSONResponse(content.model_dump(), status_code=status)
+service = Service(
+    name="golden_path",
+    inner=GoldenPath,
+    config={
+        "workers": SERVED.workers,
+        # Only what is left to BentoML's application: it keeps each request's timer until it fires.
+        "traffic": {"timeout": 5},
+        "logging": {"access": {"enabled": False}},
+    },
+)

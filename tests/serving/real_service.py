@@ -29,13 +29,20 @@ MAX_ROWS = 50
 SERVE = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored when tests run in the background
-from pathlib import Path
+import msgspec
+from configs.errors import UserError
 from configs.load import load
-from registry.models import ModelVersion
-from serving.__main__ import serve
+from serving.__main__ import serve, served_of
+from serving.served import Fixed
 folder, sha256, *overrides = sys.argv[1:]
-model = ModelVersion("test-model", 3, Path(folder), sha256, "run")
-sys.exit(serve(load("smoke", overrides), model))
+settings = load("smoke", overrides)
+served = msgspec.structs.replace(
+    served_of(settings, "test-model"), database=None, fixed=Fixed(folder, 3, sha256)
+)
+try:
+    serve(settings, served, f"version 3 (bundle {sha256[:12]})")
+except UserError as error:
+    sys.exit(str(error))
 """
 
 

@@ -1,0 +1,58 @@
+"""Who is champion, read straight from MLflow's tables: in a millisecond, without MLflow.
+
+The client takes three seconds and 200 MB to import, which is more than the whole service. A test
+compares the two answers, so that a release of MLflow with other tables is noticed.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+from configs.errors import UserError
+from configs.settings import Settings
+from registry.models import CHAMPION, ModelVersion
+from registry.store import database, model_name
+
+QUERY = """
+    SELECT versions.version, versions.source, versions.run_id, tags.value
+    FROM registered_model_aliases AS aliases
+    JOIN model_versions AS versions USING (workspace, name, version)
+    LEFT JOIN model_version_tags AS tags
+      ON (tags.workspace, tags.name, tags.version)
+       = (versions.workspace, versions.name, versions.version) AND tags.key = 'bundle_sha256'
+    WHERE aliases.workspace = 'default' AND aliases.name = ? AND aliases.alias = ?
+"""
+WAIT = 5.0  # seconds, while a run is writing
+
+
+def read_champion(file: Path, name: str) -> ModelVersion | None:
+    """The version of model `name` that has the alias now; None when there is none, or no database.
+
+    Raises UserError for a database that cannot be read.
+    """
+    if not file.is_file():
+        return None
+    try:
+        with sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=WAIT) as base:
+            found = base.execute(QUERY, (name, CHAMPION)).fetchone()
+        base.close()
+    except sqlite3.Error as error:
+        if "no such table" in str(error):  # a run is making it
+            return None
+        raise UserError(
+            f"MLflow's database cannot be read: {error}",
+            where=str(file),
+            next_step="bring back a copy of it; without it the registered models are not known",
+        ) from None
+    if found is None:
+        return None
+    version, source, run_id, sha256 = found
+    bundle = Path(unquote(urlparse(source).path))
+    return ModelVersion(name, int(version), bundle, sha256 or "", run_id or "")
+
+
+def champion_now(settings: Settings) -> ModelVersion | None:
+    """The champion of these settings' model."""
+    return read_champion(database(settings), model_name(settings))

@@ -1,0 +1,177 @@
+"""Which champion answers: looked up, verified, warmed up beside the old one, then swapped in.
+
+The swap is one assignment. A request keeps the champion it began with to its end, and the old one
+is let go of with its last request. Whatever is wrong with a new one, the old one goes on serving.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from configs.errors import UserError
+from registry.bundle import load_bundle
+from registry.models import ModelVersion
+from serving.about import about
+from serving.asked import Asked, Champion, Limits, Model
+from serving.refusal import Problem, Refused
+from serving.schema import Decoder
+from serving.served import Served
+
+log = logging.getLogger("golden_path.serving")
+Outcome = Literal["unchanged", "swapped", "refused", "none"]
+WARM_UPS = 3
+
+
+@dataclass
+class Champions:
+    """The one that answers now, and what was refused last."""
+
+    served: Served
+    current: Champion | None = None
+    refused: tuple[tuple[int, str], str] | None = None  # version and SHA-256, and why
+    noted: Callable[[Outcome, Champion | None, Champion | None], None] | None = None
+    _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(self.served.max_rows, self.served.max_lines, self.served.max_explained)
+
+    def ready(self) -> Champion:
+        """The one that answers. Raises Refused when there is none."""
+        if self.current is None:
+            why = f"it was refused: {self.refused[1]}" if self.refused else "there is none yet"
+            raise Refused("not_ready", f"no verified champion: {why}")
+        return self.current
+
+    def look(self, *, again: bool = False) -> tuple[Outcome, str]:
+        """Look up the champion, swap when it is another one: the outcome, and why it was refused.
+
+        again: try one that has been refused before once more.
+        """
+        with self._one_at_a_time:
+            old = self.current
+            outcome, reason = self._look(again)
+            if self.noted is not None and outcome != "unchanged":
+                self.noted(outcome, old, self.current)
+            return outcome, reason
+
+    def _look(self, again: bool) -> tuple[Outcome, str]:
+        try:
+            found = self.served.find()
+        except UserError as error:
+            return "refused", error.what
+        if found is None:
+            # An alias taken away is an accident more often than a wish: the old one goes on.
+            return ("unchanged" if self.current else "none"), ""
+        key = (found.version, found.bundle_sha256)
+        old = self.current
+        if old and (old.model.version, old.model.bundle_sha256) == key:
+            self.refused = None
+            return "unchanged", ""
+        if self.refused and self.refused[0] == key and not again:
+            return "unchanged", ""
+        try:
+            new = open_champion(found, self.limits)
+            if old is not None:
+                _same_contract(old, new)
+        except Exception as error:  # a bundle can be wrong in ways that no list holds
+            reason = error.what if isinstance(error, UserError) else f"{error}"
+            self.refused = (key, reason)
+            log.error("version %s refused, %s: %s", found.version, _stays(old), reason)
+            return "refused", reason
+        self.current, self.refused = new, None
+        log.warning("version %s serves%s", found.version, f", after {_name(old)}" if old else "")
+        return "swapped", ""
+
+
+def open_champion(found: ModelVersion, limits: Limits) -> Champion:
+    """The champion, verified, open and warm. Raises UserError, or whatever its files make fail."""
+    bundle = load_bundle(found.bundle, expected_sha256=found.bundle_sha256)
+    features, section = bundle.features, bundle.description.get("transactions")
+    shape = bundle.session.get_inputs()[0].shape
+    if shape[1] != len(features):
+        raise UserError(f"its graph takes {shape[1]} features, its description has {len(features)}")
+    transactions = None
+    if section is not None:
+        from serving.transactions import Transactions
+
+        transactions = Transactions(section, features)
+    model = Model(found.name, found.version, bundle.sha256, bundle.threshold)
+    loaded_at = datetime.now(UTC).isoformat(timespec="seconds")
+    champion = Champion(
+        model, bundle, Decoder(features), transactions, about(model, bundle, limits, loaded_at)
+    )
+    _warm_up(champion, limits)
+    return champion
+
+
+def _warm_up(champion: Champion, limits: Limits) -> None:
+    """Ask it before anyone else does: about its own examples, or about a customer of zeros."""
+    examples = champion.bundle.examples
+    rows = examples.get("reference") or [[0.0] * len(champion.features)]
+    for _ in range(WARM_UPS):
+        probability = champion.bundle.predict(np.array(rows, dtype=np.float32))
+        if examples.get("reference") and not ((probability >= 0) & (probability <= 1)).all():
+            raise UserError("it has no probability for a customer of its own examples")
+    samples = [one for one in examples.get("samples") or [] if "lines" in one]
+    if champion.transactions is not None and samples:
+        import msgspec
+
+        from serving import transactions
+
+        body = {
+            "as_of": samples[0]["as_of"],
+            "customers": [{"customer_id": "sample", "lines": samples[0]["lines"]}],
+        }
+        for _ in range(WARM_UPS):
+            transactions.answer(Asked(msgspec.json.encode(body), {}, champion, limits))
+
+
+FIELD = ("name", "unit", "low", "high", "categories")  # what clients have built on
+
+
+def _same_contract(old: Champion, new: Champion) -> None:
+    """Raises UserError when clients of the old one would be refused by the new one."""
+    ours = {one["name"]: _promised(one) for one in old.features}
+    theirs = {one["name"]: _promised(one) for one in new.features}
+    differ = [
+        name for name in dict.fromkeys([*ours, *theirs]) if ours.get(name) != theirs.get(name)
+    ]
+    what = f"asks for other features than the one that serves: {', '.join(differ[:3])}"
+    if not differ and old.transactions is not None and new.transactions is None:
+        what = "takes no invoice lines, as the one that serves does"
+    elif not differ:
+        return
+    raise UserError(f"it {what}; to serve it all the same, end the service and start it again")
+
+
+def _promised(feature: dict[str, Any]) -> list[Any]:
+    promised = [feature.get(key) for key in FIELD]
+    return [*promised, bool(feature.get("missing"))]
+
+
+def reload(champions: Champions) -> tuple[Outcome, Champion]:
+    """Look at once, for an operator. Raises Refused when there is none, or it was refused."""
+    outcome, reason = champions.look(again=True)
+    if champions.served.signal_file:  # the other workers look at once
+        Path(champions.served.signal_file).touch()
+    if outcome == "refused":
+        problem = Problem(what=reason, where="champion")
+        raise Refused("refused_champion", f"{_stays(champions.current)}: {reason}", problem)
+    return outcome, champions.ready()
+
+
+def _name(champion: Champion) -> str:
+    return f"version {champion.model.version}"
+
+
+def _stays(old: Champion | None) -> str:
+    return f"{_name(old)} goes on serving" if old else "nothing serves yet"

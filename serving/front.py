@@ -1,0 +1,188 @@
+"""The service's own ASGI application: it stands before BentoML's, and answers all routes itself.
+
+BentoML starts the workers, configures, packs and measures them; but its middleware for tracing,
+access logs, timeouts and metrics, and its typing of requests, cost six times what the model does
+(docs/serving.md has the figures). So a request is read here: bytes in, bytes out, one pass. What is
+left for BentoML's application are `/metrics` and the files of its Swagger UI.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from time import perf_counter
+from typing import Any
+from urllib.parse import parse_qsl
+
+from serving import metrics
+from serving.access import Access
+from serving.asked import Asked, Scored
+from serving.champions import Champions
+from serving.refusal import Problem, Refused
+from serving.routes import ROUTES, Route
+from serving.work import Work
+
+log = logging.getLogger("golden_path.serving")
+Scope, Receive, Send = (
+    Mapping[str, Any],
+    Callable[[], Awaitable[Any]],
+    Callable[[Any], Awaitable[None]],
+)
+INLINE_BYTES = 150_000  # a larger request is read and answered off the event loop
+JSON = b"application/json"
+
+
+class Front:
+    """behind: BentoML's application."""
+
+    def __init__(self, behind: Any, champions: Champions, access: Access, work: Work) -> None:
+        self.behind, self.champions, self.access, self.work = behind, champions, access, work
+        self.scores = metrics.Scores()
+        self.answered = {route.name: metrics.Answered(route.name) for route in ROUTES.values()}
+        self.answered["other"] = metrics.Answered("other")
+        self.on_scored: list[Callable[[Scored], None]] = [self.scores.count]
+        served = champions.served
+        # Twice what a full request written generously takes: a bound on memory, not on use.
+        self.largest = {
+            "rows": 10_000 + served.max_rows * 128 * 64,
+            "lines": 10_000 + served.max_lines * 512,
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self.behind(scope, receive, send)
+            return
+        began = perf_counter()
+        route = ROUTES.get(scope["path"])
+        status, extra, kind = 200, (), JSON
+        try:
+            if route is None:
+                raise Refused(
+                    "not_found", f"there is no {scope['path'][:200]}; / says what there is"
+                )
+            headers = dict(scope["headers"])
+            self.access.check(scope, headers, open_to_all=route.open_to_all)
+            if scope["method"] not in route.methods:
+                allowed = ", ".join(route.methods)
+                raise Refused(
+                    "method_not_allowed", f"only {allowed} here", headers={"allow": allowed}
+                )
+            if route.behind:
+                await self.behind(scope, receive, send)
+                self.answered[route.name].count(200, perf_counter() - began)
+                return
+            if route.give is not None:
+                kind, body, extra = route.give(self.champions)
+            else:
+                body = await self._answer(route, scope, headers, receive)
+        except Refused as refused:
+            status, body = refused.status, refused.body()
+            extra = tuple((k.encode(), v.encode()) for k, v in refused.headers.items())
+            if refused.problems:
+                rows = {(one.row, one.reason) for one in refused.problems if one.row is not None}
+                metrics.rows_left_out(Counter(reason for _, reason in rows))
+        except Exception:
+            log.exception("%s failed", scope["path"])
+            refused = Refused("failed", "a fault of the service: its log has the traceback")
+            status, body = refused.status, refused.body()
+        await send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [
+                    (b"content-type", kind),
+                    (b"content-length", str(len(body)).encode()),
+                    *extra,
+                ],
+            }
+        )
+        await send({"type": "http.response.body", "body": body})
+        self.answered[route.name if route else "other"].count(status, perf_counter() - began)
+
+    async def _answer(
+        self, route: Route, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive
+    ) -> bytes:
+        with self.work.place() as place:
+            body = await self._body(route, headers, receive)
+            query = _query(scope["query_string"], route) if scope["query_string"] else {}
+            if route.operator:
+                return await place.run(route.operator, self.champions)
+            champion = self.champions.ready()  # one for the whole request
+            asked = Asked(
+                body,
+                query,
+                champion,
+                self.champions.limits,
+                self._scored,
+                metrics.rows_left_out,
+                metrics.lines_left_out,
+            )
+            assert route.answer is not None
+            if route.inline and len(body) <= INLINE_BYTES:
+                return route.answer(asked)
+            return await place.run(route.answer, asked)
+
+    def _scored(self, scored: Scored) -> None:
+        for seen in self.on_scored:
+            seen(scored)
+
+    async def _body(self, route: Route, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+        """The body once it is whole; raises Refused when it is seen to be too large, or late."""
+        kind = headers.get(b"content-type", JSON).partition(b";")[0].strip().lower()
+        if b"content-encoding" in headers or (kind != JSON and not route.operator):
+            sent = headers.get(b"content-encoding", kind)[:80].decode("latin-1")
+            raise Refused(
+                "content_type", f"what is sent is {sent!r}; send application/json, as it is"
+            )
+        most = self.largest[route.size]
+        declared = headers.get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > most:
+            raise _too_large(most)
+        try:
+            async with asyncio.timeout(self.work.max_seconds):
+                message = await receive()
+                if not message.get("more_body") and len(message.get("body", b"")) <= most:
+                    return message.get("body", b"")
+                chunks, size = [message.get("body", b"")], len(message.get("body", b""))
+                while message.get("more_body") and size <= most:
+                    message = await receive()
+                    chunks.append(message.get("body", b""))
+                    size += len(chunks[-1])
+        except TimeoutError:
+            raise Refused(
+                "too_slow",
+                f"the body was not there within {self.work.max_seconds:g} seconds",
+                headers={"connection": "close"},
+            ) from None
+        if size > most:
+            raise _too_large(most)
+        return b"".join(chunks)
+
+
+def _too_large(most: int) -> Refused:
+    what = f"the body is larger than {most} bytes; send fewer customers at once"
+    return Refused("too_large", what, headers={"connection": "close"})
+
+
+def _query(text: bytes, route: Route) -> dict[str, str]:
+    """The parameters of the query. Raises Refused for one that there is not, or is there twice."""
+    found: dict[str, str] = {}
+    for name, value in parse_qsl(text.decode("latin-1"), keep_blank_values=True):
+        known = ", ".join(route.query)
+        if name not in route.query or name in found:
+            twice = name in found
+            what = "is there twice" if twice else "unknown parameter"
+            problem = Problem(
+                what=what,
+                where=f"query.{name[:80]}",
+                reason="repeated" if twice else "unknown_field",
+                field=name[:80],
+                value=value[:80],
+                expected=known or "no parameter",
+            )
+            raise Refused("invalid", "", problem)
+        found[name] = value
+    return found

@@ -1,0 +1,105 @@
+"""What `/metrics` counts, besides what BentoML does: requests, latency, batches, answers, refusals.
+
+Imported where a worker starts: the client library has to see BentoML's folder for the counts of
+several workers, which is set by then. A count is written to a mapped file, about a microsecond.
+Labels are never taken from a request, so that nobody can fill the memory with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from prometheus_client import Counter, Gauge, Histogram
+
+from serving.asked import Champion, Scored
+
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+ROWS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10_000)
+TENTHS = [f"{upper / 10:g}" for upper in range(1, 11)]
+
+REQUESTS = Counter(
+    "golden_path_requests", "Requests by endpoint and status", ["endpoint", "status"]
+)
+LATENCY = Histogram(
+    "golden_path_request_seconds", "From the head to the answer", ["endpoint"], buckets=SECONDS
+)
+BATCH = Histogram("golden_path_batch_rows", "Customers answered in a request", buckets=ROWS)
+PREDICTIONS = Counter(
+    "golden_path_predictions",
+    "Customers by the tenth their probability lies in (its upper end), and by version",
+    ["version", "up_to"],
+)
+REJECTED = Counter("golden_path_rejected_rows", "Rows refused or skipped, by reason", ["reason"])
+LEFT_OUT = Counter(
+    "golden_path_left_out_lines", "Invoice lines that the contract kept out", ["reason"]
+)
+SERVES = Gauge(
+    "golden_path_model_info",
+    "1 per worker for the version that serves",
+    ["name", "version", "bundle"],
+    multiprocess_mode="livesum",
+)
+CHANGES = Counter(
+    "golden_path_champion_changes", "Looks at a new champion, by outcome", ["outcome"]
+)
+BUSY = Gauge("golden_path_in_flight", "Requests being answered", multiprocess_mode="livesum")
+LOG_LOST = Counter("golden_path_log_lost_rows", "Rows that the request log had no room for")
+
+
+class Answered:
+    """Counts of one endpoint, looked up once."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._endpoint = endpoint
+        self._seconds = LATENCY.labels(endpoint).observe
+        self._fine = REQUESTS.labels(endpoint, "200").inc
+
+    def count(self, status: int, seconds: float) -> None:
+        self._seconds(seconds)
+        if status == 200:
+            self._fine()
+        else:
+            REQUESTS.labels(self._endpoint, str(status)).inc()
+
+
+class Scores:
+    """Counts what was answered, by the version that answered."""
+
+    def __init__(self) -> None:
+        self._tenths: dict[int, list[Counter]] = {}
+
+    def count(self, scored: Scored) -> None:
+        version = scored.champion.model.version
+        tenths = self._tenths.get(version)
+        if tenths is None:
+            tenths = [PREDICTIONS.labels(str(version), upper) for upper in TENTHS]
+            self._tenths[version] = tenths
+        n = len(scored.probability)
+        BATCH.observe(n)
+        if n == 1:
+            tenths[min(int(scored.probability[0] * 10), 9)].inc()
+            return
+        places = np.minimum((scored.probability * 10).astype(int), 9)
+        for place, count in enumerate(np.bincount(places, minlength=10).tolist()):
+            if count:
+                tenths[place].inc(count)
+
+
+def rows_left_out(reasons: Mapping[str, int]) -> None:
+    for reason, count in reasons.items():
+        REJECTED.labels(reason).inc(count)
+
+
+def lines_left_out(reasons: Mapping[str, int]) -> None:
+    for reason, count in reasons.items():
+        LEFT_OUT.labels(reason).inc(count)
+
+
+def note(outcome: str, old: Champion | None, new: Champion | None) -> None:
+    """A look at the champion that found another one, or none."""
+    CHANGES.labels(outcome).inc()
+    for champion, value in ((old, 0), (new, 1)):
+        if champion is not None:
+            model = champion.model
+            SERVES.labels(model.name, str(model.version), model.bundle_sha256[:12]).set(value)

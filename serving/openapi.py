@@ -1,0 +1,191 @@
+"""`GET /docs.json`: OpenAPI 3.1, whose schemas are made from the types that read and write."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from serving.about import outcome
+from serving.asked import Champion, Limits
+from serving.messages import Answer
+from serving.refusal import STATUS, Refusal
+
+REF = "#/components/schemas/{name}"
+SAID = {
+    "invalid": "Not JSON, a field unknown or missing, a wrong value, no or too many rows",
+    "unauthorized": "The token is missing or wrong",
+    "forbidden": "Asked under a foreign name, or by a page of another site",
+    "too_slow": "The body was not there in time",
+    "no_transactions": "This model does not come from invoice lines",
+    "no_reference": "The bundle has no customers to explain against",
+    "refused_champion": "The new champion cannot be served; the old one goes on",
+    "too_large": "The body is too large",
+    "content_type": "The content type is not application/json",
+    "no_answer": "The model has no answer for these values",
+    "busy": "Too many requests at once: ask again after Retry-After seconds",
+    "not_ready": "There is no verified champion yet",
+    "timeout": "It took too long: ask about fewer",
+}
+ALWAYS = ("forbidden", "unauthorized")
+ASKING = (
+    *ALWAYS,
+    *("invalid", "too_slow", "too_large", "content_type", "no_answer", "busy", "not_ready"),
+)
+ON_ERROR = {
+    "name": "on_error",
+    "in": "query",
+    "description": "skip: answer the good rows and list the others",
+    "schema": {"type": "string", "enum": ["refuse", "skip"], "default": "refuse"},
+}
+
+
+def describe(champion: Champion, limits: Limits) -> bytes:
+    """The description of what this champion takes and answers, as JSON."""
+    from serving import explain, transactions
+
+    types: list[Any] = [champion.decoder.request, Answer, Refusal, explain.Explained]
+    paths = {
+        "/predict": _post(
+            "predict",
+            "Probability and decision for each customer",
+            "PredictRequest",
+            "Answer",
+            [ON_ERROR],
+            ASKING,
+        ),
+        "/explain": _post(
+            "explain",
+            "Which features moved each probability",
+            "PredictRequest",
+            "Explained",
+            [
+                ON_ERROR,
+                {
+                    "name": "top",
+                    "in": "query",
+                    "description": "features to name; the others are summed up",
+                    "schema": {
+                        "type": "integer",
+                        "minimum": 1,
+                        "maximum": len(champion.features),
+                    },
+                },
+            ],
+            (*ASKING, "no_reference", "timeout"),
+        ),
+    }
+    if champion.transactions is not None:
+        types += [champion.transactions.request, transactions.Answer]
+        paths["/predict_transactions"] = _post(
+            "predict_transactions",
+            "The same from raw invoice lines and an as-of date",
+            champion.transactions.request.__name__,
+            transactions.Answer.__name__,
+            [
+                ON_ERROR,
+                {
+                    "name": "features",
+                    "in": "query",
+                    "description": "true: each prediction has its feature values",
+                    "schema": {"type": "string", "enum": ["false", "true"], "default": "false"},
+                },
+            ],
+            (*ASKING, "timeout"),
+        )
+    _, definitions = msgspec.json.schema_components(types, ref_template=REF)
+    definitions["Prediction"]["properties"]["probability"] |= {
+        "minimum": 0,
+        "maximum": 1,
+        "description": outcome(champion.bundle.description),
+    }
+    definitions["PredictRequest"]["properties"]["customers"] |= {"maxItems": limits.max_rows}
+    model = champion.model
+    return msgspec.json.encode(
+        {
+            "openapi": "3.1.0",
+            "info": {
+                "title": model.name,
+                "version": str(model.version),
+                "description": f"Bundle {model.bundle_sha256}.",
+            },
+            "servers": [{"url": "."}],
+            "paths": {**paths, **_others()},
+            "components": {
+                "schemas": definitions,
+                "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            },
+            "security": [{}, {"token": []}],
+        }
+    )
+
+
+def _post(
+    name: str,
+    summary: str,
+    request: str,
+    response: str,
+    parameters: list[dict[str, Any]],
+    codes: tuple[str, ...],
+) -> dict[str, Any]:
+    return {
+        "post": {
+            "operationId": name,
+            "summary": summary,
+            "parameters": parameters,
+            "requestBody": {"required": True, "content": _json(request)},
+            "responses": {
+                "200": {"description": "The answer", "content": _json(response)},
+                **_refusals(codes),
+            },
+        }
+    }
+
+
+def _others() -> dict[str, Any]:
+    said = {
+        "/model": "Who answers, and what it takes",
+        "/samples": "Sample customers, for the page",
+        "/livez": "Alive: the process answers",
+        "/healthz": "The same as /livez",
+        "/readyz": "Ready: there is a verified champion",
+        "/metrics": "Prometheus metrics",
+    }
+    others: dict[str, Any] = {
+        path: {
+            "get": {
+                "operationId": path[1:],
+                "summary": text,
+                "responses": {
+                    "200": {"description": "Yes"},
+                    **_refusals((*ALWAYS, "not_ready")),
+                },
+            }
+        }
+        for path, text in said.items()
+    }
+    others["/reload"] = {
+        "post": {
+            "operationId": "reload",
+            "summary": "Look for a new champion now",
+            "responses": {
+                "200": {"description": "unchanged, or swapped"},
+                **_refusals((*ALWAYS, "refused_champion", "too_slow", "busy", "not_ready")),
+            },
+        }
+    }
+    return others
+
+
+def _refusals(codes: tuple[str, ...]) -> dict[str, Any]:
+    by_status: dict[str, list[str]] = {}
+    for code in codes:
+        by_status.setdefault(str(STATUS[code]), []).append(SAID[code])
+    return {
+        status: {"description": "; or: ".join(texts), "content": _json("Refusal")}
+        for status, texts in sorted(by_status.items())
+    }
+
+
+def _json(name: str) -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": REF.format(name=name)}}}

@@ -1,0 +1,95 @@
+// The service's endpoints, asked relative to the page, so that it works behind a path prefix.
+
+const TRIES = 3; // of a service that is busy or not ready yet
+const KEPT = 200; // durations kept of each endpoint
+
+let token = null; // in memory only
+let askForToken = null;
+let asking = null; // the one question for a token that all calls wait for
+
+export const durations = new Map(); // "POST predict" -> milliseconds, the newest last
+
+/** An answer other than 200: {error, code, detail}, as serving/refusal.py writes it. */
+export class Refusal extends Error {
+  constructor(status, body) {
+    super(body?.error ?? `the service answered ${status}`);
+    this.status = status;
+    this.code = body?.code ?? "failed";
+    this.detail = body?.detail ?? [];
+  }
+}
+
+/** ask(refused: bool) -> Promise<string>: how a token is got when the service demands one. */
+export function onTokenDemanded(ask) {
+  askForToken = ask;
+}
+
+export const getModel = () => call("GET", "model");
+export const getSamples = () => call("GET", "samples");
+export const predict = (values) => call("POST", "predict", { customers: [values] });
+export const explain = (values, top) =>
+  call("POST", `explain?top=${top}`, { customers: [values] });
+export const predictTransactions = (asOf, customer) =>
+  call("POST", "predict_transactions?features=true", { as_of: asOf, customers: [customer] });
+
+/** {ready, why}: never raises. */
+export async function getReady() {
+  try {
+    const response = await fetch("readyz", { cache: "no-store", headers: authorization() });
+    const body = response.ok ? null : await response.json().catch(() => null);
+    return { ready: response.ok, why: body?.error ?? `it answered ${response.status}` };
+  } catch {
+    return { ready: false, why: "it cannot be reached" };
+  }
+}
+
+async function call(method, path, content) {
+  for (let tried = 1; ; ) {
+    const sent = token;
+    const response = await send(method, path, content);
+    if (response.ok) return response.json();
+    const refusal = new Refusal(response.status, await response.json().catch(() => null));
+    if (refusal.status === 401 && askForToken) {
+      await newToken(sent);
+    } else if ((refusal.status === 429 || refusal.status === 503) && tried < TRIES) {
+      tried += 1;
+      const seconds = Number(response.headers.get("retry-after")) || 1;
+      await new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
+    } else {
+      throw refusal;
+    }
+  }
+}
+
+async function send(method, path, content) {
+  const headers = authorization();
+  if (content !== undefined) headers["Content-Type"] = "application/json";
+  const body = content === undefined ? undefined : JSON.stringify(content);
+  const began = performance.now();
+  let response;
+  try {
+    response = await fetch(path, { method, headers, body, cache: "no-store" });
+  } catch {
+    throw new Refusal(0, { error: "the service cannot be reached", code: "unreachable" });
+  }
+  remember(`${method} ${path.split("?")[0]}`, performance.now() - began);
+  return response;
+}
+
+/** Waits for a token, unless another call got one since `sent` was sent. */
+async function newToken(sent) {
+  if (token !== sent) return;
+  asking ??= askForToken(sent !== null).finally(() => (asking = null));
+  token = await asking;
+}
+
+function authorization() {
+  return token === null ? {} : { Authorization: `Bearer ${token}` };
+}
+
+function remember(name, milliseconds) {
+  const known = durations.get(name) ?? [];
+  known.push(milliseconds);
+  durations.delete(name); // the newest call comes last in the map
+  durations.set(name, known.slice(-KEPT));
+}

@@ -1,0 +1,106 @@
+// From invoice lines to invoices, and the table of them.
+
+import { el, many, money, scrolling } from "./words.js";
+
+const DAY = 24 * 60 * 60 * 1000;
+
+/**
+ * Invoices in the order of their days: {id, day, date, lines, value, cancelled, why}.
+ *
+ * lines: as the service takes them.  leftOut: its `left_out` of this customer; `why` of an invoice
+ * says why lines of it do not count, and its value is of the others.  day: days since 1970, null
+ * when no time could be read.  transactions: what GET /model says of the log.
+ */
+export function invoices(lines, leftOut, transactions) {
+  const prefix = transactions?.contract?.cancellation_prefix ?? "C";
+  const reasons = new Map(leftOut.map((one) => [one.line, one]));
+  const found = new Map();
+  lines.forEach((line, index) => {
+    const date = String(line.invoiced_at ?? "").slice(0, 10);
+    const key = line.invoice_id ?? `day ${date}`; // without invoices, a day's lines are one
+    const one = found.get(key) ?? newInvoice(line.invoice_id ?? null, date);
+    found.set(key, one);
+    one.lines += 1;
+    if (date < one.date) Object.assign(one, dated(date));
+    if (reasons.has(index)) reasons.get(index).why.forEach((why) => one.why.add(why));
+    else one.value += amount(line);
+    if (!reasons.has(index)) one.counted += 1;
+    one.cancelled ||= isCancelled(line, prefix);
+  });
+  return [...found.values()].sort((a, b) => (a.day ?? Infinity) - (b.day ?? Infinity));
+}
+
+/** "2025-03-02" -> days since 1970, null for no date. */
+export function toDay(text) {
+  const milliseconds = /^\d{4}-\d\d-\d\d$/.test(text) ? Date.parse(text) : NaN;
+  return Number.isNaN(milliseconds) ? null : milliseconds / DAY;
+}
+
+export function toDate(day) {
+  return new Date(day * DAY).toISOString().slice(0, 10);
+}
+
+/** One invoice in words, for a mark of the time line and for a screen reader. */
+export function inWords(one) {
+  const parts = [one.date || "no date", kind(one)];
+  if (one.id) parts.push(`invoice ${one.id}`);
+  if (one.counted) parts.push(`value ${money(one.value)} in ${many(one.counted, "line")}`);
+  if (one.why.size) parts.push(`left out ${many(one.lines - one.counted, "line")}: ${whyNot(one)}`);
+  return parts.join(", ");
+}
+
+export function kind(one) {
+  if (one.counted === 0) return "left out";
+  return one.cancelled ? "cancellation" : "sale";
+}
+
+/** What can be read without the picture. */
+export function orderTable(list) {
+  const head = ["day", "kind", "invoice", "lines", "value", "left out because"];
+  const rows = list.map((one) =>
+    el("tr", {},
+      el("th", { scope: "row", class: "day" }, one.date || "no date"),
+      el("td", {}, kind(one)),
+      el("td", { class: "wrap" }, one.id ?? ""),
+      el("td", { class: "number" }, String(one.lines)),
+      el("td", { class: "number" }, money(one.value)),
+      el("td", {}, whyNot(one)),
+    ));
+  const columns = head.map((name) =>
+    el("th", { scope: "col", class: name === "lines" || name === "value" ? "number" : null }, name));
+  const table = el("table", {}, el("thead", {}, el("tr", {}, columns)), el("tbody", {}, rows));
+  return el("details", {}, el("summary", {}, `The same as a table: ${many(list.length, "invoice")}`),
+    scrolling("invoices", table));
+}
+
+/** How many lines do not count, by reason, as a sentence; "" when all do. */
+export function leftOutInWords(leftOut, lines) {
+  if (!leftOut.length) return "";
+  const counts = new Map();
+  for (const one of leftOut)
+    for (const why of one.why) counts.set(why, (counts.get(why) ?? 0) + 1);
+  const said = [...counts].map(([why, count]) => `${count}: ${why}`).join("; ");
+  return `${leftOut.length} of ${many(lines, "line")} left out (${said}).`;
+}
+
+function newInvoice(id, date) {
+  return { id, ...dated(date), lines: 0, counted: 0, value: 0, cancelled: false, why: new Set() };
+}
+
+function dated(date) {
+  const day = toDay(date);
+  return { day, date: day === null ? "" : date };
+}
+
+function amount(line) {
+  return line.amount ?? (line.quantity ?? 1) * (line.unit_price ?? 0);
+}
+
+function isCancelled(line, prefix) {
+  if (prefix && line.invoice_id !== undefined) return String(line.invoice_id).startsWith(prefix);
+  return (line.quantity ?? line.amount ?? 0) < 0;
+}
+
+function whyNot(one) {
+  return [...one.why].join("; ");
+}

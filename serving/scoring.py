@@ -1,0 +1,54 @@
+"""Feature values → probabilities and decisions: `POST /predict`, and the last step of
+`POST /predict_transactions`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import date
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from serving.asked import Answer, Asked, Prediction, Scored, Skipped, no_answer
+from serving.refusal import Refused
+
+if TYPE_CHECKING:
+    from serving.schema import Customers
+
+encode = msgspec.json.Encoder().encode
+
+
+def answer(asked: Asked) -> bytes:
+    """Probability and decision for each customer, in the order sent."""
+    customers = asked.champion.decoder.read(asked.body, asked.limits, asked.skip)
+    predictions, skipped = score(asked, customers)
+    return encode(Answer(asked.champion.model, predictions, skipped))
+
+
+def score(
+    asked: Asked, customers: Customers, as_of: date | None = None
+) -> tuple[list[Prediction], list[Skipped]]:
+    """Predictions of the customers, and who was skipped, both by row. Raises Refused where the
+    model has no answer: with `on_error=skip` only when it has none for anyone."""
+    model, x, ids = asked.champion.model, customers.x, customers.ids
+    probability = asked.champion.bundle.predict(x)
+    skipped, rows = customers.skipped, customers.rows
+    # NaN is neither. One comparison each for all rows: most requests have one.
+    if not (probability.min() >= 0 and probability.max() <= 1):
+        good = np.flatnonzero((probability >= 0) & (probability <= 1))
+        none = sorted({*range(len(rows))} - {*good.tolist()})
+        if not (asked.skip and len(good)):
+            raise Refused("no_answer", "", *(no_answer(rows[place]) for place in none))
+        lost = [Skipped(rows[at], ids[at], [no_answer(rows[at])]) for at in none]
+        skipped = sorted([*skipped, *lost], key=lambda one: one.row)
+        probability, x = probability[good], x[good]
+        ids, rows = [ids[at] for at in good], [rows[at] for at in good]
+    asked.scored(Scored(asked.champion, ids, x, probability, as_of))
+    if skipped:
+        asked.rows_left_out(Counter(one.detail[0].reason for one in skipped))
+    threshold = model.threshold
+    return [
+        Prediction(row, customer_id, p, p >= threshold)
+        for row, customer_id, p in zip(rows, ids, probability.tolist(), strict=True)
+    ], skipped

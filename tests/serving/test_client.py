@@ -1,0 +1,451 @@
+"""`serving/client.py` against a server that does what servers do on bad days, and the real one."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, date, datetime, timedelta
+from email.utils import format_datetime
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from real_service import ROOT, Running, free_port
+
+from features.catalogue import CATALOGUE
+from serving.client import (
+    Client,
+    NotTheService,
+    ServiceError,
+    ServiceRefused,
+    ServiceUnreachable,
+    encode,
+)
+from serving.retry import LONGEST, wait_seconds
+
+MODEL = {"name": "m", "version": 3, "bundle_sha256": "ab" * 32, "threshold": 0.5}
+PREDICTION = {"row": 0, "customer_id": "1", "probability": 0.7, "decision": True}
+FINE = {"model": MODEL, "predictions": [PREDICTION], "skipped": []}
+BUSY = {"error": "too many requests at once", "code": "busy", "detail": []}
+NOT_READY = {"error": "no champion yet", "code": "not_ready", "detail": []}
+PROBLEM = {
+    "what": "must be at least 1",
+    "where": "customers[0].recency_days",
+    "reason": "out_of_range",
+    "row": 0,
+    "line": None,
+    "field": "recency_days",
+    "value": "-3",
+    "expected": "a number from 1 (days)",
+}
+INVALID = {
+    "error": "customers[0].recency_days: must be at least 1, got -3",
+    "code": "invalid",
+    "detail": [PROBLEM],
+}
+CUSTOMER = {"customer_id": "1", "recency_days": 3}
+
+
+def http(status: int, body: object, *headers: str) -> bytes:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    head = [f"HTTP/1.1 {status} X", f"content-length: {len(content)}", "connection: close"]
+    return "\r\n".join([*head, *headers, "", ""]).encode() + content
+
+
+class Server:
+    """Answers each connection with the next of `answers`, the last one again and again: bytes to
+    send, or what to do with the connection."""
+
+    def __init__(self, *answers: bytes | Callable[[socket.socket], None]) -> None:
+        self.answers, self.asked, self.times = list(answers), list[bytes](), list[float]()
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
+        self.thread = threading.Thread(target=self._serve, daemon=True)
+        self.thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self.socket.accept()
+            except OSError:
+                return
+            with connection:
+                self.asked.append(_request(connection))
+                self.times.append(time.monotonic())
+                answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+                with suppress(OSError):  # who asked may have gone
+                    answer(connection) if callable(answer) else connection.sendall(answer)
+
+    def close(self) -> None:
+        self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+        self.thread.join(5)
+
+
+def _request(connection: socket.socket) -> bytes:
+    received = b""
+    while b"\r\n\r\n" not in received:
+        received += connection.recv(65536)
+    head, _, body = received.partition(b"\r\n\r\n")
+    length = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length")]
+    while length and len(body) < int(length[0].split(b":")[1]):
+        body += connection.recv(65536)
+    return head + b"\r\n\r\n" + body
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    started: list[Server] = []
+
+    def start(*answers: bytes | Callable[[socket.socket], None]) -> Server:
+        started.append(Server(*answers))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.close()
+
+
+def hang_up(connection: socket.socket) -> None:
+    """Without a word."""
+
+
+def drop_midway(connection: socket.socket) -> None:
+    connection.sendall(http(200, FINE)[:-20])
+
+
+def drip(connection: socket.socket) -> None:
+    """A body that never ends, a byte at a time."""
+    connection.sendall(b"HTTP/1.1 200 X\r\ncontent-length: 100000\r\n\r\n")
+    for _ in range(200):
+        connection.sendall(b" ")
+        time.sleep(0.05)
+
+
+def silent(connection: socket.socket) -> None:
+    connection.settimeout(10)
+    connection.recv(1)  # until the other side gives up
+
+
+# --- what is retried ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        http(503, NOT_READY, "retry-after: 0"),
+        http(503, NOT_READY),
+        http(503, b"<html>starting</html>"),
+        http(429, BUSY),
+        hang_up,
+        drop_midway,
+    ],
+    ids=["503 retry-after", "503", "503 of another", "429", "hangs up", "drops midway"],
+)
+def test_a_passing_trouble_is_sat_out(serve: Callable[..., Server], trouble: bytes) -> None:
+    server = serve(trouble, trouble, http(200, FINE))
+    with Client(server.url) as client:
+        answer = client.predict([CUSTOMER])
+    assert answer.model.version == 3 and answer.predictions[0].probability == 0.7
+    assert len(server.asked) == 3
+    assert len({asked.partition(b"\r\n\r\n")[2] for asked in server.asked}) == 1
+
+
+def test_retry_after_is_waited(serve: Callable[..., Server]) -> None:
+    server = serve(http(503, NOT_READY, "Retry-After: 1"), http(200, FINE))
+    with Client(server.url) as client:
+        client.predict([CUSTOMER])
+    assert server.times[1] - server.times[0] >= 1
+
+
+@pytest.mark.parametrize(("status", "body"), [(429, BUSY), (503, NOT_READY)])
+def test_trouble_that_stays_is_told_once_the_retries_are_used_up(
+    serve: Callable[..., Server], status: int, body: dict[str, object]
+) -> None:
+    server = serve(http(status, body))
+    with Client(server.url, retries=2) as client, pytest.raises(ServiceRefused) as caught:
+        client.predict([CUSTOMER])
+    assert (caught.value.status, caught.value.code) == (status, body["code"])
+    assert len(server.asked) == 3
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 500])
+def test_no_other_refusal_is_asked_again(serve: Callable[..., Server], status: int) -> None:
+    server = serve(http(status, INVALID))
+    with Client(server.url) as client, pytest.raises(ServiceRefused) as caught:
+        client.predict([CUSTOMER])
+    refused = caught.value
+    assert len(server.asked) == 1
+    assert (refused.status, refused.code, refused.error) == (status, "invalid", INVALID["error"])
+    assert refused.detail[0].field == "recency_days" and refused.detail[0].line is None
+    assert str(INVALID["error"]) in str(refused) and str(status) in str(refused)
+
+
+def test_nobody_there() -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    with Client(url, retries=1) as client, pytest.raises(ServiceUnreachable, match="refused"):
+        client.predict([CUSTOMER])
+
+
+# --- the deadline ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("slow", [silent, drip], ids=["silent", "drip by drip"])
+def test_a_call_ends_at_its_deadline(serve: Callable[..., Server], slow: Callable) -> None:
+    server, began = serve(slow), time.monotonic()
+    with Client(server.url, timeout=0.5) as client, pytest.raises(ServiceUnreachable):
+        client.predict([CUSTOMER])
+    assert 0.4 < time.monotonic() - began < 1.5
+
+
+def test_the_deadline_is_for_all_repetitions(serve: Callable[..., Server]) -> None:
+    server, began = serve(http(503, NOT_READY)), time.monotonic()
+    with Client(server.url, timeout=1, retries=1000) as client, pytest.raises(ServiceRefused):
+        client.predict([CUSTOMER])
+    assert len(server.asked) > 1
+    assert time.monotonic() - began < 1.5
+
+
+def test_a_wait_beyond_the_deadline_is_not_begun(serve: Callable[..., Server]) -> None:
+    server, began = serve(http(503, NOT_READY, "retry-after: 9")), time.monotonic()
+    with Client(server.url, timeout=5) as client, pytest.raises(ServiceRefused):
+        client.predict([CUSTOMER])
+    assert len(server.asked) == 1 and time.monotonic() - began < 2
+
+
+# --- who is no such service --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (200, b"<!doctype html><p>It works!", "<!doctype html>"),
+        (200, b"", "nothing"),
+        (200, b"\xff\xfe\x00", "200"),
+        (200, b'{"model": "m"}', "Expected"),
+        (200, b"[" * 100_000, "200"),
+        (200, b'{"model": {}, "predictions": ' + b"[" * 100_000, "200"),
+        (404, b"no such page", "404"),
+        (502, b'{"message": "Bad Gateway"}', "502"),
+        (302, b"", "302"),
+    ],
+    ids=["page", "nothing", "bytes", "other JSON", "deep", "deeper", "404", "502", "elsewhere"],
+)
+def test_another_server_is_named_as_one(
+    serve: Callable[..., Server], status: int, body: bytes, said: str
+) -> None:
+    server = serve(http(status, body))
+    with Client(server.url) as client, pytest.raises(NotTheService, match=said) as caught:
+        client.predict([CUSTOMER])
+    assert caught.value.status == status and caught.value.url == server.url
+    assert len(server.asked) == 1 and len(str(caught.value)) < 400
+
+
+def test_what_says_it_is_compressed_and_is_not(serve: Callable[..., Server]) -> None:
+    server = serve(http(200, FINE, "content-encoding: gzip"))
+    with Client(server.url) as client, pytest.raises(NotTheService):
+        client.predict([CUSTOMER])
+
+
+def test_no_http_at_all(serve: Callable[..., Server]) -> None:
+    server = serve(b"220 mail.example ESMTP\r\n")
+    with Client(server.url, retries=1) as client, pytest.raises(ServiceUnreachable):
+        client.predict([CUSTOMER])
+
+
+# --- what is sent ------------------------------------------------------------------------------
+
+
+def test_every_call_goes_where_it_should(serve: Callable[..., Server]) -> None:
+    lines = [{"invoice_id": "1", "quantity": 2, "unit_price": 1.5, "invoiced_at": "2011-01-02"}]
+    left = {"row": 0, "customer_id": "1", "line": 0, "reasons": ["zero_price"], "why": ["gifts"]}
+    contribution = {
+        "feature": "recency_days",
+        "value": 3.0,
+        "contribution": 0.2,
+        "standard_error": 0.01,
+    }
+    method = {"name": "n", "what": "w", "reference_rows": 64, "permutations": 128, "seed": 1}
+    explained = {
+        "model": MODEL,
+        "method": method,
+        "explanations": [
+            PREDICTION | {"base": 0.5, "contributions": [contribution], "rest": 0.0, "new": 1}
+        ],
+    }
+    about = MODEL | {"features": [], "loaded_at": "now", "outcome": "that it is", "added": {}}
+    sample = {"name": "sample 1", "as_of": "2011-01-02", "lines": lines}
+    server = serve(
+        http(200, FINE),
+        http(
+            200, FINE | {"left_out": [left], "predictions": [PREDICTION | {"features": {"a": 1}}]}
+        ),
+        http(200, explained),
+        http(200, about),
+        http(200, {"samples": [sample, {"name": "sample 2", "values": {"a": None}}]}),
+        http(200, {"outcome": "unchanged", "model": MODEL}),
+        http(200, {}),
+    )
+    with Client(server.url + "/", token="t" * 20) as client:
+        assert client.predict([CUSTOMER], on_error="skip").skipped == []
+        answer = client.predict_transactions(
+            date(2011, 1, 3), [{"customer_id": "1", "lines": lines}], features=True
+        )
+        assert answer.left_out[0].reasons == ["zero_price"]
+        assert answer.predictions[0].features == {"a": 1.0}
+        shown = client.explain([CUSTOMER], top=1).explanations[0]
+        assert shown.contributions[0].contribution == 0.2
+        assert client.model().version == 3
+        assert [one.name for one in client.samples()] == ["sample 1", "sample 2"]
+        assert client.reload().outcome == "unchanged"
+        assert client.ready()
+    first = [asked.split(b" HTTP")[0].decode() for asked in server.asked]
+    assert first == [
+        "POST /predict?on_error=skip",
+        "POST /predict_transactions?on_error=refuse&features=true",
+        "POST /explain?top=1",
+        "GET /model",
+        "GET /samples",
+        "POST /reload",
+        "GET /readyz",
+    ]
+    sent = json.loads(server.asked[1].partition(b"\r\n\r\n")[2])
+    assert sent["as_of"] == "2011-01-03" and sent["customers"][0]["lines"] == lines
+    assert all(b"authorization: Bearer tttt" in asked.replace(b"A", b"a") for asked in server.asked)
+
+
+def test_numbers_and_times_of_other_libraries_are_written_plainly() -> None:
+    row = {"a": np.float32(0.5), "b": np.int64(3), "c": np.bool_(True)}
+    times = {"d": datetime(2011, 1, 2, 3, 4), "e": np.datetime64("2011-01-02")}
+    written = json.loads(encode(row | times))
+    assert written == {"a": 0.5, "b": 3, "c": True, "d": "2011-01-02T03:04:00", "e": "2011-01-02"}
+
+
+def test_what_cannot_be_written_is_named() -> None:
+    with pytest.raises(TypeError, match="set cannot be sent"):
+        encode({"a": {1}})
+
+
+def test_a_proxy_of_this_machine_is_not_asked(
+    serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy, server = serve(http(200, FINE)), serve(http(200, FINE))
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, proxy.url)
+    with Client(server.url) as client:
+        client.predict([CUSTOMER])
+    assert len(server.asked) == 1 and proxy.asked == []
+
+
+@pytest.mark.parametrize(
+    "url", ["", "127.0.0.1:3000", "ftp://x", "http://", "http://a:b", "file:///x"]
+)
+def test_what_is_no_address_is_refused_at_once(url: str) -> None:
+    with pytest.raises(ValueError, match="url must be like"):
+        Client(url)
+
+
+@pytest.mark.parametrize("token", ["", "  ", "naïve", "a\r\nx: y"])
+def test_what_is_no_token_is_refused_and_not_quoted(token: str) -> None:
+    with pytest.raises(ValueError, match="token must be") as caught:
+        Client("http://127.0.0.1:1", token=token)
+    assert not token.strip() or token not in str(caught.value)
+
+
+def test_the_token_is_not_shown() -> None:
+    with Client("http://127.0.0.1:1", token="very-secret-token") as client:
+        assert "secret" not in repr(client) + str(vars(client))
+
+
+def test_not_ready_is_no_error(serve: Callable[..., Server]) -> None:
+    server = serve(http(503, NOT_READY))
+    with Client(server.url) as client, Client(f"http://127.0.0.1:{free_port()}") as nobody:
+        assert not client.ready() and not nobody.ready()
+    assert len(server.asked) == 1
+
+
+# --- the pauses --------------------------------------------------------------------------------
+
+
+@given(attempt=st.integers(0, 10_000), retry_after=st.none() | st.text() | st.integers().map(str))
+def test_no_pause_is_longer_than_the_longest_and_its_jitter(
+    attempt: int, retry_after: str | None
+) -> None:
+    assert 0 <= wait_seconds(attempt, retry_after) <= 2 * LONGEST
+
+
+@given(attempt=st.integers(0, 5))
+def test_pauses_double_and_differ(attempt: int) -> None:
+    limit = 0.1 * 2**attempt
+    waits = [wait_seconds(attempt) for _ in range(20)]
+    assert all(limit / 2 <= wait <= limit for wait in waits) and len(set(waits)) > 1
+
+
+@pytest.mark.parametrize(
+    ("header", "least", "most"),
+    [("3", 3, 3.2), ("3600", LONGEST, LONGEST + 0.2), ("-1", 0, 0.2), ("soon", 0, 0.2)],
+)
+def test_retry_after_is_seconds(header: str, least: float, most: float) -> None:
+    assert least <= wait_seconds(0, header) <= most
+
+
+def test_retry_after_may_be_a_date() -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=5)
+    assert 3 <= wait_seconds(0, format_datetime(soon, usegmt=True)) <= 5.2
+    assert wait_seconds(0, format_datetime(soon - timedelta(days=1), usegmt=True)) <= 0.2
+
+
+# --- what it is made of ------------------------------------------------------------------------
+
+
+def test_a_program_that_asks_loads_no_model_library() -> None:
+    code = "import sys, serving.client; print(*{name.split('.')[0] for name in sys.modules})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    heavy = {"onnxruntime", "numpy", "bentoml", "pandas", "pydantic", "registry", "configs"}
+    assert not heavy & set(done.stdout.split())
+
+
+# --- the real service --------------------------------------------------------------------------
+
+
+def row(**changes: object) -> dict[str, object]:
+    return {feature.name: max(feature.low, 1.0) for feature in CATALOGUE} | changes
+
+
+def test_the_real_service_is_understood(running: Running) -> None:
+    with Client(running.url) as client:
+        assert client.ready()
+        answer = client.predict([row(customer_id="a"), row(recency_days=np.float32(7))])
+        about = client.model()
+        assert answer.model.bundle_sha256 == about.bundle_sha256 == running.bundle.sha256
+        assert [one.customer_id for one in answer.predictions] == ["a", None]
+        assert [one["name"] for one in about.features] == [one.name for one in CATALOGUE]
+        skipped = client.predict([row(), row(is_home=7)], on_error="skip").skipped
+        assert [one.row for one in skipped] == [1] and skipped[0].detail[0].field == "is_home"
+
+
+@pytest.mark.parametrize("wrong", [-3.0, float("nan"), float("inf"), "three", None])
+def test_the_real_services_refusal_is_understood(running: Running, wrong: object) -> None:
+    with Client(running.url) as client, pytest.raises(ServiceRefused) as caught:
+        client.predict([row(), row(recency_days=wrong)])
+    refused = caught.value
+    assert (refused.status, refused.code) == (400, "invalid")
+    assert (refused.detail[0].row, refused.detail[0].field) == (1, "recency_days")
+    assert isinstance(refused, ServiceError) and refused.url == running.url
+
+
+def test_threads_share_a_client(running: Running) -> None:
+    rows = [row(customer_id=str(number), recency_days=number + 1.0) for number in range(40)]
+    with Client(running.url) as client, ThreadPoolExecutor(8) as pool:
+        alone = [client.predict([one]).predictions for one in rows]
+        assert list(pool.map(lambda one: client.predict([one]).predictions, rows)) == alone
