@@ -111,6 +111,6 @@ def is_loopback(address: str) -> bool:
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
-        return not address or address.startswith("/") or address == "testserver"
+        return address in ("", *LOOPBACK) or address.startswith("/")
     mapped = getattr(found, "ipv4_mapped", None)
     return (mapped or found).is_loopback

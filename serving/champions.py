@@ -88,7 +88,7 @@ class Champions:
             log.error("version %s refused, %s: %s", found.version, _stays(old), reason)
             return "refused", reason
         self.current, self.refused = new, None
-        log.warning("version %s serves%s", found.version, f", after {_name(old)}" if old else "")
+        log.info("version %s serves%s", found.version, f", after {_name(old)}" if old else "")
         return "swapped", ""
 
 

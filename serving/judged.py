@@ -11,14 +11,12 @@ holds them (Arrow) and writes nothing. What a client sends is never part of SQL.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import duckdb
-import pyarrow as pa
 
 from configs.rules import Contract, Rule
 from configs.settings import Features
@@ -26,9 +24,11 @@ from features.catalogue import Feature
 from features.online import select_features
 from ingestion.canonical import COLUMNS, MAPPED, select_canonical
 from ingestion.contract import row_rules
-from ingestion.judge import quarantining, select_judged
+from ingestion.judge import COPIES, SHARED, quarantining, select_judged
+from serving.handover import Sent, arrow, register
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from duckdb import DuckDBPyConnection
 
 MEMORY = "1GB"  # of all queries of a process; what needs more is refused
@@ -37,8 +37,7 @@ WHY_AFTER = "a line on or after the as-of date lies in its future"
 LINE = 2**40  # key of a line: customer x LINE + line
 # How the values of a request arrive. Times are text, as in a CSV file: the reader's SQL reads them.
 SENT = {**MAPPED, "invoiced_at": "VARCHAR"}
-ARROW = {"VARCHAR": pa.string(), "BIGINT": pa.int64(), "DOUBLE": pa.float64()}
-REQUEST = pa.schema({"as_of": pa.date32()})
+EPOCH = date(1970, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -55,20 +54,6 @@ class Row:
     left_out: list[tuple[int, int]]
 
 
-class Sent:
-    """An Arrow table that changes under a view that does not: DuckDB asks for it anew at each
-    execution, and plans nothing again, because its columns stay the same."""
-
-    def __init__(self, schema: pa.Schema) -> None:
-        self.empty = self.table = schema.empty_table()
-
-    def __arrow_c_schema__(self) -> Any:
-        return self.empty.schema.__arrow_c_schema__()
-
-    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
-        return self.table.__arrow_c_stream__(requested_schema)
-
-
 def line_rules(contract: Contract, declared: frozenset[str]) -> dict[str, Rule]:
     """The contract's rules for the lines of a request, in the order of their bits. Not those about
     `in_future`: what lies in the future is asked of the as-of date here, and says `after_as_of`."""
@@ -76,10 +61,9 @@ def line_rules(contract: Contract, declared: frozenset[str]) -> dict[str, Rule]:
     return {name: rule for name, rule in rules.items() if rule.column != "in_future"}
 
 
-def lines_schema(declared: frozenset[str]) -> pa.Schema:
-    """Arrow columns of the lines: the declared ones, and `key`."""
-    columns = {name: ARROW[kind] for name, kind in SENT.items() if name in declared}
-    return pa.schema({"key": pa.int64(), **columns})
+def line_columns(declared: frozenset[str]) -> dict[str, str]:
+    """Columns of the relation `lines` -> DuckDB types: the declared ones, and `key`."""
+    return {"key": "BIGINT", **{name: kind for name, kind in SENT.items() if name in declared}}
 
 
 def select_rows(
@@ -100,7 +84,9 @@ def select_rows(
     names = ", ".join(feature.name for feature in features)
     return f"""
         WITH as_of_dates AS MATERIALIZED (FROM request),
-        raw AS NOT MATERIALIZED (SELECT source_row AS key, * EXCLUDE source_row FROM ({raw})),
+        raw AS MATERIALIZED (SELECT source_row AS key, * EXCLUDE source_row FROM ({raw})),
+        shared AS ({SHARED}),
+        copies AS ({COPIES}),
         judged AS MATERIALIZED (
             SELECT key // {LINE} AS place, key, customer_id, {columns},
                    (broken & {quarantining(rules)}) + {after} AS reasons
@@ -127,26 +113,31 @@ class Prepared:
     """A connection of its own with the prepared statement. For one thread at a time."""
 
     def __init__(self, query: str, declared: frozenset[str]) -> None:
-        self.lines, self.request = Sent(lines_schema(declared)), Sent(REQUEST)
+        self.lines, self.request = Sent(line_columns(declared)), Sent({"as_of": "DATE"})
         self.connection = open_connection()
-        register(self.connection, {"lines": self.lines, "request": self.request})
+        register(self.connection, "lines", self.lines)
+        register(self.connection, "request", self.request)
         self.connection.execute("SET lock_configuration = true")
         self.connection.execute(f"PREPARE answer AS {query}")
 
-    def run(self, lines: pa.Table, as_of: date) -> list[Row]:
+    def run(self, lines: Mapping[str, pa.Array], as_of: date) -> list[Row]:
         """Raises duckdb.DataError for values too large to be counted, duckdb.InterruptException
-        when it is interrupted, duckdb.OutOfMemoryException."""
-        self.lines.table = lines
-        self.request.table = pa.table({"as_of": [as_of]}, schema=REQUEST)
+        when it is interrupted, duckdb.OutOfMemoryException.
+
+        lines: the columns of `line_columns`.
+        """
+        self.lines.fill(lines)
+        self.request.fill({"as_of": arrow("DATE", [(as_of - EPOCH).days])})
         try:
             rows = self.connection.execute("EXECUTE answer").fetchall()
         finally:
-            self.lines.table, self.request.table = self.lines.empty, self.request.empty
+            self.lines.clear()
+            self.request.clear()
         return [
             Row(
                 place,
                 customer_id,
-                features if asked else None,
+                tuple(features) if asked else None,
                 sorted(zip(keys or (), bits or (), strict=True)),
             )
             for place, customer_id, keys, bits, asked, *features in rows
@@ -164,20 +155,4 @@ def open_connection() -> DuckDBPyConnection:
     )
     connection.execute("SET enable_external_access = false")
     connection.execute("SET TimeZone = 'UTC'")
-    # The plan is the same, but for what makes a large log faster: a tenth of a few rows' time.
-    connection.execute("PRAGMA disable_optimizer")
     return connection
-
-
-def register(connection: DuckDBPyConnection, tables: dict[str, Sent]) -> None:
-    """Views of the tables. DuckDB looks whether each is a data frame, and imports pandas to know
-    one: half a second and 40 MB for nothing, unless it is here anyway."""
-    hidden = "pandas" not in sys.modules
-    if hidden:
-        sys.modules["pandas"] = None  # type: ignore[assignment]
-    try:
-        for name, table in tables.items():
-            connection.register(name, table)
-    finally:
-        if hidden:
-            del sys.modules["pandas"]

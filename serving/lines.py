@@ -2,8 +2,8 @@
 
 Two readers, as in `serving/schema.py`: a msgspec Struct takes what is right in one pass; what it
 refuses is read once more, slowly, which names every problem with its customer, line and field. Only
-types are judged here. Whether a line counts is the data contract's part (`serving/judged.py`), as it
-is in training: a quantity of 0 or a time that is no time is a line to leave out, not a bad request.
+types are judged here. Whether a line counts is the data contract's part (`serving/judged.py`), as
+in training: a quantity of 0 or a time that is no time is a line to leave out, not a bad request.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ def parse_list(body: bytes, name: str, most: int) -> list[Any]:
         )
     strangers = [key for key in request if key != name]
     if strangers:
-        problems = [unknown(key, key, [name], request[key]) for key in strangers]
+        problems = [unknown(key, key or "body", [name], request[key]) for key in strangers]
         raise Refused("invalid", "", *problems)
     if name not in request:
         missing = Problem(what="is required", where=name, reason="required", field=name)

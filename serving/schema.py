@@ -129,12 +129,12 @@ def _field(feature: dict[str, Any]) -> tuple[Any, ...]:
     text += f" (one of {len(categories)} texts; any other counts as other)" if categories else ""
     text += "" if categories else f" ({feature['unit']})"
     text += f"; null or left out: {missing}" if missing else ""
+    said = Meta(description=text, examples=categories) if categories else Meta(description=text)
     if categories:
         # No enumeration: a value that was never seen counts as `other`, and is no reason to refuse.
         least = {} if missing else {"min_length": 1}
-        examples = Meta(max_length=LONGEST_TEXT, description=text, examples=categories, **least)
-        kind: Any = Annotated[str, examples]
+        kind: Any = Annotated[str, Meta(max_length=LONGEST_TEXT, **least)]
     else:
         low, high = bounds(feature)
-        kind = Annotated[float, Meta(ge=low, le=high, description=text)]
-    return (kind | None, None) if missing else (kind,)
+        kind = Annotated[float, Meta(ge=low, le=high)]
+    return (Annotated[kind | None, said], None) if missing else (Annotated[kind, said],)

@@ -28,12 +28,12 @@ class GoldenPath:
 
     @bentoml.on_startup
     async def start(self) -> None:
-        # The champion first: no answer is better than one from nobody.
+        seen = service.touched()  # before the look, or what is told in between would be missed
         await asyncio.to_thread(service.champions.look)
         # What is loaded now stays: a full collection need not walk through it at every turn.
         gc.collect()
         gc.freeze()
-        self.watching = asyncio.create_task(service.watch())
+        self.watching = asyncio.create_task(service.watch(seen))
 
     @bentoml.on_shutdown
     async def stop(self) -> None:
@@ -57,18 +57,25 @@ class Service(bentoml.Service[GoldenPath]):
         from serving.front import Front
         from serving.work import Work
 
+        _say_what_happens()
         self.champions = Champions(SERVED, noted=metrics.note)
         access = Access.of(SERVED.token_variable, SERVED.token_file, SERVED.allowed_hosts)
         self.work = Work(SERVED.max_concurrency, SERVED.max_seconds)
         self.front = Front(super().to_asgi(is_main), self.champions, access, self.work)
         return self.front
 
-    async def watch(self) -> None:
+    def touched(self) -> int:
+        """When another worker was last told to look."""
+        try:
+            return Path(SERVED.signal_file).stat().st_mtime_ns if SERVED.signal_file else 0
+        except OSError:
+            return 0
+
+    async def watch(self, seen: int) -> None:
         """Look for a new champion every now and then, and at once when another worker was told."""
         from serving import metrics
 
-        marker = Path(SERVED.signal_file) if SERVED.signal_file else None
-        seen, waited = _touched(marker), 0.0
+        waited = 0.0
         while True:
             await asyncio.sleep(min(TICK, SERVED.watch_seconds))
             waited += min(TICK, SERVED.watch_seconds)
@@ -77,7 +84,7 @@ class Service(bentoml.Service[GoldenPath]):
                 log.error("the launcher is gone: the service ends")
                 os.kill(os.getppid(), signal.SIGTERM)
                 return
-            touched = _touched(marker)
+            touched = self.touched()
             if touched == seen and waited < SERVED.watch_seconds:
                 continue
             seen, waited = touched, 0.0
@@ -90,11 +97,13 @@ class Service(bentoml.Service[GoldenPath]):
         self.work.close()
 
 
-def _touched(marker: Path | None) -> int:
-    try:
-        return marker.stat().st_mtime_ns if marker else 0
-    except OSError:
-        return 0
+def _say_what_happens() -> None:
+    """Our own lines on standard error: BentoML is told to be quiet, and is about ours too."""
+    ours, lines = logging.getLogger("golden_path"), logging.StreamHandler()
+    lines.setFormatter(logging.Formatter("%(asctime)s worker %(process)d: %(message)s"))
+    ours.setLevel(logging.INFO)
+    ours.addHandler(lines)
+    ours.propagate = False
 
 
 def _alive(process: int) -> bool:

@@ -15,20 +15,20 @@ from typing import Any
 import duckdb
 import msgspec
 import numpy as np
-import pyarrow as pa
 
 from configs.rules import Contract
 from configs.settings import Features
 from features.catalogue import CATALOGUE
-from serving.asked import Answer, Asked, Prediction, Skipped, choice
+from serving.asked import Asked, Model, Prediction, Skipped, choice
+from serving.handover import arrow, from_numpy
 from serving.judged import (
     AFTER,
     LINE,
     WHY_AFTER,
     Prepared,
     Row,
+    line_columns,
     line_rules,
-    lines_schema,
     select_rows,
 )
 from serving.lines import Lines, LinesDecoder
@@ -58,10 +58,12 @@ class TransactionsPrediction(Prediction, frozen=True, kw_only=True):
     features: dict[str, float | None] | msgspec.UnsetType = msgspec.UNSET
 
 
-class TransactionsAnswer(Answer, frozen=True, kw_only=True):
+class TransactionsAnswer(msgspec.Struct, frozen=True):
     """As of `/predict`, and the lines that do not count."""
 
+    model: Model
     predictions: list[TransactionsPrediction]
+    skipped: list[Skipped]
     left_out: list[LeftOut]
 
 
@@ -89,7 +91,7 @@ class Transactions:
         contract = Contract.model_validate_json(msgspec.json.encode(section["contract"]))
         rules = line_rules(contract, self.declared)
         self._why = {name: rule.why for name, rule in rules.items()} | {AFTER: WHY_AFTER}
-        self._schema = lines_schema(self.declared)
+        self._columns = line_columns(self.declared)
         query = select_rows(
             contract,
             self.declared,
@@ -171,19 +173,19 @@ class Transactions:
                 *self._halved(prepared, call, lines, middle, last),
             ]
 
-    def _table(self, customers: Sequence[Any], first: int, last: int) -> pa.Table:
+    def _table(self, customers: Sequence[Any], first: int, last: int) -> dict[str, Any]:
+        """The lines of the customers from first to before last as Arrow columns."""
         chosen = customers[first:last]
         counts = np.array([len(customer.lines) for customer in chosen])
         lines = [line for customer in chosen for line in customer.lines]
-        begins = np.repeat(np.cumsum(counts) - counts, counts)
-        number = np.arange(len(lines)) - begins
-        columns: dict[str, Any] = {
-            "key": np.repeat(np.arange(first, last), counts) * LINE + number,
-            "customer_id": [c.customer_id for c in chosen for _ in c.lines],
+        number = np.arange(len(lines)) - np.repeat(np.cumsum(counts) - counts, counts)
+        key = np.repeat(np.arange(first, last), counts) * LINE + number
+        ids = [customer.customer_id for customer in chosen for _ in customer.lines]
+        values = {name: [getattr(line, name) for line in lines] for name in self.decoder.columns}
+        return {"key": from_numpy("BIGINT", key)} | {
+            name: arrow(self._columns[name], column)
+            for name, column in ({"customer_id": ids} | values).items()
         }
-        for name in self.decoder.columns:
-            columns[name] = [getattr(line, name) for line in lines]
-        return pa.table(columns, schema=self._schema)
 
 
 def cut_off() -> Refused:
