@@ -17,6 +17,7 @@ from flows.stage import Stage, code_sha256
 from flows.tasks import TABLE, Journey, read_result
 
 if TYPE_CHECKING:
+    from configs.settings import Settings
     from registry.gate import Decision, Evidence
     from registry.models import ModelVersion
     from training.evaluate import Evaluation
@@ -39,6 +40,7 @@ def register_task(
     contest: Contest,
 ) -> Outcome:
     """Bundle the winner, register it as challenger, and ask the gate. Nothing is promoted yet."""
+    from flows.examples import make_examples
     from registry.bundle import verify_bundle, write_bundle
     from registry.gate import decide
     from registry.models import register
@@ -48,7 +50,8 @@ def register_task(
         bundle = journey.run.folder / "bundle"
         description = describe(journey, validated, table, contestants[winner], contest.evaluation)
         model = contestants[winner].path("model.onnx").read_bytes()
-        sha = write_bundle(bundle, model, description)
+        examples = make_examples(journey, validated, table, contest.evaluation)
+        sha = write_bundle(bundle, model, description, examples)
         version = register(
             journey.client,
             journey.settings,
@@ -187,4 +190,21 @@ def describe(
         "calibration": result["calibration"]["kind"],
         "valid": result["valid_metrics"],
         "test": evaluation.scores[evaluation.winner],
+        "transactions": transactions(settings, table),
+    }
+
+
+def transactions(settings: Settings, table: Stage) -> dict[str, Any] | None:
+    """What the service needs to make features of invoice lines as this run did; None for a
+    labelled table."""
+    from features.engine import VARIABLES
+    from flows.data_stages import dated
+
+    if settings.source.kind == "table":
+        return None
+    return {
+        "declared": sorted(settings.source.declared),
+        "contract": dated(settings).model_dump(mode="json"),
+        "features": settings.features.model_dump(mode="json", include=set(VARIABLES)),
+        "log_start": table.facts["log_start"],
     }

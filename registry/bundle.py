@@ -2,7 +2,9 @@
 
     model.onnx      raw feature values in (float32, NaN where missing), probability out
     bundle.json     what it is: family, feature schema, threshold, figures, data hash, versions
-    manifest.json   the SHA-256 of the two files above; its own SHA-256 names the bundle
+    examples.json   customers to try it on, and those its answers are explained against; a bundle
+                    without it answers all the same
+    manifest.json   the SHA-256 of the files above; its own SHA-256 names the bundle
 
 A bundle is verified at every load. A file that is missing, altered or not in the manifest is a
 reason to refuse it, and so is one that could do more than compute (`registry/harmless.py`),
@@ -14,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ from configs.errors import UserError
 from registry.harmless import why_not_harmless
 
 MODEL, DESCRIPTION, MANIFEST = "model.onnx", "bundle.json", "manifest.json"
+EXAMPLES = "examples.json"
+LARGEST_EXAMPLES = 5_000_000  # bytes; as Python objects several times that, in every worker
 
 
 class BundleRefused(UserError):
@@ -38,6 +42,8 @@ class Bundle:
     sha256: str
     description: dict[str, Any]
     session: Any  # onnxruntime.InferenceSession
+    # {} or reference: values float or None (rows, f); samples: what GET /samples answers
+    examples: dict[str, Any] = field(default_factory=dict)
 
     @property
     def features(self) -> list[dict[str, Any]]:
@@ -56,17 +62,30 @@ class Bundle:
         return probability.astype(np.float64)
 
 
-def write_bundle(folder: Path, model: bytes, description: dict[str, Any]) -> str:
-    """Write a bundle aside, rename it to `folder`, and return its SHA-256."""
+def write_bundle(
+    folder: Path,
+    model: bytes,
+    description: dict[str, Any],
+    examples: dict[str, Any] | None = None,
+) -> str:
+    """Write a bundle aside, rename it to `folder`, and return its SHA-256.
+
+    Raises ValueError for examples with NaN or infinity in them, which are no JSON.
+    """
+    files = {
+        MODEL: model,
+        DESCRIPTION: json.dumps(description, indent=2, sort_keys=True).encode(),
+    }
+    if examples is not None:
+        text = json.dumps(examples, ensure_ascii=False, sort_keys=True, allow_nan=False)
+        files[EXAMPLES] = text.encode()
+    manifest = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    files[MANIFEST] = json.dumps(manifest, indent=2, sort_keys=True).encode()
     aside = folder.with_name(folder.name + ".partial")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    (aside / MODEL).write_bytes(model)
-    (aside / DESCRIPTION).write_text(
-        json.dumps(description, indent=2, sort_keys=True), encoding="utf-8"
-    )
-    manifest = {name: sha256(aside / name) for name in (DESCRIPTION, MODEL)}
-    (aside / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True), encoding="utf-8")
+    for name, content in files.items():
+        (aside / name).write_bytes(content)
     shutil.rmtree(folder, ignore_errors=True)
     aside.rename(folder)
     return sha256(folder / MANIFEST)
@@ -91,7 +110,16 @@ def load_bundle(folder: Path, *, expected_sha256: str | None = None, threads: in
         )
     except Exception as error:  # ONNX Runtime has a class for each way a graph can be wrong
         raise _refused(folder, f"its graph cannot be opened ({type(error).__name__})") from error
-    return Bundle(folder, found, json.loads(files[DESCRIPTION]), session)
+    bundle = Bundle(
+        folder,
+        found,
+        json.loads(files[DESCRIPTION]),
+        session,
+        json.loads(files.get(EXAMPLES, b"{}")),
+    )
+    if not _fits(bundle):
+        raise _refused(folder, f"the reference rows in {EXAMPLES} are not rows of its features")
+    return bundle
 
 
 def sha256(path: Path) -> str:
@@ -101,13 +129,7 @@ def sha256(path: Path) -> str:
 
 def _verified(folder: Path, expected_sha256: str | None) -> tuple[str, dict[str, bytes]]:
     """The bundle's SHA-256 and what stands in its files; raises BundleRefused."""
-    files = {}
-    for name in (MANIFEST, DESCRIPTION, MODEL):
-        if (folder / name).is_symlink():
-            raise _refused(folder, f"{name} is a link, which leads out of the bundle")
-        if not (folder / name).is_file():
-            raise _refused(folder, f"the bundle has no {name}")
-        files[name] = (folder / name).read_bytes()
+    files = {name: _read(folder, name) for name in (MANIFEST, DESCRIPTION, MODEL)}
     found = hashlib.sha256(files[MANIFEST]).hexdigest()
     if expected_sha256 is not None and found != expected_sha256:
         raise _refused(
@@ -117,19 +139,45 @@ def _verified(folder: Path, expected_sha256: str | None) -> tuple[str, dict[str,
         manifest = dict(json.loads(files[MANIFEST]))
     except (ValueError, TypeError):
         raise _refused(folder, "its manifest is no list of hashes") from None
-    strangers = sorted({str(name) for name in manifest} - {DESCRIPTION, MODEL})
+    strangers = sorted({str(name) for name in manifest} - {DESCRIPTION, MODEL, EXAMPLES})
     if strangers:
         raise _refused(folder, f"its manifest lists {strangers[0]}, which no bundle has")
-    strangers = sorted({path.name for path in folder.iterdir()} - {*files})
+    strangers = sorted({path.name for path in folder.iterdir()} - {MANIFEST, *manifest})
     if strangers:
         raise _refused(folder, f"it holds {strangers[0]}, which its manifest does not list")
-    for name in (DESCRIPTION, MODEL):
+    if EXAMPLES in manifest:
+        files[EXAMPLES] = _read(folder, EXAMPLES, LARGEST_EXAMPLES)
+    for name in sorted(files.keys() - {MANIFEST}):
         if manifest.get(name) != hashlib.sha256(files[name]).hexdigest():
             raise _refused(folder, f"{name} is not the file that was written: its SHA-256 differs")
-    reason = why_not_harmless(model=files[MODEL], description=files[DESCRIPTION])
+    reason = why_not_harmless(
+        model=files[MODEL], description=files[DESCRIPTION], examples=files.get(EXAMPLES)
+    )
     if reason:
         raise _refused(folder, reason)
     return found, files
+
+
+def _read(folder: Path, name: str, most: int | None = None) -> bytes:
+    """What stands in a file of the bundle; most: how many bytes it may have."""
+    if (folder / name).is_symlink():
+        raise _refused(folder, f"{name} is a link, which leads out of the bundle")
+    if not (folder / name).is_file():
+        raise _refused(folder, f"the bundle has no {name}")
+    if most is not None and (size := (folder / name).stat().st_size) > most:
+        raise _refused(folder, f"{name} has {size:,} bytes, at most {most:,} are read")
+    return (folder / name).read_bytes()
+
+
+def _fits(bundle: Bundle) -> bool:
+    """Whether the reference rows, where there are any, are numbers for every feature."""
+    if not bundle.examples.get("reference"):
+        return True
+    try:
+        x = np.array(bundle.examples["reference"], dtype=np.float32)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return x.ndim == 2 and x.shape[1] == len(bundle.features)
 
 
 def _refused(folder: Path, reason: str) -> BundleRefused:

@@ -28,19 +28,21 @@ PACKED = {
 }
 
 
-def why_not_harmless(*, model: bytes, description: bytes) -> str:
-    """ "" when `model.onnx` and `bundle.json` are what they should be; otherwise the reason."""
-    for name, content in (("model.onnx", model), ("bundle.json", description)):
+def why_not_harmless(*, model: bytes, description: bytes, examples: bytes | None = None) -> str:
+    """ "" when `model.onnx`, `bundle.json` and `examples.json`, where there is one, are what they
+    should be; otherwise the reason."""
+    texts = {"bundle.json": description, "examples.json": examples}
+    for name, content in {"model.onnx": model, **texts}.items():
+        if content is None:
+            continue
         if is_pickle(content):
             return f"{name} is a pickle, which could run anything when it is read"
         for first, what in PACKED.items():
             if content.startswith(first):
                 return f"{name} is {what}, which may hold a pickle"
-    try:
-        if not isinstance(json.loads(description), dict):
-            return "bundle.json is no description of a model"
-    except ValueError:
-        return "bundle.json is no JSON"
+    for name, content in texts.items():
+        if content is not None and (reason := _text(name, content)):
+            return reason
     return _graph(model)
 
 
@@ -55,6 +57,16 @@ def is_pickle(content: bytes) -> bool:
         )
     except Exception:  # whatever it is, it is none
         return False
+
+
+def _text(name: str, content: bytes) -> str:
+    try:
+        if isinstance(json.loads(content), dict):
+            return ""
+    except (ValueError, RecursionError):  # a million brackets are nested too deep to be read
+        return f"{name} is no JSON"
+    what = "description of a model" if name == "bundle.json" else "collection of examples"
+    return f"{name} is no {what}"
 
 
 def _graph(content: bytes) -> str:

@@ -6,6 +6,8 @@ HTTP, and answers all of a request from the one champion that it was handed.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -15,7 +17,7 @@ import numpy as np
 
 from registry.bundle import Bundle
 from serving.messages import Answer, Model, Prediction, Skipped
-from serving.refusal import Problem, Refused
+from serving.refusal import Problem, Refused, shown
 
 if TYPE_CHECKING:
     from serving.schema import Decoder
@@ -70,7 +72,7 @@ def _unseen(_: Any) -> None:
 class Asked:
     """One request: its body, its query (names that are known, values as sent), who answers it.
 
-    scored, left_out: told what was answered, and by reason how many rows and lines were not.
+    scored, rows_left_out, lines_left_out: told what was answered, and by reason what was not.
     """
 
     body: bytes
@@ -80,6 +82,13 @@ class Asked:
     scored: Callable[[Scored], None] = _unseen
     rows_left_out: Callable[[dict[str, int]], None] = _unseen
     lines_left_out: Callable[[dict[str, int]], None] = _unseen
+    deadline: float = math.inf  # of time.monotonic(): an answer after it is for nobody
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """`Bundle.predict` while there is time. Raises Refused after that."""
+        if time.monotonic() > self.deadline:
+            raise Refused("timeout", "no answer in time; ask about fewer")
+        return self.champion.bundle.predict(x)
 
     @property
     def skip(self) -> bool:
@@ -95,7 +104,13 @@ def choice(query: dict[str, str], name: str, values: tuple[str, ...]) -> str:
         raise Refused(
             "invalid",
             "",
-            Problem(what=f"must be {one_of}", where=f"query.{name}", value=value, expected=one_of),
+            Problem(
+                what=f"must be {one_of}",
+                where=f"query.{name}",
+                field=name,
+                value=shown(value),
+                expected=one_of,
+            ),
         )
     return value
 

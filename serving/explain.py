@@ -25,9 +25,8 @@ import msgspec
 import numpy as np
 
 from features.categories import decode
-from serving import messages
 from serving.asked import Asked, Champion
-from serving.messages import Contribution, Explanation, Method, Skipped
+from serving.messages import Contribution, Explained, Explanation, Method, Skipped
 from serving.refusal import Problem, Refused, shown
 from serving.shapley import SEED, NoAnswer, Shares, answered, pairs_for, share_out
 
@@ -38,12 +37,6 @@ WHAT = (
     " base + contributions + rest = probability. standard_error: how far a contribution would move"
     " with other reference customers and other orders. They describe the model: no causes."
 )
-
-
-class Explained(messages.Explained, frozen=True):
-    """Explanations in the order of the customers sent; skipped: with `on_error=skip`."""
-
-    skipped: list[Skipped] = msgspec.field(default_factory=list)
 
 
 def answer(asked: Asked) -> bytes:
@@ -57,7 +50,7 @@ def answer(asked: Asked) -> bytes:
     explanations, skipped = [], []
     for row, customer_id, x in zip(customers.rows, customers.ids, customers.x, strict=True):
         try:
-            shares = share_out(champion.bundle.predict, x, reference)
+            shares = share_out(asked.predict, x, reference)
         except NoAnswer as none:
             problem = Problem(
                 what=str(none), where=f"customers[{row}]", reason="no_answer", row=row

@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -25,11 +25,9 @@ from serving.routes import ROUTES, Route
 from serving.work import Work
 
 log = logging.getLogger("golden_path.serving")
-Scope, Receive, Send = (
-    Mapping[str, Any],
-    Callable[[], Awaitable[Any]],
-    Callable[[Any], Awaitable[None]],
-)
+Scope = Mapping[str, Any]
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
 INLINE_BYTES = 150_000  # a larger request is read and answered off the event loop
 JSON = b"application/json"
 
@@ -57,7 +55,8 @@ class Front:
             return
         began = perf_counter()
         route = ROUTES.get(scope["path"])
-        status, extra, kind = 200, (), JSON
+        status, kind = 200, JSON
+        extra: tuple[tuple[bytes, bytes], ...] = ()
         try:
             if route is None:
                 raise Refused(
@@ -86,8 +85,8 @@ class Front:
                 metrics.rows_left_out(Counter(reason for _, reason in rows))
         except Exception:
             log.exception("%s failed", scope["path"])
-            refused = Refused("failed", "a fault of the service: its log has the traceback")
-            status, body = refused.status, refused.body()
+            failed = Refused("failed", "a fault of the service: its log has the traceback")
+            status, body = failed.status, failed.body()
         await send(
             {
                 "type": "http.response.start",
@@ -119,6 +118,7 @@ class Front:
                 self._scored,
                 metrics.rows_left_out,
                 metrics.lines_left_out,
+                monotonic() + self.work.max_seconds,
             )
             assert route.answer is not None
             if route.inline and len(body) <= INLINE_BYTES:

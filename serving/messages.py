@@ -103,11 +103,12 @@ class Method(msgspec.Struct, frozen=True):
 
 
 class Explained(msgspec.Struct, frozen=True):
-    """Explanations in the order of the customers sent."""
+    """Explanations in the order of the customers sent; skipped: with `on_error=skip`."""
 
     model: Model
     method: Method
     explanations: list[Explanation]
+    skipped: list[Skipped] = []
 
 
 class About(msgspec.Struct, frozen=True):

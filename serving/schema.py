@@ -132,8 +132,8 @@ def _field(feature: dict[str, Any]) -> tuple[Any, ...]:
     said = Meta(description=text, examples=categories) if categories else Meta(description=text)
     if categories:
         # No enumeration: a value that was never seen counts as `other`, and is no reason to refuse.
-        least = {} if missing else {"min_length": 1}
-        kind: Any = Annotated[str, Meta(max_length=LONGEST_TEXT, **least)]
+        least = 0 if missing else 1
+        kind: Any = Annotated[str, Meta(min_length=least, max_length=LONGEST_TEXT)]
     else:
         low, high = bounds(feature)
         kind = Annotated[float, Meta(ge=low, le=high)]

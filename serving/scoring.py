@@ -32,13 +32,13 @@ def score(
     """Predictions of the customers, and who was skipped, both by row. Raises Refused where the
     model has no answer: with `on_error=skip` only when it has none for anyone."""
     model, x, ids = asked.champion.model, customers.x, customers.ids
-    probability = asked.champion.bundle.predict(x)
+    probability = asked.predict(x)
     skipped, rows = customers.skipped, customers.rows
     # NaN is neither. One comparison each for all rows: most requests have one.
     if not (probability.min() >= 0 and probability.max() <= 1):
-        good = np.flatnonzero((probability >= 0) & (probability <= 1))
-        none = sorted({*range(len(rows))} - {*good.tolist()})
-        if not (asked.skip and len(good)):
+        good: list[int] = np.flatnonzero((probability >= 0) & (probability <= 1)).tolist()
+        none = sorted({*range(len(rows))} - {*good})
+        if not (asked.skip and good):
             raise Refused("no_answer", "", *(no_answer(rows[place]) for place in none))
         lost = [Skipped(rows[at], ids[at], [no_answer(rows[at])]) for at in none]
         skipped = sorted([*skipped, *lost], key=lambda one: one.row)

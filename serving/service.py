@@ -6,7 +6,6 @@ BentoML starts it in one or more workers, each of which looks after its own cham
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import logging
 import os
@@ -21,6 +20,7 @@ from serving.served import read_served
 log = logging.getLogger("golden_path.serving")
 SERVED = read_served()
 TICK = 0.25  # seconds between looks at what an operator or the launcher did
+LOG_SECONDS = 5.0
 
 
 class GoldenPath:
@@ -33,20 +33,21 @@ class GoldenPath:
         # What is loaded now stays: a full collection need not walk through it at every turn.
         gc.collect()
         gc.freeze()
-        self.watching = asyncio.create_task(service.watch(seen))
+        tasks = [service.watch(seen), *([service.write_log()] if service.log else [])]
+        self.tasks = [asyncio.create_task(task) for task in tasks]
 
     @bentoml.on_shutdown
     async def stop(self) -> None:
-        self.watching.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self.watching
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
         service.close()
 
 
 class Service(bentoml.Service[GoldenPath]):
     """BentoML's service, with our application before its own."""
 
-    __slots__ = ("champions", "front", "work")
+    __slots__ = ("champions", "front", "log", "work")
 
     def to_asgi(self, is_main: bool = True) -> Any:
         # Here, in the worker: the arbiter imports this module too, and needs none of it. And the
@@ -62,6 +63,12 @@ class Service(bentoml.Service[GoldenPath]):
         access = Access.of(SERVED.token_variable, SERVED.token_file, SERVED.allowed_hosts)
         self.work = Work(SERVED.max_concurrency, SERVED.max_seconds)
         self.front = Front(super().to_asgi(is_main), self.champions, access, self.work)
+        self.log = None
+        if SERVED.log_folder:
+            from serving.request_log import RequestLog
+
+            self.log = RequestLog(Path(SERVED.log_folder))
+            self.front.on_scored.append(self.log.add)
         return self.front
 
     def touched(self) -> int:
@@ -93,8 +100,19 @@ class Service(bentoml.Service[GoldenPath]):
             except Exception:
                 log.exception("the champion could not be looked up")
 
+    async def write_log(self) -> None:
+        """Every few seconds what was answered."""
+        from serving import metrics
+
+        assert self.log is not None
+        while True:
+            await asyncio.sleep(LOG_SECONDS)
+            metrics.LOG_LOST.inc(await asyncio.to_thread(self.log.write))
+
     def close(self) -> None:
         self.work.close()
+        if self.log is not None:
+            self.log.write()
 
 
 def _say_what_happens() -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from configs.rules import Contract
 from configs.settings import Features
 from features.catalogue import CATALOGUE
-from serving.asked import Asked, Model, Prediction, Skipped, choice
+from serving.asked import Asked, Skipped, choice
 from serving.handover import arrow, from_numpy
 from serving.judged import (
     AFTER,
@@ -32,6 +32,8 @@ from serving.judged import (
     select_rows,
 )
 from serving.lines import Lines, LinesDecoder
+from serving.messages import FromLines, LeftOut
+from serving.messages import LinesAnswer as Answer
 from serving.problems import same_customer
 from serving.refusal import Problem, Refused, shown
 from serving.schema import Customers
@@ -40,31 +42,6 @@ from serving.scoring import score
 CONNECTIONS = 2  # requests at once; each keeps a plan, and computes on one core
 
 encode = msgspec.json.Encoder().encode
-
-
-class LeftOut(msgspec.Struct, frozen=True):
-    """A line that the model did not see, and why. line: its place in the customer's list."""
-
-    row: int
-    customer_id: str
-    line: int
-    reasons: list[str]
-    why: list[str]
-
-
-class TransactionsPrediction(Prediction, frozen=True, kw_only=True):
-    """features: by name, null where missing; there with `features=true`."""
-
-    features: dict[str, float | None] | msgspec.UnsetType = msgspec.UNSET
-
-
-class TransactionsAnswer(msgspec.Struct, frozen=True):
-    """As of `/predict`, and the lines that do not count."""
-
-    model: Model
-    predictions: list[TransactionsPrediction]
-    skipped: list[Skipped]
-    left_out: list[LeftOut]
 
 
 @dataclass
@@ -88,6 +65,7 @@ class Transactions:
         self.declared = frozenset(section["declared"])
         self.settings = Features.model_validate(section["features"])
         self.decoder = LinesDecoder(self.declared)
+        self.request = self.decoder.request  # the type, for the service's description
         contract = Contract.model_validate_json(msgspec.json.encode(section["contract"]))
         rules = line_rules(contract, self.declared)
         self._why = {name: rule.why for name, rule in rules.items()} | {AFTER: WHY_AFTER}
@@ -208,30 +186,18 @@ def answer(asked: Asked) -> bytes:
     customers = _customers(transactions, asked, lines, rows)
     asked.lines_left_out(Counter(line.reasons[0] for line in left_out))
     predictions, skipped = score(asked, customers, lines.as_of)
-    features = {}
+    features: dict[int, dict[str, float | str | None]] = {}
     if with_features:
         features = {
             lines.rows[at]: dict(zip(transactions.names, row.features, strict=True))
             for at, row in enumerate(rows)
             if row is not None and row.features is not None
         }
-    return encode(
-        TransactionsAnswer(
-            model=asked.champion.model,
-            predictions=[
-                TransactionsPrediction(
-                    one.row,
-                    one.customer_id,
-                    one.probability,
-                    one.decision,
-                    features=features.get(one.row, msgspec.UNSET),
-                )
-                for one in predictions
-            ],
-            skipped=skipped,
-            left_out=left_out,
-        )
-    )
+    told = [
+        FromLines(one.row, one.customer_id, one.probability, one.decision, features.get(one.row))
+        for one in predictions
+    ]
+    return encode(Answer(asked.champion.model, told, skipped, left_out))
 
 
 def _left_out(

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import pickle
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from registry.bundle import BundleRefused, load_bundle, verify_bundle, write_bundle
+from registry import bundle as room
+from registry.bundle import BundleRefused, load_bundle, sha256, verify_bundle, write_bundle
+
+DESCRIPTION = {"features": [{"name": "a"}, {"name": "b"}], "threshold": 0.5}
+EXAMPLES = {
+    "reference": [[1.0, None], [2.5, 84.3]],
+    "samples": [{"name": "sample 1", "values": {"a": 1.0, "b": None}}],
+}
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +42,13 @@ def model() -> bytes:
 @pytest.fixture
 def bundle(tmp_path, model):
     folder = tmp_path / "bundle"
-    sha = write_bundle(
-        folder, model, {"features": [{"name": "a"}, {"name": "b"}], "threshold": 0.5}
-    )
-    return folder, sha
+    return folder, write_bundle(folder, model, DESCRIPTION)
+
+
+@pytest.fixture
+def with_examples(tmp_path, model):
+    folder = tmp_path / "bundle"
+    return folder, write_bundle(folder, model, DESCRIPTION, EXAMPLES)
 
 
 def test_it_answers_with_the_probability_of_its_graph(bundle):
@@ -113,3 +125,88 @@ def test_a_write_leaves_nothing_but_the_bundle(bundle):
     assert sorted(path.name for path in folder.parent.iterdir()) == ["bundle"]
     manifest = json.loads((folder / "manifest.json").read_text())
     assert sorted(manifest) == ["bundle.json", "model.onnx"]
+
+
+def test_examples_come_with_it_and_are_part_of_its_name(with_examples, tmp_path, model):
+    folder, sha = with_examples
+    assert load_bundle(folder, expected_sha256=sha).examples == EXAMPLES
+    assert sha == write_bundle(tmp_path / "again", model, DESCRIPTION, EXAMPLES)
+    assert sha != write_bundle(tmp_path / "without", model, DESCRIPTION)
+    assert load_bundle(tmp_path / "without").examples == {}
+
+
+def test_examples_that_are_listed_and_not_there_or_there_and_not_listed_are_refused(bundle):
+    folder, _ = bundle
+    (folder / "examples.json").write_text(json.dumps(EXAMPLES))
+    with pytest.raises(BundleRefused, match=r"holds examples\.json, which its manifest does not"):
+        load_bundle(folder)
+    list_all(folder)
+    load_bundle(folder)
+    (folder / "examples.json").unlink()
+    with pytest.raises(BundleRefused, match=r"the bundle has no examples\.json"):
+        load_bundle(folder)
+
+
+def test_altered_examples_are_refused(with_examples):
+    folder, _ = with_examples
+    text = (folder / "examples.json").read_text()
+    (folder / "examples.json").write_text(text.replace("84.3", "84.4"))
+    with pytest.raises(BundleRefused, match=r"examples\.json is not the file that was written"):
+        load_bundle(folder)
+
+
+def test_a_link_in_the_place_of_the_examples_is_refused(with_examples, tmp_path):
+    folder, _ = with_examples
+    (folder / "examples.json").rename(tmp_path / "elsewhere.json")
+    (folder / "examples.json").symlink_to(tmp_path / "elsewhere.json")
+    with pytest.raises(BundleRefused, match=r"examples\.json is a link"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        *((pickle.dumps(EXAMPLES, protocol), r"examples\.json is a pickle") for protocol in (0, 5)),
+        (gzip.compress(b"{}"), "packed with gzip, which may hold a pickle"),
+        (b"[]", "no collection of examples"),
+        (b"{", r"examples\.json is no JSON"),
+        (b"\xff{}", r"examples\.json is no JSON"),
+        (b'{"a":' + b"[" * 200_000, r"examples\.json is no JSON"),
+        (b'{"reference": [[1, 2, 3]]}', "not rows of its features"),
+        (b'{"reference": [[1, 2], [1]]}', "not rows of its features"),
+        (b'{"reference": [["a", "b"]]}', "not rows of its features"),
+        (b'{"reference": "all"}', "not rows of its features"),
+        (b'{"reference": {"a": 1}}', "not rows of its features"),
+    ],
+)
+def test_examples_that_are_something_else_are_refused_though_they_are_listed(
+    with_examples, content, said
+):
+    folder, _ = with_examples
+    (folder / "examples.json").write_bytes(content)
+    list_all(folder)
+    with pytest.raises(BundleRefused, match=said):
+        load_bundle(folder)
+
+
+def test_examples_that_would_fill_the_memory_are_not_read(with_examples, monkeypatch):
+    folder, sha = with_examples
+    size = (folder / "examples.json").stat().st_size
+    monkeypatch.setattr(room, "LARGEST_EXAMPLES", size)
+    load_bundle(folder, expected_sha256=sha)
+    monkeypatch.setattr(room, "LARGEST_EXAMPLES", size - 1)
+    with pytest.raises(BundleRefused, match=f"has {size} bytes, at most {size - 1} are read"):
+        load_bundle(folder, expected_sha256=sha)
+
+
+def test_examples_that_are_no_json_are_not_written(tmp_path, model):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_bundle(tmp_path / "bundle", model, DESCRIPTION, {"reference": [[float("nan"), 1.0]]})
+    assert list(tmp_path.iterdir()) == []
+
+
+def list_all(folder):
+    """A manifest that is true to whatever lies in the folder."""
+    names = sorted({path.name for path in folder.iterdir()} - {"manifest.json"})
+    manifest = {name: sha256(folder / name) for name in names}
+    (folder / "manifest.json").write_text(json.dumps(manifest))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -108,29 +110,29 @@ def free_port() -> int:
 
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    folder = tmp_path_factory.mktemp("served")
+    with started(tmp_path_factory.mktemp("served")) as running:
+        yield running
+
+
+@contextmanager
+def started(folder: Path, *overrides: str, **environment: str) -> Iterator[Running]:
+    """A service of its own on the tiny bundle, with these settings."""
     sha256 = make_bundle(folder / "bundle")
-    port, var, log = free_port(), folder / "var", folder / "log"
+    port, var, log = free_port(), folder / "var", folder / "service.log"
     began = time.monotonic()
-    overrides = [
-        "--serving.port",
-        str(port),
-        "--var",
-        str(var),
-        "--serving.max_rows",
-        str(MAX_ROWS),
-    ]
+    usual = ["--serving.port", str(port), "--var", str(var), "--serving.max_rows", str(MAX_ROWS)]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-c", SERVE, str(folder / "bundle"), sha256, *overrides],
+            [sys.executable, "-c", SERVE, str(folder / "bundle"), sha256, *usual, *overrides],
             cwd=ROOT,
+            env=os.environ | environment,
             stdout=output,
             stderr=subprocess.STDOUT,
         )
     try:
         while "Ctrl-C" not in log.read_text():
             assert process.poll() is None and time.monotonic() - began < 120, log.read_text()
-            time.sleep(0.1)
+            time.sleep(0.05)
         yield Running(
             url=f"http://127.0.0.1:{port}",
             port=port,

@@ -1,0 +1,315 @@
+"""What an explanation says is a Shapley value, adds up, and is the same every time."""
+
+from __future__ import annotations
+
+import json
+from itertools import combinations
+from math import factorial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from registry.bundle import Bundle
+from serving import shapley as room
+from serving.asked import Asked, Champion, Limits, Model
+from serving.explain import answer
+from serving.refusal import Refused
+from serving.schema import Decoder
+from serving.shapley import Shares, share_out
+
+NAN = float("nan")
+FEATURES: list[dict[str, Any]] = [
+    {"name": name, "unit": "number", "meaning": "?", "low": None, "high": None, "missing": "new"}
+    for name in ("a", "b", "c")
+]
+PLAN = {"name": "plan", "unit": "category", "meaning": "?", "low": 0, "high": 2, "missing": "new"}
+FEATURES.append({**PLAN, "categories": ["basic", "plus"]})
+
+# Interactions of a and b, of b and whether c is missing; d (the plan) adds by itself.
+INTERACTIONS = """
+    missing = IsNaN(features)
+    zero = Constant<value = float {0}>()
+    filled = Where(missing, zero, features)
+    a, b, c, d = Split<axis = 1, num_outputs = 4>(filled)
+    w, x, missing_c, y = Split<axis = 1, num_outputs = 4>(missing)
+    gone = Cast<to = 1>(missing_c)
+    ab = Mul(a, b)
+    bc = Mul(b, gone)
+    once = Add(ab, bc)
+    twice = Add(once, d)
+    score = Sub(twice, c)
+"""
+LINEAR = """
+    weights = Constant<value = float[4,1] {0.1, -0.02, 0.03, 0.0}>()
+    middle = Constant<value = float {0.5}>()
+    shift = MatMul(features, weights)
+    column = Add(shift, middle)
+"""
+FLAT = """
+    flat = Constant<value = int64[1] {-1}>()
+    probability = Reshape(column, flat)
+"""
+
+
+def bundle_of(body: str, reference: np.ndarray | None = None) -> Bundle:
+    sigmoid = "" if "column =" in body else "column = Sigmoid(score)"
+    model = onnx.parser.parse_model(f"""<ir_version: 9, opset_import: ["": 18]>
+        tiny (float[n, 4] features) => (float[n] probability) {{ {body} {sigmoid} {FLAT} }}""")
+    onnx.checker.check_model(model)
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    rows = [] if reference is None else np.where(np.isnan(reference), None, reference).tolist()
+    return Bundle(Path("tiny"), "0" * 64, {"features": FEATURES}, session, {"reference": rows})
+
+
+def drawn(rows: int, seed: int = 1) -> np.ndarray:
+    """Values float32 (rows, 4), a tenth of them missing, the last one a code."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, 4)).astype(np.float32)
+    x[:, 3] = rng.integers(0, 3, rows)
+    x[rng.random(x.shape) < 0.1] = NAN
+    return x
+
+
+def exact(bundle: Bundle, x: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Shapley values from all subsets of the features, as they are defined (Shapley 1953)."""
+    n = len(x)
+
+    def worth(subset: tuple[int, ...]) -> float:
+        mixed = reference.copy()
+        mixed[:, list(subset)] = x[list(subset)]
+        return float(bundle.predict(mixed).mean())
+
+    found = np.zeros(n)
+    for i in range(n):
+        others = [j for j in range(n) if j != i]
+        for size in range(n):
+            weight = factorial(size) * factorial(n - size - 1) / factorial(n)
+            for subset in combinations(others, size):
+                found[i] += weight * (worth(tuple(sorted((*subset, i)))) - worth(subset))
+    return found
+
+
+def explain(bundle: Bundle, x: np.ndarray, reference: np.ndarray) -> Shares:
+    return share_out(bundle.predict, x, reference)
+
+
+MODEL, REFERENCE = bundle_of(INTERACTIONS), drawn(64)
+
+
+def test_they_are_the_exact_shapley_values_but_for_what_sampling_leaves():
+    errors = []
+    for x in drawn(40, seed=2):
+        found = explain(MODEL, x, REFERENCE)
+        errors.append(np.abs(found.contribution - exact(MODEL, x, REFERENCE)))
+        assert (errors[-1] <= 4 * found.standard_error + 1e-7).all()
+    assert np.max(errors) < 0.025 and np.mean(errors) < 0.004
+
+
+def test_the_standard_error_is_that_of_other_reference_rows_and_orders():
+    everyone, far = drawn(4000, seed=3), []
+    customers = drawn(8, seed=4)
+    truth = [exact(MODEL, x, everyone) for x in customers]
+    for first in range(0, 4000, 64):
+        for x, wanted in zip(customers, truth, strict=True):
+            found = explain(MODEL, x, everyone[first : first + 64])
+            known = found.standard_error > 1e-6
+            far.extend(((found.contribution - wanted) / found.standard_error)[known])
+    assert len(far) > 1000
+    assert 0.85 < np.std(far) < 1.2
+
+
+@given(
+    arrays(np.float32, 4, elements=st.floats(-50, 50, width=32) | st.just(NAN)),
+    arrays(
+        np.float32,
+        st.tuples(st.integers(1, 70), st.just(4)),
+        elements=st.floats(-50, 50, width=32) | st.just(NAN),
+    ),
+)
+def test_they_add_up_for_any_values_and_what_everyone_has_adds_nothing(x, reference):
+    reference[:, 1] = x[1]
+    found = explain(MODEL, x, reference)
+    assert found.base == pytest.approx(MODEL.predict(reference).mean(), abs=1e-6)
+    assert found.contribution.sum() == pytest.approx(found.probability - found.base, abs=1e-12)
+    assert found.contribution[1] == found.standard_error[1] == 0
+    assert np.isfinite(found.standard_error).all()
+
+
+def test_of_a_linear_model_they_are_the_weight_times_the_distance_from_the_mean():
+    linear = bundle_of(LINEAR)
+    reference, customers = np.nan_to_num(drawn(50, seed=5)), np.nan_to_num(drawn(10, seed=6))
+    weights = np.array([0.1, -0.02, 0.03, 0])
+    for x in customers:
+        found = explain(linear, x, reference)
+        wanted = weights * (x - reference.mean(axis=0, dtype=np.float64))
+        np.testing.assert_allclose(found.contribution, wanted, atol=2e-7)
+        assert found.contribution[3] == 0, "no weight, and float32 says the same"
+
+
+def test_features_that_do_the_same_get_the_same():
+    reference = drawn(64, seed=7)
+    reference[:, 1] = reference[:, 0]  # a and b are factors of one product
+    reference[:, 2:] = 0
+    found = explain(MODEL, np.array([1.5, 1.5, 0, 0], np.float32), reference)
+    assert found.contribution[0] == pytest.approx(found.contribution[1], abs=1e-7)
+    assert abs(found.contribution[0]) > 0.1
+
+
+def test_a_missing_value_is_a_value_like_any_other():
+    reference = np.zeros((64, 4), np.float32)
+    reference[:, 1] = 2
+    x = np.array([0, 2, NAN, 0], np.float32)
+    found = explain(MODEL, x, reference)
+    assert found.contribution[2] == pytest.approx(1 / (1 + np.exp(-2)) - 0.5, abs=1e-6)
+    assert (found.contribution[[0, 1, 3]] == 0).all()
+    reference[:, 2] = NAN
+    assert (explain(MODEL, x, reference).contribution == 0).all(), "missing for everyone"
+
+
+def test_a_reference_customer_and_their_double_explain_nothing():
+    found = explain(MODEL, REFERENCE[5], REFERENCE[5:6])
+    assert found.probability == found.base
+    assert (found.contribution == 0).all()
+
+
+def test_batches_stay_small_and_make_no_difference(monkeypatch):
+    x, asked = drawn(1, seed=8)[0], []
+    whole = explain(MODEL, x, REFERENCE)
+
+    class Watched(Bundle):
+        def predict(self, x):
+            asked.append(len(x))
+            return super().predict(x)
+
+    monkeypatch.setattr(room, "MOST_ROWS", 7)
+    watched = Watched(**vars(MODEL))
+    found = explain(watched, x, REFERENCE)
+    assert len(asked) > 10 and max(asked[1:]) == 7
+    np.testing.assert_allclose(found.contribution, whole.contribution, atol=1e-7)
+    asked.clear()
+    monkeypatch.setattr(room, "MOST_VALUES", 12)
+    explain(watched, x, REFERENCE)
+    assert max(asked[1:]) == 3, "four features: twelve values are three rows"
+
+
+def ask(
+    *customers: dict[str, Any],
+    bundle: Bundle | None = None,
+    most: int = 20,
+    **query: str,
+) -> dict[str, Any]:
+    bundle = bundle or bundle_of(INTERACTIONS, REFERENCE)
+    model = Model("test", 3, "0" * 64, 0.5)
+    champion = Champion(model, bundle, Decoder(FEATURES), None, b"")
+    body = json.dumps({"customers": customers}).encode()
+    said = answer(Asked(body, query, champion, Limits(1000, 1000, most)))
+    return json.loads(said)
+
+
+ANNA = {"customer_id": "anna", "a": 1.25, "b": 84.3, "c": None, "plan": "plus"}
+BERT = {"a": -1, "b": 0.5, "c": 2, "plan": "of another shop"}
+
+
+def test_the_answer_has_the_values_as_they_were_sent_the_largest_contribution_first():
+    said = ask(ANNA, BERT)
+    assert said["model"]["version"] == 3
+    assert said["method"]["reference_rows"] == 64 and said["method"]["permutations"] == 128
+    anna, bert = said["explanations"]
+    assert (anna["row"], anna["customer_id"]) == (0, "anna")
+    assert (bert["row"], bert["customer_id"]) == (1, None)
+    values = {one["feature"]: one["value"] for one in anna["contributions"]}
+    assert values == {"a": 1.25, "b": 84.3, "c": None, "plan": "plus"}
+    assert next(o["value"] for o in bert["contributions"] if o["feature"] == "plan") == "other"
+    for one in (anna, bert):
+        sizes = [abs(part["contribution"]) for part in one["contributions"]]
+        assert sizes == sorted(sizes, reverse=True) and one["rest"] == 0
+
+
+def test_what_is_not_shown_is_in_the_rest():
+    (whole,), (short,) = (ask(ANNA, **query)["explanations"] for query in ({}, {"top": "1"}))
+    assert short["contributions"] == whole["contributions"][:1]
+    left = sum(part["contribution"] for part in whole["contributions"][1:])
+    assert short["rest"] == pytest.approx(left, abs=1e-12) and abs(left) > 1e-3
+    shown = short["contributions"][0]["contribution"]
+    assert short["base"] + shown + short["rest"] == pytest.approx(short["probability"], abs=1e-9)
+
+
+def test_the_same_question_has_the_same_answer():
+    assert ask(ANNA, BERT) == ask(ANNA, BERT)
+    alone, together = ask(BERT)["explanations"][0], ask(ANNA, BERT)["explanations"][1]
+    assert {**alone, "row": 1} == together, "whoever else is asked about"
+
+
+@pytest.mark.parametrize("top", ["0", "5", "-1", "two", "1.5", "", "٣", "9" * 5000])
+def test_a_top_that_no_feature_count_can_be_is_refused(top):
+    with pytest.raises(Refused, match=r"query\.top: must be a whole number from 1 to 4") as refused:
+        ask(ANNA, top=top)
+    assert refused.value.status == 400
+    assert len(refused.value.error) < 200
+    assert ask(ANNA, top="4")["explanations"][0]["rest"] == 0
+
+
+def test_more_customers_than_are_explained_at_once_are_refused():
+    assert len(ask(BERT, BERT, most=2)["explanations"]) == 2
+    with pytest.raises(Refused) as refused:
+        ask(BERT, BERT, BERT, most=2)
+    assert refused.value.status == 400 and "2" in refused.value.error
+
+
+@pytest.mark.parametrize("examples", [{}, {"samples": []}, {"reference": []}])
+def test_a_bundle_without_reference_rows_explains_nothing(examples):
+    bundle = Bundle(**{**vars(MODEL), "examples": examples})
+    with pytest.raises(Refused, match="no customers to compare with") as refused:
+        ask(ANNA, bundle=bundle)
+    assert (refused.value.code, refused.value.status) == ("no_reference", 409)
+
+
+# sqrt(a) and sqrt(b - a): no number where a < 0, nor where a > b.
+NO_NUMBERS = """
+    a, b, c, d = Split<axis = 1, num_outputs = 4>(features)
+    root = Sqrt(a)
+    other = Sub(b, a)
+    second = Sqrt(other)
+    zero = Constant<value = float {0}>()
+    nothing = Mul(second, zero)
+    score = Add(root, nothing)
+"""
+
+
+def test_a_customer_without_a_probability_is_named_or_skipped():
+    bundle = bundle_of(NO_NUMBERS, np.array([[1, 9, 0, 0]], np.float32))
+    fine, none = {"a": 2, "b": 9}, {"a": -1, "b": 9}
+    with pytest.raises(Refused, match=r"customers\[1\]: the model has no probability") as refused:
+        ask(fine, none, bundle=bundle)
+    assert (refused.value.code, refused.value.status) == ("no_answer", 422)
+    said = ask(fine, none, {"a": "x"}, bundle=bundle, on_error="skip")
+    assert [one["row"] for one in said["explanations"]] == [0]
+    assert [(one["row"], one["detail"][0]["reason"]) for one in said["skipped"]] == [
+        (1, "no_answer"),
+        (2, "wrong_type"),
+    ]
+    with pytest.raises(Refused):
+        ask(none, bundle=bundle, on_error="skip")
+
+
+def test_so_is_one_whose_values_cannot_be_mixed_with_those_of_others():
+    bundle = bundle_of(NO_NUMBERS, np.array([[1, 2, 0, 0]], np.float32))
+    with pytest.raises(Refused, match="amid those of others") as refused:
+        ask({"a": 8, "b": 9}, bundle=bundle)  # 8 with 2: sqrt(-6)
+    assert refused.value.code == "no_answer"
+
+
+def test_reference_rows_without_a_probability_are_not_compared_with():
+    rows = np.array([[1, 9, 0, 0], [-1, 9, 0, 0], [NAN, 1, 0, 0]], np.float32)
+    said = ask({"a": 2, "b": 9}, bundle=bundle_of(NO_NUMBERS, rows))
+    assert said["method"]["reference_rows"] == 1
+    assert said["explanations"][0]["base"] == pytest.approx(1 / (1 + np.exp(-1)), abs=1e-6)
