@@ -32,6 +32,7 @@ READY_SECONDS, DRAIN_SECONDS = 120.0, 8
 
 
 def main(settings: Settings) -> None:
+    _address(settings)
     model = champion_now(settings)
     if model is None:
         raise UserError(
@@ -79,9 +80,7 @@ def home(settings: Settings) -> Path:
 
 def serve(settings: Settings, served: Served, what: str) -> None:
     """Serve until Ctrl-C or SIGTERM. Raises UserError when it ends by itself."""
-    token = read_token(served.token_variable, served.token_file, os.environ)
-    host = check_address(settings.serving.host, settings.serving.port, token is not None)
-    port = settings.serving.port
+    host, port = _address(settings), settings.serving.port
     process = None
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
@@ -102,6 +101,13 @@ def serve(settings: Settings, served: Served, what: str) -> None:
         where=url(host, port),
         next_step="read what it printed above, then start it again (make serve)",
     )
+
+
+def _address(settings: Settings) -> str:
+    """Where to listen. Raises UserError when it cannot, or may not, be there."""
+    serving = settings.serving
+    token = read_token(serving.token_variable, serving.token_file, os.environ)
+    return check_address(serving.host, serving.port, token is not None)
 
 
 def _start(settings: Settings, host: str) -> subprocess.Popen[bytes]:

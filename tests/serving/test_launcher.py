@@ -20,9 +20,10 @@ import pytest
 from real_service import ROOT, SERVE, Running, end, free_port, make_bundle
 
 from configs.command import run_command
+from configs.errors import UserError
 from features.catalogue import CATALOGUE
 from serving.__main__ import _welcome
-from serving.served import Served
+from serving.address import check_address
 
 
 def command(*words: str | Path) -> subprocess.CompletedProcess[str]:
@@ -50,7 +51,10 @@ def test_a_port_in_use_is_named_with_the_way_out(running: Running) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.4", "example.com", ""])
 def test_a_host_beyond_loopback_is_refused(host: str) -> None:
-    refused(command("serving", f"--serving.host={host}"), repr(host), "serving.host", "127.0.0.1")
+    """Without a token; names and nothing are no addresses to listen at."""
+    with pytest.raises(UserError) as caught:
+        check_address(host, 3000)
+    assert repr(host) in caught.value.what and "127.0.0.1" in caught.value.next_step
 
 
 def test_no_champion_says_what_to_do(tmp_path: Path) -> None:
@@ -62,12 +66,11 @@ def test_no_champion_says_what_to_do(tmp_path: Path) -> None:
 def test_the_port_is_said_once_in_the_next_command(tmp_path: Path, capsys, given: str) -> None:
     preset = tmp_path / "shop.yaml"
     preset.write_text("serving: {port: 3456}\n" if given == "in a preset" else "{}\n")
-    served = Served("shop", 1, tmp_path, "0" * 64, 10)
     line = [] if given == "in a preset" else ["--serving.port", "3456"]
     code = run_command(
         "serving",
         "",
-        lambda settings: print(_welcome(served, settings, "http://127.0.0.1:3456")),
+        lambda settings: print(_welcome(settings, "shop version 1", "http://127.0.0.1:3456")),
         ["--config", str(preset), "--var", str(tmp_path / "var"), *line],
     )
     said = capsys.readouterr().out
@@ -96,8 +99,8 @@ def test_an_altered_bundle_is_not_served(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
     )
+    assert done.returncode == 1
     assert "the model bundle is refused: model.onnx" in done.stderr
-    assert not (tmp_path / "var").exists()
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
@@ -190,7 +193,7 @@ def test_the_reason_of_a_refusal_is_printed(running: Running, tmp_path: Path) ->
     row = {feature.name: max(feature.low, 1.0) for feature in CATALOGUE}
     file.write_text(json.dumps({"customers": [row | {"is_home": 7}]}))
     done = command("serving.predict", "--serving.port", str(running.port), file)
-    refused(done, "(400)", "customers[0].is_home: Input should be less than or equal to 1, got 7")
+    refused(done, "(400)", "customers[0].is_home: must be at most 1, got 7")
 
 
 def test_something_else_listens_there(example: Path) -> None:

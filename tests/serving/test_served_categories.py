@@ -1,18 +1,18 @@
-"""Categories at the service: text in, codes to the model, choices on the form, true words."""
+"""Categories at the service: text in, codes to the model, true words in the description."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
-from pydantic import ValidationError
-from starlette.testclient import TestClient
 
-from serving import pages, schema
-from serving.served import Served
+from serving.about import outcome
+from serving.asked import Limits
+from serving.refusal import Refused
+from serving.schema import Decoder
 
 FEATURES: list[dict[str, Any]] = [
     {
@@ -43,13 +43,12 @@ FEATURES: list[dict[str, Any]] = [
     },
     {"name": "score", "unit": "number", "meaning": "?", "low": None, "high": None, "missing": "y"},
 ]
-NAMES = [feature["name"] for feature in FEATURES]
-REQUEST = schema.request_model(schema.customer_model(FEATURES), 5)
+LIMITS = Limits(5, 1, 1)
+DECODER = Decoder(FEATURES)
 
 
 def read(*customers: dict[str, Any]) -> np.ndarray:
-    asked = REQUEST.model_validate_json(json.dumps({"customers": customers}))
-    return schema.matrix_of(FEATURES)(asked.customers)
+    return DECODER.read(json.dumps({"customers": customers}).encode(), LIMITS, skip=False).x
 
 
 def test_text_becomes_its_code_unseen_text_the_other_code_and_nothing_nan():
@@ -66,40 +65,34 @@ def test_text_becomes_its_code_unseen_text_the_other_code_and_nothing_nan():
 
 
 @pytest.mark.parametrize(
-    ("change", "where"),
+    ("change", "field", "reason"),
     [
-        ({"plan": None}, "customers[0].plan"),
-        ({"plan": " "}, "customers[0].plan"),
-        ({"plan": 0}, "customers[0].plan"),
-        ({"plan": "x" * 201}, "customers[0].plan"),
-        ({"_json model": 1}, "customers[0]._json model"),
-        ({"tenure": "1"}, "customers[0].tenure"),
-        ({"tenure": -1}, "customers[0].tenure"),
-        ({"feature_0": 1}, "customers[0].feature_0"),
+        ({"plan": None}, "plan", "required"),
+        ({"plan": " "}, "plan", "blank"),
+        ({"plan": ""}, "plan", "blank"),
+        ({"plan": 0}, "plan", "wrong_type"),
+        ({"plan": "x" * 201}, "plan", "too_long"),
+        ({"_json model": 1}, "_json model", "wrong_type"),
+        ({"tenure": "1"}, "tenure", "wrong_type"),
+        ({"tenure": -1}, "tenure", "out_of_range"),
+        ({"feature_0": 1}, "feature_0", "unknown_field"),
     ],
 )
-def test_what_is_no_such_text_is_refused_by_the_name_of_its_column(change, where):
-    with pytest.raises(ValidationError) as caught:
+def test_what_is_no_such_text_is_refused_by_the_name_of_its_column(change, field, reason):
+    with pytest.raises(Refused) as caught:
         read({"tenure": 1, "plan": "basic"} | change)
-    assert schema.refusal(caught.value, NAMES).detail[0].where == where
+    (problem,) = caught.value.problems
+    assert (problem.where, problem.field) == (f"customers[0].{field}", field)
+    assert problem.reason == reason
 
 
-def page(path: str, **description: Any) -> str:
-    served = Served("members", 2, Path("bundle"), "a" * 64, 5)
-    bundle = {"features": FEATURES, "threshold": 0.4, **description}
-    with TestClient(pages.app(served, bundle, REQUEST)) as client:
-        return client.get(path).raise_for_status().text
-
-
-def test_the_form_offers_a_choice_for_a_category_and_a_number_for_a_number():
-    form = page("/form")
-    assert form.count("<select") == 2 and form.count("<input") == 2
-    assert '<option>plus &quot;1&quot;<option value="other">any other' in form
-    assert '<option>other<option value="(other)">any other' in form  # one is called so itself
-    assert (
-        '<input name="tenure" data-kind="number" type="number" step="any" min="0" required>' in form
-    )
-    assert "http" not in form  # nothing from another host
+def test_good_rows_among_bad_ones_keep_their_codes():
+    rows = [{"tenure": 1, "plan": " "}, {"tenure": 2, "plan": "basic"}, {"tenure": "x"}]
+    body = json.dumps({"customers": rows}).encode()
+    found = DECODER.read(body, LIMITS, skip=True)
+    nan = float("nan")
+    np.testing.assert_equal(found.x, np.array([[2, 0, nan, nan]], dtype=np.float32))
+    assert list(found.rows) == [1] and [one.row for one in found.skipped] == [0, 2]
 
 
 @pytest.mark.parametrize(
@@ -110,8 +103,14 @@ def test_the_form_offers_a_choice_for_a_category_and_a_number_for_a_number():
         (None, "of the outcome that the model predicts"),
     ],
 )
-def test_the_pages_claim_what_the_model_was_asked(question, said):
-    described = json.loads(page("/docs.json", question=question))["components"]["schemas"]
-    assert described["Prediction"]["properties"]["probability"]["description"] == said
-    assert described["Customer"]["properties"]["plan"]["examples"] == ["basic", 'plus "1"']
-    assert said in page("/form", question=question) and said in page("/", question=question)
+def test_the_service_claims_what_the_model_was_asked(question, said):
+    assert outcome({"question": question}) == said
+
+
+def test_the_description_offers_the_texts_and_takes_any_other():
+    _, schemas = msgspec.json.schema_components([DECODER.request])
+    fields = schemas["Customer"]["properties"]
+    assert fields["plan"]["examples"] == ["basic", 'plus "1"'] and "enum" not in fields["plan"]
+    assert fields["plan"]["minLength"] == 1
+    assert "any other counts as other" in fields["_json model"]["description"]
+    assert schemas["Customer"]["required"] == ["tenure", "plan"]
