@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help data train quarantine replay accept-batch serve predict models promote rollback reproduce adopt ui test lint types docs notebook bench bench-ablation bench-quality mutate lock setup clean
+.PHONY: help data train quarantine replay accept-batch serve predict bento image models promote rollback reproduce adopt ui test lint types docs notebook bench bench-ablation bench-quality mutate lock setup clean
 
 PYTHON ?= python3
 CONFIG ?= default
@@ -49,6 +49,12 @@ serve: setup ## answer predictions of the champion on http://127.0.0.1:3000
 
 predict: setup ## send an example from the last run to the service and print the answer
 	@$(BIN)/python -m serving.predict $(PRESET) $(ARGS)
+
+bento: setup ## pack the champion with all that serves it, to start anywhere: var/bento/NAME-vN.bento
+	@$(BIN)/python -m serving.shipping.bento $(PRESET) $(ARGS)
+
+image: setup ## the same as a container image, where Docker or Podman runs
+	@$(BIN)/python -m serving.shipping.image $(PRESET) $(ARGS)
 
 models: setup ## list registered versions, who is champion, and every decision
 	@$(BIN)/python -m flows.models $(PRESET) $(ARGS)

@@ -28,6 +28,7 @@ class TableFacts:
     rows: dict[str, int]
     positive_rate: dict[str, float]
     as_of: dict[str, list[str]]
+    log_start: str  # the day of the first sale
 
 
 def build_table(
@@ -67,6 +68,7 @@ def build_table(
                 ORDER BY row_id
             ) TO {literal(target)} (FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP})
         """)
+        (log_start,) = connection.execute("SELECT first_day FROM log_start").fetchone() or ("",)
         counts = connection.execute(
             f"SELECT split, count(*), avg(label) FROM {parquet(target)} GROUP BY split"
         ).fetchall()
@@ -77,6 +79,7 @@ def build_table(
         rows={split: found.get(split, (0, 0.0))[0] for split in dates},
         positive_rate={split: found.get(split, (0, 0.0))[1] for split in dates},
         as_of={split: [day.isoformat() for day in days] for split, days in dates.items()},
+        log_start=str(log_start),
     )
 
 

@@ -4,6 +4,9 @@ Nothing is kept in memory that grows with the rows but the hashes that find equa
 spills those: thirty million rows pass through two gigabytes. A row's broken rules are one number,
 a bit for each rule, and `profile` counts rows by day and that number. All counts and measures come
 from this small table.
+
+The judgement itself is SQL text (`SHARED`, `COPIES`, `select_judged`): the service judges the lines
+of a request by the same.
 """
 
 from __future__ import annotations
@@ -26,6 +29,21 @@ from ingestion.translate import cancelled, derived_columns, to_sql
 TYPES = ("quantity", "unit_price", "amount", "invoiced_at")
 # A row of the batch as one number: the file's place in the list, and the row in it.
 KEY = "part * 1099511627776 + source_row"
+# Equal rows have equal hashes. Only rows that share a hash of four columns are compared in all,
+# because grouping a large log by all of its columns would mean sorting all of it.
+QUICK = "hash(invoice_id, product_id, invoiced_at, unit_price)"
+SHARED = f"""
+    SELECT quick FROM (SELECT {QUICK} AS quick FROM raw) GROUP BY quick HAVING count(*) > 1
+"""
+# Key and number of every second and later copy of an equal row; reads `shared`, as above.
+COPIES = f"""
+    SELECT key, copy_number FROM (
+        SELECT key, row_number() OVER (
+            PARTITION BY {", ".join(CANONICAL)}, unreadable ORDER BY key
+        ) AS copy_number
+        FROM raw WHERE {QUICK} IN (SELECT quick FROM shared)
+    ) WHERE copy_number > 1
+"""
 
 
 @dataclass(frozen=True)
@@ -42,9 +60,7 @@ class Judged:
     @property
     def quarantine(self) -> int:
         """The bits of the rules that quarantine."""
-        return sum(
-            1 << bit for bit, r in enumerate(self.rules.values()) if r.severity == "quarantine"
-        )
+        return quarantining(self.rules)
 
     def reasons(self, column: str = "broken") -> str:
         """SQL: the names of the broken rules that quarantine, as a list."""
@@ -54,6 +70,30 @@ class Judged:
             if rule.severity == "quarantine"
         )
         return f"list_filter([{each}]::VARCHAR[], lambda reason: reason IS NOT NULL)"
+
+
+def quarantining(rules: dict[str, Rule]) -> int:
+    """The bits of those of the rules that quarantine."""
+    return sum(1 << bit for bit, rule in enumerate(rules.values()) if rule.severity == "quarantine")
+
+
+def select_judged(
+    rules: dict[str, Rule], contract: Contract, declared: frozenset[str], latest: datetime
+) -> str:
+    """SELECT of the columns of `raw` (`key` and those of a part), what is derived from them, and
+    `broken`: a bit for each of the rules, in their order. Reads `copies` too."""
+    bits = " + ".join(
+        f"CASE WHEN {to_sql(rule)} THEN {1 << bit} ELSE 0 END"
+        for bit, rule in enumerate(rules.values())
+    )
+    return f"""
+        WITH derived AS (
+            SELECT raw.*, {derived_columns(contract, declared, latest)},
+                   coalesce(copies.copy_number, 1) AS copy_number
+            FROM raw LEFT JOIN copies USING (key)
+        )
+        SELECT *, CAST({bits or 0} AS BIGINT) AS broken FROM derived
+    """
 
 
 @contextmanager
@@ -76,45 +116,13 @@ def judge(
             for number, part in enumerate(parts)
         )
         connection.execute(f"CREATE TEMP VIEW raw AS SELECT {KEY} AS key, * FROM ({each})")
-        _find_copies(connection)
-        bits = " + ".join(
-            f"CASE WHEN {to_sql(rule)} THEN {1 << bit} ELSE 0 END"
-            for bit, rule in enumerate(rules.values())
-        )
-        connection.execute(f"""
-            CREATE TEMP VIEW judged AS
-            WITH derived AS (
-                SELECT raw.*, {derived_columns(contract, declared, latest)},
-                       coalesce(copies.copy_number, 1) AS copy_number
-                FROM raw LEFT JOIN copies USING (key)
-            )
-            SELECT *, CAST({bits or 0} AS BIGINT) AS broken FROM derived
-        """)
+        connection.execute(f"CREATE TEMP TABLE shared AS {SHARED}")
+        connection.execute(f"CREATE TEMP TABLE copies AS {COPIES}")
+        connection.execute("DROP TABLE shared")
+        judged = select_judged(rules, contract, declared, latest)
+        connection.execute(f"CREATE TEMP VIEW judged AS {judged}")
         _profile(connection, contract, declared)
         yield Judged(connection, rules)
-
-
-def _find_copies(connection: DuckDBPyConnection) -> None:
-    """The table `copies`: key and number of every second and later copy of an equal row.
-
-    Equal rows have equal hashes. Only rows that share a hash of four columns are compared in all,
-    because grouping a large log by all of its columns would mean sorting all of it.
-    """
-    quick = "hash(invoice_id, product_id, invoiced_at, unit_price)"
-    connection.execute(f"""
-        CREATE TEMP TABLE shared AS
-        SELECT quick FROM (SELECT {quick} AS quick FROM raw) GROUP BY quick HAVING count(*) > 1
-    """)
-    connection.execute(f"""
-        CREATE TEMP TABLE copies AS
-        SELECT key, copy_number FROM (
-            SELECT key, row_number() OVER (
-                PARTITION BY {", ".join(CANONICAL)}, unreadable ORDER BY key
-            ) AS copy_number
-            FROM raw WHERE {quick} IN (SELECT quick FROM shared)
-        ) WHERE copy_number > 1
-    """)
-    connection.execute("DROP TABLE shared")
 
 
 def _profile(connection: DuckDBPyConnection, contract: Contract, declared: frozenset[str]) -> None:

@@ -16,6 +16,7 @@ import duckdb
 import msgspec
 import numpy as np
 
+from configs.errors import UserError
 from configs.rules import Contract
 from configs.settings import Features
 from features.catalogue import CATALOGUE
@@ -55,13 +56,19 @@ class _Call:
 class Transactions:
     """What a model of a transaction log needs to answer for invoice lines. For any thread.
 
-    section: `bundle.json["transactions"]`.  features: the bundle's, which must be of the catalogue:
-    else KeyError.
+    section: `bundle.json["transactions"]`.  features: the bundle's. Raises UserError for one that
+    is not in the catalogue: then another version of this project trained the model.
     """
 
     def __init__(self, section: dict[str, Any], features: list[dict[str, Any]]) -> None:
         catalogue = {feature.name: feature for feature in CATALOGUE}
         self.names = [feature["name"] for feature in features]
+        if strangers := [name for name in self.names if name not in catalogue]:
+            raise UserError(
+                f"no SQL here makes its feature {strangers[0]}",
+                where="features/catalogue.py",
+                next_step="train again with this version, or serve with the one that trained it",
+            )
         self.declared = frozenset(section["declared"])
         self.settings = Features.model_validate(section["features"])
         self.decoder = LinesDecoder(self.declared)

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
 
+import duckdb
 import httpx
 import numpy as np
 import pytest
@@ -14,6 +19,7 @@ from features.catalogue import NAMES
 from features.table import read_rows
 from registry.bundle import load_bundle
 from registry.models import champion
+from serving.client import Client
 
 
 @pytest.fixture(scope="module")
@@ -22,23 +28,101 @@ def url(smoke, service):
         yield url
 
 
-def test_the_service_answers_what_the_bundle_says(smoke, url):
+@dataclass(frozen=True)
+class Batch:
+    """The test split, and what batch scoring says of it."""
+
+    customers: list[str]
+    as_of: date
+    x: np.ndarray
+    probability: np.ndarray
+    version: int
+
+
+@pytest.fixture(scope="module")
+def batch(smoke) -> Batch:
     settings = load("smoke", ["--var", str(smoke.var)], env={})
     version = champion(settings)
     bundle = load_bundle(version.bundle, expected_sha256=version.bundle_sha256)
     (table,) = (smoke.var / "stages").glob("features-*/table.parquet")
     test = read_rows(table, ("test",), NAMES)
+    (as_of,) = set(test.as_of.tolist())
+    assert np.isnan(test.x).any(), "missing values are among them"
+    return Batch(
+        [str(one) for one in test.customer_id],
+        as_of,
+        test.x,
+        bundle.predict(test.x),
+        version.version,
+    )
+
+
+@pytest.fixture(scope="module")
+def asker(url):
+    with Client(url) as client:
+        yield client
+
+
+def test_every_test_row_gets_what_batch_scoring_says(batch: Batch, asker: Client):
     customers = [
         {name: None if np.isnan(value) else float(value) for name, value in zip(NAMES, row)}
-        for row in test.x
+        for row in batch.x
     ]
     served = []
     for start in range(0, len(customers), 500):
-        body = {"customers": customers[start : start + 500]}
-        answer = httpx.post(f"{url}/predict", json=body, trust_env=False).json()
-        served += [row["probability"] for row in answer["predictions"]]
-    np.testing.assert_allclose(served, bundle.predict(test.x), atol=1e-6)
-    assert answer["model"]["version"] == version.version
+        answer = asker.predict(customers[start : start + 500])
+        served += [one.probability for one in answer.predictions]
+    np.testing.assert_allclose(served, batch.probability, rtol=0, atol=1e-6)
+    assert answer.model.version == batch.version
+
+
+def test_every_customers_invoice_lines_get_the_same(smoke, batch: Batch, asker: Client):
+    """From the raw lines as the source gave them, bad rows included: the service keeps them out as
+    the contract did, and builds the features anew."""
+    (raw,) = (smoke.var / "stages").glob("ingest-*/rows.parquet")
+    lines = lines_of(raw, batch)
+    served, values, left_out = [], [], 0
+    for start in range(0, len(batch.customers), 100):
+        asked = [
+            {"customer_id": one, "lines": lines[one]}
+            for one in batch.customers[start : start + 100]
+        ]
+        answer = asker.predict_transactions(batch.as_of, asked, features=True)
+        served += [one.probability for one in answer.predictions]
+        values += [list(one.features.values()) for one in answer.predictions]
+        left_out += len(answer.left_out)
+    np.testing.assert_array_equal(np.array(values, dtype=np.float32), batch.x)
+    np.testing.assert_allclose(served, batch.probability, rtol=0, atol=1e-6)
+    assert left_out > 0, "the simulated log has dirt"
+
+
+def lines_of(raw: Path, batch: Batch) -> dict[str, list[dict[str, Any]]]:
+    """By customer, what a shop's system would send: every line before the as-of date."""
+    columns = ("invoice_id", "product_id", "description", "quantity", "unit_price", "country")
+    with duckdb.connect() as connection:
+        rows = connection.execute(
+            f"""
+            SELECT customer_id, CAST(invoiced_at AS VARCHAR), {", ".join(columns)}
+            FROM read_parquet(?) WHERE invoiced_at < ? AND len(unreadable) = 0
+            ORDER BY source_row
+            """,
+            [str(raw), batch.as_of],
+        ).fetchall()
+    found: dict[str, list[dict[str, Any]]] = {one: [] for one in batch.customers}
+    for customer, invoiced_at, *values in rows:
+        if customer in found:
+            found[customer].append(dict(zip(columns, values)) | {"invoiced_at": invoiced_at})
+    return found
+
+
+def test_the_samples_of_the_page_are_customers_of_the_test_split(batch: Batch, asker: Client):
+    samples = asker.samples()
+    assert len(samples) == 5
+    for sample in samples:
+        customer = {"customer_id": sample.name, "lines": sample.lines}
+        answer = asker.predict_transactions(sample.as_of, [customer])
+        assert np.isclose(batch.probability, answer.predictions[0].probability, atol=1e-6).any()
+        assert answer.left_out == []
 
 
 def test_make_predict_prints_the_answer(smoke, url, walk):

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,21 @@ import psutil
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from configs.rules import Contract
+from configs.source import CANONICAL
 from features.catalogue import CATALOGUE, NAMES
 from registry.bundle import Bundle, load_bundle, write_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_ROWS = 50
+AS_OF = date(2025, 6, 24)
+FEATURES = {"horizon_days": 90, "active_days": 365, "invoice_days": 7}
+SECTION = {
+    "declared": sorted(CANONICAL),
+    "contract": Contract().model_dump(mode="json"),
+    "features": FEATURES | {"home_country": "United Kingdom"},
+    "log_start": "2024-01-01",
+}
 
 # The launcher as it is, with a champion that no registry had to be filled for.
 SERVE = """
@@ -59,8 +70,46 @@ class Running:
     ready_seconds: float
 
 
+def line(
+    invoice: str, days: int, quantity: int | None = 2, price: float | None = 1.5, **changes: Any
+) -> dict[str, Any]:
+    """An invoice line, `days` before AS_OF."""
+    return {
+        "invoice_id": invoice,
+        "product_id": "22423",
+        "description": "cake stand",
+        "quantity": quantity,
+        "unit_price": price,
+        "invoiced_at": f"{AS_OF - timedelta(days=days)}T10:00:00",
+        "country": "United Kingdom",
+    } | changes
+
+
+SAMPLES = [
+    {
+        "name": "sample 1",
+        "as_of": str(AS_OF),
+        "lines": [line("1", 80), line("C2", 60, -1), line("3", 20, 3), line("4", 9, 5, 0.0)],
+    },
+    {"name": "sample 2", "as_of": str(AS_OF), "lines": [line("5", 5, 4, 1.0)]},
+]
+
+
+def reference(n: int = 8) -> list[list[float | None]]:
+    """Customers to explain against, (n, features): values within range, now and then none."""
+    spread = np.random.default_rng(7)
+    rows = []
+    for _ in range(n):
+        values = [
+            spread.uniform(f.low or 0, 9 if f.high is None else f.high).round(3) for f in CATALOGUE
+        ]
+        gone = [f.missing and spread.random() < 0.2 for f in CATALOGUE]
+        rows.append([None if lost else float(v) for lost, v in zip(gone, values)])
+    return rows
+
+
 def make_bundle(folder: Path) -> str:
-    """probability = sigmoid(Σ wᵢ·xᵢ), a missing value counting as one.
+    """probability = sigmoid(Σ wᵢ·xᵢ), a missing value counting as one, of a transaction log.
 
     NaN beyond 1e30 recency days, to see what becomes of values without an answer.
     """
@@ -98,8 +147,11 @@ def make_bundle(folder: Path) -> str:
         "family": "tiny",
         "threshold": 0.5,
         "features": [asdict(feature) for feature in CATALOGUE],
+        "question": FEATURES,
+        "transactions": SECTION,
     }
-    return write_bundle(folder, model.SerializeToString(), description)
+    examples = {"reference": reference(), "samples": SAMPLES}
+    return write_bundle(folder, model.SerializeToString(), description, examples=examples)
 
 
 def free_port() -> int:

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from real_service import ROOT, Running, free_port
 
+from configs.errors import UserError
+from configs.load import load
+from configs.settings import Settings
 from features.catalogue import CATALOGUE
 from serving.client import (
     Client,
@@ -29,6 +33,7 @@ from serving.client import (
     ServiceUnreachable,
     encode,
 )
+from serving.predict import ask, table
 from serving.retry import LONGEST, wait_seconds
 
 MODEL = {"name": "m", "version": 3, "bundle_sha256": "ab" * 32, "threshold": 0.5}
@@ -413,6 +418,91 @@ def test_a_program_that_asks_loads_no_model_library() -> None:
     )
     heavy = {"onnxruntime", "numpy", "bentoml", "pandas", "pydantic", "registry", "configs"}
     assert not heavy & set(done.stdout.split())
+
+
+# --- make predict ------------------------------------------------------------------------------
+
+
+def at(server: Server, *overrides: str) -> Settings:
+    return load("smoke", ["--serving.port", server.url.rpartition(":")[2], *overrides])
+
+
+LINES = {"as_of": "2011-01-03", "customers": [{"customer_id": "1", "lines": [{}]}]}
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        (LINES, "/predict_transactions"),
+        ({"customers": LINES["customers"]}, "/predict_transactions"),
+        ({"as_of": "2011-01-03", "customers": []}, "/predict_transactions"),
+        ({"customers": [CUSTOMER]}, "/predict"),
+        ({"customers": [1, None, [], "lines"]}, "/predict"),
+        ({"customers": "lines"}, "/predict"),
+        (["as_of", "customers"], "/predict"),
+        (None, "/predict"),
+    ],
+)
+def test_invoice_lines_and_feature_values_go_their_ways(
+    serve: Callable[..., Server], body: object, path: str
+) -> None:
+    server = serve(http(200, FINE | {"left_out": []}))
+    answer = ask(at(server), json.dumps(body).encode())
+    assert server.asked[0].split()[1].decode() == path
+    assert server.asked[0].endswith(json.dumps(body).encode())
+    assert table(answer).splitlines()[-1].split() == ["1", "0.700", "contact"]
+
+
+@pytest.mark.parametrize("body", [b"{", b"\xff", b"[" * 100_000, b""])
+def test_a_file_that_is_no_json_is_the_services_to_judge(
+    serve: Callable[..., Server], body: bytes
+) -> None:
+    server = serve(http(400, INVALID))
+    with pytest.raises(UserError, match="must be at least 1, got -3"):
+        ask(at(server), body)
+    assert server.asked[0].startswith(b"POST /predict HTTP") and server.asked[0].endswith(body)
+
+
+def test_lines_that_were_left_out_are_counted_by_reason(serve: Callable[..., Server]) -> None:
+    left = {"row": 0, "customer_id": "1", "reasons": ["zero_price"], "why": ["gifts, samples"]}
+    both = {"reasons": ["zero_price", "after_as_of"], "why": ["gifts, samples", "not yet known"]}
+    lines = [left | {"line": 0}, left | {"line": 3} | both]
+    server = serve(http(200, FINE | {"left_out": lines}))
+    said = table(ask(at(server), json.dumps(LINES).encode()))
+    assert "2 invoice line(s) were left out" in said
+    assert "2 zero_price: gifts, samples" in said and "1 after_as_of: not yet known" in said
+
+
+def test_the_token_of_the_settings_is_sent(
+    serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    server = serve(http(200, FINE))
+    monkeypatch.setenv("SERVING_TOKEN", "of the environment")
+    ask(at(server), b"{}")
+    (tmp_path / "token").write_text("of-the-file-0123456789\n")
+    ask(at(server, "--serving.token_file", str(tmp_path / "token")), b"{}")
+    assert b"Bearer of the environment\r\n" in server.asked[0]
+    assert b"Bearer of-the-file-0123456789\r\n" in server.asked[1]
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "next_step"),
+    [
+        (401, "unauthorized", "set SERVING_TOKEN"),
+        (403, "forbidden", "serving.allowed_hosts"),
+        (429, "busy", "the same command again"),
+        (503, "not_ready", "/readyz"),
+        (500, "failed", "a fault of its own"),
+        (409, "no_transactions", "mend the request"),
+    ],
+)
+def test_each_refusal_says_what_can_be_done(
+    serve: Callable[..., Server], status: int, code: str, next_step: str
+) -> None:
+    server = serve(http(status, {"error": "no, because", "code": code}, "retry-after: 0"))
+    with pytest.raises(UserError, match=f"refused the request .{status}.: no, because") as caught:
+        ask(at(server), b"{}")
+    assert next_step in caught.value.next_step and server.url in str(caught.value)
 
 
 # --- the real service --------------------------------------------------------------------------

@@ -1,0 +1,80 @@
+"""BentoML's build, in a process of its own and in a folder that has nothing but what is shipped.
+
+A module that is missing there ends the build, not the service somewhere else: all of it is imported
+and the bundle is asked before it is packed.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from configs.errors import UserError
+from registry.models import ModelVersion
+from serving.shipping import sources
+from serving.shipping.quiet import VARIABLES
+
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+# What is set here is not meant for the build.
+FOREIGN = ("BENTOML_", "PROMETHEUS_", "SERVED_", "PYTHONPATH")
+BUILD = """
+import sys
+import bentoml
+from serving.shipping.shipped import service
+from serving import front
+from serving.champions import Champions
+from serving.served import read_served
+name, version, file, base = sys.argv[1:]
+outcome, reason = Champions(read_served()).look()
+if outcome != "swapped":
+    sys.exit(reason)
+# No `distro`: BentoML would install a compiler, and everything here comes as a wheel.
+service.image = bentoml.images.Image(base_image=base, distro="", lock_python_packages=False)
+try:
+    bentoml.bentos.delete(f"{name}:{version}")  # built before
+except bentoml.exceptions.NotFound:
+    pass
+bento = bentoml.bentos.build_bentofile("bentofile.yaml", name=name, version=version, build_ctx=".")
+bento.export(file, "bento")
+print(bento.path)
+"""
+
+
+def options(model: ModelVersion, readme: str, required: dict[str, str]) -> dict[str, Any]:
+    """BentoML's build options (`bentofile.yaml`)."""
+    # BentoML adds itself to the requirements.
+    pinned = [f"{one}=={number}" for one, number in required.items() if one != "bentoml"]
+    return {
+        "service": f"{sources.ENTRY}:service",
+        "labels": {"version": str(model.version), "bundle": model.bundle_sha256[:12]},
+        "description": readme,
+        "include": ["**"],
+        "envs": [{"name": one, "value": value} for one, value in VARIABLES.items()],
+        "python": {"packages": pinned, "lock_packages": False},
+    }
+
+
+def run_build(name: str, version: str, file: Path, *, staged: Path, home: Path) -> Path:
+    """Build in `staged`, keep it in the store under `home`, pack it into `file`: the folder in the
+    store. Raises UserError."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith(FOREIGN)}
+    done = subprocess.run(
+        [sys.executable, "-c", BUILD, name, version, str(file), f"python:{PYTHON}-slim"],
+        cwd=staged,
+        env=env | VARIABLES | {"BENTOML_HOME": str(home), "TMPDIR": str(staged.parent)},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        log = home / "build.log"
+        log.write_text(done.stdout + done.stderr, encoding="utf-8")
+        last = done.stderr.strip().splitlines() or ["it says nothing"]
+        raise UserError(
+            f"BentoML could not build it: {last[-1]}",
+            where=str(log),
+            next_step="a fault of the project, or a full disk: that log says which",
+        )
+    return Path(done.stdout.strip().splitlines()[-1])

@@ -1,0 +1,201 @@
+"""One prepared statement gives the features that training gives, to the last bit."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import struct
+from collections.abc import Iterable, Iterator
+from datetime import date, datetime, timedelta
+
+import duckdb
+import pyarrow as pa
+import pytest
+from hypothesis import Phase, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from made_logs import SCHEMA, Line, as_table, ask, shop_log
+
+from configs.duck import connect
+from configs.settings import Compute, Features
+from features import engine
+from features.catalogue import ALL, CATALOGUE, NAMES, Feature, select
+from features.online import select_features, statements
+
+AS_OF = (date(2023, 3, 1), date(2024, 3, 1), date(2024, 9, 1))
+START = date(2023, 1, 1)
+Bits = dict[tuple[str, date], bytes]
+
+
+class Online:
+    """The statement, prepared once; its tables are filled for each question."""
+
+    def __init__(self, settings: Features, features: tuple[Feature, ...] = CATALOGUE) -> None:
+        self.settings, self.features = settings, features
+        self._context = connect(compute=Compute(threads=1))
+        self.connection = self._context.__enter__()
+        self.connection.register("schema", SCHEMA.empty_table())
+        self.connection.execute("CREATE TABLE transactions AS FROM schema")
+        self.connection.execute("CREATE TABLE as_of_dates (as_of DATE)")
+        query = select_features(settings, START, features)
+        self.connection.execute(f"PREPARE answer AS {query}")
+
+    def ask(self, log: Iterable[Line] | pa.Table, days: Iterable[date]) -> Bits:
+        table = log if isinstance(log, pa.Table) else as_table(log)
+        self.connection.execute("DELETE FROM transactions; DELETE FROM as_of_dates")
+        self.connection.register("given", table)
+        self.connection.execute("INSERT INTO transactions FROM given")
+        self.connection.executemany("INSERT INTO as_of_dates VALUES (?)", [[day] for day in days])
+        rows = self.connection.execute("EXECUTE answer").fetchall()
+        return {row[1:3]: bits(row[3:]) for row in rows}
+
+    def close(self) -> None:
+        self._context.__exit__(None, None, None)
+
+
+def bits(values: Iterable[float | None]) -> bytes:
+    """-0.0 is not 0.0, and missing is missing."""
+    nan = float("nan")
+    found = [nan if value is None else value for value in values]
+    return struct.pack(f"<{len(found)}d", *found)
+
+
+@pytest.fixture(scope="module")
+def online() -> Iterator[Online]:
+    found = Online(Features())
+    yield found
+    found.close()
+
+
+def trained(log, days, settings: Features | None = None) -> Bits:
+    return ask(log, days, settings, log_start=START).bits()
+
+
+def test_many_customers_at_several_dates(online):
+    log = shop_log(60, 900)
+    expected = trained(log, AS_OF)
+    assert len(expected) > 120
+    assert online.ask(log, AS_OF) == expected
+
+
+def test_one_customer_after_the_other_has_what_they_have_among_all(online):
+    log = shop_log(12, 300, seed=5)
+    expected = trained(log, AS_OF)
+    for customer in {line.customer_id for line in log}:
+        own = [line for line in log if line.customer_id == customer]
+        wanted = {key: value for key, value in expected.items() if key[0] == customer}
+        assert wanted
+        assert online.ask(own, AS_OF) == wanted
+
+
+MIDNIGHTS = [
+    datetime(day.year, day.month, day.day) - timedelta(days=days)
+    for day in AS_OF
+    for days in (0, 1, 30, 90, 365)
+]
+LINE = st.builds(
+    Line,
+    invoiced_at=st.datetimes(datetime(2022, 1, 1), datetime(2025, 1, 1))
+    | st.sampled_from(MIDNIGHTS)
+    | st.sampled_from(MIDNIGHTS).map(lambda moment: moment - timedelta(microseconds=1)),
+    customer_id=st.sampled_from(["anna", "bruno", "o'brien"]),
+    invoice_id=st.sampled_from(["1", "2", "3", "C4"]),
+    product_id=st.sampled_from(["P1", "P2", "P3"]),
+    quantity=st.integers(-50, 50_000).filter(bool),
+    unit_price=st.sampled_from([0.001, 0.05, 1.15, 9.99, 5_000.0]),
+    country=st.sampled_from(["United Kingdom", "France", None]),
+)
+
+
+@given(lines=st.lists(LINE, min_size=0, max_size=25))
+@hypothesis_settings(max_examples=80, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+def test_random_logs(online, lines):
+    assert online.ask(lines, AS_OF) == trained(lines, AS_OF)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Features(horizon_days=1, active_days=30, invoice_days=0, home_country="France"),
+        Features(horizon_days=365, active_days=1095, invoice_days=365, home_country="it's here"),
+    ],
+)
+def test_the_settings_are_those_of_training(settings):
+    found, log = Online(settings), shop_log(30, 400, seed=2)
+    try:
+        expected = trained(log, AS_OF, settings)
+        assert expected != trained(log, AS_OF)
+        assert found.ask(log, AS_OF) == expected
+    finally:
+        found.close()
+
+
+@pytest.mark.parametrize("column", ["product_id", "invoice_id", "quantity", "country"])
+def test_features_of_columns_that_are_not_declared_are_left_out(column):
+    features = select(ALL - {column})
+    names = [feature.name for feature in features]
+    found, log = Online(Features(), features), shop_log(20, 300, seed=3)
+    try:
+        all_of_them = ask(log, AS_OF, log_start=START).features
+        expected = {key: bits(value[n] for n in names) for key, value in all_of_them.items()}
+        assert len(names) < len(NAMES)
+        assert found.ask(log, AS_OF) == expected
+    finally:
+        found.close()
+
+
+def test_files_of_which_nothing_is_asked_are_not_read(monkeypatch):
+    seen, read = set[str](), engine.read
+    monkeypatch.setattr(engine, "read", lambda name: seen.add(name) or read(name))
+    select_features(Features(), START, select(ALL - {"product_id"}))
+    assert "base/products" not in seen and "variety" not in seen
+    select_features(Features(), START)
+    assert {"base/products", "variety"} <= seen
+
+
+def test_a_change_of_a_file_changes_training_and_service_alike(tmp_path, monkeypatch):
+    """Neither has SQL of its own: one line less a day, in every file of the folder's copy."""
+    log = shop_log(20, 300)
+    before = trained(log, AS_OF)
+    shutil.copytree(engine.SQL, tmp_path / "sql")
+    changes = {
+        "base/orders": ("quantity * unit_price * 100", "quantity * unit_price * 200"),
+        "base/asked": ("as_of - order_day AS", "as_of - order_day + 1 AS"),
+        "windows": ("days_ago <= 30", "days_ago <= 40"),
+        "spine": ("day < as_of", "day < as_of - 100"),
+    }
+    for name, (old, new) in changes.items():
+        file = tmp_path / "sql" / f"{name}.sql"
+        assert old in file.read_text("utf-8")
+        file.write_text(file.read_text("utf-8").replace(old, new), "utf-8")
+    monkeypatch.setattr(engine, "SQL", tmp_path / "sql")
+    changed = Online(Features())
+    try:
+        expected = trained(log, AS_OF)
+        assert expected != before
+        assert changed.ask(log, AS_OF) == expected
+    finally:
+        changed.close()
+
+
+def test_nothing_is_left_that_would_be_planned_at_each_execution():
+    assert "getvariable" not in select_features(Features(), START)
+
+
+def test_every_statement_of_the_files_is_taken():
+    plan = engine.plan()
+    for name in (plan.log, "spine", *plan.questions, plan.asked):
+        parsed = duckdb.extract_statements(engine.read(name))
+        found = statements(name)
+        assert len(found) == len(parsed) > 0
+        for (kind, relation, _), statement in zip(found, parsed, strict=True):
+            text = re.sub(r"--.*", "", statement.query)
+            assert re.match(rf"\s*CREATE OR REPLACE TEMP {kind} {relation} AS", text)
+
+
+def test_a_file_of_another_kind_is_refused(monkeypatch):
+    read = engine.read
+    also = "; DELETE FROM order_parts;"
+    monkeypatch.setattr(engine, "read", lambda name: read(name) + also * (name == "spine"))
+    with pytest.raises(ValueError, match=r"features/sql/spine\.sql"):
+        select_features(Features(), START)
