@@ -82,7 +82,9 @@ export function movers(explanation, method, features) {
   ];
   const table = el("table", {}, el("thead", {}, head), el("tbody", {}, body));
   return [scrolling("contributions", table),
-    el("p", { class: "note" }, `${method.name}: ${method.what}`)];
+    el("p", { class: "note" }, `${method.name}, against ${many(method.reference_rows, "customer")}`
+      + " whom the model did not learn from. It describes the model; it names no causes."),
+    el("details", { class: "note" }, el("summary", {}, "The method in full"), el("p", {}, method.what))];
 }
 
 function sum(name, what, value) {

@@ -18,7 +18,7 @@ export function headFacts(model) {
   return facts([
     ["model family", model.family],
     ["trained", model.trained_at && time(model.trained_at)],
-    ["contact from", model.threshold === undefined ? null : `a probability of ${number(model.threshold)} on`],
+    ["contact from a probability of", number(model.threshold)],
     ["at most, in one request", limits(model.limits)],
   ]);
 }

@@ -45,7 +45,7 @@ function sentence({ what, value }) {
   return `${what}${value === null ? "" : `, got ${value}`}`;
 }
 
-/** [title, features, open]: what moves most, then the rest by unit, folded. */
+/** [title, features, open]: what is to stand at the top, then the rest by unit, folded. */
 function groups(features, first) {
   if (features.length <= ONE_GROUP) return [["", features, true]];
   const known = new Map(features.map((one) => [one.name, one]));
@@ -59,7 +59,6 @@ function groups(features, first) {
   const small = [...folded].filter(([, members]) => members.length <= SMALL_GROUP);
   const others = small.flatMap(([, members]) => members);
   if (others.length) large.push([large.length ? "Others" : "All", others]);
-  // An empty form has to be filled in anyway: nothing is folded away then.
   return [["", top, true], ...large.map(([title, members]) => [title, members, false])];
 }
 
@@ -68,7 +67,7 @@ function field(feature, value, changed) {
   const id = `field-${feature.name}`;
   const input = feature.categories?.length ? choice(feature, start) : numeric(feature, start);
   const began = input.value;
-  const problem = el("small", { class: "problem", id: `${id}-problem`, role: "alert" });
+  const problem = el("small", { class: "problem", id: `${id}-problem`, "aria-live": "polite" });
   const before = el("small", { class: "before" });
   const missing = feature.missing ? ` Empty: missing, as when ${feature.missing}.` : "";
   const about = el("small", { id: `${id}-about` }, `${feature.meaning}. ${rangeOf(feature)}${missing}`);

@@ -3,24 +3,23 @@
 import * as api from "./api.js";
 import { difference, movers, probabilityPanel } from "./answer.js";
 import { headFacts, healthPanel, modelCard } from "./card.js";
+import { BLANK, known, orders, sampleCards } from "./customer.js";
 import { buildForm } from "./form.js";
-import { invoices, leftOutInWords, orderTable } from "./orders.js";
-import { timeline } from "./timeline.js";
+import { tokenFromPerson } from "./token.js";
 import { el, many, probability } from "./words.js";
 
-const WATCH_SECONDS = 3; // how often the served version is looked up
+const WATCH_SECONDS = 2; // how often the served version is looked up
 const PAUSE_MS = 250; // after the last keystroke, before the service is asked
 const TOP = 8; // contributions shown, and fields that stand open
 
 const $ = (id) => document.getElementById(id);
-const BLANK = { name: "empty form", values: null };
 
 let model = null;
-let samples = [];
 let state = { ready: false, why: "not asked yet" };
 let chosen = null; // the sample that is looked at
 let first = null; // the prediction for it as it is
 let form = null;
+let filledWith = ""; // the values that the form began with
 let turn = 0; // of questions: an answer to an older one is dropped
 
 async function begin() {
@@ -51,6 +50,8 @@ async function look() {
 /** Show a model; if it took over from another, say so and ask again. */
 async function takeUp(served) {
   const before = model;
+  const same = before !== null && sameQuestions(before, served);
+  const samples = same ? null : (await api.getSamples()).samples;
   model = served;
   showModel();
   if (before) {
@@ -58,46 +59,50 @@ async function takeUp(served) {
     $("news").textContent = `Since ${now}, version ${model.version} is served (before: version`
       + ` ${before.version}). What stands here was asked again.`;
   }
-  if (before && sameQuestions(before, model)) {
-    await lookAt(chosen, form?.edits() ?? []);
-  } else {
-    samples = (await api.getSamples()).samples;
-    showSamples();
-    await lookAt(samples[0] ?? BLANK);
-  }
+  if (same) return lookAt(chosen, true);
+  $("samples").replaceChildren(...sampleCards(samples, lookAt));
+  $("customer-lead").textContent = samples.length
+    ? "Customers of the test rows, kept in the bundle without their identifiers."
+    : "This bundle brings no samples along: fill in the form.";
+  return lookAt(samples[0] ?? BLANK);
 }
 
-/** Whether the samples at hand can be asked of the new model too. */
+/** Whether what was asked of one model can be asked of the other. */
 function sameQuestions(a, b) {
   const asked = ({ name, features, transactions }) =>
     JSON.stringify([name, features, transactions?.declared]);
   return asked(a) === asked(b);
 }
 
-/** Ask about a sample as it is; with edits, then as it was changed. */
-async function lookAt(sample, edits = []) {
+/** Ask about a sample as it is. again: another model took over, and what was changed stays. */
+async function lookAt(sample, again = false) {
   chosen = sample;
-  const mine = ++turn;
   first = null;
-  showProblem(null);
+  const mine = ++turn;
   try {
     const { values, prediction, leftOut } = await predicted(sample);
     if (mine !== turn) return;
-    showOrders(sample, leftOut);
-    if (!prediction) return showEmptyForm(edits);
+    $("orders").replaceChildren(...orders(sample, leftOut, model));
+    const stays = again && form !== null && JSON.stringify(values) === filledWith;
+    if (!stays) fill(values, model.features.slice(0, values ? TOP : undefined), again);
+    clearProblems();
+    if (!prediction) return ask(0);
     first = prediction;
-    showAnswer(prediction);
-    fill(values, [], edits);
-    const names = await showMovers(sent(values), mine);
-    if (mine !== turn || form.edits().length) return edits.length ? ask(0) : undefined;
-    if (!$("values").contains(document.activeElement)) fill(values, names, edits);
-    if (edits.length) await ask(0);
+    showAnswer(prediction, false);
+    const top = await showMovers(known(values), mine);
+    if (mine !== turn) return;
+    if (!stays && !$("values").contains(document.activeElement)) fill(values, top, true);
+    if (form.edits().length) await ask(0);
   } catch (error) {
-    if (mine === turn) refused(error);
+    if (mine !== turn) return;
+    $("orders").replaceChildren(...orders(sample, [], model));
+    form = null;
+    $("values").replaceChildren();
+    refused(error);
   }
 }
 
-/** {values, prediction, leftOut} of a sample; no prediction for the empty form. */
+/** {values, prediction, leftOut} of a sample; neither values nor prediction for the empty form. */
 async function predicted(sample) {
   if (sample.lines) {
     const customer = { customer_id: sample.name, lines: sample.lines };
@@ -106,12 +111,8 @@ async function predicted(sample) {
     return { values: prediction.features, prediction, leftOut: answer.left_out ?? [] };
   }
   if (!sample.values) return { values: null, prediction: null, leftOut: [] };
-  const answer = await api.predict(sent(sample.values));
-  return { values: sample.values, prediction: answer.predictions[0], leftOut: [] };
-}
-
-function sent(values) {
-  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== null));
+  const [prediction] = (await api.predict(known(sample.values))).predictions;
+  return { values: sample.values, prediction, leftOut: [] };
 }
 
 /** Ask about the values of the form, once nothing was typed for a moment. */
@@ -119,80 +120,88 @@ async function ask(pause = PAUSE_MS) {
   const mine = ++turn;
   await new Promise((resolve) => setTimeout(resolve, pause));
   if (mine !== turn) return;
-  const lacking = chosen.values === null && form.lacking();
+  const lacking = first === null ? form.lacking() : 0;
   if (lacking) return showLacking(lacking);
-  const unreadable = form.unreadable();
-  if (unreadable.length) return refused(new api.Refusal(0, { error: "", detail: unreadable }));
   try {
+    const unreadable = form.unreadable();
+    if (unreadable.length) throw new api.Refusal(0, { error: "", detail: unreadable });
     const values = form.values();
     const [prediction] = (await api.predict(values)).predictions;
     if (mine !== turn) return;
-    showProblem(null);
+    clearProblems();
     first ??= prediction;
-    showAnswer(prediction);
+    showAnswer(prediction, form.edits().length > 0 && prediction !== first);
     await showMovers(values, mine);
   } catch (error) {
     if (mine === turn) refused(error);
   }
 }
 
-function fill(values, names, edits) {
-  form = buildForm($("values"), model.features, values, names, () => ask());
+function fill(values, top, keep) {
+  const edits = keep && form ? form.edits() : [];
+  form = buildForm($("values"), model.features, values, top.map((one) => one.name), () => ask());
   form.apply(edits);
-  $("reset").disabled = !form.edits().length;
+  filledWith = JSON.stringify(values);
 }
 
-function showEmptyForm(edits) {
-  fill(null, model.features.map((one) => one.name), edits);
-  showLacking(form.lacking());
-}
-
+/** An empty form is asked about once every value is there that must be. */
 function showLacking(lacking) {
-  $("difference").textContent = `${many(lacking, "value")} may not be missing: fill them in, and it is asked.`;
+  clearProblems();
+  $("difference").textContent = `${many(lacking, "value")} to fill in before it can be asked.`;
   $("probability").replaceChildren(el("p", { class: "note" }, "Nothing was asked yet."));
+  $("moved-of").textContent = "Nothing was asked yet.";
   $("movers").replaceChildren();
   $("reset").disabled = !form.edits().length;
 }
 
-function showAnswer(prediction) {
-  const changed = form !== null && form.edits().length > 0 && prediction !== first;
+function showAnswer(prediction, changed) {
   $("probability").replaceChildren(...probabilityPanel(prediction, changed ? first : null, model));
   $("difference").textContent = changed ? difference(prediction, first)
-    : `${probability(first.probability)}: nothing is changed yet.`;
-  $("reset").disabled = !changed;
+    : `${probability(prediction.probability)}: nothing is changed yet.`;
+  $("reset").disabled = !form.edits().length;
 }
 
-/** The contributions; returns the features' names, the most moving first. */
+/** The contributions; returns the features, the most moving first. */
 async function showMovers(values, mine) {
+  const { features } = model;
   try {
-    const said = await api.explain(values, Math.min(TOP, model.features.length));
+    const said = await api.explain(values, Math.min(TOP, features.length));
     if (mine !== turn) return [];
     const [explanation] = said.explanations;
-    $("movers").replaceChildren(...movers(explanation, said.method, model.features));
-    return explanation.contributions.map((one) => one.feature);
+    $("moved-of").textContent = "From the mean of other customers to this one's probability, value by value.";
+    $("movers").replaceChildren(...movers(explanation, said.method, features));
+    const place = new Map(explanation.contributions.map((one, index) => [one.feature, index]));
+    const moving = features.filter((one) => place.has(one.name));
+    return moving.sort((a, b) => place.get(a.name) - place.get(b.name));
   } catch (error) {
-    if (mine === turn)
-      $("movers").replaceChildren(el("p", { class: "note" }, `Not explained: ${error.message}`));
-    return model.features.slice(0, TOP).map((one) => one.name);
+    if (mine !== turn) return [];
+    $("moved-of").textContent = `Not explained: ${error.message}.`;
+    $("movers").replaceChildren();
+    return features.slice(0, TOP);
   }
 }
 
 /** A refusal: beside the fields that it names, the others above them. */
 function refused(error) {
   if (!(error instanceof api.Refusal)) console.error(error);
-  const others = form ? form.refuse(error.detail ?? []) : [];
-  const placed = (error.detail?.length ?? 0) > others.length;
-  showProblem(placed ? others.map((one) => one.what).join("; ") : error.message);
-  $("probability").replaceChildren(el("p", { class: "figure" }, el("span", { class: "big soft" }, "–")),
-    el("p", { class: "note" }, "No answer for these values."));
-  $("movers").replaceChildren(el("p", { class: "note" }, "No answer, so nothing moved it."));
-  $("difference").textContent = placed ? "Refused: see the field that is marked." : "Refused.";
+  const detail = error.detail ?? [];
+  const others = form ? form.refuse(detail) : detail;
+  const placed = detail.length > others.length;
+  const general = placed ? others.map((one) => one.what).join("; ") : error.message;
+  $("problem").textContent = general;
+  const why = placed ? "No answer: a value below is refused." : `No answer: ${general}`;
+  $("probability").replaceChildren(
+    el("p", { class: "figure" }, el("span", { class: "big soft" }, "–")), el("p", { class: "note" }, why));
+  // What stood there stays, or the form below would jump under the fingers.
+  $("moved-of").textContent = form ? "Of the last values that had an answer." : "Nothing without an answer.";
+  if (!form) $("movers").replaceChildren();
+  $("difference").textContent = placed ? "Refused: see the field that is marked." : "No answer.";
   $("reset").disabled = !form?.edits().length;
 }
 
-function showProblem(words) {
-  if (words === null) form?.refuse([]);
-  $("problem").textContent = words ?? "";
+function clearProblems() {
+  form?.refuse([]);
+  $("problem").textContent = "";
 }
 
 function showModel() {
@@ -213,47 +222,6 @@ function showState(now) {
   $("state").className = `tag state ${state.ready ? "good" : "bad"}`;
   $("state").title = state.ready ? "" : state.why;
   if (!model && !state.ready) $("question").textContent = `Nothing is served yet: ${state.why}.`;
-}
-
-function showSamples() {
-  const cards = [...samples, BLANK].map((sample, place) => {
-    const input = el("input", { type: "radio", name: "sample", checked: place === 0 });
-    input.addEventListener("change", () => lookAt(sample));
-    const facts = sample.lines ? `${many(sample.lines.length, "line")}, ${sample.as_of}`
-      : sample.values ? many(Object.keys(sent(sample.values)).length, "value") : "every value by hand";
-    return el("label", { class: "card" }, input, el("span", {}, sample.name, el("small", {}, facts)));
-  });
-  $("samples").replaceChildren(...cards);
-  $("customer-lead").textContent = samples.length
-    ? "Samples from the rows that the model was validated on. They carry no identifiers."
-    : "This bundle brings no samples along: fill in the form.";
-}
-
-function showOrders(sample, leftOut) {
-  if (!sample.lines) return $("orders").replaceChildren();
-  const list = invoices(sample.lines, leftOut, model.transactions);
-  const horizon = model.transactions?.features?.horizon_days ?? model.question?.horizon_days ?? 0;
-  const note = leftOutInWords(leftOut, sample.lines.length);
-  $("orders").replaceChildren(timeline(list, sample.as_of, horizon),
-    ...(note ? [el("p", { class: "note", id: "left-out" }, note)] : []), orderTable(list));
-}
-
-/** Shows the small form, and resolves once a token was typed in. */
-function tokenFromPerson(refusedBefore) {
-  const entry = $("token-field");
-  $("token").hidden = false;
-  $("content").hidden = true;
-  $("token-problem").textContent = refusedBefore ? "This token was not accepted." : "";
-  entry.value = "";
-  entry.focus();
-  return new Promise((resolve) => {
-    $("token").querySelector("form").addEventListener("submit", (event) => {
-      event.preventDefault();
-      $("token").hidden = true;
-      $("content").hidden = !model;
-      resolve(entry.value);
-    }, { once: true });
-  });
 }
 
 begin();

@@ -59,6 +59,7 @@ function drawn(list, asOf, horizonDays, width, label) {
   root.append(svg("rect", {
     class: "window", x: x(asOf), y: PAD.top, width: x(end) - x(asOf), height: bottom - PAD.top,
   }));
+  root.append(text(0, PAD.top - 14, "start", "value"));
   for (const value of ticks(high)) {
     root.append(svg("path", { class: "grid", d: `M${PAD.left} ${y(value)}H${right}` }));
     root.append(text(PAD.left - 7, y(value) + 4, "end", number(value)));
@@ -75,7 +76,7 @@ function drawn(list, asOf, horizonDays, width, label) {
     `asked as of ${toDate(asOf)}`, "strong"));
   const marks = list.map((one) => mark(one, x(one.day), y));
   root.append(...marks.map((one) => one.element));
-  return { root, marks };
+  return { root: el("div", {}, root), marks };
 }
 
 function mark(one, x, y) {
@@ -100,7 +101,11 @@ function key(shape, words) {
   return el("span", {}, picture, ` ${words}`);
 }
 
-/** Pointer and keys. say(place | null).  Returns the mark that Tab comes to. */
+/**
+ * Pointer and keys. say(place | null).  Returns the mark that Tab comes to.
+ *
+ * root is the <div> around the picture: Chromium lets Tab stop at an <svg> that listens to focus.
+ */
 function listen({ root, marks }, current, say) {
   const elements = marks.map((one) => one.element);
   let lit = null;
@@ -110,11 +115,12 @@ function listen({ root, marks }, current, say) {
     elements[place]?.classList.add("lit");
     say((lit = place));
   };
-  root.addEventListener("pointermove", (event) => light(nearest(marks, event)));
-  root.addEventListener("pointerdown", (event) => light(nearest(marks, event)));
+  const under = (event) => light(nearest(marks, event, root.getBoundingClientRect()));
+  root.addEventListener("pointermove", under);
+  root.addEventListener("pointerdown", under);
   root.addEventListener("pointerleave", () => light(null));
   root.addEventListener("focusout", () => light(null));
-  elements.forEach((element, place) => element.addEventListener("focus", () => light(place)));
+  root.addEventListener("focusin", (event) => light(elements.indexOf(event.target)));
   root.addEventListener("keydown", (event) => {
     const place = elements.indexOf(document.activeElement);
     const steps = { ArrowLeft: place - 1, ArrowRight: place + 1, Home: 0, End: elements.length - 1 };
@@ -130,9 +136,8 @@ function listen({ root, marks }, current, say) {
   return Math.max(first, 0);
 }
 
-function nearest(marks, event) {
-  const { offsetX, offsetY } = event;
-  const away = (one) => Math.hypot(one.x - offsetX, (one.y - offsetY) / 4);
+function nearest(marks, event, { left, top }) {
+  const away = (one) => Math.hypot(one.x - event.clientX + left, (one.y - event.clientY + top) / 4);
   const places = marks.map((_, place) => place);
   const best = places.sort((a, b) => away(marks[a]) - away(marks[b]))[0];
   return best !== undefined && away(marks[best]) < 40 ? best : null;
