@@ -12,6 +12,7 @@ import ipaddress
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,7 @@ class Access:
             self._seen.add(host or b"")
 
 
+@lru_cache(maxsize=1000)
 def is_loopback(address: str) -> bool:
     """Whether an address is this machine's own; a socket file is."""
     try:

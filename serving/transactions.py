@@ -108,8 +108,10 @@ class Transactions:
 
     def rows(self, asked: Asked, lines: Lines) -> list[Row | None]:
         """What came of each customer; None where their values are too large to be counted."""
+        last = len(lines.customers)
+        table = self._table(lines.customers, 0, last)
         with self._called(asked) as (prepared, call):
-            return self._halved(prepared, call, lines, 0, len(lines.customers))
+            return self._halved(prepared, call, lines, table, 0, last)
 
     def reasons(self, bits: int) -> list[str]:
         return [name for bit, name in enumerate(self._why) if bits & (1 << bit)]
@@ -135,14 +137,20 @@ class Transactions:
                 self._free.put(prepared)
 
     def _halved(
-        self, prepared: Prepared, call: _Call, lines: Lines, first: int, last: int
+        self,
+        prepared: Prepared,
+        call: _Call,
+        lines: Lines,
+        table: dict[str, Any],
+        first: int,
+        last: int,
     ) -> list[Row | None]:
-        """The customers from first to before last. Where a sum of theirs is too large for its
-        type, half of them at a time, until who it is stands alone."""
+        """The customers from first to before last, whose lines are the table. Where a sum of theirs
+        is too large for its type, half of them at a time, until who it is stands alone."""
         if call.cut_off:
             raise cut_off()
         try:
-            return list(prepared.run(self._table(lines.customers, first, last), lines.as_of))
+            return list(prepared.run(table, lines.as_of))
         except duckdb.InterruptException:
             raise cut_off() from None
         except duckdb.OutOfMemoryException:
@@ -152,11 +160,12 @@ class Transactions:
         except duckdb.DataError:
             if last - first == 1:
                 return [None]
-            middle = (first + last) // 2
-            return [
-                *self._halved(prepared, call, lines, first, middle),
-                *self._halved(prepared, call, lines, middle, last),
-            ]
+        found: list[Row | None] = []
+        middle = (first + last) // 2
+        for begin, end in ((first, middle), (middle, last)):
+            half = self._table(lines.customers, begin, end)
+            found += self._halved(prepared, call, lines, half, begin, end)
+        return found
 
     def _table(self, customers: Sequence[Any], first: int, last: int) -> dict[str, Any]:
         """The lines of the customers from first to before last as Arrow columns."""

@@ -6,7 +6,8 @@ import { at, el, many, number, probability, scrolling, shown, signed } from "./w
 export function decided(prediction, threshold) {
   const word = prediction.decision ? "Contact" : "Leave";
   const side = prediction.decision ? "at or above" : "below";
-  return [word, `${probability(prediction.probability)} is ${side} the threshold ${number(threshold)}`];
+  const value = probability(prediction.probability);
+  return [word, `${value} is ${side} the threshold ${number(threshold)}`];
 }
 
 /** now: the prediction; first: the one it began with, when values were changed since. */
@@ -25,14 +26,16 @@ export function probabilityPanel(now, first, model) {
 /** What the threshold stands for, where the service tells. */
 function meaning({ contact_cost: cost, sale_value: value, threshold }) {
   if (cost !== undefined && value !== undefined)
-    return `Contact pays from ${number(threshold)} on: a contact costs ${number(cost)}, a sale is worth ${number(value)}.`;
+    return `Contact pays from ${number(threshold)} on: a contact costs ${number(cost)},`
+      + ` a sale is worth ${number(value)}.`;
   return "From the threshold on, the expected value of a contact covers its cost.";
 }
 
 function scale(now, first, threshold) {
   const said = [`probability ${probability(now.probability)} on a scale from 0 to 1`,
     `threshold ${number(threshold)}`];
-  const bar = el("div", { class: "bar" }, at(el("span", { class: "fill" }), "width", now.probability),
+  const bar = el("div", { class: "bar" },
+    at(el("span", { class: "fill" }), "width", now.probability),
     at(el("span", { class: "threshold" }), "left", threshold));
   const below = el("div", { class: "below" });
   if (first) {
@@ -57,17 +60,19 @@ export function difference(now, first) {
   const change = now.probability - first.probability;
   const turned = now.decision !== first.decision;
   const words = now.decision ? "contact" : "leave";
-  const parts = [`${probability(first.probability)} at first, ${probability(now.probability)} now:`];
+  const [before, after] = [first, now].map((one) => probability(one.probability));
+  const parts = [`${before} at first, ${after} now:`];
   if (Math.abs(change) < 0.0005) parts.push("no difference to speak of");
   else parts.push(`${change > 0 ? "up" : "down"} by ${probability(Math.abs(change))}`);
   return `${parts.join(" ")}${turned ? `, which turns the decision to ${words}` : ""}.`;
 }
 
-/** The explanation as a sum: the base, the largest contributions, the rest, the probability. */
+/** The explanation as a sum: base, largest contributions, the rest, probability. */
 export function movers(explanation, method, features) {
   const known = new Map(features.map((feature) => [feature.name, feature]));
   const rows = explanation.contributions;
-  const largest = Math.max(1e-9, Math.abs(explanation.rest), ...rows.map((one) => Math.abs(one.contribution)));
+  const sizes = [explanation.rest, ...rows.map((one) => one.contribution)].map(Math.abs);
+  const largest = Math.max(1e-9, ...sizes);
   const head = el("tr", {}, el("th", { scope: "col" }, "feature"),
     el("th", { scope: "col", class: "number" }, "value"),
     el("th", { scope: "col", class: "railed" }, "moves it by"));
@@ -84,11 +89,13 @@ export function movers(explanation, method, features) {
   return [scrolling("contributions", table),
     el("p", { class: "note" }, `${method.name}, against ${many(method.reference_rows, "customer")}`
       + " whom the model did not learn from. It describes the model; it names no causes."),
-    el("details", { class: "note" }, el("summary", {}, "The method in full"), el("p", {}, method.what))];
+    el("details", { class: "note" },
+      el("summary", {}, "The method in full"), el("p", {}, method.what))];
 }
 
 function sum(name, what, value) {
-  return el("tr", { class: "sum" }, el("th", { scope: "row", colspan: 2 }, name, el("small", {}, what)),
+  return el("tr", { class: "sum" },
+    el("th", { scope: "row", colspan: 2 }, name, el("small", {}, what)),
     el("td", { class: "railed" }, el("b", {}, value)));
 }
 
@@ -96,7 +103,8 @@ function contribution(one, feature, largest) {
   const missing = one.value === null;
   const unit = missing ? feature?.missing : feature?.unit;
   return el("tr", { class: "mover", "data-feature": one.feature },
-    el("th", { scope: "row", class: "wrap" }, el("code", {}, one.feature), el("small", {}, feature?.meaning)),
+    el("th", { scope: "row", class: "wrap" },
+      el("code", {}, one.feature), el("small", {}, feature?.meaning)),
     el("td", { class: "number" }, shown(one.value), el("small", {}, unit)),
     el("td", { class: "railed" }, effect(one.contribution, one.standard_error, largest)));
 }

@@ -7,10 +7,10 @@ const METRICS = {
   roc_auc: ["ROC AUC", "chance that a positive ranks above a negative"],
   average_precision: ["average precision", "area under precision over recall"],
   log_loss: ["log loss", "lower is better"],
-  levelled_log_loss: ["levelled log loss", "with the mean prediction of each date set right"],
+  levelled_log_loss: ["levelled log loss", "what is left of it once the level is right"],
   brier: ["Brier score", "mean squared error, lower is better"],
   calibration_error: ["calibration error", "mean distance of predicted from observed shares"],
-  lift_top_decile: ["lift of the top tenth", "positives there, over those in any tenth"],
+  lift_top_decile: ["lift of the top tenth", "share of positives there, over that among all"],
 };
 const SHORT_SHA = 12;
 
@@ -58,7 +58,8 @@ function hash(text) {
   const short = el("code", { title: text }, text.slice(0, SHORT_SHA));
   if (text.length <= SHORT_SHA) return short;
   if (!navigator.clipboard) return el("code", {}, text); // only there on loopback and over HTTPS
-  const button = el("button", { type: "button", class: "copy", "aria-label": `copy ${text}` }, "copy");
+  const attributes = { type: "button", class: "copy", "aria-label": `copy ${text}` };
+  const button = el("button", attributes, "copy");
   button.addEventListener("click", async () => {
     await navigator.clipboard.writeText(text);
     button.textContent = "copied";
@@ -79,9 +80,11 @@ function figures({ test, valid }) {
       el("td", { class: "number" }, figure(valid?.[name])));
   });
   const head = el("tr", {}, el("th", { scope: "col" }, "figure"),
-    el("th", { scope: "col", class: "number" }, "test"), el("th", { scope: "col", class: "number" }, "validation"));
+    el("th", { scope: "col", class: "number" }, "test"),
+    el("th", { scope: "col", class: "number" }, "validation"));
   return scrolling("figures", el("table", {},
-    el("caption", {}, "On the test rows, looked at once, with 95 % intervals; and on the validation rows, by which the model was chosen"),
+    el("caption", {}, "On the test rows, looked at once, with 95 % intervals; and on the validation"
+      + " rows, by which the model was chosen"),
     el("thead", {}, head), el("tbody", {}, rows)));
 }
 
@@ -90,26 +93,32 @@ function figure(value) {
 }
 
 function featureTable(features) {
-  const head = ["feature", "unit", "range", "may be missing"].map((name) => el("th", { scope: "col" }, name));
+  const names = ["feature", "unit", "range", "may be missing"];
+  const head = names.map((name) => el("th", { scope: "col" }, name));
   const rows = features.map((one) => el("tr", {},
-    el("th", { scope: "row", class: "wrap" }, el("code", {}, one.name), el("small", {}, one.meaning)),
-    el("td", {}, one.unit), el("td", { class: "wrap" }, range(one)), el("td", {}, one.missing || "no")));
-  return el("details", {}, el("summary", {}, `${many(features.length, "feature")}: units, meanings, ranges`),
-    scrolling("features", el("table", {}, el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows))));
+    el("th", { scope: "row", class: "wrap" },
+      el("code", {}, one.name), el("small", {}, one.meaning)),
+    el("td", {}, one.unit), el("td", { class: "wrap" }, range(one)),
+    el("td", {}, one.missing || "no")));
+  const title = `${many(features.length, "feature")}: units, meanings, ranges`;
+  const table = el("table", {}, el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows));
+  return el("details", { id: "features" }, el("summary", {}, title), scrolling("features", table));
 }
 
 function pairs(title, values) {
   const known = Object.entries(values ?? {});
   if (!known.length) return null;
-  const text = (value) => (typeof value === "object" && value !== null ? JSON.stringify(value) : shown(value));
+  const text = (value) => (Object(value) === value ? JSON.stringify(value) : shown(value));
   const rows = known.map(([name, value]) => el("tr", {},
-    el("th", { scope: "row", class: "wrap" }, el("code", {}, name)), el("td", { class: "wrap" }, text(value))));
+    el("th", { scope: "row", class: "wrap" }, el("code", {}, name)),
+    el("td", { class: "wrap" }, text(value))));
   return el("details", {}, el("summary", {}, title),
     scrolling(title, el("table", {}, el("tbody", {}, rows))));
 }
 
 /** The state of the service, and how long its answers took, as this page measured them. */
 export function healthPanel(model, state) {
+  const served = model && `${model.name}, version ${model.version}`;
   const rows = [...durations].reverse().map(([name, taken]) => el("tr", {},
     el("th", { scope: "row" }, el("code", {}, name)),
     el("td", { class: "number" }, milliseconds(taken.at(-1))),
@@ -120,13 +129,14 @@ export function healthPanel(model, state) {
   return [
     el("dl", {}, facts([
       ["state", state.ready ? "ready" : `not ready: ${state.why}`],
-      ["served", model && `${model.name}, version ${model.version}`],
+      ["served", served],
       ["loaded", model?.loaded_at && time(model.loaded_at)],
       ["looked at", time(new Date().toISOString())],
     ])),
-    scrolling("durations", el("table", {},
-      el("caption", {}, "From asking to the first byte of the answer, in this browser, milliseconds"),
-      el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows))),
+    // No region to scroll, and so to focus, in what is drawn anew every other second.
+    el("table", {},
+      el("caption", {}, "Milliseconds from asking to the head of the answer, in this browser"),
+      el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows)),
   ];
 }
 

@@ -13,7 +13,8 @@ const SMALL_GROUP = 2; // units with fewer features share a group
  * open at the top.  changed(): called after every change.
  */
 export function buildForm(holder, features, values, first, changed) {
-  const fields = new Map(features.map((one) => [one.name, field(one, values?.[one.name], changed)]));
+  const fields = new Map(
+    features.map((one) => [one.name, field(one, values?.[one.name], changed)]));
   holder.replaceChildren(...groups(features, first).map(([title, members, open]) => {
     const grid = el("div", { class: "fields" }, members.map((one) => fields.get(one.name).element));
     if (open) return grid;
@@ -70,13 +71,15 @@ function field(feature, value, changed) {
   const problem = el("small", { class: "problem", id: `${id}-problem`, "aria-live": "polite" });
   const before = el("small", { class: "before" });
   const missing = feature.missing ? ` Empty: missing, as when ${feature.missing}.` : "";
-  const about = el("small", { id: `${id}-about` }, `${feature.meaning}. ${rangeOf(feature)}${missing}`);
+  const words = `${feature.meaning}. ${rangeOf(feature)}${missing}`;
+  const about = el("small", { id: `${id}-about` }, words);
   input.id = id;
   input.name = feature.name;
   input.setAttribute("aria-describedby", `${id}-about ${id}-problem`);
   const unit = feature.categories?.length ? "" : feature.unit;
   const element = el("div", { class: "field" },
-    el("label", { for: id }, feature.name), el("span", { class: "entry" }, input, el("span", {}, unit)),
+    el("label", { for: id }, feature.name),
+    el("span", { class: "entry" }, input, el("span", {}, unit)),
     before, problem, about);
   const edited = () => input.value !== began || input.validity.badInput;
   const mark = () => {
@@ -136,7 +139,8 @@ function otherName(categories) {
 }
 
 function rangeOf(feature) {
-  if (feature.categories?.length) return `One of ${many(feature.categories.length, "category", "categories")}, or any other.`;
+  const count = feature.categories?.length ?? 0;
+  if (count) return `One of ${many(count, "category", "categories")}, or any other.`;
   const words = range(feature);
   return `${words[0].toUpperCase()}${words.slice(1)}.`;
 }

@@ -66,11 +66,11 @@ export function orderTable(list) {
       el("td", { class: "number" }, money(one.value)),
       el("td", {}, whyNot(one)),
     ));
-  const columns = head.map((name) =>
-    el("th", { scope: "col", class: name === "lines" || name === "value" ? "number" : null }, name));
+  const kinds = { lines: "number", value: "number" };
+  const columns = head.map((name) => el("th", { scope: "col", class: kinds[name] }, name));
   const table = el("table", {}, el("thead", {}, el("tr", {}, columns)), el("tbody", {}, rows));
-  return el("details", {}, el("summary", {}, `The same as a table: ${many(list.length, "invoice")}`),
-    scrolling("invoices", table));
+  const title = `The same as a table: ${many(list.length, "invoice")}`;
+  return el("details", {}, el("summary", {}, title), scrolling("invoices", table));
 }
 
 /** How many lines do not count, by reason, as a sentence; "" when all do. */

@@ -44,7 +44,6 @@ async function look() {
   const served = await api.getModel();
   if (served.bundle_sha256 !== model?.bundle_sha256 || served.version !== model?.version)
     await takeUp(served);
-  $("service").replaceChildren(...healthPanel(model, state));
 }
 
 /** Show a model; if it took over from another, say so and ask again. */
@@ -168,7 +167,7 @@ async function showMovers(values, mine) {
     const said = await api.explain(values, Math.min(TOP, features.length));
     if (mine !== turn) return [];
     const [explanation] = said.explanations;
-    $("moved-of").textContent = "From the mean of other customers to this one's probability, value by value.";
+    $("moved-of").textContent = "From the mean of other customers to this one, value by value.";
     $("movers").replaceChildren(...movers(explanation, said.method, features));
     const place = new Map(explanation.contributions.map((one, index) => [one.feature, index]));
     const moving = features.filter((one) => place.has(one.name));
@@ -191,9 +190,11 @@ function refused(error) {
   $("problem").textContent = general;
   const why = placed ? "No answer: a value below is refused." : `No answer: ${general}`;
   $("probability").replaceChildren(
-    el("p", { class: "figure" }, el("span", { class: "big soft" }, "–")), el("p", { class: "note" }, why));
+    el("p", { class: "figure" }, el("span", { class: "big soft" }, "–")),
+    el("p", { class: "note" }, why));
   // What stood there stays, or the form below would jump under the fingers.
-  $("moved-of").textContent = form ? "Of the last values that had an answer." : "Nothing without an answer.";
+  $("moved-of").textContent = form ? "Of the last values that had an answer."
+    : "Nothing without an answer.";
   if (!form) $("movers").replaceChildren();
   $("difference").textContent = placed ? "Refused: see the field that is marked." : "No answer.";
   $("reset").disabled = !form?.edits().length;
@@ -221,6 +222,7 @@ function showState(now) {
   $("state").textContent = state.ready ? "ready" : "not ready";
   $("state").className = `tag state ${state.ready ? "good" : "bad"}`;
   $("state").title = state.ready ? "" : state.why;
+  $("service").replaceChildren(...healthPanel(model, state));
   if (!model && !state.ready) $("question").textContent = `Nothing is served yet: ${state.why}.`;
 }
 

@@ -82,7 +82,8 @@ function drawn(list, asOf, horizonDays, width, label) {
 function mark(one, x, y) {
   const shape = kind(one), top = shape === "left out" ? y(0) : y(one.value);
   const element = svg("g", {
-    class: `mark ${shape.replace(" ", "-")}`, role: "img", "aria-label": inWords(one), tabindex: "-1",
+    class: `mark ${shape.replace(" ", "-")}`,
+    role: "img", "aria-label": inWords(one), tabindex: "-1",
   });
   element.append(svg("path", { class: "stem", d: `M${x} ${y(0)}V${top}` }),
     svg("circle", { class: "ring", cx: x, cy: top, r: 10 }), symbol(shape, x, top));
@@ -123,7 +124,8 @@ function listen({ root, marks }, current, say) {
   root.addEventListener("focusin", (event) => light(elements.indexOf(event.target)));
   root.addEventListener("keydown", (event) => {
     const place = elements.indexOf(document.activeElement);
-    const steps = { ArrowLeft: place - 1, ArrowRight: place + 1, Home: 0, End: elements.length - 1 };
+    const end = elements.length - 1;
+    const steps = { ArrowLeft: place - 1, ArrowRight: place + 1, Home: 0, End: end };
     const next = elements[steps[event.key]];
     if (place < 0 || !next) return;
     event.preventDefault();
