@@ -179,6 +179,8 @@ def describe(
         "features": table.facts["schema"],
         "question": question(settings),
         "threshold": settings.training.threshold,
+        "contact_cost": settings.training.contact_cost,
+        "sale_value": settings.training.sale_value,
         "as_of": table.facts["as_of"],
         "data_sha256": validated.files["transactions.parquet"],
         "table_sha256": table.files[TABLE],

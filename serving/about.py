@@ -13,6 +13,7 @@ from serving.asked import Limits, Model
 KEPT = (
     *("family", "trained_at", "config", "seed", "question", "as_of", "data_sha256"),
     *("code_revision", "calibration", "params", "valid", "test", "versions", "features"),
+    *("contact_cost", "sale_value"),
 )
 
 
@@ -26,11 +27,16 @@ def about(model: Model, bundle: Bundle, limits: Limits, loaded_at: str) -> bytes
             "loaded_at": loaded_at,
             "outcome": outcome(description),
             **{name: description.get(name) for name in KEPT},
-            "transactions": section
-            and {"declared": section["declared"], "log_start": section["log_start"]},
+            "transactions": section and {**section, "contract": _of_pages(section["contract"])},
             "limits": vars(limits),
         }
     )
+
+
+def _of_pages(contract: dict[str, Any]) -> dict[str, Any]:
+    """What a client may want to know of the contract: how a cancellation is marked, the rules."""
+    rules = {name: rule["why"] for name, rule in contract["rules"].items() if rule["column"]}
+    return {"cancellation_prefix": contract["cancellation_prefix"], "rules": rules}
 
 
 def outcome(description: dict[str, Any]) -> str:

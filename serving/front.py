@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from time import monotonic, perf_counter
 from typing import Any
 from urllib.parse import parse_qsl
@@ -30,6 +30,10 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 INLINE_BYTES = 150_000  # a larger request is read and answered off the event loop
 JSON = b"application/json"
+DECIDE = (
+    *(b"host", b"origin", b"authorization"),
+    *(b"content-type", b"content-encoding", b"content-length"),
+)
 
 
 class Front:
@@ -63,6 +67,8 @@ class Front:
                     "not_found", f"there is no {scope['path'][:200]}; / says what there is"
                 )
             headers = dict(scope["headers"])
+            if len(headers) < len(scope["headers"]):
+                _once(scope["headers"])
             self.access.check(scope, headers, open_to_all=route.open_to_all)
             if scope["method"] not in route.methods:
                 allowed = ", ".join(route.methods)
@@ -143,14 +149,14 @@ class Front:
             raise _too_large(most)
         try:
             async with asyncio.timeout(self.work.max_seconds):
-                message = await receive()
-                if not message.get("more_body") and len(message.get("body", b"")) <= most:
-                    return message.get("body", b"")
-                chunks, size = [message.get("body", b"")], len(message.get("body", b""))
-                while message.get("more_body") and size <= most:
+                chunks, size, more = [], 0, True
+                while more and size <= most:
                     message = await receive()
+                    if message["type"] == "http.disconnect":
+                        # What came before may look whole, and is not.
+                        raise Refused("too_slow", "the client went away before the body was there")
                     chunks.append(message.get("body", b""))
-                    size += len(chunks[-1])
+                    size, more = size + len(chunks[-1]), message.get("more_body", False)
         except TimeoutError:
             raise Refused(
                 "too_slow",
@@ -159,7 +165,15 @@ class Front:
             ) from None
         if size > most:
             raise _too_large(most)
-        return b"".join(chunks)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _once(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Raises Refused when a header that decides is there twice: which of them would count?"""
+    for name, count in Counter(name for name, _ in headers).items():
+        if count > 1 and name in DECIDE:
+            where = f"headers.{name.decode('latin-1')}"
+            raise Refused("invalid", "", Problem(what="is there twice", where=where))
 
 
 def _too_large(most: int) -> Refused:

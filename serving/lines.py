@@ -19,8 +19,8 @@ from msgspec import Meta
 
 from ingestion.canonical import EXACT, MAPPED
 from serving.asked import Limits, Skipped
-from serving.problems import LONGEST_ID, parse, sized, unknown
-from serving.refusal import Problem, Refused, shown
+from serving.problems import LONGEST_ID, parse, sized, strangers
+from serving.refusal import SHOWN, Problem, Refused, shown
 
 FIRST = date(1900, 1, 1)  # no time of a log is read as an earlier one
 OPTIONAL = ("description",)  # of the declared columns; no feature is made from it
@@ -88,7 +88,7 @@ class LinesDecoder:
         as_of, customers = _whole(request, limits)
         skipped, rows, good = [], [], []
         for row, customer in enumerate(customers):
-            problems = _problems(row, customer, self.columns)
+            problems = _problems(row, customer, self.columns, guess=len(skipped) < SHOWN)
             if problems:
                 sent = customer.get("customer_id") if isinstance(customer, dict) else None
                 known = sent if isinstance(sent, str) and len(sent) <= LONGEST_ID else None
@@ -156,9 +156,7 @@ def _whole(request: Any, limits: Limits) -> tuple[date, list[Any]]:
                 expected=expected,
             ),
         )
-    problems = [
-        unknown(key, key, names, value) for key, value in request.items() if key not in names
-    ]
+    problems = strangers(request, names)
     problems += [
         Problem(what="is required", where=name, reason="required", field=name)
         for name in names
@@ -223,17 +221,13 @@ def _day(value: Any) -> tuple[date | None, list[Problem]]:
     return None, [problem]
 
 
-def _problems(row: int, customer: Any, columns: Sequence[str]) -> list[Problem]:
+def _problems(row: int, customer: Any, columns: Sequence[str], *, guess: bool) -> list[Problem]:
     """What is wrong with one customer: the types of everything in it."""
     place, names = f"customers[{row}]", ("customer_id", "lines")
     if not isinstance(customer, dict):
         expected = "an object of customer_id and lines"
         return [_wrong("wrong_type", "must be an object", place, customer, expected, row)]
-    found = [
-        unknown(name, f"{place}.{name[:80]}", names, value, row)
-        for name, value in customer.items()
-        if name not in names
-    ]
+    found = strangers(customer, names, place, row, guess=guess)
     found += [
         _wrong("required", "is required", f"{place}.{name}", None, None, row, field=name)
         for name in names
@@ -248,7 +242,7 @@ def _problems(row: int, customer: Any, columns: Sequence[str]) -> list[Problem]:
         except Refused as refused:
             return [*found, *refused.problems]
         for number, line in enumerate(lines):
-            found += _line(row, number, line, columns)
+            found += _line(row, number, line, columns, guess=guess and len(found) < SHOWN)
     return found
 
 
@@ -266,16 +260,14 @@ def _customer_id(value: Any, place: str, row: int) -> list[Problem]:
     return [_wrong(reason, what, where, value, expected, row, field="customer_id", sent=True)]
 
 
-def _line(row: int, number: int, line: Any, columns: Sequence[str]) -> list[Problem]:
+def _line(
+    row: int, number: int, line: Any, columns: Sequence[str], *, guess: bool
+) -> list[Problem]:
     place = f"customers[{row}].lines[{number}]"
     if not isinstance(line, dict):
         expected = f"an object of {', '.join(columns)}"
         return [_wrong("wrong_type", "must be an object", place, line, expected, row, number)]
-    found = []
-    for name, value in line.items():
-        if name not in columns:
-            stranger = unknown(name, f"{place}.{name[:80]}", columns, value, row)
-            found.append(msgspec.structs.replace(stranger, line=number))
+    found = strangers(line, columns, place, row, number, guess=guess)
     for name in columns:
         where, expected = f"{place}.{name}", WORDS[name]
         if name not in line:

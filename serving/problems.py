@@ -12,7 +12,7 @@ import numpy as np
 
 from configs.table import BLANKS
 from serving.asked import Skipped
-from serving.refusal import Problem, Refused, shown
+from serving.refusal import SHOWN, Problem, Refused, shown
 
 # The model computes in float32, where anything larger is infinite.
 LARGEST = float(np.finfo(np.float32).max)
@@ -90,7 +90,7 @@ def find_problems(body: bytes, expected: Sequence[Expected], max_rows: int) -> F
     found, seen = Found(), dict[str, int]()
     by_name = {one.name: one for one in expected}
     for row, customer in enumerate(customers):
-        problems = _problems(row, customer, by_name)
+        problems = _problems(row, customer, by_name, guess=len(found.skipped) < SHOWN)
         customer_id = customer.get("customer_id") if isinstance(customer, dict) else None
         if not problems and customer_id is not None:
             first = seen.setdefault(customer_id, row)
@@ -117,9 +117,8 @@ def parse_list(body: bytes, name: str, most: int) -> list[Any]:
                 what="must be an object", value=shown(request), expected=f'{{"{name}": [...]}}'
             ),
         )
-    strangers = [key for key in request if key != name]
-    if strangers:
-        problems = [unknown(key, key or "body", [name], request[key]) for key in strangers]
+    problems = strangers(request, [name])
+    if problems:
         raise Refused("invalid", "", *problems)
     if name not in request:
         missing = Problem(what="is required", where=name, reason="required", field=name)
@@ -193,23 +192,45 @@ def same_customer(row: int, customer_id: str, first: int) -> Problem:
     )
 
 
-def unknown(
-    name: str, where: str, names: Sequence[str], value: Any, row: int | None = None
-) -> Problem:
-    """A field that there is not, and the one that may have been meant."""
-    near = get_close_matches(name[:80], names, n=1)
-    return Problem(
-        reason="unknown_field",
-        what="unknown field" + (f"; did you mean {near[0]}?" if near else ""),
-        where=where[:200],
-        row=row,
-        field=name[:80],
-        value=shown(value),
-        expected=near[0] if near else None,
-    )
+def strangers(
+    sent: dict[str, Any],
+    names: Sequence[str],
+    place: str = "",
+    row: int | None = None,
+    line: int | None = None,
+    *,
+    guess: bool = True,
+) -> list[Problem]:
+    """The fields that there are not: the first ones, and how many more; with `guess` the one that
+    may have been meant. That is slow, and whoever sends ten thousand shall not get it for each."""
+    known = set(names)
+    unknown = [name for name in sent if name not in known]
+    found = []
+    for name in unknown[:SHOWN]:
+        near = get_close_matches(name[:80], names, n=1) if guess else []
+        where = f"{place}.{name[:80]}" if place else name[:80]
+        found.append(
+            Problem(
+                reason="unknown_field",
+                what="unknown field" + (f"; did you mean {near[0]}?" if near else ""),
+                where=where or "body",
+                row=row,
+                line=line,
+                field=name[:80],
+                value=shown(sent[name]),
+                expected=near[0] if near else None,
+            )
+        )
+    if len(unknown) > SHOWN:
+        what = f"has {len(unknown) - SHOWN} more unknown fields"
+        where = place or "body"
+        found.append(Problem(reason="unknown_field", what=what, where=where, row=row, line=line))
+    return found
 
 
-def _problems(row: int, customer: Any, expected: dict[str, Expected]) -> list[Problem]:
+def _problems(
+    row: int, customer: Any, expected: dict[str, Expected], *, guess: bool
+) -> list[Problem]:
     place = f"customers[{row}]"
     if not isinstance(customer, dict):
         what, words = "must be an object", "an object of feature values"
@@ -219,11 +240,7 @@ def _problems(row: int, customer: Any, expected: dict[str, Expected]) -> list[Pr
                 what=what, where=place, reason=kind, row=row, value=shown(customer), expected=words
             )
         ]
-    found = [
-        unknown(name, f"{place}.{name[:80]}", [*expected, "customer_id"], value, row)
-        for name, value in customer.items()
-        if name not in expected and name != "customer_id"
-    ]
+    found = strangers(customer, [*expected, "customer_id"], place, row, guess=guess)
     customer_id = customer.get("customer_id")
     if customer_id is not None and (
         not isinstance(customer_id, str) or len(customer_id) > LONGEST_ID

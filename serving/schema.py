@@ -62,7 +62,8 @@ class Decoder:
         """
         try:
             customers = self._decode(body).customers  # type: ignore[attr-defined]
-        except (msgspec.DecodeError, RecursionError) as error:
+        # Text that is no UTF-8 is a ValueError, and no DecodeError.
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             return self._read_slowly(body, limits, skip, error)
         values = [msgspec.structs.astuple(customer) for customer in customers]
         ids = [row[-1] for row in values]

@@ -14,11 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import bentoml
+from bentoml._internal.context import server_context
 
 from serving.served import read_served
 
+if server_context.worker_index is None:  # the arbiter
+    from serving.arbiter import close_doors
+
+    close_doors()
+
 log = logging.getLogger("golden_path.serving")
 SERVED = read_served()
+ARBITER = os.getppid()
 TICK = 0.25  # seconds between looks at what an operator or the launcher did
 LOG_SECONDS = 5.0
 
@@ -52,7 +59,7 @@ class Service(bentoml.Service[GoldenPath]):
     def to_asgi(self, is_main: bool = True) -> Any:
         # Here, in the worker: the arbiter imports this module too, and needs none of it. And the
         # client of the metrics must be imported after BentoML has made their folder.
-        from serving import metrics
+        from serving import metrics, protocol
         from serving.access import Access
         from serving.champions import Champions
         from serving.front import Front
@@ -63,6 +70,8 @@ class Service(bentoml.Service[GoldenPath]):
         access = Access.of(SERVED.token_variable, SERVED.token_file, SERVED.allowed_hosts)
         self.work = Work(SERVED.max_concurrency, SERVED.max_seconds)
         self.front = Front(super().to_asgi(is_main), self.champions, access, self.work)
+        other = self.front.answered["other"].count
+        protocol.install(SERVED.max_seconds, lambda status: other(status, 0.0))
         self.log = None
         if SERVED.log_folder:
             from serving.request_log import RequestLog
@@ -87,9 +96,10 @@ class Service(bentoml.Service[GoldenPath]):
             await asyncio.sleep(min(TICK, SERVED.watch_seconds))
             waited += min(TICK, SERVED.watch_seconds)
             metrics.BUSY.set(self.work.busy)
-            if SERVED.launcher is not None and not _alive(SERVED.launcher):
+            alone = os.getppid() != ARBITER  # and its parent now is not ours to end
+            if alone or (SERVED.launcher is not None and not _alive(SERVED.launcher)):
                 log.error("the launcher is gone: the service ends")
-                os.kill(os.getppid(), signal.SIGTERM)
+                os.kill(os.getpid() if alone else ARBITER, signal.SIGTERM)
                 return
             touched = self.touched()
             if touched == seen and waited < SERVED.watch_seconds:

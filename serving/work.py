@@ -55,7 +55,7 @@ class Place:
                 future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._free))
                 transactions = getattr(getattr(asked, "champion", None), "transactions", None)
                 if transactions is not None:
-                    transactions.interrupt()
+                    transactions.interrupt(asked)
             raise Refused(
                 "timeout", f"no answer within {work.max_seconds:g} seconds; ask about fewer"
             ) from None

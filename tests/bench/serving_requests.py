@@ -18,9 +18,7 @@ Requests = list[dict[str, Any]]  # path, body, times
 def rows(bundle: Bundle, count: int) -> list[dict[str, float | None]]:
     names = [feature["name"] for feature in bundle.features]
     reference = bundle.examples["reference"]
-    return [
-        dict(zip(names, reference[row % len(reference)], strict=True)) for row in range(count)
-    ]
+    return [dict(zip(names, reference[row % len(reference)], strict=True)) for row in range(count)]
 
 
 def predict(bundle: Bundle, count: int, path: str = "/predict") -> Requests:
@@ -55,15 +53,11 @@ def transactions(bundle: Bundle, customers: int, lines: int) -> Requests:
         {"customer_id": f"customer {number}", "lines": _lines(pool, lines)}
         for number in range(customers)
     ]
-    return [
-        _request("/predict_transactions", {"as_of": samples[0]["as_of"], "customers": asked})
-    ]
+    return [_request("/predict_transactions", {"as_of": samples[0]["as_of"], "customers": asked})]
 
 
 def explain(bundle: Bundle) -> Requests:
-    return [
-        {**one, "path": "/explain"} for one in predict(bundle, 1)
-    ]
+    return [{**one, "path": "/explain"} for one in predict(bundle, 1)]
 
 
 def refused(bundle: Bundle) -> Requests:

@@ -100,11 +100,9 @@ def reference(n: int = 8) -> list[list[float | None]]:
     spread = np.random.default_rng(7)
     rows = []
     for _ in range(n):
-        values = [
-            spread.uniform(f.low or 0, 9 if f.high is None else f.high).round(3) for f in CATALOGUE
-        ]
+        values = [spread.uniform(f.low or 0, 9 if f.high is None else f.high) for f in CATALOGUE]
         gone = [f.missing and spread.random() < 0.2 for f in CATALOGUE]
-        rows.append([None if lost else float(v) for lost, v in zip(gone, values)])
+        rows.append([None if lost else round(v, 3) for lost, v in zip(gone, values)])
     return rows
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -78,6 +79,8 @@ def shop_bundle(folder: Path) -> str:
     features = {"horizon_days": 90, "active_days": 365, "invoice_days": 7}
     description |= {
         "question": features,
+        "test": {"roc_auc": 0.7661, "roc_auc_low": 0.7379, "roc_auc_high": 0.7974},
+        "valid": {"roc_auc": 0.7931},
         "transactions": {
             "declared": sorted(CANONICAL),
             "contract": Contract().model_dump(mode="json"),
@@ -247,6 +250,18 @@ def test_the_head_tells_what_is_served(page: Page, shop: str) -> None:
     for target in ("docs", "docs.json", "metrics"):
         href = page.locator(f"nav a[href='{target}']").evaluate("link => link.href")
         assert httpx.get(href, trust_env=False).status_code == 200
+
+
+def test_the_model_card_and_the_health(page: Page) -> None:
+    row = page.locator("#card tr", has_text="ROC AUC")
+    expect(row.locator("td").nth(0)).to_have_text("0.7660.738 to 0.797")
+    expect(row.locator("td").nth(1)).to_have_text("0.793")
+    expect(page.locator("#features tbody tr")).to_have_count(len(NAMES))
+    assert tuple(page.locator("#features code").all_text_contents()) == NAMES
+    expect(page.locator("#service dl")).to_contain_text("test-model, version 3")
+    expect(page.locator("#service tr", has_text="POST explain").locator("td").last).to_have_text(
+        re.compile(r"^[1-9]\d*$")
+    )
 
 
 def test_a_sample_is_shown_as_the_service_answers_it(page: Page, shop: str) -> None:

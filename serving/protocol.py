@@ -1,0 +1,137 @@
+"""HTTP itself, as uvicorn speaks it, with a bound on what it leaves open.
+
+    a head that does not end                   closed after the seconds of a request, or at 64 KiB
+    an answer that is not taken                cut off when it is taken far too slowly
+    connections that only stand there          so many at once, others are told to come again
+    what is no HTTP                            refused in the one shape, without a line in the log
+    WebSocket                                  not spoken
+
+BentoML starts uvicorn and hands on none of its settings, so this takes the place of its protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import resource
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn.config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from serving.refusal import Problem, Refused
+
+HEAD_BYTES = 64 * 1024
+SLOWEST = 10_000  # bytes a second of an answer, beyond the seconds of a request
+MOST = 1000  # connections
+FILES = 100  # that the process needs besides
+NOISE = ("Invalid HTTP request received.", "Unsupported upgrade request.")
+SWEEP = 0.5  # seconds
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection."""
+
+    seconds = 10.0
+    most = MOST
+    refused: Callable[[int], None] = staticmethod(lambda status: None)  # told the status
+    sweeping = False  # whether the connections are looked after
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.ws_protocol_class = None
+        self._waits_since: float | None = None  # for a head; None: a request is being answered
+        self._taken_by: float | None = None  # when the answer must have been taken
+        self._size, self._heads, self._in_head = 0, 0, False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)  # type: ignore[arg-type]
+        self._waits_since = self.loop.time()
+        if len(self.connections) > self.most:
+            self._refuse(Refused("busy", f"{self.most} connections are open; ask again later"))
+        elif not Protocol.sweeping:
+            Protocol.sweeping = True
+            self.loop.call_later(SWEEP, self._sweep, self.loop, self.connections)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        heads = self._heads
+        super().data_received(data)
+        # Only what lies within a head from its first byte to its last: the rest may be a body.
+        if self._in_head and heads == self._heads:
+            self._size += len(data)
+            if self._size > HEAD_BYTES and not self.transport.is_closing():
+                self._refuse(_no_request(f"has a head of more than {HEAD_BYTES} bytes"))
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._heads, self._size, self._in_head = self._heads + 1, 0, True
+
+    def on_headers_complete(self) -> None:
+        self._heads, self._in_head, self._waits_since = self._heads + 1, False, None
+        super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.response_complete:  # none is waiting behind it
+            self._waits_since = self.loop.time()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        left = self.transport.get_write_buffer_size()
+        self._taken_by = self.loop.time() + self.seconds + left / SLOWEST
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._taken_by = None
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(_no_request("is no HTTP/1.1"))
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Answered as if it had not been asked for, which HTTP allows."""
+
+    def _refuse(self, refused: Refused) -> None:
+        body = refused.body()
+        headers = {
+            **refused.headers,
+            "content-type": "application/json",
+            "content-length": str(len(body)),
+            "connection": "close",
+        }
+        head = [f"{name}: {value}\r\n".encode() for name, value in headers.items()]
+        self.transport.write(b"".join([STATUS_LINE[refused.status], *head, b"\r\n", body]))
+        self.transport.close()
+        self.refused(refused.status)
+
+    @classmethod
+    def _sweep(cls, loop: asyncio.AbstractEventLoop, connections: set[Any]) -> None:
+        now = loop.time()
+        for one in list(connections):
+            if one._taken_by is not None and now > one._taken_by:
+                one.transport.abort()
+            elif one._waits_since is not None and now > one._waits_since + cls.seconds:
+                one._waits_since = None
+                if one._in_head:
+                    late = f"the head was not there within {cls.seconds:g} seconds"
+                    one._refuse(Refused("too_slow", late))
+                else:
+                    one.transport.close()
+        loop.call_later(SWEEP, cls._sweep, loop, connections)
+
+
+def install(seconds: float, refused: Callable[[int], None]) -> None:
+    """For every connection of this process; to be called before uvicorn is started.
+
+    seconds: for a head, and for an answer to be taken.  refused: told what was refused here.
+    """
+    Protocol.seconds, Protocol.refused = seconds, staticmethod(refused)
+    Protocol.most = max(1, min(MOST, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - FILES))
+    uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{__name__}:{Protocol.__name__}"
+    logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg not in NOISE)
+
+
+def _no_request(what: str) -> Refused:
+    return Refused("invalid", "", Problem(what=what, where="request", expected="HTTP/1.1"))

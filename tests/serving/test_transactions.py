@@ -1,0 +1,736 @@
+"""POST /predict_transactions: what is answered, what is left out, what is refused, and how."""
+
+from __future__ import annotations
+
+import gc
+import json
+import re
+import subprocess
+import sys
+import threading
+import time
+import tracemalloc
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import duckdb
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from made_lines import LIMITS, Lines, ask, body, line, made_champion, opened, section
+from real_service import ROOT
+
+from configs.load import load
+from configs.rules import Contract, default_rules
+from features.build import build_table
+from features.catalogue import ALL, CATALOGUE, NAMES
+from features.engine import SQL
+from flows.outcome import transactions as transactions_section
+from flows.stage import Stage
+from serving.asked import Asked, Champion, Limits
+from serving.judged import open_connection
+from serving.lines import LinesDecoder
+from serving.refusal import Problem, Refused
+from serving.transactions import Transactions, answer
+
+TWO = [line(), line(invoice_id="536366", invoiced_at="2024-02-11T09:00:00", quantity=2)]
+KEYS = {"what", "where", "reason", "row", "line", "field", "value", "expected"}
+
+
+@pytest.fixture(scope="module")
+def champion(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Champion]:
+    transactions = opened()
+    yield made_champion(tmp_path_factory.mktemp("champion"), transactions)
+    transactions.close()
+
+
+def refused(champion: Champion, sent: bytes, limits: Limits = LIMITS, **query: str) -> Refused:
+    with pytest.raises(Refused) as caught:
+        answer(Asked(sent, query, champion, limits))
+    told = json.loads(caught.value.body())
+    assert set(told) == {"error", "code", "detail"}
+    assert all(set(problem) == KEYS for problem in told["detail"])
+    return caught.value
+
+
+def places(problems: Any) -> list[tuple[str, str]]:
+    return [(problem.where, problem.reason) for problem in problems]
+
+
+# --- what is answered -------------------------------------------------------------------------
+
+
+def test_the_answer_for_one_customer(champion):
+    told = ask(champion, body({"17850": TWO}))
+    assert set(told) == {"model", "predictions", "skipped", "left_out"}
+    assert told["model"] == {
+        "name": "test-model",
+        "version": 3,
+        "bundle_sha256": champion.bundle.sha256,
+        "threshold": 0.5,
+    }
+    (prediction,) = told["predictions"]
+    assert (prediction["row"], prediction["customer_id"]) == (0, "17850")
+    assert prediction["features"] is None
+    assert prediction["decision"] == (prediction["probability"] >= 0.5)
+    assert told["skipped"] == told["left_out"] == []
+
+
+def test_the_features_worked_out_by_hand_and_the_probability_that_the_model_has_for_them(champion):
+    told = ask(champion, body({"17850": TWO}), features="true")
+    (prediction,) = told["predictions"]
+    features = prediction["features"]
+    assert list(features) == list(NAMES)
+    expected = {
+        "recency_days": 19.0,  # 11 February to 1 March of a leap year
+        "tenure_days": 29.0,
+        "orders_30d": 2.0,
+        "orders_total": 2.0,
+        "revenue_total": 20.4,
+        "order_value_last": 5.1,
+        "gap_days_mean": 10.0,
+        "gap_days_spread": None,
+        "products_total": 1.0,
+        "units_per_line": 4.0,
+        "is_home": 1.0,
+        "season_orders": 0.0,  # the log began in January 2023
+    }
+    assert {name: features[name] for name in expected} == expected
+    x = np.array([[np.nan if v is None else v for v in features.values()]], dtype=np.float32)
+    assert prediction["probability"] == champion.bundle.predict(x)[0]
+
+
+def test_many_customers_are_answered_in_the_order_sent_and_as_if_alone(champion):
+    customers = {
+        f"c{number}": [line(quantity=number + 1, invoiced_at=f"2024-02-{number + 1:02}")]
+        for number in (20, 3, 11, 0, 7)
+    }
+    told = ask(champion, body(customers), features="true")["predictions"]
+    assert [one["customer_id"] for one in told] == list(customers)
+    assert [one["row"] for one in told] == [0, 1, 2, 3, 4]
+    for one in told:
+        alone = ask(
+            champion,
+            body({one["customer_id"]: customers[one["customer_id"]]}),
+            features="true",
+        )
+        assert alone["predictions"] == [one | {"row": 0}]
+
+
+def test_the_order_of_the_lines_does_not_matter(champion):
+    lines = [line(invoice_id=str(n), invoiced_at=f"2024-01-{n:02}T10:00:00") for n in range(1, 20)]
+    there = ask(champion, body({"17850": lines}), features="true")
+    back = ask(champion, body({"17850": lines[::-1]}), features="true")
+    assert there == back
+
+
+# --- what the contract keeps out --------------------------------------------------------------
+
+
+def test_lines_that_do_not_count_are_named_with_their_reasons_and_change_nothing_else(champion):
+    dirt = [
+        line(unit_price=0, product_id="POST"),
+        line(invoiced_at="soon"),
+        line(quantity=None),
+        line(),  # the second of equal lines
+        line(invoiced_at="2024-03-01T00:00:00"),
+        line(invoiced_at="2199-01-01T00:00:00", unit_price=0),
+    ]
+    told = ask(champion, body({"a": TWO, "b": [*TWO, *dirt]}), features="true")
+    clean, dirty = told["predictions"]
+    assert clean["features"] == dirty["features"]
+    assert [(one["row"], one["customer_id"], one["line"]) for one in told["left_out"]] == [
+        (1, "b", at) for at in range(2, 8)
+    ]
+    assert [one["reasons"] for one in told["left_out"]] == [
+        ["zero_price", "no_product_code"],
+        ["unreadable_value", "missing_time"],
+        ["missing_quantity"],
+        ["duplicate"],
+        ["after_as_of"],
+        ["zero_price", "after_as_of"],
+    ]
+    why = default_rules()["zero_price"]["why"]
+    assert told["left_out"][0]["why"] == [why, default_rules()["no_product_code"]["why"]]
+    assert "as-of date" in told["left_out"][4]["why"][0]
+
+
+def test_the_moment_before_midnight_of_the_as_of_date_counts_and_midnight_does_not(champion):
+    before = line(invoiced_at="2024-02-29T23:59:59.999999")
+    told = ask(champion, body({"a": [before, line(invoiced_at="2024-03-01")]}), features="true")
+    assert told["predictions"][0]["features"]["recency_days"] == 1.0
+    assert [(one["line"], one["reasons"]) for one in told["left_out"]] == [(1, ["after_as_of"])]
+
+
+def test_equal_lines_of_two_customers_are_no_copies(champion):
+    assert ask(champion, body({"a": TWO, "b": TWO}))["left_out"] == []
+
+
+def test_a_rule_that_warns_leaves_nothing_out(tmp_path):
+    rules = default_rules()
+    rules["zero_price"] = rules["zero_price"] | {"severity": "warn"}
+    transactions = opened(contract=Contract(rules=rules))
+    champion = made_champion(tmp_path, transactions)
+    told = ask(champion, body({"a": [*TWO, line(unit_price=0, invoice_id="9")]}), features="true")
+    assert told["left_out"] == []
+    assert told["predictions"][0]["features"]["orders_total"] == 3.0
+    transactions.close()
+
+
+def test_what_was_left_out_is_counted_by_its_first_reason(champion):
+    rows, lines = [], []
+    sent = body([{"customer_id": "a", "lines": [*TWO, line(unit_price=0)]}, {"lines": TWO}])
+    asked = Asked(
+        sent,
+        {"on_error": "skip"},
+        champion,
+        LIMITS,
+        rows_left_out=rows.append,
+        lines_left_out=lines.append,
+    )
+    answer(asked)
+    assert (rows, lines) == ([{"required": 1}], [{"zero_price": 1}])
+
+
+# --- what is refused --------------------------------------------------------------------------
+
+
+def good(**changes: Any) -> dict[str, Any]:
+    return {"customer_id": "17850", "lines": TWO} | changes
+
+
+def with_line(**changes: Any) -> list[Any]:
+    return [good(), {"customer_id": "b", "lines": [line(), line(**changes)]}]
+
+
+def without(name: str) -> list[Any]:
+    return [good(), {"customer_id": "b", "lines": [{k: v for k, v in line().items() if k != name}]}]
+
+
+@pytest.mark.parametrize(
+    ("customers", "where", "reason"),
+    [
+        ([], "customers", "required"),
+        ("17850", "customers", "wrong_type"),
+        ([good(), 5], "customers[1]", "wrong_type"),
+        ([good(), {"lines": TWO}], "customers[1].customer_id", "required"),
+        ([good(), good(customer_id=None)], "customers[1].customer_id", "wrong_type"),
+        ([good(), good(customer_id=13085)], "customers[1].customer_id", "wrong_type"),
+        ([good(), good(customer_id="")], "customers[1].customer_id", "blank"),
+        ([good(), good(customer_id=" \u00a0\t")], "customers[1].customer_id", "blank"),
+        ([good(), good(customer_id="x" * 201)], "customers[1].customer_id", "too_long"),
+        ([good(), good(customer_id="17850.0")], "customers[1].customer_id", "repeated"),
+        ([good(), good(customer_id=" 17850 ")], "customers[1].customer_id", "repeated"),
+        ([good(), {"customer_id": "b"}], "customers[1].lines", "required"),
+        ([good(), {"customer_id": "b", "lines": []}], "customers[1].lines", "required"),
+        ([good(), {"customer_id": "b", "lines": {}}], "customers[1].lines", "wrong_type"),
+        ([good(), {"customer_id": "b", "lines": [7]}], "customers[1].lines[0]", "wrong_type"),
+        ([good(), good(customer_id="b", name="B")], "customers[1].name", "unknown_field"),
+        (with_line(price=2), "customers[1].lines[1].price", "unknown_field"),
+        (with_line(amount=2), "customers[1].lines[1].amount", "unknown_field"),
+        (with_line(customer_id="b"), "customers[1].lines[1].customer_id", "unknown_field"),
+        (with_line(quantity=1.5), "customers[1].lines[1].quantity", "wrong_type"),
+        (with_line(quantity="6"), "customers[1].lines[1].quantity", "wrong_type"),
+        (with_line(quantity=True), "customers[1].lines[1].quantity", "wrong_type"),
+        (with_line(quantity=2**53 + 1), "customers[1].lines[1].quantity", "out_of_range"),
+        (with_line(quantity=10**30), "customers[1].lines[1].quantity", "out_of_range"),
+        (with_line(unit_price="2.55"), "customers[1].lines[1].unit_price", "wrong_type"),
+        (with_line(unit_price=10**400), "customers[1].lines[1].unit_price", "not_finite"),
+        (with_line(unit_price=float("nan")), "customers[1].lines[1].unit_price", "not_finite"),
+        (with_line(unit_price=float("inf")), "customers[1].lines[1].unit_price", "not_finite"),
+        (with_line(invoiced_at=20240201), "customers[1].lines[1].invoiced_at", "wrong_type"),
+        (with_line(invoice_id=536365), "customers[1].lines[1].invoice_id", "wrong_type"),
+        (with_line(country=[]), "customers[1].lines[1].country", "wrong_type"),
+        (without("quantity"), "customers[1].lines[0].quantity", "required"),
+        (without("country"), "customers[1].lines[0].country", "required"),
+    ],
+)
+def test_a_bad_customer_refuses_the_request_or_is_skipped(champion, customers, where, reason):
+    sent = body(customers)
+    found = refused(champion, sent)
+    assert (found.status, found.code) == (400, "invalid")
+    assert places(found.problems) == [(where, reason)]
+    (problem,) = found.problems
+    assert where in found.error and problem.what in found.error
+    if where == "customers":
+        return assert_same(refused(champion, sent, on_error="skip"), found)
+    assert problem.row == 1
+    assert problem.line == (int(where.split("lines[")[1][0]) if "lines[" in where else None)
+    if problem.field is not None:
+        assert where.endswith(f".{problem.field}")
+    told = ask(champion, sent, on_error="skip")
+    assert [one["row"] for one in told["predictions"]] == [0]
+    (skipped,) = told["skipped"]
+    assert (skipped["row"], [p["where"] for p in skipped["detail"]]) == (1, [where])
+    return None
+
+
+def assert_same(one: Refused, other: Refused) -> None:
+    assert one.body() == other.body()
+
+
+def test_description_may_be_left_out(champion):
+    lines = [{k: v for k, v in each.items() if k != "description"} for each in TWO]
+    assert ask(champion, body({"17850": lines}), features="true") == ask(
+        champion, body({"17850": TWO}), features="true"
+    )
+
+
+def test_all_problems_are_listed_up_to_the_number_that_is_shown(champion):
+    many = body({"a": [line(quantity="x", unit_price="y") for _ in range(30)], "": TWO})
+    found = refused(champion, many)
+    assert len(found.problems) == 61
+    assert "and 60 more" in found.error
+    told = json.loads(found.body())["detail"]
+    assert len(told) == 20
+    first = {
+        "what": "must be a whole number, or null",
+        "where": "customers[0].lines[0].quantity",
+        "reason": "wrong_type",
+        "row": 0,
+        "line": 0,
+        "field": "quantity",
+        "value": '"x"',
+        "expected": "a whole number to 9,007,199,254,740,992, or null",
+    }
+    assert told[0] == first
+
+
+@pytest.mark.parametrize(
+    ("as_of", "reason"),
+    [
+        (None, "wrong_type"),
+        (20240301, "wrong_type"),
+        ("", "invalid"),
+        ("2024-3-1", "invalid"),
+        ("20240301", "invalid"),
+        ("2024-02-30", "invalid"),
+        ("2024-03-01T00:00:00", "invalid"),
+        ("2024-03-01'; DROP TABLE lines; --", "invalid"),
+        ("1899-12-31", "out_of_range"),
+        ("0001-01-01", "out_of_range"),
+        ("9999-12-31", "in_future"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["refuse", "skip"])
+def test_an_as_of_date_that_is_none_or_cannot_be(champion, as_of, reason, mode):
+    found = refused(champion, body({"a": TWO}, as_of), on_error=mode)
+    assert found.status == 400
+    assert places(found.problems) == [("as_of", reason)]
+    assert "(tomorrow, UTC)" in found.problems[0].expected
+
+
+def test_the_as_of_date_may_be_tomorrow_and_not_the_day_after(champion):
+    today = datetime.now(UTC).date()
+    lines = [line(invoiced_at=f"{today}T00:00:00")]
+    told = ask(champion, body({"a": lines}, str(today + timedelta(days=1))), features="true")
+    assert told["predictions"][0]["features"]["recency_days"] == 1.0
+    # Two days: midnight may pass between the two lines of this test.
+    found = refused(champion, body({"a": lines}, str(today + timedelta(days=3))))
+    assert places(found.problems) == [("as_of", "in_future")]
+
+
+def test_a_wrong_as_of_date_and_a_wrong_list_are_told_together(champion):
+    found = refused(champion, body([], "soon"))
+    assert places(found.problems) == [("as_of", "invalid"), ("customers", "required")]
+
+
+@pytest.mark.parametrize(
+    ("sent", "where"),
+    [
+        (b"", "body"),
+        (b"{", "body"),
+        (b"[]", "body"),
+        (b"null", "body"),
+        (b"\xff\xfe", "body"),
+        (b'{"as_of": "2024-03-01", "customers": [{"customer_id": "\xff", "lines": []}]}', "body"),
+        (b'{"as_of": "2024-03-01", "customers": [{"customer_id": "\\ud800"}]}', "body"),
+        (b"[" * 100_000, "body"),
+        (b'{"as_of": "2024-03-01", "customers": ' + b"9" * 5_000 + b"}", "body"),
+    ],
+)
+def test_what_is_no_request_is_refused(champion, sent, where):
+    found = refused(champion, sent, on_error="skip")
+    assert (found.status, found.problems[0].where) == (400, where)
+
+
+def test_fields_that_a_request_lacks_or_that_there_are_not(champion):
+    found = refused(champion, json.dumps({"asof": "2024-03-01", "Customers": []}).encode())
+    assert places(found.problems) == [
+        ("asof", "unknown_field"),
+        ("Customers", "unknown_field"),
+        ("as_of", "required"),
+        ("customers", "required"),
+    ]
+    assert found.problems[0].expected == "as_of"
+
+
+@pytest.mark.parametrize("mode", ["refuse", "skip"])
+def test_more_customers_or_lines_than_a_request_may_have(champion, mode):
+    few = Limits(max_rows=2, max_lines=5, max_explained=1)
+    three = {str(number): [line()] for number in range(3)}
+    found = refused(champion, body(three), few, on_error=mode)
+    assert places(found.problems) == [("customers", "too_long")]
+    found = refused(champion, body({"a": [line()] * 3, "b": [line()] * 3}), few, on_error=mode)
+    assert found.problems[0].value == "6 lines" and "at most 5 lines" in found.error
+    assert len(ask(champion, body({"a": [line()] * 3, "b": TWO}), few)["predictions"]) == 2
+
+
+@pytest.mark.parametrize("query", [{"features": "yes"}, {"on_error": "ignore"}])
+def test_a_parameter_that_has_no_such_value(champion, query):
+    (name, value), *_ = query.items()
+    found = refused(champion, body({"a": TWO}), **query)
+    assert (found.status, found.problems[0].where) == (400, f"query.{name}")
+    assert found.problems[0].value == json.dumps(value)
+
+
+def test_a_model_of_a_labelled_table_says_where_to_ask(champion):
+    found = refused(replace(champion, transactions=None), body({"a": TWO}))
+    assert (found.status, found.code) == (409, "no_transactions")
+    assert "/predict" in found.error
+
+
+# --- customers without an answer --------------------------------------------------------------
+
+
+def test_who_bought_nothing_in_the_active_days_has_no_answer(champion):
+    long_ago = [line(invoiced_at="2023-03-01T10:00:00"), line(unit_price=0)]  # a day too early
+    sent = body({"a": TWO, "b": long_ago})
+    found = refused(champion, sent)
+    assert (found.status, found.code) == (422, "no_answer")
+    assert places(found.problems) == [("customers[1].lines", "not_active")]
+    assert "365 days before 2024-03-01" in found.error
+    assert "of 2 lines 1 do not count (zero_price 1)" in found.error
+    told = ask(champion, sent, on_error="skip")
+    assert [one["row"] for one in told["predictions"]] == [0]
+    assert [(one["row"], one["customer_id"]) for one in told["skipped"]] == [(1, "b")]
+    assert [(one["row"], one["line"]) for one in told["left_out"]] == [(1, 1)]
+    in_time = [line(invoiced_at="2023-03-02T00:00:00")]
+    assert len(ask(champion, body({"b": in_time}))["predictions"]) == 1
+
+
+def test_whose_lines_are_all_left_out_has_no_answer_and_nobody_else_either(champion):
+    found = refused(champion, body({"a": [line(unit_price=0)]}), on_error="skip")
+    assert (found.status, found.code) == (422, "no_answer")
+    found = refused(
+        champion, body([good(lines=[line(unit_price=0)]), {"lines": TWO}]), on_error="skip"
+    )
+    assert (found.status, found.code) == (400, "invalid")  # there is something to mend
+
+
+def test_only_cancellations_are_no_purchase(champion):
+    cancelled = [line(invoice_id="C1", quantity=-2)]
+    assert refused(champion, body({"a": cancelled})).code == "no_answer"
+
+
+def test_values_too_large_to_be_counted_are_found_among_many(tmp_path):
+    """A contract without limits lets lines through whose value no BIGINT holds."""
+    rules = default_rules()
+    for name in ("impossible_price", "impossible_quantity"):
+        rules[name] = rules[name] | {"severity": "ignore"}
+    transactions = opened(contract=Contract(rules=rules))
+    champion = made_champion(tmp_path, transactions)
+    customers = {str(number): TWO for number in range(9)}
+    customers["4"] = [line(unit_price=1e300)]
+    customers["7"] = [line(quantity=2**53, unit_price=9.0), line(quantity=2**53, unit_price=9.1)]
+    found = refused(champion, body(customers))
+    assert (found.status, places(found.problems)) == (
+        400,
+        [("customers[4].lines", "out_of_range"), ("customers[7].lines", "out_of_range")],
+    )
+    told = ask(champion, body(customers), on_error="skip", features="true")
+    assert [one["row"] for one in told["predictions"]] == [0, 1, 2, 3, 5, 6, 8]
+    alone = ask(champion, body({"8": TWO}), features="true")["predictions"][0]
+    assert {json.dumps(one["features"]) for one in told["predictions"]} == {
+        json.dumps(alone["features"])
+    }
+    transactions.close()
+
+
+# --- what a client sends is never SQL ---------------------------------------------------------
+
+SQL_TEXTS = (
+    "'; DROP TABLE lines; --",
+    "\"; ATTACH '/tmp/x.db'; --",
+    "$1) UNION ALL SELECT * FROM duckdb_settings() --",
+    "getvariable('home_country')",
+    "\x00\x01\u2028\U0001f600",
+    "{{7*7}} ${7*7} %s %(x)s ?",
+)
+
+
+@pytest.mark.parametrize("text", SQL_TEXTS)
+def test_sql_in_any_text_is_text(champion, text):
+    texts = [n for n, value in line().items() if isinstance(value, str)]
+    lines: Lines = [*TWO, *(line(**{name: text}) for name in texts)]
+    told = ask(champion, body({text: lines, "17850": TWO}), features="true")
+    assert [one["customer_id"] for one in told["predictions"]] == [text, "17850"]
+    reasons = {texts[one["line"] - 2]: one["reasons"] for one in told["left_out"]}
+    assert reasons == {
+        "product_id": ["no_product_code"],
+        "invoiced_at": reasons["invoiced_at"],
+    }
+    assert "missing_time" in reasons["invoiced_at"]
+    features = told["predictions"][0]["features"]
+    assert (features["orders_total"], features["products_total"]) == (3.0, 1.0)
+    assert ask(champion, body({"17850": TWO}))["predictions"][0]["row"] == 0
+
+
+def test_the_connection_reads_no_file_and_its_settings_are_locked(tmp_path):
+    transactions = opened()
+    prepared = transactions._free.get()
+    for statement in (
+        f"FROM read_text('{ROOT}/pyproject.toml')",
+        f"COPY (SELECT 1) TO '{tmp_path}/out.csv'",
+        f"ATTACH '{tmp_path}/new.db'",
+        "SET enable_external_access = true",
+        "SET memory_limit = '100GB'",
+        "INSTALL httpfs",
+    ):
+        with pytest.raises(duckdb.Error):
+            prepared.connection.execute(statement)
+    assert not list(tmp_path.iterdir())
+    transactions.close()
+    with open_connection() as connection:
+        assert connection.execute("SELECT current_setting('threads')").fetchone() == (1,)
+
+
+# --- the fast reader and the slow one ---------------------------------------------------------
+
+VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
+ANY_LINE = st.builds(
+    lambda base, changes, gone: {k: v for k, v in (base | changes).items() if k not in gone},
+    st.just(line()),
+    st.dictionaries(st.sampled_from([*line(), "amount", "x"]), VALUES, max_size=2),
+    st.sets(st.sampled_from([*line()]), max_size=1),
+)
+ANY_CUSTOMER = st.fixed_dictionaries(
+    {},
+    optional={
+        "customer_id": st.sampled_from(["a", "b"]) | VALUES,
+        "lines": st.lists(ANY_LINE | st.just(line()) | VALUES, max_size=3) | VALUES,
+        "name": VALUES,
+    },
+)
+
+
+@given(customers=st.lists(ANY_CUSTOMER | st.just(good()), max_size=4), as_of=st.just("2024-03-01"))
+def test_the_slow_reader_finds_a_problem_where_the_fast_one_takes_nothing_and_nowhere_else(
+    customers, as_of
+):
+    decoder = LinesDecoder(ALL)
+    sent = body(customers, as_of)
+    try:
+        msgspec.json.decode(sent, type=decoder.request)
+        fast = True
+    except msgspec.DecodeError:
+        fast = False
+    try:
+        lines = decoder._read_slowly(sent, LIMITS, True, None)
+        slow = not lines.skipped
+    except Refused as found:
+        slow = False
+        assert all(isinstance(one, Problem) and one.reason != "invalid" for one in found.problems)
+    assert fast == slow
+
+
+# --- threads, interruption, memory ------------------------------------------------------------
+
+
+def test_requests_side_by_side_have_their_own_answers(champion):
+    sent = [
+        body({f"c{n}": [line(quantity=n + 1, invoice_id=str(i)) for i in range(n + 1)]})
+        for n in range(24)
+    ]
+    expected = [ask(champion, one, features="true") for one in sent]
+    with ThreadPoolExecutor(8) as pool:
+        found = pool.map(lambda one: ask(champion, one, features="true"), sent * 3)
+        assert list(found) == expected * 3
+
+
+MANY = Limits(max_rows=10, max_lines=1_000_000, max_explained=1)
+
+
+def large(lines: int, as_of: str = "2023-06-01") -> bytes:
+    moment = datetime(2023, 1, 2)
+    return body(
+        {
+            "17850": [
+                line(
+                    invoice_id=str(number // 5),
+                    product_id=str(10_000 + number % 3_000),
+                    invoiced_at=(moment + timedelta(minutes=number)).isoformat(),
+                )
+                for number in range(lines)
+            ]
+        },
+        as_of,
+    )
+
+
+def test_a_request_that_is_cut_off_ends_and_leaves_nothing_for_the_next(champion):
+    transactions, sent = champion.transactions, large(200_000)
+    began = time.perf_counter()
+    assert len(ask(champion, sent, MANY)["predictions"]) == 1
+    whole = time.perf_counter() - began
+    cut, kept = Asked(sent, {}, champion, MANY), body({"17850": TWO})
+    expected = ask(champion, kept, features="true")
+    caught: list[Refused] = []
+
+    def run() -> None:
+        try:
+            answer(cut)
+        except Refused as found:
+            caught.append(found)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    while not (calls := list(transactions._calls.values())) or calls[0].connection is None:
+        time.sleep(0.001)
+    time.sleep(0.05)
+    transactions.interrupt(Asked(sent, {}, champion, MANY))  # another one: nothing happens
+    assert thread.is_alive()
+    began = time.perf_counter()
+    transactions.interrupt(cut)
+    thread.join(60)
+    assert time.perf_counter() - began < whole / 2
+    assert [(one.status, one.code) for one in caught] == [(503, "timeout")]
+    assert not transactions._calls and transactions._free.qsize() == 2
+    for _ in range(3):  # both connections
+        assert ask(champion, kept, features="true") == expected
+    with ThreadPoolExecutor(2) as pool:
+        both = pool.map(lambda _: ask(champion, kept, features="true"), range(6))
+        assert list(both) == [expected] * 6
+
+
+def test_a_request_that_is_cut_off_while_it_waits_is_not_begun(champion):
+    transactions = champion.transactions
+    taken = [transactions._free.get() for _ in range(2)]
+    asked, caught = Asked(body({"17850": TWO}), {}, champion, LIMITS), []
+
+    def run() -> None:
+        try:
+            answer(asked)
+        except Refused as found:
+            caught.append(found.code)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    while not transactions._calls:
+        time.sleep(0.001)
+    transactions.interrupt()
+    for one in taken:
+        transactions._free.put(one)
+    thread.join(30)
+    assert caught == ["timeout"]
+
+
+def test_memory_does_not_grow_with_requests(champion):
+    """Counted exactly: the process's own size moves by tens of megabytes, up and down."""
+    some_left_out, wrong = {"17850": [*TWO, line(unit_price=0)]}, {"a": [line(quantity="x")]}
+    sent = [large(500, "2023-02-01"), body(some_left_out), body(wrong)]
+    transactions = champion.transactions
+
+    def held(times: int) -> tuple[int, int, int]:
+        for _ in range(times):
+            for one in sent:
+                try:
+                    ask(champion, one, features="true")
+                except Refused as found:
+                    found.body()
+        gc.collect()
+        prepared = transactions._free.get()
+        count = "SELECT sum(memory_usage_bytes) FROM duckdb_memory()"
+        (duck,) = prepared.connection.execute(count).fetchone()
+        transactions._free.put(prepared)
+        return tracemalloc.get_traced_memory()[0], pa.total_allocated_bytes(), duck
+
+    tracemalloc.start()
+    try:
+        python, arrow, duck = held(10)
+        python_later, arrow_later, duck_later = held(40)
+    finally:
+        tracemalloc.stop()
+    assert python_later - python < 20_000  # a request of these is 100,000 bytes
+    assert arrow_later == arrow
+    assert duck_later == duck
+
+
+def test_a_service_of_lines_needs_neither_pandas_nor_training(tmp_path):
+    code = f"""
+import json, sys
+sys.path[:0] = {[str(ROOT), str(ROOT / "tests" / "serving")]!r}
+section = json.loads(sys.argv[1])
+from dataclasses import asdict
+from features.catalogue import CATALOGUE
+from serving.asked import Asked, Limits
+from serving.transactions import Transactions
+transactions = Transactions(section, [asdict(feature) for feature in CATALOGUE])
+asked = Asked(sys.argv[2].encode(), {{}}, None, Limits(10, 100, 1))
+(row,) = transactions.rows(asked, transactions.read(asked))
+assert row.features is not None
+heavy = ("pandas", "great_expectations", "training", "mlflow", "sklearn", "torch", "xgboost",
+         "prefect", "sqlalchemy", "polars", "flows")
+print(sorted(set(heavy) & set(sys.modules)))
+print(sorted(name for name in sys.modules if name.startswith("ingestion.")))
+"""
+    sent = body({"17850": TWO}).decode()
+    found = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(section()), sent],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    heavy, ingestion = found.stdout.splitlines()
+    assert heavy == "[]"
+    needed = ["canonical", "contract", "judge", "translate"]
+    assert ingestion == str([f"ingestion.{name}" for name in needed])
+    assert found.stderr == ""  # DuckDB complains of connections that are left open
+
+
+# --- what a run writes into the bundle --------------------------------------------------------
+
+
+def test_what_a_run_writes_into_the_bundle_is_what_the_service_reads(tmp_path):
+    settings = load("smoke", [])
+    first = datetime(2023, 1, 5, 10)
+    log = [
+        line(customer_id=str(day % 40), invoiced_at=first + timedelta(days=day), description=None)
+        for day in range(700)
+    ]
+    pq.write_table(pa.Table.from_pylist(log), tmp_path / "log.parquet")
+    facts = build_table(tmp_path / "log.parquet", tmp_path / "table.parquet", settings.features)
+    assert facts.log_start == "2023-01-05"
+    stage = Stage(tmp_path, asdict(facts), {}, False)
+    written = json.loads(json.dumps(transactions_section(settings, stage)))
+    assert set(written) == {"declared", "contract", "features", "log_start"}
+    assert written["declared"] == sorted(ALL)
+    simulation = settings.source.simulation
+    last = simulation.start + timedelta(days=simulation.days - 1)
+    assert written["contract"]["not_after"] == last.isoformat()
+    named = {
+        name
+        for path in SQL.rglob("*.sql")
+        for name in re.findall(r"getvariable\('(\w+)'\)", path.read_text("utf-8"))
+    }
+    assert set(written["features"]) == named - {"first_row", "last_row"}
+    served = Transactions(written, [asdict(feature) for feature in CATALOGUE])
+    assert served.settings.horizon_days == settings.features.horizon_days
+    served.close()
+
+
+def test_a_labelled_table_has_no_lines(tmp_path):
+    settings = load("smoke", [])
+    source = settings.source.model_copy(update={"kind": "table"})
+    table = settings.model_copy(update={"source": source})
+    assert transactions_section(table, Stage(tmp_path, {}, {}, False)) is None
