@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help data train quarantine replay accept-batch serve predict bento image models promote rollback reproduce adopt ui test lint types docs notebook bench bench-ablation bench-quality mutate lock setup clean
+.PHONY: help data train quarantine replay accept-batch serve predict bento image models promote rollback reproduce adopt ui test lint types docs notebook bench bench-ablation bench-quality bench-serving mutate lock setup clean
 
 PYTHON ?= python3
 CONFIG ?= default
@@ -99,6 +99,9 @@ bench-ablation: setup ## what each group of features adds: writes docs/ablation.
 
 bench-quality: setup ## beside AutoGluon and FLAML on the same table and seconds, in an environment of their own  (needs the real file)
 	@$(BIN)/python -m tests.bench.quality $(ARGS)
+
+bench-serving: setup ## the service beside FastAPI, BentoML's and MLflow's own, and ONNX Runtime alone  (ARGS="--soak 10")
+	@$(BIN)/python -m tests.bench.serving $(ARGS)
 
 mutate: setup ## change the gate's code in hundreds of ways: does a test notice each?  (an environment of its own, five minutes)
 	@$(BIN)/python -m tests.registry.mutate $(ARGS)

@@ -43,7 +43,9 @@ def tell(entry: Record, settings: Settings) -> None:
         f" {f'version {entry.from_version}' if entry.from_version else 'none'}:"
         f" record {entry.sequence} of the ledger, {entry.action} by {entry.by}."
     )
-    print(f"A service that runs takes it up at its next start: {make('serve', settings)}")
+    seconds = settings.serving.watch_seconds
+    print(f"A service that runs takes it up within about {seconds:g} seconds.")
+    print(f"None runs? {make('serve', settings)}")
 
 
 def version_number(text: str) -> int:

@@ -22,7 +22,7 @@ from configs.settings import Settings
 from registry.alias import champion_now
 from registry.bundle import verify_bundle
 from registry.store import database
-from serving.access import read_token
+from serving.access import is_loopback, read_token
 from serving.address import check_address, url
 from serving.served import FILE, VARIABLE, Served, write_served
 
@@ -64,7 +64,10 @@ def served_of(settings: Settings, name: str) -> Served:
         workers=serving.workers,
         token_variable=serving.token_variable,
         token_file=None if serving.token_file is None else str(serving.token_file.absolute()),
-        allowed_hosts=sorted({serving.host, *serving.allowed_hosts}),
+        allowed_hosts=[
+            *serving.allowed_hosts,
+            *([serving.host] if is_loopback(serving.host) else []),
+        ],
         log_folder=str(settings.var.absolute() / "serving" / "log")
         if serving.log_requests
         else None,

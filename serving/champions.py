@@ -28,6 +28,7 @@ from serving.served import Served
 log = logging.getLogger("golden_path.serving")
 Outcome = Literal["unchanged", "swapped", "refused", "none"]
 WARM_UPS = 3
+UNKNOWN = (0, "")  # version and SHA-256 of a champion that could not be looked up
 
 
 @dataclass
@@ -67,6 +68,10 @@ class Champions:
         try:
             found = self.served.find()
         except UserError as error:
+            if self.refused == (UNKNOWN, error.what) and not again:
+                return "unchanged", ""
+            self.refused = (UNKNOWN, error.what)
+            log.error("the champion cannot be looked up, %s: %s", _stays(self.current), error.what)
             return "refused", error.what
         if found is None:
             # An alias taken away is an accident more often than a wish: the old one goes on.
@@ -83,7 +88,9 @@ class Champions:
             if old is not None:
                 _same_contract(old, new)
         except Exception as error:  # a bundle can be wrong in ways that no list holds
-            reason = error.what if isinstance(error, UserError) else f"{error}"
+            reason = (
+                error.what if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            )
             self.refused = (key, reason)
             log.error("version %s refused, %s: %s", found.version, _stays(old), reason)
             return "refused", reason

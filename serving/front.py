@@ -2,7 +2,7 @@
 
 BentoML starts the workers, configures, packs and measures them; but its middleware for tracing,
 access logs, timeouts and metrics, and its typing of requests, cost six times what the model does
-(docs/serving.md has the figures). So a request is read here: bytes in, bytes out, one pass. What is
+(docs/speed.md has the figures). So a request is read here: bytes in, bytes out, one pass. What is
 left for BentoML's application are `/metrics` and the files of its Swagger UI.
 """
 

@@ -43,7 +43,7 @@ class Answer(msgspec.Struct, frozen=True):
     skipped: list[Skipped] = []
 
 
-class FromLines(msgspec.Struct, frozen=True):
+class FromLines(msgspec.Struct, frozen=True, omit_defaults=True):
     """The answer for one customer's invoice lines. features: only when they were asked for."""
 
     row: int

@@ -1,4 +1,4 @@
-"""What `/metrics` counts, besides what BentoML does: requests, latency, batches, answers, refusals.
+"""What `/metrics` counts: requests, latency, batches, answers, refusals, champions.
 
 Imported where a worker starts: the client library has to see BentoML's folder for the counts of
 several workers, which is set by then. A count is written to a mapped file, about a microsecond.

@@ -6,10 +6,11 @@ from typing import Any
 
 import msgspec
 
+from features.categories import decode
 from serving.about import outcome
 from serving.asked import Champion, Limits
-from serving.messages import Answer
-from serving.refusal import STATUS, Refusal
+from serving.messages import About, Answer, Reloaded, Samples
+from serving.refusal import RETRY_AFTER, STATUS, Refusal
 
 REF = "#/components/schemas/{name}"
 SAID = {
@@ -32,6 +33,24 @@ ASKING = (
     *ALWAYS,
     *("invalid", "too_slow", "too_large", "content_type", "no_answer", "busy", "not_ready"),
 )
+RELOADING = (
+    *ALWAYS,
+    *("invalid", "too_slow", "too_large", "content_type", "refused_champion", "busy"),
+    *("not_ready", "timeout"),
+)
+READY = {
+    "type": "object",
+    "properties": {"ready": {"const": True}, "version": {"type": "integer"}},
+    "required": ["ready", "version"],
+    "additionalProperties": False,
+}
+RETRY = {
+    "Retry-After": {
+        "description": "seconds to wait before asking again",
+        "required": True,
+        "schema": {"type": "integer", "minimum": 1},
+    }
+}
 ON_ERROR = {
     "name": "on_error",
     "in": "query",
@@ -44,7 +63,11 @@ def describe(champion: Champion, limits: Limits) -> bytes:
     """The description of what this champion takes and answers, as JSON."""
     from serving import explain, transactions
 
-    types: list[Any] = [champion.decoder.request, Answer, Refusal, explain.Explained]
+    types: list[Any] = [
+        *(champion.decoder.request, Answer, Refusal, explain.Explained),
+        *(About, Samples, Reloaded),
+    ]
+    examples = _examples(champion)
     paths = {
         "/predict": _post(
             "predict",
@@ -52,7 +75,8 @@ def describe(champion: Champion, limits: Limits) -> bytes:
             "PredictRequest",
             "Answer",
             [ON_ERROR],
-            ASKING,
+            (*ASKING, "timeout"),
+            examples,
         ),
         "/explain": _post(
             "explain",
@@ -73,6 +97,7 @@ def describe(champion: Champion, limits: Limits) -> bytes:
                 },
             ],
             (*ASKING, "no_reference", "timeout"),
+            examples,
         ),
     }
     if champion.transactions is not None:
@@ -92,6 +117,13 @@ def describe(champion: Champion, limits: Limits) -> bytes:
                 },
             ],
             (*ASKING, "timeout"),
+            [
+                {
+                    "as_of": one["as_of"],
+                    "customers": [{"customer_id": one["name"], "lines": one["lines"]}],
+                }
+                for one in champion.bundle.examples.get("samples") or []
+            ],
         )
     _, definitions = msgspec.json.schema_components(types, ref_template=REF)
     definitions["Prediction"]["properties"]["probability"] |= {
@@ -100,6 +132,9 @@ def describe(champion: Champion, limits: Limits) -> bytes:
         "description": outcome(champion.bundle.description),
     }
     definitions["PredictRequest"]["properties"]["customers"] |= {"maxItems": limits.max_rows}
+    fewer = {"properties": {"customers": {"maxItems": limits.max_explained}}}
+    asked = paths["/explain"]["post"]["requestBody"]["content"]["application/json"]
+    asked["schema"] = {"allOf": [asked["schema"], fewer]}
     model = champion.model
     return msgspec.json.encode(
         {
@@ -127,13 +162,19 @@ def _post(
     response: str,
     parameters: list[dict[str, Any]],
     codes: tuple[str, ...],
+    examples: list[Any],
 ) -> dict[str, Any]:
+    asked: dict[str, Any] = {"schema": {"$ref": REF.format(name=request)}}
+    if examples:
+        asked["examples"] = {
+            f"example {number}": {"value": value} for number, value in enumerate(examples, 1)
+        }
     return {
         "post": {
             "operationId": name,
             "summary": summary,
             "parameters": parameters,
-            "requestBody": {"required": True, "content": _json(request)},
+            "requestBody": {"required": True, "content": {"application/json": asked}},
             "responses": {
                 "200": {"description": "The answer", "content": _json(response)},
                 **_refusals(codes),
@@ -142,35 +183,60 @@ def _post(
     }
 
 
+def _examples(champion: Champion) -> list[dict[str, Any]]:
+    """Requests of feature values to begin with: customers whom the bundle keeps."""
+    examples = champion.bundle.examples
+    rows = [one["values"] for one in examples.get("samples") or [] if one.get("values")]
+    if not rows:
+        reference = examples.get("reference") or []
+        rows = [_values(champion, row) for row in reference[:2]]
+    return [{"customers": [row | {"customer_id": "example"}]} for row in rows]
+
+
+def _values(champion: Champion, row: list[Any]) -> dict[str, Any]:
+    """A reference row as a request has it: of a category the text, not its code."""
+    return {
+        feature["name"]: value
+        if value is None or not feature.get("categories")
+        else decode(value, feature)
+        for feature, value in zip(champion.features, row, strict=True)
+    }
+
+
 def _others() -> dict[str, Any]:
-    said = {
-        "/model": "Who answers, and what it takes",
-        "/samples": "Sample customers, for the page",
-        "/livez": "Alive: the process answers",
-        "/healthz": "The same as /livez",
-        "/readyz": "Ready: there is a verified champion",
-        "/metrics": "Prometheus metrics",
+    text = {"text/plain": {"schema": {"type": "string"}}}
+    given: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
+        "/model": ("Who answers, and what it takes", _json("About"), (*ALWAYS, "not_ready")),
+        "/samples": ("Sample customers to ask about", _json("Samples"), (*ALWAYS, "not_ready")),
+        "/livez": ("Alive: the process answers", text, ("forbidden",)),
+        "/healthz": ("The same as /livez", text, ("forbidden",)),
+        "/readyz": (
+            "Ready: there is a verified champion",
+            {"application/json": {"schema": READY}},
+            ("forbidden", "not_ready"),
+        ),
+        "/metrics": ("Prometheus metrics", text, ALWAYS),
     }
     others: dict[str, Any] = {
         path: {
             "get": {
                 "operationId": path[1:],
-                "summary": text,
+                "summary": summary,
                 "responses": {
-                    "200": {"description": "Yes"},
-                    **_refusals((*ALWAYS, "not_ready")),
+                    "200": {"description": "Yes", "content": content},
+                    **_refusals(codes),
                 },
             }
         }
-        for path, text in said.items()
+        for path, (summary, content, codes) in given.items()
     }
     others["/reload"] = {
         "post": {
             "operationId": "reload",
             "summary": "Look for a new champion now",
             "responses": {
-                "200": {"description": "unchanged, or swapped"},
-                **_refusals((*ALWAYS, "refused_champion", "too_slow", "busy", "not_ready")),
+                "200": {"description": "unchanged, or swapped", "content": _json("Reloaded")},
+                **_refusals(RELOADING),
             },
         }
     }
@@ -181,8 +247,13 @@ def _refusals(codes: tuple[str, ...]) -> dict[str, Any]:
     by_status: dict[str, list[str]] = {}
     for code in codes:
         by_status.setdefault(str(STATUS[code]), []).append(SAID[code])
+    again = {str(STATUS[code]) for code in RETRY_AFTER}
     return {
-        status: {"description": "; or: ".join(texts), "content": _json("Refusal")}
+        status: {
+            "description": "; or: ".join(texts),
+            **({"headers": RETRY} if status in again else {}),
+            "content": _json("Refusal"),
+        }
         for status, texts in sorted(by_status.items())
     }
 

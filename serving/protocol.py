@@ -23,7 +23,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from serving.refusal import Problem, Refused
 
 HEAD_BYTES = 64 * 1024
-SLOWEST = 10_000  # bytes a second of an answer, beyond the seconds of a request
+SLOWEST = 50_000  # bytes a second of an answer, beyond the seconds of a request
 MOST = 1000  # connections
 FILES = 100  # that the process needs besides
 NOISE = ("Invalid HTTP request received.", "Unsupported upgrade request.")

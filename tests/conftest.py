@@ -20,7 +20,7 @@ settings.load_profile("golden-path")
 # worker would walk that road for itself; and the longest begin first, so that both end together.
 SMOKE = tuple(
     f"tests/end_to_end/test_{name}.py"
-    for name in ("road", "kill", "data", "notebook", "reproduce", "serving", "ui")
+    for name in ("road", "kill", "data", "notebook", "reproduce", "serving", "serving_docs", "ui")
 )
 LONGEST_FIRST = (
     *SMOKE,

@@ -22,20 +22,14 @@ from typing import Any
 from registry.bundle import load_bundle
 from tests.bench import serving_processes as processes
 from tests.bench.figures import figure, show
+from tests.bench.serving_alone import others, swaps, two_workers
 from tests.bench.serving_champion import Registry
+from tests.bench.serving_peers import beside_peers
 from tests.bench.serving_processes import ROOT
-from tests.bench.serving_rounds import (
-    CONNECTIONS,
-    Figures,
-    beside_peers,
-    others,
-    swaps,
-    two_workers,
-)
+from tests.bench.serving_rounds import CONNECTIONS, MEMORY_MB, Figures
 from tests.bench.serving_soak import soak
 
 FOLDER = ROOT / "var" / "bench"
-MEMORY_MB = 400
 STARTS = 3
 TRIALS = 3  # of the search for the model's parameters
 
@@ -94,7 +88,7 @@ def measure(registry: Registry, options: argparse.Namespace) -> Figures:
         memory = ours.memory_mb()
         figures.append(figure("memory of a worker, after all that", memory, "MB", MEMORY_MB))
         if options.soak:
-            figures += soak(ours, registry, bundle, options.soak, MEMORY_MB)
+            figures += soak(ours, registry, bundle, options.soak)
     return figures
 
 

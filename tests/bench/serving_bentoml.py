@@ -23,7 +23,7 @@ class Peer:
     @bentoml.api
     async def predict(
         self,
-        customers: Annotated[list[Customer], Field(min_length=1, max_length=1000)],  # type: ignore[valid-type]
+        customers: Annotated[list[Customer], Field(min_length=1, max_length=1000)],
     ) -> list[Prediction]:
         probability = bundle.predict(np.array([values(one) for one in customers], np.float32))
         return [

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 import time
 from collections import Counter
@@ -81,6 +82,7 @@ async def load(
     raw = [_raw(parts.netloc, one) for one in requests for _ in range(int(str(one["times"])))]
     loop = asyncio.get_running_loop()
     done = loop.create_future()
+    loop.add_signal_handler(signal.SIGTERM, lambda: done.done() or done.set_result(None))
     opened = []
     for place in range(connections):
         walk = _walk(raw, place * len(raw) // connections)
@@ -96,7 +98,8 @@ async def load(
     took, cpu = time.perf_counter() - began, time.process_time() - cpu
     if done.done():
         done.result()
-    done.set_result(None)
+    else:
+        done.set_result(None)
     found = sorted(s for one in opened for at, s in one.latencies if at >= began)
     statuses = sum((one.statuses for one in opened), Counter[int]())
     for one in opened:

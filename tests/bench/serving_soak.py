@@ -17,17 +17,18 @@ from tests.bench import serving_requests as requests
 from tests.bench.figures import figure
 from tests.bench.serving_champion import Registry
 from tests.bench.serving_processes import Server, loading, result
+from tests.bench.serving_rounds import CONNECTIONS, MEMORY_MB
 
 EVERY, SWAP_EVERY = 5.0, 30.0  # seconds
 STEADY = 0.5  # MB per minute: 30 MB an hour would be seen, the noise of a sample is not
 
 
 def soak(
-    server: Server, registry: Registry, bundle: Bundle, minutes: float, limit_mb: float
+    server: Server, registry: Registry, bundle: Bundle, minutes: float
 ) -> list[dict[str, Any]]:
     print(f"{minutes:g} minutes of mixed load", flush=True)
     times, memory, swaps = [0.0], [server.memory_mb()], 0
-    with loading(server, requests.mixed(bundle), 8, 60 * minutes) as process:
+    with loading(server, requests.mixed(bundle), CONNECTIONS, 60 * minutes) as process:
         began = time.monotonic()
         while process.poll() is None:
             time.sleep(EVERY)
@@ -47,7 +48,7 @@ def soak(
         figure(name + "growth of memory in the second half", slope, "MB/min", STEADY),
         figure(name + "memory at the start", memory[0], "MB"),
         figure(name + "memory half-way", memory[half], "MB"),
-        figure(name + "most memory", max(memory), "MB", limit_mb),
+        figure(name + "most memory", max(memory), "MB", MEMORY_MB),
         figure(name + "requests", sum(statuses.values()), "", better="higher", peers=statuses),
         figure(name + "answers of a fault (5xx)", _faults(statuses), "", 0),
         figure(name + "swaps", swaps, "", better="higher"),

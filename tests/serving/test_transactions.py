@@ -485,7 +485,7 @@ def test_sql_in_any_text_is_text(champion, text):
 
 def test_the_connection_reads_no_file_and_its_settings_are_locked(tmp_path):
     transactions = opened()
-    prepared = transactions._free.get()
+    prepared = transactions.pool.free.get()
     for statement in (
         f"FROM read_text('{ROOT}/pyproject.toml')",
         f"COPY (SELECT 1) TO '{tmp_path}/out.csv'",
@@ -592,7 +592,7 @@ def test_a_request_that_is_cut_off_ends_and_leaves_nothing_for_the_next(champion
 
     thread = threading.Thread(target=run)
     thread.start()
-    while not (calls := list(transactions._calls.values())) or calls[0].connection is None:
+    while not (calls := list(transactions.pool.calls.values())) or calls[0].connection is None:
         time.sleep(0.001)
     time.sleep(0.05)
     transactions.interrupt(Asked(sent, {}, champion, MANY))  # another one: nothing happens
@@ -602,7 +602,7 @@ def test_a_request_that_is_cut_off_ends_and_leaves_nothing_for_the_next(champion
     thread.join(60)
     assert time.perf_counter() - began < whole / 2
     assert [(one.status, one.code) for one in caught] == [(503, "timeout")]
-    assert not transactions._calls and transactions._free.qsize() == 2
+    assert not transactions.pool.calls and transactions.pool.free.qsize() == 2
     for _ in range(3):  # both connections
         assert ask(champion, kept, features="true") == expected
     with ThreadPoolExecutor(2) as pool:
@@ -612,7 +612,7 @@ def test_a_request_that_is_cut_off_ends_and_leaves_nothing_for_the_next(champion
 
 def test_a_request_that_is_cut_off_while_it_waits_is_not_begun(champion):
     transactions = champion.transactions
-    taken = [transactions._free.get() for _ in range(2)]
+    taken = [transactions.pool.free.get() for _ in range(2)]
     asked, caught = Asked(body({"17850": TWO}), {}, champion, LIMITS), []
 
     def run() -> None:
@@ -623,11 +623,11 @@ def test_a_request_that_is_cut_off_while_it_waits_is_not_begun(champion):
 
     thread = threading.Thread(target=run)
     thread.start()
-    while not transactions._calls:
+    while not transactions.pool.calls:
         time.sleep(0.001)
     transactions.interrupt()
     for one in taken:
-        transactions._free.put(one)
+        transactions.pool.free.put(one)
     thread.join(30)
     assert caught == ["timeout"]
 
@@ -646,10 +646,10 @@ def test_memory_does_not_grow_with_requests(champion):
                 except Refused as found:
                     found.body()
         gc.collect()
-        prepared = transactions._free.get()
+        prepared = transactions.pool.free.get()
         count = "SELECT sum(memory_usage_bytes) FROM duckdb_memory()"
         (duck,) = prepared.connection.execute(count).fetchone()
-        transactions._free.put(prepared)
+        transactions.pool.free.put(prepared)
         return tracemalloc.get_traced_memory()[0], pa.total_allocated_bytes(), duck
 
     tracemalloc.start()

@@ -1,0 +1,561 @@
+"""Thousands of requests that nobody would write: no fault of the service, no surprise for clients.
+
+Everything is deterministic: the same requests at each run.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import jsonschema
+import msgspec
+import numpy as np
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from real_service import AS_OF, MAX_ROWS, SAMPLES, Running, line
+from schemathesis.config import SchemathesisConfig
+from schemathesis.engine import events, from_schema
+
+from configs.source import CANONICAL
+from features.catalogue import CATALOGUE, Feature
+from serving.asked import Limits
+from serving.lines import Lines, LinesDecoder
+from serving.problems import Expected, find_problems
+from serving.refusal import STATUS, Refusal, Refused
+from serving.schema import Customers, Decoder
+
+POSTS = ("/predict", "/predict_transactions", "/explain", "/reload")
+LIMITS = Limits(max_rows=MAX_ROWS, max_lines=200, max_explained=20)
+TABLE = (
+    Feature("months", "months", "since the contract began", low=0, high=72),
+    Feature("the plan", "category", "what they pay", None, None, "nobody asked", ("a", "b")),
+    Feature("class", "category", "must be there", None, None, "", ("x", "y")),
+)
+# What a valid request may be refused for all the same: a schema cannot say it.
+UNSAYABLE = {"repeated", "in_future", "out_of_range", "blank", "not_active"}
+
+
+def sayable(problem: dict[str, Any]) -> bool:
+    whole = problem["expected"] and problem["expected"].startswith("a whole number")
+    if whole and problem["value"].endswith(".0"):  # of which JSON Schema says that it is whole
+        return False
+    return problem["reason"] not in UNSAYABLE
+
+
+def fuzz(examples: int) -> Callable[..., Any]:
+    return settings(
+        max_examples=examples,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+# --- against its own description -----------------------------------------------------------------
+
+
+def test_it_keeps_to_its_own_description(running: Running) -> None:
+    """Schemathesis: every boundary of every field, then what it can think of, right and wrong."""
+    config = SchemathesisConfig.from_dict(
+        {
+            "seed": 1,
+            "base-url": running.url,
+            "continue-on-failure": True,
+            "generation": {
+                "mode": "all",
+                "max-examples": 50,
+                "deterministic": True,
+                "no-shrink": True,
+                "database": "none",
+            },
+            "checks": {"positive_data_acceptance": {"enabled": False}},  # below, more narrowly
+            "phases": {"stateful": {"enabled": False}},
+        }
+    )
+    schema = schemathesis.openapi.from_url(f"{running.url}/docs.json", config=config)
+    seen, failures, errors = Counter[tuple[str, int]](), dict[Any, str](), []
+    for event in from_schema(schema).execute():
+        if isinstance(event, events.NonFatalError | events.FatalError):
+            errors.append(event)
+        if not isinstance(event, events.ScenarioFinished):
+            continue
+        recorder = event.recorder
+        for number, interaction in recorder.interactions.items():
+            response = interaction.response
+            assert response is not None, recorder.label
+            seen[recorder.label, response.status_code] += 1
+            meta = recorder.cases[number].value.meta
+            if response.status_code == 400 and meta.generation.mode.is_positive:
+                told = [problem for problem in response.json()["detail"] if sayable(problem)]
+                if told:
+                    failures[recorder.label, "refused"] = str(told)
+        for checks in recorder.checks.values():
+            for check in checks:
+                if check.failure_info is not None:
+                    failure = check.failure_info.failure
+                    failures[recorder.label, check.name, failure.title] = failure.message
+    assert (failures, errors) == ({}, [])
+    assert sum(seen.values()) >= 1150
+    # Each endpoint was asked, and each that takes a body gave answers and refusals.
+    asked = {label.split()[1] for label, _ in seen}
+    assert asked == set(json.loads(httpx.get(f"{running.url}/docs.json").text)["paths"])
+    for path in POSTS[:3]:
+        found = {status for label, status in seen if label == f"POST {path}"}
+        assert {200, 400, 405, 415, 422} <= found
+    assert max(status for _, status in seen) < 500
+
+
+# --- bytes ---------------------------------------------------------------------------------------
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    return {feature.name: max(feature.low or 0, 1.0) for feature in CATALOGUE} | changes
+
+
+def customers(*rows: Any) -> dict[str, Any]:
+    return {"customers": list(rows)}
+
+
+def bought(*customers: Any, as_of: str = str(AS_OF)) -> dict[str, Any]:
+    return {"as_of": as_of, "customers": list(customers)}
+
+
+ONE = {"customer_id": "1", "lines": SAMPLES[0]["lines"]}
+VALID = {
+    "/predict": customers(row(customer_id="1"), row(gap_days_mean=None)),
+    "/explain": customers(row(customer_id="1")),
+    "/predict_transactions": bought(ONE, ONE | {"customer_id": "2"}),
+    "/reload": {},
+}
+NASTY = st.sampled_from(
+    [
+        *(b"1e999", b"-1e999", b"1e-999", b"-0", b"-0.0", b"0.1e1", b"1E400", b"9" * 400),
+        *(b"9" * 5000, b"00", b"+1", b".5", b"1.", b"0x10", b"NaN", b"-Infinity", b"nan"),
+        *(b"9007199254740993", b"-9223372036854775809", b"18446744073709551616"),
+        *(b'"\\ud800"', b'"\\udc00\\ud800"', b'"\\ud83d\\ude00"', b'"\\u0000"', b'"\\u202e"'),
+        *(b"\x00", b"\xff\xfe", b"\xef\xbb\xbf", b"\xed\xa0\x80", b"\xc0\xaf", b"\xf4\x90\x80\x80"),
+        *(b"[" * 2000, b'{"a":' * 2000, b"]" * 50, b"}", b"{", b"[", b'"', b"\\", b",", b":"),
+        *(b"null", b"true", b"{}", b"[]", b'""', b"/*x*/", b"// x\n", b"\t\r\n", b" " * 1000),
+        *(b'"customers":[],', b'"customer_id":"1",', b'"__proto__":1,', b'"as_of":"0001-01-01",'),
+        *(b"'; DROP TABLE lines; --", b"${jndi:x}", b"../../etc/passwd", "👩‍👩‍👧".encode()),
+    ]
+)
+
+
+@st.composite
+def mutated(draw: st.DrawFn, valid: bytes) -> bytes:
+    """A valid body after one to four accidents."""
+    body = bytearray(valid)
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, max(len(body) - 1, 0)))
+        end = min(len(body), at + draw(st.integers(1, 40)))
+        match draw(
+            st.sampled_from(["flip", "cut", "lose", "twice", "insert", "replace", "number"])
+        ):
+            case "flip" if body:
+                body[at] ^= 1 << draw(st.integers(0, 7))
+            case "cut":
+                del body[at:]
+            case "lose":
+                del body[at:end]
+            case "twice":
+                body[at:at] = body[at:end]
+            case "insert":
+                body[at:at] = draw(NASTY)
+            case "replace":
+                body[at:end] = draw(NASTY)
+            case "number":
+                found = list(re.finditer(rb"-?\d+(\.\d+)?|\"[^\"]*\"", body))
+                if found:
+                    one = draw(st.sampled_from(found))
+                    body[one.start() : one.end()] = draw(NASTY)
+    return bytes(body)
+
+
+def documented(client: httpx.Client) -> Callable[[str, httpx.Response], None]:
+    """A check that an answer has a documented status, and a body of the documented shape."""
+    described = client.get("/docs.json").json()
+    validators: dict[tuple[str, str], Any] = {}
+
+    def check(path: str, answer: httpx.Response) -> None:
+        status = str(answer.status_code)
+        told = described["paths"][path]["post"]["responses"]
+        assert status in told, (path, status, answer.text[:300])
+        assert answer.headers["content-type"] == "application/json"
+        if (path, status) not in validators:
+            schema = told[status]["content"]["application/json"]["schema"]
+            schema = schema | {"components": described["components"]}
+            validators[path, status] = jsonschema.Draft202012Validator(schema)
+        validators[path, status].validate(answer.json())
+        if status != "200":
+            refusal = msgspec.json.decode(answer.content, type=Refusal)
+            assert STATUS[refusal.code] == answer.status_code and refusal.error
+        assert "Traceback" not in answer.text and ".py" not in answer.text
+
+    return check
+
+
+@pytest.mark.parametrize("path", POSTS)
+def test_a_body_after_accidents_is_answered_or_refused(client: httpx.Client, path: str) -> None:
+    check, sent = documented(client), Counter[int]()
+    valid = json.dumps(VALID[path]).encode()
+
+    @fuzz(160)
+    @given(body=mutated(valid), skip=st.booleans())
+    def send(body: bytes, skip: bool) -> None:
+        query = "?on_error=skip" if skip and path != "/reload" else ""
+        answer = client.post(path + query, content=body)
+        check(path, answer)
+        sent[answer.status_code] += 1
+
+    send()
+    assert sum(sent.values()) >= 150
+    assert path == "/reload" or sent[400] > 50
+
+
+@pytest.mark.parametrize("path", POSTS[:3])
+@pytest.mark.parametrize("field", ["a field's value", "a field's name", "twice"])
+def test_bytes_that_are_no_text_are_refused_wherever_they_stand(
+    client: httpx.Client, path: str, field: str
+) -> None:
+    body = json.dumps(VALID[path]).encode()
+    wrong = {
+        "a field's value": (b'"customer_id": "1"', b'"customer_id": "\xff\xfe"'),
+        "a field's name": (b'"customer_id"', b'"customer_\xff"'),
+        "twice": (b'"customer_id": "1"', b'"customer_id": "1", "customer_id": "\xed\xa0\x80"'),
+    }[field]
+    answer = client.post(path, content=body.replace(*wrong))
+    assert answer.status_code == 400
+    assert "is no UTF-8 at byte" in answer.json()["error"]
+
+
+def test_ten_thousand_unknown_fields_cost_no_time_and_no_room(client: httpx.Client) -> None:
+    """Looking for the one that may have been meant takes a tenth of a millisecond for each."""
+    wrong = {f"recency_dayz_{number:x}": 1 for number in range(5000)}
+    line_wrong = {f"invoice_idz_{number:x}": 1 for number in range(5000)}
+    for path, body in (
+        ("/predict", customers(wrong)),
+        ("/explain", customers(wrong)),
+        ("/predict", wrong),
+        ("/predict_transactions", bought({"customer_id": "1", "lines": [line_wrong]})),
+        ("/predict_transactions", bought(wrong)),
+    ):
+        answer = client.post(path, content=json.dumps(body))
+        assert answer.status_code == 400
+        assert answer.elapsed < timedelta(seconds=0.35), path
+        assert len(answer.content) < 10_000
+        first, *_ = answer.json()["detail"]
+        assert first["reason"] == "unknown_field"
+    answer = client.post("/predict?on_error=skip", content=json.dumps(customers(wrong, row())))
+    (skipped,) = answer.json()["skipped"]
+    assert len(skipped["detail"]) < 60
+    assert "has 4980 more unknown fields" in [problem["what"] for problem in skipped["detail"]]
+
+
+# --- heads ---------------------------------------------------------------------------------------
+
+
+def raw(port: int, request: bytes, seconds: float = 5) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of what these bytes are answered with."""
+    with socket.create_connection(("127.0.0.1", port), seconds) as connection:
+        connection.sendall(request)
+        with connection.makefile("rb") as answer:
+            status = int(answer.readline().split()[1])
+            lines = iter(answer.readline, b"\r\n")
+            headers = dict(one.decode("latin-1").rstrip().split(": ", 1) for one in lines)
+            return status, headers, answer.read(int(headers["content-length"]))
+
+
+TOKEN = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=12).map(str.encode)
+VALUE = st.sampled_from(
+    [
+        *(b"application/json", b"application/json; charset=utf-16", b"APPLICATION/JSON", b"", b";"),
+        *(b"text/plain", b"application/vnd.bentoml+pickle", b"application/json\x80", b"\xff\xfe"),
+        *(b"gzip", b"identity", b"br, gzip", b"chunked", b"gzip, chunked", b"close", b"upgrade"),
+        *(b"0", b"-1", b"1", b"5, 5", b"0x10", b"99999999999999999999", b"+5", b" 5 ", b"1e3"),
+        *(b"100-continue", b"websocket", b"h2c", b"a" * 5000, b"null", b"https://evil.example"),
+        *(b"Bearer ", b"Bearer \xff", b"Basic Og==", b"bytes=0-1", b"evil.example", b"[::1", b":"),
+    ]
+)
+NAME = st.sampled_from(
+    [
+        *(b"Content-Type", b"Content-Length", b"Content-Encoding", b"Transfer-Encoding", b"Host"),
+        *(b"Origin", b"Authorization", b"Connection", b"Upgrade", b"Expect", b"Accept", b"Range"),
+        *(b"Accept-Encoding", b"X-Forwarded-For", b"X-HTTP-Method-Override", b"Cookie", b"TE"),
+        *(b"Yatai-Bento-Deployment-Name", b"traceparent", b"Bentoml-Name", b"", b" ", b"\xff"),
+    ]
+)
+METHOD = st.sampled_from([b"POST"] * 6 + [b"GET", b"PUT", b"TRACE", b"OPTIONS", b"post", b"PRI"])
+PATH = st.sampled_from(POSTS).map(str.encode)
+ODD = st.sampled_from(
+    [
+        *(b"/", b"//predict", b"/predict/", b"/predict/../model", b"/%2e%2e/%2e%2e/etc/passwd"),
+        *(b"/page/..%2findex.html", b"/page/%2e%2e/routes.py", b"/static_content/../predict"),
+        *(b"/predict;x=1", b"/PREDICT", b"/predict%00", b"/\xff", b"/%ff", b"*", b"predict", b""),
+        *(b"http://evil.example/predict", b"/schema.json", b"/predict/submit", b"/a" * 3000),
+    ]
+)
+QUERY = st.lists(
+    st.sampled_from([b"on_error", b"top", b"features", b"x", b"", b"on%5Ferror", b"\xff", b"%ff"]),
+    max_size=3,
+).flatmap(
+    lambda names: st.tuples(
+        *(
+            st.tuples(st.just(name), st.sampled_from([b"=", b"", b"=="]), TOKEN | QUERY_VALUE)
+            for name in names
+        )
+    )
+)
+QUERY_VALUE = st.sampled_from(
+    [
+        b"skip",
+        b"refuse",
+        b"true",
+        b"1",
+        b"-1",
+        b"9" * 20,
+        b"%00",
+        b"%ed%a0%80",
+        "٣".encode(),
+        b"1.0",
+    ]
+)
+
+
+def test_a_head_of_any_sort_is_answered_or_refused(running: Running) -> None:
+    statuses = Counter[int]()
+    host = b"Host: 127.0.0.1:%d\r\n" % running.port
+
+    @fuzz(500)
+    @given(
+        method=METHOD,
+        path=PATH | PATH | ODD,
+        query=QUERY,
+        headers=st.lists(st.tuples(NAME | TOKEN, VALUE | TOKEN), max_size=4),
+        length=st.sampled_from([None, None, None, 0, -2, 3]),
+        version=st.sampled_from([b"HTTP/1.1"] * 8 + [b"HTTP/1.0", b"HTTP/2.0", b"HTTP/9", b""]),
+    )
+    def send(method, path, query, headers, length, version) -> None:
+        body = json.dumps(VALID.get(path.decode("latin-1"), {})).encode()
+        target = path + (b"?" + b"&".join(b"".join(one) for one in query) if query else b"")
+        # More than is sent would be waited for: that is tested with the time limit.
+        said = len(body) if length is None else max(0, min(len(body) + length, len(body)))
+        head = b"%s %s %s\r\n%sConnection: close\r\n" % (method, target, version, host)
+        head += b"Content-Length: %d\r\n" % said
+        head += b"".join(name + b": " + value + b"\r\n" for name, value in headers)
+        status, found, answer = raw(running.port, head + b"\r\n" + body)
+        statuses[status] += 1
+        assert status in {200, 400, 401, 403, 404, 405, 413, 415, 422}, (status, head, answer)
+        assert found["content-type"].split(";")[0] in {"application/json", "text/html"}
+        if status != 200:
+            refusal = msgspec.json.decode(answer, type=Refusal)
+            assert STATUS[refusal.code] == status
+        assert b"Traceback" not in answer
+
+    before = running.log.read_text()
+    send()
+    assert sum(statuses.values()) >= 450
+    assert all(statuses[one] for one in (200, 400, 403, 404, 405, 415)), statuses
+    assert running.log.read_text() == before  # who sends nonsense fills nobody's disk
+
+
+# --- two readers, one judgement ------------------------------------------------------------------
+
+NUMBER = (
+    st.floats(width=64)
+    | st.integers(-(10**40), 10**40)
+    | st.sampled_from([-0.0, 1e-320, 3.4028235e38, 3.5e38, 2**53 + 1, 10**400, 0.1])
+)
+ANY = NUMBER | st.none() | st.booleans() | st.text(max_size=5) | st.just([]) | st.just({})
+
+
+def made(features: tuple[Feature, ...]) -> st.SearchStrategy[bytes]:
+    """Bodies that are right, or almost."""
+
+    def value(feature: Feature) -> st.SearchStrategy[Any]:
+        if feature.categories:
+            return st.sampled_from([*feature.categories, "other", " ", "", "\x00", "x" * 201])
+        low, high = feature.low or 0, 1e9 if feature.high is None else feature.high
+        return st.floats(low, high) | st.integers(int(low), int(high))
+
+    def often(right: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+        return st.integers(0, 60).flatmap(lambda n: ANY if n == 0 else right)
+
+    ids = st.none() | st.sampled_from(["1", "2", " 1", "é", "x" * 200, "x" * 201, "\U0001f600"])
+    one = st.fixed_dictionaries(
+        {f.name: often(value(f)) for f in features if not f.missing},
+        optional={f.name: often(value(f) | st.none()) for f in features if f.missing}
+        | {"customer_id": often(ids)},
+    )
+    body = st.lists(one, min_size=1, max_size=3).map(lambda rows: {"customers": rows})
+    return body.map(lambda found: json.dumps(found).encode())
+
+
+@pytest.mark.parametrize("features", [CATALOGUE, TABLE], ids=["catalogue", "table"])
+def test_the_fast_and_the_slow_reader_of_values_agree(features: tuple[Feature, ...]) -> None:
+    described = [asdict(feature) for feature in features]
+    decoder, expected = Decoder(described), [Expected.of(one) for one in described]
+    outcomes = Counter[str]()
+
+    @fuzz(250)
+    @given(body=made(features).flatmap(lambda body: st.just(body) | mutated(body)))
+    def compare(body: bytes) -> None:
+        try:
+            fast: Customers | None = decoder.read(body, LIMITS, skip=False)
+        except Refused as refused:
+            assert refused.code == "invalid" and refused.problems
+            outcomes["refused"] += 1
+            return
+        outcomes["taken"] += 1
+        slow = find_problems(body, expected, LIMITS.max_rows)
+        assert slow.skipped == [] and fast.skipped == []
+        assert (list(fast.ids), list(fast.rows)) == (slow.ids, slow.rows)
+        again = decoder.read(json.dumps(json.loads(body)).encode(), LIMITS, skip=True)
+        np.testing.assert_array_equal(fast.x, again.x)
+        numbers = [place for place, feature in enumerate(features) if not feature.categories]
+        sent = [[np.nan if row[at] is None else row[at] for at in numbers] for row in slow.values]
+        np.testing.assert_array_equal(fast.x[:, numbers], np.array(sent, dtype=np.float32))
+
+    compare()
+    assert outcomes["taken"] > 50 and outcomes["refused"] > 50, outcomes
+
+
+LINE_VALUES = {
+    "invoice_id": st.text(max_size=4) | st.none(),
+    "product_id": st.sampled_from(["1", "", " ", "\x00"]) | st.none(),
+    "quantity": st.integers(-(2**60), 2**60) | st.integers(-9, 9) | st.none(),
+    "unit_price": NUMBER.filter(lambda value: value == value and abs(value) != float("inf"))
+    | st.floats(0, 99)
+    | st.none(),
+    "invoiced_at": st.sampled_from(
+        ["2025-06-01", "2025-06-01T10:00:00", "2025-06-24 00:00", "now", "", "9999-99-99"]
+    )
+    | st.none(),
+    "country": st.sampled_from(["United Kingdom", "France", "'"]) | st.none(),
+}
+LINE = st.fixed_dictionaries(LINE_VALUES, optional={"description": st.none() | st.just("x")})
+BUYER = st.fixed_dictionaries(
+    {"customer_id": st.sampled_from(["1", "2", "3", " 1", "x" * 201, ""])}
+    | {"lines": st.lists(LINE, min_size=1, max_size=3)}
+)
+
+
+def test_the_fast_and_the_slow_reader_of_lines_agree() -> None:
+    decoder, outcomes = LinesDecoder(frozenset(CANONICAL)), Counter[str]()
+    day = st.sampled_from([str(AS_OF), "1900-01-01", "1899-12-31", "2025-02-30", "2025-6-1"])
+    body = st.builds(
+        lambda as_of, found: json.dumps(bought(*found, as_of=as_of)).encode(),
+        st.just(str(AS_OF)) | day,
+        st.lists(BUYER, min_size=1, max_size=3),
+    )
+
+    @fuzz(500)
+    @given(body=body.flatmap(lambda body: st.just(body) | mutated(body)))
+    def compare(body: bytes) -> None:
+        try:
+            fast: Lines | None = decoder.read(body, LIMITS, skip=False)
+        except Refused as refused:
+            assert refused.code == "invalid" and refused.problems
+            outcomes["refused"] += 1
+            return
+        outcomes["taken"] += 1
+        slow = decoder._read_slowly(body, LIMITS, False, None)
+        assert (fast.as_of, list(fast.rows)) == (slow.as_of, list(slow.rows))
+        assert msgspec.to_builtins(fast.customers) == msgspec.to_builtins(slow.customers)
+
+    compare()
+    assert outcomes["taken"] > 50 and outcomes["refused"] > 50, outcomes
+
+
+# --- on_error=skip -------------------------------------------------------------------------------
+
+
+def alone(answer: dict[str, Any], rows: dict[int, int]) -> tuple[Any, ...]:
+    """Predictions and left-out lines as if the rows had these numbers."""
+    return tuple(
+        [one | {"row": rows[one["row"]]} for one in answer.get(name, [])]
+        for name in ("predictions", "left_out", "explanations")
+    )
+
+
+WRONG = st.sampled_from([None, 5, {}, row(is_home=7), row(recency_days="x"), row(what=1)])
+RIGHT = st.builds(
+    lambda days, gap: row(recency_days=days, gap_days_mean=gap),
+    st.integers(1, 400),
+    st.none() | st.floats(0, 99),
+)
+WRONG_BUYER = st.sampled_from(
+    [
+        *(None, {}, {"customer_id": "9", "lines": []}, {"customer_id": 9, "lines": [line("1", 3)]}),
+        {"customer_id": " ", "lines": [line("1", 3)]},
+        {"customer_id": "9", "lines": [line("1", 3, quantity="x")]},  # type: ignore[arg-type]
+        {"customer_id": "8", "lines": [line("1", 3000)]},
+        {"customer_id": "7", "lines": [line("1", 3, 2**40, 1e300), line("2", 4, 2**40, 1e308)]},
+    ]
+)
+RIGHT_BUYER = st.builds(
+    lambda days, quantity, price: {
+        "lines": [line("1", days, quantity, price), line("2", 300, 1), line("C3", 2, -1)]
+    },
+    st.integers(1, 90),
+    st.integers(-3, 9),
+    st.sampled_from([0.0, 0.5, 2.25]),
+)
+
+
+@pytest.mark.parametrize("path", POSTS[:3])
+def test_skipping_the_bad_answers_the_good_as_if_they_were_alone(
+    client: httpx.Client, path: str
+) -> None:
+    answered = 0
+    lines = path == "/predict_transactions"
+
+    @fuzz(40)
+    @given(
+        rows=st.lists(
+            st.tuples(st.just(True), RIGHT_BUYER if lines else RIGHT)
+            | st.tuples(st.just(False), WRONG_BUYER if lines else WRONG),
+            min_size=1,
+            max_size=6,
+        )
+    )
+    def compare(rows: list[tuple[bool, Any]]) -> None:
+        nonlocal answered
+        if lines:
+            rows = [
+                (good, one | {"customer_id": f"c{number}"} if good else one)
+                for number, (good, one) in enumerate(rows)
+            ]
+        shape = bought if lines else customers
+        good = [number for number, (right, _) in enumerate(rows) if right]
+        sent = json.dumps(shape(*(one for _, one in rows)))
+        mixed = client.post(f"{path}?on_error=skip", content=sent)
+        if not good:
+            assert mixed.status_code in (400, 422)
+            return
+        only = client.post(path, content=json.dumps(shape(*(rows[at][1] for at in good))))
+        assert (mixed.status_code, only.status_code) == (200, 200), (mixed.text, only.text)
+        told = mixed.json()
+        assert [one["row"] for one in told["skipped"]] == [
+            number for number, (right, _) in enumerate(rows) if not right
+        ]
+        # Of the bad ones, too, it is said which lines do not count.
+        numbers = {row: number for number, row in enumerate(good)}
+        told["left_out"] = [one for one in told.get("left_out", []) if one["row"] in numbers]
+        assert alone(told, numbers) == alone(only.json(), dict(enumerate(range(9))))
+        answered += 1
+
+    compare()
+    assert answered > 15

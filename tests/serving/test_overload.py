@@ -1,0 +1,347 @@
+"""More than the service can do: it says so at once, forgets nothing, and is itself again after."""
+
+from __future__ import annotations
+
+import json
+import resource
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, suppress
+from typing import Any
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+from real_service import AS_OF, Running, line, started
+
+from features.catalogue import CATALOGUE
+
+PLACES, SECONDS = 4, 1.0
+ROW = {feature.name: max(feature.low or 0, 1.0) for feature in CATALOGUE}
+HOST = b"host: localhost\r\ncontent-type: application/json\r\n"
+MANY = json.dumps(
+    {
+        "as_of": str(AS_OF),
+        "customers": [
+            {
+                "customer_id": f"c{number}",
+                "lines": [line(f"{number}-{day}", day) for day in range(1, 360, 9)],
+            }
+            for number in range(50)
+        ],
+    }
+).encode()
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A service with four places, and a second for each request."""
+    with started(
+        tmp_path_factory.mktemp("small"),
+        *("--serving.max_concurrency", str(PLACES), "--serving.max_seconds", str(SECONDS)),
+        *("--serving.max_rows", "1000", "--serving.max_explained", "1000"),
+    ) as running:
+        yield running
+
+
+def connect(running: Running) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", running.port), 10)
+
+
+def read(connection: socket.socket) -> tuple[int, dict[str, str], Any]:
+    """Status, headers and body of the next answer."""
+    with connection.makefile("rb") as answer:
+        status = int(answer.readline().split()[1])
+        lines = iter(answer.readline, b"\r\n")
+        headers = dict(one.decode().rstrip().lower().split(": ", 1) for one in lines)
+        return status, headers, json.loads(answer.read(int(headers["content-length"])))
+
+
+def predict(running: Running, rows: int = 1) -> httpx.Response:
+    body = json.dumps({"customers": [ROW] * rows})
+    return httpx.post(f"{running.url}/predict", content=body, trust_env=False, timeout=20)
+
+
+def metric(running: Running, name: str) -> float:
+    text = httpx.get(f"{running.url}/metrics", trust_env=False).text
+    return sum(float(one.split()[-1]) for one in text.splitlines() if one.startswith(name))
+
+
+def worker(running: Running) -> psutil.Process:
+    (found,) = running.launcher.children(recursive=True)[1:]
+    return found
+
+
+def connections(running: Running) -> int:
+    found = worker(running).net_connections("tcp")
+    return sum(one.status == psutil.CONN_ESTABLISHED for one in found)
+
+
+def eventually(true: Any, seconds: float = 8.0) -> None:
+    limit = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+
+
+def itself_again(running: Running) -> None:
+    eventually(lambda: metric(running, "golden_path_in_flight") == 0)
+    assert predict(running).status_code == 200
+
+
+# --- places --------------------------------------------------------------------------------------
+
+
+def test_bodies_that_do_not_end_are_given_up_and_their_places_free_again(small: Running) -> None:
+    with ExitStack() as stack:
+        slow = [stack.enter_context(closing(connect(small))) for _ in range(PLACES)]
+        began = time.monotonic()
+        for one in slow:
+            one.sendall(b'POST /predict HTTP/1.1\r\n%scontent-length: 99\r\n\r\n{"cust' % HOST)
+        time.sleep(0.1)
+        refused = predict(small)
+        assert refused.status_code == 429 and refused.json()["code"] == "busy"
+        assert refused.headers["retry-after"] == "1"
+        # Who looks after the service, or asks what it is, needs no place.
+        for path in ("/livez", "/readyz", "/model", "/metrics", "/"):
+            assert httpx.get(small.url + path, trust_env=False).status_code == 200
+        for one in slow:
+            status, headers, body = read(one)
+            assert (status, body["code"]) == (408, "too_slow")
+            assert headers["connection"] == "close" and one.recv(1) == b""
+        assert SECONDS - 0.2 < time.monotonic() - began < SECONDS + 2
+    itself_again(small)
+
+
+def test_a_body_that_drips_is_given_up_as_well(small: Running) -> None:
+    with closing(connect(small)) as slow:
+        slow.sendall(b"POST /predict HTTP/1.1\r\n%stransfer-encoding: chunked\r\n\r\n" % HOST)
+        began = time.monotonic()
+        with suppress(OSError):
+            while time.monotonic() < began + SECONDS + 0.4:
+                slow.sendall(b"1\r\n \r\n")
+                time.sleep(0.1)
+        assert read(slow)[0] == 408
+    itself_again(small)
+
+
+def test_what_takes_too_long_is_given_up_and_its_place_free_when_it_is_done(
+    small: Running,
+) -> None:
+    body = json.dumps({"customers": [ROW] * 600})
+    began = time.monotonic()
+    answer = httpx.post(f"{small.url}/explain", content=body, trust_env=False, timeout=20)
+    assert (answer.status_code, answer.json()["code"]) == (503, "timeout")
+    assert answer.headers["retry-after"] == "2"
+    assert SECONDS - 0.1 < time.monotonic() - began < SECONDS + 2
+    itself_again_within = 30  # the thread cannot be ended; its place is taken until it is done
+    eventually(lambda: metric(small, "golden_path_in_flight") == 0, itself_again_within)
+    itself_again(small)
+
+
+def test_a_flood_is_answered_or_turned_away_at_once(small: Running) -> None:
+    process, until = worker(small), time.monotonic() + 3
+    asked = lambda: httpx.Client(base_url=small.url, trust_env=False, timeout=20)  # noqa: E731
+
+    def flood(path: str, body: bytes) -> list[tuple[int, float, str, str]]:
+        seen = []
+        with asked() as client:
+            while time.monotonic() < until:
+                began = time.monotonic()
+                answer = client.post(path, content=body)
+                took = time.monotonic() - began
+                code = answer.json().get("code", "")
+                seen.append((answer.status_code, took, answer.headers.get("retry-after", ""), code))
+        return seen
+
+    one = json.dumps({"customers": [ROW]}).encode()
+    before = process.memory_info().rss
+    with ThreadPoolExecutor(20) as pool:
+        work = [*[("/predict_transactions", MANY)] * 16, *[("/predict", one)] * 4]
+        seen = [each for found in pool.map(lambda job: flood(*job), work) for each in found]
+    assert {status for status, *_ in seen} == {200, 429}
+    refused = [(took, again, code) for status, took, again, code in seen if status == 429]
+    assert len(refused) > 100 and len(seen) - len(refused) > 20
+    assert {(again, code) for _, again, code in refused} == {("1", "busy")}
+    assert np.quantile([took for took, _, _ in refused], 0.95) < 0.25
+    assert process.memory_info().rss < before + 250 * 2**20
+    itself_again(small)
+    # What was answered meanwhile was answered right.
+    alone = httpx.post(f"{small.url}/predict_transactions", content=MANY, trust_env=False).json()
+    assert len(alone["predictions"]) == 50
+
+
+def test_many_floods_leave_no_memory_behind(small: Running) -> None:
+    """Of whatever ends in refusal: a place, a thread, a body that is kept would add up."""
+    process = worker(small)
+    bad = [b"{", b'{"customers": [{"x": 1}]}', MANY.replace(b'"quantity": 2', b'"quantity": "2"')]
+
+    def refuse(times: int) -> int:
+        with httpx.Client(base_url=small.url, trust_env=False, timeout=20) as client:
+            for number in range(times):
+                client.post("/predict", content=bad[number % 3])
+                client.post("/predict_transactions", content=bad[number % 3])
+                client.get(f"/nothing-{number}")
+        return process.memory_info().rss
+
+    first = refuse(60)
+    assert refuse(180) < first + 20 * 2**20
+    assert process.num_threads() < 40
+
+
+# --- bodies --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict_transactions", "/explain", "/reload"])
+@pytest.mark.parametrize("expect", [b"", b"expect: 100-continue\r\n"])
+def test_a_body_announced_as_too_large_is_refused_unread(
+    small: Running, path: str, expect: bytes
+) -> None:
+    with closing(connect(small)) as connection:
+        head = b"POST %s HTTP/1.1\r\n%s%scontent-length: 99999999999\r\n\r\n"
+        connection.sendall(head % (path.encode(), HOST, expect))
+        status, headers, body = read(connection)
+        assert (status, body["code"]) == (413, "too_large")
+        assert headers["connection"] == "close" and connection.recv(1) == b""
+
+
+def test_a_body_without_a_length_is_read_and_refused_where_it_is_too_large(small: Running) -> None:
+    def chunks(body: bytes, n: int) -> Iterator[bytes]:
+        for at in range(0, len(body), n):
+            yield body[at : at + n]
+
+    whole = json.dumps({"customers": [ROW]}).encode()
+    with httpx.Client(base_url=small.url, trust_env=False, timeout=20) as client:
+        for n in (1, 7, 10_000):
+            assert client.post("/predict", content=chunks(whole, n)).status_code == 200
+    with closing(connect(small)) as connection:
+        connection.sendall(b"POST /predict HTTP/1.1\r\n%s" % HOST)
+        connection.sendall(b"transfer-encoding: chunked\r\n\r\n")
+        chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
+        with suppress(OSError):  # closed while it is still being sent
+            for _ in range(500):
+                connection.sendall(chunk)
+        assert read(connection)[0] == 413
+    itself_again(small)
+
+
+def test_a_body_broken_off_is_not_answered_even_where_it_looks_whole(small: Running) -> None:
+    body = json.dumps({"customers": [ROW]}).encode()
+    answered = metric(small, "golden_path_predictions_total")
+    late = metric(small, 'golden_path_requests_total{endpoint="predict",status="408"}')
+    for length in (b"content-length: 9999\r\n\r\n", b"transfer-encoding: chunked\r\n\r\n"):
+        with closing(connect(small)) as connection:
+            chunk = body if b"9999" in length else b"%x\r\n%s\r\n" % (len(body), body)
+            connection.sendall(b"POST /predict HTTP/1.1\r\n" + HOST + length + chunk)
+            time.sleep(0.1)
+    eventually(
+        lambda: (
+            metric(small, 'golden_path_requests_total{endpoint="predict",status="408"}') == late + 2
+        )
+    )
+    assert metric(small, "golden_path_predictions_total") == answered
+
+
+# --- connections ---------------------------------------------------------------------------------
+
+
+def test_heads_that_do_not_end_are_given_up(small: Running) -> None:
+    before = connections(small)
+    with ExitStack() as stack:
+        opened = [stack.enter_context(closing(connect(small))) for _ in range(40)]
+        for one in opened[:20]:
+            one.sendall(b"POST /predict HTTP/1.1\r\nhost: loc")
+        drip = opened[0]
+        for _ in range(int((SECONDS + 1) / 0.2)):
+            with suppress(OSError):
+                drip.sendall(b"a")
+            time.sleep(0.2)
+        for one in opened[1:20]:
+            status, _, body = read(one)
+            assert (status, body["code"]) == (408, "too_slow")
+        for one in opened[20:]:
+            assert one.recv(1) == b""
+        eventually(lambda: connections(small) <= before)
+    itself_again(small)
+
+
+def test_a_head_that_grows_is_given_up(small: Running) -> None:
+    with closing(connect(small)) as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n")
+        with suppress(OSError):
+            for number in range(100_000):
+                connection.sendall(b"x-%d: %s\r\n" % (number, b"y" * 1000))
+        assert number < 20_000
+    rss = worker(small).memory_info().rss
+    with closing(connect(small)) as connection, suppress(OSError):
+        connection.sendall(b"GET /" + b"y" * 30_000_000 + b" HTTP/1.1\r\nhost: localhost\r\n\r\n")
+    assert worker(small).memory_info().rss < rss + 10 * 2**20
+    itself_again(small)
+
+
+def test_who_does_not_take_the_answer_is_cut_off(small: Running) -> None:
+    before = connections(small)
+    reader = socket.socket()
+    with closing(reader):
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reader.connect(("127.0.0.1", small.port))
+        # As many answers as are needed to fill what the kernel holds for the two of them.
+        ask = b"GET /docs.json HTTP/1.1\r\nhost: localhost\r\n\r\n"
+        reader.settimeout(1)
+        with suppress(OSError):
+            for _ in range(20):
+                reader.sendall(ask * 100)
+        eventually(lambda: connections(small) <= before, 10)
+    itself_again(small)
+
+
+def test_more_connections_than_there_is_room_for_are_turned_away(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (150, hard))
+    try:
+        service = started(tmp_path_factory.mktemp("few"), "--serving.max_seconds", "2")
+        running = service.__enter__()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    try:
+        with ExitStack() as stack:
+            for _ in range(50):
+                stack.enter_context(closing(connect(running)))
+            eventually(lambda: connections(running) == 50)
+            over = stack.enter_context(closing(connect(running)))
+            status, headers, body = read(over)
+            assert (status, body["code"], headers["retry-after"]) == (429, "busy", "1")
+            assert over.recv(1) == b""
+            eventually(lambda: connections(running) == 0)
+        assert predict(running).status_code == 200
+        turned_away = 'golden_path_requests_total{endpoint="other",status="429"}'
+        assert metric(running, turned_away) == 1
+    finally:
+        service.__exit__(None, None, None)
+
+
+def test_requests_in_one_packet_are_answered_one_after_the_other(small: Running) -> None:
+    body = json.dumps({"customers": [ROW | {"customer_id": "@@"}]}).encode()
+    with closing(connect(small)) as connection:
+        sent = b"".join(
+            b"POST /predict HTTP/1.1\r\n%scontent-length: %d\r\n\r\n%s" % (HOST, len(body), body)
+            for _ in range(30)
+        )
+        ids = [b"%02d" % number for number in range(30)]
+        for one in ids:
+            sent = sent.replace(b"@@", one, 1)
+        done = threading.Thread(target=connection.sendall, args=(sent,))
+        done.start()
+        with connection.makefile("rb") as answers:
+            for one in ids:
+                assert answers.readline().split()[1] == b"200"
+                headers = dict(x.split(b": ", 1) for x in iter(answers.readline, b"\r\n"))
+                told = json.loads(answers.read(int(headers[b"content-length"])))
+                assert told["predictions"][0]["customer_id"] == one.decode()
+        done.join()
