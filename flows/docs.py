@@ -17,6 +17,7 @@ from features.catalogue import CATALOGUE
 from flows.docs_contest import contest_page
 from flows.docs_contract import MADE, contract_page
 from flows.docs_quality import quality_page
+from flows.docs_serving import serving_section
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -86,7 +87,8 @@ def _speed() -> str:
         "| figure | measured | limit | pandas | Polars |",
         "|---|---:|---:|---:|---:|",
     ]
-    for item in json.loads(FIGURES.read_text(encoding="utf-8")).get("bench", []):
+    figures = json.loads(FIGURES.read_text(encoding="utf-8"))
+    for item in figures.get("bench", []):
         if "ROC AUC" in item["name"]:  # those stand in the README
             continue
         sign = "at most" if item["better"] == "lower" else "at least"
@@ -94,6 +96,8 @@ def _speed() -> str:
         peers = [_plain(item["peers"].get(name, "")) for name in ("pandas", "polars")]
         cells = [item["name"], f"{_plain(item['value'])} {item['unit']}", limit, *peers]
         lines.append(f"| {' | '.join(cells)} |")
+    if "serving" in figures:
+        lines += serving_section(figures["serving"])
     return "\n".join(lines) + "\n"
 
 
@@ -167,8 +171,9 @@ def _take_measured() -> None:
     figures |= {name: {key: run[key] for key in kept} for name, run in found.items()}
     if (MEASURED / "road.json").exists():
         figures["bench"] = json.loads((MEASURED / "road.json").read_text(encoding="utf-8"))
-    if (MEASURED / "quality.json").exists():
-        figures["quality"] = json.loads((MEASURED / "quality.json").read_text(encoding="utf-8"))
+    for name in ("quality", "serving"):
+        if (MEASURED / f"{name}.json").exists():
+            figures[name] = json.loads((MEASURED / f"{name}.json").read_text(encoding="utf-8"))
     FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 

@@ -66,7 +66,8 @@ def served_of(settings: Settings, name: str) -> Served:
         token_file=None if serving.token_file is None else str(serving.token_file.absolute()),
         allowed_hosts=[
             *serving.allowed_hosts,
-            *([serving.host] if is_loopback(serving.host) else []),
+            # Only a few names, or with a token any: then the address it is bound to is no name.
+            *([serving.host] if serving.allowed_hosts or is_loopback(serving.host) else []),
         ],
         log_folder=str(settings.var.absolute() / "serving" / "log")
         if serving.log_requests

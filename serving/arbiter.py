@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
+LOOK_SECONDS = 1.0  # until a worker that died is seen, and another one started; BentoML's are 10
+
 
 def close_doors() -> None:
     """To be called in that process, before BentoML makes its arbiter."""
@@ -18,7 +20,7 @@ def close_doors() -> None:
     class Arbiter(circus.Arbiter):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             within = {"endpoint": "inproc://commands", "pubsub_endpoint": "inproc://events"}
-            super().__init__(*args, **(kwargs | within))
+            super().__init__(*args, **(kwargs | within | {"check_delay": LOOK_SECONDS}))
 
         def stop(self) -> Any:
             self.sockets.close_all()  # the workers have their own, and close them too

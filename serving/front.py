@@ -84,6 +84,9 @@ class Front:
             else:
                 body = await self._answer(route, scope, headers, receive)
         except Refused as refused:
+            # Frames hold the body, and are in a ring with the future of a thread: left to the
+            # collector, a hundred refusals of large bodies are kept until it comes by.
+            refused.__traceback__ = refused.__context__ = None
             status, body = refused.status, refused.body()
             extra = tuple((k.encode(), v.encode()) for k, v in refused.headers.items())
             if refused.problems:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from duckdb import DuckDBPyConnection
 
-MEMORY = "1GB"  # of all queries of a process; what needs more is refused
+MEMORY = "250MB"  # of a connection; what needs more is refused. Freed memory is kept up to it
 AFTER = "after_as_of"
 WHY_AFTER = "a line on or after the as-of date lies in its future"
 LINE = 2**40  # key of a line: customer x LINE + line

@@ -76,7 +76,7 @@ def refused(bundle: Bundle) -> Requests:
 
 
 def mixed(bundle: Bundle) -> Requests:
-    """What the long run asks: mostly rows, every tenth request lines, some that are refused."""
+    """What the long run asks: mostly rows, every twelfth request lines, some that are refused."""
     few = [one | {"times": 10} for one in predict(bundle, 1)]
     lines = transactions(bundle, 1, 200) + transactions(bundle, 20, 100)
     others = predict(bundle, 100) + explain(bundle)[:2] + refused(bundle)

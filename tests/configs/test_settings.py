@@ -220,7 +220,7 @@ def test_a_date_that_does_not_exist_is_refused(folder, text):
         ("tuning.trials.more", "did you mean tuning.trials?"),
         ("source.simulation.custmers", "did you mean source.simulation.customers?"),
         ("qqqqqqqqq", "`--print-config` shows every setting"),
-        ("_env_file", "`--print-config` shows every setting"),
+        ("_env_file", "did you mean serving.token_file?"),
     ],
 )
 def test_an_unknown_setting_is_refused_in_every_layer(folder, key, hint):

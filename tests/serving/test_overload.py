@@ -20,7 +20,7 @@ from real_service import AS_OF, Running, line, started
 
 from features.catalogue import CATALOGUE
 
-PLACES, SECONDS = 4, 1.0
+PLACES, SECONDS = 4, 0.6
 ROW = {feature.name: max(feature.low or 0, 1.0) for feature in CATALOGUE}
 HOST = b"host: localhost\r\ncontent-type: application/json\r\n"
 MANY = json.dumps(
@@ -39,7 +39,7 @@ MANY = json.dumps(
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A service with four places, and a second for each request."""
+    """A service with few places, and little time for each request."""
     with started(
         tmp_path_factory.mktemp("small"),
         *("--serving.max_concurrency", str(PLACES), "--serving.max_seconds", str(SECONDS)),
@@ -132,14 +132,23 @@ def test_a_body_that_drips_is_given_up_as_well(small: Running) -> None:
 def test_what_takes_too_long_is_given_up_and_its_place_free_when_it_is_done(
     small: Running,
 ) -> None:
-    body = json.dumps({"customers": [ROW] * 600})
-    began = time.monotonic()
-    answer = httpx.post(f"{small.url}/explain", content=body, trust_env=False, timeout=20)
-    assert (answer.status_code, answer.json()["code"]) == (503, "timeout")
-    assert answer.headers["retry-after"] == "2"
-    assert SECONDS - 0.1 < time.monotonic() - began < SECONDS + 2
-    itself_again_within = 30  # the thread cannot be ended; its place is taken until it is done
-    eventually(lambda: metric(small, "golden_path_in_flight") == 0, itself_again_within)
+    body = json.dumps({"customers": [ROW] * 1000})
+
+    def explain(_: int) -> tuple[httpx.Response, float]:
+        began = time.monotonic()
+        answer = httpx.post(f"{small.url}/explain", content=body, trust_env=False, timeout=20)
+        return answer, time.monotonic() - began
+
+    with ThreadPoolExecutor(PLACES) as pool:  # seconds of work for the threads
+        answers = list(pool.map(explain, range(PLACES)))
+    late = [(answer, took) for answer, took in answers if answer.status_code != 200]
+    assert late
+    for answer, took in late:
+        assert (answer.status_code, answer.json()["code"]) == (503, "timeout")
+        assert answer.headers["retry-after"] == "2"
+        assert SECONDS - 0.1 < took < SECONDS + 2
+    # A thread cannot be ended: its place is taken until it is done.
+    eventually(lambda: metric(small, "golden_path_in_flight") == 0, 30)
     itself_again(small)
 
 
@@ -163,9 +172,10 @@ def test_a_flood_is_answered_or_turned_away_at_once(small: Running) -> None:
     with ThreadPoolExecutor(20) as pool:
         work = [*[("/predict_transactions", MANY)] * 16, *[("/predict", one)] * 4]
         seen = [each for found in pool.map(lambda job: flood(*job), work) for each in found]
-    assert {status for status, *_ in seen} == {200, 429}
+    assert {200, 429} <= {status for status, *_ in seen} <= {200, 429, 503}
     refused = [(took, again, code) for status, took, again, code in seen if status == 429]
     assert len(refused) > 100 and len(seen) - len(refused) > 20
+    assert all(again for status, _, again, _ in seen if status != 200)
     assert {(again, code) for _, again, code in refused} == {("1", "busy")}
     assert np.quantile([took for took, _, _ in refused], 0.95) < 0.25
     assert process.memory_info().rss < before + 250 * 2**20
