@@ -7,10 +7,13 @@ Labels are never taken from a request, so that nobody can fill the memory with t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client.multiprocess import mark_process_dead
 
 from serving.asked import Champion, Scored
 
@@ -94,6 +97,15 @@ def rows_left_out(reasons: Mapping[str, int]) -> None:
 def lines_left_out(reasons: Mapping[str, int]) -> None:
     for reason, count in reasons.items():
         LEFT_OUT.labels(reason).inc(count)
+
+
+def forget_the_dead(alive: Callable[[int], bool]) -> None:
+    """Take out what processes that were killed said of themselves: they serve nothing any more."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    for file in Path(folder).glob("gauge_live*.db") if folder else ():
+        process = file.stem.rpartition("_")[2]
+        if process.isdigit() and not alive(int(process)):
+            mark_process_dead(int(process), folder)
 
 
 def note(outcome: str, old: Champion | None, new: Champion | None) -> None:

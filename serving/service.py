@@ -66,6 +66,7 @@ class Service(bentoml.Service[GoldenPath]):
         from serving.work import Work
 
         _say_what_happens()
+        metrics.forget_the_dead(_alive)
         self.champions = Champions(SERVED, noted=metrics.note)
         access = Access.of(SERVED.token_variable, SERVED.token_file, SERVED.allowed_hosts)
         self.work = Work(SERVED.max_concurrency, SERVED.max_seconds)
