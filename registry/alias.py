@@ -56,3 +56,17 @@ def read_champion(file: Path, name: str) -> ModelVersion | None:
 def champion_now(settings: Settings) -> ModelVersion | None:
     """The champion of these settings' model."""
     return read_champion(database(settings), model_name(settings))
+
+
+def the_champion(settings: Settings) -> ModelVersion:
+    """The same, for those who cannot do without. Raises UserError when there is none."""
+    from configs.command import make  # a worker of the service has no use for it
+
+    found = champion_now(settings)
+    if found is None:
+        raise UserError(
+            "there is no champion yet",
+            where=f"the registry in {settings.var}",
+            next_step=f"train one: {make('train', settings)}",
+        )
+    return found

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from registry.bundle import Bundle
-from serving.asked import Limits, Model
+from serving.asked import Limits
+from serving.messages import Model
 
 # Of `bundle.json`, as it stands there; null where an older bundle does not have it.
 KEPT = (

@@ -1,4 +1,4 @@
-"""What an endpoint is handed, whom it asks, and how predictions are written.
+"""What an endpoint is handed, and whom it asks.
 
 An endpoint is a plain function `answer(asked) -> bytes` that raises Refused: it knows nothing of
 HTTP, and answers all of a request from the one champion that it was handed.
@@ -16,14 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from registry.bundle import Bundle
-from serving.messages import Answer, Model, Prediction, Skipped
-from serving.refusal import Problem, Refused, shown
+from serving.messages import Model
+from serving.refusal import Refused, invalid, parameter
 
 if TYPE_CHECKING:
-    from serving.schema import Decoder
-    from serving.transactions import Transactions
-
-__all__ = ["Answer", "Asked", "Champion", "Limits", "Model", "Prediction", "Skipped"]
+    from serving.lines.transactions import Transactions
+    from serving.values.schema import Decoder
 
 
 @dataclass(frozen=True)
@@ -101,24 +99,5 @@ def choice(query: dict[str, str], name: str, values: tuple[str, ...]) -> str:
     value = query.get(name, values[0])
     if value not in values:
         one_of = " or ".join(values)
-        raise Refused(
-            "invalid",
-            "",
-            Problem(
-                what=f"must be {one_of}",
-                where=f"query.{name}",
-                field=name,
-                value=shown(value),
-                expected=one_of,
-            ),
-        )
+        raise invalid(parameter(name, f"must be {one_of}", value, one_of))
     return value
-
-
-def no_answer(row: int) -> Problem:
-    return Problem(
-        what="the model has no probability for these values",
-        where=f"customers[{row}]",
-        reason="no_answer",
-        row=row,
-    )

@@ -20,10 +20,11 @@ from configs.errors import UserError
 from registry.bundle import load_bundle
 from registry.models import ModelVersion
 from serving.about import about
-from serving.asked import Asked, Champion, Limits, Model
+from serving.asked import Asked, Champion, Limits
+from serving.messages import Model
 from serving.refusal import Problem, Refused
-from serving.schema import Decoder
 from serving.served import Served
+from serving.values.schema import Decoder
 
 log = logging.getLogger("golden_path.serving")
 Outcome = Literal["unchanged", "swapped", "refused", "none"]
@@ -108,7 +109,7 @@ def open_champion(found: ModelVersion, limits: Limits) -> Champion:
         raise UserError(f"its graph takes {shape[1]} features, its description has {len(features)}")
     transactions = None
     if section is not None:
-        from serving.transactions import Transactions
+        from serving.lines.transactions import Transactions
 
         transactions = Transactions(section, features)
     model = Model(found.name, found.version, bundle.sha256, bundle.threshold)
@@ -132,7 +133,7 @@ def _warm_up(champion: Champion, limits: Limits) -> None:
     if champion.transactions is not None and samples:
         import msgspec
 
-        from serving import transactions
+        from serving.lines import transactions
 
         body = {
             "as_of": samples[0]["as_of"],

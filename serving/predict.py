@@ -18,10 +18,10 @@ from pathlib import Path
 from configs.command import make, run_command
 from configs.errors import UserError
 from configs.settings import Settings
-from serving.access import read_token
 from serving.address import url
 from serving.client import Client, NotTheService, ServiceRefused, ServiceUnreachable
 from serving.messages import Answer, LinesAnswer
+from serving.web.access import read_token
 
 EXAMPLE = Path("runs/latest/example.json")
 RETRIES = 2  # somebody waits at the terminal

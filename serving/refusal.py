@@ -11,12 +11,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 SHOWN = 20  # problems named in one refusal
 LONGEST_VALUE = 80  # characters of a value that is quoted
+ABSENT: Any = object()  # no value was sent; null is one
 
 # What a client may do about it, by machine: code -> status.
 STATUS = {
@@ -59,6 +61,41 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     expected: str | None = None
 
 
+@dataclass(frozen=True)
+class Place:
+    """All of a request, one of its customers, or one of that customer's invoice lines."""
+
+    row: int | None = None
+    line: int | None = None
+
+    def __str__(self) -> str:
+        line = "" if self.line is None else f".lines[{self.line}]"
+        return "" if self.row is None else f"customers[{self.row}]{line}"
+
+    def problem(
+        self,
+        reason: str,
+        what: str,
+        field: str | None = None,
+        value: Any = ABSENT,
+        expected: str | None = None,
+    ) -> Problem:
+        """What is wrong here, or with one field here."""
+        return Problem(
+            what=what,
+            where=".".join(filter(None, (str(self), field))) or "body",
+            reason=reason,
+            row=self.row,
+            line=self.line,
+            field=field,
+            value=None if value is ABSENT else shown(value),
+            expected=expected,
+        )
+
+
+REQUEST = Place()
+
+
 class Refusal(msgspec.Struct, frozen=True):
     """The body of every answer that is not 200."""
 
@@ -82,6 +119,23 @@ class Refused(Exception):
 
     def body(self) -> bytes:
         return msgspec.json.encode(Refusal(self.error, self.code, list(self.problems[:SHOWN])))
+
+
+def parameter(name: str, what: str, value: str, expected: str, reason: str = "invalid") -> Problem:
+    """What is wrong with a parameter of the query."""
+    return Problem(
+        what=what,
+        where=f"query.{name}",
+        reason=reason,
+        field=name,
+        value=shown(value),
+        expected=expected,
+    )
+
+
+def invalid(*problems: Problem) -> Refused:
+    """The request itself is wrong."""
+    return Refused("invalid", "", *problems)
 
 
 def shown(value: Any) -> str:

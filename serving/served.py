@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -17,7 +18,14 @@ from configs.errors import UserError
 from registry.alias import read_champion
 from registry.models import ModelVersion
 
+if TYPE_CHECKING:
+    from configs.settings import Settings
+
 VARIABLE, FILE = "SERVED_FILE", "served.json"
+
+
+# Called the same in the settings.
+LIMITS = ("max_rows", "max_lines", "max_explained", "max_concurrency", "max_seconds", "workers")
 
 
 class Fixed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,6 +53,13 @@ class Served(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     log_folder: str | None = None  # where requests are logged; none: they are not
     signal_file: str | None = None  # touched by /reload, so that the other workers look at once
     launcher: int | None = None  # process id: the service ends when it is gone
+
+    @staticmethod
+    def of(settings: Settings, name: str, **others: Any) -> Served:
+        """As the settings say. others: whom to serve, and what else they do not say."""
+        serving = settings.serving
+        limits = {limit: getattr(serving, limit) for limit in (*LIMITS, "token_variable")}
+        return Served(name=name, **limits, **others)
 
     def find(self) -> ModelVersion | None:
         """Who is to be served now; None when there is no champion. Raises UserError."""

@@ -31,7 +31,7 @@ LOG_SECONDS = 5.0
 
 
 class GoldenPath:
-    """Everything that a worker holds is in its front (`serving/front.py`)."""
+    """Everything that a worker holds is in its front (`serving/web/front.py`)."""
 
     @bentoml.on_startup
     async def start(self) -> None:
@@ -59,11 +59,12 @@ class Service(bentoml.Service[GoldenPath]):
     def to_asgi(self, is_main: bool = True) -> Any:
         # Here, in the worker: the arbiter imports this module too, and needs none of it. And the
         # client of the metrics must be imported after BentoML has made their folder.
-        from serving import metrics, protocol
-        from serving.access import Access
+        from serving import metrics
         from serving.champions import Champions
-        from serving.front import Front
-        from serving.work import Work
+        from serving.web import protocol
+        from serving.web.access import Access
+        from serving.web.front import Front
+        from serving.web.work import Work
 
         _say_what_happens()
         metrics.forget_the_dead(_alive)

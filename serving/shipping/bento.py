@@ -17,10 +17,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from configs.command import make, run_command
-from configs.errors import UserError
+from configs.command import run_command
 from configs.settings import Settings
-from registry.alias import champion_now
+from registry.alias import the_champion
 from registry.bundle import verify_bundle
 from registry.models import ModelVersion
 from serving.served import FILE, Fixed, Served, write_served
@@ -52,20 +51,8 @@ class Built:
 
 
 def main(settings: Settings) -> None:
-    built = build(settings, champion(settings))
+    built = build(settings, the_champion(settings))
     print(report(built))
-
-
-def champion(settings: Settings) -> ModelVersion:
-    """Raises UserError when there is none."""
-    found = champion_now(settings)
-    if found is None:
-        raise UserError(
-            "there is no champion yet",
-            where=f"the registry in {settings.var}",
-            next_step=f"train one: {make('train', settings)}",
-        )
-    return found
 
 
 def build(settings: Settings, model: ModelVersion) -> Built:
@@ -98,18 +85,11 @@ def stage(folder: Path, settings: Settings, model: ModelVersion) -> None:
     verify_bundle(model.bundle, expected_sha256=model.bundle_sha256)
     shutil.copytree(model.bundle, folder / "bundle")
     verify_bundle(folder / "bundle", expected_sha256=model.bundle_sha256)
-    serving = settings.serving
-    served = Served(
-        name=model.name,
+    served = Served.of(
+        settings,
+        model.name,
         fixed=Fixed(folder="bundle", version=model.version, bundle_sha256=model.bundle_sha256),
-        max_rows=serving.max_rows,
-        max_lines=serving.max_lines,
-        max_explained=serving.max_explained,
-        max_concurrency=serving.max_concurrency,
-        max_seconds=serving.max_seconds,
-        workers=serving.workers,
-        token_variable=serving.token_variable,
-        allowed_hosts=sorted(serving.allowed_hosts),
+        allowed_hosts=sorted(settings.serving.allowed_hosts),
     )
     write_served(served, folder / FILE)
 

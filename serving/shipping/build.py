@@ -14,8 +14,8 @@ from typing import Any
 
 from configs.errors import UserError
 from registry.models import ModelVersion
+from serving.quiet import VARIABLES
 from serving.shipping import sources
-from serving.shipping.quiet import VARIABLES
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 # What is set here is not meant for the build.
@@ -24,7 +24,7 @@ BUILD = """
 import sys
 import bentoml
 from serving.shipping.shipped import service
-from serving import front
+from serving.web import front
 from serving.champions import Champions
 from serving.served import read_served
 name, version, file, base = sys.argv[1:]

@@ -16,7 +16,8 @@ import sys
 from configs.command import make, run_command
 from configs.errors import UserError
 from configs.settings import Settings
-from serving.shipping.bento import Built, build, champion, report
+from registry.alias import the_champion
+from serving.shipping.bento import Built, build, report
 
 ENGINES = ("docker", "podman")  # in this order; as BentoML calls them
 ANSWER_SECONDS = 30
@@ -24,7 +25,7 @@ ANSWER_SECONDS = 30
 
 def main(settings: Settings) -> None:
     engine = find_engine(settings)  # before the Bento is built, which takes seconds
-    built = build(settings, champion(settings))
+    built = build(settings, the_champion(settings))
     print(report(built), flush=True)
     containerize(built, engine)
     print(f"""Made the image {built.tag}

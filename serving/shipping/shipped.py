@@ -10,7 +10,7 @@ import os
 
 from bentoml._internal.utils.analytics import usage_stats
 
-from serving.shipping.quiet import VARIABLES
+from serving.quiet import VARIABLES
 
 for name, value in VARIABLES.items():
     os.environ.setdefault(name, value)

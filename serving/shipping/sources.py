@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 ENTRY = "serving.shipping.shipped"
 # What the modules read beside themselves: files, or folders with all that is in them.
-DATA = ("configs/contract.yaml", "features/sql", "serving/page")
+DATA = ("configs/contract.yaml", "features/sql", "serving/web/page")
 
 
 def files(root: Path = ROOT) -> list[Path]:

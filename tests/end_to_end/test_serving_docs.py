@@ -34,7 +34,7 @@ from configs.settings import Serving
 from serving import metrics
 from serving.__main__ import _welcome
 from serving.refusal import RETRY_AFTER, STATUS
-from serving.routes import ROUTES
+from serving.web.routes import ROUTES
 
 TEXT = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
 URL, NEAR = "http://127.0.0.1:3000", 0.2
@@ -297,6 +297,10 @@ def test_every_setting_of_the_service_is_named() -> None:
         assert f"serving.{name}" in TEXT, name
 
 
-def test_every_module_stands_in_the_list_of_the_package() -> None:
-    for file in Path(serving.__file__).parent.glob("[a-z]*.py"):
-        assert re.search(rf"\b{file.name}\b", str(serving.__doc__)), file.name
+def test_every_module_stands_in_the_list_of_its_room() -> None:
+    top = Path(serving.__file__).parent
+    for file in [*top.glob("[a-z]*.py"), *top.glob("*/[a-z]*.py")]:
+        told = (file.parent / "__init__.py").read_text(encoding="utf-8")
+        assert re.search(rf"\b{file.name}\b", told), file
+    for room in top.glob("*/__init__.py"):
+        assert f"{room.parent.name}/" in str(serving.__doc__), room

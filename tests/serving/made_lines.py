@@ -22,9 +22,10 @@ from ingestion.canonical import MAPPED
 from ingestion.files import read_file
 from ingestion.judge import judge
 from registry.bundle import load_bundle
-from serving.asked import Asked, Champion, Limits, Model
-from serving.schema import Decoder
-from serving.transactions import Transactions, answer
+from serving.asked import Asked, Champion, Limits
+from serving.lines.transactions import Transactions, answer
+from serving.messages import Model
+from serving.values.schema import Decoder
 
 QUESTION, START = Features(), date(2023, 1, 1)
 LIMITS = Limits(max_rows=50, max_lines=5_000, max_explained=20)

@@ -16,11 +16,11 @@ from real_service import SAMPLES, Running, free_port, started
 from configs.errors import UserError
 from configs.load import load
 from features.catalogue import CATALOGUE
-from serving import access
 from serving.__main__ import served_of
-from serving.access import LOOPBACK, Access, is_loopback, read_token
 from serving.address import check_address
 from serving.refusal import Refused
+from serving.web import access
+from serving.web.access import LOOPBACK, Access, is_loopback, read_token
 
 TOKEN = "correct-horse-battery-staple"
 ROW = {feature.name: max(feature.low or 0, 1.0) for feature in CATALOGUE}

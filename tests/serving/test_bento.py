@@ -26,12 +26,13 @@ from configs.load import load
 from configs.settings import Settings
 from configs.source import CANONICAL
 from features.catalogue import CATALOGUE
+from registry.alias import the_champion
 from registry.bundle import DESCRIPTION, MODEL, write_bundle
 from registry.models import ModelVersion
 from serving.client import Client, ServiceRefused
 from serving.served import FILE, read_served
 from serving.shipping import packages, sources
-from serving.shipping.bento import Built, build, champion, report, tag_name
+from serving.shipping.bento import Built, build, report, tag_name
 from serving.shipping.image import containerize, find_engine
 
 # Imported by functions that a Bento never calls: it watches no registry.
@@ -238,9 +239,13 @@ def test_it_holds_what_it_runs_and_no_more(shipped: Shipped) -> None:
     assert not [path for path in code if path.startswith("configs/") and path.endswith("t.yaml")][
         1:
     ]
-    for needed in ("features/sql/windows.sql", "serving/page/index.html", "serving/front.py"):
+    for needed in (
+        "features/sql/windows.sql",
+        "serving/web/page/index.html",
+        "serving/web/front.py",
+    ):
         assert needed in code
-    for foreign in ("serving/__main__.py", "configs/default.yaml", "serving/client.py"):
+    for foreign in ("serving/__main__.py", "configs/default.yaml", "serving/client/client.py"):
         assert foreign not in code
 
 
@@ -365,7 +370,7 @@ def test_a_bundle_that_could_not_answer_is_not_packed(shipped: Shipped, tmp_path
 
 def test_no_champion_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no champion yet"):
-        champion(load("smoke", ["--var", str(tmp_path)]))
+        the_champion(load("smoke", ["--var", str(tmp_path)]))
 
 
 # --- the image ---------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""`serving/client.py` against a server that does what servers do on bad days, and the real one."""
+"""`serving/client/` against a server that does what servers do on bad days, and the real one."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from serving.client import (
     ServiceError,
     ServiceRefused,
     ServiceUnreachable,
-    encode,
 )
+from serving.client.client import encode
+from serving.client.retry import LONGEST, wait_seconds
 from serving.predict import ask, table
-from serving.retry import LONGEST, wait_seconds
 
 MODEL = {"name": "m", "version": 3, "bundle_sha256": "ab" * 32, "threshold": 0.5}
 PREDICTION = {"row": 0, "customer_id": "1", "probability": 0.7, "decision": True}

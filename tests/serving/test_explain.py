@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from registry.bundle import Bundle
-from serving import shapley as room
-from serving.asked import Asked, Champion, Limits, Model
-from serving.explain import answer
+from serving.asked import Asked, Champion, Limits
+from serving.messages import Model
 from serving.refusal import Refused
-from serving.schema import Decoder
-from serving.shapley import Shares, share_out
+from serving.values import shapley as room
+from serving.values.explain import answer
+from serving.values.schema import Decoder
+from serving.values.shapley import Shares, share_out
 
 NAN = float("nan")
 FEATURES: list[dict[str, Any]] = [

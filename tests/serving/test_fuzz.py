@@ -29,10 +29,10 @@ from schemathesis.engine import events, from_schema
 from configs.source import CANONICAL
 from features.catalogue import CATALOGUE, Feature
 from serving.asked import Limits
-from serving.lines import Lines, LinesDecoder
-from serving.problems import Expected, find_problems
+from serving.lines.schema import Lines, LinesDecoder
 from serving.refusal import STATUS, Refusal, Refused
-from serving.schema import Customers, Decoder
+from serving.values.problems import Expected, find_problems
+from serving.values.schema import Customers, Decoder
 
 POSTS = ("/predict", "/predict_transactions", "/explain", "/reload")
 LIMITS = Limits(max_rows=MAX_ROWS, max_lines=200, max_explained=20)

@@ -17,13 +17,13 @@ from real_service import AS_OF, line, make_bundle
 
 from features.catalogue import CATALOGUE
 from registry.bundle import DESCRIPTION, MODEL, write_bundle
-from serving.access import LOOPBACK, Access
 from serving.asked import Asked
 from serving.champions import Champions
-from serving.front import Front
 from serving.refusal import LONGEST_VALUE, SHOWN, Problem, Refused, shown
 from serving.served import Fixed, Served
-from serving.work import Work
+from serving.web.access import LOOPBACK, Access
+from serving.web.front import Front
+from serving.web.work import Work
 
 ROW = {feature.name: max(feature.low or 0, 1.0) for feature in CATALOGUE}
 GOOD = json.dumps({"customers": [ROW]}).encode()

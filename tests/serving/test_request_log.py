@@ -19,7 +19,8 @@ from real_service import Running, started
 from features.catalogue import CATALOGUE, NAMES
 from registry.bundle import load_bundle
 from serving import request_log
-from serving.asked import Champion, Model, Scored
+from serving.asked import Champion, Scored
+from serving.messages import Model
 from serving.request_log import RequestLog, hashed, read_key
 
 

@@ -12,7 +12,7 @@ import pytest
 from serving.about import outcome
 from serving.asked import Limits
 from serving.refusal import Refused
-from serving.schema import Decoder
+from serving.values.schema import Decoder
 
 FEATURES: list[dict[str, Any]] = [
     {

@@ -21,7 +21,7 @@ from configs.rules import Contract, default_rules
 from configs.settings import Features
 from features import engine
 from features.catalogue import ALL, select
-from serving.transactions import Transactions
+from serving.lines.transactions import Transactions
 
 DAYS = [date(2024, 3, 1), date(2024, 9, 1)]
 LEAST = frozenset({"customer_id", "invoiced_at", "amount"})

@@ -35,10 +35,10 @@ from features.engine import SQL
 from flows.outcome import transactions as transactions_section
 from flows.stage import Stage
 from serving.asked import Asked, Champion, Limits
-from serving.judged import open_connection
-from serving.lines import LinesDecoder
+from serving.lines.judged import open_connection
+from serving.lines.schema import LinesDecoder
+from serving.lines.transactions import Transactions, answer
 from serving.refusal import Problem, Refused
-from serving.transactions import Transactions, answer
 
 TWO = [line(), line(invoice_id="536366", invoiced_at="2024-02-11T09:00:00", quantity=2)]
 KEYS = {"what", "where", "reason", "row", "line", "field", "value", "expected"}
@@ -671,7 +671,7 @@ section = json.loads(sys.argv[1])
 from dataclasses import asdict
 from features.catalogue import CATALOGUE
 from serving.asked import Asked, Limits
-from serving.transactions import Transactions
+from serving.lines.transactions import Transactions
 transactions = Transactions(section, [asdict(feature) for feature in CATALOGUE])
 asked = Asked(sys.argv[2].encode(), {{}}, None, Limits(10, 100, 1))
 (row,) = transactions.rows(asked, transactions.read(asked))

@@ -1,8 +1,8 @@
 """What a request of invoice lines must be, made from the columns that the source declared.
 
-Two readers, as in `serving/schema.py`: a msgspec Struct takes what is right in one pass; what it
-refuses is read once more (`serving/line_problems.py`), which names every problem. Only
-types are judged here. Whether a line counts is the data contract's part (`serving/judged.py`), as
+Two readers, as in `values/schema.py`: a msgspec Struct takes what is right in one pass; what it
+refuses is read once more (`problems.py`), which names every problem. Only
+types are judged here. Whether a line counts is the data contract's part (`judged.py`), as
 in training: a quantity of 0 or a time that is no time is a line to leave out, not a bad request.
 """
 
@@ -17,8 +17,8 @@ import msgspec
 from msgspec import Meta
 
 from ingestion.canonical import EXACT, MAPPED
-from serving.asked import Limits, Skipped
-from serving.line_problems import (
+from serving.asked import Limits
+from serving.lines.problems import (
     FIRST,
     NUMBER,
     OPTIONAL,
@@ -28,9 +28,11 @@ from serving.line_problems import (
     find_problems,
     latest_as_of,
     read_whole,
+    too_many,
 )
-from serving.problems import LONGEST_ID, parse
-from serving.refusal import SHOWN, Problem, Refused
+from serving.messages import Skipped
+from serving.reading import LONGEST_ID, parse, sized
+from serving.refusal import SHOWN, Problem, invalid
 
 TYPES: dict[str, Any] = {
     TEXT: str | None,
@@ -68,20 +70,17 @@ class LinesDecoder:
         try:
             request: Any = self._decode(body)
         # Text that is no UTF-8 is a ValueError, and no DecodeError.
-        except (msgspec.DecodeError, ValueError, RecursionError) as error:
-            return self._read_slowly(body, limits, skip, error)
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            return self._read_slowly(body, limits, skip)
         customers = request.customers
-        if (
-            not FIRST <= request.as_of <= latest_as_of()
-            or len(customers) > limits.max_rows
-            or sum(len(customer.lines) for customer in customers) > limits.max_lines
-        ):
-            return self._read_slowly(body, limits, skip, None)
+        if not FIRST <= request.as_of <= latest_as_of():
+            return self._read_slowly(body, limits, skip)
+        sized(customers, "customers", limits.max_rows)
+        if more := too_many(sum(len(customer.lines) for customer in customers), limits):
+            raise invalid(*more)
         return Lines(request.as_of, range(len(customers)), customers, [])
 
-    def _read_slowly(
-        self, body: bytes, limits: Limits, skip: bool, error: Exception | None
-    ) -> Lines:
+    def _read_slowly(self, body: bytes, limits: Limits, skip: bool) -> Lines:
         request = parse(body)
         as_of, customers = read_whole(request, limits)
         skipped: list[Skipped] = []
@@ -98,10 +97,12 @@ class LinesDecoder:
                 good.append(customer)
         problems = [problem for one in skipped for problem in one.detail]
         if problems and not (skip and good):
-            raise Refused("invalid", "", *problems)
-        if not problems and error is not None:  # ours would take what msgspec does not
-            raise Refused("invalid", "", Problem(what=str(error)))
-        found = msgspec.convert({"as_of": as_of, "customers": good}, self.request)
+            raise invalid(*problems)
+        request = {"as_of": as_of, "customers": good}
+        try:  # not strict: 3.0 is a whole number; the rest has been seen to be what it should be
+            found = msgspec.convert(request, self.request, strict=False)
+        except msgspec.ValidationError as error:
+            raise invalid(Problem(what=str(error))) from None
         few = [Skipped(one.row, one.customer_id, one.detail[:SHOWN]) for one in skipped]
         return Lines(as_of, rows, found.customers, few)  # type: ignore[attr-defined]
 

@@ -17,8 +17,8 @@ from configs.rules import Contract
 from configs.settings import Features
 from features.catalogue import CATALOGUE
 from serving.asked import Asked, choice
-from serving.handover import arrow, from_numpy
-from serving.judged import (
+from serving.lines.handover import arrow, from_numpy
+from serving.lines.judged import (
     AFTER,
     LINE,
     WHY_AFTER,
@@ -28,13 +28,13 @@ from serving.judged import (
     line_rules,
     select_rows,
 )
-from serving.lines import Lines, LinesDecoder
+from serving.lines.pool import Call, Pool
+from serving.lines.schema import Lines, LinesDecoder
+from serving.lines.unanswered import customers_asked, lines_left_out
 from serving.messages import FromLines
 from serving.messages import LinesAnswer as Answer
-from serving.pool import Call, Pool
 from serving.refusal import Refused
-from serving.scoring import score
-from serving.unanswered import customers_asked, lines_left_out
+from serving.values.scoring import score
 
 CONNECTIONS = 2  # requests at once; each keeps a plan, and computes on one core
 

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import msgspec
 
-from serving import explain, openapi, scoring, transactions
 from serving.asked import Asked, Champion
 from serving.champions import Champions, reload
+from serving.lines import transactions
+from serving.values import explain, scoring
+from serving.web import openapi
 
 Given = tuple[bytes, bytes, tuple[tuple[bytes, bytes], ...]]  # content type, body, headers
 JSON, HTML, TEXT = b"application/json", b"text/html; charset=utf-8", b"text/plain"

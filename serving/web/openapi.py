@@ -61,7 +61,8 @@ ON_ERROR = {
 
 def describe(champion: Champion, limits: Limits) -> bytes:
     """The description of what this champion takes and answers, as JSON."""
-    from serving import explain, transactions
+    from serving.lines import transactions
+    from serving.values import explain
 
     types: list[Any] = [
         *(champion.decoder.request, Answer, Refusal, explain.Explained),

@@ -1,4 +1,4 @@
-"""The variables that a service is started with, where no launcher sets them."""
+"""The variables that a service is started with."""
 
 from __future__ import annotations
 

@@ -17,12 +17,12 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from serving import metrics
-from serving.access import Access
 from serving.asked import Asked, Scored
 from serving.champions import Champions
-from serving.refusal import Problem, Refused
-from serving.routes import ROUTES, Route
-from serving.work import Work
+from serving.refusal import Problem, Refused, invalid, parameter
+from serving.web.access import Access
+from serving.web.routes import ROUTES, Route
+from serving.web.work import Work
 
 log = logging.getLogger("golden_path.serving")
 Scope = Mapping[str, Any]
@@ -176,7 +176,7 @@ def _once(headers: Iterable[tuple[bytes, bytes]]) -> None:
     for name, count in Counter(name for name, _ in headers).items():
         if count > 1 and name in DECIDE:
             where = f"headers.{name.decode('latin-1')}"
-            raise Refused("invalid", "", Problem(what="is there twice", where=where))
+            raise invalid(Problem(what="is there twice", where=where))
 
 
 def _too_large(most: int) -> Refused:
@@ -192,14 +192,7 @@ def _query(text: bytes, route: Route) -> dict[str, str]:
         if name not in route.query or name in found:
             twice = name in found
             what = "is there twice" if twice else "unknown parameter"
-            problem = Problem(
-                what=what,
-                where=f"query.{name[:80]}",
-                reason="repeated" if twice else "unknown_field",
-                field=name[:80],
-                value=value[:80],
-                expected=known or "no parameter",
-            )
-            raise Refused("invalid", "", problem)
+            reason = "repeated" if twice else "unknown_field"
+            raise invalid(parameter(name[:80], what, value, known or "no parameter", reason))
         found[name] = value
     return found

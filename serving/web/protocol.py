@@ -20,7 +20,7 @@ from typing import Any
 import uvicorn.config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from serving.refusal import Problem, Refused
+from serving.refusal import Problem, Refused, invalid
 
 HEAD_BYTES = 64 * 1024
 SLOWEST = 50_000  # bytes a second of an answer, beyond the seconds of a request
@@ -134,4 +134,4 @@ def install(seconds: float, refused: Callable[[int], None]) -> None:
 
 
 def _no_request(what: str) -> Refused:
-    return Refused("invalid", "", Problem(what=what, where="request", expected="HTTP/1.1"))
+    return invalid(Problem(what=what, where="request", expected="HTTP/1.1"))

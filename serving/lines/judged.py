@@ -25,7 +25,7 @@ from features.online import select_features
 from ingestion.canonical import COLUMNS, MAPPED, select_canonical
 from ingestion.contract import row_rules
 from ingestion.judge import COPIES, SHARED, quarantining, select_judged
-from serving.handover import Sent, arrow, register
+from serving.lines.handover import Sent, arrow, register
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from serving.asked import Answer, Asked, Prediction, Scored, Skipped, no_answer
-from serving.refusal import Refused
+from serving.asked import Asked, Scored
+from serving.messages import Answer, Prediction, Skipped
+from serving.refusal import Place, Problem, Refused
 
 if TYPE_CHECKING:
-    from serving.schema import Customers
+    from serving.values.schema import Customers
 
 encode = msgspec.json.Encoder().encode
 
@@ -40,8 +41,8 @@ def score(
         good: list[int] = np.flatnonzero((probability >= 0) & (probability <= 1)).tolist()
         none = sorted({*range(len(rows))} - {*good})
         if not (asked.skip and good):
-            raise Refused("no_answer", "", *(no_answer(rows[place]) for place in none))
-        lost = [Skipped(rows[at], ids[at], [no_answer(rows[at])]) for at in none]
+            raise Refused("no_answer", "", *(_no_answer(rows[place]) for place in none))
+        lost = [Skipped(rows[at], ids[at], [_no_answer(rows[at])]) for at in none]
         skipped = sorted([*skipped, *lost], key=lambda one: one.row)
         probability, x, said = probability[good], x[good], [said[at] for at in good]
         ids, rows = [ids[at] for at in good], [rows[at] for at in good]
@@ -53,3 +54,7 @@ def score(
         Prediction(row, customer_id, p, p >= threshold)
         for row, customer_id, p in zip(rows, ids, said, strict=True)
     ], skipped
+
+
+def _no_answer(row: int) -> Problem:
+    return Place(row).problem("no_answer", "the model has no probability for these values")

@@ -11,8 +11,8 @@ import msgspec
 
 from ingestion.canonical import EXACT, MAPPED
 from serving.asked import Limits
-from serving.problems import LONGEST_ID, sized, strangers
-from serving.refusal import SHOWN, Problem, Refused, shown
+from serving.reading import LONGEST_ID, required, sized, strangers
+from serving.refusal import REQUEST, SHOWN, Place, Problem, Refused, invalid
 
 FIRST = date(1900, 1, 1)  # no time of a log is read as an earlier one
 OPTIONAL = ("description",)  # of the declared columns; no feature is made from it
@@ -38,22 +38,8 @@ def read_whole(request: Any, limits: Limits) -> tuple[date, list[Any]]:
     names = ("as_of", "customers")
     if not isinstance(request, dict):
         expected = '{"as_of": "2011-09-10", "customers": [...]}'
-        raise Refused(
-            "invalid",
-            "",
-            Problem(
-                what="must be an object",
-                reason="wrong_type",
-                value=shown(request),
-                expected=expected,
-            ),
-        )
-    problems = strangers(request, names)
-    problems += [
-        Problem(what="is required", where=name, reason="required", field=name)
-        for name in names
-        if name not in request
-    ]
+        raise invalid(REQUEST.problem("wrong_type", "must be an object", None, request, expected))
+    problems = strangers(request, names) + required(request, names)
     as_of = None
     if "as_of" in request:
         as_of, wrong = _day(request["as_of"])
@@ -64,20 +50,27 @@ def read_whole(request: Any, limits: Limits) -> tuple[date, list[Any]]:
             customers = sized(request["customers"], "customers", limits.max_rows)
         except Refused as refused:
             problems += refused.problems
-    lines = sum(_count(customer) for customer in customers)
-    if lines > limits.max_lines:
-        problems.append(
-            Problem(
-                what=f"must have at most {limits.max_lines:,} lines in all",
-                where="customers",
-                reason="too_long",
-                value=f"{lines:,} lines",
-                expected=f"1 to {limits.max_lines:,} lines",
-            )
-        )
+    problems += too_many(sum(_count(customer) for customer in customers), limits)
     if problems or as_of is None:
-        raise Refused("invalid", "", *problems)
+        raise invalid(*problems)
     return as_of, customers
+
+
+def too_many(lines: int, limits: Limits) -> list[Problem]:
+    """The problem of a request with that many lines, if it is one."""
+    if lines <= limits.max_lines:
+        return []
+    what, expected = "must have at most {:,} lines in all", "1 to {:,} lines"
+    return [
+        Problem(
+            what=what.format(limits.max_lines),
+            where="customers",
+            reason="too_long",
+            field="customers",
+            value=f"{lines:,} lines",
+            expected=expected.format(limits.max_lines),
+        )
+    ]
 
 
 def _count(customer: Any) -> int:
@@ -102,43 +95,31 @@ def _day(value: Any) -> tuple[date | None, list[Problem]]:
             late = day > latest
             reason = "in_future" if late else "out_of_range"
             what = f"must be at most {latest}, tomorrow" if late else f"must be at least {FIRST}"
-    problem = Problem(
-        what=what,
-        where="as_of",
-        reason=reason,
-        field="as_of",
-        value=shown(value),
-        expected=expected,
-    )
-    return None, [problem]
+    return None, [REQUEST.problem(reason, what, "as_of", value, expected)]
 
 
 def find_problems(row: int, customer: Any, columns: Sequence[str], *, guess: bool) -> list[Problem]:
     """What is wrong with one customer: the types of everything in it."""
-    place, names = f"customers[{row}]", ("customer_id", "lines")
+    place, names = Place(row), ("customer_id", "lines")
     if not isinstance(customer, dict):
         expected = "an object of customer_id and lines"
-        return [_wrong("wrong_type", "must be an object", place, customer, expected, row)]
-    found = strangers(customer, names, place, row, guess=guess)
-    found += [
-        _wrong("required", "is required", f"{place}.{name}", None, None, row, field=name)
-        for name in names
-        if name not in customer
-    ]
+        return [place.problem("wrong_type", "must be an object", None, customer, expected)]
+    found = strangers(customer, names, place, guess=guess) + required(customer, names, place)
     if "customer_id" in customer:
-        found += _customer_id(customer["customer_id"], place, row)
+        found += _customer_id(customer["customer_id"], place)
     if "lines" in customer:
         try:
             # How many there may be is asked of all customers together.
-            lines = sized(customer["lines"], f"{place}.lines", _count(customer) or 1, row)
+            lines = sized(customer["lines"], "lines", _count(customer) or 1, place)
         except Refused as refused:
             return [*found, *refused.problems]
         for number, line in enumerate(lines):
-            found += _line(row, number, line, columns, guess=guess and len(found) < SHOWN)
+            few = guess and len(found) < SHOWN
+            found += _line(Place(row, number), line, columns, guess=few)
     return found
 
 
-def _customer_id(value: Any, place: str, row: int) -> list[Problem]:
+def _customer_id(value: Any, place: Place) -> list[Problem]:
     expected = f"text of 1 to {LONGEST_ID} characters"
     if not isinstance(value, str):
         reason, what = "wrong_type", "must be text"
@@ -148,28 +129,23 @@ def _customer_id(value: Any, place: str, row: int) -> list[Problem]:
         reason, what = "too_long", f"must have at most {LONGEST_ID} characters"
     else:
         return []
-    where = f"{place}.customer_id"
-    return [_wrong(reason, what, where, value, expected, row, field="customer_id", sent=True)]
+    return [place.problem(reason, what, "customer_id", value, expected)]
 
 
-def _line(
-    row: int, number: int, line: Any, columns: Sequence[str], *, guess: bool
-) -> list[Problem]:
-    place = f"customers[{row}].lines[{number}]"
+def _line(place: Place, line: Any, columns: Sequence[str], *, guess: bool) -> list[Problem]:
     if not isinstance(line, dict):
         expected = f"an object of {', '.join(columns)}"
-        return [_wrong("wrong_type", "must be an object", place, line, expected, row, number)]
-    found = strangers(line, columns, place, row, number, guess=guess)
+        return [place.problem("wrong_type", "must be an object", None, line, expected)]
+    found = strangers(line, columns, place, guess=guess)
     for name in columns:
-        where, expected = f"{place}.{name}", WORDS[name]
-        if name not in line:
-            if name not in OPTIONAL:
-                what = "is required, null where there is no value"
-                found.append(_wrong("required", what, where, None, expected, row, number, name))
-            continue
-        reason, what = _type(line[name], expected)
-        if what:
-            found.append(_wrong(reason, what, where, line[name], expected, row, number, name))
+        expected = WORDS[name]
+        if name in line:
+            reason, what = _type(line[name], expected)
+            if what:
+                found.append(place.problem(reason, what, name, line[name], expected))
+        elif name not in OPTIONAL:
+            what = "is required, null where there is no value"
+            found.append(place.problem("required", what, name, expected=expected))
     return found
 
 
@@ -178,7 +154,8 @@ def _type(value: Any, expected: str) -> tuple[str, str]:
     if value is None:
         return "", ""
     if expected == WHOLE:
-        if isinstance(value, bool) or not isinstance(value, int):
+        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+        if isinstance(value, bool) or not whole:  # 3.0 is whole, as JSON Schema has it
             return "wrong_type", "must be a whole number, or null"
         return ("", "") if abs(value) <= EXACT else ("out_of_range", f"must be within ±{EXACT:,}")
     if expected == NUMBER:
@@ -187,28 +164,3 @@ def _type(value: Any, expected: str) -> tuple[str, str]:
         finite = abs(value) <= LARGEST if isinstance(value, int) else isfinite(value)
         return ("", "") if finite else ("not_finite", "must be a finite number")
     return ("", "") if isinstance(value, str) else ("wrong_type", "must be text, or null")
-
-
-def _wrong(
-    reason: str,
-    what: str,
-    where: str,
-    value: Any,
-    expected: str | None,
-    row: int,
-    line: int | None = None,
-    field: str | None = None,
-    *,
-    sent: bool = False,
-) -> Problem:
-    said = shown(value) if sent or value is not None else None
-    return Problem(
-        what=what,
-        where=where,
-        reason=reason,
-        row=row,
-        line=line,
-        field=field,
-        value=said,
-        expected=expected,
-    )

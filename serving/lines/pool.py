@@ -9,7 +9,7 @@ from queue import LifoQueue
 from threading import Lock
 from typing import Any
 
-from serving.judged import Prepared
+from serving.lines.judged import Prepared
 
 
 @dataclass

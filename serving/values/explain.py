@@ -5,7 +5,7 @@
 `base` is the model's mean probability for the reference rows: up to 64 customers of the validation
 split, kept in the bundle. A contribution is a Shapley value: how much the probability changes when
 the customer's own value takes the place of a reference customer's, on average over the reference
-customers and over the orders in which the values may be exchanged (`serving/shapley.py`). It asks
+customers and over the orders in which the values may be exchanged (`shapley.py`). It asks
 the exported graph and nothing else, so it is the same for every family of models.
 
 What it does not say. It describes the model, not the customer: that a value raises the prediction
@@ -27,8 +27,8 @@ import numpy as np
 from features.categories import decode
 from serving.asked import Asked, Champion
 from serving.messages import Contribution, Explained, Explanation, Method, Skipped
-from serving.refusal import Problem, Refused, shown
-from serving.shapley import SEED, NoAnswer, Shares, answered, pairs_for, share_out
+from serving.refusal import Place, Refused, invalid, parameter
+from serving.values.shapley import SEED, NoAnswer, Shares, answered, pairs_for, share_out
 
 TOP = 10  # contributions shown when the request does not say how many
 WHAT = (
@@ -52,9 +52,7 @@ def answer(asked: Asked) -> bytes:
         try:
             shares = share_out(asked.predict, x, reference)
         except NoAnswer as none:
-            problem = Problem(
-                what=str(none), where=f"customers[{row}]", reason="no_answer", row=row
-            )
+            problem = Place(row).problem("no_answer", str(none))
             skipped.append(Skipped(row, customer_id, [problem]))
         else:
             explanations.append(_told(shares, row, customer_id, x, champion.features, top))
@@ -96,13 +94,7 @@ def _top(query: dict[str, str], features: int) -> int:
     if value.isascii() and value.isdigit() and len(value) < 10 and 1 <= int(value) <= features:
         return int(value)
     expected = f"a whole number from 1 to {features}"
-    raise Refused(
-        "invalid",
-        "",
-        Problem(
-            what=f"must be {expected}", where="query.top", value=shown(value), expected=expected
-        ),
-    )
+    raise invalid(parameter("top", f"must be {expected}", value, expected))
 
 
 def _told(

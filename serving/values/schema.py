@@ -4,7 +4,7 @@ The bundle is the only truth about its input: train with another feature, and th
 it, checks its range and documents it, without a line changed here.
 
 Two readers. The fast one is a msgspec Struct with a field for each feature: what it takes is right.
-What it refuses is read once more by the slow one (`serving/problems.py`), which names every problem
+What it refuses is read once more by the slow one (`problems.py`), which names every problem
 with its place, and leaves the good rows where a client wants those.
 """
 
@@ -20,9 +20,11 @@ from msgspec import Meta
 
 from configs.table import BLANKS
 from features.categories import Value, encoder
-from serving.asked import Limits, Skipped
-from serving.problems import LONGEST_ID, LONGEST_TEXT, Expected, bounds, find_problems, repeated
-from serving.refusal import Problem, Refused
+from serving.asked import Limits
+from serving.messages import Skipped
+from serving.reading import LONGEST_ID, sized
+from serving.refusal import Problem, invalid
+from serving.values.problems import LONGEST_TEXT, Expected, bounds, find_problems, repeated
 
 
 @dataclass(frozen=True)
@@ -65,14 +67,11 @@ class Decoder:
         # Text that is no UTF-8 is a ValueError, and no DecodeError.
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
             return self._read_slowly(body, limits, skip, error)
+        sized(customers, "customers", limits.max_rows)
         values = [msgspec.structs.astuple(customer) for customer in customers]
         ids = [row[-1] for row in values]
-        if (
-            len(values) > limits.max_rows
-            or repeated(ids)
-            or any(
-                not str(row[place]).strip(BLANKS) for place in self._never_blank for row in values
-            )
+        if repeated(ids) or any(
+            not str(row[place]).strip(BLANKS) for place in self._never_blank for row in values
         ):
             return self._read_slowly(body, limits, skip, None)
         return Customers(ids, range(len(ids)), self._matrix([row[:-1] for row in values]), [])
@@ -83,9 +82,9 @@ class Decoder:
         found = find_problems(body, self._expected, limits.max_rows)
         problems = [problem for row in found.skipped for problem in row.detail]
         if not problems and error is not None:  # ours would take what msgspec does not
-            raise Refused("invalid", "", Problem(what=str(error)))
+            raise invalid(Problem(what=str(error)))
         if problems and not (skip and found.rows):
-            raise Refused("invalid", "", *problems)
+            raise invalid(*problems)
         return Customers(found.ids, found.rows, self._matrix(found.values), found.skipped)
 
     def _matrix(self, values: list[Sequence[Any]]) -> np.ndarray:

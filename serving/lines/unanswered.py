@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from serving.asked import Skipped
-from serving.judged import Row
-from serving.lines import Lines
-from serving.messages import LeftOut
-from serving.problems import same_customer
-from serving.refusal import Problem, Refused, shown
-from serving.schema import Customers
+from serving.lines.judged import Row
+from serving.lines.schema import Lines
+from serving.messages import LeftOut, Skipped
+from serving.reading import same_customer
+from serving.refusal import Place, Problem, Refused
+from serving.values.schema import Customers
 
 if TYPE_CHECKING:
-    from serving.transactions import Transactions
+    from serving.lines.transactions import Transactions
 
 
 def lines_left_out(
@@ -70,25 +69,12 @@ def _problem(
 ) -> Problem | None:
     """Why a customer cannot be asked about."""
     row, sent = lines.rows[at], lines.customers[at]
-    where = f"customers[{row}]"
     if found is None:
-        return Problem(
-            what="the values of these lines are too large to be counted",
-            where=f"{where}.lines",
-            reason="out_of_range",
-            row=row,
-            field="lines",
-        )
+        what = "the values of these lines are too large to be counted"
+        return Place(row).problem("out_of_range", what, "lines")
     if found.customer_id is None:
-        return Problem(
-            what="must not be blank",
-            where=f"{where}.customer_id",
-            reason="blank",
-            row=row,
-            field="customer_id",
-            value=shown(sent.customer_id),
-            expected="text",
-        )
+        what = "must not be blank"
+        return Place(row).problem("blank", what, "customer_id", sent.customer_id, "text")
     first = first_place.setdefault(found.customer_id, row)
     if first != row:
         return same_customer(row, sent.customer_id, first)
@@ -103,12 +89,10 @@ def _not_active(transactions: Transactions, lines: Lines, at: int, found: Row) -
     counted = Counter(reason for _, bits in found.left_out for reason in transactions.reasons(bits))
     reasons = ", ".join(f"{reason} {count}" for reason, count in counted.most_common())
     left = f"; of {len(sent.lines)} lines {len(found.left_out)} do not count ({reasons})"
-    return Problem(
-        what=f"bought nothing in the {days} days before {lines.as_of}, so the model was never asked"
+    return Place(row).problem(
+        "not_active",
+        f"bought nothing in the {days} days before {lines.as_of}, so the model was never asked"
         f" about such a customer{left if counted else ''}",
-        where=f"customers[{row}].lines",
-        reason="not_active",
-        row=row,
-        field="lines",
+        "lines",
         expected=f"a sale from {days} days before the as-of date on",
     )

@@ -6,7 +6,7 @@
 
 Every request may be repeated, because none changes what another is answered. So one that met a
 broken connection, a busy service (429) or one that is not ready (503) is sent again, after
-`Retry-After` or with exponential back-off (`serving/retry.py`); any other refusal is final.
+`Retry-After` or with exponential back-off (`serving/client/retry.py`); any other refusal is final.
 """
 
 from __future__ import annotations
@@ -21,16 +21,15 @@ from typing import Any, TypeVar
 import httpx
 import msgspec
 
-from serving.client_errors import NotTheService, ServiceError, ServiceRefused, ServiceUnreachable
+from serving.client.errors import NotTheService, ServiceError, ServiceRefused, ServiceUnreachable
+from serving.client.retry import AGAIN, wait_seconds
 from serving.messages import About, Answer, Explained, LinesAnswer, Reloaded, Sample, Samples
 from serving.refusal import Refusal
-from serving.retry import AGAIN, wait_seconds
 
 CONNECT_SECONDS = 5.0  # who does not take a connection in that time is asked again
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 T = TypeVar("T")
 Customers = Iterable[Mapping[str, Any]]
-__all__ = ["Client", "NotTheService", "ServiceError", "ServiceRefused", "ServiceUnreachable"]
 
 
 class Client:

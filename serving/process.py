@@ -1,0 +1,101 @@
+"""BentoML's process: started quietly, waited for, and ended with all that it started."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+
+from configs.errors import UserError
+from serving.quiet import VARIABLES
+from serving.served import FILE
+from serving.served import VARIABLE as SERVED
+
+ROOT = Path(__file__).resolve().parents[1]
+TARGET = "serving.service:service"
+READY_SECONDS = 120.0
+DRAIN_MOST = 25  # seconds: BentoML's arbiter kills a worker after 30
+OVER = 4  # seconds to end in, once nothing is running any more
+FOREIGN = ("BENTOML_", "OTEL_", "PROMETHEUS_")
+
+
+def drain_seconds(max_seconds: float) -> int:
+    """How long a request that was begun has at the end of the service."""
+    return min(math.ceil(max_seconds), DRAIN_MOST)
+
+
+def start(home: Path, host: str, port: int, max_seconds: float) -> subprocess.Popen[bytes]:
+    """home: a folder of its own, with what it is to serve in `FILE`."""
+    (home / "tmp").mkdir(parents=True, exist_ok=True)
+    # Whatever this machine has set for BentoML or as a proxy is not meant for this service.
+    ours = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(FOREIGN) and not name.lower().endswith("_proxy")
+    }
+    env = VARIABLES | ours
+    env |= {
+        SERVED: str(home / FILE),
+        "BENTOML_HOME": str(home),
+        "TMPDIR": str(home / "tmp"),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+    }
+    command = [sys.executable, "-m", "bentoml", "serve", TARGET, "--quiet"]
+    command += ["--working-dir", str(ROOT), "--host", host, "--port", str(port)]
+    command += ["--timeout-graceful-shutdown", str(drain_seconds(max_seconds))]
+    # A session of its own: Ctrl-C reaches the launcher alone, which then ends the service in order.
+    return subprocess.Popen(
+        command, env=env, cwd=ROOT, start_new_session=True, stdin=subprocess.DEVNULL
+    )
+
+
+def wait_until_ready(process: subprocess.Popen[bytes], address: str) -> None:
+    """Raises UserError when it ends before, when it may not serve its champion, or is too slow."""
+    limit = time.monotonic() + READY_SECONDS
+    with httpx.Client(trust_env=False, timeout=2) as client:
+        while process.poll() is None and time.monotonic() < limit:
+            try:
+                answer = client.get(f"{address}/readyz")
+                if answer.status_code == 200:
+                    return
+                if "refused" in (said := answer.json()["error"]):
+                    raise UserError(
+                        f"the service cannot start: {said}",
+                        where=address,
+                        next_step="train again (make train), or go back (make rollback)",
+                    )
+            except (httpx.HTTPError, ValueError, LookupError):
+                pass  # it is starting; or what listens there is not ours
+            time.sleep(0.05)
+    ended = process.returncode is not None
+    raise UserError(
+        f"the service ended with exit code {process.returncode} before it was ready"
+        if ended
+        else f"the service was not ready within {READY_SECONDS:.0f} seconds",
+        where=address,
+        next_step="read what it printed above; train again (make train) if the bundle is at fault",
+    )
+
+
+def end(process: subprocess.Popen[bytes], max_seconds: float) -> None:
+    """Ask it to end, which it does once everything that was begun is answered; then insist."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # impatience must not leave workers behind
+    try:
+        parent = psutil.Process(process.pid)
+        family = [parent, *parent.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        family = []
+    if process.poll() is None:
+        process.terminate()
+    _, left = psutil.wait_procs(family, timeout=drain_seconds(max_seconds) + OVER)
+    for one in left:
+        one.kill()
+    process.wait()
