@@ -12,6 +12,7 @@ start      __main__.py     the launcher: settings, champion, port
            service.py      the service that BentoML runs, in each worker
 who        champions.py    the champion: looked up, verified, swapped
            about.py        GET /model
+           openapi.py      GET /docs.json
 a request  asked.py        what an endpoint is handed
            reading.py      what the slow readers share
            messages.py     the shapes of yes

@@ -6,9 +6,7 @@ from typing import Any
 
 import msgspec
 
-from registry.bundle import Bundle
-from serving.asked import Limits
-from serving.messages import Model
+from serving.asked import Champion, Limits
 
 # Of `bundle.json`, as it stands there; null where an older bundle does not have it.
 KEPT = (
@@ -18,13 +16,13 @@ KEPT = (
 )
 
 
-def about(model: Model, bundle: Bundle, limits: Limits, loaded_at: str) -> bytes:
-    """JSON, made once: what is served does not change while it is."""
-    description = bundle.description
+def about(champion: Champion, limits: Limits, loaded_at: str) -> bytes:
+    """As JSON."""
+    description = champion.bundle.description
     section = description.get("transactions")
     return msgspec.json.encode(
         {
-            **msgspec.structs.asdict(model),
+            **msgspec.structs.asdict(champion.model),
             "loaded_at": loaded_at,
             "outcome": outcome(description),
             **{name: description.get(name) for name in KEPT},

@@ -9,27 +9,29 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 
 from configs.errors import UserError
-from registry.bundle import load_bundle
+from registry.bundle import Bundle, load_bundle
 from registry.models import ModelVersion
 from serving.about import about
 from serving.asked import Asked, Champion, Limits
-from serving.messages import Model
+from serving.messages import Model, Sample
+from serving.openapi import describe
 from serving.refusal import Problem, Refused
 from serving.served import Served
 from serving.values.schema import Decoder
+from serving.values.shapley import answered
 
 log = logging.getLogger("golden_path.serving")
 Outcome = Literal["unchanged", "swapped", "refused", "none"]
 WARM_UPS = 3
-UNKNOWN = (0, "")  # version and SHA-256 of a champion that could not be looked up
 
 
 @dataclass
@@ -39,6 +41,7 @@ class Champions:
     served: Served
     current: Champion | None = None
     refused: tuple[tuple[int, str], str] | None = None  # version and SHA-256, and why
+    unknown: str = ""  # why the last look found out nothing
     noted: Callable[[Outcome, Champion | None, Champion | None], None] | None = None
     _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
 
@@ -49,7 +52,8 @@ class Champions:
     def ready(self) -> Champion:
         """The one that answers. Raises Refused when there is none."""
         if self.current is None:
-            why = f"it was refused: {self.refused[1]}" if self.refused else "there is none yet"
+            why = self.unknown or "there is none yet"
+            why = f"it was refused: {self.refused[1]}" if self.refused else why
             raise Refused("not_ready", f"no verified champion: {why}")
         return self.current
 
@@ -61,7 +65,7 @@ class Champions:
         with self._one_at_a_time:
             old = self.current
             outcome, reason = self._look(again)
-            if self.noted is not None and outcome != "unchanged":
+            if self.noted is not None and outcome in ("swapped", "refused"):
                 self.noted(outcome, old, self.current)
             return outcome, reason
 
@@ -69,11 +73,12 @@ class Champions:
         try:
             found = self.served.find()
         except UserError as error:
-            if self.refused == (UNKNOWN, error.what) and not again:
+            if self.unknown == error.what and not again:
                 return "unchanged", ""
-            self.refused = (UNKNOWN, error.what)
+            self.unknown = error.what
             log.error("the champion cannot be looked up, %s: %s", _stays(self.current), error.what)
             return "refused", error.what
+        self.unknown = ""
         if found is None:
             # An alias taken away is an accident more often than a wish: the old one goes on.
             return ("unchanged" if self.current else "none"), ""
@@ -112,35 +117,60 @@ def open_champion(found: ModelVersion, limits: Limits) -> Champion:
         from serving.lines.transactions import Transactions
 
         transactions = Transactions(section, features)
-    model = Model(found.name, found.version, bundle.sha256, bundle.threshold)
-    loaded_at = datetime.now(UTC).isoformat(timespec="seconds")
     champion = Champion(
-        model, bundle, Decoder(features), transactions, about(model, bundle, limits, loaded_at)
+        Model(found.name, found.version, bundle.sha256, bundle.threshold),
+        bundle,
+        Decoder(features),
+        transactions,
+        reference=reference_rows(bundle),
+        samples=_samples(bundle, limits),
     )
-    _warm_up(champion, limits)
-    return champion
+    _warm_up(champion)
+    loaded_at = datetime.now(UTC).isoformat(timespec="seconds")
+    # Written once: what is served does not change while it is.
+    return replace(
+        champion,
+        about=about(champion, limits, loaded_at),
+        described=describe(champion, limits),
+    )
 
 
-def _warm_up(champion: Champion, limits: Limits) -> None:
+def reference_rows(bundle: Bundle) -> np.ndarray:
+    """Customers to explain against, float32 (r, f), none in an older bundle. Raises UserError."""
+    rows = bundle.examples.get("reference") or []
+    x = np.array(rows, dtype=np.float32).reshape(-1, len(bundle.features))  # None becomes NaN
+    if len(x) and not answered(bundle.predict(x)).all():
+        raise UserError("it has no probability for a customer of its own examples")
+    return x
+
+
+def _samples(bundle: Bundle, limits: Limits) -> list[Sample]:
+    """Customers to try it with, of no more lines than may be asked about. Raises UserError."""
+    try:
+        samples = msgspec.convert(bundle.examples.get("samples") or [], list[Sample])
+    except msgspec.ValidationError as error:
+        raise UserError(f"its samples are not what they should be: {error}") from None
+    return [one for one in samples if len(one.lines or ()) <= limits.max_lines]
+
+
+def _warm_up(champion: Champion) -> None:
     """Ask it before anyone else does: about its own examples, or about a customer of zeros."""
-    examples = champion.bundle.examples
-    rows = examples.get("reference") or [[0.0] * len(champion.features)]
+    x = champion.reference
+    if not len(x):
+        x = np.zeros((1, len(champion.features)), dtype=np.float32)
     for _ in range(WARM_UPS):
-        probability = champion.bundle.predict(np.array(rows, dtype=np.float32))
-        if examples.get("reference") and not ((probability >= 0) & (probability <= 1)).all():
-            raise UserError("it has no probability for a customer of its own examples")
-    samples = [one for one in examples.get("samples") or [] if "lines" in one]
-    if champion.transactions is not None and samples:
-        import msgspec
-
+        champion.bundle.predict(x)
+    sample = next((one for one in champion.samples if one.lines), None)
+    if champion.transactions is not None and sample is not None and sample.lines is not None:
         from serving.lines import transactions
 
         body = {
-            "as_of": samples[0]["as_of"],
-            "customers": [{"customer_id": "sample", "lines": samples[0]["lines"]}],
+            "as_of": sample.as_of,
+            "customers": [{"customer_id": "sample", "lines": sample.lines}],
         }
+        asked = Asked(msgspec.json.encode(body), {}, champion, Limits(1, len(sample.lines), 1))
         for _ in range(WARM_UPS):
-            transactions.answer(Asked(msgspec.json.encode(body), {}, champion, limits))
+            transactions.answer(asked)
 
 
 FIELD = ("name", "unit", "low", "high", "categories")  # what clients have built on
@@ -154,11 +184,18 @@ def _same_contract(old: Champion, new: Champion) -> None:
         name for name in dict.fromkeys([*ours, *theirs]) if ours.get(name) != theirs.get(name)
     ]
     what = f"asks for other features than the one that serves: {', '.join(differ[:3])}"
-    if not differ and old.transactions is not None and new.transactions is None:
-        what = "takes no invoice lines, as the one that serves does"
-    elif not differ:
-        return
+    if not differ:
+        lost = _columns(old) ^ _columns(new)
+        if not lost or old.transactions is None:
+            return
+        what = f"takes other invoice lines than the one that serves: {', '.join(sorted(lost)[:3])}"
+        if new.transactions is None:
+            what = "takes no invoice lines, as the one that serves does"
     raise UserError(f"it {what}; to serve it all the same, end the service and start it again")
+
+
+def _columns(champion: Champion) -> frozenset[str]:
+    return champion.transactions.declared if champion.transactions else frozenset()
 
 
 def _promised(feature: dict[str, Any]) -> list[Any]:

@@ -130,6 +130,8 @@ class About(msgspec.Struct, frozen=True):
     data_sha256: str | None = None
     code_revision: str | None = None
     calibration: Any = None
+    contact_cost: float | None = None
+    sale_value: float | None = None
     valid: dict[str, Any] | None = None
     test: dict[str, Any] | None = None
     transactions: dict[str, Any] | None = None
@@ -138,7 +140,7 @@ class About(msgspec.Struct, frozen=True):
     versions: dict[str, Any] | None = None
 
 
-class Sample(msgspec.Struct, frozen=True):
+class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
     """A customer to try the service with: as_of and invoice lines, or the values of a table."""
 
     name: str

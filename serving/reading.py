@@ -7,13 +7,52 @@ read once more by a slow one (`values/problems.py`, `lines/problems.py`), for pe
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any
 
-from serving.refusal import REQUEST, SHOWN, Place, Problem, invalid
+from serving.messages import Skipped
+from serving.refusal import MANY, REQUEST, SHOWN, Place, Problem, Refused, invalid
 
 LONGEST_ID = 200  # characters of a customer_id
+
+
+class Findings:
+    """The rows of a request with something wrong: all of them, but not all that is wrong."""
+
+    def __init__(self) -> None:
+        self.skipped: list[Skipped] = []
+        self.problems = 0
+
+    @property
+    def guess(self) -> bool:
+        """Whether there is time to think about what may have been meant."""
+        return self.problems < SHOWN
+
+    def add(self, row: int, sent: Any, problems: Iterable[Problem]) -> bool:
+        """Whether there was one. Looks for no more than `MANY` in all, and one in each row: a
+        few bytes may have thousands.
+
+        sent: the customer, of whom only an id that is one is said again.
+        """
+        found = list(islice(problems, max(1, MANY - self.problems)))
+        if not found:
+            return False
+        self.problems += len(found)
+        customer_id = sent.get("customer_id") if isinstance(sent, dict) else None
+        known = isinstance(customer_id, str) and len(customer_id) <= LONGEST_ID
+        self.skipped.append(Skipped(row, customer_id if known else None, found))
+        return True
+
+
+def refuse_or_skip(
+    skipped: Sequence[Skipped], others: bool, skip: bool, code: str = "invalid"
+) -> list[Skipped]:
+    """Those without an answer, by row. Raises Refused, but with `skip` when there are others."""
+    if skipped and not (skip and others):
+        raise Refused(code, "", *(problem for one in skipped for problem in one.detail))
+    return sorted(skipped, key=lambda one: one.row)
 
 
 def parse(body: bytes) -> Any:
@@ -74,6 +113,6 @@ def required(sent: dict[str, Any], names: Sequence[str], place: Place = REQUEST)
     return [place.problem("required", "is required", name) for name in names if name not in sent]
 
 
-def same_customer(row: int, customer_id: str, first: int) -> Problem:
+def same_customer(place: Place, customer_id: str, first: int) -> Problem:
     what = f"is the same customer as customers[{first}]"
-    return Place(row).problem("repeated", what, "customer_id", customer_id, "each customer once")
+    return place.problem("repeated", what, "customer_id", customer_id, "each customer once")

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 SHOWN = 20  # problems named in one refusal
+MANY = 200  # problems that are looked for in one request; then one in each row
 LONGEST_VALUE = 80  # characters of a value that is quoted
 ABSENT: Any = object()  # no value was sent; null is one
 
@@ -154,5 +155,6 @@ def shown(value: Any) -> str:
 def _summary(problems: tuple[Problem, ...]) -> str:
     first = problems[0]
     got = "" if first.value is None else f", got {first.value}"
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    others = len(problems) - 1 if len(problems) < MANY else "many"
+    more = f" (and {others} more)" if others else ""
     return f"{first.where}: {first.what}{got}{more}"

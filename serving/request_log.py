@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from serving.asked import Scored
+from serving.messages import Model
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -59,13 +60,13 @@ class RequestLog:
             held, self._held, self._rows = list(self._held), deque(), 0
             lost, self.lost = self.lost, 0
         # Champions with the same features may follow each other; each has files of its own.
-        by_model: dict[str, list[tuple[datetime, Scored]]] = {}
+        by_model: dict[Model, list[tuple[datetime, Scored]]] = {}
         for at, scored in held:
-            by_model.setdefault(scored.champion.model.bundle_sha256, []).append((at, scored))
+            by_model.setdefault(scored.champion.model, []).append((at, scored))
         for rows in by_model.values():
             try:
                 self._write(rows)
-            except OSError as error:
+            except Exception as error:  # a full disk, no memory: answering goes on
                 lost += sum(len(scored.ids) for _, scored in rows)
                 log.error("the log of requests cannot be written: %s", error)
         return lost

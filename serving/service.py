@@ -106,9 +106,9 @@ class Service(bentoml.Service[GoldenPath]):
             touched = self.touched()
             if touched == seen and waited < SERVED.watch_seconds:
                 continue
-            seen, waited = touched, 0.0
+            told, seen, waited = touched != seen, touched, 0.0
             try:
-                await asyncio.to_thread(self.champions.look)
+                await asyncio.to_thread(self.champions.look, again=told)
             except Exception:
                 log.exception("the champion could not be looked up")
 
@@ -119,7 +119,10 @@ class Service(bentoml.Service[GoldenPath]):
         assert self.log is not None
         while True:
             await asyncio.sleep(LOG_SECONDS)
-            metrics.LOG_LOST.inc(await asyncio.to_thread(self.log.write))
+            try:
+                metrics.LOG_LOST.inc(await asyncio.to_thread(self.log.write))
+            except Exception:
+                log.exception("the log of requests failed")
 
     def close(self) -> None:
         self.work.close()

@@ -6,7 +6,8 @@
 
 Every request may be repeated, because none changes what another is answered. So one that met a
 broken connection, a busy service (429) or one that is not ready (503) is sent again, after
-`Retry-After` or with exponential back-off (`serving/client/retry.py`); any other refusal is final.
+`Retry-After` or with exponential back-off (`retry.py`); any other refusal is final, one for a
+request that takes too long among them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import httpx
 import msgspec
 
 from serving.client.errors import NotTheService, ServiceError, ServiceRefused, ServiceUnreachable
-from serving.client.retry import AGAIN, wait_seconds
+from serving.client.retry import AGAIN, FINAL, wait_seconds
 from serving.messages import About, Answer, Explained, LinesAnswer, Reloaded, Sample, Samples
 from serving.refusal import Refusal
 
@@ -34,7 +35,8 @@ Customers = Iterable[Mapping[str, Any]]
 
 class Client:
     """url: where the service is.  token: what it demands, if it does.  timeout: seconds for a call
-    with all its repetitions.  retries: how often one is repeated at most.
+    with all its repetitions; an answer that stalls midway may take as long again.  retries: how
+    often one is repeated at most.
 
     May be shared by threads. Closed by `close`, or as a context manager.
     """
@@ -141,7 +143,8 @@ class Client:
                 if status == 200:
                     return self._read(content, answer)
                 failure = self._refusal(status, content)
-                if status not in AGAIN:
+                final = isinstance(failure, ServiceRefused) and failure.code == FINAL
+                if status not in AGAIN or final:
                     raise failure
                 retry_after = headers.get("retry-after")
             wait = wait_seconds(attempt, retry_after)

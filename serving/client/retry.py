@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 AGAIN = (429, 503)  # busy, not ready: the answers after which the same request may succeed
+FINAL = "timeout"  # the 503 that says the same request would take too long again
 FIRST, LONGEST = 0.1, 10.0  # seconds
 
 
@@ -31,7 +32,7 @@ def _seconds(retry_after: str | None) -> float | None:
         return float(text[:9])
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+        date = date if date.tzinfo else date.replace(tzinfo=UTC)  # -0000: nobody says which zone
+        return max(0.0, (date - datetime.now(UTC)).total_seconds())
+    except (ValueError, OverflowError):
         return None
-    now = datetime.now(UTC if date.tzinfo else None)
-    return max(0.0, (date - now).total_seconds())

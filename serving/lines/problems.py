@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from math import isfinite
 from typing import Any
@@ -98,25 +98,30 @@ def _day(value: Any) -> tuple[date | None, list[Problem]]:
     return None, [REQUEST.problem(reason, what, "as_of", value, expected)]
 
 
-def find_problems(row: int, customer: Any, columns: Sequence[str], *, guess: bool) -> list[Problem]:
+def find_problems(
+    place: Place, customer: Any, columns: Sequence[str], *, guess: bool
+) -> Iterator[Problem]:
     """What is wrong with one customer: the types of everything in it."""
-    place, names = Place(row), ("customer_id", "lines")
+    names = ("customer_id", "lines")
     if not isinstance(customer, dict):
         expected = "an object of customer_id and lines"
-        return [place.problem("wrong_type", "must be an object", None, customer, expected)]
-    found = strangers(customer, names, place, guess=guess) + required(customer, names, place)
+        yield place.problem("wrong_type", "must be an object", None, customer, expected)
+        return
+    yield from strangers(customer, names, place, guess=guess)
+    yield from required(customer, names, place)
     if "customer_id" in customer:
-        found += _customer_id(customer["customer_id"], place)
+        yield from _customer_id(customer["customer_id"], place)
     if "lines" in customer:
         try:
             # How many there may be is asked of all customers together.
             lines = sized(customer["lines"], "lines", _count(customer) or 1, place)
         except Refused as refused:
-            return [*found, *refused.problems]
+            yield from refused.problems
+            return
         for number, line in enumerate(lines):
-            few = guess and len(found) < SHOWN
-            found += _line(Place(row, number), line, columns, guess=few)
-    return found
+            for problem in _line(Place(place.row, number), line, columns, guess=guess):
+                guess &= number < SHOWN
+                yield problem
 
 
 def _customer_id(value: Any, place: Place) -> list[Problem]:
@@ -132,21 +137,21 @@ def _customer_id(value: Any, place: Place) -> list[Problem]:
     return [place.problem(reason, what, "customer_id", value, expected)]
 
 
-def _line(place: Place, line: Any, columns: Sequence[str], *, guess: bool) -> list[Problem]:
+def _line(place: Place, line: Any, columns: Sequence[str], *, guess: bool) -> Iterator[Problem]:
     if not isinstance(line, dict):
         expected = f"an object of {', '.join(columns)}"
-        return [place.problem("wrong_type", "must be an object", None, line, expected)]
-    found = strangers(line, columns, place, guess=guess)
+        yield place.problem("wrong_type", "must be an object", None, line, expected)
+        return
+    yield from strangers(line, columns, place, guess=guess)
     for name in columns:
         expected = WORDS[name]
         if name in line:
             reason, what = _type(line[name], expected)
             if what:
-                found.append(place.problem(reason, what, name, line[name], expected))
+                yield place.problem(reason, what, name, line[name], expected)
         elif name not in OPTIONAL:
             what = "is required, null where there is no value"
-            found.append(place.problem("required", what, name, expected=expected))
-    return found
+            yield place.problem("required", what, name, expected=expected)
 
 
 def _type(value: Any, expected: str) -> tuple[str, str]:

@@ -31,8 +31,8 @@ from serving.lines.problems import (
     too_many,
 )
 from serving.messages import Skipped
-from serving.reading import LONGEST_ID, parse, sized
-from serving.refusal import SHOWN, Problem, invalid
+from serving.reading import LONGEST_ID, Findings, parse, refuse_or_skip, sized
+from serving.refusal import Place, Problem, invalid
 
 TYPES: dict[str, Any] = {
     TEXT: str | None,
@@ -83,28 +83,21 @@ class LinesDecoder:
     def _read_slowly(self, body: bytes, limits: Limits, skip: bool) -> Lines:
         request = parse(body)
         as_of, customers = read_whole(request, limits)
-        skipped: list[Skipped] = []
         rows: list[int] = []
         good: list[Any] = []
+        wrong = Findings()
         for row, customer in enumerate(customers):
-            problems = find_problems(row, customer, self.columns, guess=len(skipped) < SHOWN)
-            if problems:
-                sent = customer.get("customer_id") if isinstance(customer, dict) else None
-                known = sent if isinstance(sent, str) and len(sent) <= LONGEST_ID else None
-                skipped.append(Skipped(row, known, problems))
-            else:
+            problems = find_problems(Place(row), customer, self.columns, guess=wrong.guess)
+            if not wrong.add(row, customer, problems):
                 rows.append(row)
                 good.append(customer)
-        problems = [problem for one in skipped for problem in one.detail]
-        if problems and not (skip and good):
-            raise invalid(*problems)
+        skipped = refuse_or_skip(wrong.skipped, bool(good), skip)
         request = {"as_of": as_of, "customers": good}
         try:  # not strict: 3.0 is a whole number; the rest has been seen to be what it should be
             found = msgspec.convert(request, self.request, strict=False)
         except msgspec.ValidationError as error:
             raise invalid(Problem(what=str(error))) from None
-        few = [Skipped(one.row, one.customer_id, one.detail[:SHOWN]) for one in skipped]
-        return Lines(as_of, rows, found.customers, few)  # type: ignore[attr-defined]
+        return Lines(as_of, rows, found.customers, skipped)  # type: ignore[attr-defined]
 
 
 def request_type(columns: Sequence[str]) -> type[msgspec.Struct]:

@@ -16,7 +16,7 @@ from configs.errors import UserError
 from configs.rules import Contract
 from configs.settings import Features
 from features.catalogue import CATALOGUE
-from serving.asked import Asked, choice
+from serving.asked import Asked, Stop, choice
 from serving.lines.handover import arrow, from_numpy
 from serving.lines.judged import (
     AFTER,
@@ -28,11 +28,10 @@ from serving.lines.judged import (
     line_rules,
     select_rows,
 )
-from serving.lines.pool import Call, Pool
+from serving.lines.pool import Pool
 from serving.lines.schema import Lines, LinesDecoder
 from serving.lines.unanswered import customers_asked, lines_left_out
-from serving.messages import FromLines
-from serving.messages import LinesAnswer as Answer
+from serving.messages import FromLines, LinesAnswer
 from serving.refusal import Refused
 from serving.values.scoring import score
 
@@ -78,16 +77,12 @@ class Transactions:
     def read(self, asked: Asked) -> Lines:
         return self.decoder.read(asked.body, asked.limits, asked.skip)
 
-    def interrupt(self, asked: Asked | None = None) -> None:
-        """Cut off one request, which then raises Refused, or all that are being answered."""
-        self.pool.interrupt(asked)
-
     def rows(self, asked: Asked, lines: Lines) -> list[Row | None]:
         """What came of each customer; None where their values are too large to be counted."""
         last = len(lines.customers)
-        table = self._table(lines.customers, 0, last)
-        with self.pool.take(asked) as (prepared, call):
-            return self._halved(prepared, call, lines, table, 0, last)
+        table = self._table(asked.stop, lines.customers, 0, last)
+        with self.pool.take() as prepared:
+            return self._halved(prepared, asked.stop, lines, table, 0, last)
 
     def reasons(self, bits: int) -> list[str]:
         return [name for bit, name in enumerate(self._why) if bits & (1 << bit)]
@@ -98,7 +93,7 @@ class Transactions:
     def _halved(
         self,
         prepared: Prepared,
-        call: Call,
+        stop: Stop,
         lines: Lines,
         table: dict[str, Any],
         first: int,
@@ -106,12 +101,12 @@ class Transactions:
     ) -> list[Row | None]:
         """The customers from first to before last, whose lines are the table. Where a sum of theirs
         is too large for its type, half of them at a time, until who it is stands alone."""
-        if call.cut_off:
-            raise cut_off()
         try:
-            return list(prepared.run(table, lines.as_of))
+            with stop.calling(prepared.connection.interrupt):
+                return [*prepared.run(table, lines.as_of)]
         except duckdb.InterruptException:
-            raise cut_off() from None
+            stop.check()
+            raise
         except duckdb.OutOfMemoryException:
             raise Refused(
                 "too_large", "the lines need more memory than a request may use"
@@ -122,11 +117,11 @@ class Transactions:
         found: list[Row | None] = []
         middle = (first + last) // 2
         for begin, end in ((first, middle), (middle, last)):
-            half = self._table(lines.customers, begin, end)
-            found += self._halved(prepared, call, lines, half, begin, end)
+            half = self._table(stop, lines.customers, begin, end)
+            found += self._halved(prepared, stop, lines, half, begin, end)
         return found
 
-    def _table(self, customers: Sequence[Any], first: int, last: int) -> dict[str, Any]:
+    def _table(self, stop: Stop, customers: Sequence[Any], first: int, last: int) -> dict[str, Any]:
         """The lines of the customers from first to before last as Arrow columns."""
         chosen = customers[first:last]
         counts = np.array([len(customer.lines) for customer in chosen])
@@ -134,15 +129,15 @@ class Transactions:
         number = np.arange(len(lines)) - np.repeat(np.cumsum(counts) - counts, counts)
         key = np.repeat(np.arange(first, last), counts) * LINE + number
         ids = [customer.customer_id for customer in chosen for _ in customer.lines]
-        values = {name: [getattr(line, name) for line in lines] for name in self.decoder.columns}
-        return {"key": from_numpy("BIGINT", key)} | {
-            name: arrow(self._columns[name], column)
-            for name, column in ({"customer_id": ids} | values).items()
+        table = {
+            "key": from_numpy("BIGINT", key),
+            "customer_id": arrow(self._columns["customer_id"], ids),
         }
-
-
-def cut_off() -> Refused:
-    return Refused("timeout", "answering took too long; send fewer customers or lines at once")
+        for name in self.decoder.columns:
+            stop.check()
+            values = [getattr(line, name) for line in lines]
+            table[name] = arrow(self._columns[name], values)
+        return table
 
 
 def answer(asked: Asked) -> bytes:
@@ -173,4 +168,4 @@ def answer(asked: Asked) -> bytes:
         FromLines(one.row, one.customer_id, one.probability, one.decision, features.get(one.row))
         for one in predictions
     ]
-    return encode(Answer(asked.champion.model, told, skipped, left_out))
+    return encode(LinesAnswer(asked.champion.model, told, skipped, left_out))

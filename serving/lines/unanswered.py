@@ -11,8 +11,8 @@ import numpy as np
 from serving.lines.judged import Row
 from serving.lines.schema import Lines
 from serving.messages import LeftOut, Skipped
-from serving.reading import same_customer
-from serving.refusal import Place, Problem, Refused
+from serving.reading import refuse_or_skip, same_customer
+from serving.refusal import Place, Problem
 from serving.values.schema import Customers
 
 if TYPE_CHECKING:
@@ -45,12 +45,9 @@ def customers_asked(
             continue
         invalid |= problem.reason != "not_active"
         skipped.append(Skipped(lines.rows[at], lines.customers[at].customer_id, [problem]))
-    skipped.sort(key=lambda one: one.row)
-    if skipped and not (skip and good):
-        problems = [problem for one in skipped for problem in one.detail]
-        # What is wrong with the request comes first: without it, there may be answers.
-        problems.sort(key=lambda one: one.reason == "not_active")
-        raise Refused("invalid" if invalid else "no_answer", "", *problems)
+    # What is wrong with the request comes first: without it, there may be answers.
+    skipped.sort(key=lambda one: one.detail[0].reason == "not_active")
+    skipped = refuse_or_skip(skipped, bool(good), skip, "invalid" if invalid else "no_answer")
     found = [rows[at].features for at in good]  # type: ignore[union-attr]
     return Customers(
         [lines.customers[at].customer_id for at in good],
@@ -77,7 +74,7 @@ def _problem(
         return Place(row).problem("blank", what, "customer_id", sent.customer_id, "text")
     first = first_place.setdefault(found.customer_id, row)
     if first != row:
-        return same_customer(row, sent.customer_id, first)
+        return same_customer(Place(row), sent.customer_id, first)
     if found.features is None:
         return _not_active(transactions, lines, at, found)
     return None

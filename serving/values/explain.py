@@ -25,10 +25,11 @@ import msgspec
 import numpy as np
 
 from features.categories import decode
-from serving.asked import Asked, Champion
+from serving.asked import Asked
 from serving.messages import Contribution, Explained, Explanation, Method, Skipped
+from serving.reading import refuse_or_skip
 from serving.refusal import Place, Refused, invalid, parameter
-from serving.values.shapley import SEED, NoAnswer, Shares, answered, pairs_for, share_out
+from serving.values.shapley import SEED, NoAnswer, Shares, pairs_for, share_out
 
 TOP = 10  # contributions shown when the request does not say how many
 WHAT = (
@@ -44,7 +45,11 @@ def answer(asked: Asked) -> bytes:
     Refused where the model has no answer: with `on_error=skip` only when it has none for anyone."""
     champion = asked.champion
     top = _top(asked.query, len(champion.features))
-    reference = reference_rows(champion)
+    reference = champion.reference
+    if not len(reference):
+        raise Refused(
+            "no_reference", "this model's bundle has no customers to compare with: train again"
+        )
     limits = replace(asked.limits, max_rows=asked.limits.max_explained)
     customers = champion.decoder.read(asked.body, limits, asked.skip)
     explanations, skipped = [], []
@@ -56,8 +61,7 @@ def answer(asked: Asked) -> bytes:
             skipped.append(Skipped(row, customer_id, [problem]))
         else:
             explanations.append(_told(shares, row, customer_id, x, champion.features, top))
-    if skipped and not (asked.skip and explanations):
-        raise Refused("no_answer", "", *(one.detail[0] for one in skipped))
+    refuse_or_skip(skipped, bool(explanations), asked.skip, "no_answer")
     skipped = sorted([*customers.skipped, *skipped], key=lambda one: one.row)
     if skipped:
         asked.rows_left_out(Counter(one.detail[0].reason for one in skipped))
@@ -69,22 +73,6 @@ def answer(asked: Asked) -> bytes:
         seed=SEED,
     )
     return msgspec.json.encode(Explained(champion.model, method, explanations, skipped))
-
-
-def reference_rows(champion: Champion) -> np.ndarray:
-    """The bundle's reference rows for which the model has a probability, float32 (r, f).
-
-    Raises Refused when there are none: an older bundle, which can be predicted with all the same.
-    """
-    rows = champion.bundle.examples.get("reference") or []
-    x = np.array(rows, dtype=np.float32).reshape(-1, len(champion.features))  # None becomes NaN
-    if len(x):
-        x = x[answered(champion.bundle.predict(x))]
-    if not len(x):
-        raise Refused(
-            "no_reference", "this model's bundle has no customers to compare with: train again"
-        )
-    return x
 
 
 def _top(query: dict[str, str], features: int) -> int:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from configs.table import BLANKS
-from serving.messages import Skipped
-from serving.reading import LONGEST_ID, parse, required, same_customer, sized, strangers
-from serving.refusal import REQUEST, SHOWN, Place, Problem, invalid
+from serving.reading import LONGEST_ID, Findings, parse, required, same_customer, sized, strangers
+from serving.refusal import REQUEST, Place, Problem, invalid
 
 # The model computes in float32, where anything larger is infinite.
 LARGEST = float(np.finfo(np.float32).max)
@@ -80,7 +79,7 @@ class Found:
     ids: list[str | None] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
     values: list[Sequence[Any]] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
+    wrong: Findings = field(default_factory=Findings)
 
 
 def find_problems(body: bytes, expected: Sequence[Expected], max_rows: int) -> Found:
@@ -89,17 +88,9 @@ def find_problems(body: bytes, expected: Sequence[Expected], max_rows: int) -> F
     found, seen = Found(), dict[str, int]()
     by_name = {one.name: one for one in expected}
     for row, customer in enumerate(customers):
-        problems = _problems(Place(row), customer, by_name, guess=len(found.skipped) < SHOWN)
-        customer_id = customer.get("customer_id") if isinstance(customer, dict) else None
-        if not problems and customer_id is not None:
-            first = seen.setdefault(customer_id, row)
-            if first != row:
-                problems = [same_customer(row, customer_id, first)]
-        if problems:
-            known = customer_id if isinstance(customer_id, str) else None
-            found.skipped.append(Skipped(row, known, problems))
-        else:
-            found.ids.append(customer_id)
+        problems = _problems(Place(row), customer, by_name, seen, guess=found.wrong.guess)
+        if not found.wrong.add(row, customer, problems):
+            found.ids.append(customer.get("customer_id"))
             found.rows.append(row)
             found.values.append([customer.get(one.name) for one in expected])
     return found
@@ -125,24 +116,44 @@ def _customers(request: Any, most: int) -> list[Any]:
 
 
 def _problems(
-    place: Place, customer: Any, expected: dict[str, Expected], *, guess: bool
-) -> list[Problem]:
+    place: Place,
+    customer: Any,
+    expected: dict[str, Expected],
+    seen: dict[str, int],
+    *,
+    guess: bool,
+) -> Iterator[Problem]:
+    """seen: customer_id -> row of those in whom nothing was wrong."""
     if not isinstance(customer, dict):
         words = "an object of feature values"
-        return [place.problem("wrong_type", "must be an object", None, customer, words)]
-    found = strangers(customer, [*expected, "customer_id"], place, guess=guess)
+        yield place.problem("wrong_type", "must be an object", None, customer, words)
+        return
+    fine = True
+    for problem in _each(place, customer, expected, guess=guess):
+        fine = False
+        yield problem
+    customer_id = customer.get("customer_id")
+    if fine and customer_id is not None:
+        first = seen.setdefault(customer_id, place.row or 0)
+        if first != place.row:
+            yield same_customer(place, customer_id, first)
+
+
+def _each(
+    place: Place, customer: dict[str, Any], expected: dict[str, Expected], *, guess: bool
+) -> Iterator[Problem]:
+    yield from strangers(customer, [*expected, "customer_id"], place, guess=guess)
     customer_id = customer.get("customer_id")
     if customer_id is not None and (
         not isinstance(customer_id, str) or len(customer_id) > LONGEST_ID
     ):
         what, words = f"must be text of at most {LONGEST_ID} characters", "text, or null"
         reason = "too_long" if isinstance(customer_id, str) else "wrong_type"
-        found.append(place.problem(reason, what, "customer_id", customer_id, words))
+        yield place.problem(reason, what, "customer_id", customer_id, words)
     for name, one in expected.items():
         if name in customer:
             reason, what = one.problem(customer[name])
             if what:
-                found.append(place.problem(reason, what, name, customer[name], one.words))
+                yield place.problem(reason, what, name, customer[name], one.words)
         elif not one.missing:
-            found.append(place.problem("required", "is required", name, expected=one.words))
-    return found
+            yield place.problem("required", "is required", name, expected=one.words)

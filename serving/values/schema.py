@@ -10,6 +10,7 @@ with its place, and leaves the good rows where a client wants those.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -22,7 +23,7 @@ from configs.table import BLANKS
 from features.categories import Value, encoder
 from serving.asked import Limits
 from serving.messages import Skipped
-from serving.reading import LONGEST_ID, sized
+from serving.reading import LONGEST_ID, refuse_or_skip, sized
 from serving.refusal import Problem, invalid
 from serving.values.problems import LONGEST_TEXT, Expected, bounds, find_problems, repeated
 
@@ -57,6 +58,12 @@ class Decoder:
         # Blank text is no value: where one must be there, the slow reader says so.
         self._never_blank = [place for place in self._encode if not features[place].get("missing")]
 
+        # Of a customer, written generously: names escaped, numbers in full, room for spaces; an id
+        # and texts of four bytes a character.
+        names = sum(len(json.dumps(feature["name"])) for feature in features)
+        texts = LONGEST_ID + len(self._encode) * LONGEST_TEXT
+        self.row_bytes = names + 60 * len(features) + 4 * texts + 100
+
     def read(self, body: bytes, limits: Limits, skip: bool) -> Customers:
         """The customers of a request. Raises Refused; with `skip` only when none of them is good.
 
@@ -80,12 +87,10 @@ class Decoder:
         self, body: bytes, limits: Limits, skip: bool, error: Exception | None
     ) -> Customers:
         found = find_problems(body, self._expected, limits.max_rows)
-        problems = [problem for row in found.skipped for problem in row.detail]
-        if not problems and error is not None:  # ours would take what msgspec does not
+        if not found.wrong.skipped and error is not None:  # ours takes what msgspec does not
             raise invalid(Problem(what=str(error)))
-        if problems and not (skip and found.rows):
-            raise invalid(*problems)
-        return Customers(found.ids, found.rows, self._matrix(found.values), found.skipped)
+        skipped = refuse_or_skip(found.wrong.skipped, bool(found.rows), skip)
+        return Customers(found.ids, found.rows, self._matrix(found.values), skipped)
 
     def _matrix(self, values: list[Sequence[Any]]) -> np.ndarray:
         """Feature values float32 (n, f): text becomes its code (`features/categories.py`), a value

@@ -12,7 +12,8 @@ import numpy as np
 
 from serving.asked import Asked, Scored
 from serving.messages import Answer, Prediction, Skipped
-from serving.refusal import Place, Problem, Refused
+from serving.reading import refuse_or_skip
+from serving.refusal import Place, Problem
 
 if TYPE_CHECKING:
     from serving.values.schema import Customers
@@ -40,9 +41,8 @@ def score(
     if not all(0 <= p <= 1 for p in said):
         good: list[int] = np.flatnonzero((probability >= 0) & (probability <= 1)).tolist()
         none = sorted({*range(len(rows))} - {*good})
-        if not (asked.skip and good):
-            raise Refused("no_answer", "", *(_no_answer(rows[place]) for place in none))
         lost = [Skipped(rows[at], ids[at], [_no_answer(rows[at])]) for at in none]
+        refuse_or_skip(lost, bool(good), asked.skip, "no_answer")
         skipped = sorted([*skipped, *lost], key=lambda one: one.row)
         probability, x, said = probability[good], x[good], [said[at] for at in good]
         ids, rows = [ids[at] for at in good], [rows[at] for at in good]

@@ -5,6 +5,5 @@ front.py     the application before BentoML's
 routes.py    which paths there are
 access.py    who may ask: host, origin, token
 work.py      how much at once, and for how long
-openapi.py   GET /docs.json
 page/        GET /: the page for people, and Swagger UI's
 """

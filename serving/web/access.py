@@ -26,7 +26,7 @@ KNOWN = 1000  # names that are remembered
 
 def read_token(variable: str, file: str | Path | None, env: Mapping[str, str]) -> str | None:
     """The token, from the environment or the file; None when there is none. Raises UserError."""
-    found, where = env.get(variable), variable
+    found, where = (env.get(variable) or "").strip(), variable
     if file is not None:
         where = str(file)
         try:
@@ -59,7 +59,8 @@ class Access:
 
     @staticmethod
     def of(variable: str, file: str | None, allowed_hosts: Iterable[str]) -> Access:
-        token, allowed = read_token(variable, file, os.environ), frozenset(allowed_hosts)
+        token = read_token(variable, file, os.environ)
+        allowed = frozenset(host.lower() for host in allowed_hosts)
         return Access(token, LOOPBACK | allowed, restricted=token is None or bool(allowed))
 
     def check(

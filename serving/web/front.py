@@ -12,23 +12,24 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from time import monotonic, perf_counter
+from time import perf_counter
 from typing import Any
 from urllib.parse import parse_qsl
 
 from serving import metrics
-from serving.asked import Asked, Scored
+from serving.asked import Asked, Scored, Stop
 from serving.champions import Champions
 from serving.refusal import Problem, Refused, invalid, parameter
 from serving.web.access import Access
 from serving.web.routes import ROUTES, Route
-from serving.web.work import Work
+from serving.web.work import Place, Work
 
 log = logging.getLogger("golden_path.serving")
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 INLINE_BYTES = 150_000  # a larger request is read and answered off the event loop
+SMALLEST, LINE_BYTES = 10_000, 512
 JSON = b"application/json"
 DECIDE = (
     *(b"host", b"origin", b"authorization"),
@@ -45,12 +46,6 @@ class Front:
         self.answered = {route.name: metrics.Answered(route.name) for route in ROUTES.values()}
         self.answered["other"] = metrics.Answered("other")
         self.on_scored: list[Callable[[Scored], None]] = [self.scores.count]
-        served = champions.served
-        # Twice what a full request written generously takes: a bound on memory, not on use.
-        self.largest = {
-            "rows": 10_000 + served.max_rows * 128 * 64,
-            "lines": 10_000 + served.max_lines * 512,
-        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -90,8 +85,9 @@ class Front:
             status, body = refused.status, refused.body()
             extra = tuple((k.encode(), v.encode()) for k, v in refused.headers.items())
             if refused.problems:
-                rows = {(one.row, one.reason) for one in refused.problems if one.row is not None}
-                metrics.rows_left_out(Counter(reason for _, reason in rows))
+                first = {one.row: one.reason for one in reversed(refused.problems)}
+                first.pop(None, None)  # what concerns the whole request
+                metrics.rows_left_out(Counter(first.values()))
         except Exception:
             log.exception("%s failed", scope["path"])
             failed = Refused("failed", "a fault of the service: its log has the traceback")
@@ -114,10 +110,13 @@ class Front:
         self, route: Route, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive
     ) -> bytes:
         with self.work.place() as place:
-            body = await self._body(route, headers, receive)
+            if not route.inline:
+                place.may_run()
+            body = await self._body(route, headers, receive, place)
             query = _query(scope["query_string"], route) if scope["query_string"] else {}
+            stop = Stop()
             if route.operator:
-                return await place.run(route.operator, self.champions)
+                return await place.run(route.operator, self.champions, stop)
             champion = self.champions.ready()  # one for the whole request
             asked = Asked(
                 body,
@@ -127,18 +126,28 @@ class Front:
                 self._scored,
                 metrics.rows_left_out,
                 metrics.lines_left_out,
-                monotonic() + self.work.max_seconds,
+                stop,
             )
             assert route.answer is not None
             if route.inline and len(body) <= INLINE_BYTES:
                 return route.answer(asked)
-            return await place.run(route.answer, asked)
+            return await place.run(route.answer, asked, stop)
 
     def _scored(self, scored: Scored) -> None:
         for seen in self.on_scored:
             seen(scored)
 
-    async def _body(self, route: Route, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+    def _largest(self, route: Route) -> int:
+        """Bytes of a body: more than a full request written generously takes. A bound on memory,
+        not on use."""
+        limits, champion = self.champions.limits, self.champions.current
+        if route.size == "lines":
+            return SMALLEST + limits.max_lines * LINE_BYTES
+        return SMALLEST + limits.max_rows * (champion.decoder.row_bytes if champion else 0)
+
+    async def _body(
+        self, route: Route, headers: Mapping[bytes, bytes], receive: Receive, place: Place
+    ) -> bytes:
         """The body once it is whole; raises Refused when it is seen to be too large, or late."""
         kind = headers.get(b"content-type", JSON).partition(b";")[0].strip().lower()
         if b"content-encoding" in headers or (kind != JSON and not route.operator):
@@ -146,7 +155,7 @@ class Front:
             raise Refused(
                 "content_type", f"what is sent is {sent!r}; send application/json, as it is"
             )
-        most = self.largest[route.size]
+        most = self._largest(route)
         declared = headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > most:
             raise _too_large(most)
@@ -158,8 +167,10 @@ class Front:
                     if message["type"] == "http.disconnect":
                         # What came before may look whole, and is not.
                         raise Refused("too_slow", "the client went away before the body was there")
-                    chunks.append(message.get("body", b""))
-                    size, more = size + len(chunks[-1]), message.get("more_body", False)
+                    chunk, more = message.get("body", b""), message.get("more_body", False)
+                    place.hold(len(chunk))
+                    chunks.append(chunk)
+                    size += len(chunk)
         except TimeoutError:
             raise Refused(
                 "too_slow",

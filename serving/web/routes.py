@@ -8,11 +8,11 @@ from pathlib import Path
 
 import msgspec
 
-from serving.asked import Asked, Champion
+from serving.asked import Asked
 from serving.champions import Champions, reload
 from serving.lines import transactions
+from serving.messages import Reloaded, Samples
 from serving.values import explain, scoring
-from serving.web import openapi
 
 Given = tuple[bytes, bytes, tuple[tuple[bytes, bytes], ...]]  # content type, body, headers
 JSON, HTML, TEXT = b"application/json", b"text/html; charset=utf-8", b"text/plain"
@@ -53,16 +53,15 @@ class Route:
 
 
 def _model(champions: Champions) -> Given:
-    return JSON, _current(champions).about, ()
+    return JSON, champions.ready().about, ()
 
 
 def _samples(champions: Champions) -> Given:
-    samples = _current(champions).bundle.examples.get("samples") or []
-    return JSON, msgspec.json.encode({"samples": samples}), ()
+    return JSON, msgspec.json.encode(Samples(champions.ready().samples)), ()
 
 
 def _ready(champions: Champions) -> Given:
-    model = _current(champions).model
+    model = champions.ready().model
     return JSON, msgspec.json.encode({"ready": True, "version": model.version}), ()
 
 
@@ -71,16 +70,12 @@ def _alive(_: Champions) -> Given:
 
 
 def _described(champions: Champions) -> Given:
-    return JSON, openapi.describe(_current(champions), champions.limits), ()
+    return JSON, champions.ready().described, ()
 
 
 def _reload(champions: Champions) -> bytes:
     outcome, champion = reload(champions)
-    return msgspec.json.encode({"outcome": outcome, "model": champion.model})
-
-
-def _current(champions: Champions) -> Champion:
-    return champions.ready()
+    return msgspec.json.encode(Reloaded(outcome, champion.model))
 
 
 def _file(path: Path, policy: str = POLICY) -> Callable[[Champions], Given]:

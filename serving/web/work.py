@@ -1,33 +1,37 @@
-"""How much a worker does at once: a bound on requests, threads for long ones, a time limit."""
+"""How much a worker does at once: bounds on requests and bytes, threads for long ones, and time.
+
+Who finds no room is answered at once: a queue that grows helps nobody.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
+from serving.asked import Stop
 from serving.refusal import Refused
 
 THREADS = 2
+WAITING = 4 * THREADS  # in threads, or waiting for one
+HELD_BYTES = 64 * 2**20  # of bodies that are arriving or being answered
 
 
 class Work:
-    """Who finds no place is answered at once: a queue that grows helps nobody."""
-
     def __init__(self, max_concurrency: int, max_seconds: float) -> None:
         self.max_concurrency, self.max_seconds = max_concurrency, max_seconds
-        self.busy = 0
+        self.busy = self.threaded = self.held = 0
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="answers")
 
     @contextmanager
     def place(self) -> Iterator[Place]:
         """Raises Refused when every place is taken."""
         if self.busy >= self.max_concurrency:
-            raise Refused("busy", f"{self.busy} requests are being answered; ask again in a moment")
-        self.busy += 1
+            raise _busy(f"{self.busy} requests are being answered")
         place = Place(self)
+        self.busy += 1
         try:
             yield place
         finally:
@@ -38,12 +42,31 @@ class Work:
 
 
 class Place:
-    def __init__(self, work: Work) -> None:
-        self._work, self._running = work, False
+    """The room of one request, from its body to its answer."""
 
-    async def run(self, answer: Callable[[Any], bytes], asked: Any) -> bytes:
-        """The answer from a thread. Raises Refused when it takes too long."""
+    def __init__(self, work: Work) -> None:
+        self._work, self._running, self._held = work, False, 0
+
+    def hold(self, size: int) -> None:
+        """So many bytes more of its body. Raises Refused when all requests together have too many;
+        one alone may have any number."""
         work = self._work
+        if work.held and work.held + size > HELD_BYTES:
+            raise _busy("the requests being read are large", {"connection": "close"})
+        work.held += size
+        self._held += size
+
+    def may_run(self) -> None:
+        """Raises Refused when too many others have a thread, or wait for one."""
+        if self._work.threaded >= WAITING:
+            raise _busy(f"{self._work.threaded} long requests are being answered")
+
+    async def run(self, answer: Callable[[Any], bytes], asked: Any, stop: Stop) -> bytes:
+        """The answer from a thread. Raises Refused when it takes too long, or would have to wait
+        for too many others."""
+        work = self._work
+        self.may_run()
+        work.threaded += 1
         future: Future[bytes] = work._pool.submit(answer, asked)
         try:
             return await asyncio.wait_for(asyncio.wrap_future(future), work.max_seconds)
@@ -52,13 +75,14 @@ class Place:
             if not future.cancelled() and not future.done():
                 self._running = True
                 loop = asyncio.get_running_loop()
-                future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._free))
-                transactions = getattr(getattr(asked, "champion", None), "transactions", None)
-                if transactions is not None:
-                    transactions.interrupt(asked)
+                future.add_done_callback(lambda _: _call(loop, self._free))
+                stop.set()
             raise Refused(
                 "timeout", f"no answer within {work.max_seconds:g} seconds; ask about fewer"
             ) from None
+        finally:
+            if not self._running:
+                work.threaded -= 1
 
     def leave(self) -> None:
         if not self._running:
@@ -66,3 +90,14 @@ class Place:
 
     def _free(self) -> None:
         self._work.busy -= 1
+        self._work.held -= self._held
+        self._work.threaded -= self._running
+
+
+def _call(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+    with suppress(RuntimeError):  # the service has ended meanwhile
+        loop.call_soon_threadsafe(callback)
+
+
+def _busy(why: str, headers: dict[str, str] | None = None) -> Refused:
+    return Refused("busy", f"{why}; ask again in a moment", headers=headers)

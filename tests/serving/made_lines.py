@@ -23,6 +23,7 @@ from ingestion.files import read_file
 from ingestion.judge import judge
 from registry.bundle import load_bundle
 from serving.asked import Asked, Champion, Limits
+from serving.champions import reference_rows
 from serving.lines.transactions import Transactions, answer
 from serving.messages import Model
 from serving.values.schema import Decoder
@@ -74,7 +75,9 @@ def made_champion(folder: Path, transactions: Transactions | None) -> Champion:
     sha256 = make_bundle(folder / "bundle")
     bundle = load_bundle(folder / "bundle")
     model = Model("test-model", 3, sha256, bundle.threshold)
-    return Champion(model, bundle, Decoder(bundle.features), transactions, b"{}")
+    return Champion(
+        model, bundle, Decoder(bundle.features), transactions, reference_rows(bundle), []
+    )
 
 
 def body(customers: Any, as_of: Any = "2024-03-01") -> bytes:

@@ -16,8 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from configs.errors import UserError
 from registry.bundle import Bundle
 from serving.asked import Asked, Champion, Limits
+from serving.champions import reference_rows
 from serving.messages import Model
 from serving.refusal import Refused
 from serving.values import shapley as room
@@ -210,7 +212,7 @@ def ask(
 ) -> dict[str, Any]:
     bundle = bundle or bundle_of(INTERACTIONS, REFERENCE)
     model = Model("test", 3, "0" * 64, 0.5)
-    champion = Champion(model, bundle, Decoder(FEATURES), None, b"")
+    champion = Champion(model, bundle, Decoder(FEATURES), None, reference_rows(bundle), [])
     body = json.dumps({"customers": customers}).encode()
     said = answer(Asked(body, query, champion, Limits(1000, 1000, most)))
     return json.loads(said)
@@ -309,8 +311,8 @@ def test_so_is_one_whose_values_cannot_be_mixed_with_those_of_others():
     assert refused.value.code == "no_answer"
 
 
-def test_reference_rows_without_a_probability_are_not_compared_with():
-    rows = np.array([[1, 9, 0, 0], [-1, 9, 0, 0], [NAN, 1, 0, 0]], np.float32)
-    said = ask({"a": 2, "b": 9}, bundle=bundle_of(NO_NUMBERS, rows))
-    assert said["method"]["reference_rows"] == 1
-    assert said["explanations"][0]["base"] == pytest.approx(1 / (1 + np.exp(-1)), abs=1e-6)
+def test_a_bundle_whose_own_customers_have_no_probability_is_not_served():
+    rows = np.array([[1, 9, 0, 0], [-1, 9, 0, 0]], np.float32)
+    with pytest.raises(UserError, match="no probability for a customer of its own"):
+        reference_rows(bundle_of(NO_NUMBERS, rows))
+    assert len(reference_rows(bundle_of(NO_NUMBERS, rows[:1]))) == 1

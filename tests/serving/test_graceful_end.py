@@ -84,7 +84,7 @@ def test_what_was_begun_is_answered_and_nothing_is_left(tmp_path: Path) -> None:
 
 
 def test_a_client_that_never_finishes_does_not_hold_up_the_end(tmp_path: Path) -> None:
-    with started(tmp_path) as running:
+    with started(tmp_path, "--serving.max_seconds", "3") as running:
         everyone = [running.launcher, *family(running)]
         with closing(connect(running)) as slow:
             slow.sendall(HEAD)

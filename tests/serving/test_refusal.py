@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,6 @@ from real_service import AS_OF, line, make_bundle
 
 from features.catalogue import CATALOGUE
 from registry.bundle import DESCRIPTION, MODEL, write_bundle
-from serving.asked import Asked
 from serving.champions import Champions
 from serving.refusal import LONGEST_VALUE, SHOWN, Problem, Refused, shown
 from serving.served import Fixed, Served
@@ -261,27 +261,34 @@ def test_of_many_problems_the_first_are_named_and_all_are_counted(usual: Service
     assert json.loads(told)["error"].endswith("(and 49 more)")
 
 
-def test_only_the_request_that_is_late_is_cut_off(
-    served: Served, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("seconds", [0.01, 0.1, 0.3])
+def test_who_is_late_frees_their_thread_soon_wherever_it_was(
+    served: Served, seconds: float
 ) -> None:
     service = Service(msgspec.structs.replace(served, max_rows=1000, max_lines=100_000))
-    assert service.champions.current is not None
-    transactions, cut = service.champions.current.transactions, list[Asked | None]()
-    assert transactions is not None
-    interrupt = transactions.interrupt
-    monkeypatch.setattr(
-        transactions, "interrupt", lambda asked=None: cut.append(asked) or interrupt(asked)
-    )
     many = [
         {"customer_id": f"c{number}", "lines": [line(f"{number}-{day}", day) for day in range(90)]}
         for number in range(1000)
     ]
     body = json.dumps({"as_of": str(AS_OF), "customers": many}).encode()
-    service.front.work.max_seconds = 0.02
-    status, _, told = service.ask("/predict_transactions", body)
+    work = service.front.work
+    work.max_seconds = 60
+    began = time.monotonic()
+    assert service.ask("/predict_transactions", body)[0] == 200
+    whole = time.monotonic() - began
+    work.max_seconds = seconds
+
+    async def late() -> tuple[int, bytes, float]:
+        status, _, told = await service.answer("/predict_transactions", body)
+        began = time.monotonic()
+        while work.threaded:
+            await asyncio.sleep(0.005)
+        return status, told, time.monotonic() - began
+
+    status, told, seconds_more = asyncio.run(late())
     assert (status, json.loads(told)["code"]) == (503, "timeout")
-    (late,) = cut
-    assert late is not None and late.body == body
+    assert seconds_more < whole / 2
+    assert (work.busy, work.held, work.threaded) == (0, 0, 0)
 
 
 @given(

@@ -69,7 +69,7 @@ def scored(running: Running) -> Scored:
     bundle = load_bundle(running.bundle.folder)
     model = Model("m", 1, "a" * 64, 0.5)
     x = np.ones((2, len(NAMES)), dtype=np.float32)
-    champion = Champion(model, bundle, None, None, b"")  # type: ignore[arg-type]
+    champion = Champion(model, bundle, None, None, np.empty(0), [])  # type: ignore[arg-type]
     return Scored(champion, ["1", None], x, np.array([0.2, 0.7]), date(2011, 9, 10))
 
 

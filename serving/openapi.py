@@ -9,7 +9,7 @@ import msgspec
 from features.categories import decode
 from serving.about import outcome
 from serving.asked import Champion, Limits
-from serving.messages import About, Answer, Reloaded, Samples
+from serving.messages import About, Answer, Explained, LinesAnswer, Reloaded, Samples
 from serving.refusal import RETRY_AFTER, STATUS, Refusal
 
 REF = "#/components/schemas/{name}"
@@ -61,11 +61,8 @@ ON_ERROR = {
 
 def describe(champion: Champion, limits: Limits) -> bytes:
     """The description of what this champion takes and answers, as JSON."""
-    from serving.lines import transactions
-    from serving.values import explain
-
     types: list[Any] = [
-        *(champion.decoder.request, Answer, Refusal, explain.Explained),
+        *(champion.decoder.request, Answer, Refusal, Explained),
         *(About, Samples, Reloaded),
     ]
     examples = _examples(champion)
@@ -102,12 +99,12 @@ def describe(champion: Champion, limits: Limits) -> bytes:
         ),
     }
     if champion.transactions is not None:
-        types += [champion.transactions.request, transactions.Answer]
+        types += [champion.transactions.request, LinesAnswer]
         paths["/predict_transactions"] = _post(
             "predict_transactions",
             "The same from raw invoice lines and an as-of date",
             champion.transactions.request.__name__,
-            transactions.Answer.__name__,
+            LinesAnswer.__name__,
             [
                 ON_ERROR,
                 {
@@ -120,10 +117,11 @@ def describe(champion: Champion, limits: Limits) -> bytes:
             (*ASKING, "timeout"),
             [
                 {
-                    "as_of": one["as_of"],
-                    "customers": [{"customer_id": one["name"], "lines": one["lines"]}],
+                    "as_of": one.as_of,
+                    "customers": [{"customer_id": one.name, "lines": one.lines}],
                 }
-                for one in champion.bundle.examples.get("samples") or []
+                for one in champion.samples
+                if one.lines
             ],
         )
     _, definitions = msgspec.json.schema_components(types, ref_template=REF)
@@ -186,11 +184,9 @@ def _post(
 
 def _examples(champion: Champion) -> list[dict[str, Any]]:
     """Requests of feature values to begin with: customers whom the bundle keeps."""
-    examples = champion.bundle.examples
-    rows = [one["values"] for one in examples.get("samples") or [] if one.get("values")]
+    rows = [one.values for one in champion.samples if one.values]
     if not rows:
-        reference = examples.get("reference") or []
-        rows = [_values(champion, row) for row in reference[:2]]
+        rows = [_values(champion, row) for row in champion.bundle.examples.get("reference", [])[:2]]
     return [{"customers": [row | {"customer_id": "example"}]} for row in rows]
 
 
