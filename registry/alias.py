@@ -7,13 +7,14 @@ compares the two answers, so that a release of MLflow with other tables is notic
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 from configs.errors import UserError
 from configs.settings import Settings
 from registry.models import CHAMPION, ModelVersion
-from registry.store import database, model_name
+from registry.store import artifact_root, database, model_name
 
 QUERY = """
     SELECT versions.version, versions.source, versions.run_id, tags.value
@@ -35,9 +36,9 @@ def read_champion(file: Path, name: str) -> ModelVersion | None:
     if not file.is_file():
         return None
     try:
-        with sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=WAIT) as base:
+        opened = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=WAIT)
+        with closing(opened) as base:
             found = base.execute(QUERY, (name, CHAMPION)).fetchone()
-        base.close()
     except sqlite3.Error as error:
         if "no such table" in str(error):  # a run is making it
             return None
@@ -68,5 +69,11 @@ def the_champion(settings: Settings) -> ModelVersion:
             "there is no champion yet",
             where=f"the registry in {settings.var}",
             next_step=f"train one: {make('train', settings)}",
+        )
+    if not found.bundle.is_relative_to(artifact_root(settings)):  # MLflow keeps absolute paths
+        raise UserError(
+            f"this state was made elsewhere: its champion is {found.bundle}",
+            where=str(settings.var.absolute()),
+            next_step="move it back, or start anew in an empty folder: --var FOLDER",
         )
     return found

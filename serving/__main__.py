@@ -52,12 +52,27 @@ def served_of(settings: Settings, name: str) -> Served:
             # Only a few names, or with a token any: then the address it is bound to is no name.
             *([serving.host] if serving.allowed_hosts or is_loopback(serving.host) else []),
         ],
-        log_folder=str(settings.var.absolute() / "serving" / "log")
-        if serving.log_requests
-        else None,
+        log_folder=_log_folder(settings) if serving.log_requests else None,
         signal_file=str(home(settings) / "reload"),
         launcher=os.getpid(),
     )
+
+
+def _log_folder(settings: Settings) -> str:
+    """Made here, so that what is in its way is one message. Raises UserError."""
+    from serving.request_log import read_key
+
+    folder = settings.var.absolute() / "serving" / "log"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        read_key(folder.with_suffix(".key"))
+    except OSError as error:
+        raise UserError(
+            f"the log of requests cannot be kept: {error}",
+            where=str(folder),
+            next_step="see to that, or start without it: --serving.log_requests false",
+        ) from None
+    return str(folder)
 
 
 def home(settings: Settings) -> Path:

@@ -55,7 +55,9 @@ class Champion:
 class Scored:
     """What was answered, for the metrics and the log of requests.
 
-    ids: of n customers.  x: float32 (n, f).  probability: float64 (n,).  as_of: of invoice lines.
+    ids: of n customers; from invoice lines as ingestion reads them, so that one customer is the
+    same however they were written.  x: float32 (n, f).  probability: float64 (n,).  as_of: of
+    invoice lines.
     """
 
     champion: Champion

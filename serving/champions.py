@@ -24,7 +24,7 @@ from serving.about import about
 from serving.asked import Asked, Champion, Limits
 from serving.messages import Model, Sample
 from serving.openapi import describe
-from serving.refusal import Problem, Refused
+from serving.refusal import REFUSED, Problem, Refused
 from serving.served import Served
 from serving.values.schema import Decoder
 from serving.values.shapley import answered
@@ -32,6 +32,7 @@ from serving.values.shapley import answered
 log = logging.getLogger("golden_path.serving")
 Outcome = Literal["unchanged", "swapped", "refused", "none"]
 WARM_UPS = 3
+WHO = "champion"
 
 
 @dataclass
@@ -52,9 +53,10 @@ class Champions:
     def ready(self) -> Champion:
         """The one that answers. Raises Refused when there is none."""
         if self.current is None:
-            why = self.unknown or "there is none yet"
-            why = f"it was refused: {self.refused[1]}" if self.refused else why
-            raise Refused("not_ready", f"no verified champion: {why}")
+            if self.refused is not None:
+                what = f"no verified champion: it was refused: {self.refused[1]}"
+                raise Refused("not_ready", what, Problem(what=what, where=WHO, reason=REFUSED))
+            raise Refused("not_ready", f"no verified champion: {self.unknown or 'there is none'}")
         return self.current
 
     def look(self, *, again: bool = False) -> tuple[Outcome, str]:
@@ -78,6 +80,8 @@ class Champions:
             self.unknown = error.what
             log.error("the champion cannot be looked up, %s: %s", _stays(self.current), error.what)
             return "refused", error.what
+        if self.unknown:
+            log.info("the champion can be looked up again")
         self.unknown = ""
         if found is None:
             # An alias taken away is an accident more often than a wish: the old one goes on.
@@ -108,6 +112,8 @@ class Champions:
 def open_champion(found: ModelVersion, limits: Limits) -> Champion:
     """The champion, verified, open and warm. Raises UserError, or whatever its files make fail."""
     bundle = load_bundle(found.bundle, expected_sha256=found.bundle_sha256)
+    if not 0 <= bundle.threshold <= 1:  # NaN is neither
+        raise UserError(f"its threshold is {bundle.threshold}, and not from 0 to 1")
     features, section = bundle.features, bundle.description.get("transactions")
     shape = bundle.session.get_inputs()[0].shape
     if shape[1] != len(features):
@@ -208,8 +214,10 @@ def reload(champions: Champions) -> tuple[Outcome, Champion]:
     outcome, reason = champions.look(again=True)
     if champions.served.signal_file:  # the other workers look at once
         Path(champions.served.signal_file).touch()
+    if outcome == "refused" and champions.unknown:
+        raise Refused("unknown_champion", f"{_stays(champions.current)}: {reason}")
     if outcome == "refused":
-        problem = Problem(what=reason, where="champion")
+        problem = Problem(what=reason, where=WHO, reason=REFUSED)
         raise Refused("refused_champion", f"{_stays(champions.current)}: {reason}", problem)
     return outcome, champions.ready()
 

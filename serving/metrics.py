@@ -58,8 +58,10 @@ class Answered:
         self._seconds = LATENCY.labels(endpoint).observe
         self._fine = REQUESTS.labels(endpoint, "200").inc
 
-    def count(self, status: int, seconds: float) -> None:
-        self._seconds(seconds)
+    def count(self, status: int, seconds: float | None = None) -> None:
+        """seconds: none where no request was read that could have taken any."""
+        if seconds is not None:
+            self._seconds(seconds)
         if status == 200:
             self._fine()
         else:

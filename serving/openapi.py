@@ -25,18 +25,21 @@ SAID = {
     "content_type": "The content type is not application/json",
     "no_answer": "The model has no answer for these values",
     "busy": "Too many requests at once: ask again after Retry-After seconds",
+    "ending": "The service is ending: ask again, another may answer",
+    "unknown_champion": "The registry cannot be asked who is champion; the old one goes on",
     "not_ready": "There is no verified champion yet",
     "timeout": "It took too long: ask about fewer",
 }
 ALWAYS = ("forbidden", "unauthorized")
 ASKING = (
     *ALWAYS,
-    *("invalid", "too_slow", "too_large", "content_type", "no_answer", "busy", "not_ready"),
+    *("invalid", "too_slow", "too_large", "content_type", "no_answer", "busy", "ending"),
+    "not_ready",
 )
 RELOADING = (
     *ALWAYS,
     *("invalid", "too_slow", "too_large", "content_type", "refused_champion", "busy"),
-    *("not_ready", "timeout"),
+    *("ending", "not_ready", "timeout", "unknown_champion"),
 )
 READY = {
     "type": "object",

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -15,12 +16,14 @@ import psutil
 
 from configs.errors import UserError
 from serving.quiet import VARIABLES
+from serving.refusal import REFUSED
 from serving.served import FILE
 from serving.served import VARIABLE as SERVED
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = "serving.service:service"
 READY_SECONDS = 120.0
+DEATHS = 3  # of workers, until it is said that it will not start
 DRAIN_MOST = 25  # seconds: BentoML's arbiter kills a worker after 30
 OVER = 4  # seconds to end in, once nothing is running any more
 FOREIGN = ("BENTOML_", "OTEL_", "PROMETHEUS_")
@@ -57,28 +60,35 @@ def start(home: Path, host: str, port: int, max_seconds: float) -> subprocess.Po
 
 
 def wait_until_ready(process: subprocess.Popen[bytes], address: str) -> None:
-    """Raises UserError when it ends before, when it may not serve its champion, or is too slow."""
-    limit = time.monotonic() + READY_SECONDS
+    """Raises UserError when it ends before, when it may not serve its champion, when its workers
+    die again and again, or when it is too slow."""
+    limit, seen = time.monotonic() + READY_SECONDS, set[psutil.Process]()
+    why = f"was not ready within {READY_SECONDS:.0f} seconds"
     with httpx.Client(trust_env=False, timeout=2) as client:
         while process.poll() is None and time.monotonic() < limit:
             try:
                 answer = client.get(f"{address}/readyz")
                 if answer.status_code == 200:
                     return
-                if "refused" in (said := answer.json()["error"]):
+                said = answer.json()
+                if any(problem["reason"] == REFUSED for problem in said["detail"]):
                     raise UserError(
-                        f"the service cannot start: {said}",
+                        f"the service cannot start: {said['error']}",
                         where=address,
                         next_step="train again (make train), or go back (make rollback)",
                     )
             except (httpx.HTTPError, ValueError, LookupError):
                 pass  # it is starting; or what listens there is not ours
+            with suppress(psutil.NoSuchProcess):
+                seen |= set(psutil.Process(process.pid).children())
+            if sum(not worker.is_running() for worker in seen) >= DEATHS:
+                why = "cannot start: its workers die"
+                break
             time.sleep(0.05)
-    ended = process.returncode is not None
+    if process.returncode is not None:
+        why = f"ended with exit code {process.returncode} before it was ready"
     raise UserError(
-        f"the service ended with exit code {process.returncode} before it was ready"
-        if ended
-        else f"the service was not ready within {READY_SECONDS:.0f} seconds",
+        f"the service {why}",
         where=address,
         next_step="read what it printed above; train again (make train) if the bundle is at fault",
     )

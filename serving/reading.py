@@ -60,7 +60,8 @@ def parse(body: bytes) -> Any:
     try:
         text = body.decode("utf-8")
         found = json.loads(text)
-        json.dumps(found, ensure_ascii=False).encode("utf-8")  # half a surrogate pair is no text
+        if "\\ud" in text or "\\uD" in text:  # half a surrogate pair is no text
+            json.dumps(found, ensure_ascii=False).encode("utf-8")
     except UnicodeDecodeError as error:
         what = f"is no UTF-8 at byte {error.start}"
     except UnicodeEncodeError:

@@ -19,6 +19,7 @@ import msgspec
 SHOWN = 20  # problems named in one refusal
 MANY = 200  # problems that are looked for in one request; then one in each row
 LONGEST_VALUE = 80  # characters of a value that is quoted
+REFUSED = "refused"  # the reason, where it is the champion that was
 ABSENT: Any = object()  # no value was sent; null is one
 
 # What a client may do about it, by machine: code -> status.
@@ -37,10 +38,18 @@ STATUS = {
     "no_answer": 422,  # the model has none for these values
     "busy": 429,
     "failed": 500,  # a fault of ours
+    "ending": 503,
     "not_ready": 503,
     "timeout": 503,
+    "unknown_champion": 503,  # the registry could not be asked who it is now
 }
-RETRY_AFTER = {"busy": 1, "not_ready": 2, "timeout": 2}  # seconds
+RETRY_AFTER = {
+    "busy": 1,
+    "ending": 1,
+    "not_ready": 2,
+    "timeout": 2,
+    "unknown_champion": 2,
+}  # seconds
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +58,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     where: the path into the request.  row: the customer's place in the list.  line: the invoice
     line's, of that customer.  value: what was sent, as JSON, shortened.  reason: one word for
     machines, by which `/metrics` counts rejected rows: unknown_field, required, wrong_type,
-    out_of_range, not_finite, blank, too_long, repeated, in_future, no_answer, not_active, invalid.
+    out_of_range, not_finite, blank, too_long, repeated, in_future, no_answer, not_active, refused,
+    invalid.
     """
 
     what: str

@@ -18,7 +18,7 @@ import logging
 import os
 import secrets
 from collections import deque
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -59,10 +59,10 @@ class RequestLog:
         with self._lock:
             held, self._held, self._rows = list(self._held), deque(), 0
             lost, self.lost = self.lost, 0
-        # Champions with the same features may follow each other; each has files of its own.
-        by_model: dict[Model, list[tuple[datetime, Scored]]] = {}
+        # Each day and each champion has files of its own.
+        by_model: dict[tuple[Model, date], list[tuple[datetime, Scored]]] = {}
         for at, scored in held:
-            by_model.setdefault(scored.champion.model, []).append((at, scored))
+            by_model.setdefault((scored.champion.model, at.date()), []).append((at, scored))
         for rows in by_model.values():
             try:
                 self._write(rows)

@@ -72,8 +72,7 @@ class Service(bentoml.Service[GoldenPath]):
         access = Access.of(SERVED.token_variable, SERVED.token_file, SERVED.allowed_hosts)
         self.work = Work(SERVED.max_concurrency, SERVED.max_seconds)
         self.front = Front(super().to_asgi(is_main), self.champions, access, self.work)
-        other = self.front.answered["other"].count
-        protocol.install(SERVED.max_seconds, lambda status: other(status, 0.0))
+        protocol.install(SERVED.max_seconds, self.front.answered["other"].count)
         self.log = None
         if SERVED.log_folder:
             from serving.request_log import RequestLog

@@ -16,6 +16,7 @@ import json
 import time
 from collections.abc import Iterable, Mapping
 from datetime import date
+from decimal import Decimal
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -196,6 +197,8 @@ def _plain(value: Any) -> Any:
         return value.isoformat()
     if hasattr(value, "item"):  # a number of NumPy
         return value.item()
+    if isinstance(value, Decimal):
+        return float(value)
     raise TypeError(f"{type(value).__name__} cannot be sent: {value!r}")
 
 

@@ -99,7 +99,7 @@ def _day(value: Any) -> tuple[date | None, list[Problem]]:
 
 
 def find_problems(
-    place: Place, customer: Any, columns: Sequence[str], *, guess: bool
+    place: Place, customer: Any, columns: Sequence[str], limits: Limits, *, guess: bool
 ) -> Iterator[Problem]:
     """What is wrong with one customer: the types of everything in it."""
     names = ("customer_id", "lines")
@@ -113,8 +113,8 @@ def find_problems(
         yield from _customer_id(customer["customer_id"], place)
     if "lines" in customer:
         try:
-            # How many there may be is asked of all customers together.
-            lines = sized(customer["lines"], "lines", _count(customer) or 1, place)
+            # How many there are in all has been asked already.
+            lines = sized(customer["lines"], "lines", limits.max_lines, place)
         except Refused as refused:
             yield from refused.problems
             return

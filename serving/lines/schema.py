@@ -87,7 +87,7 @@ class LinesDecoder:
         good: list[Any] = []
         wrong = Findings()
         for row, customer in enumerate(customers):
-            problems = find_problems(Place(row), customer, self.columns, guess=wrong.guess)
+            problems = find_problems(Place(row), customer, self.columns, limits, guess=wrong.guess)
             if not wrong.add(row, customer, problems):
                 rows.append(row)
                 good.append(customer)

@@ -54,6 +54,7 @@ def customers_asked(
         [lines.rows[at] for at in good],
         np.array(found, dtype=np.float32),
         skipped,
+        persons=[rows[at].customer_id for at in good],  # type: ignore[union-attr]
     )
 
 

@@ -30,12 +30,16 @@ from serving.values.problems import LONGEST_TEXT, Expected, bounds, find_problem
 
 @dataclass(frozen=True)
 class Customers:
-    """Those who can be asked about: rows are their places in the request, x float32 (n, f)."""
+    """Those who can be asked about: rows are their places in the request, x float32 (n, f).
+
+    ids: as sent.  persons: as ingestion reads them, where it does; else as sent.
+    """
 
     ids: list[str | None]
     rows: Sequence[int]
     x: np.ndarray
     skipped: list[Skipped]
+    persons: list[str | None]
 
 
 class Decoder:
@@ -81,7 +85,8 @@ class Decoder:
             not str(row[place]).strip(BLANKS) for place in self._never_blank for row in values
         ):
             return self._read_slowly(body, limits, skip, None)
-        return Customers(ids, range(len(ids)), self._matrix([row[:-1] for row in values]), [])
+        x = self._matrix([row[:-1] for row in values])
+        return Customers(ids, range(len(ids)), x, [], persons=ids)
 
     def _read_slowly(
         self, body: bytes, limits: Limits, skip: bool, error: Exception | None
@@ -90,7 +95,8 @@ class Decoder:
         if not found.wrong.skipped and error is not None:  # ours takes what msgspec does not
             raise invalid(Problem(what=str(error)))
         skipped = refuse_or_skip(found.wrong.skipped, bool(found.rows), skip)
-        return Customers(found.ids, found.rows, self._matrix(found.values), skipped)
+        x = self._matrix(found.values)
+        return Customers(found.ids, found.rows, x, skipped, persons=found.ids)
 
     def _matrix(self, values: list[Sequence[Any]]) -> np.ndarray:
         """Feature values float32 (n, f): text becomes its code (`features/categories.py`), a value

@@ -35,7 +35,7 @@ def score(
     model has no answer: with `on_error=skip` only when it has none for anyone."""
     model, x, ids = asked.champion.model, customers.x, customers.ids
     probability = asked.predict(x)
-    skipped, rows = customers.skipped, customers.rows
+    skipped, rows, persons = customers.skipped, customers.rows, customers.persons
     said: list[float] = probability.tolist()
     # NaN is neither; and of the few rows that most requests have, Python looks faster than NumPy.
     if not all(0 <= p <= 1 for p in said):
@@ -46,7 +46,8 @@ def score(
         skipped = sorted([*skipped, *lost], key=lambda one: one.row)
         probability, x, said = probability[good], x[good], [said[at] for at in good]
         ids, rows = [ids[at] for at in good], [rows[at] for at in good]
-    asked.scored(Scored(asked.champion, ids, x, probability, as_of))
+        persons = [persons[at] for at in good]
+    asked.scored(Scored(asked.champion, persons, x, probability, as_of))
     if skipped:
         asked.rows_left_out(Counter(one.detail[0].reason for one in skipped))
     threshold = model.threshold

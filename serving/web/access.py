@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
-from serving.refusal import Problem, Refused
+from serving.refusal import Problem, Refused, shown
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 SHORTEST = 16  # characters of a token
@@ -77,7 +77,11 @@ class Access:
         if self.restricted and host not in self._seen and not open_to_all:
             self._check_host(host)
         if origin is not None and origin.partition(b"://")[2] != host:
-            raise Refused("forbidden", "pages of other sites may not ask this service")
+            what, value = (
+                "pages of other sites may not ask this service",
+                shown(origin.decode("latin-1")),
+            )
+            raise Refused("forbidden", "", Problem(what=what, where="headers.origin", value=value))
         if self.token is not None and not open_to_all:
             scheme, _, sent = headers.get(b"authorization", b"").partition(b" ")
             if scheme.lower() != b"bearer" or not hmac.compare_digest(

@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl
 from serving import metrics
 from serving.asked import Asked, Scored, Stop
 from serving.champions import Champions
-from serving.refusal import Problem, Refused, invalid, parameter
+from serving.refusal import Problem, Refused, invalid, parameter, shown
 from serving.web.access import Access
 from serving.web.routes import ROUTES, Route
 from serving.web.work import Place, Work
@@ -31,6 +31,7 @@ Send = Callable[[Any], Awaitable[None]]
 INLINE_BYTES = 150_000  # a larger request is read and answered off the event loop
 SMALLEST, LINE_BYTES = 10_000, 512
 JSON = b"application/json"
+CLOSE = {"connection": "close"}
 DECIDE = (
     *(b"host", b"origin", b"authorization"),
     *(b"content-type", b"content-encoding", b"content-length"),
@@ -58,18 +59,18 @@ class Front:
         extra: tuple[tuple[bytes, bytes], ...] = ()
         try:
             if route is None:
-                raise Refused(
-                    "not_found", f"there is no {scope['path'][:200]}; / says what there is"
-                )
+                what, path = "there is no such path; / says what there is", shown(scope["path"])
+                raise Refused("not_found", "", Problem(what=what, where="path", value=path))
             headers = dict(scope["headers"])
             if len(headers) < len(scope["headers"]):
                 _once(scope["headers"])
             self.access.check(scope, headers, open_to_all=route.open_to_all)
             if scope["method"] not in route.methods:
-                allowed = ", ".join(route.methods)
-                raise Refused(
-                    "method_not_allowed", f"only {allowed} here", headers={"allow": allowed}
+                allowed, method = ", ".join(route.methods), shown(scope["method"])
+                problem = Problem(
+                    what=f"only {allowed} here", where="method", value=method, expected=allowed
                 )
+                raise Refused("method_not_allowed", "", problem, headers={"allow": allowed})
             if route.behind:
                 await self.behind(scope, receive, send)
                 self.answered[route.name].count(200, perf_counter() - began)
@@ -83,11 +84,14 @@ class Front:
             # collector, a hundred refusals of large bodies are kept until it comes by.
             refused.__traceback__ = refused.__context__ = None
             status, body = refused.status, refused.body()
-            extra = tuple((k.encode(), v.encode()) for k, v in refused.headers.items())
+            extra = _encoded(refused.headers)
             if refused.problems:
                 first = {one.row: one.reason for one in reversed(refused.problems)}
                 first.pop(None, None)  # what concerns the whole request
                 metrics.rows_left_out(Counter(first.values()))
+        except asyncio.CancelledError:  # uvicorn ends what is not done in time
+            ending = Refused("ending", "the service is ending; ask again", headers=CLOSE)
+            status, body, extra = ending.status, ending.body(), _encoded(ending.headers)
         except Exception:
             log.exception("%s failed", scope["path"])
             failed = Refused("failed", "a fault of the service: its log has the traceback")
@@ -149,16 +153,16 @@ class Front:
         self, route: Route, headers: Mapping[bytes, bytes], receive: Receive, place: Place
     ) -> bytes:
         """The body once it is whole; raises Refused when it is seen to be too large, or late."""
-        kind = headers.get(b"content-type", JSON).partition(b";")[0].strip().lower()
-        if b"content-encoding" in headers or (kind != JSON and not route.operator):
-            sent = headers.get(b"content-encoding", kind)[:80].decode("latin-1")
-            raise Refused(
-                "content_type", f"what is sent is {sent!r}; send application/json, as it is"
-            )
+        kind = headers.get(b"content-type", JSON)
+        if kind.partition(b";")[0].strip().lower() != JSON and not route.operator:
+            raise _not_json("headers.content-type", kind, "application/json")
+        packed = headers.get(b"content-encoding", b"identity")
+        if packed.strip().lower() != b"identity":
+            raise _not_json("headers.content-encoding", packed, "no encoding")
         most = self._largest(route)
         declared = headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > most:
-            raise _too_large(most)
+            raise _too_large(most, int(declared))
         try:
             async with asyncio.timeout(self.work.max_seconds):
                 chunks, size, more = [], 0, True
@@ -175,7 +179,7 @@ class Front:
             raise Refused(
                 "too_slow",
                 f"the body was not there within {self.work.max_seconds:g} seconds",
-                headers={"connection": "close"},
+                headers=CLOSE,
             ) from None
         if size > most:
             raise _too_large(most)
@@ -190,9 +194,24 @@ def _once(headers: Iterable[tuple[bytes, bytes]]) -> None:
             raise invalid(Problem(what="is there twice", where=where))
 
 
-def _too_large(most: int) -> Refused:
-    what = f"the body is larger than {most} bytes; send fewer customers at once"
-    return Refused("too_large", what, headers={"connection": "close"})
+def _not_json(where: str, sent: bytes, expected: str) -> Refused:
+    value = shown(sent.decode("latin-1"))
+    problem = Problem(what="must be JSON as it is", where=where, value=value, expected=expected)
+    return Refused("content_type", "", problem)
+
+
+def _too_large(most: int, size: int | None = None) -> Refused:
+    problem = Problem(
+        what=f"is larger than {most:,} bytes; send fewer customers at once",
+        reason="too_long",
+        value=f"{size:,} bytes" if size else None,
+        expected=f"at most {most:,} bytes",
+    )
+    return Refused("too_large", "", problem, headers=CLOSE)
+
+
+def _encoded(headers: Mapping[str, str]) -> tuple[tuple[bytes, bytes], ...]:
+    return tuple((name.encode(), value.encode()) for name, value in headers.items())
 
 
 def _query(text: bytes, route: Route) -> dict[str, str]:

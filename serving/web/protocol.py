@@ -4,7 +4,7 @@
     an answer that is not taken                cut off when it is taken far too slowly
     connections that only stand there          so many at once, others are told to come again
     what is no HTTP                            refused in the one shape, without a line in the log
-    WebSocket                                  not spoken
+    an offer to speak something else           not taken up, as HTTP allows: WebSocket, HTTP/2
 
 BentoML starts uvicorn and hands on none of its settings, so this takes the place of its protocol.
 """
@@ -14,9 +14,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
+import sys
 from collections.abc import Callable
 from typing import Any
 
+import httptools
 import uvicorn.config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -28,6 +30,7 @@ MOST = 1000  # connections
 FILES = 100  # that the process needs besides
 NOISE = ("Invalid HTTP request received.", "Unsupported upgrade request.")
 SWEEP = 0.5  # seconds
+FRAMING = (b"content-length", b"transfer-encoding")
 
 
 class Protocol(HttpToolsProtocol):
@@ -44,6 +47,7 @@ class Protocol(HttpToolsProtocol):
         self._waits_since: float | None = None  # for a head; None: a request is being answered
         self._taken_by: float | None = None  # when the answer must have been taken
         self._size, self._heads, self._in_head = 0, 0, False
+        self._data, self._resuming = b"", False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
@@ -57,7 +61,7 @@ class Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
-        heads = self._heads
+        heads, self._data = self._heads, data
         super().data_received(data)
         # Only what lies within a head from its first byte to its last: the rest may be a body.
         if self._in_head and heads == self._heads:
@@ -66,12 +70,28 @@ class Protocol(HttpToolsProtocol):
                 self._refuse(_no_request(f"has a head of more than {HEAD_BYTES} bytes"))
 
     def on_message_begin(self) -> None:
+        if self._resuming:
+            return
         super().on_message_begin()
         self._heads, self._size, self._in_head = self._heads + 1, 0, True
 
+    def on_url(self, url: bytes) -> None:
+        if not self._resuming:
+            super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._resuming:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
+        if self._resuming:
+            return
         self._heads, self._in_head, self._waits_since = self._heads + 1, False, None
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -91,7 +111,19 @@ class Protocol(HttpToolsProtocol):
         self._refuse(_no_request("is no HTTP/1.1"))
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Answered as if it had not been asked for, which HTTP allows."""
+        """Go on as if nothing had been offered. The parser takes the request to end with its head,
+        and what follows for something that is not HTTP: so another one is told how long the body
+        is, or the body of this request would be read as the next one."""
+        upgrade = sys.exception()
+        assert isinstance(upgrade, httptools.HttpParserUpgrade)
+        rest = self._data[upgrade.args[0] :]
+        framing = [b"%s: %s\r\n" % header for header in self.headers if header[0] in FRAMING]
+        self.parser = httptools.HttpRequestParser(self)
+        self._resuming = True
+        self.parser.feed_data(b"POST / HTTP/1.1\r\n%s\r\n" % b"".join(framing))
+        self._resuming = False
+        if rest:
+            self.data_received(rest)
 
     def _refuse(self, refused: Refused) -> None:
         body = refused.body()

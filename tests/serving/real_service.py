@@ -49,10 +49,10 @@ from serving.__main__ import serve, served_of
 from serving.served import Fixed
 folder, sha256, *overrides = sys.argv[1:]
 settings = load("smoke", overrides)
-served = msgspec.structs.replace(
-    served_of(settings, "test-model"), database=None, fixed=Fixed(folder, 3, sha256)
-)
 try:
+    served = msgspec.structs.replace(
+        served_of(settings, "test-model"), database=None, fixed=Fixed(folder, 3, sha256)
+    )
     serve(settings, served, f"version 3 (bundle {sha256[:12]})")
 except UserError as error:
     sys.exit(str(error))

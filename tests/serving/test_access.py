@@ -226,6 +226,7 @@ def test_names_that_are_allowed() -> None:
     assert names() == ["127.0.0.1"]
     assert names("--serving.host", "0.0.0.0") == []  # with a token: any name
     assert sorted(names(*some)) == ["127.0.0.1", "shop.example"]
+    assert "shop.example" in Access.of("NO_SUCH_VARIABLE", None, ["Shop.Example"]).names
     # The address it is bound to stays a name when others are allowed.
     assert sorted(names("--serving.host", "192.0.2.7", *some)) == ["192.0.2.7", "shop.example"]
 

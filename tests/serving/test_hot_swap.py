@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ import onnx
 import psutil
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from real_service import ROOT, end, free_port
+from real_service import AS_OF, ROOT, SECTION, end, free_port, line
 
 from configs.load import load
 from configs.settings import Settings
@@ -34,6 +35,7 @@ from registry.models import ModelVersion, champion, promote, register
 from registry.store import open_store
 from registry.tracking import open_run
 
+LINES = {"lines": [line("1", 30), line("2", 9)]}
 CUSTOMER = {feature.name: max(feature.low or 0, 1.0) for feature in CATALOGUE}
 WATCH = 0.2  # seconds
 
@@ -46,7 +48,9 @@ def bundle_of(folder: Path, probability: float, features: tuple[Feature, ...] = 
         numpy_helper.from_array(np.array([-1], dtype=np.int64), "flat"),
     ]
     nodes = [
-        helper.make_node("MatMul", ["features", "nothing"], ["zeros"]),
+        helper.make_node("IsNaN", ["features"], ["missing"]),
+        helper.make_node("Cast", ["missing"], ["numbers"], to=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["numbers", "nothing"], ["zeros"]),
         helper.make_node("Add", ["zeros", "said"], ["column"]),
         helper.make_node("Reshape", ["column", "flat"], ["probability"]),
     ]
@@ -63,7 +67,12 @@ def bundle_of(folder: Path, probability: float, features: tuple[Feature, ...] = 
     return write_bundle(
         folder,
         model.SerializeToString(),
-        {"family": "constant", "threshold": 0.5, "features": [asdict(one) for one in features]},
+        {
+            "family": "constant",
+            "threshold": 0.5,
+            "features": [asdict(one) for one in features],
+            "transactions": SECTION,
+        },
         {"reference": reference, "samples": []},
     )
 
@@ -171,14 +180,18 @@ class Load:
 
 @contextmanager
 def under_load(url: str, clients: int = 2) -> Iterator[list[Load]]:
-    body = json.dumps({"customers": [CUSTOMER] * 20})
+    """Every other client asks about invoice lines."""
+    rows = {"customers": [CUSTOMER] * 20}
+    buyers = [LINES | {"customer_id": f"c{number}"} for number in range(20)]
+    lines = {"as_of": str(AS_OF), "customers": buyers}
+    asked = [("predict", rows), ("predict_transactions", lines)]
     loads, stop = [Load() for _ in range(clients)], threading.Event()
 
-    def ask(load: Load) -> None:
+    def ask(load: Load, path: str, body: str) -> None:
         with httpx.Client(trust_env=False, timeout=10) as client:
             while not stop.is_set():
                 try:
-                    answer = client.post(f"{url}/predict", content=body)
+                    answer = client.post(f"{url}/{path}", content=body)
                 except httpx.HTTPError as error:
                     load.failures.append(repr(error))
                     continue
@@ -189,7 +202,10 @@ def under_load(url: str, clients: int = 2) -> Iterator[list[Load]]:
                 probabilities = {round(one["probability"], 4) for one in said["predictions"]}
                 load.answers.append((said["model"]["version"], probabilities))
 
-    threads = [threading.Thread(target=ask, args=[load]) for load in loads]
+    threads = [
+        threading.Thread(target=ask, args=[load, path, json.dumps(body)])
+        for load, (path, body) in zip(loads, cycle(asked))
+    ]
     for thread in threads:
         thread.start()
     try:
@@ -242,7 +258,7 @@ def test_an_operator_need_not_wait_for_the_next_look(
     registry: Registry, first: ModelVersion
 ) -> None:
     second, broken = registry.add(0.6), registry.add(0.7)
-    (broken.bundle / "bundle.json").unlink()
+    kept = (broken.bundle / "bundle.json").rename(broken.bundle.with_suffix(".kept"))
     registry.promote(first)
     workers = ("--serving.workers", "2", "--serving.watch_seconds", "3600")
     with serving(registry, *workers) as service, httpx.Client(trust_env=False) as client:
@@ -261,6 +277,10 @@ def test_an_operator_need_not_wait_for_the_next_look(
         assert "bundle.json" in answer.json()["error"]
         assert f"version {second.version} goes on serving" in answer.json()["error"]
         assert service.model()["version"] == second.version
+        kept.rename(broken.bundle / "bundle.json")
+        assert reload().json()["outcome"] == "swapped"
+        # The other worker has refused it as well, and tries again at once.
+        service.wait_for(lambda: service.count("model_info", f'version="{broken.version}"') == 2)
     registry.promote(first)
 
 

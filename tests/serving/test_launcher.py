@@ -77,6 +77,21 @@ def test_the_port_is_said_once_in_the_next_command(tmp_path: Path, capsys, given
     assert code == 0 and said.count("--serving.port 3456") == 1, said
 
 
+def test_a_log_of_requests_that_cannot_be_kept_is_said_before_the_start(
+    running: Running, tmp_path: Path
+) -> None:
+    (tmp_path / "serving").write_text("a file where a folder is to be")
+    given = [running.bundle.folder, running.bundle.sha256, "--var", tmp_path]
+    done = subprocess.run(
+        [sys.executable, "-c", SERVE, *map(str, given), "--serving.log_requests", "true"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=ROOT,
+    )
+    refused(done, "the log of requests cannot be kept", "--serving.log_requests false")
+
+
 def test_an_unknown_setting_is_refused() -> None:
     refused(command("serving", "--serving.prot", "3001"), "serving.prot", "serving.port")
 

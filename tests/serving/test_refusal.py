@@ -19,7 +19,7 @@ from real_service import AS_OF, line, make_bundle
 from features.catalogue import CATALOGUE
 from registry.bundle import DESCRIPTION, MODEL, write_bundle
 from serving.champions import Champions
-from serving.refusal import LONGEST_VALUE, SHOWN, Problem, Refused, shown
+from serving.refusal import LONGEST_VALUE, MANY, SHOWN, Problem, Refused, shown
 from serving.served import Fixed, Served
 from serving.web.access import LOOPBACK, Access
 from serving.web.front import Front
@@ -42,10 +42,12 @@ STATUSES = {
     "no_answer": 422,
     "busy": 429,
     "failed": 500,
+    "ending": 503,
     "not_ready": 503,
     "timeout": 503,
+    "unknown_champion": 503,
 }
-AGAIN = {"busy": "1", "not_ready": "2", "timeout": "2"}
+AGAIN = {"busy": "1", "ending": "1", "not_ready": "2", "timeout": "2", "unknown_champion": "2"}
 PROBLEM = {
     "what": str,
     "where": str,
@@ -58,7 +60,7 @@ PROBLEM = {
 }
 REASONS = {
     *("unknown_field", "required", "wrong_type", "out_of_range", "not_finite", "blank"),
-    *("too_long", "repeated", "in_future", "no_answer", "not_active", "invalid"),
+    *("too_long", "repeated", "in_future", "no_answer", "not_active", "refused", "invalid"),
 }
 
 
@@ -133,6 +135,26 @@ Ask = Callable[[Served, Service, Service, Path], tuple[int, dict[str, str], byte
 
 def refused_champion(served: Served, tmp_path: Path) -> tuple[int, dict[str, str], bytes]:
     service = Service(served)
+    nowhere = Fixed(str(tmp_path), 4, "0" * 64)
+    service.champions.served = msgspec.structs.replace(served, fixed=nowhere)
+    return service.ask("/reload")
+
+
+def ending(served: Served) -> tuple[int, dict[str, str], bytes]:
+    """What uvicorn does to a request that is not done when it has to be."""
+    service = Service(served)
+
+    async def cancelled() -> tuple[int, dict[str, str], bytes]:
+        asked = asyncio.create_task(service.answer("/predict", ends=False))
+        await asyncio.sleep(0.01)
+        asked.cancel()
+        return await asked
+
+    return asyncio.run(cancelled())
+
+
+def unknown_champion(served: Served, tmp_path: Path) -> tuple[int, dict[str, str], bytes]:
+    service = Service(served)
     (tmp_path / "mlflow.db").write_text("no database")
     service.champions.served = msgspec.structs.replace(
         served, fixed=None, database=str(tmp_path / "mlflow.db")
@@ -186,8 +208,10 @@ REACHED: dict[str, Ask] = {
     ),
     "busy": lambda served, *_: busy(served),
     "failed": lambda served, *_: failed(served),
+    "ending": lambda served, *_: ending(served),
     "not_ready": lambda served, *_: Service(served, look=False).ask("/predict"),
     "timeout": lambda served, *_: timeout(served),
+    "unknown_champion": lambda served, usual, table, tmp_path: unknown_champion(served, tmp_path),
 }
 
 
@@ -218,7 +242,7 @@ def test_every_refusal_has_the_one_shape(
     assert headers.get("retry-after") == AGAIN.get(code)
     assert ("allow" in headers) == (code == "method_not_allowed")
     assert ("www-authenticate" in headers) == (code == "unauthorized")
-    assert (headers.get("connection") == "close") == (code in ("too_slow", "too_large"))
+    assert (headers.get("connection") == "close") == (code in ("too_slow", "too_large", "ending"))
     for inside in ("Traceback", ".py", "NoneType", "object at 0x"):
         assert inside not in body.decode()
 
@@ -259,6 +283,17 @@ def test_of_many_problems_the_first_are_named_and_all_are_counted(usual: Service
     _, _, told = usual.ask("/predict", body)
     assert len(json.loads(told)["detail"]) == SHOWN
     assert json.loads(told)["error"].endswith("(and 49 more)")
+
+
+def test_few_bytes_do_not_make_a_large_answer(usual: Service) -> None:
+    body = json.dumps({"customers": [{}] * 49 + [ROW]}).encode()
+    _, _, told = usual.ask("/predict?on_error=skip", body)
+    skipped = json.loads(told)["skipped"]
+    assert [one["row"] for one in skipped] == list(range(49))
+    assert all(one["detail"] for one in skipped)
+    assert sum(len(one["detail"]) for one in skipped) <= MANY + 49
+    _, _, refused = usual.ask("/predict", body)
+    assert "(and many more)" in json.loads(refused)["error"]
 
 
 @pytest.mark.parametrize("seconds", [0.01, 0.1, 0.3])

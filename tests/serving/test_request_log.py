@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import stat
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
+import msgspec
 import numpy as np
+import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from real_service import Running, started
+from real_service import AS_OF, Running, line, started
 
 from features.catalogue import CATALOGUE, NAMES
 from registry.bundle import load_bundle
@@ -57,6 +61,55 @@ def test_what_was_answered_can_be_read_back(tmp_path: Path) -> None:
     everything = b"".join(file.read_bytes() for file in folder.rglob("*") if file.is_file())
     assert b"1785" not in everything
     assert stat.S_IMODE(folder.with_suffix(".key").stat().st_mode) == 0o600
+
+
+def test_a_customer_is_the_same_however_the_lines_name_them(tmp_path: Path) -> None:
+    lines = [line("1", 30), line("2", 9)]
+    with started(tmp_path, "--serving.log_requests", "true") as running:
+        for name in ("17850", " 17850 ", "17850.0"):
+            customers = [{"customer_id": name, "lines": lines}]
+            body = json.dumps({"as_of": str(AS_OF), "customers": customers})
+            url = f"{running.url}/predict_transactions"
+            answer = httpx.post(url, content=body, trust_env=False).json()
+            assert answer["predictions"][0]["customer_id"] == name, "as it was sent"
+    folder = running.var / "serving" / "log"
+    rows = ds.dataset(folder, partitioning="hive").to_table().to_pylist()
+    key = read_key(folder.with_suffix(".key"))
+    assert [row["customer"] for row in rows] == [hashed(key, "17850")] * 3
+    assert {row["as_of"] for row in rows} == {AS_OF}
+
+
+def test_a_day_and_a_version_have_files_of_their_own(
+    tmp_path: Path, scored: Scored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = msgspec.structs.replace(scored.champion.model, version=2)  # of the same bundle
+    other = replace(scored, champion=replace(scored.champion, model=model))
+    log = RequestLog(tmp_path / "log")
+    midnight = datetime(2026, 3, 1, tzinfo=UTC)
+    for minutes, one in ((-1, scored), (1, scored), (1, other)):
+        at = midnight + timedelta(minutes=minutes)
+        monkeypatch.setattr(request_log, "datetime", Mock(now=lambda zone, at=at: at))
+        log.add(one)
+    assert log.write() == 0
+    rows = ds.dataset(tmp_path / "log", partitioning="hive").to_table().to_pylist()
+    assert sorted((row["date"], row["version"]) for row in rows) == [
+        *[("2026-02-28", 1)] * 2,
+        *[("2026-03-01", 1)] * 2,
+        *[("2026-03-01", 2)] * 2,
+    ]
+
+
+def test_what_cannot_be_written_is_counted_and_the_next_is_written(
+    tmp_path: Path, scored: Scored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = RequestLog(tmp_path / "log")
+    log.add(scored)
+    with monkeypatch.context() as patch:
+        patch.setattr(pq, "write_table", Mock(side_effect=pa.ArrowMemoryError("no room")))
+        assert log.write() == 2
+    log.add(scored)
+    assert log.write() == 0
+    assert ds.dataset(tmp_path / "log").to_table().num_rows == 2
 
 
 def test_nothing_is_logged_unless_it_is_asked_for(client: httpx.Client, running: Running) -> None:

@@ -114,3 +114,14 @@ def test_the_description_offers_the_texts_and_takes_any_other():
     assert fields["plan"]["minLength"] == 1
     assert "any other counts as other" in fields["_json model"]["description"]
     assert schemas["Customer"]["required"] == ["tenure", "plan"]
+
+
+@pytest.mark.parametrize("columns", [1, 30, 300])
+def test_a_full_request_is_never_too_large(columns: int) -> None:
+    """What is read of a body is bounded by what its customers may take."""
+    wide = [FEATURES[0] | {"name": f"the column called {number}"} for number in range(columns)]
+    wide += [FEATURES[1] | {"name": f"a category é {number}"} for number in range(columns)]
+    customer = {one["name"]: "\U0001f600" * 200 if "categories" in one else 1 / 3 for one in wide}
+    customers = [customer | {"customer_id": "é" * 200}] * 50
+    body = json.dumps({"customers": customers}, ensure_ascii=False).encode()
+    assert 0.3 < len(body) / (50 * Decoder(wide).row_bytes) < 1

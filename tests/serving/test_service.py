@@ -317,6 +317,19 @@ def test_metrics_count_requests_by_their_outcome(client: httpx.Client) -> None:
     post(client, good(), good())
     post(client, {})
     assert [b - a for a, b in zip(before, counts())] == [1, 1, 2, 1, 2]
+
+    def rejected() -> float:
+        return count("rejected_rows_total{")
+
+    # A customer counts once, by the first of their problems, whether refused or skipped.
+    wrong = {"a": 1, "recency_days": "x", "is_home": 7}
+    for query in ("", "?on_error=skip"):
+        begun = rejected(), count("rejected_rows_total", 'reason="unknown_field"')
+        client.post(f"/predict{query}", content=json.dumps({"customers": [wrong, good()]}))
+        assert (rejected(), count("rejected_rows_total", 'reason="unknown_field"')) == (
+            begun[0] + 1,
+            begun[1] + 1,
+        )
     assert count("model_info", 'name="test-model"', 'version="3"') == 1
 
 

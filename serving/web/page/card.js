@@ -19,12 +19,13 @@ export function headFacts(model) {
     ["model family", model.family],
     ["trained", model.trained_at && time(model.trained_at)],
     ["contact from a probability of", number(model.threshold)],
-    ["at most, in one request", limits(model.limits)],
+    ["at most, in one request", limits(model)],
   ]);
 }
 
-function limits(limits) {
-  const words = { max_rows: "customers", max_lines: "invoice lines", max_explained: "explained" };
+function limits({ limits, transactions }) {
+  const lines = transactions ? { max_lines: "invoice lines" } : {};
+  const words = { max_rows: "customers", ...lines, max_explained: "explained" };
   const known = Object.entries(words).filter(([name]) => limits?.[name] !== undefined);
   return known.map(([name, word]) => `${number(limits[name])} ${word}`).join(", ");
 }

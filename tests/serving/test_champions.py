@@ -1,0 +1,123 @@
+"""Which champion is taken, and which is not, and what is said of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from real_service import make_bundle
+
+from configs.errors import UserError
+from registry.bundle import DESCRIPTION, EXAMPLES, MODEL, write_bundle
+from registry.models import ModelVersion
+from serving.champions import Champions, open_champion
+from serving.served import Served
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bundle")
+    make_bundle(folder)
+    return folder
+
+
+def version(number: int, folder: Path, bundle: Path, **changes: Any) -> ModelVersion:
+    """The bundle once more, of another description or with other examples."""
+    description = json.loads((bundle / DESCRIPTION).read_text())
+    examples = json.loads((bundle / EXAMPLES).read_text())
+    for name, value in changes.items():
+        of = examples if name in ("reference", "samples") else description
+        of[name] = value
+    target = folder / str(number)
+    sha256 = write_bundle(target, (bundle / MODEL).read_bytes(), description, examples)
+    return ModelVersion("m", number, target, sha256, run_id="")
+
+
+class Registry:
+    """What a look finds: a version, nobody, or a fault."""
+
+    def __init__(self, **limits: int) -> None:
+        self.found: ModelVersion | UserError | None = None
+        self.noted: list[str] = []
+        self.champions = Champions(
+            Served(name="m", **limits),  # type: ignore[arg-type]
+            noted=lambda outcome, old, new: self.noted.append(outcome),
+        )
+
+    def look(self, found: ModelVersion | UserError | None, again: bool = False) -> str:
+        self.found = found
+        return self.champions.look(again=again)[0]
+
+    def find(self) -> ModelVersion | None:
+        if isinstance(self.found, UserError):
+            raise self.found
+        return self.found
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
+    found = Registry()
+    monkeypatch.setattr(Served, "find", lambda served: found.find())
+    return found
+
+
+def test_what_is_refused_is_tried_once_whatever_happens_in_between(
+    registry: Registry, bundle: Path, tmp_path: Path
+) -> None:
+    good, bad = version(1, tmp_path, bundle), version(2, tmp_path, bundle)
+    (bad.bundle / MODEL).write_bytes(b"")
+    locked = UserError("MLflow's database cannot be read: locked")
+    assert registry.look(None) == "none"
+    assert [registry.look(good), registry.look(good)] == ["swapped", "unchanged"]
+    looks = [registry.look(one) for one in (bad, locked, locked, bad, None, bad, good, good)]
+    assert looks == ["refused", "refused", *["unchanged"] * 6]
+    assert registry.noted == ["swapped", "refused", "refused"], "nobody is no outcome"
+    assert registry.look(bad, again=True) == "refused"
+    assert registry.champions.ready().model.version == 1
+
+
+def test_other_columns_of_invoice_lines_are_another_contract(
+    registry: Registry, bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = version(1, tmp_path, bundle)
+    section = json.loads((bundle / DESCRIPTION).read_text())["transactions"]
+    fewer = [name for name in section["declared"] if name != "description"]
+    second = version(2, tmp_path, bundle, samples=[], transactions=section | {"declared": fewer})
+    none = version(3, tmp_path, bundle, transactions=None)
+    assert registry.look(first) == "swapped"
+    assert [registry.look(second), registry.look(none)] == ["refused", "refused"]
+    assert "takes other invoice lines than the one that serves: description" in caplog.text
+    assert "takes no invoice lines, as the one that serves does" in caplog.text
+    assert registry.champions.ready().model.version == 1
+
+
+def test_a_small_limit_is_no_reason_to_refuse_a_champion(bundle: Path, tmp_path: Path) -> None:
+    found = version(1, tmp_path, bundle)
+    served = Served(name="m", max_lines=3, max_rows=1, max_explained=1)
+    limits = Champions(served).limits
+    champion = open_champion(found, limits)
+    assert [one.name for one in champion.samples] == ["sample 2"], "of one line, not of four"
+    described = msgspec.json.decode(champion.described)
+    asked = described["paths"]["/predict_transactions"]["post"]["requestBody"]["content"]
+    (example,) = asked["application/json"]["examples"].values()
+    assert len(example["value"]["customers"][0]["lines"]) == 1
+
+
+@pytest.mark.parametrize(
+    "changes, why",
+    [
+        ({"samples": [{"as_of": "2025-06-24"}]}, "its samples are not what they should be"),
+        ({"samples": [{"name": "x", "lines": 5}]}, "its samples are not what they should be"),
+        ({"reference": [[1]]}, "are not rows of its features"),
+    ],
+)
+def test_a_bundle_that_could_not_be_described_is_refused(
+    registry: Registry, bundle: Path, tmp_path: Path, changes: dict[str, Any], why: str
+) -> None:
+    found = version(1, tmp_path, bundle, **changes)
+    registry.found = found
+    outcome, reason = registry.champions.look()
+    assert outcome == "refused" and why in reason
