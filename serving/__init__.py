@@ -6,7 +6,7 @@
 start      __main__.py     the launcher: settings, champion, port
            address.py      where it listens
            process.py      BentoML's process: started, waited for, ended
-           quiet.py        with telemetry off
+           quiet.py        with which variables
            served.py       what the launcher hands over to the service
            arbiter.py      BentoML's process that looks after the workers, closed to others
            service.py      the service that BentoML runs, in each worker

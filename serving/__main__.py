@@ -16,7 +16,7 @@ from configs.settings import Settings
 from registry.alias import the_champion
 from registry.bundle import verify_bundle
 from registry.store import database
-from serving.address import check_address, url
+from serving.address import check_address, url, url_here
 from serving.process import end, start, wait_until_ready
 from serving.served import FILE, Served, write_served
 from serving.web.access import is_loopback, read_token
@@ -90,8 +90,8 @@ def serve(settings: Settings, served: Served, what: str) -> None:
     try:
         write_served(served, home(settings) / FILE)
         process = start(home(settings), host, port, settings.serving.max_seconds)
-        wait_until_ready(process, url(host, port))
-        print(_welcome(settings, f"{served.name} {what}", url(host, port)), flush=True)
+        wait_until_ready(process, url_here(host, port))
+        print(_welcome(settings, f"{served.name} {what}", url_here(host, port)), flush=True)
         process.wait()
     except KeyboardInterrupt:
         return

@@ -41,5 +41,10 @@ def check_address(host: str, port: int, with_token: bool = False) -> str:
     return str(address)
 
 
+def url_here(host: str, port: int) -> str:
+    """Where this machine itself asks a service that listens at `host`."""
+    return url({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)
+
+
 def url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -122,7 +122,7 @@ def open_champion(found: ModelVersion, limits: Limits) -> Champion:
     if section is not None:
         from serving.lines.transactions import Transactions
 
-        transactions = Transactions(section, features)
+        transactions = Transactions(section, features, limits.max_lines)
     champion = Champion(
         Model(found.name, found.version, bundle.sha256, bundle.threshold),
         bundle,

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import bentoml
-from bentoml._internal.context import server_context
 
 from serving.served import read_served
 
-if server_context.worker_index is None:  # the arbiter
+if bentoml.server_context.worker_index is None:  # the arbiter
     from serving.arbiter import close_doors
 
     close_doors()

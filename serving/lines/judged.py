@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from duckdb import DuckDBPyConnection
 
-MEMORY = "250MB"  # of a connection; what needs more is refused. Freed memory is kept up to it
+# MB of a connection, and more for each thousand lines of the largest request; beyond it refused.
+# DuckDB keeps what it has had, so this is also what stays.
+MEMORY, MEMORY_THOUSAND = 90, 1
 AFTER = "after_as_of"
 WHY_AFTER = "a line on or after the as-of date lies in its future"
 LINE = 2**40  # key of a line: customer x LINE + line
@@ -112,9 +114,9 @@ def select_rows(
 class Prepared:
     """A connection of its own with the prepared statement. For one thread at a time."""
 
-    def __init__(self, query: str, declared: frozenset[str]) -> None:
+    def __init__(self, query: str, declared: frozenset[str], max_lines: int) -> None:
         self.lines, self.request = Sent(line_columns(declared)), Sent({"as_of": "DATE"})
-        self.connection = open_connection()
+        self.connection = open_connection(MEMORY + MEMORY_THOUSAND * max_lines // 1000)
         register(self.connection, "lines", self.lines)
         register(self.connection, "request", self.request)
         self.connection.execute("SET lock_configuration = true")
@@ -147,11 +149,11 @@ class Prepared:
         self.connection.close()
 
 
-def open_connection() -> DuckDBPyConnection:
+def open_connection(megabytes: int = MEMORY) -> DuckDBPyConnection:
     """In memory, without files or network, one thread: a request is too small to be shared out."""
     connection = duckdb.connect(
         ":memory:",
-        config={"threads": 1, "memory_limit": MEMORY, "temp_directory": ""},
+        config={"threads": 1, "memory_limit": f"{megabytes}MB", "temp_directory": ""},
     )
     connection.execute("SET enable_external_access = false")
     connection.execute("SET TimeZone = 'UTC'")

@@ -43,11 +43,14 @@ encode = msgspec.json.Encoder().encode
 class Transactions:
     """What a model of a transaction log needs to answer for invoice lines. For any thread.
 
-    section: `bundle.json["transactions"]`.  features: the bundle's. Raises UserError for one that
-    is not in the catalogue: then another version of this project trained the model.
+    section: `bundle.json["transactions"]`.  features: the bundle's.  max_lines: of one request,
+    for which there must be memory. Raises UserError for a feature that is not in the catalogue:
+    then another version of this project trained the model.
     """
 
-    def __init__(self, section: dict[str, Any], features: list[dict[str, Any]]) -> None:
+    def __init__(
+        self, section: dict[str, Any], features: list[dict[str, Any]], max_lines: int
+    ) -> None:
         catalogue = {feature.name: feature for feature in CATALOGUE}
         self.names = [feature["name"] for feature in features]
         if strangers := [name for name in self.names if name not in catalogue]:
@@ -71,7 +74,7 @@ class Transactions:
             date.fromisoformat(section["log_start"]),
             [catalogue[name] for name in self.names],
         )
-        self.pool = Pool([Prepared(query, self.declared) for _ in range(CONNECTIONS)])
+        self.pool = Pool([Prepared(query, self.declared, max_lines) for _ in range(CONNECTIONS)])
         self.close = weakref.finalize(self, self.pool.close)  # DuckDB reports what outlives it
 
     def read(self, asked: Asked) -> Lines:

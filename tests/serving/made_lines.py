@@ -68,7 +68,7 @@ def opened(
     settings: Features = QUESTION,
 ) -> Transactions:
     features = [asdict(feature) for feature in select(declared)]
-    return Transactions(section(declared, contract, settings), features)
+    return Transactions(section(declared, contract, settings), features, 1_000_000)
 
 
 def made_champion(folder: Path, transactions: Transactions | None) -> Champion:

@@ -406,6 +406,13 @@ def test_a_service_that_went_away_is_said_so(fresh: Page) -> None:
     expect(fresh.locator("#state")).to_have_text("not ready")
 
 
+def test_the_description_is_shown_to_who_has_the_token(browser: Browser, guarded: str) -> None:
+    with watched(browser, viewport=WIDE) as seen:
+        seen.page.on("dialog", lambda dialog: dialog.accept(TOKEN))
+        seen.page.goto(f"{guarded}docs")
+        expect(seen.page.locator("#operations-default-predict")).to_be_visible()
+
+
 def test_a_token_is_asked_for_and_texts_stay_texts(browser: Browser, guarded: str) -> None:
     """A labelled table's model behind a token, hostile in its texts, without explanations."""
     with watched(browser, viewport=WIDE) as seen:
@@ -434,6 +441,11 @@ def test_a_token_is_asked_for_and_texts_stay_texts(browser: Browser, guarded: st
             says(page, probability(months=12, plan="of another kind"))
             page.locator("#field-plan").select_option(label="missing")
             says(page, probability(months=12))
+        for name, text in (("Metrics", "golden_path_requests_total"), ("OpenAPI", "openapi")):
+            with page.expect_popup() as opened:  # with the token, which a link alone does not send
+                page.get_by_role("link", name=name).click()
+            expect(opened.value.locator("body")).to_contain_text(text)
+            opened.value.close()
         assert page.locator("main img").count() == 0
         assert page.evaluate("Object.keys({...localStorage, ...sessionStorage})") == []
         assert page.context.cookies() == []

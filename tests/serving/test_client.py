@@ -182,6 +182,18 @@ def test_trouble_that_stays_is_told_once_the_retries_are_used_up(
     assert len(server.asked) == 3
 
 
+def test_what_takes_too_long_is_not_asked_again(serve: Callable[..., Server]) -> None:
+    server = serve(http(503, NOT_READY | {"code": "timeout"}, "retry-after: 0"), http(200, FINE))
+    with Client(server.url) as client, pytest.raises(ServiceRefused) as caught:
+        client.predict([{}])
+    assert caught.value.code == "timeout" and len(server.asked) == 1
+
+
+@pytest.mark.parametrize("retry_after", ["Mon, 01 Jan 99999 00:00:00 GMT", "-1", "soon", "9" * 99])
+def test_a_retry_after_that_says_nothing_is_no_reason_to_fail(retry_after: str) -> None:
+    assert 0 <= wait_seconds(0, retry_after) <= LONGEST + 1
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 500])
 def test_no_other_refusal_is_asked_again(serve: Callable[..., Server], status: int) -> None:
     server = serve(http(status, INVALID))

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -185,6 +186,38 @@ def test_a_flood_is_answered_or_turned_away_at_once(small: Running) -> None:
     assert len(alone["predictions"]) == 50
 
 
+def test_the_largest_requests_of_many_clients_stay_within_the_memory_of_a_worker(
+    tmp_path: Path,
+) -> None:
+    """With the limits as they are: what is not answered is turned away before it is held."""
+    invoices = [line(str(number // 5), 1 + number % 360) for number in range(20_000)]
+    customers = [{"customer_id": "17850", "lines": invoices}]
+    body = json.dumps({"as_of": str(AS_OF), "customers": customers}).encode()
+    with started(tmp_path) as running, ThreadPoolExecutor(40) as pool:
+        process, peak, done = worker(running), [0], threading.Event()
+
+        def watch() -> None:
+            while not done.wait(0.01):
+                peak[0] = max(peak[0], process.memory_info().rss)
+
+        watching = threading.Thread(target=watch)
+        watching.start()
+
+        def ask(_: int) -> tuple[int, float]:
+            began = time.monotonic()
+            url = f"{running.url}/predict_transactions"
+            status = httpx.post(url, content=body, trust_env=False, timeout=60).status_code
+            return status, time.monotonic() - began
+
+        answers = list(pool.map(ask, range(40)))
+        done.set()
+        watching.join()
+        itself_again(running)
+    assert {status for status, _ in answers} <= {200, 429, 503}
+    assert {200, 429} <= {status for status, _ in answers}
+    assert peak[0] < 450 * 2**20
+
+
 def test_many_floods_leave_no_memory_behind(small: Running) -> None:
     """Of whatever ends in refusal: a place, a thread, a body that is kept would add up."""
     process = worker(small)
@@ -334,6 +367,31 @@ def test_more_connections_than_there_is_room_for_are_turned_away(
         assert metric(running, turned_away) == 1
     finally:
         service.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 9])
+@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
+def test_an_upgrade_that_is_offered_is_not_taken_up_and_loses_no_body(
+    small: Running, pieces: int, chunked: bool
+) -> None:
+    """As curl --http2 and Java's client offer it. A lost body would be read as the next request."""
+    body = b'{"customers": [{}], "x": "GET /livez HTTP/1.1"}'
+    offer = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n"
+    length = b"transfer-encoding: chunked" if chunked else b"content-length: %d" % len(body)
+    sent = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if chunked else body
+    head = b"POST /predict HTTP/1.1\r\n%s%s%s\r\n\r\n" % (HOST, offer, length)
+    size = -(-len(sent) // pieces)
+    with closing(connect(small)) as connection:
+        for _ in range(2):  # and so is the next one on the same connection
+            first, *rest = [sent[at : at + size] for at in range(0, len(sent), size)]
+            connection.sendall(head + (first if pieces != 2 else b""))
+            for piece in [*([first] if pieces == 2 else []), *rest]:
+                time.sleep(0.02)
+                connection.sendall(piece)
+            status, _, told = read(connection)
+            assert (status, told["detail"][0]["field"]) == (400, "x"), told
+        connection.sendall(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n%s\r\n" % offer)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200")
 
 
 def test_requests_in_one_packet_are_answered_one_after_the_other(small: Running) -> None:

@@ -211,4 +211,4 @@ def test_a_bundle_of_other_features_is_refused_with_their_name():
     from configs.errors import UserError
 
     with pytest.raises(UserError, match="loyalty_points"):
-        Transactions(json.loads(json.dumps(section())), [{"name": "loyalty_points"}])
+        Transactions(json.loads(json.dumps(section())), [{"name": "loyalty_points"}], 1)

@@ -668,7 +668,7 @@ from dataclasses import asdict
 from features.catalogue import CATALOGUE
 from serving.asked import Asked, Limits
 from serving.lines.transactions import Transactions
-transactions = Transactions(section, [asdict(feature) for feature in CATALOGUE])
+transactions = Transactions(section, [asdict(feature) for feature in CATALOGUE], 100)
 asked = Asked(sys.argv[2].encode(), {{}}, None, Limits(10, 100, 1))
 (row,) = transactions.rows(asked, transactions.read(asked))
 assert row.features is not None
@@ -720,7 +720,7 @@ def test_what_a_run_writes_into_the_bundle_is_what_the_service_reads(tmp_path):
         for name in re.findall(r"getvariable\('(\w+)'\)", path.read_text("utf-8"))
     }
     assert set(written["features"]) == named - {"first_row", "last_row"}
-    served = Transactions(written, [asdict(feature) for feature in CATALOGUE])
+    served = Transactions(written, [asdict(feature) for feature in CATALOGUE], 100)
     assert served.settings.horizon_days == settings.features.horizon_days
     served.close()
 

@@ -32,6 +32,14 @@ export const explain = (values, top) =>
 export const predictTransactions = (asOf, customer) =>
   call("POST", "predict_transactions?features=true", { as_of: asOf, customers: [customer] });
 
+export const holdsToken = () => token !== null;
+
+/** In a tab of its own, what a link would ask for without the token. */
+export async function openTab(path) {
+  const response = await send("GET", path);
+  window.open(URL.createObjectURL(await response.blob()));
+}
+
 /** {ready, why}: never raises. */
 export async function getReady() {
   try {

@@ -26,6 +26,13 @@ async function begin() {
   api.onTokenDemanded(tokenFromPerson);
   $("reset").addEventListener("click", () => (form.reset(), ask(0)));
   $("values").addEventListener("submit", (event) => (event.preventDefault(), ask(0)));
+  for (const link of document.querySelectorAll("a.data")) {
+    link.addEventListener("click", (event) => {
+      if (!api.holdsToken()) return;
+      event.preventDefault();
+      api.openTab(link.getAttribute("href"));
+    });
+  }
   for (;;) {
     try {
       await look();
