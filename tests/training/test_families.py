@@ -24,6 +24,8 @@ def test_the_family_keeps_the_protocol(name):
         "-q",
         "-p",
         "no:cacheprovider",
+        "-p",
+        "no:schemathesis",  # of the service's tests; half a second
         "--show-capture=no",
         "family_cases.py",
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -58,20 +59,33 @@ def run(folder: Path, **changes):
     return done, [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@pytest.fixture(scope="module")
+def fitted(table, tmp_path_factory):
+    """`fitted(family)` is the folder of its one run, and the events."""
+
+    @cache
+    def fit(family: str):
+        folder = tmp_path_factory.mktemp(family)
+        done, events = run(folder, family=family, table=str(table))
+        assert done.returncode == 0, done.stderr
+        return folder, events
+
+    return fit
+
+
 @pytest.mark.parametrize("family", ["logistic", "xgboost"])  # TabM below: it starts slowly
-def test_a_family_is_tuned_refitted_calibrated_and_exported(table, tmp_path, family):
-    done, events = run(tmp_path, family=family, table=str(table))
-    assert done.returncode == 0, done.stderr
+def test_a_family_is_tuned_refitted_calibrated_and_exported(fitted, family):
+    folder, events = fitted(family)
     stages = [event["name"] for event in events if event["event"] == "stage"]
     trials = [event for event in events if event["event"] == "trial"]
     assert stages == ["tuning", "refit", "export"]
     assert [trial["number"] for trial in trials] == [0, 1, 2]
     assert events[-1]["event"] == "done"
 
-    out = tmp_path / "out"
+    out = folder / "out"
     explained = ["contributions.npy"] if family == "xgboost" else []
     assert sorted(file.name for file in out.iterdir()) == explained + FILES
-    assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
+    assert [file.name for file in folder.iterdir() if file.name.startswith(".")] == []
     result = json.loads((out / "result.json").read_text())
     assert result["ended_by"] == "trials" and len(result["trials"]) == 3
     assert set(result["seconds"]) == {"tuning", "refit", "export"}
@@ -103,21 +117,15 @@ def test_a_family_is_tuned_refitted_calibrated_and_exported(table, tmp_path, fam
         assert np.allclose(1 / (1 + np.exp(-sums)), arrays["test_raw.npy"], atol=1e-5)
 
 
-def test_two_runs_of_one_job_give_the_same_files(table, tmp_path):
-    folders = [tmp_path / "a", tmp_path / "b"]
-    for folder in folders:
-        folder.mkdir()
-        run(folder, table=str(table))
-    for name in ("model.onnx", "test_native.npy"):
-        first, second = ((folder / "out" / name).read_bytes() for folder in folders)
-        assert first == second, name
-
-
-def test_a_second_run_replaces_the_folder(table, tmp_path):
+def test_a_second_run_of_one_job_replaces_the_folder_by_the_same_files(fitted, table, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "left_over").write_text("from before")
     done, _ = run(tmp_path, table=str(table))
     assert done.returncode == 0 and not (tmp_path / "out" / "left_over").exists()
+    folder, _ = fitted("logistic")
+    for name in ("model.onnx", "test_native.npy"):
+        first, second = ((each / "out" / name).read_bytes() for each in (folder, tmp_path))
+        assert first == second, name
 
 
 @pytest.mark.parametrize(
