@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -27,16 +28,21 @@ OFFLINE = Path(__file__).parent / "offline"
 
 # One process loads the libraries once and forks for each command: a process of its own, with its
 # own output, exit code and end. Prefect and Matplotlib are not loaded before: they read the folder
-# of their state while they are imported.
+# of their state while they are imported. What is loaded is frozen: at its end, each command would
+# take a second to collect it. DuckDB comes after that, as it complains of what is not collected.
 FORKED = """
-import json, os, runpy, sys
-import great_expectations, mlflow, sklearn.linear_model
+import gc, json, os, runpy, sys
+import great_expectations, httpx, mlflow, sklearn.linear_model
+assert "duckdb" not in sys.modules
+gc.collect()
+gc.freeze()
 import flows.data_stages, registry.store
 assert not {"prefect", "matplotlib"} & set(sys.modules)
 print("ready", flush=True)
 while line := sys.stdin.readline():
     order = json.loads(line)
     if child := os.fork():
+        print(child, flush=True)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
         continue
     for number, name in enumerate((os.devnull, order["out"], order["err"])):
@@ -131,7 +137,8 @@ def quick_walk(
 ) -> Iterator[Callable[..., Walk]]:
     """As `walk`, without the seconds of a start: forked off what is imported, on the shared API.
 
-    Named arguments are variables of the command's environment.
+    Named arguments are variables of the command's environment. A command with `kill_at` is killed
+    as soon as something under its var/ is called so.
     """
     said = tmp_path_factory.mktemp("said")
     forked = subprocess.Popen(
@@ -145,7 +152,13 @@ def quick_walk(
     assert forked.stdin is not None and forked.stdout is not None
     assert forked.stdout.readline() == "ready\n"
 
-    def run(var: Path, *arguments: str, module: str = "flows.train", **variables: str) -> Walk:
+    def run(
+        var: Path,
+        *arguments: str,
+        module: str = "flows.train",
+        kill_at: str = "",
+        **variables: str,
+    ) -> Walk:
         order = {
             "module": module,
             "arguments": [*arguments, "--var", str(var)],
@@ -154,6 +167,12 @@ def quick_walk(
             "err": str(said / "err"),
         }
         print(json.dumps(order), file=forked.stdin, flush=True)
+        child = int(forked.stdout.readline())
+        if kill_at:
+            while not list(var.glob(kill_at)):
+                assert psutil.Process(child).status() != psutil.STATUS_ZOMBIE
+                time.sleep(0.005)
+            os.kill(child, signal.SIGKILL)
         ended, _, _ = select.select([forked.stdout], [], [], 300)
         assert ended, "no end after 300 s: " + (said / "err").read_text()
         code = int(forked.stdout.readline())
@@ -169,6 +188,32 @@ def smoke(walk: Callable[..., Walk], tmp_path_factory: pytest.TempPathFactory) -
     """One whole run of the smoke preset, from nothing."""
     done = walk(tmp_path_factory.mktemp("smoke") / "var", "--config", "smoke")
     assert done.code == 0, done.err
+    return done
+
+
+@pytest.fixture(scope="session")
+def second(again: Walk, quick_walk: Callable[..., Walk]) -> tuple[Walk, dict[str, int]]:
+    """The same once more in the folder of `again`, and the aliases that are there then."""
+    done = quick_walk(again.var, "--config", "smoke")
+    assert done.code == 0, done.err
+    assert done.summary  # read now: another run follows
+    with sqlite3.connect(again.var / "mlflow" / "mlflow.db") as database:
+        aliases = dict(database.execute("SELECT alias, version FROM registered_model_aliases"))
+    return done, aliases
+
+
+@pytest.fixture(scope="session")
+def other_question(
+    again: Walk, second: tuple[Walk, dict[str, int]], quick_walk: Callable[..., Walk]
+) -> Walk:
+    """A run there that asks another question than the champion; TabM takes no part."""
+    done = quick_walk(
+        again.var,
+        *("--config", "smoke", "--features.horizon_days", "60"),
+        *("--training.families", "[xgboost, logistic]", "--tuning.families_at_once", "1"),
+    )
+    assert done.code == 0, done.err
+    assert done.summary
     return done
 
 
@@ -210,7 +255,8 @@ def end_in_search(environment: dict[str, str], var: Path, how: signal.Signals) -
     """Start a long search, send it the signal after a trial, and wait for its end."""
     command = [sys.executable, "-m", "flows.train", "--config", "smoke", "--var", str(var)]
     run = subprocess.Popen(
-        [*command, "--tuning.trials", "500"],
+        # Two families, which are fitted side by side; TabM would take long to start.
+        [*command, "--tuning.trials", "500", "--training.families", "[xgboost, logistic]"],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,

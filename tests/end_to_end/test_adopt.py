@@ -40,17 +40,17 @@ def cancer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_from_a_file_to_a_served_prediction(
-    walk: Callable[..., Any], service: Callable[..., Any], cancer: Path, tmp_path: Path
+    quick_walk: Callable[..., Any], service: Callable[..., Any], cancer: Path, tmp_path: Path
 ) -> None:
     var, preset = tmp_path / "var", tmp_path / "cancer.yaml"
     asked = (str(cancer), "diagnosis", "--output", str(preset))
-    drafted = walk(var, *asked, module="flows.adopt")
+    drafted = quick_walk(var, *asked, module="flows.adopt")
     assert drafted.code == 0, drafted.err
     assert "predicted is 'malignant': the rarer one" in drafted.out
     assert re.search(r"device\s+left out\s+every row has the same value", drafted.out)
     assert f"make train CONFIG={preset}" in drafted.out
 
-    done = walk(var, "--config", str(preset), *FAST, *LOOSE)
+    done = quick_walk(var, "--config", str(preset), *FAST, *LOOSE)
     assert done.code == 0, done.err
     summary = done.summary
     assert summary["rows"]["raw"] == summary["rows"]["valid"] == 569
