@@ -14,13 +14,16 @@ from flows.original import code_to_run, cores_to_use, find_original, why_not_rep
 from flows.stage import ROAD, ROOT, code_sha256
 
 
-def test_a_run_is_repeated_with_the_same_figures_and_nothing_else_is_touched(smoke, walk, tmp_path):
-    runs = smoke.var / "runs"
-    name = smoke.summary["run_id"]
+def test_a_run_is_repeated_with_the_same_figures_and_nothing_else_is_touched(
+    other_question, quick_walk, tmp_path
+):
+    """A run whose settings are not those of its preset: what was recorded is what is repeated."""
+    runs = other_question.var / "runs"
+    name = other_question.summary["run_id"]
     var = tmp_path / "var"  # the run alone, so that nothing of its var/ can be reused
     shutil.copytree(runs / name, var / "runs" / name)
     (var / "runs" / "latest").symlink_to(name)
-    done = walk(var, "latest", module="flows.reproduce")
+    done = quick_walk(var, "latest", module="flows.reproduce")
     assert done.code == 0, done.out + done.err
     assert "are the same" in done.out and "different" not in done.out
     for word in ("data_sha256", "table_sha256", "winner", "model.onnx", "xgboost test roc_auc"):

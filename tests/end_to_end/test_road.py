@@ -150,30 +150,22 @@ def test_the_same_settings_give_the_same_figures(smoke, again):
     assert figures(again.summary) == figures(smoke.summary)
 
 
-def test_a_second_run_reuses_what_has_not_changed_and_a_tie_is_not_promoted(again, walk):
-    # The champion alias is read before and after: the second run must leave it alone.
-    second = walk(again.var, "--config", "smoke")
-    assert second.code == 0, second.err
-    assert "reused, nothing it depends on has changed" in second.out
-    assert all(family["reused"] for family in second.summary["families"].values())
-    assert second.summary["decision"]["action"] == "reject"
-    assert any("champion" in reason for reason in second.summary["decision"]["reasons"])
-    with sqlite3.connect(again.var / "mlflow" / "mlflow.db") as database:
-        aliases = dict(database.execute("SELECT alias, version FROM registered_model_aliases"))
+def test_a_second_run_reuses_what_has_not_changed_and_a_tie_is_not_promoted(second):
+    done, aliases = second
+    assert "reused, nothing it depends on has changed" in done.out
+    assert all(family["reused"] for family in done.summary["families"].values())
+    assert done.summary["decision"]["action"] == "reject"
+    assert any("champion" in reason for reason in done.summary["decision"]["reasons"])
+    # The run before set the champion alias: the second must leave it alone.
     assert aliases == {"champion": 1, "challenger": 2}
 
 
-def test_a_champion_of_another_question_is_not_replaced(again, quick_walk):
-    other = quick_walk(
-        again.var,
-        *("--config", "smoke", "--features.horizon_days", "60"),
-        *("--training.families", "[xgboost, logistic]", "--tuning.families_at_once", "1"),
-    )
-    assert other.code == 0, other.err
+def test_a_champion_of_another_question_is_not_replaced(other_question):
+    other = other_question
     assert other.summary["decision"]["action"] == "reject"
     assert "horizon_days is 90 for it, 60 for this run" in other.summary["decision"]["reasons"][0]
     # One worker: the second family starts when the first has ended.
-    with sqlite3.connect(again.var / "mlflow" / "mlflow.db") as database:
+    with sqlite3.connect(other.var / "mlflow" / "mlflow.db") as database:
         spans = database.execute(
             "SELECT start_time, end_time FROM runs JOIN tags USING (run_uuid)"
             " WHERE key = 'mlflow.parentRunId' AND value = ? ORDER BY start_time",
