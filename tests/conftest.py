@@ -16,20 +16,22 @@ settings.register_profile("golden-path", deadline=None)
 settings.load_profile("golden-path")
 
 
-# On two workers: the files that share the run of the `smoke` fixture are one unit of work, or each
-# worker would walk that road for itself; and the longest begin first, so that both end together.
+# On two workers: the files that share the run of the `smoke` fixture, or the processes behind
+# `quick_walk`, are one unit of work, or each worker would make them for itself; and the longest
+# begin first, so that both end together.
 SMOKE = tuple(
     f"tests/end_to_end/test_{name}.py"
-    for name in ("road", "kill", "data", "notebook", "reproduce", "serving", "serving_docs", "ui")
+    for name in (
+        *("road", "kill", "data", "notebook", "reproduce", "serving", "serving_docs", "ui"),
+        *("bad_input", "real_file", "adopt"),
+    )
 )
 LONGEST_FIRST = (
     *SMOKE,
-    "tests/end_to_end/test_bad_input.py",
-    "tests/end_to_end/test_real_file.py",
-    "tests/end_to_end/test_adopt.py",
-    "tests/training/test_families.py",
-    "tests/training/test_fit.py",
     "tests/ingestion/test_database.py",
+    "tests/training/test_studies.py",
+    "tests/training/test_fit.py",
+    "tests/training/test_families.py",
     "tests/ingestion/test_contract.py",
     "tests/flows/test_data_stages.py",
     "tests/ingestion/test_files.py",
@@ -54,4 +56,9 @@ def pytest_xdist_make_scheduler(config, log):
 def pytest_collection_modifyitems(config, items):
     if hasattr(config, "workerinput"):  # on one worker alone, the fast ones come first
         place = {file: number for number, file in enumerate(LONGEST_FIRST)}
-        items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(place)))
+
+        def turn(item):
+            file = item.nodeid.partition("::")[0]  # those that start processes before small ones
+            return place.get(file, len(place) + (not file.startswith("tests/serving/")))
+
+        items.sort(key=turn)
