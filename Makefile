@@ -75,7 +75,7 @@ ui: setup ## open MLflow's and Prefect's pages on the state under var/
 	@$(BIN)/python -m flows.ui $(PRESET) $(ARGS)
 
 test: setup lint types ## lint, types, and all tests, the whole road included
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: setup ## ruff, and who may import whom
 	@$(BIN)/ruff check .

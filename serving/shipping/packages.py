@@ -16,7 +16,7 @@ from configs.errors import UserError
 DIRECT = (
     "bentoml",
     "duckdb",
-    "httptools",  # BentoML's server takes it up when it is there, and uvloop
+    "httptools",
     "msgspec",
     "numpy",
     "onnx",  # a bundle's graph is looked through before it is opened
@@ -27,7 +27,8 @@ DIRECT = (
     "pydantic",
     "pydantic-settings",
     "pyyaml",
-    "uvloop",
+    "uvicorn",
+    "uvloop",  # BentoML's server takes it up when it is there
 )
 
 

@@ -285,7 +285,7 @@ def test_the_list_of_packages_is_what_the_shipped_modules_import() -> None:
     assert {name for name in imported(later=True) if not of(name)} == NEVER_CALLED
     assert {name for name in imported(later=False) if not of(name)} == set()
     used = {one for name in imported(later=True) for one in of(name)}
-    assert set(packages.DIRECT) - used == {"uvloop", "httptools"}
+    assert set(packages.DIRECT) - used == {"uvloop"}
 
 
 def test_imports_are_found_wherever_they_stand() -> None:

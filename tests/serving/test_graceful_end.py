@@ -6,6 +6,7 @@ import json
 import signal
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import httpx
 import psutil
 import pyarrow.dataset as ds
 import pytest
-from real_service import Running, started
+from real_service import AS_OF, Running, line, started
 
 from features.catalogue import CATALOGUE
 
@@ -81,6 +82,32 @@ def test_what_was_begun_is_answered_and_nothing_is_left(tmp_path: Path) -> None:
         assert "Traceback" not in running.log.read_text()
     log = ds.dataset(running.var / "serving" / "log", partitioning="hive").to_table()
     assert log.num_rows == 9
+
+
+def test_of_many_large_requests_each_is_answered_or_turned_away(tmp_path: Path) -> None:
+    """More than there is time for: whoever is not answered hears so in the one shape."""
+    invoices = [line(str(number // 5), 1 + number % 360) for number in range(20_000)]
+    customers = [{"customer_id": "17850", "lines": invoices}]
+    body = json.dumps({"as_of": str(AS_OF), "customers": customers}).encode()
+    with started(tmp_path, "--serving.max_seconds", "2") as running, ThreadPoolExecutor(24) as pool:
+        url = f"{running.url}/predict_transactions"
+
+        def ask(_: int) -> httpx.Response | None:
+            try:
+                return httpx.post(url, content=body, trust_env=False, timeout=30)
+            except httpx.TransportError:  # no longer, or not yet, taken in
+                return None
+
+        asked = pool.map(ask, range(24))
+        time.sleep(0.4)
+        running.launcher.send_signal(signal.SIGTERM)
+        answers = [one for one in asked if one is not None]
+        assert running.launcher.wait(15) == 0
+        assert "Traceback" not in running.log.read_text(), running.log.read_text()
+    assert answers
+    for answer in answers:
+        assert answer.status_code in (200, 429, 503)
+        assert answer.status_code == 200 or answer.json()["code"] in ("busy", "timeout", "ending")
 
 
 def test_a_client_that_never_finishes_does_not_hold_up_the_end(tmp_path: Path) -> None:
