@@ -47,10 +47,12 @@ async function begin() {
 /** Is it ready, and does it still serve what this page shows? */
 async function look() {
   if (document.hidden && model) return;
-  showState(await api.getReady());
+  const state = await api.getReady();
+  showState(state);
   const served = await api.getModel();
   if (served.bundle_sha256 !== model?.bundle_sha256 || served.version !== model?.version)
     await takeUp(served);
+  showState(state); // with how long all of it took
 }
 
 /** Show a model; if it took over from another, say so and ask again. */
