@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +20,21 @@ import pytest
 from browser import Watched, open_browser, watched
 from onnx import TensorProto, helper, numpy_helper
 from playwright.sync_api import Browser, Page, expect
-from real_service import ROOT, SERVE, end, free_port, make_bundle
+from real_service import (
+    AS_OF,
+    FEATURES,
+    ROOT,
+    SERVE,
+    end,
+    free_port,
+    line,
+    make_bundle,
+    reference,
+)
 
-from configs.rules import Contract
-from configs.source import CANONICAL
 from features.catalogue import NAMES, Feature
 from registry.bundle import write_bundle
 
-AS_OF = "2025-06-24"
 TOKEN = "a-token-that-nobody-guesses"
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
 HOSTILE = '<img src=x onerror="document.title=1">'
@@ -42,24 +48,10 @@ TABLE = (
 # --- what is served ----------------------------------------------------------------------------
 
 
-def line(invoice: str, days: int, quantity: int, price: float) -> dict[str, Any]:
-    """A line of an invoice `days` before the as-of date."""
-    on = date.fromisoformat(AS_OF) - timedelta(days=days)
-    return {
-        "invoice_id": invoice,
-        "product_id": "22423",
-        "description": "cake stand",
-        "quantity": quantity,
-        "unit_price": price,
-        "invoiced_at": f"{on} 10:00:00",
-        "country": "United Kingdom",
-    }
-
-
 SAMPLES = [
     {
         "name": "sample 1",
-        "as_of": AS_OF,
+        "as_of": str(AS_OF),
         "lines": [
             line("536365", 80, 2, 2.0),
             line("536365", 80, 1, 1.5),
@@ -68,29 +60,21 @@ SAMPLES = [
             line("539000", 9, 5, 0.0),
         ],
     },
-    {"name": "sample 2", "as_of": AS_OF, "lines": [line("540000", 5, 4, 1.0)]},
+    {"name": "sample 2", "as_of": str(AS_OF), "lines": [line("540000", 5, 4, 1.0)]},
 ]
 
 
 def shop_bundle(folder: Path) -> str:
-    """The tiny model of a log, with samples and with rows to explain against."""
+    """The tiny model of a log, with figures and with samples of this page's own."""
     make_bundle(folder / "plain")
     description = json.loads((folder / "plain" / "bundle.json").read_text())
-    features = {"horizon_days": 90, "active_days": 365, "invoice_days": 7}
     description |= {
-        "question": features,
+        "question": FEATURES,
         "test": {"roc_auc": 0.7661, "roc_auc_low": 0.7379, "roc_auc_high": 0.7974},
         "valid": {"roc_auc": 0.7931},
-        "transactions": {
-            "declared": sorted(CANONICAL),
-            "contract": Contract().model_dump(mode="json"),
-            "features": features | {"home_country": "United Kingdom"},
-            "log_start": "2024-01-01",
-        },
     }
     model = (folder / "plain" / "model.onnx").read_bytes()
-    reference = np.random.default_rng(7).uniform(1, 9, (8, len(NAMES))).round(3).tolist()
-    examples = {"reference": reference, "samples": SAMPLES}
+    examples = {"reference": reference(), "samples": SAMPLES}
     return write_bundle(folder / "bundle", model, description, examples=examples)
 
 
