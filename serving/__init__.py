@@ -10,7 +10,8 @@ start      __main__.py     the launcher: settings, champion, port
            served.py       what the launcher hands over to the service
            arbiter.py      BentoML's process that looks after the workers, closed to others
            service.py      the service that BentoML runs, in each worker
-who        champions.py    the champion: looked up, verified, swapped
+who        champions.py    the champion: looked up, swapped
+           opening.py      and a bundle made into one: verified, open, warm
            about.py        GET /model
            openapi.py      GET /docs.json
 a request  asked.py        what an endpoint is handed

@@ -9,29 +9,18 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
-
-import msgspec
-import numpy as np
+from typing import Literal
 
 from configs.errors import UserError
-from registry.bundle import Bundle, load_bundle
-from registry.models import ModelVersion
-from serving.about import about
-from serving.asked import Asked, Champion, Limits
-from serving.messages import Model, Sample
-from serving.openapi import describe
+from serving.asked import Champion, Limits
+from serving.opening import open_champion, same_contract
 from serving.refusal import REFUSED, Problem, Refused
 from serving.served import Served
-from serving.values.schema import Decoder
-from serving.values.shapley import answered
 
 log = logging.getLogger("golden_path.serving")
 Outcome = Literal["unchanged", "swapped", "refused", "none"]
-WARM_UPS = 3
 WHO = "champion"
 
 
@@ -96,7 +85,7 @@ class Champions:
         try:
             new = open_champion(found, self.limits)
             if old is not None:
-                _same_contract(old, new)
+                same_contract(old, new)
         except Exception as error:  # a bundle can be wrong in ways that no list holds
             reason = (
                 error.what if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
@@ -107,106 +96,6 @@ class Champions:
         self.current, self.refused = new, None
         log.info("version %s serves%s", found.version, f", after {_name(old)}" if old else "")
         return "swapped", ""
-
-
-def open_champion(found: ModelVersion, limits: Limits) -> Champion:
-    """The champion, verified, open and warm. Raises UserError, or whatever its files make fail."""
-    bundle = load_bundle(found.bundle, expected_sha256=found.bundle_sha256)
-    if not 0 <= bundle.threshold <= 1:  # NaN is neither
-        raise UserError(f"its threshold is {bundle.threshold}, and not from 0 to 1")
-    features, section = bundle.features, bundle.description.get("transactions")
-    shape = bundle.session.get_inputs()[0].shape
-    if shape[1] != len(features):
-        raise UserError(f"its graph takes {shape[1]} features, its description has {len(features)}")
-    transactions = None
-    if section is not None:
-        from serving.lines.transactions import Transactions
-
-        transactions = Transactions(section, features, limits.max_lines)
-    champion = Champion(
-        Model(found.name, found.version, bundle.sha256, bundle.threshold),
-        bundle,
-        Decoder(features),
-        transactions,
-        reference=reference_rows(bundle),
-        samples=_samples(bundle, limits),
-    )
-    _warm_up(champion)
-    loaded_at = datetime.now(UTC).isoformat(timespec="seconds")
-    # Written once: what is served does not change while it is.
-    return replace(
-        champion,
-        about=about(champion, limits, loaded_at),
-        described=describe(champion, limits),
-    )
-
-
-def reference_rows(bundle: Bundle) -> np.ndarray:
-    """Customers to explain against, float32 (r, f), none in an older bundle. Raises UserError."""
-    rows = bundle.examples.get("reference") or []
-    x = np.array(rows, dtype=np.float32).reshape(-1, len(bundle.features))  # None becomes NaN
-    if len(x) and not answered(bundle.predict(x)).all():
-        raise UserError("it has no probability for a customer of its own examples")
-    return x
-
-
-def _samples(bundle: Bundle, limits: Limits) -> list[Sample]:
-    """Customers to try it with, of no more lines than may be asked about. Raises UserError."""
-    try:
-        samples = msgspec.convert(bundle.examples.get("samples") or [], list[Sample])
-    except msgspec.ValidationError as error:
-        raise UserError(f"its samples are not what they should be: {error}") from None
-    return [one for one in samples if len(one.lines or ()) <= limits.max_lines]
-
-
-def _warm_up(champion: Champion) -> None:
-    """Ask it before anyone else does: about its own examples, or about a customer of zeros."""
-    x = champion.reference
-    if not len(x):
-        x = np.zeros((1, len(champion.features)), dtype=np.float32)
-    for _ in range(WARM_UPS):
-        champion.bundle.predict(x)
-    sample = next((one for one in champion.samples if one.lines), None)
-    if champion.transactions is not None and sample is not None and sample.lines is not None:
-        from serving.lines import transactions
-
-        body = {
-            "as_of": sample.as_of,
-            "customers": [{"customer_id": "sample", "lines": sample.lines}],
-        }
-        asked = Asked(msgspec.json.encode(body), {}, champion, Limits(1, len(sample.lines), 1))
-        for _ in range(WARM_UPS):
-            transactions.answer(asked)
-
-
-FIELD = ("name", "unit", "low", "high", "categories")  # what clients have built on
-
-
-def _same_contract(old: Champion, new: Champion) -> None:
-    """Raises UserError when clients of the old one would be refused by the new one."""
-    ours = {one["name"]: _promised(one) for one in old.features}
-    theirs = {one["name"]: _promised(one) for one in new.features}
-    differ = [
-        name for name in dict.fromkeys([*ours, *theirs]) if ours.get(name) != theirs.get(name)
-    ]
-    what = f"asks for other features than the one that serves: {', '.join(differ[:3])}"
-    if not differ:
-        lost = _columns(old) ^ _columns(new)
-        if not lost or old.transactions is None:
-            return
-        what = f"takes other invoice lines than the one that serves: {', '.join(sorted(lost)[:3])}"
-        if new.transactions is None:
-            what = "takes no invoice lines, as the one that serves does"
-    raise UserError(f"it {what}; to serve it all the same, end the service and start it again")
-
-
-def _columns(champion: Champion) -> frozenset[str]:
-    return champion.transactions.declared if champion.transactions else frozenset()
-
-
-def _promised(feature: dict[str, Any]) -> list[Any]:
-    promised = [feature.get(key) for key in FIELD]
-    return [*promised, bool(feature.get("missing"))]
 
 
 def reload(champions: Champions) -> tuple[Outcome, Champion]:

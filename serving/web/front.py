@@ -21,17 +21,15 @@ from serving.asked import Asked, Scored, Stop
 from serving.champions import Champions
 from serving.refusal import Problem, Refused, invalid, parameter, shown
 from serving.web.access import Access
+from serving.web.body import CLOSE, Receive, largest, read_body
 from serving.web.routes import ROUTES, Route
-from serving.web.work import Place, Work
+from serving.web.work import Work
 
 log = logging.getLogger("golden_path.serving")
 Scope = Mapping[str, Any]
-Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 INLINE_BYTES = 150_000  # a larger request is read and answered off the event loop
-SMALLEST, LINE_BYTES = 10_000, 512
 JSON = b"application/json"
-CLOSE = {"connection": "close"}
 DECIDE = (
     *(b"host", b"origin", b"authorization"),
     *(b"content-type", b"content-encoding", b"content-length"),
@@ -116,7 +114,8 @@ class Front:
         with self.work.place() as place:
             if not route.inline:
                 place.may_run()
-            body = await self._body(route, headers, receive, place)
+            most = largest(route.size, self.champions)
+            body = await read_body(headers, receive, place, most, typed=not route.operator)
             query = _query(scope["query_string"], route) if scope["query_string"] else {}
             stop = Stop()
             if route.operator:
@@ -141,50 +140,6 @@ class Front:
         for seen in self.on_scored:
             seen(scored)
 
-    def _largest(self, route: Route) -> int:
-        """Bytes of a body: more than a full request written generously takes. A bound on memory,
-        not on use."""
-        limits, champion = self.champions.limits, self.champions.current
-        if route.size == "lines":
-            return SMALLEST + limits.max_lines * LINE_BYTES
-        return SMALLEST + limits.max_rows * (champion.decoder.row_bytes if champion else 0)
-
-    async def _body(
-        self, route: Route, headers: Mapping[bytes, bytes], receive: Receive, place: Place
-    ) -> bytes:
-        """The body once it is whole; raises Refused when it is seen to be too large, or late."""
-        kind = headers.get(b"content-type", JSON)
-        if kind.partition(b";")[0].strip().lower() != JSON and not route.operator:
-            raise _not_json("headers.content-type", kind, "application/json")
-        packed = headers.get(b"content-encoding", b"identity")
-        if packed.strip().lower() != b"identity":
-            raise _not_json("headers.content-encoding", packed, "no encoding")
-        most = self._largest(route)
-        declared = headers.get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > most:
-            raise _too_large(most, int(declared))
-        try:
-            async with asyncio.timeout(self.work.max_seconds):
-                chunks, size, more = [], 0, True
-                while more and size <= most:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        # What came before may look whole, and is not.
-                        raise Refused("too_slow", "the client went away before the body was there")
-                    chunk, more = message.get("body", b""), message.get("more_body", False)
-                    place.hold(len(chunk))
-                    chunks.append(chunk)
-                    size += len(chunk)
-        except TimeoutError:
-            raise Refused(
-                "too_slow",
-                f"the body was not there within {self.work.max_seconds:g} seconds",
-                headers=CLOSE,
-            ) from None
-        if size > most:
-            raise _too_large(most)
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
 
 def _once(headers: Iterable[tuple[bytes, bytes]]) -> None:
     """Raises Refused when a header that decides is there twice: which of them would count?"""
@@ -192,22 +147,6 @@ def _once(headers: Iterable[tuple[bytes, bytes]]) -> None:
         if count > 1 and name in DECIDE:
             where = f"headers.{name.decode('latin-1')}"
             raise invalid(Problem(what="is there twice", where=where))
-
-
-def _not_json(where: str, sent: bytes, expected: str) -> Refused:
-    value = shown(sent.decode("latin-1"))
-    problem = Problem(what="must be JSON as it is", where=where, value=value, expected=expected)
-    return Refused("content_type", "", problem)
-
-
-def _too_large(most: int, size: int | None = None) -> Refused:
-    problem = Problem(
-        what=f"is larger than {most:,} bytes; send fewer customers at once",
-        reason="too_long",
-        value=f"{size:,} bytes" if size else None,
-        expected=f"at most {most:,} bytes",
-    )
-    return Refused("too_large", "", problem, headers=CLOSE)
 
 
 def _encoded(headers: Mapping[str, str]) -> tuple[tuple[bytes, bytes], ...]:

@@ -47,6 +47,10 @@ class Place:
     def __init__(self, work: Work) -> None:
         self._work, self._running, self._held = work, False, 0
 
+    @property
+    def max_seconds(self) -> float:
+        return self._work.max_seconds
+
     def hold(self, size: int) -> None:
         """So many bytes more of its body. Raises Refused when all requests together have too many;
         one alone may have any number."""

@@ -23,9 +23,9 @@ from ingestion.files import read_file
 from ingestion.judge import judge
 from registry.bundle import load_bundle
 from serving.asked import Asked, Champion, Limits
-from serving.champions import reference_rows
 from serving.lines.transactions import Transactions, answer
 from serving.messages import Model
+from serving.opening import reference_rows
 from serving.values.schema import Decoder
 
 QUESTION, START = Features(), date(2023, 1, 1)

@@ -13,7 +13,8 @@ from real_service import make_bundle
 from configs.errors import UserError
 from registry.bundle import DESCRIPTION, EXAMPLES, MODEL, write_bundle
 from registry.models import ModelVersion
-from serving.champions import Champions, open_champion
+from serving.champions import Champions
+from serving.opening import open_champion
 from serving.served import Served
 
 

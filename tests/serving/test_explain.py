@@ -19,8 +19,8 @@ from hypothesis.extra.numpy import arrays
 from configs.errors import UserError
 from registry.bundle import Bundle
 from serving.asked import Asked, Champion, Limits
-from serving.champions import reference_rows
 from serving.messages import Model
+from serving.opening import reference_rows
 from serving.refusal import Refused
 from serving.values import shapley as room
 from serving.values.explain import answer
