@@ -15,6 +15,7 @@ who        champions.py    the champion: looked up, swapped
            about.py        GET /model
            openapi.py      GET /docs.json
 a request  asked.py        what an endpoint is handed
+           stop.py         how its answering is ended
            reading.py      what the slow readers share
            messages.py     the shapes of yes
            refusal.py      the one shape of no

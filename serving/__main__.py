@@ -21,10 +21,6 @@ from serving.process import end, start, wait_until_ready
 from serving.served import FILE, Served, write_served
 from serving.web.access import is_loopback, read_token
 
-ROOT = Path(__file__).resolve().parents[1]
-TARGET = "serving.service:service"
-READY_SECONDS, DRAIN_SECONDS = 120.0, 8
-
 
 def main(settings: Settings) -> None:
     _address(settings)

@@ -6,18 +6,17 @@ HTTP, and answers all of a request from the one champion that it was handed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from registry.bundle import Bundle
 from serving.messages import Model, Sample
-from serving.refusal import Refused, invalid, parameter
+from serving.refusal import invalid, parameter
+from serving.stop import Stop
 
 if TYPE_CHECKING:
     from serving.lines.transactions import Transactions
@@ -85,7 +84,7 @@ class Asked:
     scored: Callable[[Scored], None] = _unseen
     rows_left_out: Callable[[dict[str, int]], None] = _unseen
     lines_left_out: Callable[[dict[str, int]], None] = _unseen
-    stop: Stop = field(default_factory=lambda: Stop())
+    stop: Stop = field(default_factory=Stop)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """`Bundle.predict` while there is time. Raises Refused after that."""
@@ -96,40 +95,6 @@ class Asked:
     def skip(self) -> bool:
         """Whether bad rows are left out. Raises Refused for a mode that there is not."""
         return choice(self.query, "on_error", ("refuse", "skip")) == "skip"
-
-
-class Stop:
-    """Ends the answering of one request from outside its thread, which cannot be ended itself."""
-
-    def __init__(self) -> None:
-        self._over, self._interrupt = False, _nothing
-        self._lock = Lock()
-
-    def check(self) -> None:
-        """Raises Refused when nobody waits for the answer any more. To be called now and then."""
-        if self._over:
-            raise Refused("timeout", "answering took too long; ask about fewer at once")
-
-    @contextmanager
-    def calling(self, interrupt: Callable[[], None]) -> Iterator[None]:
-        """While something runs that does not look itself, and that `interrupt` ends."""
-        with self._lock:
-            self.check()
-            self._interrupt = interrupt
-        try:
-            yield
-        finally:
-            with self._lock:  # from here on it cannot hit what runs next
-                self._interrupt = _nothing
-
-    def set(self) -> None:
-        with self._lock:
-            self._over = True
-            self._interrupt()
-
-
-def _nothing() -> None:
-    """Nothing runs that has to be interrupted."""
 
 
 def choice(query: dict[str, str], name: str, values: tuple[str, ...]) -> str:

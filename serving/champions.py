@@ -20,7 +20,7 @@ from serving.refusal import REFUSED, Problem, Refused
 from serving.served import Served
 
 log = logging.getLogger("golden_path.serving")
-Outcome = Literal["unchanged", "swapped", "refused", "none"]
+Outcome = Literal["unchanged", "swapped", "refused", "unknown", "none"]
 WHO = "champion"
 
 
@@ -33,6 +33,7 @@ class Champions:
     refused: tuple[tuple[int, str], str] | None = None  # version and SHA-256, and why
     unknown: str = ""  # why the last look found out nothing
     noted: Callable[[Outcome, Champion | None, Champion | None], None] | None = None
+    told: int = 0  # when this one told the others to look
     _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -56,7 +57,7 @@ class Champions:
         with self._one_at_a_time:
             old = self.current
             outcome, reason = self._look(again)
-            if self.noted is not None and outcome in ("swapped", "refused"):
+            if self.noted is not None and outcome in ("swapped", "refused", "unknown"):
                 self.noted(outcome, old, self.current)
             return outcome, reason
 
@@ -68,7 +69,7 @@ class Champions:
                 return "unchanged", ""
             self.unknown = error.what
             log.error("the champion cannot be looked up, %s: %s", _stays(self.current), error.what)
-            return "refused", error.what
+            return "unknown", error.what
         if self.unknown:
             log.info("the champion can be looked up again")
         self.unknown = ""
@@ -102,8 +103,10 @@ def reload(champions: Champions) -> tuple[Outcome, Champion]:
     """Look at once, for an operator. Raises Refused when there is none, or it was refused."""
     outcome, reason = champions.look(again=True)
     if champions.served.signal_file:  # the other workers look at once
-        Path(champions.served.signal_file).touch()
-    if outcome == "refused" and champions.unknown:
+        file = Path(champions.served.signal_file)
+        file.touch()
+        champions.told = file.stat().st_mtime_ns
+    if outcome == "unknown":
         raise Refused("unknown_champion", f"{_stays(champions.current)}: {reason}")
     if outcome == "refused":
         problem = Problem(what=reason, where=WHO, reason=REFUSED)

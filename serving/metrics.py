@@ -111,7 +111,7 @@ def forget_the_dead(alive: Callable[[int], bool]) -> None:
 
 
 def note(outcome: str, old: Champion | None, new: Champion | None) -> None:
-    """A look at the champion that found another one, or none."""
+    """A look at the champion that found another one, a bad one, or could not be made."""
     CHANGES.labels(outcome).inc()
     for champion, value in ((old, 0), (new, 1)):
         if champion is not None:

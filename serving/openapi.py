@@ -36,11 +36,7 @@ ASKING = (
     *("invalid", "too_slow", "too_large", "content_type", "no_answer", "busy", "ending"),
     "not_ready",
 )
-RELOADING = (
-    *ALWAYS,
-    *("invalid", "too_slow", "too_large", "content_type", "refused_champion", "busy"),
-    *("ending", "not_ready", "timeout", "unknown_champion"),
-)
+RELOADING = (*ALWAYS, "refused_champion", "ending", "not_ready", "unknown_champion")
 READY = {
     "type": "object",
     "properties": {"ready": {"const": True}, "version": {"type": "integer"}},

@@ -16,6 +16,7 @@ from serving.about import about
 from serving.asked import Asked, Champion, Limits
 from serving.messages import Model, Sample
 from serving.openapi import describe
+from serving.values import scoring
 from serving.values.schema import Decoder
 from serving.values.shapley import answered
 
@@ -25,7 +26,8 @@ WARM_UPS = 3
 def open_champion(found: ModelVersion, limits: Limits) -> Champion:
     """The champion, verified, open and warm. Raises UserError, or whatever its files make fail."""
     bundle = load_bundle(found.bundle, expected_sha256=found.bundle_sha256)
-    if not 0 <= bundle.threshold <= 1:  # NaN is neither
+    number = isinstance(bundle.threshold, int | float)
+    if not number or not 0 <= bundle.threshold <= 1:  # NaN is neither
         raise UserError(f"its threshold is {bundle.threshold}, and not from 0 to 1")
     features, section = bundle.features, bundle.description.get("transactions")
     shape = bundle.session.get_inputs()[0].shape
@@ -44,7 +46,7 @@ def open_champion(found: ModelVersion, limits: Limits) -> Champion:
         reference=reference_rows(bundle),
         samples=_samples(bundle, limits),
     )
-    _warm_up(champion)
+    _warm_up(champion, limits)
     loaded_at = datetime.now(UTC).isoformat(timespec="seconds")
     # Written once: what is served does not change while it is.
     return replace(
@@ -72,24 +74,26 @@ def _samples(bundle: Bundle, limits: Limits) -> list[Sample]:
     return [one for one in samples if len(one.lines or ()) <= limits.max_lines]
 
 
-def _warm_up(champion: Champion) -> None:
+def _warm_up(champion: Champion, limits: Limits) -> None:
     """Ask it before anyone else does: about its own examples, or about a customer of zeros."""
     x = champion.reference
     if not len(x):
         x = np.zeros((1, len(champion.features)), dtype=np.float32)
     for _ in range(WARM_UPS):
         champion.bundle.predict(x)
-    sample = next((one for one in champion.samples if one.lines), None)
-    if champion.transactions is not None and sample is not None and sample.lines is not None:
+    lines = [one for one in champion.samples if one.lines]
+    for sample in [*lines[:1] * WARM_UPS, *lines[1:]] if champion.transactions else ():
         from serving.lines import transactions
 
         body = {
             "as_of": sample.as_of,
             "customers": [{"customer_id": "sample", "lines": sample.lines}],
         }
-        asked = Asked(msgspec.json.encode(body), {}, champion, Limits(1, len(sample.lines), 1))
-        for _ in range(WARM_UPS):
-            transactions.answer(asked)
+        transactions.answer(Asked(msgspec.json.encode(body), {}, champion, limits))
+    for sample in champion.samples:
+        if sample.values is not None:
+            body = {"customers": [sample.values]}
+            scoring.answer(Asked(msgspec.json.encode(body), {}, champion, limits))
 
 
 FIELD = ("name", "unit", "low", "high", "categories")  # what clients have built on

@@ -132,7 +132,9 @@ def _next(error: ServiceRefused, address: str, token_variable: str) -> str:
             return f"set {token_variable} to the token that the service was started with"
         case "forbidden":
             return "ask under a name that the service knows (setting serving.allowed_hosts there)"
-        case "busy" | "not_ready" | "timeout":
+        case "timeout":
+            return "ask about fewer customers at once"
+        case "busy" | "not_ready" | "ending" | "unknown_champion" | "too_slow":
             return f"the same command again in a while; {address}/readyz says whether it is ready"
         case "failed":
             return "look into what the service printed: this is a fault of its own"

@@ -12,11 +12,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import httpx
+import msgspec
 import psutil
 
 from configs.errors import UserError
 from serving.quiet import VARIABLES
-from serving.refusal import REFUSED
+from serving.refusal import REFUSED, Refusal
 from serving.served import FILE
 from serving.served import VARIABLE as SERVED
 
@@ -70,14 +71,14 @@ def wait_until_ready(process: subprocess.Popen[bytes], address: str) -> None:
                 answer = client.get(f"{address}/readyz")
                 if answer.status_code == 200:
                     return
-                said = answer.json()
-                if any(problem["reason"] == REFUSED for problem in said["detail"]):
+                said = msgspec.json.decode(answer.content, type=Refusal)
+                if any(problem.reason == REFUSED for problem in said.detail):
                     raise UserError(
-                        f"the service cannot start: {said['error']}",
+                        f"the service cannot start: {said.error}",
                         where=address,
                         next_step="train again (make train), or go back (make rollback)",
                     )
-            except (httpx.HTTPError, ValueError, LookupError):
+            except (httpx.HTTPError, ValueError):  # msgspec's are among them
                 pass  # it is starting; or what listens there is not ours
             with suppress(psutil.NoSuchProcess):
                 seen |= set(psutil.Process(process.pid).children())

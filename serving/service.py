@@ -102,6 +102,8 @@ class Service(bentoml.Service[GoldenPath]):
                 os.kill(os.getpid() if alone else ARBITER, signal.SIGTERM)
                 return
             touched = self.touched()
+            if touched == self.champions.told:  # by this worker itself, which has looked
+                seen = touched
             if touched == seen and waited < SERVED.watch_seconds:
                 continue
             told, seen, waited = touched != seen, touched, 0.0

@@ -75,11 +75,14 @@ class Client:
         query = {"on_error": on_error} | ({"features": "true"} if features else {})
         return self.post("/predict_transactions", body, LinesAnswer, **query)
 
-    def explain(self, customers: Customers, top: int | None = None) -> Explained:
+    def explain(
+        self, customers: Customers, top: int | None = None, on_error: str = "refuse"
+    ) -> Explained:
         """What each value moves the probability by: the `top` largest contributions; none: as many
         as the service shows."""
         body = encode({"customers": list(customers)})
-        return self.post("/explain", body, Explained, **({} if top is None else {"top": str(top)}))
+        query = {"on_error": on_error} | ({} if top is None else {"top": str(top)})
+        return self.post("/explain", body, Explained, **query)
 
     def model(self) -> About:
         """Who answers, and what it is known to be good for."""

@@ -16,7 +16,7 @@ from configs.errors import UserError
 from configs.rules import Contract
 from configs.settings import Features
 from features.catalogue import CATALOGUE
-from serving.asked import Asked, Stop, choice
+from serving.asked import Asked, choice
 from serving.lines.handover import arrow, from_numpy
 from serving.lines.judged import (
     AFTER,
@@ -33,6 +33,7 @@ from serving.lines.schema import Lines, LinesDecoder
 from serving.lines.unanswered import customers_asked, lines_left_out
 from serving.messages import FromLines, LinesAnswer
 from serving.refusal import Refused
+from serving.stop import Stop
 from serving.values.scoring import score
 
 CONNECTIONS = 2  # requests at once; each keeps a plan, and computes on one core

@@ -8,7 +8,7 @@ from typing import Any
 
 from serving.champions import Champions
 from serving.refusal import Problem, Refused, shown
-from serving.web.work import Place
+from serving.web.work import Slot
 
 Receive = Callable[[], Awaitable[Any]]
 JSON = b"application/json"
@@ -26,14 +26,12 @@ def largest(size: str, champions: Champions) -> int:
 
 
 async def read_body(
-    headers: Mapping[bytes, bytes], receive: Receive, place: Place, most: int, *, typed: bool
+    headers: Mapping[bytes, bytes], receive: Receive, slot: Slot, most: int
 ) -> bytes:
-    """The body once it is whole; raises Refused when it is seen to be too large, or late.
-
-    typed: it must be JSON.
-    """
+    """The body once it is whole; raises Refused when it is no JSON, or seen to be too large, or
+    late."""
     kind = headers.get(b"content-type", JSON)
-    if typed and kind.partition(b";")[0].strip().lower() != JSON:
+    if kind.partition(b";")[0].strip().lower() != JSON:
         raise _not_json("headers.content-type", kind, "application/json")
     packed = headers.get(b"content-encoding", b"identity")
     if packed.strip().lower() != b"identity":
@@ -42,7 +40,7 @@ async def read_body(
     if declared.isdigit() and int(declared) > most:
         raise _too_large(most, int(declared))
     try:
-        async with asyncio.timeout(place.max_seconds):
+        async with asyncio.timeout(slot.max_seconds):
             chunks, size, more = [], 0, True
             while more and size <= most:
                 message = await receive()
@@ -50,13 +48,13 @@ async def read_body(
                     # What came before may look whole, and is not.
                     raise Refused("too_slow", "the client went away before the body was there")
                 chunk, more = message.get("body", b""), message.get("more_body", False)
-                place.hold(len(chunk))
+                slot.hold(len(chunk))
                 chunks.append(chunk)
                 size += len(chunk)
     except TimeoutError:
         raise Refused(
             "too_slow",
-            f"the body was not there within {place.max_seconds:g} seconds",
+            f"the body was not there within {slot.max_seconds:g} seconds",
             headers=CLOSE,
         ) from None
     if size > most:

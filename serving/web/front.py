@@ -17,9 +17,10 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from serving import metrics
-from serving.asked import Asked, Scored, Stop
+from serving.asked import Asked, Scored
 from serving.champions import Champions
 from serving.refusal import Problem, Refused, invalid, parameter, shown
+from serving.stop import Stop
 from serving.web.access import Access
 from serving.web.body import CLOSE, Receive, largest, read_body
 from serving.web.routes import ROUTES, Route
@@ -75,6 +76,9 @@ class Front:
                 return
             if route.give is not None:
                 kind, body, extra = route.give(self.champions)
+            elif route.operator is not None:
+                # Their request has no body, and does not stand behind those of others.
+                body = await asyncio.to_thread(route.operator, self.champions)
             else:
                 body = await self._answer(route, scope, headers, receive)
         except Refused as refused:
@@ -111,15 +115,13 @@ class Front:
     async def _answer(
         self, route: Route, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive
     ) -> bytes:
-        with self.work.place() as place:
+        with self.work.slot() as slot:
             if not route.inline:
-                place.may_run()
+                slot.may_run()
             most = largest(route.size, self.champions)
-            body = await read_body(headers, receive, place, most, typed=not route.operator)
+            body = await read_body(headers, receive, slot, most)
             query = _query(scope["query_string"], route) if scope["query_string"] else {}
             stop = Stop()
-            if route.operator:
-                return await place.run(route.operator, self.champions, stop)
             champion = self.champions.ready()  # one for the whole request
             asked = Asked(
                 body,
@@ -134,7 +136,7 @@ class Front:
             assert route.answer is not None
             if route.inline and len(body) <= INLINE_BYTES:
                 return route.answer(asked)
-            return await place.run(route.answer, asked, stop)
+            return await slot.run(route.answer, asked, stop)
 
     def _scored(self, scored: Scored) -> None:
         for seen in self.on_scored:

@@ -46,8 +46,8 @@ class Protocol(HttpToolsProtocol):
         self.ws_protocol_class = None
         self._waits_since: float | None = None  # for a head; None: a request is being answered
         self._taken_by: float | None = None  # when the answer must have been taken
-        self._size, self._heads, self._in_head = 0, 0, False
-        self._data, self._resuming = b"", False
+        self._in_head, self._moved, self._idle = False, False, 0
+        self._data, self._rest, self._resuming = b"", b"", False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
@@ -59,35 +59,38 @@ class Protocol(HttpToolsProtocol):
             self.loop.call_later(SWEEP, self._sweep, self.loop, self.connections)
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
-            return
-        heads, self._data = self._heads, data
-        super().data_received(data)
-        # Only what lies within a head from its first byte to its last: the rest may be a body.
-        if self._in_head and heads == self._heads:
-            self._size += len(data)
-            if self._size > HEAD_BYTES and not self.transport.is_closing():
-                self._refuse(_no_request(f"has a head of more than {HEAD_BYTES} bytes"))
+        while data and not self.transport.is_closing():
+            self._data, self._rest, self._moved = data, b"", False
+            super().data_received(data)
+            # Bytes that neither end a head nor are a body: heads that grow, trailers, and the like.
+            self._idle = 0 if self._moved else self._idle + len(data)
+            if self._idle > HEAD_BYTES and not self.transport.is_closing():
+                if self._in_head:
+                    self._refuse(_no_request(f"has a head of more than {HEAD_BYTES} bytes"))
+                self.transport.close()
+            data = self._rest
 
     def on_message_begin(self) -> None:
-        if self._resuming:
-            return
-        super().on_message_begin()
-        self._heads, self._size, self._in_head = self._heads + 1, 0, True
+        if not self._resuming:
+            super().on_message_begin()
+            self._in_head = self._moved = True
 
     def on_url(self, url: bytes) -> None:
-        if not self._resuming:
+        if self._in_head:
             super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._resuming:
+        if self._in_head:  # what comes after a body decides nothing
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        if self._resuming:
-            return
-        self._heads, self._in_head, self._waits_since = self._heads + 1, False, None
-        super().on_headers_complete()
+        if not self._resuming:
+            self._in_head, self._moved, self._waits_since = False, True, None
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._moved = True
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         if not self.parser.should_upgrade():
@@ -116,14 +119,16 @@ class Protocol(HttpToolsProtocol):
         is, or the body of this request would be read as the next one."""
         upgrade = sys.exception()
         assert isinstance(upgrade, httptools.HttpParserUpgrade)
-        rest = self._data[upgrade.args[0] :]
+        self._rest = self._data[upgrade.args[0] :]
         framing = [b"%s: %s\r\n" % header for header in self.headers if header[0] in FRAMING]
         self.parser = httptools.HttpRequestParser(self)
         self._resuming = True
-        self.parser.feed_data(b"POST / HTTP/1.1\r\n%s\r\n" % b"".join(framing))
-        self._resuming = False
-        if rest:
-            self.data_received(rest)
+        try:
+            self.parser.feed_data(b"POST / HTTP/1.1\r\n%s\r\n" % b"".join(framing))
+        except httptools.HttpParserError:
+            self.send_400_response("")
+        finally:
+            self._resuming = False
 
     def _refuse(self, refused: Refused) -> None:
         body = refused.body()

@@ -11,8 +11,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from serving.asked import Stop
 from serving.refusal import Refused
+from serving.stop import Stop
 
 THREADS = 2
 WAITING = 4 * THREADS  # in threads, or waiting for one
@@ -26,26 +26,26 @@ class Work:
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="answers")
 
     @contextmanager
-    def place(self) -> Iterator[Place]:
-        """Raises Refused when every place is taken."""
+    def slot(self) -> Iterator[Slot]:
+        """Raises Refused when every slot is taken."""
         if self.busy >= self.max_concurrency:
             raise _busy(f"{self.busy} requests are being answered")
-        place = Place(self)
+        slot = Slot(self)
         self.busy += 1
         try:
-            yield place
+            yield slot
         finally:
-            place.leave()
+            slot.leave()
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-class Place:
+class Slot:
     """The room of one request, from its body to its answer."""
 
     def __init__(self, work: Work) -> None:
-        self._work, self._running, self._held = work, False, 0
+        self._work, self._outlived, self._held = work, False, 0
 
     @property
     def max_seconds(self) -> float:
@@ -55,7 +55,7 @@ class Place:
         """So many bytes more of its body. Raises Refused when all requests together have too many;
         one alone may have any number."""
         work = self._work
-        if work.held and work.held + size > HELD_BYTES:
+        if work.held > self._held and work.held + size > HELD_BYTES:
             raise _busy("the requests being read are large", {"connection": "close"})
         work.held += size
         self._held += size
@@ -75,27 +75,27 @@ class Place:
         try:
             return await asyncio.wait_for(asyncio.wrap_future(future), work.max_seconds)
         except TimeoutError:
-            # A thread cannot be ended: its place is taken until it is done.
+            # A thread cannot be ended: its slot is taken until it is done.
             if not future.cancelled() and not future.done():
-                self._running = True
+                self._outlived = True
                 loop = asyncio.get_running_loop()
                 future.add_done_callback(lambda _: _call(loop, self._free))
-                stop.set()
             raise Refused(
                 "timeout", f"no answer within {work.max_seconds:g} seconds; ask about fewer"
             ) from None
         finally:
-            if not self._running:
+            stop.set()  # nobody waits any more
+            if not self._outlived:
                 work.threaded -= 1
 
     def leave(self) -> None:
-        if not self._running:
+        if not self._outlived:
             self._free()
 
     def _free(self) -> None:
         self._work.busy -= 1
         self._work.held -= self._held
-        self._work.threaded -= self._running
+        self._work.threaded -= self._outlived
 
 
 def _call(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from real_service import make_bundle
+from real_service import SAMPLES, make_bundle
 
 from configs.errors import UserError
 from registry.bundle import DESCRIPTION, EXAMPLES, MODEL, write_bundle
@@ -74,8 +74,8 @@ def test_what_is_refused_is_tried_once_whatever_happens_in_between(
     assert registry.look(None) == "none"
     assert [registry.look(good), registry.look(good)] == ["swapped", "unchanged"]
     looks = [registry.look(one) for one in (bad, locked, locked, bad, None, bad, good, good)]
-    assert looks == ["refused", "refused", *["unchanged"] * 6]
-    assert registry.noted == ["swapped", "refused", "refused"], "nobody is no outcome"
+    assert looks == ["refused", "unknown", *["unchanged"] * 6]
+    assert registry.noted == ["swapped", "refused", "unknown"], "nobody is no outcome"
     assert registry.look(bad, again=True) == "refused"
     assert registry.champions.ready().model.version == 1
 
@@ -112,6 +112,10 @@ def test_a_small_limit_is_no_reason_to_refuse_a_champion(bundle: Path, tmp_path:
     [
         ({"samples": [{"as_of": "2025-06-24"}]}, "its samples are not what they should be"),
         ({"samples": [{"name": "x", "lines": 5}]}, "its samples are not what they should be"),
+        ({"samples": [*SAMPLES, SAMPLES[0] | {"as_of": "a day"}]}, "as_of: must be a day"),
+        ({"samples": [*SAMPLES, {"name": "x", "values": {"recency_days": -1}}]}, "recency_days"),
+        ({"threshold": float("nan")}, "its threshold is nan"),
+        ({"threshold": "0.5"}, "its threshold is 0.5"),
         ({"reference": [[1]]}, "are not rows of its features"),
     ],
 )

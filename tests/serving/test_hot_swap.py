@@ -273,6 +273,8 @@ def test_an_operator_need_not_wait_for_the_next_look(
         service.wait_for(lambda: service.count("model_info", f'version="{second.version}"') == 2)
         registry.promote(broken)
         answer = reload()
+        # Tried once in each of the two workers.
+        service.wait_for(lambda: service.count("champion_changes", 'outcome="refused"') == 2)
         assert answer.status_code == 409 and answer.json()["code"] == "refused_champion"
         assert "bundle.json" in answer.json()["error"]
         assert f"version {second.version} goes on serving" in answer.json()["error"]

@@ -24,6 +24,7 @@ from configs.errors import UserError
 from features.catalogue import CATALOGUE
 from serving.__main__ import _welcome
 from serving.address import check_address
+from serving.process import wait_until_ready
 
 
 def command(*words: str | Path) -> subprocess.CompletedProcess[str]:
@@ -90,6 +91,49 @@ def test_a_log_of_requests_that_cannot_be_kept_is_said_before_the_start(
         cwd=ROOT,
     )
     refused(done, "the log of requests cannot be kept", "--serving.log_requests false")
+
+
+DYING = """
+import subprocess, sys
+while True:
+    subprocess.run([sys.executable, "-c", "import time; time.sleep(0.2)"])
+"""
+
+
+def test_workers_that_die_again_and_again_are_not_waited_for() -> None:
+    with subprocess.Popen([sys.executable, "-c", DYING]) as process:
+        try:
+            with pytest.raises(UserError, match="cannot start: its workers die"):
+                wait_until_ready(process, f"http://127.0.0.1:{free_port()}")
+        finally:
+            end(process)
+
+
+class Other(BaseHTTPRequestHandler):
+    """Some other service, which has no idea what is asked for."""
+
+    def do_GET(self) -> None:
+        body = b'{"detail": "Not Found"}'
+        self.send_response(404)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_what_another_service_answers_is_no_answer() -> None:
+    server = HTTPServer(("127.0.0.1", 0), Other)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    code = "import time; time.sleep(0.6); raise SystemExit(7)"
+    try:
+        process = subprocess.Popen([sys.executable, "-c", code])
+        with pytest.raises(UserError, match="ended with exit code 7 before it was ready"):
+            wait_until_ready(process, f"http://127.0.0.1:{server.server_port}")
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_an_unknown_setting_is_refused() -> None:

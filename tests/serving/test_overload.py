@@ -203,18 +203,15 @@ def test_the_largest_requests_of_many_clients_stay_within_the_memory_of_a_worker
         watching = threading.Thread(target=watch)
         watching.start()
 
-        def ask(_: int) -> tuple[int, float]:
-            began = time.monotonic()
+        def ask(_: int) -> int:
             url = f"{running.url}/predict_transactions"
-            status = httpx.post(url, content=body, trust_env=False, timeout=60).status_code
-            return status, time.monotonic() - began
+            return httpx.post(url, content=body, trust_env=False, timeout=60).status_code
 
-        answers = list(pool.map(ask, range(40)))
+        answers = set(pool.map(ask, range(40)))
         done.set()
         watching.join()
         itself_again(running)
-    assert {status for status, _ in answers} <= {200, 429, 503}
-    assert {200, 429} <= {status for status, _ in answers}
+    assert {200, 429} <= answers <= {200, 429, 503}
     assert peak[0] < 450 * 2**20
 
 
@@ -239,7 +236,7 @@ def test_many_floods_leave_no_memory_behind(small: Running) -> None:
 # --- bodies --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["/predict", "/predict_transactions", "/explain", "/reload"])
+@pytest.mark.parametrize("path", ["/predict", "/predict_transactions", "/explain"])
 @pytest.mark.parametrize("expect", [b"", b"expect: 100-continue\r\n"])
 def test_a_body_announced_as_too_large_is_refused_unread(
     small: Running, path: str, expect: bytes
@@ -367,6 +364,41 @@ def test_more_connections_than_there_is_room_for_are_turned_away(
         assert metric(running, turned_away) == 1
     finally:
         service.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("path", [b"/predict", b"/livez"])
+@pytest.mark.parametrize("filler", [b"x-1: y\r\n", b"y"], ids=["many", "one long"])
+def test_trailers_that_do_not_end_are_given_up_and_decide_nothing(
+    small: Running, path: bytes, filler: bytes
+) -> None:
+    body = json.dumps({"customers": [ROW]}).encode()
+    sent = b"POST /predict HTTP/1.1\r\n%stransfer-encoding: chunked\r\n\r\n" % HOST
+    sent += b"%x\r\n%s\r\n0\r\n" % (len(body), body)
+    with closing(connect(small)) as connection:
+        connection.sendall(sent + b"content-type: text/plain\r\nhost: evil.example\r\n\r\n")
+        assert read(connection)[0] == 200
+    rss, taken = worker(small).memory_info().rss, 0
+    with closing(connect(small)) as connection, suppress(OSError):
+        connection.sendall(sent.replace(b"/predict", path) + (b"x: " if filler == b"y" else b""))
+        for _ in range(600):
+            connection.sendall(filler * (50_000 // len(filler)))
+            taken += 50_000
+    assert taken < 20_000_000
+    assert worker(small).memory_info().rss < rss + 10 * 2**20
+    itself_again(small)
+
+
+def test_upgrades_that_are_offered_again_and_again_are_all_answered(small: Running) -> None:
+    offer = b"connection: Upgrade\r\nupgrade: h2c\r\n"
+    with closing(connect(small)) as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\n%s%s\r\n" % (HOST, offer) * 1000)
+        received = b""
+        while received.count(b"alive\n") < 1000:
+            received += connection.recv(1 << 20)
+    with closing(connect(small)) as connection:
+        head = b"POST /predict HTTP/1.1\r\n%s%stransfer-encoding: gzip\r\n\r\n"
+        connection.sendall(head % (HOST, offer))
+        assert read(connection)[0] == 400
 
 
 @pytest.mark.parametrize("pieces", [1, 2, 9])

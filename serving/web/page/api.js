@@ -36,8 +36,15 @@ export const holdsToken = () => token !== null;
 
 /** In a tab of its own, what a link would ask for without the token. */
 export async function openTab(path) {
-  const response = await send("GET", path);
-  window.open(URL.createObjectURL(await response.blob()));
+  const tab = window.open("", "_blank"); // at once: later it would be an unasked-for window
+  try {
+    const url = URL.createObjectURL(await (await send("GET", path)).blob());
+    tab.location = url;
+    setTimeout(() => URL.revokeObjectURL(url), 60_000);
+  } catch (error) {
+    tab.close();
+    throw error;
+  }
 }
 
 /** {ready, why}: never raises. */

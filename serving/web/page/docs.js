@@ -1,14 +1,20 @@
 // Swagger UI on the service's own description. No validator of another host is asked.
 
 (async () => {
-  const { status } = await fetch("docs.json", { method: "HEAD" });
-  const token = status === 401 ? prompt("The service demands a token:") : null;
+  let token = null;
+  const headers = () => (token ? { Authorization: `Bearer ${token}` } : {});
+  const demanded = async () =>
+    (await fetch("docs.json", { method: "HEAD", headers: headers() })).status === 401;
+  while (await demanded()) {
+    token = prompt("The service demands a token:");
+    if (token === null) break;
+  }
   SwaggerUIBundle({
     url: "docs.json",
     dom_id: "#ui",
     validatorUrl: null,
     requestInterceptor(request) {
-      if (token) request.headers.Authorization = `Bearer ${token}`;
+      Object.assign(request.headers, headers());
       return request;
     },
   });

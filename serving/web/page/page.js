@@ -30,7 +30,7 @@ async function begin() {
     link.addEventListener("click", (event) => {
       if (!api.holdsToken()) return;
       event.preventDefault();
-      api.openTab(link.getAttribute("href"));
+      api.openTab(link.getAttribute("href")).catch(refused);
     });
   }
   for (;;) {
