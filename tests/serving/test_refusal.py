@@ -297,9 +297,7 @@ def test_few_bytes_do_not_make_a_large_answer(usual: Service) -> None:
 
 
 @pytest.mark.parametrize("part", [0.02, 0.15, 0.4])
-def test_who_is_late_frees_their_thread_soon_wherever_it_was(
-    served: Served, part: float
-) -> None:
+def test_who_is_late_frees_their_thread_soon_wherever_it_was(served: Served, part: float) -> None:
     service = Service(msgspec.structs.replace(served, max_rows=1000, max_lines=100_000))
     many = [
         {"customer_id": f"c{number}", "lines": [line(f"{number}-{day}", day) for day in range(90)]}
