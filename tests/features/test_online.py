@@ -108,7 +108,7 @@ LINE = st.builds(
 
 
 @given(lines=st.lists(LINE, min_size=0, max_size=25))
-@hypothesis_settings(max_examples=80, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@hypothesis_settings(max_examples=45, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 def test_random_logs(online, lines):
     assert online.ask(lines, AS_OF) == trained(lines, AS_OF)
 

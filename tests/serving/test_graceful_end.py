@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -85,29 +86,54 @@ def test_what_was_begun_is_answered_and_nothing_is_left(tmp_path: Path) -> None:
 
 
 def test_of_many_large_requests_each_is_answered_or_turned_away(tmp_path: Path) -> None:
-    """More than there is time for: whoever is not answered hears so in the one shape."""
+    """More than there is time for: whoever was taken in is told so in the one shape."""
     invoices = [line(str(number // 5), 1 + number % 360) for number in range(20_000)]
     customers = [{"customer_id": "17850", "lines": invoices}]
     body = json.dumps({"as_of": str(AS_OF), "customers": customers}).encode()
-    with started(tmp_path, "--serving.max_seconds", "2") as running, ThreadPoolExecutor(24) as pool:
-        url = f"{running.url}/predict_transactions"
+    clients, connected = 24, threading.Barrier(25)
+    with (
+        started(tmp_path, "--serving.max_seconds", "2") as running,
+        ThreadPoolExecutor(clients) as pool,
+    ):
 
-        def ask(_: int) -> httpx.Response | None:
-            try:
-                return httpx.post(url, content=body, trust_env=False, timeout=30)
-            except httpx.ConnectError:  # no longer taken in
-                return None
+        def ask(_: int) -> httpx.Response:
+            with httpx.Client(base_url=running.url, trust_env=False, timeout=30) as client:
+                assert client.get("/livez").status_code == 200
+                connected.wait()
+                return client.post("/predict_transactions", content=body)
 
-        asked = pool.map(ask, range(24))
-        time.sleep(0.4)
+        asked = pool.map(ask, range(clients))
+        connected.wait()
+        time.sleep(0.7)
         running.launcher.send_signal(signal.SIGTERM)
-        answers = [one for one in asked if one is not None]
+        answers = list(asked)
         assert running.launcher.wait(15) == 0
         assert "Traceback" not in running.log.read_text(), running.log.read_text()
-    assert answers
+    assert len(answers) == clients
     for answer in answers:
         assert answer.status_code in (200, 429, 503)
         assert answer.status_code == 200 or answer.json()["code"] in ("busy", "timeout", "ending")
+
+
+def test_who_cannot_be_answered_in_time_is_told_that_it_ends(tmp_path: Path) -> None:
+    """Begun before the end, and late: the drain is over before the seconds of the request are."""
+    head = b"POST /explain HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n"
+    options = ("--serving.max_seconds", "1.5", "--serving.max_explained", "1000")
+    with started(tmp_path, *options, "--serving.max_rows", "1000") as running:
+        body = json.dumps({"customers": [ROW] * 1000}).encode()
+        with closing(connect(running)) as late:
+            late.sendall(head % len(body) + body[:-1])
+            time.sleep(0.2)
+            running.launcher.send_signal(signal.SIGTERM)
+            time.sleep(1)
+            late.sendall(body[-1:])
+            with late.makefile("rb") as answer:
+                assert answer.readline().split()[1] == b"503"
+                headers = dict(x.lower().split(b": ", 1) for x in iter(answer.readline, b"\r\n"))
+                told = json.loads(answer.read(int(headers[b"content-length"])))
+        assert told["code"] == "ending" and headers[b"connection"] == b"close\r\n"
+        assert running.launcher.wait(15) == 0
+        assert "Traceback" not in running.log.read_text(), running.log.read_text()
 
 
 def test_a_client_that_never_finishes_does_not_hold_up_the_end(tmp_path: Path) -> None:

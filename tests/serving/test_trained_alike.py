@@ -110,7 +110,7 @@ def declared(request: pytest.FixtureRequest) -> Iterator[tuple[frozenset[str], T
 
 
 @given(data=st.data())
-@hypothesis_settings(max_examples=15, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@hypothesis_settings(max_examples=9, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 def test_random_requests(declared, data):
     columns, transactions = declared
     assert_alike(transactions, data.draw(made(columns)), columns)
