@@ -31,7 +31,7 @@ OFFLINE = Path(__file__).parent / "offline"
 # of their state while they are imported. What is loaded is frozen: at its end, each command would
 # take a second to collect it. DuckDB comes after that, as it complains of what is not collected.
 FORKED = """
-import gc, json, os, runpy, sys
+import gc, json, os, runpy, signal, sys
 import great_expectations, httpx, mlflow, sklearn.linear_model
 assert "duckdb" not in sys.modules
 gc.collect()
@@ -48,6 +48,7 @@ while line := sys.stdin.readline():
     for number, name in enumerate((os.devnull, order["out"], order["err"])):
         os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
     os.environ.update(order["environment"])
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests may run in the background
     sys.argv[1:] = order["arguments"]
     runpy.run_module(order["module"], run_name="__main__", alter_sys=True)
     sys.exit()
@@ -137,8 +138,8 @@ def quick_walk(
 ) -> Iterator[Callable[..., Walk]]:
     """As `walk`, without the seconds of a start: forked off what is imported, on the shared API.
 
-    Named arguments are variables of the command's environment. A command with `kill_at` is killed
-    as soon as something under its var/ is called so.
+    Named arguments are variables of the command's environment. A command with `end_at` is sent the
+    signal `how` as soon as that says so of its process and of what it has printed.
     """
     said = tmp_path_factory.mktemp("said")
     forked = subprocess.Popen(
@@ -156,7 +157,8 @@ def quick_walk(
         var: Path,
         *arguments: str,
         module: str = "flows.train",
-        kill_at: str = "",
+        end_at: Callable[[psutil.Process, str], bool] | None = None,
+        how: signal.Signals = signal.SIGKILL,
         **variables: str,
     ) -> Walk:
         order = {
@@ -168,11 +170,12 @@ def quick_walk(
         }
         print(json.dumps(order), file=forked.stdin, flush=True)
         child = int(forked.stdout.readline())
-        if kill_at:
-            while not list(var.glob(kill_at)):
-                assert psutil.Process(child).status() != psutil.STATUS_ZOMBIE
+        if end_at is not None:
+            process, out = psutil.Process(child), said / "out"
+            while not end_at(process, out.read_text() if out.exists() else ""):
+                assert process.status() != psutil.STATUS_ZOMBIE
                 time.sleep(0.005)
-            os.kill(child, signal.SIGKILL)
+            os.kill(child, how)
         ended, _, _ = select.select([forked.stdout], [], [], 300)
         assert ended, "no end after 300 s: " + (said / "err").read_text()
         code = int(forked.stdout.readline())
@@ -230,40 +233,50 @@ class Ended:
     finished: bool
 
 
-@pytest.fixture(scope="session")
-def killed(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Ended:
-    """A run from nothing, killed."""
-    return end_in_search(environment, tmp_path_factory.mktemp("again") / "var", signal.SIGKILL)
+# Two families, which are fitted side by side; TabM would take long to start.
+SEARCH = ("--tuning.trials", "500", "--training.families", "[xgboost, logistic]")
 
 
 @pytest.fixture(scope="session")
-def interrupted(environment: dict[str, str], killed: Ended) -> Ended:
-    """The next run on the same state, ended by Ctrl-C."""
-    return end_in_search(environment, killed.var, signal.SIGINT)
+def interrupted(
+    quick_walk: Callable[..., Walk], shared_api: str, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Ended, str]:
+    """A run from nothing, ended by Ctrl-C in its search; and how Prefect calls that."""
+    import httpx
+
+    var = tmp_path_factory.mktemp("again") / "var"
+    children: list[psutil.Process] = []
+    begun = 0.0
+
+    def in_search(process: psutil.Process, said: str) -> bool:
+        nonlocal begun
+        if "trial " in said:
+            children.extend(process.children(recursive=True))
+            begun = time.monotonic()
+        return "trial " in said
+
+    done = quick_walk(var, "--config", "smoke", *SEARCH, end_at=in_search, how=signal.SIGINT)
+    seconds = time.monotonic() - begun
+    _, left = psutil.wait_procs(children, timeout=20)
+    asked = {"sort": "START_TIME_DESC", "limit": 1}
+    (flow,) = httpx.post(f"{shared_api}/flow_runs/filter", json=asked, trust_env=False).json()
+    finished = (var / "runs" / "latest").exists()
+    ended = Ended(done.code, done.out, done.err, var, seconds, left, finished)
+    return ended, flow["state_type"]
 
 
 @pytest.fixture(scope="session")
-def again(walk: Callable[..., Walk], interrupted: Ended) -> Walk:
-    """The settings of `smoke` in another folder, where two runs were ended before: whole."""
-    done = walk(interrupted.var, "--config", "smoke")
-    assert done.code == 0, done.err
-    assert done.summary  # read now: more runs follow in this folder
-    return done
-
-
-def end_in_search(environment: dict[str, str], var: Path, how: signal.Signals) -> Ended:
-    """Start a long search, send it the signal after a trial, and wait for its end."""
+def killed(environment: dict[str, str], interrupted: tuple[Ended, str]) -> Ended:
+    """The next run on the same state, killed after the first trial of its search."""
+    var = interrupted[0].var
     command = [sys.executable, "-m", "flows.train", "--config", "smoke", "--var", str(var)]
     run = subprocess.Popen(
-        # Two families, which are fitted side by side; TabM would take long to start.
-        [*command, "--tuning.trials", "500", "--training.families", "[xgboost, logistic]"],
+        [*command, *SEARCH],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell that runs tests in the background makes its children deaf to Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     try:
         assert run.stdout is not None
@@ -275,7 +288,7 @@ def end_in_search(environment: dict[str, str], var: Path, how: signal.Signals) -
         children = psutil.Process(run.pid).children(recursive=True)
         assert any("training.fit" in child.cmdline() for child in children)
         begun = time.monotonic()
-        run.send_signal(how)
+        run.kill()
         out, err = run.communicate(timeout=120)
         seconds = time.monotonic() - begun
         _, left = psutil.wait_procs(children, timeout=20)
@@ -285,6 +298,15 @@ def end_in_search(environment: dict[str, str], var: Path, how: signal.Signals) -
             run.communicate()
     finished = (var / "runs" / "latest").exists()
     return Ended(run.returncode, "".join(said) + out, err, var, seconds, left, finished)
+
+
+@pytest.fixture(scope="session")
+def again(walk: Callable[..., Walk], killed: Ended) -> Walk:
+    """The settings of `smoke` in another folder, where two runs were ended before: whole."""
+    done = walk(killed.var, "--config", "smoke")
+    assert done.code == 0, done.err
+    assert done.summary  # read now: more runs follow in this folder
+    return done
 
 
 @pytest.fixture(scope="session")

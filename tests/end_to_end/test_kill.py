@@ -5,12 +5,10 @@ from __future__ import annotations
 import sqlite3
 
 
-def test_a_killed_run_leaves_no_process_and_the_next_goes_on_from_its_stages(
-    killed, interrupted, again
-):
+def test_a_killed_run_leaves_no_process_and_the_next_goes_on_from_its_stages(killed, again):
     assert killed.left == [], "what the run started must end with it"
     assert not killed.finished
-    for run in (interrupted, again):
+    for run in (killed, again):
         for stage in ("ingest", "validate", "features"):
             assert f"{stage}: reused" in run.out
     assert again.summary["decision"]["action"] == "promote"
@@ -18,12 +16,14 @@ def test_a_killed_run_leaves_no_process_and_the_next_goes_on_from_its_stages(
         states = dict(database.execute("SELECT status, count(*) FROM runs GROUP BY 1"))
     assert states["KILLED"] >= 1 and "RUNNING" not in states
     with sqlite3.connect(again.var / "prefect" / "prefect.db") as database:
-        query = "SELECT state_type FROM flow_run ORDER BY created LIMIT 3"
+        query = "SELECT state_type FROM flow_run ORDER BY created LIMIT 2"
         flows = [row[0] for row in database.execute(query)]
-    assert flows == ["CRASHED", "CRASHED", "COMPLETED"]
+    assert flows == ["CRASHED", "COMPLETED"]
 
 
 def test_ctrl_c_ends_a_run_without_a_traceback(interrupted):
+    interrupted, state = interrupted
+    assert state == "CRASHED"
     assert interrupted.seconds < 30, "500 trials were not waited for"
     assert interrupted.code == 130
     assert "Interrupted" in interrupted.err and "Traceback" not in interrupted.err

@@ -402,7 +402,7 @@ def logs(draw) -> list[dict]:
     return [*ANCHORS, *draw(st.permutations(lines))]
 
 
-@settings(max_examples=12, phases=NO_SHRINKING)
+@settings(max_examples=8, phases=NO_SHRINKING)
 @given(logs())
 @example([*ANCHORS, *[dict.fromkeys(COLUMNS) | {"unreadable": []}] * 3])
 def test_rows_are_judged_as_the_rules_say_and_the_same_each_time(tmp_path_factory, lines):

@@ -53,11 +53,11 @@ def result_of(folder: Path) -> dict:
 
 def test_after_kill_9_the_same_command_ends_as_if_nothing_had_been(table, tmp_path):
     """Killed in the middle of a trial, twice; the trees are refitted to the last bit."""
-    job = {"family": "xgboost", "table": str(table), "trials": 12}
+    job = {"family": "xgboost", "table": str(table), "trials": 8}
     whole = start(tmp_path / "whole", **job)
     finish(whole)
     folder, seen = tmp_path / "killed", []
-    for enough in (3, 7):
+    for enough in (2, 5):
         process = start(folder, **job)
         while len(seen) < enough:
             event = json.loads(process.stdout.readline())
@@ -67,9 +67,9 @@ def test_after_kill_9_the_same_command_ends_as_if_nothing_had_been(table, tmp_pa
         rest, _ = process.communicate()
         for event in map(json.loads, rest.splitlines()):
             seen += [event["number"]] if event["event"] == "trial" else []
-    assert len(seen) < 12
+    assert len(seen) < 8
     trials = finish(start(folder, **job))
-    assert [trial["number"] for trial in trials] == list(range(12))
+    assert [trial["number"] for trial in trials] == list(range(8))
     recalled = [trial["number"] for trial in trials if trial.get("recalled")]
     assert recalled == list(range(len(recalled))) and set(seen) <= set(recalled)
     assert result_of(folder) == result_of(tmp_path / "whole")
