@@ -115,27 +115,6 @@ def test_of_many_large_requests_each_is_answered_or_turned_away(tmp_path: Path) 
         assert answer.status_code == 200 or answer.json()["code"] in ("busy", "timeout", "ending")
 
 
-def test_who_cannot_be_answered_in_time_is_told_that_it_ends(tmp_path: Path) -> None:
-    """Begun before the end, and late: the drain is over before the seconds of the request are."""
-    head = b"POST /explain HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n"
-    options = ("--serving.max_seconds", "1.5", "--serving.max_explained", "1000")
-    with started(tmp_path, *options, "--serving.max_rows", "1000") as running:
-        body = json.dumps({"customers": [ROW] * 1000}).encode()
-        with closing(connect(running)) as late:
-            late.sendall(head % len(body) + body[:-1])
-            time.sleep(0.2)
-            running.launcher.send_signal(signal.SIGTERM)
-            time.sleep(1)
-            late.sendall(body[-1:])
-            with late.makefile("rb") as answer:
-                assert answer.readline().split()[1] == b"503"
-                headers = dict(x.lower().split(b": ", 1) for x in iter(answer.readline, b"\r\n"))
-                told = json.loads(answer.read(int(headers[b"content-length"])))
-        assert told["code"] == "ending" and headers[b"connection"] == b"close\r\n"
-        assert running.launcher.wait(15) == 0
-        assert "Traceback" not in running.log.read_text(), running.log.read_text()
-
-
 def test_a_client_that_never_finishes_does_not_hold_up_the_end(tmp_path: Path) -> None:
     with started(tmp_path, "--serving.max_seconds", "3") as running:
         everyone = [running.launcher, *family(running)]
