@@ -67,7 +67,8 @@ def wait_until_ready(process: subprocess.Popen[bytes], address: str) -> None:
     why = f"was not ready within {READY_SECONDS:.0f} seconds"
     with httpx.Client(trust_env=False, timeout=2) as client:
         while process.poll() is None and time.monotonic() < limit:
-            try:
+            # It is starting; or what listens there is not ours. msgspec's errors are ValueErrors.
+            with suppress(httpx.HTTPError, ValueError):
                 answer = client.get(f"{address}/readyz")
                 if answer.status_code == 200:
                     return
@@ -78,8 +79,6 @@ def wait_until_ready(process: subprocess.Popen[bytes], address: str) -> None:
                         where=address,
                         next_step="train again (make train), or go back (make rollback)",
                     )
-            except (httpx.HTTPError, ValueError):  # msgspec's are among them
-                pass  # it is starting; or what listens there is not ours
             with suppress(psutil.NoSuchProcess):
                 seen |= set(psutil.Process(process.pid).children())
             if sum(not worker.is_running() for worker in seen) >= DEATHS:
