@@ -19,6 +19,7 @@ OWN = (
     "split",
     "label",
     "split_label",
+    "split_group",
 )  # columns of the training table beside features
 
 
@@ -70,6 +71,11 @@ class Table(Section):
     target: str | None = Field(None, description="the column to predict; it has two values")
     positive: Value | None = Field(None, description="the value of the target that is predicted")
     id: str | None = Field(None, description="the column that names a row; none: its row number")
+    group: str | None = Field(
+        None,
+        description="column whose equal values stay on one side of the split, such as a person with"
+        " several rows; not a feature",
+    )
     leave_out: Words = Field((), description="columns that are not read")
     split: str | None = Field(
         None, description="column that says train, valid or test; none: drawn by the seed"
@@ -88,13 +94,15 @@ class Table(Section):
     @model_validator(mode="after")
     def _one_part_each(self) -> Table:
         named = [*self.columns, *self.leave_out]
-        named += [name for name in (self.target, self.id, self.split) if name is not None]
+        named += [
+            name for name in (self.target, self.id, self.group, self.split) if name is not None
+        ]
         folded = [name.casefold() for name in named]
         for name in named:
             if folded.count(name.casefold()) > 1:
                 raise ValueError(
-                    f"the column {name!r} is named twice: it is one of columns, target, id, split"
-                    " or leave_out (letter case does not count)"
+                    f"the column {name!r} is named twice: it is one of columns, target, id,"
+                    " group, split or leave_out (letter case does not count)"
                 )
         for name in self.columns:
             if name.casefold() in OWN:

@@ -10,6 +10,10 @@ Rows that are equal in every feature, as a model sees them, are on one side, wha
 and identifier: one that was learnt from would answer for its copy. But where a combination is
 common (`COMMON` of the rows), it is no copy, and keeping it together would leave a table of few
 and coarse columns without a split: its rows are drawn one by one.
+
+Where the settings name a group (`source.table.group`), all rows of one are on one side, and copies
+tie groups together (`features/sides.py`). A column that says the split is obeyed, whatever it does
+to groups: how many it tears apart is in the facts.
 """
 
 from __future__ import annotations
@@ -19,26 +23,34 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pyarrow as pa
+
 from configs.duck import connect, literal, parquet, quoted
 from configs.errors import UserError
 from configs.settings import Compute
 from configs.table import Column, Table
 from features.catalogue import Feature
 from features.categories import code_sql
-from features.table import SPLITS
+from features.sides import draw_sides
+from features.table import GROUP, SPLITS
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-LEAST = 5  # rows of each class in each split: fewer cannot be fitted, calibrated or scored on
+LEAST = 5  # units of each class in each split: fewer cannot be fitted, calibrated or scored on
 COMMON, FEW = 0.01, 5  # equal rows are common as more than this share of all, and more than so many
+IS_COMMON = f"equal_rows > greatest({FEW}, {COMMON!r} * all_rows)"
 
 
 @dataclass(frozen=True)
 class FromTable:
     """What `features/build.py` says of a log's table, and `useless`: feature -> why the training
     split does not learn from it. Such a column is kept: the model and the service keep the contract
-    of the settings, and a later file may fill it."""
+    of the settings, and a later file may fill it.
+    groups: split -> how many groups it has rows of; {} where the settings name no group.
+    groups_torn: those with rows in several splits, which only a column that says the split can do.
+    test_rows_torn: the test rows of these."""
 
     features: int
     names: tuple[str, ...]
@@ -46,6 +58,9 @@ class FromTable:
     positive_rate: dict[str, float]
     as_of: dict[str, list[str]]
     useless: dict[str, str]
+    groups: dict[str, int]
+    groups_torn: int
+    test_rows_torn: int
 
 
 def schema(table: Table) -> tuple[Feature, ...]:
@@ -65,20 +80,23 @@ def _feature(name: str, column: Column) -> Feature:
 def build_from_table(
     valid: Path, target: Path, table: Table, seed: int, compute: Compute | None = None
 ) -> FromTable:
-    """Write the training table (`customer_id, as_of, split, <features>, label`) to `target`.
+    """Write the training table (`customer_id, as_of, split, <features>, label`, and `split_group`
+    where the settings name a group) to `target`.
 
     valid: rows of `ingestion/labelled/validate.py`.  Raises UserError where a split would have
-    fewer than `LEAST` rows of a class.
+    fewer than `LEAST` rows of a class, or groups with a row of it.
     """
     features = schema(table)
     with connect(target.parent, compute) as connection:
         connection.execute(f"CREATE VIEW valid AS FROM {parquet(valid)}")
         values = ", ".join(f"{_value(feature)} AS {quoted(feature.name)}" for feature in features)
-        connection.execute(f"CREATE TEMP TABLE drawn AS {_splits(table, features, seed)}")
+        _draw(connection, table, features, seed)
         _check_splits(connection, table)
+        group = f", {GROUP}" if table.group else ""
         connection.execute(f"""
             COPY (
-                SELECT row_id AS customer_id, CAST(NULL AS DATE) AS as_of, split, {values}, label
+                SELECT row_id AS customer_id, CAST(NULL AS DATE) AS as_of, split, {values},
+                       label{group}
                 FROM drawn ORDER BY place, row_id
             ) TO {literal(target)} (FORMAT parquet, ROW_GROUP_SIZE 24576)
         """)
@@ -86,6 +104,7 @@ def build_from_table(
             "SELECT split, count(*), avg(label) FROM drawn GROUP BY 1"
         ).fetchall()
         useless = _useless(connection, target, features)
+        groups, torn, rows_torn = _groups(connection, table)
     found = {split: (rows, rate) for split, rows, rate in counts}
     return FromTable(
         features=len(features),
@@ -94,6 +113,9 @@ def build_from_table(
         positive_rate={split: found[split][1] for split in SPLITS},
         as_of={split: [] for split in SPLITS},
         useless=useless,
+        groups=groups,
+        groups_torn=torn,
+        test_rows_torn=rows_torn,
     )
 
 
@@ -104,33 +126,64 @@ def _value(feature: Feature) -> str:
     return f"CAST({found} AS DOUBLE)"
 
 
-def _splits(table: Table, features: tuple[Feature, ...], seed: int) -> str:
-    """SQL of the rows with their split, and `place`: their order in the file."""
+def _draw(
+    connection: DuckDBPyConnection, table: Table, features: tuple[Feature, ...], seed: int
+) -> None:
+    """Make the table `drawn`: the rows with their split and group, and `place`, their order in the
+    file, which is that of a hash of the seed and of what the row is."""
     content = ", ".join(
         # As float32, in which 0.1 + 0.2 is 0.3; and -0.0 is 0.0.
         f"{quoted(feature.name)} := CAST({_value(feature)} AS FLOAT) + CAST(0 AS FLOAT)"
         for feature in features
     )
     same = f"md5({literal(f'{seed}:')} || CAST(struct_pack({content}) AS VARCHAR))"
+    group = f"group_id AS {GROUP}" if table.group else f"NULL::VARCHAR AS {GROUP}"
+    known = f"SELECT row_id, label, typed, split, {same} AS same, {group} FROM valid"
     if table.split is not None:
-        return f"SELECT row_id, label, typed, split, {same} AS place FROM valid"
+        query = f"SELECT * RENAME (same AS place) FROM ({known})"
+    elif table.group is None:
+        query = _by_row(known, table)
+    else:
+        # Groups are numbered in the order of a hash of the seed: that is their draw.
+        connection.execute(f"""
+            CREATE TEMP TABLE known AS
+            SELECT *, dense_rank() OVER (ORDER BY md5({literal(f"{seed}:")} || {GROUP})) - 1 AS own,
+                   dense_rank() OVER (ORDER BY same) - 1 AS copies,
+                   count(*) OVER () AS all_rows, count(*) OVER (PARTITION BY same) AS equal_rows
+            FROM ({known})
+        """)
+        rows = connection.execute(
+            f"SELECT own, CASE WHEN {IS_COMMON} THEN -1 ELSE copies END AS copies, label FROM known"
+        ).fetchnumpy()
+        shares = (1 - table.test_share - table.valid_share, table.valid_share, table.test_share)
+        sides = draw_sides(rows["own"], rows["copies"], rows["label"], shares)
+        named = pa.array(np.array(SPLITS)[sides])
+        connection.register("sides", pa.table({"own": np.arange(len(sides)), "split": named}))
+        query = f"""
+            SELECT row_id, label, typed, same AS place, {GROUP}, sides.split
+            FROM known JOIN sides USING (own)
+        """
+    connection.execute(f"CREATE TEMP TABLE drawn AS {query}")
+
+
+def _by_row(known: str, table: Table) -> str:
+    """SQL of the rows with their split, for a table without groups."""
     # Without an identifier equal rows are only told apart by their count: the order is no matter.
     one = "row_id" if table.id else "copy"
     test, valid = table.test_share, table.test_share + table.valid_share
     return f"""
-        WITH known AS (SELECT row_id, label, typed, {same} AS same FROM valid),
-        counted AS (
+        WITH counted AS (
             SELECT *, count(*) OVER () AS all_rows,
                    count(*) OVER (PARTITION BY same) AS equal_rows,
                    avg(label) OVER (PARTITION BY same) AS rate,
                    row_number() OVER (PARTITION BY same, label ORDER BY row_id) AS copy
-            FROM known
+            FROM ({known})
         ),
         grouped AS (
-            SELECT *, equal_rows > greatest({FEW}, {COMMON!r} * all_rows) AS common FROM counted
+            SELECT *, {IS_COMMON} AS common FROM counted
         ),
         placed AS (
-            SELECT row_id, label, typed,
+            SELECT row_id, label, typed, {GROUP},
                    CASE WHEN common THEN md5(same || {one}) ELSE same END AS place,
                    CASE WHEN common THEN 1 ELSE equal_rows END AS together,
                    CASE WHEN common OR rate IN (0, 1) THEN label ELSE 2 END AS class
@@ -141,11 +194,28 @@ def _splits(table: Table, features: tuple[Feature, ...], seed: int) -> str:
                    rank() OVER (PARTITION BY class ORDER BY place) + (together - 1) / 2 AS middle
             FROM placed
         )
-        SELECT row_id, label, typed, place,
+        SELECT row_id, label, typed, place, {GROUP},
                CASE WHEN middle <= round({test!r} * rows) THEN 'test'
                     WHEN middle <= round({valid!r} * rows) THEN 'valid' ELSE 'train' END AS split
         FROM ranked
     """
+
+
+def _groups(connection: DuckDBPyConnection, table: Table) -> tuple[dict[str, int], int, int]:
+    """Groups of each split, groups with rows in several, and the test rows of those."""
+    if table.group is None:
+        return {}, 0, 0
+    counts = connection.execute(
+        f"SELECT split, count(DISTINCT {GROUP}) FROM drawn GROUP BY 1"
+    ).fetchall()
+    ((torn, rows),) = connection.execute(f"""
+        SELECT count(*), coalesce(sum(test_rows), 0) FROM (
+            SELECT count(DISTINCT split) AS splits, count(*) FILTER (split = 'test') AS test_rows
+            FROM drawn GROUP BY {GROUP}
+        ) WHERE splits > 1
+    """).fetchall()
+    found = dict(counts)
+    return {split: found[split] for split in SPLITS}, int(torn), int(rows)
 
 
 def least_rows(table: Table) -> int:
@@ -155,23 +225,38 @@ def least_rows(table: Table) -> int:
 
 
 def _check_splits(connection: DuckDBPyConnection, table: Table) -> None:
-    rows = dict.fromkeys(((split, label) for split in SPLITS for label in (0, 1)), 0)
+    """A unit is a row, or a group: rows of one group say hardly more than one of them."""
+    unit = "*" if table.group is None else f"DISTINCT {GROUP}"
+    units = dict.fromkeys(((split, label) for split in SPLITS for label in (0, 1)), 0)
     for split, label, count in connection.execute(
-        "SELECT split, label, count(*) FROM drawn GROUP BY ALL"
+        f"SELECT split, label, count({unit}) FROM drawn GROUP BY ALL"
     ).fetchall():
-        rows[split, label] = count
-    if min(rows.values()) >= LEAST:
+        units[split, label] = count
+    if min(units.values()) >= LEAST:
         return
-    total = [sum(rows[split, label] for split in SPLITS) for label in (0, 1)]
-    said = "; ".join(f"{split} {rows[split, 1]} and {rows[split, 0]}" for split in SPLITS)
+    rows, positive, others, groups = connection.execute(f"""
+        SELECT count(*), count({unit}) FILTER (label = 1), count({unit}) FILTER (label = 0),
+               count(DISTINCT {GROUP}) FROM drawn
+    """).fetchall()[0]
+    of, each, grouped = "rows", f"{LEAST} rows of each class", ""
+    if table.group is not None:
+        of, each = "groups", f"{LEAST} groups with a row of each class"
+        grouped = f" of {groups:,} groups ({table.group})"
+    said = "; ".join(f"{split} {units[split, 1]} and {units[split, 0]}" for split in SPLITS)
+    where = "source.table.split" if table.split else "source.table.valid_share, test_share"
+    if table.split:
+        next_step = f"name the split of more {of} in that column"
+    else:
+        next_step = f"bring at least {least_rows(table)} {of} of each class"
+    if table.group is not None:
+        where = f"source.table.group, {where}"
+        next_step += "; or take source.table.group away, if rows of one may be on both sides"
     raise UserError(
-        f"the table is too small: {sum(total):,} valid rows, {total[1]:,} of the positive class"
-        f" ({table.positive!r}) and {total[0]:,} others. Each split needs at least {LEAST} rows of"
-        f" each class; they would have (positive and others): {said}",
-        where="source.table.split" if table.split else "source.table.valid_share, test_share",
-        next_step="name the split of more rows in that column"
-        if table.split
-        else f"bring at least {least_rows(table)} rows of each class",
+        f"the table is too small: {rows:,} valid rows{grouped}, {positive:,} {of} of the positive"
+        f" class ({table.positive!r}) and {others:,} others. Each split needs at least {each};"
+        f" they would have (positive and others): {said}",
+        where=where,
+        next_step=next_step,
     )
 
 

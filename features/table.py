@@ -2,7 +2,8 @@
 
 One row is one customer at one as-of date, or one row of a labelled table. The file is Parquet with
 the columns `customer_id, as_of, split, <features>, label`; every feature is a number, a missing one
-is null, and a category is a code (`features/categories.py`).
+is null, and a category is a code (`features/categories.py`). A labelled table whose settings name a
+group has it as the column `split_group`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from features.categories import decode
 __all__ = ["SPLITS", "Rows", "decode", "read_column", "read_rows"]
 
 SPLITS = ("train", "valid", "test")
+GROUP = "split_group"
 
 
 @dataclass(frozen=True)
@@ -26,23 +28,32 @@ class Rows:
 
     x: float32 (n, f), NaN where missing.  y: int8 (n,) of 0 and 1, or None when not asked for.
     customer_id: str (n,), the row's identifier in a labelled table.  as_of: datetime64[D] (n,), NaT
-    there.
+    there.  group: str (n,), whose row it is; None where no setting names it, and in a log.
     """
 
     x: np.ndarray
     y: np.ndarray | None
     customer_id: np.ndarray
     as_of: np.ndarray
+    group: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.x)
+
+    @property
+    def unit(self) -> np.ndarray:
+        """Whose row it is (n,): rows of one unit are alike, so they are drawn and resampled
+        together. The group, or else the customer."""
+        return self.customer_id if self.group is None else self.group
 
 
 def read_rows(
     path: Path, splits: tuple[str, ...], features: tuple[str, ...], *, label: bool = True
 ) -> Rows:
     """Rows of these splits. With `label=False` the label column is not even read from the file."""
+    grouped = GROUP in pq.read_schema(path).names
     columns = ["customer_id", "as_of", *features, *(["label"] if label else [])]
+    columns += [GROUP] if grouped else []
     table = pq.read_table(path, columns=columns, filters=[("split", "in", list(splits))])
     x = np.empty((table.num_rows, len(features)), dtype=np.float32)
     for i, name in enumerate(features):
@@ -52,6 +63,7 @@ def read_rows(
         y=table["label"].to_numpy().astype(np.int8) if label else None,
         customer_id=table["customer_id"].to_numpy(),
         as_of=table["as_of"].to_numpy().astype("datetime64[D]"),
+        group=table[GROUP].to_numpy() if grouped else None,
     )
 
 

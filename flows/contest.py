@@ -57,7 +57,7 @@ def ensemble_task(journey: Journey, table: Stage, fitted: dict[str, Stage]) -> d
         "families": {n: {file: s.files[file] for file in FILES} for n, s in fitted.items()},
         "seed": settings.seed,
     }
-    rooms = tuple(f"training/{name}.py" for name in ("ensemble", "export", "metrics"))
+    rooms = tuple(f"training/{name}.py" for name in ("ensemble", "export", "folds", "metrics"))
     rooms = (*rooms, "features/table.py")
     with journey.run.clock("ensemble"):
         stage = run_stage(settings.var, NAME, depends_on, rooms, build)

@@ -114,6 +114,7 @@ def at_fault(reasons: list[str], cells: dict[str, str | None], source: Source) -
     found = {f"missing_{name}": name for name in table.columns}
     found |= {f"out_of_range_{name}": name for name in table.columns}
     found |= {"no_label": table.target or "", "unknown_split": table.split or ""}
+    found |= {"no_group": table.group or ""}
     wanted = {found[reason] for reason in reasons if reason in found}
     if "infinite_value" in reasons:
         numbers = {name for name, column in table.columns.items() if column.type == "number"}

@@ -142,6 +142,18 @@ def features(settings: Settings, validated: Stage, rooms: tuple[str, ...]) -> St
     return run_stage(settings.var, "features", depends_on, rooms, build)
 
 
+def torn_groups(settings: Settings, facts: dict[str, Any]) -> str:
+    """What a column that says the split does to groups, in words; "" when it keeps them whole."""
+    table = settings.source.table
+    if not facts.get("groups_torn"):
+        return ""
+    return (
+        f"{facts['groups_torn']:,} different {table.group} have rows in more than one split, by the"
+        f" column {table.split}: {facts['test_rows_torn']:,} of {facts['rows']['test']:,} test rows"
+        " are of them, so the figures flatter any model that recognises one"
+    )
+
+
 def write_report(settings: Settings, validated: Stage, table: Stage, page: Path) -> None:
     """The page about the data."""
     from features.from_table import schema

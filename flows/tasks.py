@@ -87,6 +87,8 @@ def features_task(journey: Journey, validated: Stage) -> Stage:
     journey.display.say(f"leak check: {said}")
     for name, why in stage.facts.get("useless", {}).items():
         journey.display.say(f"warning: {name} is of no use: {why}")
+    if torn := table_stages.torn_groups(settings, stage.facts):
+        journey.display.say(f"warning: {torn}")
     return stage
 
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from features.table import Rows, read_rows
 from training.export import INPUT, OUTPUT, max_difference, run_onnx, seal
+from training.folds import draw_parts, take
 from training.metrics import levelled_log_loss, point
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def build_ensemble(
     crossed, crossed_raw = np.empty(len(valid)), np.empty(len(valid))
     for part in np.unique(parts):
         inside = parts == part
-        rest = choose_weights(p[:, ~inside], _some(valid, ~inside), parts[~inside])
+        rest = choose_weights(p[:, ~inside], take(valid, ~inside), parts[~inside])
         crossed[inside], crossed_raw[inside] = rest @ p[:, inside], rest @ raw[:, inside]
     tuning = time.perf_counter() - started
 
@@ -144,12 +145,7 @@ def _parts(valid: Rows, seed: int) -> np.ndarray:
     parts = np.unique(valid.as_of, return_inverse=True)[1]
     if parts.max(initial=0) > 0:
         return parts
-    assert valid.y is not None
-    drawn = np.random.default_rng(seed)
-    for label in (0, 1):  # each half has both classes
-        rows = np.flatnonzero(valid.y == label)
-        parts[drawn.permutation(rows)] = np.arange(len(rows)) % 2
-    return parts
+    return draw_parts(valid, 2, seed)
 
 
 def _fold(valid: Rows, p: np.ndarray, rows: np.ndarray) -> dict[str, Any]:
@@ -164,11 +160,6 @@ def _fold(valid: Rows, p: np.ndarray, rows: np.ndarray) -> dict[str, Any]:
 
 def _stack(families: dict[str, Path], file: str) -> np.ndarray:
     return np.stack([np.load(folder / file, allow_pickle=False) for folder in families.values()])
-
-
-def _some(rows: Rows, kept: np.ndarray) -> Rows:
-    assert rows.y is not None
-    return Rows(rows.x[kept], rows.y[kept], rows.customer_id[kept], rows.as_of[kept])
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def evaluate(
     labels = test.y
 
     def resampled(p: np.ndarray) -> Resampled:
-        return resample(labels, p, bootstrap=bootstrap, seed=seed, groups=test.customer_id)
+        return resample(labels, p, bootstrap=bootstrap, seed=seed, groups=test.unit)
 
     probabilities, differences, raw = {}, {}, {}
     for name, folder in contestants.items():
@@ -136,7 +136,7 @@ def evaluate(
             slice_rows(test.x, schema),
             bootstrap=bootstrap,
             seed=seed,
-            groups=test.customer_id,
+            groups=test.unit,
             champion=champion_says,
             min_rows=slice_min_rows,
         ),

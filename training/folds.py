@@ -81,6 +81,20 @@ def take(rows: Rows, wanted: np.ndarray) -> Rows:
     return Rows(**parts)
 
 
+def draw_parts(rows: Rows, count: int, seed: int) -> np.ndarray:
+    """A part, 0 to count - 1, for each row (n,), drawn by chance: rows of one unit are in one part,
+    and each part has both classes, where units are enough."""
+    assert rows.y is not None
+    _, first, unit = np.unique(rows.unit, return_index=True, return_inverse=True)
+    order = np.argsort(first)  # units as they come
+    rate = (np.bincount(unit, weights=rows.y) / np.bincount(unit))[order]
+    part, drawn = np.empty(len(order), dtype=int), np.random.default_rng(seed)
+    for alike in (rate == 0, rate == 1, (rate > 0) & (rate < 1)):
+        of_kind = np.flatnonzero(alike)
+        part[order[drawn.permutation(of_kind)]] = np.arange(len(of_kind)) % count
+    return part[unit]
+
+
 def _check(fold: Fold) -> None:
     when = f" of {fold.as_of}" if fold.as_of else ""
     for rows, name in ((fold.train, "training"), (fold.valid, "validation")):

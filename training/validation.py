@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from training.calibration import Calibration, fit_calibration
-from training.folds import join, take
+from training.folds import draw_parts, join, take
 from training.metrics import point
 from training.trial import of_fold
 
@@ -113,12 +113,7 @@ def _of_the_others(
 def _crossed(kind: str, p: np.ndarray, rows: Rows, names: Sequence[str], seed: int) -> np.ndarray:
     """The only fold of a table without dates: each fifth calibrated by the other four, so that the
     family that needs calibration most does not look best for having seen the answers."""
-    assert rows.y is not None
-    parts, drawn = np.empty(len(p), dtype=int), np.random.default_rng(seed)
-    for label in (0, 1):  # each part has both classes, where there are enough
-        of_class = np.flatnonzero(rows.y == label)
-        parts[drawn.permutation(of_class)] = np.arange(len(of_class)) % PARTS
-    result = np.empty(len(p))
+    parts, result = draw_parts(rows, PARTS, seed), np.empty(len(p))
     for part in range(PARTS):
         inside = parts == part
         others = take(rows, ~inside)

@@ -45,8 +45,8 @@ def check_table(source: Source) -> None:
 
 def named_columns(table: Table) -> list[str]:
     """The columns that are read: keys, target, features in order."""
-    keys = [name for name in (table.id, table.split, table.target) if name is not None]
-    return [*keys, *table.columns]
+    keys = (table.id, table.group, table.split, table.target)
+    return [*(name for name in keys if name is not None), *table.columns]
 
 
 def read_part(source: Source, path: Path, target: Path, compute: Compute, *, label: str) -> None:

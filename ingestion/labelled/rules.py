@@ -62,6 +62,9 @@ def table_rules(table: Table) -> list[TableRule]:
                 "the same example twice would be learnt from and tested on; the first is kept",
             ),
         ]
+    if table.group is not None:
+        why = "a row of nobody may be on both sides of the split"
+        rules.append(_present("no_group", "group_id", f"{table.group} is there", why))
     if table.split is not None:
         rules.append(
             _at_most(

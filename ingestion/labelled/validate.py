@@ -4,9 +4,10 @@ As for a log: always `raw = valid + quarantined`, nothing is sampled and nothing
 judges all rows, Great Expectations audits a sample by the same rules, and the two must count the
 same. What is refused as a whole is a target that is not binary, and mostly quarantine.
 
-Valid rows: `row_id` (the identifier, or the row's number), `label` (1: the positive value),
-`split` (NULL: to be drawn), `cells` (the text as it was) and `typed` (a STRUCT of the features:
-DOUBLE for numbers, text for categories).
+Valid rows: `row_id` (the identifier, or the row's number), `group_id` (whose row it is; NULL where
+the settings name no group), `label` (1: the positive value), `split` (NULL: to be drawn), `cells`
+(the text as it was) and `typed` (a STRUCT of the features: DOUBLE for numbers, text for
+categories).
 """
 
 from __future__ import annotations
@@ -110,6 +111,7 @@ def _judged(source: Source, rules: list[TableRule], parts: int) -> str:
         *(f"{_given(table, name)} AS t{place}" for place, name in enumerate(table.columns)),
         f"{_given(table, table.target or '')} AS label",
         f"{_given(table, table.id) if table.id else 'NULL::VARCHAR'} AS id",
+        f"{_given(table, table.group) if table.group else 'NULL::VARCHAR'} AS group_id",
         f"{_given(table, table.split) if table.split else 'NULL::VARCHAR'} AS found_split",
     ]
     read = ", ".join(f"{_number(f't{p}', source.text)} AS n{p}" for p in numbers)
@@ -152,8 +154,9 @@ def _judged(source: Source, rules: list[TableRule], parts: int) -> str:
             FROM numbers
         ),
         marked AS (SELECT *, CAST(split IS NULL AS BIGINT) AS stray_split FROM typed)
-        SELECT part, source, source_row, cells, label, {row_id} AS row_id, split, unreadable,
-               struct_pack({typed}) AS typed, {", ".join(AUDITED[:4])}, id, {kept},
+        SELECT part, source, source_row, cells, label, {row_id} AS row_id, group_id,
+               split, unreadable, struct_pack({typed}) AS typed, {", ".join(AUDITED[:4])}, id,
+               {kept},
                list_filter([{reasons}]::VARCHAR[], lambda x: x IS NOT NULL) AS reasons
         FROM marked
     """
@@ -231,8 +234,9 @@ def _write(
     connection: DuckDBPyConnection, folder: Path, batch: str, table: Table, names: list[str]
 ) -> None:
     queries = {
-        VALID: f"SELECT row_id, CAST(label = {literal(table.positive or '')} AS TINYINT) AS label,"
-        " split, cells, typed FROM judged WHERE len(reasons) = 0 ORDER BY part, source_row",
+        VALID: f"SELECT row_id, group_id, CAST(label = {literal(table.positive or '')} AS TINYINT)"
+        " AS label, split, cells, typed FROM judged WHERE len(reasons) = 0"
+        " ORDER BY part, source_row",
         QUARANTINE: f"SELECT {literal(batch)} AS batch, source, source_row, reasons, cells,"
         " unreadable FROM judged WHERE len(reasons) > 0 ORDER BY part, source_row",
     }

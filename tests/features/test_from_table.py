@@ -26,8 +26,11 @@ TEXT = st.text(min_size=1, max_size=8).filter(lambda text: text == text.strip(BL
 CATEGORIES = st.lists(TEXT, min_size=1, max_size=6, unique=True).map(tuple)
 
 
-def valid_rows(folder: Path, rows: list, asked, split: int | None = None) -> Path:
-    """`rows` (as `made_table` makes them) as valid rows of `ingestion/labelled/validate.py`."""
+def valid_rows(
+    folder: Path, rows: list, asked, split: int | None = None, group: int | None = None
+) -> Path:
+    """`rows` (as `made_table` makes them) as valid rows of `ingestion/labelled/validate.py`; split
+    and group: which of their values say those."""
     with (folder / "rows.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
     typed = ", ".join(
@@ -43,6 +46,7 @@ def valid_rows(folder: Path, rows: list, asked, split: int | None = None) -> Pat
                 SELECT {"c0" if asked.id else "row_number() OVER ()::VARCHAR"} AS row_id,
                        CAST(c{len(asked.columns) + 1} = 'Yes' AS TINYINT) AS label,
                        {f"c{split}" if split else "NULL::VARCHAR"} AS split,
+                       {f"c{group}" if group else "NULL::VARCHAR"} AS group_id,
                        struct_pack({typed}) AS typed
                 FROM read_csv({literal(folder / "rows.csv")}, auto_detect = false, header = false,
                               columns = {{{columns}}})
@@ -51,10 +55,18 @@ def valid_rows(folder: Path, rows: list, asked, split: int | None = None) -> Pat
     return target
 
 
-def built(folder: Path, rows: list, seed: int = 7, split: int | None = None, **changes):
-    asked = table(**changes)
+def built(
+    folder: Path,
+    rows: list,
+    seed: int = 7,
+    split: int | None = None,
+    group: int | None = None,
+    **changes,
+):
+    named = {"split": "fold" if split else None, "group": "household" if group else None}
+    asked = table(**changes, **named)
     facts = build_from_table(
-        valid_rows(folder, rows, asked, split), folder / "table.parquet", asked, seed
+        valid_rows(folder, rows, asked, split, group), folder / "table.parquet", asked, seed
     )
     return facts, folder / "table.parquet"
 
@@ -209,10 +221,8 @@ def test_common_combinations_are_drawn_one_by_one(tmp_path, named):
 
 def test_a_column_says_the_split(tmp_path):
     rows = [[*row, SPLITS[n % 3]] for n, row in enumerate(made_rows(90))]
-    path, asked = tmp_path / "table.parquet", table()
-    asked = asked.model_copy(update={"split": "fold"})
-    build_from_table(valid_rows(tmp_path, rows, asked, 5), path, asked, 7)
-    assert split_of(path) == {row[0]: row[5] for row in rows}
+    facts, path = built(tmp_path, rows, split=5)
+    assert split_of(path) == {row[0]: row[5] for row in rows} and facts.groups == {}
 
 
 @pytest.mark.parametrize("count", [10, 30])
@@ -232,6 +242,98 @@ def test_a_constant_and_an_empty_column_are_kept_and_named(tmp_path):
     }
     x = read_rows(path, ("train",), ("age", "visits")).x
     assert np.isnan(x[:, 0]).all() and (x[:, 1] == 4).all()
+
+
+# --- groups --------------------------------------------------------------------------------------
+
+
+def households(sizes: list[int], kinds: int, seed: int) -> list[list]:
+    """Rows of households of these sizes, most of one label each. Features are one of `kinds`
+    combinations: the fewer, the more rows are equal across households."""
+    draw, rows = random.Random(seed), []
+    for house, size in enumerate(sizes):
+        mostly = draw.random() < 0.4
+        for _ in range(size):
+            kind, other = draw.randrange(kinds), draw.random() < 0.1
+            label = "Yes" if mostly != other else "No"
+            rows.append([f"m{len(rows)}", kind % 90, kind // 90, "plus", label, f"h{house}"])
+    draw.shuffle(rows)
+    return rows
+
+
+def sides_of(path: Path) -> tuple[dict[str, set[str]], dict[str, int]]:
+    """Household -> its splits; split -> rows."""
+    read = {split: read_rows(path, (split,), ()) for split in SPLITS}
+    sides: dict[str, set[str]] = {}
+    for split, rows in read.items():
+        for house in rows.unit:
+            sides.setdefault(house, set()).add(split)
+    return sides, {split: len(rows) for split, rows in read.items()}
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    sizes=st.lists(st.integers(1, 12), min_size=80, max_size=120),
+    kinds=st.sampled_from([1, 30, 300, 3000, 10**6]),
+    seed=st.integers(0, 9),
+    named=st.booleans(),
+)
+def test_no_group_is_on_two_sides_whatever_rows_are_equal(
+    tmp_path_factory, sizes, kinds, seed, named
+):
+    rows, folder = households(sizes, kinds, seed), tmp_path_factory.mktemp("groups")
+    how = {"seed": seed, "group": 5} | ({} if named else {"id": None})
+    facts, path = built(folder, rows, **how)
+    sides, counts = sides_of(path)
+    assert len(sides) == len(sizes) and all(len(found) == 1 for found in sides.values())
+    assert facts.groups_torn == 0 and sum(facts.groups.values()) == len(sizes)
+    share = {split: count / len(rows) for split, count in counts.items()}
+    assert share == pytest.approx({"train": 0.6, "valid": 0.2, "test": 0.2}, abs=0.04)
+    rates = facts.positive_rate.values()
+    assert max(rates) - min(rates) < 0.1
+    content = path.read_bytes()
+    random.Random(1).shuffle(rows)
+    if named:
+        assert built(folder, rows, **how)[1].read_bytes() == content
+    else:
+        assert sides_of(built(folder, rows, **how)[1])[0] == sides
+
+
+def test_copies_across_groups_are_on_one_side_with_their_groups(tmp_path):
+    """A household that is in the file under two names is still learnt from or tested on."""
+    rows = households([3] * 120, 10**6, 1)
+    twins = [[f"t{n}", *row[1:5], f"twin of {row[5]}"] for n, row in enumerate(rows)]
+    _, path = built(tmp_path, rows + twins[::2], group=5)
+    sides, _ = sides_of(path)
+    for row in rows[::2]:
+        assert sides[row[5]] == sides[f"twin of {row[5]}"]
+
+
+def test_one_group_of_most_rows_is_learnt_from(tmp_path):
+    """And of the others there is still enough on every side."""
+    facts, path = built(tmp_path, households([600] + [3] * 100, 10**6, 2), group=5)
+    assert sides_of(path)[0]["h0"] == {"train"}
+    assert facts.groups == pytest.approx({"train": 61, "valid": 20, "test": 20}, abs=2)
+
+
+def test_a_column_that_says_the_split_tears_groups_apart_and_that_is_counted(tmp_path):
+    rows = [[*row, SPLITS[int(row[5][1:]) % 3]] for row in households([4] * 90, 10**6, 3)]
+    torn = [row for row in rows if row[5] in ("h0", "h3", "h4")]
+    for row in rows:
+        row[6] = "test" if row in torn[::2] else row[6]
+    facts, path = built(tmp_path, rows, split=6, group=5)
+    sides, _ = sides_of(path)
+    apart = {house for house, found in sides.items() if len(found) > 1}
+    test = read_rows(path, ("test",), ()).unit
+    assert 1 <= facts.groups_torn == len(apart)
+    assert facts.test_rows_torn == sum(house in apart for house in test)
+
+
+def test_few_groups_are_refused_however_many_rows_they_have(tmp_path):
+    with pytest.raises(UserError, match="900 valid rows of 9 groups") as caught:
+        built(tmp_path, households([100] * 9, 10**6, 4), group=5)
+    assert "source.table.group" in caught.value.where
+    assert "take source.table.group away" in caught.value.next_step
 
 
 # --- leaks ---------------------------------------------------------------------------------------

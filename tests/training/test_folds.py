@@ -12,7 +12,7 @@ from made_rows import DAYS, HORIZON, make_rows
 
 from configs.errors import UserError
 from features.table import Rows
-from training.folds import join, make_folds, take
+from training.folds import draw_parts, join, make_folds, take
 
 TRAIN, VALID = make_rows(600, 1, DAYS["train"]), make_rows(200, 2, DAYS["valid"])
 
@@ -64,6 +64,26 @@ def test_a_fold_of_one_class_or_none_is_an_error_that_says_what_to_do(train, val
     with pytest.raises(UserError, match=said) as caught:
         make_folds(train, valid, HORIZON)
     assert "features." in caught.value.where + caught.value.next_step
+
+
+@given(
+    sizes=st.lists(st.integers(1, 9), min_size=20, max_size=60),
+    count=st.integers(2, 5),
+    seed=st.integers(0, 99),
+)
+def test_parts_keep_groups_whole_and_hold_both_classes(sizes, count, seed):
+    group = np.repeat([f"g{n}" for n in range(len(sizes))], sizes)
+    shuffled = np.random.default_rng(seed).permutation(len(group))
+    group = group[shuffled]
+    y = (np.char.str_len(group) == 2).astype(np.int8)  # the first ten groups
+    days = np.full(len(group), "NaT", "datetime64[D]")
+    rows = Rows(np.zeros((len(group), 1), np.float32), y, np.arange(len(group)), days, group)
+    parts = draw_parts(rows, count, seed)
+    assert set(parts) == set(range(count))
+    for name in set(group):
+        assert len(set(parts[group == name])) == 1
+    for part in range(count):
+        assert set(y[parts == part]) == {0, 1}
 
 
 def test_rows_side_by_side_are_not_copied():

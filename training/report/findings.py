@@ -55,7 +55,7 @@ def contact(story: Story) -> dict[str, Any]:
     training = story.settings.training
     p = story.evaluation.probabilities[story.evaluation.winner]
     costs = (training.contact_cost, training.sale_value)
-    groups = story.evaluation.test.customer_id
+    groups = story.evaluation.test.unit
     thresholds, worth = curves.values(story.y, p, *costs)
     best = int(np.argmax(worth))
     return {
