@@ -1,9 +1,9 @@
 """Categories as numbers: what stands in the training table and in the model's input.
 
 A feature with `categories` is held as a code: the index of the value in that list, or
-`len(categories)` for a value that is not in it ("other"); NaN where there is none. The service
-turns text into codes with what is here, and examples turn codes back into text. No library is
-needed for it.
+`len(categories)` for a value that is not in it ("other"); NaN where there is none. Which spellings
+are the same category is said in `configs/spelling.py`. The service turns text into codes with what
+is here, and examples turn codes back into text. No library is needed for it.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from struct import pack
 from typing import Any
 
 from configs.duck import literal
+from configs.spelling import matcher
 from configs.table import BLANKS
 
-OTHER = "other"
+OTHER, MISSING = "other", "missing"
 NAN = float("nan")
 Value = float | str | None
 
@@ -23,18 +24,19 @@ Value = float | str | None
 def encoder(feature: Mapping[str, Any]) -> Callable[[Value], float]:
     """What turns a value of this feature into the number that the model takes.
 
-    feature: a dict of the schema (`asdict(Feature)`).  Text around which there are blanks is the
-    text without them, as the table's values were read.
+    feature: a dict of the schema (`asdict(Feature)`).  Nothing but blanks is a missing value.
     """
     categories = feature.get("categories") or ()
     if not categories:
         return lambda value: NAN if value is None else float(value)
-    codes = {name: float(code) for code, name in enumerate(categories)}
-    other = float(len(categories))
+    find, other = matcher(categories), float(len(categories))
 
     def encode(value: Value) -> float:
         text = "" if value is None else str(value).strip(BLANKS)
-        return codes.get(text, other) if text else NAN
+        if not text:
+            return NAN
+        code = find(text)
+        return other if code is None else float(code)
 
     return encode
 
@@ -67,14 +69,27 @@ def _shortest(value: float) -> float:
 
 def other_name(categories: tuple[str, ...] | list[str]) -> str:
     """A text that is none of the categories, to stand for all others."""
-    name = OTHER
-    while name in categories:
+    return _unlike(OTHER, categories)
+
+
+def missing_name(categories: tuple[str, ...] | list[str]) -> str:
+    """A text that is none of the categories, for pages: no value at all."""
+    return _unlike(MISSING, categories)
+
+
+def _unlike(name: str, categories: tuple[str, ...] | list[str]) -> str:
+    taken = {category.casefold() for category in categories}
+    while name in taken:
         name = f"({name})"
     return name
 
 
-def code_sql(value: str, categories: tuple[str, ...]) -> str:
-    """SQL of the code of a text, which is NULL where the text is."""
-    cases = " ".join(f"WHEN {literal(name)} THEN {code}" for code, name in enumerate(categories))
-    code = f"CASE {value} {cases} ELSE {len(categories)} END"
+def code_sql(value: str, spellings: Mapping[str, int], size: int) -> str:
+    """SQL of the code of a text, which is NULL where the text is.
+
+    spellings: those texts of the column that are known, with their codes
+    (`configs/spelling.py:recognised`).  size: how many categories there are.
+    """
+    cases = " ".join(f"WHEN {literal(text)} THEN {code}" for text, code in spellings.items())
+    code = f"CASE {value} {cases} ELSE {size} END" if cases else str(size)
     return f"CASE WHEN {value} IS NOT NULL THEN {code} END"

@@ -29,6 +29,7 @@ import pyarrow as pa
 from configs.duck import connect, literal, parquet, quoted
 from configs.errors import UserError
 from configs.settings import Compute
+from configs.spelling import recognised
 from configs.table import Column, Table
 from features.catalogue import Feature
 from features.categories import code_sql
@@ -89,13 +90,14 @@ def build_from_table(
     features = schema(table)
     with connect(target.parent, compute) as connection:
         connection.execute(f"CREATE VIEW valid AS FROM {parquet(valid)}")
-        values = ", ".join(f"{_value(feature)} AS {quoted(feature.name)}" for feature in features)
-        _draw(connection, table, features, seed)
+        values = {feature.name: _value(connection, feature) for feature in features}
+        columns = ", ".join(f"{value} AS {quoted(name)}" for name, value in values.items())
+        _draw(connection, table, values, seed)
         _check_splits(connection, table)
         group = f", {GROUP}" if table.group else ""
         connection.execute(f"""
             COPY (
-                SELECT row_id AS customer_id, CAST(NULL AS DATE) AS as_of, split, {values},
+                SELECT row_id AS customer_id, CAST(NULL AS DATE) AS as_of, split, {columns},
                        label{group}
                 FROM drawn ORDER BY place, row_id
             ) TO {literal(target)} (FORMAT parquet, ROW_GROUP_SIZE 24576)
@@ -119,22 +121,28 @@ def build_from_table(
     )
 
 
-def _value(feature: Feature) -> str:
+def _value(connection: DuckDBPyConnection, feature: Feature) -> str:
+    """SQL of a feature, from the rows of `valid`."""
     found = f"typed.{quoted(feature.name)}"
-    if feature.categories:
-        return f"CAST({code_sql(found, feature.categories)} AS FLOAT)"
-    return f"CAST({found} AS DOUBLE)"
+    if not feature.categories:
+        return f"CAST({found} AS DOUBLE)"
+    texts = connection.execute(
+        f"SELECT DISTINCT {found} AS text FROM valid WHERE text IS NOT NULL ORDER BY text"
+    ).fetchall()
+    spellings = recognised((text for (text,) in texts), feature.categories)
+    return f"CAST({code_sql(found, spellings, len(feature.categories))} AS FLOAT)"
 
 
-def _draw(
-    connection: DuckDBPyConnection, table: Table, features: tuple[Feature, ...], seed: int
-) -> None:
+def _draw(connection: DuckDBPyConnection, table: Table, values: dict[str, str], seed: int) -> None:
     """Make the table `drawn`: the rows with their split and group, and `place`, their order in the
-    file, which is that of a hash of the seed and of what the row is."""
+    file, which is that of a hash of the seed and of what the row is.
+
+    values: feature -> SQL of it.
+    """
     content = ", ".join(
         # As float32, in which 0.1 + 0.2 is 0.3; and -0.0 is 0.0.
-        f"{quoted(feature.name)} := CAST({_value(feature)} AS FLOAT) + CAST(0 AS FLOAT)"
-        for feature in features
+        f"{quoted(name)} := CAST({value} AS FLOAT) + CAST(0 AS FLOAT)"
+        for name, value in values.items()
     )
     same = f"md5({literal(f'{seed}:')} || CAST(struct_pack({content}) AS VARCHAR))"
     group = f"group_id AS {GROUP}" if table.group else f"NULL::VARCHAR AS {GROUP}"

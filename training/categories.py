@@ -2,7 +2,8 @@
 
 In the table, in x and in the exported graph's input a categorical feature is a code: the index of
 its category, NaN where missing, and the number of categories for one that was not there at
-training. The last two are all zeros in the columns made here. The families see only numbers; the
+training ("other"). Other is all zeros in the columns made here. Where the contract allows a missing
+value it has a column of its own, after those of the categories. The families see only numbers; the
 graph gets the same step in front, so the service still sends codes.
 """
 
@@ -26,17 +27,18 @@ def width(schema: Schema) -> int:
 
 def expand(x: np.ndarray, schema: Schema) -> np.ndarray:
     """Features float32 (n, f) as columns float32 (n, width); x itself without categories."""
-    source, code, is_category = _columns(schema)
+    source, code, is_category, is_missing = _columns(schema)
     if not is_category.any():
         return x
     spread = x[:, source]
-    return np.where(is_category, spread == code, spread).astype(np.float32)
+    flag = (spread == code) | (np.isnan(spread) & is_missing)
+    return np.where(is_category, flag, spread).astype(np.float32)
 
 
 def collect(contributions: np.ndarray, schema: Schema) -> np.ndarray:
     """Contributions (n, width + 1) of columns and the bias, as those (n, f + 1) of features: the
     columns of a category belong to one feature, and contributions add up."""
-    source, _, _ = _columns(schema)
+    source = _columns(schema)[0]
     collected = np.zeros((len(contributions), len(schema) + 1), dtype=contributions.dtype)
     np.add.at(collected.T, source, contributions[:, :-1].T)
     collected[:, -1] = contributions[:, -1]
@@ -50,7 +52,7 @@ def prefix(graph: onnx.ModelProto, schema: Schema) -> onnx.ModelProto:
 
     from training.export import INPUT, seal
 
-    source, code, is_category = _columns(schema)
+    source, code, is_category, is_missing = _columns(schema)
     if not is_category.any():
         return graph
     model = type(graph)()
@@ -60,25 +62,37 @@ def prefix(graph: onnx.ModelProto, schema: Schema) -> onnx.ModelProto:
     steps = [
         helper.make_node("Gather", [INPUT, "cat.source"], ["cat.spread"], axis=1),
         helper.make_node("Equal", ["cat.spread", "cat.code"], ["cat.same"]),
-        helper.make_node("Cast", ["cat.same"], ["cat.flag"], to=TensorProto.FLOAT),
+        helper.make_node("IsNaN", ["cat.spread"], ["cat.nan"]),
+        helper.make_node("And", ["cat.nan", "cat.missing"], ["cat.none"]),
+        helper.make_node("Or", ["cat.same", "cat.none"], ["cat.true"]),
+        helper.make_node("Cast", ["cat.true"], ["cat.flag"], to=TensorProto.FLOAT),
         helper.make_node("Where", ["cat.is", "cat.flag", "cat.spread"], ["cat.columns"]),
     ]
     nodes = [*steps, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-    for name, value in {"source": source, "code": code, "is": is_category}.items():
+    constants = {"source": source, "code": code, "is": is_category, "missing": is_missing}
+    for name, value in constants.items():
         model.graph.initializer.append(numpy_helper.from_array(value, f"cat.{name}"))
     return seal(model, len(schema))
 
 
-def _columns(schema: Schema) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each column: the feature it comes from, int64; the code it stands for, float32 (-1 for a
-    number); whether it stands for one, bool. All (width,)."""
-    source, code = [], []
+def _columns(schema: Schema) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """For each column: the feature it comes from, int64; the code it stands for, float32 (-1 where
+    it stands for none); whether it is of a category, bool; whether it stands for a missing one,
+    bool. All (width,)."""
+    source, code, is_category, is_missing = [], [], [], []
     for place, feature in enumerate(schema):
-        categories = feature.get("categories") or ()
-        for value in range(len(categories)) if categories else (-1,):
-            source.append(place)
-            code.append(value)
-    codes = np.array(code, dtype=np.float32)
-    return np.array(source, dtype=np.int64), codes, codes >= 0
+        codes = [*range(len(feature.get("categories") or ()))]
+        missing = bool(codes and feature.get("missing"))
+        columns = [*codes, *[-1] * missing] or [-1]
+        source += [place] * len(columns)
+        code += columns
+        is_category += [bool(codes)] * len(columns)
+        is_missing += [missing and value < 0 for value in columns]
+    return (
+        np.array(source, dtype=np.int64),
+        np.array(code, dtype=np.float32),
+        np.array(is_category, dtype=bool),
+        np.array(is_missing, dtype=bool),
+    )

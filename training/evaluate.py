@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from configs.errors import UserError
+from features.categories import encoder
 from features.table import Rows, read_rows
 from training.export import latency, max_difference, run_onnx
 from training.metrics import Resampled, difference, point, resample, with_intervals
@@ -149,20 +150,25 @@ def in_terms_of(
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Turns x (n, f) with the columns of schema `ours` into what a model of schema `theirs` reads:
     its columns in its order, and categories as its own codes. Raises ValueError when a feature that
-    it reads is not there."""
+    it reads is not there, or was a number and is a category now, or the other way round."""
     names = [feature["name"] for feature in ours]
     gone = [feature["name"] for feature in theirs if feature["name"] not in names]
     if gone:
         raise ValueError(f"it needs the feature {gone[0]}, which the table no longer has")
     order = [names.index(feature["name"]) for feature in theirs]
+    for feature, source in zip(theirs, order, strict=True):
+        if bool(feature.get("categories")) != bool(ours[source].get("categories")):
+            kinds = ("a category", "a number")
+            was, now = kinds if feature.get("categories") else reversed(kinds)
+            raise ValueError(f"it reads the feature {feature['name']} as {was}, which is {now} now")
 
     def place(x: np.ndarray) -> np.ndarray:
         placed = x[:, order]
         for column, (feature, source) in enumerate(zip(theirs, order, strict=True)):
             known, today = feature.get("categories") or [], ours[source].get("categories") or []
             if list(known) != list(today):
-                codes = [known.index(text) if text in known else len(known) for text in today]
-                code = np.array([*codes, len(known)], dtype=np.float32)
+                encode = encoder(feature)
+                code = np.array([*map(encode, today), len(known)], dtype=np.float32)
                 here = ~np.isnan(placed[:, column])
                 placed[here, column] = code[placed[here, column].astype(int)]
         return placed

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from features.categories import missing_name
 from features.table import Rows
 from training.export import INPUT, OUTPUT
 from training.metrics import point
@@ -229,7 +230,7 @@ def _bins(
             if rows.any():
                 low, high = value[rows].min(), value[rows].max()
                 parts.append((_shown(low) + (f" to {_shown(high)}" if high > low else ""), rows))
-    parts.append(("missing", ~known))
+    parts.append((missing_name(categories), ~known))
     found = []
     for label, rows in parts:
         if rows.any():

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from configs.duck import connect, parquet
 from configs.settings import Compute
 from features.catalogue import Feature
-from features.categories import other_name
+from features.categories import missing_name, other_name
 from features.report.association import roc_auc
 from features.report.plot import compact, sparkline
 from features.report.quarantine import EXAMPLES
@@ -126,9 +126,10 @@ def _gap(one: np.ndarray, other: np.ndarray, feature: Feature) -> float:
 
 def _levels(feature: Feature, codes: np.ndarray, y: np.ndarray) -> list[tuple[str, float, float]]:
     names = [*feature.categories, other_name(feature.categories)]
+    levels = [(name, codes == code) for code, name in enumerate(names)]
+    levels.append((missing_name(feature.categories), np.isnan(codes)))
     found = []
-    for code, name in enumerate(names):
-        rows = codes == code
+    for name, rows in levels:
         if rows.any():
             found.append((name, float(rows.mean()), float(y[rows].mean())))
     return sorted(found, key=lambda level: -level[1])[:SHOWN]

@@ -15,6 +15,7 @@ from made_table import made_rows, table
 
 from configs.duck import connect, literal, quoted
 from configs.errors import UserError
+from configs.spelling import recognised
 from configs.table import BLANKS
 from features.categories import code_sql, decode, encoder, other_name
 from features.from_table import build_from_table, schema
@@ -86,23 +87,55 @@ def test_a_text_becomes_its_code_and_the_code_the_text(categories, text):
     encode = encoder(feature)
     for place, name in enumerate(categories):
         assert encode(f" {name} ") == place and decode(place, feature) == name
-    code = encode(text)
-    assert code == (categories.index(text) if text in categories else len(categories))
+    if text in categories:
+        assert encode(text) == categories.index(text)
     other = decode(len(categories), feature)
     assert other == other_name(categories) and encode(other) == len(categories)
 
 
+# Each letter in its case and in both ways of writing it, numbers with and without a fraction: what
+# different spellings of one thing are made of.
+SPELLED = st.text("aAéÉßſσςKk1.0 \u0301", min_size=1, max_size=4).map(
+    lambda text: text.strip(BLANKS) or "1.0"
+)
+
+
 @settings(deadline=None, max_examples=40)
-@given(categories=CATEGORIES, text=TEXT)
-def test_the_table_and_the_service_give_the_same_code(categories, text):
-    if any("\0" in value for value in (text, *categories)):
-        return  # what DuckDB does not take into a literal
-    with connect() as connection:
-        ((code, none),) = connection.execute(
-            f"SELECT {code_sql('$text', categories)}, {code_sql('NULL::VARCHAR', categories)}",
-            {"text": text},
+@given(
+    categories=CATEGORIES | st.lists(SPELLED, min_size=1, max_size=4, unique=True).map(tuple),
+    texts=st.lists(TEXT | SPELLED, min_size=1, max_size=9),
+)
+def test_the_table_and_the_service_give_the_same_code(categories, texts):
+    texts = [text for text in [*texts, *categories] if "\0" not in text]  # no literal of DuckDB
+    spellings, size = recognised(texts, categories), len(categories)
+    with connect(ordered=True) as connection:
+        found = connection.execute(
+            f"SELECT {code_sql('text', spellings, size)}, {code_sql('NULL::VARCHAR', {}, size)}"
+            " FROM (SELECT unnest($texts::VARCHAR[]) AS text)",
+            {"texts": texts},
         ).fetchall()
-    assert code == encoder({"categories": categories})(text) and none is None
+    encode = encoder({"categories": categories})
+    assert found == [(encode(text), None) for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        *(("1", 0), ("1.0", 0), ("1.", 0), ("1.000", 0), ("01", 5), ("1.01", 5), ("10", 5)),
+        *(("2.5", 1), ("2.50", 1), ("month", 2), (" MONTH ", 2), ("Months", 5)),
+        *(("Sa\u0303o Paulo", 3), ("S\u00e3o\u00a0 PAULO", 3), ("Sao Paulo", 5)),
+        *(("STRASSE", 4), ("", float("nan"))),
+    ],
+)
+def test_other_spellings_of_a_known_text_are_that_text(text, code):
+    categories = ("1.0", "2.50", "Month", "S\u00e3o Paulo", "Stra\u00dfe")
+    np.testing.assert_equal(encoder({"categories": categories})(text), code)
+
+
+def test_a_spelling_that_two_known_texts_share_is_neither():
+    encode = encoder({"categories": ("ab", "AB", "1", "1.0", "Other")})
+    assert [encode(text) for text in ("ab", "AB", "Ab", "1", "1.0", "1.00")] == [0, 1, 5, 2, 3, 5]
+    assert decode(5.0, {"categories": ("ab", "AB", "1", "1.0", "Other")}) == "(other)"
 
 
 @pytest.mark.parametrize("nothing", [None, "", "  "])

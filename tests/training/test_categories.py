@@ -14,22 +14,22 @@ from training.families import logistic
 
 SCHEMA = [
     {"name": "size", "categories": ()},
-    {"name": "colour", "categories": ("red", "green", "blue")},
+    {"name": "colour", "categories": ("red", "green", "blue"), "missing": "not painted"},
     {"name": "constant"},
     {"name": "only", "categories": ["one"]},
 ]
 NAN = np.nan
 
 
-def test_a_category_is_a_column_and_an_unseen_or_missing_one_is_none_of_them():
+def test_a_category_is_a_column_other_is_none_of_them_and_missing_has_its_own_where_allowed():
     x = np.array([[7, 1, 3, 0], [NAN, 3, 3, NAN], [0, NAN, NAN, 1], [1, 0, 3, 0]], np.float32)
     wanted = [
-        [7, 0, 1, 0, 3, 1],
-        [NAN, 0, 0, 0, 3, 0],
-        [0, 0, 0, 0, NAN, 0],
-        [1, 1, 0, 0, 3, 1],
+        [7, 0, 1, 0, 0, 3, 1],
+        [NAN, 0, 0, 0, 0, 3, 0],
+        [0, 0, 0, 0, 1, NAN, 0],
+        [1, 1, 0, 0, 0, 3, 1],
     ]
-    assert width(SCHEMA) == 6
+    assert width(SCHEMA) == 7
     assert np.array_equal(expand(x, SCHEMA), np.float32(wanted), equal_nan=True)
 
 
@@ -39,8 +39,8 @@ def test_without_categories_nothing_is_copied():
 
 
 def test_contributions_of_columns_add_up_to_those_of_features():
-    of_columns = np.arange(14, dtype=np.float32).reshape(2, 7)
-    assert collect(of_columns, SCHEMA).tolist() == [[0, 6, 4, 5, 6], [7, 27, 11, 12, 13]]
+    of_columns = np.arange(16, dtype=np.float32).reshape(2, 8)
+    assert collect(of_columns, SCHEMA).tolist() == [[0, 10, 5, 6, 7], [8, 42, 13, 14, 15]]
 
 
 value = st.sampled_from([NAN, 0, 1, 2, 3, 4, -1, 0.5, 1e6]) | st.floats(-9, 9, width=32)

@@ -120,9 +120,13 @@ def test_of_equals_the_first_wins():
 
 def test_the_champion_reads_its_own_columns_and_codes():
     theirs = [{"name": "b", "categories": ["no", "yes"]}, {"name": "a"}]
-    ours = [{"name": "a"}, {"name": "new"}, {"name": "b", "categories": ["yes", "maybe", "no"]}]
+    ours = [{"name": "a"}, {"name": "new"}, {"name": "b", "categories": ["YES", "maybe", "no"]}]
     x = np.float32([[1, 9, 0], [2, 9, 1], [3, 9, 2], [4, 9, 3], [5, 9, np.nan]])
     expected = [[1, 1], [2, 2], [0, 3], [2, 4], [np.nan, 5]]  # maybe is unknown to it: other
     assert np.array_equal(in_terms_of(theirs, ours)(x), np.float32(expected), equal_nan=True)
     with pytest.raises(ValueError, match="needs the feature gone"):
         in_terms_of([{"name": "gone"}], ours)
+    with pytest.raises(ValueError, match="feature b as a number, which is a category now"):
+        in_terms_of([{"name": "b"}], ours)
+    with pytest.raises(ValueError, match="feature a as a category, which is a number now"):
+        in_terms_of([{"name": "a", "categories": ["x"]}], ours)

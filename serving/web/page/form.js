@@ -131,10 +131,10 @@ function choice(feature, start) {
   return select;
 }
 
-/** A text that is none of the categories, as features/categories.py makes it. */
+/** A text that is none of the categories in any letter case, as features/categories.py makes it. */
 function otherName(categories) {
   let name = "other";
-  while (categories.includes(name)) name = `(${name})`;
+  while (categories.some((known) => known.toLowerCase() === name)) name = `(${name})`;
   return name;
 }
 
