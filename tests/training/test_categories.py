@@ -43,6 +43,19 @@ def test_contributions_of_columns_add_up_to_those_of_features():
     assert collect(of_columns, SCHEMA).tolist() == [[0, 10, 5, 6, 7], [8, 42, 13, 14, 15]]
 
 
+def test_a_model_tells_a_missing_category_from_another_one_and_so_does_its_graph():
+    schema = [{"name": "dept", "categories": ["a"], "missing": "sometimes"}, {"name": "noise"}]
+    rng = np.random.default_rng(1)
+    code = rng.choice(np.float32([0, 1, NAN]), 600)
+    x = np.column_stack([code, rng.normal(size=600)]).astype(np.float32)
+    y = (rng.random(600) < np.where(np.isnan(code), 0.9, np.where(code == 1, 0.1, 0.5))).astype(int)
+    rows = dataclasses.replace(make_rows(600, 1), x=expand(x, schema), y=y.astype(np.int8))
+    model = logistic.fit(logistic.BASELINE, rows, None, seed=1, threads=1)
+    graph = prefix(logistic.to_onnx(model, width(schema)), schema).SerializeToString()
+    a, other, missing = run_onnx(graph, np.float32([[0, 0], [1, 0], [NAN, 0]]))
+    assert other < 0.2 < a < 0.8 < missing
+
+
 value = st.sampled_from([NAN, 0, 1, 2, 3, 4, -1, 0.5, 1e6]) | st.floats(-9, 9, width=32)
 
 
