@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import NoneType
-from typing import Any
+from typing import Any, get_origin
 
 import yaml
 from pydantic import ValidationError
@@ -195,6 +195,12 @@ def _override(path: str, text: str, *, place: str) -> dict[str, Any]:
     kinds = members(field.annotation) if field else (str,) * path.startswith(f"{COLUMNS}.")
     if {str, Path} & set(kinds) and not (value is None and text and NoneType in kinds):
         value = text
+    if (
+        any(get_origin(kind) is tuple for kind in kinds)
+        and path != "source.path"
+        and text[:1] != "["
+    ):
+        value = text  # `a,b`, or one name: the country NO again
     if path == "source.path" and not isinstance(value, list | NoneType):
         value = text  # one path, as it stands
     return _flatten({path: value})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import Annotated
 
@@ -26,10 +27,20 @@ def _several(value: object) -> object:
     return values
 
 
+def _listed(value: object) -> object:
+    """`a,b` is the list [a, b]; a name with a comma in it stands in quotes, as in a CSV file."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return next(csv.reader([value], skipinitialspace=True), [])
+    except csv.Error as error:
+        raise ValueError(f"not a list of names, as in a,b: {error}") from None
+
+
 FilePath = Annotated[Path, Field(strict=False), BeforeValidator(_plain_path)]
 FilePaths = Annotated[tuple[str, ...], Field(strict=False), BeforeValidator(_several)]
-Names = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
-Words = Annotated[tuple[str, ...], Field(strict=False)]
+Names = Annotated[tuple[str, ...], Field(strict=False, min_length=1), BeforeValidator(_listed)]
+Words = Annotated[tuple[str, ...], Field(strict=False), BeforeValidator(_listed)]
 
 
 class Section(BaseModel):

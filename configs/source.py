@@ -67,7 +67,7 @@ class Text(Section):
     delimiter: str | None = Field(
         None, description="what parts values: , ; | tab whitespace; none: seen in the first line"
     )
-    names: Words = Field((), description="column names of a file without a header row")
+    names: Words = Field((), description="column names of a file without a header row, as in a,b")
     encoding: Literal["utf-8", "latin-1", "windows-1252", "utf-16"] = Field(
         "utf-8", description="of the file"
     )

@@ -12,6 +12,8 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from configs.section import Section, Words
 
+# Characters of a category or an identifier: what is longer, no stage takes.
+LONGEST_TEXT = 300
 BLANKS = " \t\r\n\v\f\u00a0\u3000"  # around a value; nothing else is a missing value
 OWN = (
     "customer_id",
@@ -56,6 +58,11 @@ class Column(Section):
                 raise ValueError("the same value is named twice")
             if any(value != value.strip(BLANKS) or not value for value in self.values):
                 raise ValueError("a value must not be empty, nor begin or end with a blank")
+            if long := next((value for value in self.values if len(value) > LONGEST_TEXT), None):
+                raise ValueError(
+                    f"the value {long[:40]!r}… has {len(long):,} characters, and the service takes"
+                    f" {LONGEST_TEXT}: shorten it in the file, or leave the column out"
+                )
             if self.low is not None or self.high is not None:
                 raise ValueError("low and high are for numbers")
         elif self.values:

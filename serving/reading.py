@@ -12,10 +12,9 @@ from difflib import get_close_matches
 from itertools import islice
 from typing import Any
 
+from configs.table import LONGEST_TEXT
 from serving.messages import Skipped
 from serving.refusal import MANY, REQUEST, SHOWN, Place, Problem, Refused, invalid
-
-LONGEST_ID = 200  # characters of a customer_id
 
 
 class Findings:
@@ -41,7 +40,7 @@ class Findings:
             return False
         self.problems += len(found)
         customer_id = sent.get("customer_id") if isinstance(sent, dict) else None
-        known = isinstance(customer_id, str) and len(customer_id) <= LONGEST_ID
+        known = isinstance(customer_id, str) and len(customer_id) <= LONGEST_TEXT
         self.skipped.append(Skipped(row, customer_id if known else None, found))
         return True
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from configs.table import Column, Table
+from configs.table import LONGEST_TEXT, Column, Table
 from ingestion.contract import plain
 
 LARGEST = 3.4028234663852886e38  # of float32, in which models compute: beyond it all is infinite
@@ -53,7 +53,12 @@ def table_rules(table: Table) -> list[TableRule]:
     ]
     if table.id is not None:
         rules += [
-            _present("no_id", "id", f"{table.id} is there", "a row must have its identifier"),
+            _present(
+                "no_id",
+                "id",
+                f"{table.id} is there, with at most {LONGEST_TEXT} characters",
+                "a row must have its identifier",
+            ),
             _at_most(
                 "duplicate_id",
                 "copy_number",

@@ -21,7 +21,7 @@ from configs.duck import connect, literal, parquet, quoted
 from configs.rules import Contract
 from configs.settings import Compute
 from configs.source import Source, Text
-from configs.table import Table
+from configs.table import LONGEST_TEXT, Table
 from ingestion.canonical import LINE_ENDS, read_number
 from ingestion.contract import batch_rules
 from ingestion.expectations import Finding, validate
@@ -110,14 +110,16 @@ def _judged(source: Source, rules: list[TableRule], parts: int) -> str:
     texts = [
         *(f"{_given(table, name)} AS t{place}" for place, name in enumerate(table.columns)),
         f"{_given(table, table.target or '')} AS label",
-        f"{_given(table, table.id) if table.id else 'NULL::VARCHAR'} AS id",
+        f"{_key(table, table.id)} AS id",
         f"{_given(table, table.group) if table.group else 'NULL::VARCHAR'} AS group_id",
         f"{_given(table, table.split) if table.split else 'NULL::VARCHAR'} AS found_split",
     ]
     read = ", ".join(f"{_number(f't{p}', source.text)} AS n{p}" for p in numbers)
     # A value over many lines: a stray quote has taken what is between it and the next for one.
     long = [
-        f"(from_text AND {_line_ends(f't{p}')} > {LINE_ENDS})" for p in range(len(table.columns))
+        f"(from_text AND {_line_ends(f't{p}')} > {LINE_ENDS}"
+        f" OR coalesce(len(t{p}), 0) > {LONGEST_TEXT})"
+        for p in range(len(table.columns))
     ]
     failed = [
         f"(t{p} IS NOT NULL AND n{p} IS NULL)" if p in numbers else long[p]
@@ -170,6 +172,14 @@ def _given(table: Table, name: str) -> str:
     return (
         f"CASE WHEN {cell} NOT IN ({', '.join(map(literal, table.missing_values))}) THEN {cell} END"
     )
+
+
+def _key(table: Table, name: str | None) -> str:
+    """SQL of an identifier. One that is too long for the service counts as none."""
+    if name is None:
+        return "NULL::VARCHAR"
+    text = _given(table, name)
+    return f"CASE WHEN len({text}) <= {LONGEST_TEXT} THEN {text} END"
 
 
 def _number(text: str, written: Text) -> str:

@@ -9,9 +9,10 @@ from typing import Any
 
 import msgspec
 
+from configs.table import LONGEST_TEXT
 from ingestion.canonical import EXACT, MAPPED
 from serving.asked import Limits
-from serving.reading import LONGEST_ID, required, sized, strangers
+from serving.reading import required, sized, strangers
 from serving.refusal import REQUEST, SHOWN, Place, Problem, Refused, invalid
 
 FIRST = date(1900, 1, 1)  # no time of a log is read as an earlier one
@@ -124,13 +125,13 @@ def find_problems(
 
 
 def _customer_id(value: Any, place: Place) -> list[Problem]:
-    expected = f"text of 1 to {LONGEST_ID} characters"
+    expected = f"text of 1 to {LONGEST_TEXT} characters"
     if not isinstance(value, str):
         reason, what = "wrong_type", "must be text"
     elif not value:
         reason, what = "blank", "must not be blank"
-    elif len(value) > LONGEST_ID:
-        reason, what = "too_long", f"must have at most {LONGEST_ID} characters"
+    elif len(value) > LONGEST_TEXT:
+        reason, what = "too_long", f"must have at most {LONGEST_TEXT} characters"
     else:
         return []
     return [place.problem(reason, what, "customer_id", value, expected)]

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from configs.table import LONGEST_TEXT
 from ingestion.canonical import EXACT, MAPPED
 from serving.asked import Limits
 from serving.lines.problems import (
@@ -31,7 +32,7 @@ from serving.lines.problems import (
     too_many,
 )
 from serving.messages import Skipped
-from serving.reading import LONGEST_ID, Findings, parse, refuse_or_skip, sized
+from serving.reading import Findings, parse, refuse_or_skip, sized
 from serving.refusal import Place, Problem, invalid
 
 TYPES: dict[str, Any] = {
@@ -114,7 +115,7 @@ def request_type(columns: Sequence[str]) -> type[msgspec.Struct]:
         gc=False,
         namespace={"__doc__": "One invoice line, as the source would have it."},
     )
-    known = Meta(min_length=1, max_length=LONGEST_ID, description="whose lines these are")
+    known = Meta(min_length=1, max_length=LONGEST_TEXT, description="whose lines these are")
     customer = msgspec.defstruct(
         "CustomerLines",
         [

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from configs.table import BLANKS
-from serving.reading import LONGEST_ID, Findings, parse, required, same_customer, sized, strangers
+from configs.table import BLANKS, LONGEST_TEXT
+from serving.reading import Findings, parse, required, same_customer, sized, strangers
 from serving.refusal import REQUEST, Place, Problem, invalid
 
 # The model computes in float32, where anything larger is infinite.
 LARGEST = float(np.finfo(np.float32).max)
-LONGEST_TEXT = 200  # characters of a category
 
 
 @dataclass(frozen=True)
@@ -145,9 +144,9 @@ def _each(
     yield from strangers(customer, [*expected, "customer_id"], place, guess=guess)
     customer_id = customer.get("customer_id")
     if customer_id is not None and (
-        not isinstance(customer_id, str) or len(customer_id) > LONGEST_ID
+        not isinstance(customer_id, str) or len(customer_id) > LONGEST_TEXT
     ):
-        what, words = f"must be text of at most {LONGEST_ID} characters", "text, or null"
+        what, words = f"must be text of at most {LONGEST_TEXT} characters", "text, or null"
         reason = "too_long" if isinstance(customer_id, str) else "wrong_type"
         yield place.problem(reason, what, "customer_id", customer_id, words)
     for name, one in expected.items():

@@ -19,13 +19,13 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from configs.table import BLANKS
+from configs.table import BLANKS, LONGEST_TEXT
 from features.categories import Value, encoder
 from serving.asked import Limits
 from serving.messages import Skipped
-from serving.reading import LONGEST_ID, refuse_or_skip, sized
+from serving.reading import refuse_or_skip, sized
 from serving.refusal import Problem, invalid
-from serving.values.problems import LONGEST_TEXT, Expected, bounds, find_problems, repeated
+from serving.values.problems import Expected, bounds, find_problems, repeated
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Decoder:
         # Of a customer, written generously: names escaped, numbers in full, room for spaces; an id
         # and texts of four bytes a character.
         names = sum(len(json.dumps(feature["name"])) for feature in features)
-        texts = LONGEST_ID + len(self._encode) * LONGEST_TEXT
+        texts = (1 + len(self._encode)) * LONGEST_TEXT
         self.row_bytes = names + 60 * len(features) + 4 * texts + 100
 
     def read(self, body: bytes, limits: Limits, skip: bool) -> Customers:
@@ -120,7 +120,7 @@ def customer_type(features: Sequence[dict[str, Any]]) -> type[msgspec.Struct]:
         (name, *_field(feature)) for name, feature in zip(names, features, strict=True)
     ]
     known = Meta(
-        max_length=LONGEST_ID, description="returned with the answer; not an input of the model"
+        max_length=LONGEST_TEXT, description="returned with the answer; not an input of the model"
     )
     return msgspec.defstruct(
         "Customer",

@@ -102,6 +102,26 @@ def test_a_setting_of_text_takes_the_text_as_it_stands(text):
     assert load("default", [f"--features.home_country={text}"], {}).features.home_country == text
 
 
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("a,b", ("a", "b")),
+        ("[a, b]", ("a", "b")),
+        ('day, "sum, net"', ("day", "sum, net")),
+        ("no", ("no",)),
+        ("", ()),
+    ],
+)
+def test_a_list_of_names_may_be_written_as_text(folder, text, names):
+    option = "source.text.names"
+    assert load("default", [f"--{option}", text], {}).source.text.names == names
+    variable = {"GOLDEN_PATH_SOURCE__TEXT__NAMES": text}
+    assert load("default", env=variable).source.text.names == names
+    if not text.startswith("["):  # in a file, brackets are YAML's
+        (folder / "mine.yaml").write_text(f"source: {{text: {{names: {text!r}}}}}")
+        assert load("mine", env={}).source.text.names == names
+
+
 def test_null_takes_back_a_setting_that_may_be_missing():
     env = {"GOLDEN_PATH_SOURCE__TIME_FORMAT": "%Y"}
     assert load("default", (), env).source.time_format == "%Y"
@@ -155,7 +175,7 @@ def test_what_dump_writes_load_reads_back(name, folder, monkeypatch):
         ("contract.audit_rows", "0", "whole number, at least 1"),
         ("training.families", "[]", "list of names, at least 1"),
         ("training.families", "[1]", "list of names, at least 1"),
-        ("training.families", "xgboost", "list of names, at least 1"),
+        ("training.families", "5", "list of names, at least 1"),
         ("source.kind", "kafka", "simulated or files or database or table"),
         ("source.columns", "{quantity: 5}", "mapping of names to names"),
         ("features.home_country", "5", "text"),

@@ -59,10 +59,12 @@ def test_every_bad_row_is_kept_with_its_reasons_its_place_and_its_text(tmp_path)
         (["m00000", 40, 3, "plus", "No"], ["duplicate_id"]),
         (["b6", 40, "", "plus", "No"], ["missing_visits"]),
         (["b7", 130, -1, "plus", "No"], ["out_of_range_age", "out_of_range_visits"]),
+        (["b8", 40, 3, "x" * 301, "No"], ["unreadable_value"]),  # the service takes no longer text
+        (["i" * 301, 40, 3, "plus", "No"], ["no_id"]),
     ]
     save(tmp_path / "table.csv", [*good, *(row for row, _ in bad)])
     outcome = judged(tmp_path)
-    assert (outcome.rows.raw, outcome.rows.valid) == (49, 40)
+    assert (outcome.rows.raw, outcome.rows.valid) == (51, 40)
     found = rows(tmp_path / QUARANTINE, "source, source_row, reasons", "source_row")
     assert found == [("table.csv", 41 + n, reasons) for n, (_, reasons) in enumerate(bad)]
     assert rows(tmp_path / QUARANTINE, "cells.age, unreadable", "source_row")[0] == (

@@ -387,14 +387,14 @@ def made(features: tuple[Feature, ...]) -> st.SearchStrategy[bytes]:
 
     def value(feature: Feature) -> st.SearchStrategy[Any]:
         if feature.categories:
-            return st.sampled_from([*feature.categories, "other", " ", "", "\x00", "x" * 201])
+            return st.sampled_from([*feature.categories, "other", " ", "", "\x00", "x" * 301])
         low, high = feature.low or 0, 1e9 if feature.high is None else feature.high
         return st.floats(low, high) | st.integers(int(low), int(high))
 
     def often(right: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         return st.integers(0, 60).flatmap(lambda n: ANY if n == 0 else right)
 
-    ids = st.none() | st.sampled_from(["1", "2", " 1", "é", "x" * 200, "x" * 201, "\U0001f600"])
+    ids = st.none() | st.sampled_from(["1", "2", " 1", "é", "x" * 300, "x" * 301, "\U0001f600"])
     one = st.fixed_dictionaries(
         {f.name: often(value(f)) for f in features if not f.missing},
         optional={f.name: often(value(f) | st.none()) for f in features if f.missing}
@@ -448,7 +448,7 @@ LINE_VALUES = {
 }
 LINE = st.fixed_dictionaries(LINE_VALUES, optional={"description": st.none() | st.just("x")})
 BUYER = st.fixed_dictionaries(
-    {"customer_id": st.sampled_from(["1", "2", "3", " 1", "x" * 201, ""])}
+    {"customer_id": st.sampled_from(["1", "2", "3", " 1", "x" * 301, ""])}
     | {"lines": st.lists(LINE, min_size=1, max_size=3)}
 )
 

@@ -71,7 +71,7 @@ def test_text_becomes_its_code_unseen_text_the_other_code_and_nothing_nan():
         ({"plan": " "}, "plan", "blank"),
         ({"plan": ""}, "plan", "blank"),
         ({"plan": 0}, "plan", "wrong_type"),
-        ({"plan": "x" * 201}, "plan", "too_long"),
+        ({"plan": "x" * 301}, "plan", "too_long"),
         ({"_json model": 1}, "_json model", "wrong_type"),
         ({"tenure": "1"}, "tenure", "wrong_type"),
         ({"tenure": -1}, "tenure", "out_of_range"),
@@ -121,7 +121,7 @@ def test_a_full_request_is_never_too_large(columns: int) -> None:
     """What is read of a body is bounded by what its customers may take."""
     wide = [FEATURES[0] | {"name": f"the column called {number}"} for number in range(columns)]
     wide += [FEATURES[1] | {"name": f"a category é {number}"} for number in range(columns)]
-    customer = {one["name"]: "\U0001f600" * 200 if "categories" in one else 1 / 3 for one in wide}
-    customers = [customer | {"customer_id": "é" * 200}] * 50
+    customer = {one["name"]: "\U0001f600" * 300 if "categories" in one else 1 / 3 for one in wide}
+    customers = [customer | {"customer_id": "é" * 300}] * 50
     body = json.dumps({"customers": customers}, ensure_ascii=False).encode()
     assert 0.3 < len(body) / (50 * Decoder(wide).row_bytes) < 1
