@@ -16,6 +16,20 @@ settings.register_profile("golden-path", deadline=None)
 settings.load_profile("golden-path")
 
 
+@pytest.fixture(scope="session")
+def real_log_rows(tmp_path_factory):
+    """The rows of Online Retail II in canonical form, Parquet; skips where the log is not here."""
+    from configs.load import load
+    from ingestion.files import read_file
+    from tests.places import real_log_or_skip
+
+    log = real_log_or_skip()
+    settings = load("online_retail", ["--source.path", str(log)], {})
+    rows = tmp_path_factory.mktemp("real") / "rows.parquet"
+    read_file(settings.source, log, rows, settings.compute)
+    return rows
+
+
 # On two workers: the files that share the run of the `smoke` fixture, or the processes behind
 # `quick_walk`, are one unit of work, or each worker would make them for itself; and the longest
 # begin first, so that both end together.

@@ -25,14 +25,14 @@ from features.catalogue import GROUPS, NAMES
 from features.engine import build_features, read_log, run
 from features.splits import as_of_dates
 from features.table import Rows
-from ingestion.files import read_file
+from ingestion.files import expand, read_file
 from ingestion.validate import TRANSACTIONS, validate_batch
 from tests.bench.ablation_gain import Gain, draw, roc_auc, rolling_gain
 from tests.bench.ablation_page import Row, page
+from tests.places import HOW_TO_GET_IT, real_log
 from training.families import logistic, xgboost
 
 ROOT = Path(__file__).parents[2]
-REAL = ROOT.parent / "shared" / "data" / "online_retail_ii.parquet"
 PAGE = ROOT / "docs" / "ablation.md"
 CANDIDATES = {
     path.stem: path.read_text(encoding="utf-8")
@@ -63,8 +63,8 @@ class Judged:
 
 
 def main() -> int:
-    if not REAL.exists():
-        print(f"{REAL} is absent: nothing is measured")
+    if real_log() is None:
+        print(HOW_TO_GET_IT)
         return 1
     begun = time.perf_counter()
     PAGE.write_text(page(*measure()), encoding="utf-8")
@@ -74,7 +74,7 @@ def main() -> int:
 
 def measure() -> tuple[list[str], list[Row], list[Row]]:
     """What is said about the measurement, a row per group, and a row per candidate."""
-    splits, columns = build(load("online_retail", ["--source.path", str(REAL)]))
+    splits, columns = build(load("online_retail", ["--source.path", str(real_log())]))
     resamples = draw([split.valid["customer_id"].to_numpy() for split in splits], BOOTSTRAP)
     full = judge(splits, list(NAMES))
     groups, tried = [], []
@@ -99,7 +99,8 @@ def build(settings: Settings) -> tuple[list[Split], dict[str, list[str]]]:
     """The splits, with every feature and candidate; and the columns of each candidate."""
     with tempfile.TemporaryDirectory() as name, connect(Path(name)) as connection:
         folder = Path(name)
-        read_file(settings.source, REAL, folder / "rows.parquet", settings.compute, label="real")
+        (path,) = expand(settings.source)
+        read_file(settings.source, path, folder / "rows.parquet", settings.compute, label="real")
         rows = [folder / "rows.parquet"]
         validate_batch(rows, folder, settings.contract, now=datetime.now())
         connection.execute(f"CREATE VIEW transactions AS FROM {parquet(folder / TRANSACTIONS)}")

@@ -28,10 +28,10 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from flows.docs_quality import quality_page
+from tests.places import HOW_TO_GET_IT, real_log
 from training.metrics import paired_difference, score
 
 ROOT = Path(__file__).parents[2]
-REAL = ROOT.parent / "shared" / "data" / "online_retail_ii.parquet"
 BENCH = ROOT / "var" / "bench"
 OUT = BENCH / "quality.json"
 PINNED = Path(__file__).with_name("quality_peers.txt")
@@ -56,11 +56,12 @@ def main(arguments: list[str] | None = None) -> int:
     figures: dict[str, Any] = {"cores": cores(), "real": None, "oracle": []}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        if REAL.exists():
-            figures["real"] = real_file(folder, options.peers or peers_python())
+        log = real_log()
+        if log is not None:
+            figures["real"] = real_file(log, folder, options.peers or peers_python())
             keep(figures)
         else:
-            print(f"{REAL} is absent: nothing is compared on the real file")
+            print(HOW_TO_GET_IT)
         for seed in SEEDS:
             figures["oracle"].append(beside_the_oracle(folder / f"seed-{seed}", seed))
     keep(figures)
@@ -88,9 +89,9 @@ def peers_python() -> Path:
     return python
 
 
-def real_file(folder: Path, python: Path) -> dict[str, Any]:
+def real_file(log: Path, folder: Path, python: Path) -> dict[str, Any]:
     var = folder / "real"
-    summary = train(var, "--config", "online_retail", "--source.path", str(REAL))
+    summary = train(var, "--config", "online_retail", "--source.path", str(log))
     seconds = summary["seconds"]["fit"] + summary["seconds"].get("ensemble", 0.0)
     table = var / json.loads((var / "runs" / "latest" / "data.json").read_text())["table"]
     y, groups = hand_over(table, folder / "peers")

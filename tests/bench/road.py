@@ -16,9 +16,9 @@ from typing import Any
 
 from tests.bench import data, search
 from tests.bench.figures import Peers, figure, show
+from tests.places import HOW_TO_GET_IT, real_log_as_parquet
 
 ROOT = Path(__file__).parents[2]
-REAL = ROOT.parent / "shared" / "data" / "online_retail_ii.parquet"
 OUT = ROOT / "var" / "bench" / "road.json"
 
 
@@ -32,10 +32,11 @@ def main() -> int:
             figure("default: peak memory", summary["peak_memory_mb"], "MB"),
             *scores("default", summary),
         ]
-        if REAL.exists():
-            figures += real_file(Path(folder))
+        log = real_log_as_parquet(Path(folder))
+        if log is not None:
+            figures += real_file(log, Path(folder))
         else:
-            print(f"{REAL} is absent: the real file is not measured")
+            print(HOW_TO_GET_IT)
         figures += search.logging(Path(folder))
         figures += data.large(Path(folder))
     OUT.parent.mkdir(parents=True, exist_ok=True)
@@ -45,8 +46,8 @@ def main() -> int:
     return 0
 
 
-def real_file(folder: Path) -> list[dict[str, Any]]:
-    summary = train(folder / "real", "--config", "online_retail", "--source.path", str(REAL))
+def real_file(log: Path, folder: Path) -> list[dict[str, Any]]:
+    summary = train(folder / "real", "--config", "online_retail", "--source.path", str(log))
     seconds = summary["seconds"]
     name = "real file: "
     return [
@@ -54,8 +55,8 @@ def real_file(folder: Path) -> list[dict[str, Any]]:
         figure(name + "seconds besides tuning and fitting", overhead(summary)),
         figure(name + "peak memory", summary["peak_memory_mb"], "MB", 3000),
         *scores(name.rstrip(": "), summary),
-        *data.real_file(REAL, folder),
-        *search.real_file(REAL, folder / "real"),
+        *data.real_file(log, folder),
+        *search.real_file(log, folder / "real"),
     ]
 
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-REAL = Path(__file__).parents[3] / "shared" / "data" / "online_retail_ii.parquet"
+from tests.places import real_log_or_skip
 
 
 @pytest.fixture(scope="module")
 def real(quick_walk, tmp_path_factory):
-    if not REAL.exists():
-        pytest.skip(f"the real file is not on this machine: {REAL}")
+    path = real_log_or_skip()
     done = quick_walk(
         tmp_path_factory.mktemp("real") / "var",
-        *("--config", "online_retail", "--source.path", str(REAL)),
+        *("--config", "online_retail", "--source.path", str(path)),
         # The first trial is the literature's defaults: what is asserted holds for them.
         *("--tuning.trials", "1", "--training.bootstrap", "200"),
         *("--training.families", "[xgboost, logistic]"),  # TabM takes as long as both

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pytest
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 from made_logs import SCHEMA, Answer, Line, as_table, ask, at, shop_log
@@ -17,8 +15,6 @@ from reference import reference
 
 from configs.settings import Features
 from features.catalogue import NAMES
-
-REAL = Path(__file__).parents[3] / "shared" / "data" / "online_retail_ii.parquet"
 
 
 def assert_agree(answer: Answer, log: pd.DataFrame, as_of: date, question: Features) -> int:
@@ -132,24 +128,14 @@ def test_a_larger_log():
     assert sum(assert_agree(answer, log, as_of, Features()) for as_of in dates) > 250
 
 
-def test_the_real_log():
+def test_the_real_log(real_log_rows):
     """A fifth of the customers of Online Retail II, at the validation and the test date."""
-    if not REAL.exists():
-        pytest.skip(f"{REAL} is absent")
-    columns = ("Invoice", "StockCode", "Quantity", "Price", "InvoiceDate", "Customer ID", "Country")
-    raw = pd.read_parquet(REAL, columns=list(columns)).dropna(subset="Customer ID")
-    raw = raw[(raw["Quantity"] != 0) & (raw["Price"] > 0) & (raw["Quantity"].abs() < 50_000)]
-    log = pd.DataFrame(
-        {
-            "invoice_id": raw["Invoice"].astype(str),
-            "product_id": raw["StockCode"].astype(str).str.strip().str.upper(),
-            "description": None,
-            "quantity": raw["Quantity"].astype("int64"),
-            "unit_price": raw["Price"],
-            "invoiced_at": raw["InvoiceDate"].astype("datetime64[us]"),
-            "customer_id": raw["Customer ID"].astype(float).astype(int).astype(str),
-            "country": raw["Country"],
-        }
+    raw = pd.read_parquet(real_log_rows, columns=SCHEMA.names).dropna(subset="customer_id")
+    raw = raw[(raw["quantity"] != 0) & (raw["unit_price"] > 0) & (raw["quantity"].abs() < 50_000)]
+    log = raw.assign(
+        product_id=raw["product_id"].str.strip().str.upper(),
+        description=None,
+        quantity=raw["quantity"].astype("int64"),
     )
     log = log[log["customer_id"].str.endswith(("3", "7")) | (log["invoiced_at"] < "2009-12-02")]
     dates = [date(2011, 6, 9), date(2011, 9, 9)]

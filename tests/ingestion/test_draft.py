@@ -18,8 +18,7 @@ from configs.source import Text
 from configs.table import Table
 from flows import adopt
 from ingestion.labelled.draft import Draft, draft
-
-TELCO = Path(__file__).parents[3] / "shared" / "data" / "telco_churn.csv"
+from tests.places import find
 
 
 def drafted(file: Path, target: str = "left", **changes) -> Draft:
@@ -40,10 +39,12 @@ def preset(file: Path, target: str, *arguments: str) -> Table:
 # --- the guesses ---------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not TELCO.exists(), reason="the shared telco_churn.csv is not here")
 def test_telco(tmp_path, capsys):
+    telco = find("telco_churn.csv")
+    if telco is None:
+        pytest.skip("no folder that tests/data_places names holds telco_churn.csv")
     output = tmp_path / "telco.yaml"
-    adopt.main(str(TELCO), "Churn", str(output), None, False, load("default", (), {}))
+    adopt.main(str(telco), "Churn", str(output), None, False, load("default", (), {}))
     found = load(str(output), (), {}).source.table
     assert (found.target, found.positive, found.id) == ("Churn", "Yes", "customerID")
     assert not found.leave_out and len(found.columns) == 19

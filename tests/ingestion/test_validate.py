@@ -18,14 +18,13 @@ from configs.settings import Compute
 from configs.source import Source
 from ingestion.canonical import COLUMNS
 from ingestion.contract import batch_rules
-from ingestion.files import expand, read_file
+from ingestion.files import read_file
 from ingestion.measures import RowCounts
 from ingestion.page import write_page
 from ingestion.validate import ALL, ContractBroken, validate_batch
 
 ROWS = "rows.parquet"
 
-REAL = Path(__file__).parents[2].parent / "shared" / "data" / "online_retail_ii.parquet"
 NOW = datetime(2025, 1, 1)
 LIMITS = {
     "row_count": {"low": 20},
@@ -262,12 +261,9 @@ def test_empty_strings_are_missing_values(tmp_path):
 # --- the real log -----------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not REAL.exists(), reason=f"the real log is not here: {REAL}")
-def test_online_retail_ii_is_split_as_its_description_counts(tmp_path):
-    settings = load("online_retail", ["--source.path", str(REAL)], {})
-    (path,) = expand(settings.source)
-    read_file(settings.source, path, tmp_path / ROWS, settings.compute)
-    counts = validate_batch([tmp_path / ROWS], tmp_path, settings.contract, now=NOW).rows
+def test_online_retail_ii_is_split_as_its_description_counts(real_log_rows, tmp_path):
+    contract = load("online_retail", [], {}).contract
+    counts = validate_batch([real_log_rows], tmp_path, contract, now=NOW).rows
     assert counts.raw == 1_067_371 == counts.valid + counts.quarantined
     assert counts.reasons == {
         "impossible_quantity": 3_457 + 5,  # below 0 and no cancellation, and the absurd ones
