@@ -7,7 +7,7 @@ winner's distance to the oracle is measured for three seeds.
 
 The peers need packages that the project does not: they get an environment of their own under var/,
 or the one whose interpreter is given by `--peers PYTHON`. Writes var/bench/quality.json, from which
-`make docs` makes docs/quality.md. Takes about twenty minutes.
+`make docs` makes docs/quality.md. Takes about half an hour.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ import os
 import subprocess
 import sys
 import tempfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from rich.console import Console
@@ -41,7 +43,9 @@ BOOTSTRAP = 1000
 WAYS = [  # peer, who chooses its validation rows, what it optimises
     *((peer, way, "roc_auc") for peer in ("autogluon", "flaml") for way in ("own", "dates")),
     *((peer, "dates", "log_loss") for peer in ("autogluon", "flaml")),
+    *(("autogluon", "grouped", metric) for metric in ("roc_auc", "log_loss")),
 ]
+FOLDS = 8  # of the grouped way: as many as AutoGluon's best_quality makes by itself
 OFFLINE = {  # whoever tries to reach a network finds nobody
     "HF_HUB_OFFLINE": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -135,14 +139,21 @@ def train(var: Path, *arguments: str) -> dict[str, Any]:
 def hand_over(table: Path, folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Write the splits for the peers; returns labels and customers of the test rows.
 
-    Dates and customers are no features of ours, so the peers do not get them either.
+    Dates and customers are not features of ours, so the peers do not get them either; of labelled
+    rows they get `fold`, which is the same for all rows of a customer, to validate by.
     """
     folder.mkdir()
     rows = pq.read_table(table)
     test = rows.filter(pc.equal(rows["split"], "test"))
     for split in ("train", "valid", "test"):
-        hidden = ["customer_id", "as_of", "split", *(["label"] if split == "test" else [])]
-        part = rows.filter(pc.equal(rows["split"], split)).drop_columns(hidden)
+        part = rows.filter(pc.equal(rows["split"], split))
+        hidden = ["customer_id", "as_of", "split"]
+        if split == "test":
+            hidden.append("label")
+        else:
+            folds = [zlib.crc32(str(name).encode()) % FOLDS for name in part["customer_id"]]
+            part = part.append_column("fold", pa.array(folds, pa.int64()))
+        part = part.drop_columns(hidden)
         pq.write_table(part, folder / f"{split}.parquet")
     return test["label"].to_numpy(), np.asarray(test["customer_id"].to_pylist())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flows.docs_quality import quality_page
+from flows.docs_quality import _headline, quality_page
 from tests.bench.quality import compare, hand_over, scores
 
 DRAWN = np.random.default_rng(1)
@@ -27,7 +27,7 @@ def test_a_peer_is_given_no_label_of_a_test_row_and_no_key(tmp_path):
     import pyarrow.parquet as pq
 
     columns = {
-        "customer_id": ["a", "b", "c"],
+        "customer_id": ["a", "a", "c"],
         "as_of": ["2011-01-01"] * 3,
         "split": ["train", "valid", "test"],
         "x": [1.0, 2.0, None],
@@ -38,7 +38,9 @@ def test_a_peer_is_given_no_label_of_a_test_row_and_no_key(tmp_path):
     assert (y.tolist(), groups.tolist()) == ([1], ["c"])
     seen = {p.stem: pq.read_table(p).to_pydict() for p in (tmp_path / "peers").iterdir()}
     assert seen["test"] == {"x": [None]}
+    fold = seen["train"].pop("fold")
     assert seen["train"] == {"x": [1.0], "label": [0]}
+    assert seen["valid"]["fold"] == fold, "the rows of a customer are in one fold"
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +70,32 @@ def test_the_page_says_who_failed_and_which_aim_was_missed(page):
     assert "0.0050, held" in page and "0.0151, missed" in page
     widths = {line.count("|") for line in page.splitlines() if line.startswith("| `")}
     assert widths == {9}, "each row has a cell for each heading"
+
+
+@pytest.mark.parametrize(
+    ("difference", "sentences"),
+    [
+        ((0.001, 0.002), ("ROC AUC: `xgboost` is ahead of", "log loss: `xgboost` is behind")),
+        ((-0.002, -0.001), ("ROC AUC: `xgboost` is behind", "log loss: `xgboost` is ahead of")),
+        ((-0.001, 0.002), ("ROC AUC: `xgboost` is level with", "log loss: `xgboost` is level")),
+    ],
+)
+def test_the_first_lines_compare_with_the_peer_that_is_best_at_each_metric(difference, sentences):
+    low, high = difference
+    found = {"difference": (low + high) / 2, "low": low, "high": high}
+    best = {
+        **{"name": "autogluon", "way": "grouped", "metric": "roc_auc"},
+        "scores": {"roc_auc": 0.8, "log_loss": 0.5},
+        "difference": {"roc_auc": found, "log_loss": found},
+    }
+    surely = {"difference": 0.1, "low": 0.09, "high": 0.11}  # beside a peer that is worse at both
+    weak = best | {
+        "scores": {"roc_auc": 0.7, "log_loss": 0.6},
+        "difference": {"roc_auc": surely, "log_loss": surely},
+    }
+    lines = " ".join(_headline("xgboost", [weak, best]))
+    for sentence in sentences:
+        assert sentence in lines
 
 
 def test_without_the_real_file_the_page_has_the_oracle_alone():
