@@ -24,7 +24,7 @@ from features.table import Rows, decode, read_rows
 from flows.stage import Stage
 from flows.tasks import TABLE, Journey
 from ingestion.validate import TRANSACTIONS
-from registry.bundle import LARGEST_EXAMPLES
+from registry.bundle import EXAMPLES, LARGEST
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 REFERENCE_ROWS = 64
 MOST_LINES = 400  # of a sample customer
-ROOM = LARGEST_EXAMPLES // 2  # bytes for the reference rows, and as many for the samples
+ROOM = LARGEST[EXAMPLES] // 2  # bytes for the reference rows, and as many for the samples
 VALUE_BYTES = 24  # of a float32 in JSON, with room to spare
 
 

@@ -27,7 +27,14 @@ from registry.harmless import why_not_harmless
 
 MODEL, DESCRIPTION, MANIFEST = "model.onnx", "bundle.json", "manifest.json"
 EXAMPLES = "examples.json"
-LARGEST_EXAMPLES = 5_000_000  # bytes; as Python objects several times that, in every worker
+# Bytes that are read of each file. A model is held several times while it is opened; JSON takes
+# several times its size as Python objects, in every worker.
+LARGEST = {
+    MANIFEST: 10_000,
+    DESCRIPTION: 10_000_000,
+    EXAMPLES: 5_000_000,
+    MODEL: 250_000_000,
+}
 
 
 class BundleRefused(UserError):
@@ -70,7 +77,8 @@ def write_bundle(
 ) -> str:
     """Write a bundle aside, rename it to `folder`, and return its SHA-256.
 
-    Raises ValueError for examples with NaN or infinity in them, which are no JSON.
+    Raises ValueError for examples with NaN or infinity in them, which are no JSON, and
+    BundleRefused for files that are larger than what will be read.
     """
     files = {
         MODEL: model,
@@ -81,6 +89,8 @@ def write_bundle(
         files[EXAMPLES] = text.encode()
     manifest = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     files[MANIFEST] = json.dumps(manifest, indent=2, sort_keys=True).encode()
+    for name, content in files.items():
+        _check_size(folder, name, len(content))
     aside = folder.with_name(folder.name + ".partial")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
@@ -129,15 +139,17 @@ def sha256(path: Path) -> str:
 
 def _verified(folder: Path, expected_sha256: str | None) -> tuple[str, dict[str, bytes]]:
     """The bundle's SHA-256 and what stands in its files; raises BundleRefused."""
-    files = {name: _read(folder, name) for name in (MANIFEST, DESCRIPTION, MODEL)}
+    # The manifest first: of a bundle that was not asked for, nothing else is read.
+    files = {MANIFEST: _read(folder, MANIFEST)}
     found = hashlib.sha256(files[MANIFEST]).hexdigest()
     if expected_sha256 is not None and found != expected_sha256:
         raise _refused(
             folder, f"its manifest is {found[:12]}…, registered was {expected_sha256[:12]}…"
         )
+    files |= {name: _read(folder, name) for name in (DESCRIPTION, MODEL)}
     try:
         manifest = dict(json.loads(files[MANIFEST]))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         raise _refused(folder, "its manifest is no list of hashes") from None
     strangers = sorted({str(name) for name in manifest} - {DESCRIPTION, MODEL, EXAMPLES})
     if strangers:
@@ -146,7 +158,7 @@ def _verified(folder: Path, expected_sha256: str | None) -> tuple[str, dict[str,
     if strangers:
         raise _refused(folder, f"it holds {strangers[0]}, which its manifest does not list")
     if EXAMPLES in manifest:
-        files[EXAMPLES] = _read(folder, EXAMPLES, LARGEST_EXAMPLES)
+        files[EXAMPLES] = _read(folder, EXAMPLES)
     for name in sorted(files.keys() - {MANIFEST}):
         if manifest.get(name) != hashlib.sha256(files[name]).hexdigest():
             raise _refused(folder, f"{name} is not the file that was written: its SHA-256 differs")
@@ -158,15 +170,23 @@ def _verified(folder: Path, expected_sha256: str | None) -> tuple[str, dict[str,
     return found, files
 
 
-def _read(folder: Path, name: str, most: int | None = None) -> bytes:
-    """What stands in a file of the bundle; most: how many bytes it may have."""
-    if (folder / name).is_symlink():
+def _read(folder: Path, name: str) -> bytes:
+    """What is in a file of the bundle; its size is known before it is read."""
+    path = folder / name
+    if path.is_symlink():
         raise _refused(folder, f"{name} is a link, which leads out of the bundle")
-    if not (folder / name).is_file():
+    if not path.is_file():
         raise _refused(folder, f"the bundle has no {name}")
-    if most is not None and (size := (folder / name).stat().st_size) > most:
-        raise _refused(folder, f"{name} has {size:,} bytes, at most {most:,} are read")
-    return (folder / name).read_bytes()
+    _check_size(folder, name, path.stat().st_size)
+    with path.open("rb") as file:
+        content = file.read(LARGEST[name] + 1)
+    _check_size(folder, name, len(content))  # it may have grown since
+    return content
+
+
+def _check_size(folder: Path, name: str, size: int) -> None:
+    if size > LARGEST[name]:
+        raise _refused(folder, f"{name} has {size:,} bytes, at most {LARGEST[name]:,} are read")
 
 
 def _fits(bundle: Bundle) -> bool:

@@ -11,6 +11,7 @@ start      __main__.py     the launcher: settings, champion, port
            arbiter.py      BentoML's process that looks after the workers, closed to others
            service.py      the service that BentoML runs, in each worker
 who        champions.py    the champion: looked up, swapped
+           trial.py        a bundle tried in a process of its own, within bounds
            opening.py      and a bundle made into one: verified, open, warm
            about.py        GET /model
            openapi.py      GET /docs.json

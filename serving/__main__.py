@@ -8,25 +8,24 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from configs.command import make, run_command
 from configs.errors import UserError
 from configs.settings import Settings
 from registry.alias import the_champion
-from registry.bundle import verify_bundle
 from registry.store import database
 from serving.address import check_address, url, url_here
 from serving.process import end, start, wait_until_ready
 from serving.served import FILE, Served, write_served
+from serving.trial import Trials
 from serving.web.access import is_loopback, read_token
 
 
 def main(settings: Settings) -> None:
     _address(settings)
     model = the_champion(settings)
-    # Verified here, so that a bad bundle is one message and no service.
-    verify_bundle(model.bundle, expected_sha256=model.bundle_sha256)
     serve(
         settings,
         served_of(settings, model.name),
@@ -50,6 +49,7 @@ def served_of(settings: Settings, name: str) -> Served:
         ],
         log_folder=_log_folder(settings) if serving.log_requests else None,
         signal_file=str(home(settings) / "reload"),
+        trials_folder=str(home(settings) / "trials"),
         launcher=os.getpid(),
     )
 
@@ -79,13 +79,21 @@ def home(settings: Settings) -> Path:
 def serve(settings: Settings, served: Served, what: str) -> None:
     """Serve until Ctrl-C or SIGTERM. Raises UserError when it ends by itself."""
     host, port = _address(settings), settings.serving.port
-    process = None
+    process, trials = None, Trials(served)
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
             signal.signal(number, signal.default_int_handler)  # end as Ctrl-C does
     try:
         write_served(served, home(settings) / FILE)
-        process = start(home(settings), host, port, settings.serving.max_seconds)
+        trials.forget()
+        with ThreadPoolExecutor(1) as pool:
+            try:
+                # While BentoML starts. Its workers wait for the verdict.
+                tried = pool.submit(_try, trials, served)
+                process = start(home(settings), host, port, settings.serving.max_seconds)
+                tried.result()
+            finally:
+                trials.close()
         wait_until_ready(process, url_here(host, port))
         print(_welcome(settings, f"{served.name} {what}", url_here(host, port)), flush=True)
         process.wait()
@@ -99,6 +107,17 @@ def serve(settings: Settings, served: Served, what: str) -> None:
         where=url(host, port),
         next_step="read what it printed above, then start it again (make serve)",
     )
+
+
+def _try(trials: Trials, served: Served) -> None:
+    """Raises UserError for a champion that cannot be served."""
+    found = served.find()
+    if found is not None:
+        try:
+            trials.check(found)
+        except UserError as error:
+            what = f"version {found.version} cannot be served: {error.what}"
+            raise UserError(what, where=error.where, next_step=error.next_step) from None
 
 
 def _address(settings: Settings) -> str:

@@ -28,6 +28,7 @@ def about(champion: Champion, limits: Limits, loaded_at: str) -> bytes:
             **{name: description.get(name) for name in KEPT},
             "transactions": section and {**section, "contract": _of_pages(section["contract"])},
             "limits": vars(limits),
+            "refused": None,  # `Champions.about` says which, if any
         }
     )
 

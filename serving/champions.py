@@ -11,15 +11,23 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import Literal
 
+import msgspec
+
 from configs.errors import UserError
+from registry.bundle import BundleRefused
+from registry.models import ModelVersion
 from serving.asked import Champion, Limits
-from serving.opening import open_champion, same_contract
+from serving.messages import RefusedVersion
+from serving.opening import OtherContract, open_champion, same_contract
 from serving.refusal import REFUSED, Problem, Refused
 from serving.served import Served
+from serving.trial import TrialFailed, Trials
 
 log = logging.getLogger("golden_path.serving")
+LONGEST = 1000  # characters of a reason
 Outcome = Literal["unchanged", "swapped", "refused", "unknown", "none"]
 WHO = "champion"
 
@@ -30,11 +38,13 @@ class Champions:
 
     served: Served
     current: Champion | None = None
-    refused: tuple[tuple[int, str], str] | None = None  # version and SHA-256, and why
+    refused: RefusedVersion | None = None
     unknown: str = ""  # why the last look found out nothing
-    noted: Callable[[Outcome, Champion | None, Champion | None], None] | None = None
+    trials: Trials | None = None  # none: bundles are opened without one
+    noted: Callable[[Outcome, Champions], None] | None = None
     told: int = 0  # when this one told the others to look
     _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
+    _last: tuple[float, bool, tuple[Outcome, str]] = (-1.0, False, ("none", ""))
 
     @property
     def limits(self) -> Limits:
@@ -44,22 +54,40 @@ class Champions:
         """The one that answers. Raises Refused when there is none."""
         if self.current is None:
             if self.refused is not None:
-                what = f"no verified champion: it was refused: {self.refused[1]}"
+                what = f"no verified champion: it was refused: {self.refused.why}"
                 raise Refused("not_ready", what, Problem(what=what, where=WHO, reason=REFUSED))
             raise Refused("not_ready", f"no verified champion: {self.unknown or 'there is none'}")
         return self.current
+
+    def about(self) -> bytes:
+        """What `GET /model` answers. Raises Refused when there is no champion."""
+        about = self.ready().about
+        if self.refused is None:
+            return about
+        return msgspec.json.encode(msgspec.json.decode(about) | {"refused": self.refused})
 
     def look(self, *, again: bool = False) -> tuple[Outcome, str]:
         """Look up the champion, swap when it is another one: the outcome, and why it was refused.
 
         again: try one that has been refused before once more.
         """
+        asked_at = monotonic()
         with self._one_at_a_time:
-            old = self.current
-            outcome, reason = self._look(again)
-            if self.noted is not None and outcome in ("swapped", "refused", "unknown"):
-                self.noted(outcome, old, self.current)
-            return outcome, reason
+            began_at, tried_again, found = self._last
+            if began_at >= asked_at and tried_again >= again:
+                return found  # of somebody who was waiting as well: a trial takes seconds
+            began_at, before = monotonic(), self.refused
+            outcome, why = self._look(again)
+            changed = outcome in ("swapped", "refused", "unknown") or self.refused != before
+            if self.noted is not None and changed:
+                self.noted(outcome, self)
+            self._last = began_at, again, (outcome, why)
+            return outcome, why
+
+    def close(self) -> None:
+        """A trial under way is ended."""
+        if self.trials is not None:
+            self.trials.close()
 
     def _look(self, again: bool) -> tuple[Outcome, str]:
         try:
@@ -81,22 +109,27 @@ class Champions:
         if old and (old.model.version, old.model.bundle_sha256) == key:
             self.refused = None
             return "unchanged", ""
-        if self.refused and self.refused[0] == key and not again:
+        if self.refused and (self.refused.version, self.refused.bundle_sha256) == key and not again:
             return "unchanged", ""
         try:
-            new = open_champion(found, self.limits)
-            if old is not None:
-                same_contract(old, new)
+            new = self._opened(found, again)
         except Exception as error:  # a bundle can be wrong in ways that no list holds
-            reason = (
-                error.what if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-            )
-            self.refused = (key, reason)
-            log.error("version %s refused, %s: %s", found.version, _stays(old), reason)
-            return "refused", reason
+            why = error.what if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            why = why[:LONGEST]
+            self.refused = RefusedVersion(*key, _reason(error), why)
+            log.error("version %s refused, %s: %s", found.version, _stays(old), why)
+            return "refused", why
         self.current, self.refused = new, None
         log.info("version %s serves%s", found.version, f", after {_name(old)}" if old else "")
         return "swapped", ""
+
+    def _opened(self, found: ModelVersion, again: bool) -> Champion:
+        if self.trials is not None:
+            self.trials.check(found, again=again)
+        new = open_champion(found, self.limits)
+        if self.current is not None:
+            same_contract(self.current, new)
+        return new
 
 
 def reload(champions: Champions) -> tuple[Outcome, Champion]:
@@ -112,6 +145,15 @@ def reload(champions: Champions) -> tuple[Outcome, Champion]:
         problem = Problem(what=reason, where=WHO, reason=REFUSED)
         raise Refused("refused_champion", f"{_stays(champions.current)}: {reason}", problem)
     return outcome, champions.ready()
+
+
+def _reason(error: Exception) -> str:
+    """One word for `/metrics`."""
+    if isinstance(error, TrialFailed):
+        return error.reason
+    if isinstance(error, OtherContract):
+        return "contract"
+    return "bundle" if isinstance(error, BundleRefused) else "failed"
 
 
 def _name(champion: Champion) -> str:

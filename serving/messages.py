@@ -111,6 +111,16 @@ class Explained(msgspec.Struct, frozen=True):
     skipped: list[Skipped] = []
 
 
+class RefusedVersion(msgspec.Struct, frozen=True):
+    """The version that should serve and does not. reason: `time` or `memory` (its trial took too
+    much), `bundle` (its files), `contract` (other features), `failed` (anything else)."""
+
+    version: int
+    bundle_sha256: str
+    reason: str
+    why: str
+
+
 class About(msgspec.Struct, frozen=True):
     """What `GET /model` says of who answers. null: an older bundle does not say."""
 
@@ -136,6 +146,7 @@ class About(msgspec.Struct, frozen=True):
     test: dict[str, Any] | None = None
     transactions: dict[str, Any] | None = None
     limits: dict[str, Any] | None = None
+    refused: RefusedVersion | None = None
     params: dict[str, Any] | None = None
     versions: dict[str, Any] | None = None
 

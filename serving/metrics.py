@@ -10,12 +10,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.multiprocess import mark_process_dead
 
-from serving.asked import Champion, Scored
+from serving.asked import Scored
+
+if TYPE_CHECKING:
+    from serving.champions import Champions
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 ROWS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10_000)
@@ -41,6 +45,12 @@ SERVES = Gauge(
     "golden_path_model_info",
     "1 per worker for the version that serves",
     ["name", "version", "bundle"],
+    multiprocess_mode="livesum",
+)
+REFUSES = Gauge(
+    "golden_path_refused_model_info",
+    "1 per worker for the version that should serve and was refused",
+    ["name", "version", "bundle", "reason"],
     multiprocess_mode="livesum",
 )
 CHANGES = Counter(
@@ -110,10 +120,34 @@ def forget_the_dead(alive: Callable[[int], bool]) -> None:
             mark_process_dead(int(process), folder)
 
 
-def note(outcome: str, old: Champion | None, new: Champion | None) -> None:
-    """A look at the champion that found another one, a bad one, or could not be made."""
-    CHANGES.labels(outcome).inc()
-    for champion, value in ((old, 0), (new, 1)):
-        if champion is not None:
-            model = champion.model
-            SERVES.labels(model.name, str(model.version), model.bundle_sha256[:12]).set(value)
+class Info:
+    """Which labels of a gauge are 1 in this worker."""
+
+    def __init__(self, gauge: Gauge) -> None:
+        self._gauge, self._said = gauge, tuple[str, ...]()
+
+    def say(self, *labels: str) -> None:
+        """These from now on, instead of those before."""
+        if self._said and self._said != labels:
+            self._gauge.labels(*self._said).set(0)
+        if labels:
+            self._gauge.labels(*labels).set(1)
+        self._said = labels
+
+
+_SERVES, _REFUSES = Info(SERVES), Info(REFUSES)
+
+
+def note(outcome: str, champions: Champions) -> None:
+    """After a look at the champion that found another one, a bad one, or could not be made."""
+    if outcome != "unchanged":
+        CHANGES.labels(outcome).inc()
+    name, refused = champions.served.name, champions.refused
+    if champions.current is not None:
+        model = champions.current.model
+        _SERVES.say(model.name, str(model.version), model.bundle_sha256[:12])
+    if refused is None:
+        _REFUSES.say()
+    else:
+        version, bundle = str(refused.version), refused.bundle_sha256[:12]
+        _REFUSES.say(name, version, bundle, refused.reason)

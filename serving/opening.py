@@ -23,6 +23,10 @@ from serving.values.shapley import answered
 WARM_UPS = 3
 
 
+class OtherContract(UserError):
+    """Clients of the champion that serves would be refused by the new one."""
+
+
 def open_champion(found: ModelVersion, limits: Limits) -> Champion:
     """The champion, verified, open and warm. Raises UserError, or whatever its files make fail."""
     bundle = load_bundle(found.bundle, expected_sha256=found.bundle_sha256)
@@ -100,7 +104,7 @@ FIELD = ("name", "unit", "low", "high", "categories")  # what clients have built
 
 
 def same_contract(old: Champion, new: Champion) -> None:
-    """Raises UserError when clients of the old one would be refused by the new one."""
+    """Raises OtherContract when clients of the old one would be refused by the new one."""
     ours = {one["name"]: _promised(one) for one in old.features}
     theirs = {one["name"]: _promised(one) for one in new.features}
     differ = [
@@ -114,7 +118,7 @@ def same_contract(old: Champion, new: Champion) -> None:
         what = f"takes other invoice lines than the one that serves: {', '.join(sorted(lost)[:3])}"
         if new.transactions is None:
             what = "takes no invoice lines, as the one that serves does"
-    raise UserError(f"it {what}; to serve it all the same, end the service and start it again")
+    raise OtherContract(f"it {what}; to serve it all the same, end the service and start it again")
 
 
 def _columns(champion: Champion) -> frozenset[str]:

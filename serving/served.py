@@ -25,7 +25,10 @@ VARIABLE, FILE = "SERVED_FILE", "served.json"
 
 
 # Called the same in the settings.
-LIMITS = ("max_rows", "max_lines", "max_explained", "max_concurrency", "max_seconds", "workers")
+LIMITS = (
+    *("max_rows", "max_lines", "max_explained", "max_concurrency", "max_seconds", "workers"),
+    *("opening_seconds", "opening_megabytes"),
+)
 
 
 class Fixed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,6 +48,8 @@ class Served(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_explained: int = 20
     max_concurrency: int = 64
     max_seconds: float = 10.0
+    opening_seconds: float = 10.0
+    opening_megabytes: int = 1000
     watch_seconds: float = 2.0
     workers: int = 1
     token_variable: str = "SERVING_TOKEN"
@@ -52,6 +57,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     allowed_hosts: list[str] = []
     log_folder: str | None = None  # where requests are logged; none: they are not
     signal_file: str | None = None  # touched by /reload, so that the other workers look at once
+    trials_folder: str | None = None  # where it is kept which bundles have passed a trial
     launcher: int | None = None  # process id: the service ends when it is gone
 
     @staticmethod

@@ -60,6 +60,7 @@ class Service(bentoml.Service[GoldenPath]):
         # client of the metrics must be imported after BentoML has made their folder.
         from serving import metrics
         from serving.champions import Champions
+        from serving.trial import Trials
         from serving.web import protocol
         from serving.web.access import Access
         from serving.web.front import Front
@@ -67,7 +68,7 @@ class Service(bentoml.Service[GoldenPath]):
 
         _say_what_happens()
         metrics.forget_the_dead(_alive)
-        self.champions = Champions(SERVED, noted=metrics.note)
+        self.champions = Champions(SERVED, trials=Trials(SERVED), noted=metrics.note)
         access = Access.of(SERVED.token_variable, SERVED.token_file, SERVED.allowed_hosts)
         self.work = Work(SERVED.max_concurrency, SERVED.max_seconds)
         self.front = Front(super().to_asgi(is_main), self.champions, access, self.work)
@@ -125,6 +126,7 @@ class Service(bentoml.Service[GoldenPath]):
                 log.exception("the log of requests failed")
 
     def close(self) -> None:
+        self.champions.close()
         self.work.close()
         if self.log is not None:
             self.log.write()

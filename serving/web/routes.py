@@ -53,7 +53,7 @@ class Route:
 
 
 def _model(champions: Champions) -> Given:
-    return JSON, champions.ready().about, ()
+    return JSON, champions.about(), ()
 
 
 def _samples(champions: Champions) -> Given:

@@ -31,7 +31,7 @@ from flows.examples import (
     table_samples,
 )
 from flows.stage import Stage
-from registry.bundle import LARGEST_EXAMPLES
+from registry.bundle import EXAMPLES, LARGEST
 
 SCHEMA = pa.schema(
     [
@@ -188,7 +188,7 @@ def test_a_table_of_very_many_columns_keeps_within_its_room():
     x = np.full((100, 4000), -1.2345678e-30, np.float32)
     rows = reference_rows(x)
     assert 1 < len(rows) < 64
-    assert len(json.dumps(rows)) < LARGEST_EXAMPLES / 2
+    assert len(json.dumps(rows)) < LARGEST[EXAMPLES] / 2
     large = [{"name": f"sample {n}", "lines": ["É" * 100_000]} for n in range(50)]
     assert len(fitting(large)) == 12 and fitting(large) == large[:12]
     assert fitting(large[:2]) == large[:2] and fitting([]) == []

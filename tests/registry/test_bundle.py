@@ -189,14 +189,31 @@ def test_examples_that_are_something_else_are_refused_though_they_are_listed(
         load_bundle(folder)
 
 
-def test_examples_that_would_fill_the_memory_are_not_read(with_examples, monkeypatch):
+@pytest.mark.parametrize("name", ["manifest.json", "bundle.json", "model.onnx", "examples.json"])
+def test_a_file_that_would_fill_the_memory_is_not_read(with_examples, monkeypatch, name):
     folder, sha = with_examples
-    size = (folder / "examples.json").stat().st_size
-    monkeypatch.setattr(room, "LARGEST_EXAMPLES", size)
+    size = (folder / name).stat().st_size
+    monkeypatch.setitem(room.LARGEST, name, size)
     load_bundle(folder, expected_sha256=sha)
-    monkeypatch.setattr(room, "LARGEST_EXAMPLES", size - 1)
-    with pytest.raises(BundleRefused, match=f"has {size} bytes, at most {size - 1} are read"):
+    monkeypatch.setitem(room.LARGEST, name, size - 1)
+    with pytest.raises(BundleRefused, match=f"{name} has {size:,} bytes, at most {size - 1:,} are"):
         load_bundle(folder, expected_sha256=sha)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "bundle.json", "model.onnx", "examples.json"])
+def test_a_file_of_terabytes_that_take_no_space_on_the_disk_is_not_read(with_examples, name):
+    folder, _ = with_examples
+    with (folder / name).open("ab") as file:
+        file.truncate(2**40)
+    with pytest.raises(BundleRefused, match=f"{name} has 1,099,511,627,776 bytes"):
+        load_bundle(folder)
+
+
+def test_what_would_be_refused_is_not_written(tmp_path, model, monkeypatch):
+    monkeypatch.setitem(room.LARGEST, "model.onnx", len(model) - 1)
+    with pytest.raises(BundleRefused, match=f"model.onnx has {len(model):,} bytes"):
+        write_bundle(tmp_path / "bundle", model, DESCRIPTION)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_examples_that_are_no_json_are_not_written(tmp_path, model):

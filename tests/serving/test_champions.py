@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 import pytest
+from made_graphs import bundle_of, endless
 from real_service import SAMPLES, make_bundle
 
 from configs.errors import UserError
@@ -16,6 +21,7 @@ from registry.models import ModelVersion
 from serving.champions import Champions
 from serving.opening import open_champion
 from serving.served import Served
+from serving.trial import TrialFailed, Trials, Verdict
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +51,7 @@ class Registry:
         self.noted: list[str] = []
         self.champions = Champions(
             Served(name="m", **limits),  # type: ignore[arg-type]
-            noted=lambda outcome, old, new: self.noted.append(outcome),
+            noted=lambda outcome, champions: self.noted.append(outcome),
         )
 
     def look(self, found: ModelVersion | UserError | None, again: bool = False) -> str:
@@ -75,7 +81,8 @@ def test_what_is_refused_is_tried_once_whatever_happens_in_between(
     assert [registry.look(good), registry.look(good)] == ["swapped", "unchanged"]
     looks = [registry.look(one) for one in (bad, locked, locked, bad, None, bad, good, good)]
     assert looks == ["refused", "unknown", *["unchanged"] * 6]
-    assert registry.noted == ["swapped", "refused", "unknown"], "nobody is no outcome"
+    # The last one: what was refused is not the champion any more.
+    assert registry.noted == ["swapped", "refused", "unknown", "unchanged"]
     assert registry.look(bad, again=True) == "refused"
     assert registry.champions.ready().model.version == 1
 
@@ -126,3 +133,86 @@ def test_a_bundle_that_could_not_be_described_is_refused(
     registry.found = found
     outcome, reason = registry.champions.look()
     assert outcome == "refused" and why in reason
+
+
+# --- trials --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Served:
+    (tmp_path / "trials").mkdir()
+    return Served(name="m", opening_seconds=60, trials_folder=str(tmp_path / "trials"))
+
+
+def test_a_bundle_is_tried_once_by_all_of_a_service_and_again_when_an_operator_asks(
+    told: Served, bundle: Path, tmp_path: Path
+) -> None:
+    found = version(1, tmp_path, bundle)
+    kept = (found.bundle / MODEL).rename(tmp_path / "kept")
+    one, other = Trials(told), Trials(told)
+    with pytest.raises(TrialFailed, match=r"the bundle has no model\.onnx") as caught:
+        one.check(found)
+    assert caught.value.reason == "bundle"
+    kept.rename(found.bundle / MODEL)
+    with pytest.raises(TrialFailed):  # as it was tried before
+        other.check(found)
+    other.check(found, again=True)
+    (found.bundle / MODEL).unlink()
+    one.check(found)  # passed; whoever opens it sees that it is altered
+    one.forget()
+    with pytest.raises(TrialFailed):
+        other.check(found)
+
+
+def test_whoever_looks_while_a_look_is_under_way_shares_the_next_one(
+    registry: Registry, bundle: Path, tmp_path: Path
+) -> None:
+    """A hundred operators at once do not have a hundred trials."""
+    bad, began, go = version(1, tmp_path, bundle), threading.Event(), threading.Event()
+    tried = []
+
+    class Slow(Trials):
+        def check(self, found: ModelVersion, *, again: bool = False) -> None:
+            tried.append(found.version)
+            began.set()
+            assert go.wait(60)
+            raise TrialFailed(Verdict("time", "it takes too long"))
+
+    class Queue:
+        def __init__(self) -> None:
+            self.lock, self.came = threading.Lock(), 0
+
+        def __enter__(self) -> None:
+            self.came += 1
+            self.lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self.lock.release()
+
+    registry.champions.trials = Slow(registry.champions.served)
+    registry.champions._one_at_a_time = queue = Queue()  # type: ignore[assignment]
+    registry.found = bad
+    with ThreadPoolExecutor(8) as pool:
+        first = pool.submit(registry.champions.look, again=True)
+        assert began.wait(60)
+        others = [pool.submit(registry.champions.look, again=True) for _ in range(7)]
+        while queue.came < 8:
+            time.sleep(0.01)
+        go.set()
+        looks = [one.result() for one in (first, *others)]
+    assert looks == [("refused", "it takes too long")] * 8
+    assert len(tried) == 2
+
+
+def test_a_trial_ends_with_the_service(told: Served, tmp_path: Path) -> None:
+    sha256 = bundle_of(tmp_path / "endless", 0.5, graph=endless())
+    found, trials = ModelVersion("m", 1, tmp_path / "endless", sha256, run_id=""), Trials(told)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(trials.check, found)
+        while not psutil.Process().children():
+            time.sleep(0.01)
+        trials.close()
+        with pytest.raises(TrialFailed, match="the service is ending"):
+            waiting.result()
+    assert psutil.Process().children() == []
+    assert [one.name for one in (tmp_path / "trials").iterdir()] == ["lock"]

@@ -12,25 +12,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
-import onnx
 import psutil
 import pytest
-from onnx import TensorProto, helper, numpy_helper
-from real_service import AS_OF, ROOT, SECTION, end, free_port, line
+from made_graphs import Graph, bundle_of, endless, growing
+from real_service import AS_OF, ROOT, end, free_port, line
 
 from configs.load import load
 from configs.settings import Settings
 from features.catalogue import CATALOGUE, Feature
 from registry.alias import champion_now
-from registry.bundle import write_bundle
 from registry.models import ModelVersion, champion, promote, register
 from registry.store import open_store
 from registry.tracking import open_run
@@ -38,43 +35,6 @@ from registry.tracking import open_run
 LINES = {"lines": [line("1", 30), line("2", 9)]}
 CUSTOMER = {feature.name: max(feature.low or 0, 1.0) for feature in CATALOGUE}
 WATCH = 0.2  # seconds
-
-
-def bundle_of(folder: Path, probability: float, features: tuple[Feature, ...] = CATALOGUE) -> str:
-    """A model that says this probability to everyone."""
-    constants = [
-        numpy_helper.from_array(np.zeros((len(features), 1), dtype=np.float32), "nothing"),
-        numpy_helper.from_array(np.float32([probability]), "said"),
-        numpy_helper.from_array(np.array([-1], dtype=np.int64), "flat"),
-    ]
-    nodes = [
-        helper.make_node("IsNaN", ["features"], ["missing"]),
-        helper.make_node("Cast", ["missing"], ["numbers"], to=TensorProto.FLOAT),
-        helper.make_node("MatMul", ["numbers", "nothing"], ["zeros"]),
-        helper.make_node("Add", ["zeros", "said"], ["column"]),
-        helper.make_node("Reshape", ["column", "flat"], ["probability"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "constant",
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", len(features)])],
-        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["n"])],
-        constants,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    onnx.checker.check_model(model)
-    reference = [[1.0] * len(features)] * 3
-    return write_bundle(
-        folder,
-        model.SerializeToString(),
-        {
-            "family": "constant",
-            "threshold": 0.5,
-            "features": [asdict(one) for one in features],
-            "transactions": SECTION,
-        },
-        {"reference": reference, "samples": []},
-    )
 
 
 @dataclass
@@ -85,10 +45,15 @@ class Registry:
     client: Any
     folder: Path
 
-    def add(self, probability: float, features: tuple[Feature, ...] = CATALOGUE) -> ModelVersion:
+    def add(
+        self,
+        probability: float,
+        features: tuple[Feature, ...] = CATALOGUE,
+        graph: Graph | None = None,
+    ) -> ModelVersion:
         run = open_run(self.client, "run")
         made = self.folder / run
-        sha = bundle_of(made, probability, features)
+        sha = bundle_of(made, probability, features, graph)
         return register(
             self.client, self.settings, run_id=run, bundle=made, bundle_sha256=sha, tags={}
         )
@@ -127,10 +92,14 @@ class Service:
     def serves(self, version: ModelVersion) -> bool:
         return self.model()["version"] == version.version
 
+    def refused(self) -> int | None:
+        refused = self.model()["refused"]
+        return refused and refused["version"]
+
     def has_refused(self, before: float) -> bool:
         return self.count("champion_changes", 'outcome="refused"') > before
 
-    def wait_for(self, what: Callable[[], bool], seconds: float = 15) -> None:
+    def wait_for(self, what: Callable[[], bool], seconds: float = 60) -> None:
         until = time.monotonic() + seconds
         while not what():
             assert time.monotonic() < until, self.log.read_text()
@@ -160,7 +129,8 @@ def serving(registry: Registry, *overrides: str) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def service(registry: Registry, first: ModelVersion) -> Iterator[Service]:
-    with serving(registry, "--serving.watch_seconds", str(WATCH)) as found:
+    bounds = ("--serving.opening_seconds", "2", "--serving.opening_megabytes", "500")
+    with serving(registry, "--serving.watch_seconds", str(WATCH), *bounds) as found:
         yield found
 
 
@@ -252,6 +222,55 @@ def test_promotions_rollbacks_and_broken_bundles_under_load_lose_nothing(
     assert log.count(" refused, ") == 3, "a refused one is tried once"
     assert service.count("model_info", 'version="1"') == 1
     assert service.count("model_info", 'version="2"') == 0
+
+
+def test_bundles_that_would_take_all_time_or_memory_are_refused_and_the_next_one_serves(
+    registry: Registry, first: ModelVersion, service: Service
+) -> None:
+    registry.promote(first)
+    service.wait_for(partial(service.serves, first))
+    huge = {name: registry.add(0.3) for name in ("manifest.json", "model.onnx")}
+    for name, version in huge.items():
+        with (version.bundle / name).open("ab") as file:
+            file.truncate(2**40)  # which takes nothing of the disk
+    bad = [
+        (registry.add(0.3, graph=endless()), "time", "takes more than 2 seconds"),
+        *(
+            (registry.add(0.3, graph=growing(kind)), "memory", "takes more than 500 MB of memory")
+            for kind in ("ConstantOfShape", "Expand", "Tile")
+        ),
+        *(
+            (version, "bundle", f"{name} has 1,099,511,627,776 bytes")
+            for name, version in huge.items()
+        ),
+    ]
+    size = service.workers[0].memory_info().rss
+    with under_load(service.url) as loads:
+        for version, reason, why in bad:
+            asked = [len(load.answers) for load in loads]
+            registry.promote(version)
+            if reason == "time":  # an operator is answered, and the clients of the old one are
+                answer = httpx.post(f"{service.url}/reload", trust_env=False, timeout=60)
+                assert answer.status_code == 409 and why in answer.json()["error"]
+                service.wait_for(partial(has_gone_on, loads, asked))
+            service.wait_for(lambda v=version: service.refused() == v.version)  # type: ignore[misc]
+            model = service.model()
+            assert model["version"] == first.version
+            assert model["refused"]["reason"] == reason and why in model["refused"]["why"]
+            labels = (f'version="{version.version}"', f'reason="{reason}"')
+            assert service.count("refused_model_info{", *labels) == 1
+        sound = registry.add(0.4)
+        registry.promote(sound)
+        service.wait_for(partial(service.serves, sound))
+        assert service.refused() is None and service.count("refused_model_info{") == 0
+    for seen in loads:
+        assert seen.failures == []
+    log = service.log.read_text()
+    for version, _, why in bad:
+        refused = f"version {version.version} refused, version {first.version} goes on serving"
+        assert any(refused in said and why in said for said in log.splitlines())
+    assert service.workers[0].is_running()
+    assert service.workers[0].memory_info().rss < size + 200 * 2**20
 
 
 def test_an_operator_need_not_wait_for_the_next_look(

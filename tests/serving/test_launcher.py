@@ -10,13 +10,15 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import psutil
 import pytest
+from made_graphs import bundle_of, endless
 from real_service import ROOT, SERVE, Running, end, free_port, make_bundle
 
 from configs.command import run_command
@@ -140,26 +142,36 @@ def test_an_unknown_setting_is_refused() -> None:
     refused(command("serving", "--serving.prot", "3001"), "serving.prot", "serving.port")
 
 
-def test_an_altered_bundle_is_not_served(tmp_path: Path) -> None:
-    sha256 = make_bundle(tmp_path / "bundle")
-    with (tmp_path / "bundle" / "model.onnx").open("ab") as file:
+def altered(folder: Path) -> str:
+    sha256 = make_bundle(folder)
+    with (folder / "model.onnx").open("ab") as file:
         file.write(b"x")
-    arguments = [
-        tmp_path / "bundle",
-        sha256,
-        "--serving.port",
-        free_port(),
-        "--var",
-        tmp_path / "var",
-    ]
+    return sha256
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (altered, "the model bundle is refused: model.onnx"),
+        (partial(bundle_of, probability=0.5, graph=endless()), "takes more than 1 seconds"),
+    ],
+    ids=["altered", "endless"],
+)
+def test_a_champion_that_cannot_be_opened_is_not_served(
+    tmp_path: Path, make: Callable[[Path], str], why: str
+) -> None:
+    sha256 = make(tmp_path / "bundle")
+    words = (tmp_path / "bundle", sha256, "--serving.port", free_port(), "--var", tmp_path / "var")
     done = subprocess.run(
-        [sys.executable, "-c", SERVE, *map(str, arguments)],
+        [sys.executable, "-c", SERVE, *map(str, words), "--serving.opening_seconds", "1"],
         cwd=ROOT,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 1
-    assert "the model bundle is refused: model.onnx" in done.stderr
+    (said,) = [one for one in done.stderr.splitlines() if one.startswith("Error")]
+    assert said.startswith("Error: version 3 cannot be served: ") and why in said
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])

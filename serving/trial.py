@@ -1,0 +1,243 @@
+"""A bundle is tried in a process of its own, with bounds, before a worker opens it.
+
+A graph may loop for ever or grow to gigabytes, when it is opened or when it is asked for an answer,
+and what runs in ONNX Runtime cannot be ended from outside its thread. So `open_champion` runs in a
+child process first. What passed, or was refused, is kept by SHA-256 in a folder that the launcher
+and all workers of one service share: each bundle is tried once.
+
+    python -m serving.trial        reads a Trial from its input, writes a Verdict
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import msgspec
+
+from configs.errors import UserError
+from registry.bundle import BundleRefused
+from registry.models import ModelVersion
+from serving.quiet import VARIABLES
+from serving.served import Served
+
+ROOT = Path(__file__).resolve().parents[1]
+SLACK = 6  # seconds on the clock for each second of computing: the machine may be busy
+LONGEST = 1000  # characters of a reason
+LOOK_SECONDS = 0.05  # until it is seen that another process has finished its trial
+NO_MEMORY = ("Failed to allocate memory", "bad allocation", "bad_alloc")
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """What the child process is to open, and its bounds."""
+
+    served: Served
+    version: int
+    folder: str
+    bundle_sha256: str
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """reason: `time`, `memory`, `bundle` or `failed`; none where it has passed."""
+
+    reason: str = ""
+    what: str = ""
+    where: str = ""
+    next_step: str = ""
+
+
+class TrialFailed(UserError):
+    """The bundle did not pass."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict.what, where=verdict.where, next_step=verdict.next_step)
+        self.reason = verdict.reason
+
+
+class Trials:
+    """The trials of one process."""
+
+    def __init__(self, served: Served) -> None:
+        self._served, self._closed = served, False
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def check(self, found: ModelVersion, *, again: bool = False) -> None:
+        """Raises TrialFailed. again: although it has been refused before."""
+        with self._alone():
+            kept = self._kept(found)
+            verdict = None if kept is None else _read(kept)
+            if verdict is None or (verdict.reason and again):
+                verdict = self._run(found)
+                if kept is not None and not self._closed:
+                    kept.write_bytes(msgspec.json.encode(verdict))
+        if verdict.reason:
+            raise TrialFailed(verdict)
+
+    def forget(self) -> None:
+        """All verdicts: another version of the code or of a library may come to others."""
+        if self._served.trials_folder is not None:
+            shutil.rmtree(self._served.trials_folder, ignore_errors=True)
+            Path(self._served.trials_folder).mkdir(parents=True)
+
+    def close(self) -> None:
+        """End the trial under way, which is refused then."""
+        self._closed = True
+        child = self._child
+        if child is not None:
+            child.kill()
+
+    def _kept(self, found: ModelVersion) -> Path | None:
+        """Where its verdict is kept, if anywhere."""
+        name = hashlib.sha256(f"{found.version} {found.bundle_sha256}".encode()).hexdigest()
+        folder = self._served.trials_folder
+        return Path(folder, f"{name}.json") if folder else None
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One trial at a time in a service: several would need their memory at once."""
+        if self._served.trials_folder is None:
+            yield
+            return
+        with Path(self._served.trials_folder, "lock").open("wb") as lock:
+            while not self._closed:
+                with suppress(BlockingIOError):
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                time.sleep(LOOK_SECONDS)
+            yield
+
+    def _run(self, found: ModelVersion) -> Verdict:
+        served = self._served
+        trial = Trial(served, found.version, str(found.bundle), found.bundle_sha256)
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        self._child = child = subprocess.Popen(
+            [sys.executable, "-m", "serving.trial"],
+            cwd=ROOT,
+            env=VARIABLES | os.environ | {"PYTHONPATH": path},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C reaches the launcher alone
+        )
+        late = False
+        try:
+            if self._closed:  # meanwhile
+                child.kill()
+            try:
+                written, _ = child.communicate(
+                    msgspec.json.encode(trial), timeout=SLACK * served.opening_seconds
+                )
+            except subprocess.TimeoutExpired:
+                late, written = True, b""
+        finally:
+            child.kill()
+            child.wait()
+            self._child = None
+        if self._closed:
+            return Verdict("failed", "the service is ending")
+        with suppress(msgspec.DecodeError):
+            return msgspec.json.decode(written, type=Verdict)
+        return _ended(served, found, child.returncode, late)
+
+
+def _read(file: Path) -> Verdict | None:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Verdict)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def _ended(served: Served, found: ModelVersion, code: int, late: bool) -> Verdict:
+    """Of a process that could not say anything itself."""
+    if late or code == -signal.SIGXCPU:
+        return _too_slow(served, str(found.bundle))
+    if code == -signal.SIGKILL:
+        return _too_large(served, str(found.bundle))
+    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    what = f"the process that tried to open it ended with {how}"
+    return Verdict("failed", what, str(found.bundle), "train again (make train)")
+
+
+def _too_slow(served: Served, where: str) -> Verdict:
+    seconds = f"{served.opening_seconds:g} seconds"
+    what = f"opening it and asking it about its own examples takes more than {seconds}"
+    return Verdict("time", what, where, "train again, or raise serving.opening_seconds")
+
+
+def _too_large(served: Served, where: str) -> Verdict:
+    size = f"{served.opening_megabytes:,} MB"
+    what = f"opening it and asking it about its own examples takes more than {size} of memory"
+    return Verdict("memory", what, where, "train again, or raise serving.opening_megabytes")
+
+
+# --- in the child process ------------------------------------------------------------------------
+
+
+def _try(trial: Trial) -> Verdict:
+    import onnx  # noqa: F401  (what is needed anyway comes before the bounds)
+    import onnxruntime
+
+    from serving.asked import Limits
+    from serving.lines import transactions  # noqa: F401
+    from serving.opening import open_champion
+
+    served, folder = trial.served, Path(trial.folder)
+    found = ModelVersion(served.name, trial.version, folder, trial.bundle_sha256, run_id="")
+    limits = Limits(served.max_rows, served.max_lines, served.max_explained)
+    onnxruntime.set_default_logger_severity(4)  # the verdict says it, in one line
+    _bound(served)
+    try:
+        open_champion(found, limits)
+    except Exception as error:  # a bundle can be wrong in ways that no list holds
+        if _of_memory(error):
+            return _too_large(served, trial.folder)
+        if isinstance(error, UserError):
+            reason = "bundle" if isinstance(error, BundleRefused) else "failed"
+            return Verdict(reason, error.what[:LONGEST], error.where, error.next_step)
+        what = f"{type(error).__name__}: {error}"[:LONGEST]
+        return Verdict("failed", what, trial.folder, "train again (make train)")
+    return Verdict()
+
+
+def _bound(served: Served) -> None:
+    """From here on this process may have so many seconds, and so much memory, more.
+
+    RLIMIT_DATA counts memory that can be written to; RLIMIT_AS would count what libraries reserve
+    and never use, which is many times as much.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    seconds = int(time.process_time() + served.opening_seconds) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+    with suppress(OSError):  # of a system without /proc
+        Path("/proc/self/oom_score_adj").write_text("1000")  # rather this than the service
+        pages = int(Path("/proc/self/statm").read_text().split()[5])
+        size = pages * resource.getpagesize() + served.opening_megabytes * 2**20
+        resource.setrlimit(resource.RLIMIT_DATA, (size, size))
+
+
+def _of_memory(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, MemoryError) or any(said in str(error) for said in NO_MEMORY):
+            return True
+        error = error.__cause__
+    return False
+
+
+def main() -> None:
+    verdict = _try(msgspec.json.decode(sys.stdin.buffer.read(), type=Trial))
+    sys.stdout.buffer.write(msgspec.json.encode(verdict))
+    sys.stdout.buffer.flush()
+    os._exit(0)  # what the bundle left behind is not tidied up
+
+
+if __name__ == "__main__":
+    main()
