@@ -48,8 +48,8 @@ def main(
             where="command line",
             next_step="make adopt DATA=FILE TARGET=COLUMN",
         )
-    path = Path(data)
-    place = _place(output, path, force)
+    path = _home(data)
+    place = _place(output and str(_home(output)), path, force)
     drafted = draft(path, target, settings.source.text, positive)
     aside = place.with_name(f".{place.name}.unfinished.yaml")
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -61,6 +61,14 @@ def main(
     name = place.stem if place.parent.resolve() == FOLDER.resolve() else str(place)
     load(name, (), {})  # a draft that would be refused is a fault of ours, and shown here
     _show(drafted, place, name)
+
+
+def _home(path: str) -> Path:
+    """A path in which `~` is the folder of a user: make hands it over as it stands."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # no such user, or no HOME
+        return Path(path)
 
 
 def _place(output: str | None, data: Path, force: bool) -> Path:
@@ -106,12 +114,15 @@ def preset(drafted: Draft, data: Path, place: Path, text: Text) -> str:
         f"    positive: {_text(drafted.positive)}  # {_line(drafted.why_positive)}",
     ]
     left_out = [guess for guess in drafted.guesses if guess.kind == "leave_out"]
-    for guess in drafted.guesses:
-        if guess.kind == "id":
-            lines.append(f"    id: {_text(guess.name)}  # {_line(guess.reason)}")
+    for kind in ("id", "group"):
+        lines += [
+            f"    {kind}: {_text(guess.name)}  # {_because(guess)}"
+            for guess in drafted.guesses
+            if guess.kind == kind
+        ]
     if left_out:
         lines.append("    leave_out:")
-        lines += [f"      - {_text(guess.name)}  # {_line(guess.reason)}" for guess in left_out]
+        lines += [f"      - {_text(guess.name)}  # {_because(guess)}" for guess in left_out]
     if drafted.missing_values:
         values = ", ".join(map(_text, drafted.missing_values))
         lines.append(f"    missing_values: [{values}]  # texts that stand where there is no value")
@@ -137,6 +148,10 @@ def _column(guess: Guess) -> list[str]:
     if guess.check:
         comment.append(f"      # CHECK: {_line(guess.check)}")
     return [*comment, f"      {_text(guess.name)}: {{{', '.join(parts)}}}"]
+
+
+def _because(guess: Guess) -> str:
+    return _line(guess.reason) + (f"; CHECK: {_line(guess.check)}" if guess.check else "")
 
 
 def _written(text: Text) -> list[str]:
@@ -174,7 +189,7 @@ def _show(drafted: Draft, place: Path, name: str) -> None:
     table = Table(box=None, pad_edge=False)
     for head in ("column", "guess", "because"):
         table.add_column(head, overflow="fold")
-    said = {"leave_out": "left out", "id": "identifier"}
+    said = {"leave_out": "left out", "id": "identifier", "group": "group of rows"}
     for guess in drafted.guesses:
         table.add_row(
             escape(guess.name), said.get(guess.kind, guess.kind), escape(_line(guess.reason))

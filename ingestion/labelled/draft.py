@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,14 +16,23 @@ from configs.source import Text
 from configs.table import Table
 from ingestion.files import check_file
 from ingestion.formats import explained, opened
-from ingestion.labelled.guess import Guess, given, guess, present
+from ingestion.labelled.facts import given, present
+from ingestion.labelled.guess import REPEATS, Guess, guess
 from ingestion.labelled.read import as_text
 from ingestion.labelled.target import check_target, in_words
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-YES = ("yes", "true", "1", "y", "t", "positive", "pos")
+# A word for the outcome, and the words that stand against it. Some say yes whatever the other is.
+NO = {
+    **dict.fromkeys(("yes", "true", "positive", "ja", "oui", "sim"), ()),
+    **dict.fromkeys(("y", "si", "sí"), ("n", "no")),
+    "j": ("n",),
+    "t": ("f",),
+    "pos": ("neg",),
+    "1": ("0", "-1"),
+}
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,10 @@ class Draft:
     @property
     def id(self) -> str | None:
         return next((guess.name for guess in self.guesses if guess.kind == "id"), None)
+
+    @property
+    def group(self) -> str | None:
+        return next((guess.name for guess in self.guesses if guess.kind == "group"), None)
 
     @property
     def missing_values(self) -> tuple[str, ...]:
@@ -97,11 +111,8 @@ def _draft(
             f" {shlex.quote(labels[0][0])} (letter case counts)",
         )
     check_target(found, Table(target=target, positive=chosen), absent)
-    guesses: list[Guess] = []
-    for name, kind in types.items():
-        if name != target:
-            has_id = any(guess.kind == "id" for guess in guesses)
-            guesses.append(guess(connection, name, kind, text, has_id=has_id))
+    others = ((name, kind) for name, kind in types.items() if name != target)
+    guesses = _one_identifier([guess(connection, name, kind, text) for name, kind in others])
     if not any(guess.kind in ("number", "category") for guess in guesses):
         reasons = "; ".join(f"{guess.name}: {guess.reason}" for guess in guesses[:6])
         raise UserError(
@@ -115,17 +126,41 @@ def _draft(
     return Draft(rows, target, chosen or "", why, labels, unlabelled, absent, guesses)
 
 
+def _one_identifier(guesses: list[Guess]) -> list[Guess]:
+    """Of the identifiers, the best one names the rows, and the best that repeats is the group of
+    its rows; the others are left out. Of equally good ones it is the first."""
+    best = {
+        kind: max((g for g in guesses if g.kind == kind), key=lambda g: g.rank, default=None)
+        for kind in ("id", "group")
+    }
+    settled = []
+    for one in guesses:
+        if one.kind in best and one is not best[one.kind]:
+            check = one.check or REPEATS * (one.kind == "group")
+            one = replace(
+                one, kind="leave_out", reason=f"another identifier: {one.reason}", check=check
+            )
+        settled.append(one)
+    return settled
+
+
 def _positive(labels: list[tuple[str, int]], asked: str | None) -> tuple[str | None, str]:
     """The value to be predicted; the labels may yet turn out not to be two."""
     if asked is not None:
         return asked, "as asked for"
-    for value, _ in labels:
-        if value.casefold() in YES:
+    plain = {_plain(value): value for value, _ in labels}
+    for word, value in plain.items():
+        if word in NO and (not NO[word] or set(NO[word]) & set(plain)):
             return value, "it reads as a yes"
     if not labels:
         return "", ""
     value, count = labels[-1]
     return value, f"the rarer one: {in_words([(value, count)])}"
+
+
+def _plain(label: str) -> str:
+    """`Yes`, `True.` and `1.0` as `yes`, `true` and `1`."""
+    return re.sub(r"\.0*$", "", label.casefold())
 
 
 def _check_file(path: Path) -> None:

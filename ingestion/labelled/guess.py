@@ -2,19 +2,18 @@
 
 A guess is made from all rows, by counting; every one says its reason, because a person has to be
 able to disagree. What cannot be a feature as it is (identifiers, dates, free text, columns that
-say nothing) is left out.
+say nothing) is left out. Values are judged as text, so that digits get the same guess whether the
+file holds them as text, as whole numbers or as floating-point numbers.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from configs.duck import literal, quoted
-from configs.table import OWN
-from ingestion.canonical import read_number
-from ingestion.labelled.rules import LARGEST
+from configs.table import LONGEST_TEXT, OWN
+from ingestion.labelled.facts import CATEGORIES, DIRTY, LONG, ROUNDED, Column, Facts, is_epoch
+from ingestion.labelled.names import Says, is_saved_index, may_number_rows, says, words
 from ingestion.mapping import NO_VALUE
 
 if TYPE_CHECKING:
@@ -22,182 +21,171 @@ if TYPE_CHECKING:
 
     from configs.source import Text
 
-# Texts that exports write where there is no value. `None` and `-` are not among them: both are
-# honest categories too often.
-NO_VALUES = ("NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "?", r"\N")
-CATEGORIES = 30  # the most frequent are named, the others are one
 COVERED = 0.5  # of the rows that those must hold, or the column is no category
-DIRTY = 0.02  # share of values that may be unreadable in a column of numbers
 FREE_TEXT = 60  # characters of a value on average
 ALL_DIFFERENT = 0.9  # values over rows: from there on a text names its row
-DATES = ("%Y-%m-%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y/%m/%d", "%Y%m%d", "%d-%b-%Y")
-AN_ID = re.compile(
-    r"(^|[ _.-])(id|uuid|guid|key|nr|no|number|index)$|[a-z](ID|Id|Key|Nr)$|^Unnamed"
+FLOAT32 = 2**24  # models compute in float32, where the whole numbers beyond it have gaps
+# By themselves, such rows may be on both sides of a split.
+REPEATS = (
+    "rows of one may stand on both sides of a drawn split: if so, name it in source.table.group, or"
+    " give the table a split column"
 )
 
 
 @dataclass(frozen=True)
 class Guess:
-    """kind: what becomes of the column.  reason: what of its values says so.  check: what a person
-    should look at, if anything.  values, low, missing: of the contract (`configs/table.py`).
-    absent: the texts among its values that stand for a missing one."""
+    """kind: what becomes of the column; group: the identifier of whom several rows are about.
+    reason: what of its values says so.  check: what a person should look at, if anything.
+    values, low, missing: of the contract (`configs/table.py`).  absent: the texts among its values
+    that stand for a missing one.  rank: of several identifiers, the highest is taken."""
 
     name: str
-    kind: Literal["number", "category", "id", "leave_out"]
+    kind: Literal["number", "category", "id", "group", "leave_out"]
     reason: str
     check: str = ""
     values: tuple[str, ...] = ()
     low: float | None = None
     missing: bool = False
     absent: tuple[str, ...] = ()
+    rank: int = 0
 
 
-def guess(
-    connection: DuckDBPyConnection, name: str, kind: str, text: Text | None, *, has_id: bool
-) -> Guess:
+def guess(connection: DuckDBPyConnection, name: str, kind: str, text: Text | None) -> Guess:
     """The guess about a column of the relation `texts`, whose columns are text or NULL.
 
-    kind: its type in the file.  text: how numbers are written, of a text file.  has_id: whether
-    another column already names the rows.
+    kind: its type in the file.  text: how numbers are written, of a text file.  Identifiers are
+    candidates: which of them names the rows is decided among all columns (`draft.py`).
     """
     if NO_VALUE.match(kind) and kind != "BOOLEAN":
         return Guess(name, "leave_out", f"values of type {kind} are no single ones")
-    if name.casefold() in OWN:
-        why = f"a feature cannot be called {name}: rename it in the file to use it"
-        return Guess(name, "leave_out", why, check=why)
     if kind.startswith(("DATE", "TIME")):
         return Guess(name, "leave_out", "dates", check=_DATES)
-    column = quoted(name)
-    absent = tuple(text for text, _ in present(connection, column))
-    value = given(column)
-    number = read_number("value", "VARCHAR", text)
-    rows, filled, distinct, numbers, whole, low, high, longest, different_numbers, infinite = (
-        connection.execute(f"""
-            WITH given AS (SELECT {value} AS value FROM texts),
-            read AS (SELECT value, {number} AS number, abs(number) <= {LARGEST!r} AS finite
-                     FROM given)
-            SELECT count(*), count(value), count(DISTINCT value), count(number),
-                   count(number) FILTER (finite AND number = floor(number)),
-                   min(number) FILTER (finite), max(number) FILTER (finite),
-                   avg(length(value)), count(DISTINCT number),
-                   count(number) FILTER (NOT finite AND NOT isnan(number))
-            FROM read
-        """).fetchall()[0]
-    )
-    gaps = rows - filled
-    missing = f", {gaps:,} missing" if gaps else ""
-    if not filled:
-        return Guess(name, "leave_out", "no row has a value")
-    if distinct == 1 and not gaps:
-        return Guess(name, "leave_out", "every row has the same value")
-    if numbers >= filled * (1 - DIRTY):
-        if filled == numbers == whole == different_numbers and not gaps:
-            if high - low == rows - 1:
-                return _identifier(name, "whole numbers without a gap, one for each row", has_id)
-            if AN_ID.search(name):
-                return _identifier(name, "a different whole number in each row", has_id)
-        if _dates(connection, value, filled):
-            return Guess(name, "leave_out", "dates", check=_DATES)
-        return _number_column(
-            connection,
-            name,
-            value,
-            number,
-            absent,
-            rows,
-            filled,
-            numbers,
-            distinct,
-            infinite,
-            low,
-            high,
-        )
-    if longest > FREE_TEXT:
-        return Guess(name, "leave_out", f"free text, {longest:.0f} characters on average")
-    if distinct == filled == rows:
-        return _identifier(name, "a different text in each row", has_id)
-    if _dates(connection, value, filled):
-        return Guess(name, "leave_out", f"dates{missing}", check=_DATES)
-    if AN_ID.search(name) and distinct > CATEGORIES:
-        return Guess(
-            name,
-            "leave_out",
-            f"by its name an identifier, {distinct:,} different ones in {filled:,} rows",
-            check="rows of one may stand on both sides of a drawn split: if so, give the table a"
-            " split column",
-        )
-    if distinct > ALL_DIFFERENT * filled and distinct > CATEGORIES:
-        return Guess(name, "leave_out", f"{distinct:,} different texts in {filled:,} rows")
-    top = connection.execute(
-        f"SELECT value, count(*) FROM (SELECT {value} AS value FROM texts)"
-        f" WHERE value IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {CATEGORIES}"
-    ).fetchall()
-    covered = sum(count for _, count in top)
-    if covered < COVERED * filled:
-        return Guess(
-            name,
-            "leave_out",
-            f"{distinct:,} different texts, of which the {CATEGORIES} most frequent hold only"
-            f" {covered / filled:.0%} of the rows",
-        )
-    counted = ", ".join(f"{value} {count:,}" for value, count in top[:4])
-    more = f" and {len(top) - 4} more" if len(top) > 4 else ""
-    check = ""
-    if distinct > CATEGORIES:
-        more += f"; {distinct - CATEGORIES:,} rarer ones count as other"
-        check = f"{distinct:,} different texts: the {CATEGORIES} most frequent are told apart"
-    return Guess(
-        name,
-        "category",
-        f"{distinct:,} texts: {counted}{more}{missing}",
-        check,
-        values=tuple(value for value, _ in top),
-        missing=gaps > 0,
-        absent=absent,
-    )
+    column = Column(connection, name, text)
+    found = _guess(column, column.facts(), says(name))
+    if found.kind in ("number", "category") and name.casefold() in OWN:
+        why = f"a feature cannot be called {name}: rename it in the file to use it"
+        return Guess(name, "leave_out", why, check=why)
+    return found
 
 
 _DATES = "make a number of it (days before the question is asked) if it may be used"
 
 
-def _identifier(name: str, reason: str, has_id: bool) -> Guess:
-    if has_id:
-        return Guess(name, "leave_out", f"another identifier: {reason}")
-    return Guess(name, "id", reason)
+def _guess(column: Column, facts: Facts, said: Says) -> Guess:
+    name = column.name
+    if not facts.filled:
+        return Guess(name, "leave_out", "no row has a value")
+    if facts.distinct == 1 and facts.filled == facts.rows:
+        return Guess(name, "leave_out", "every row has the same value")
+    if _numbers_rows(name, facts):
+        return Guess(name, "leave_out", "the number of the row")
+    if found := _identifier(column, facts, said):
+        return found
+    if column.is_date(facts) or is_epoch(name, facts):
+        gaps = facts.rows - facts.filled
+        return Guess(name, "leave_out", "dates" + _missing(gaps), check=_DATES)
+    bare = (
+        said == "person" and len(words(name)) == 1 and (facts.high or 0) < LONG
+    )  # persons, counted
+    coded = said in ("person", "identifier", "kind", "code") and facts.all_whole and not bare
+    coded = coded or (said == "diagnosis" and facts.numeric) or facts.like_codes
+    if coded and facts.distinct > 2 and facts.numbers:
+        why = "they begin with zeros" if facts.padded else "letters stand among them"
+        if not facts.like_codes:
+            why = "by its name"
+        return _category(column, facts, said, f"digits taken for a code ({why})")
+    if facts.numeric:
+        return _number(column, facts)
+    return _category(column, facts, said)
 
 
-def _number_column(
-    connection: DuckDBPyConnection,
-    name: str,
-    value: str,
-    number: str,
-    absent: tuple[str, ...],
-    rows: int,
-    filled: int,
-    numbers: int,
-    distinct: int,
-    infinite: int,
-    low: float | None,
-    high: float | None,
-) -> Guess:
+def _numbers_rows(name: str, facts: Facts) -> bool:
+    if not facts.all_whole or not may_number_rows(name):
+        return False
+    if is_saved_index(name):  # of a part of the rows, or of several files
+        return facts.unique or (facts.low or 0) >= 0
+    return facts.running
+
+
+def _identifier(column: Column, facts: Facts, said: Says) -> Guess | None:
+    """A column that names what its row is about, each row (`id`) or several (`group`)."""
+    name = column.name
+    if facts.numeric and not facts.all_whole:
+        return None  # it has fractions: it measures
+    if facts.length > FREE_TEXT or facts.too_long:
+        return None
+    check = ""
+    if facts.rounded:
+        check = (
+            f"{facts.rounded:,} values such as {column.some(ROUNDED)} were rounded by a"
+            " spreadsheet, which makes one of several: export them as text"
+        )
+    elif facts.huge and column.count("suffix(value, '0')") == facts.filled:
+        check = "all end in 0: a spreadsheet keeps 15 digits of a number; export them as text"
+    long = facts.all_whole and (facts.high or 0) >= LONG
+    many = facts.distinct > CATEGORIES
+    named = said in ("person", "identifier") or (
+        said == "number" and many and (long or not facts.numeric)
+    )
+    what = "whole number" if facts.all_whole else "text"
+    if facts.unique:
+        if named:
+            reason = f"by its name, and a different {what} in each row"
+            return Guess(name, "id", reason, check, rank=4 if said == "person" else 3)
+        if facts.running:
+            return Guess(name, "id", "whole numbers without a gap, one for each row", check)
+        phrases = not facts.numeric and facts.blanks * 2 > facts.rows
+        if phrases or said in ("code", "kind"):
+            return Guess(name, "leave_out", f"a different {what} in each row", check)
+        if not facts.numeric or facts.huge:
+            return Guess(name, "id", f"a different {what} in each row", check, rank=2)
+        return None
+    several = many or (said == "person" and len(words(name)) > 1 and facts.distinct > 4)
+    if named and several:
+        reason = f"by its name an identifier, {facts.distinct:,} different ones in"
+        reason += f" {facts.filled:,} rows"
+        if facts.filled < facts.rows * (1 - DIRTY):
+            gaps = facts.rows - facts.filled
+            check = f"{gaps:,} rows have none; {check or REPEATS}"
+            return Guess(name, "leave_out", reason, check)
+        if facts.filled < facts.rows:
+            without = f"{facts.rows - facts.filled:,} rows without one go to quarantine"
+            check = f"{without}; {check}" if check else without
+        check += "; " * bool(check) + "rows of one stay on one side of the split"
+        return Guess(name, "group", reason, check, rank=2 if said == "person" else 1)
+    if facts.huge:
+        why = "whole numbers beyond 15 digits, which hardly measure anything"
+        return Guess(name, "leave_out", why, check or REPEATS)
+    return None
+
+
+def _number(column: Column, facts: Facts) -> Guess:
+    low, high, name = facts.low, facts.high, column.name
     if low is None or high is None:
         return Guess(name, "leave_out", "no row has a finite number")
-    reason = f"{distinct:,} numbers from {low:g} to {high:g}"
+    reason = f"{facts.distinct:,} numbers from {low:g} to {high:g}"
+    gaps = facts.rows - facts.filled
+    reason += _missing(gaps)
     checks = []
-    if rows > filled:
-        reason += f", {rows - filled:,} missing"
-    if numbers < filled:
-        found = connection.execute(
-            f"SELECT DISTINCT value FROM (SELECT {value} AS value FROM texts)"
-            f" WHERE value IS NOT NULL AND {number} IS NULL ORDER BY 1 LIMIT 3"
-        ).fetchall()
-        shown = ", ".join(repr(text[:30]) for (text,) in found)
-        checks.append(f"{filled - numbers:,} rows go to quarantine: no number is {shown}")
-    elif 2 < distinct <= 10 and float(low).is_integer() and float(high).is_integer():
+    if facts.numbers < facts.filled:
+        shown = column.some(f"{column.number} IS NULL")
+        stray = facts.filled - facts.numbers
+        checks.append(f"{stray:,} rows go to quarantine: no number is {shown}")
+    elif 2 < facts.distinct <= 10 and float(low).is_integer() and float(high).is_integer():
         checks.append("few whole numbers: if they are codes without an order, make it a category")
-    if infinite:
-        rows_of = f"{infinite:,} row{'s go' if infinite > 1 else ' goes'} to quarantine"
+    if facts.infinite:
+        rows_of = f"{facts.infinite:,} row{'s go' if facts.infinite > 1 else ' goes'} to quarantine"
         checks.append(f"{rows_of}: infinite, or beyond what float32 can hold")
+    if max(abs(low), abs(high)) > FLOAT32:
+        checks.append(
+            f"models compute in float32, in which neighbouring numbers beyond {FLOAT32:,} are one:"
+            " if it names something, leave it out"
+        )
+    elif facts.like_accounts:
+        checks.append(
+            f"whole numbers of {len(f'{low:.0f}')} digits each: if they name something (an account,"
+            " a postcode), leave it out, or make it the group or a category"
+        )
     if low >= 0:
         reason += "; none below 0"
     return Guess(
@@ -206,35 +194,58 @@ def _number_column(
         reason,
         "; ".join(checks),
         low=0.0 if low >= 0 else None,
-        missing=rows > filled,
-        absent=absent,
+        missing=gaps > 0,
+        absent=column.absent,
     )
 
 
-def given(column: str) -> str:
-    """SQL of a text, NULL where it is a word for a missing value."""
-    return f"CASE WHEN {column} NOT IN ({', '.join(map(literal, NO_VALUES))}) THEN {column} END"
+def _category(column: Column, facts: Facts, said: Says, coded: str = "") -> Guess:
+    """coded: why digits are no numbers here, in words."""
+    name, distinct, filled = column.name, facts.distinct, facts.filled
+    out = Guess(name, "leave_out", "", coded)
+    if facts.length > FREE_TEXT and facts.too_long <= filled * DIRTY:
+        return replace(out, reason=f"free text, {facts.length:.0f} characters on average")
+    if facts.too_long > filled * DIRTY:
+        return replace(
+            out,
+            reason=f"{facts.too_long:,} texts of more than {LONGEST_TEXT} characters",
+            check=f"the service takes {LONGEST_TEXT} characters: shorten them in the file if it may"
+            " be used",
+        )
+    if distinct > ALL_DIFFERENT * filled and distinct > CATEGORIES:
+        return replace(out, reason=f"{distinct:,} different texts in {filled:,} rows")
+    top = column.most_frequent()
+    covered = sum(count for _, count in top)
+    if covered < COVERED * filled:
+        reason = (
+            f"{distinct:,} different texts, of which the {CATEGORIES} most frequent hold only"
+            f" {covered / filled:.0%} of the rows"
+        )
+        check = f"{coded}: {REPEATS}" if coded else REPEATS * (said not in ("", "number"))
+        return replace(out, reason=reason, check=check)
+    counted = ", ".join(f"{value} {count:,}" for value, count in top[:4])
+    more = f" and {len(top) - 4} more" if len(top) > 4 else ""
+    checks = [f"{coded}: if they measure something, make it a number"] if coded else []
+    if distinct > len(top):
+        more += f"; {distinct - len(top):,} rarer ones count as other"
+        if distinct > CATEGORIES:
+            checks.append(f"{distinct:,} texts: the {CATEGORIES} most frequent are told apart")
+    if facts.too_long:
+        checks.append(
+            f"{facts.too_long:,} rows go to quarantine: a text of more than {LONGEST_TEXT}"
+            " characters, which the service does not take"
+        )
+    gaps = facts.rows - filled
+    return Guess(
+        name,
+        "category",
+        f"{distinct:,} texts: {counted}{more}{_missing(gaps)}",
+        "; ".join(checks),
+        values=tuple(value for value, _ in top),
+        missing=gaps > 0,
+        absent=column.absent,
+    )
 
 
-def present(connection: DuckDBPyConnection, column: str) -> list[tuple[str, int]]:
-    """Which words for a missing value the column of `texts` holds, and in how many rows."""
-    wanted = ", ".join(map(literal, NO_VALUES))
-    return connection.execute(
-        f"SELECT {column}, count(*) FROM texts WHERE {column} IN ({wanted}) GROUP BY 1 ORDER BY 1"
-    ).fetchall()
-
-
-def _dates(connection: DuckDBPyConnection, text: str, filled: int) -> bool:
-    """Whether nearly all values are dates of this and the last century in one of the usual ways."""
-    for form in DATES:
-        day = f"try_strptime(left(value, {len('19991231') if form == '%Y%m%d' else 10}), '{form}')"
-        whole = "length(value) = 8" if form == "%Y%m%d" else "true"
-        if form == "%d-%b-%Y":
-            day = f"try_strptime(value, '{form}')"
-        found = connection.execute(
-            f"SELECT count(*) FROM (SELECT {text} AS value FROM texts)"
-            f" WHERE {whole} AND year({day}) BETWEEN 1900 AND 2100"
-        ).fetchall()[0][0]
-        if found >= filled * (1 - DIRTY):
-            return True
-    return False
+def _missing(gaps: int) -> str:
+    return f", {gaps:,} missing" if gaps else ""

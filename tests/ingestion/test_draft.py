@@ -12,12 +12,15 @@ from hypothesis import settings as bounded
 from hypothesis import strategies as st
 from made_table import HEADER, made_rows, save
 
+from configs.duck import connect, quoted
 from configs.errors import UserError
 from configs.load import load
 from configs.source import Text
-from configs.table import Table
+from configs.table import LONGEST_TEXT, Table
 from flows import adopt
 from ingestion.labelled.draft import Draft, draft
+from ingestion.labelled.guess import Guess, guess
+from ingestion.labelled.read import as_text
 from tests.places import find
 
 
@@ -92,26 +95,157 @@ def test_what_is_no_feature_is_left_out_with_the_reason(tmp_path):
         "left",
     ]
     found = guesses(save(tmp_path / "t.csv", made, header))
-    assert found["number"] == ("id", "whole numbers without a gap, one for each row")
+    assert found["number"] == ("leave_out", "the number of the row")
     assert found["weight"][0] == "number"  # all different, and measured
     assert found["joined"] == ("leave_out", "dates") and found["day"] == ("leave_out", "dates")
     assert found["note"][0] == "leave_out" and "free text" in found["note"][1]
-    assert found["customer_id2"][0] == "leave_out"
+    assert found["customer_id2"][0] == "group"
     assert found["empty"] == ("leave_out", "no row has a value")
     assert found["constant"] == ("leave_out", "every row has the same value")
     assert found["town"][0] == "leave_out" and found["plan"][0] == "category"
 
 
-def test_an_identifier_that_repeats_is_left_out_and_told_to_be_looked_at(tmp_path):
-    rows = [[f"m{n // 3}", *row[1:]] for n, row in enumerate(made_rows(300))]
-    found = drafted(save(tmp_path / "t.csv", rows, ["member_id", *HEADER[1:]])).guesses[0]
-    assert found.kind == "leave_out" and "split column" in found.check
+# Columns of 600 rows about 200 persons, as a function of the row.
+COLUMNS = {
+    "customer_id": lambda n: 15_600_000 + 7 * n,
+    "CustomerId": lambda n: 15_600_000 + 7 * (n // 3),
+    "patient_nbr": lambda n: 55_000_000 + n // 3 * 131,
+    "account": lambda n: 700_000 + n % 200,
+    "subscriberid": lambda n: n // 3,
+    "order no": lambda n: 90_000 + 3 * n,
+    "zip": lambda n: 10_000 + n % 5,
+    "store_id": lambda n: n % 40,
+    "admission_type_id": lambda n: n % 8 + 1,
+    "Region_Code": lambda n: n % 50,
+    "Phone": lambda n: 555_000_000 + 17 * n,
+    "diag_1": lambda n: 250 + n % 20,
+    "week_number": lambda n: n % 53 + 1,
+    "customers": lambda n: n % 90,
+    "income": lambda n: 20_000 + 13 * n,
+    "ref": lambda n: 4_006_381_000_000_000 + 2 * n,
+    "traffic": lambda n: 4_006_381_000_000_000 + n // 3,
+    "RowNumber": lambda n: n + 1,
+    "Unnamed: 0": lambda n: (7 * n) % 601,
+    "index": lambda n: n % 300,
+    "id": lambda n: n,
+    "run": lambda n: n + 17,
+}
+
+
+def judged(name: str, kind: str, values: list) -> Guess:
+    """The guess about one column, stored as the DuckDB type `kind`."""
+    column = as_text(f"CAST(v AS {kind})", kind)
+    query = f"SELECT {column} AS {quoted(name)} FROM (SELECT unnest(?) AS v)"
+    with connect() as connection:
+        connection.execute(f"CREATE TABLE texts AS {query}", [values])
+        return guess(connection, name, kind, Text() if kind == "VARCHAR" else None)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "why"),
+    [
+        ("customer_id", "id", "by its name"),
+        ("CustomerId", "group", "200 different ones in 600 rows"),
+        ("patient_nbr", "group", "200 different ones"),
+        ("account", "group", "200 different ones"),
+        ("subscriberid", "group", "200 different ones"),
+        ("order no", "id", "by its name"),
+        ("zip", "category", "taken for a code (by its name)"),
+        ("store_id", "category", "taken for a code (by its name)"),
+        ("admission_type_id", "category", "taken for a code (by its name)"),
+        ("Region_Code", "category", "taken for a code (by its name)"),
+        ("Phone", "leave_out", "a different whole number in each row"),
+        ("diag_1", "category", "taken for a code (by its name)"),
+        ("week_number", "number", ""),
+        ("customers", "number", ""),
+        ("income", "number", "5 digits each: if they name something"),
+        ("ref", "id", "a different whole number in each row"),
+        ("traffic", "leave_out", "beyond 15 digits"),
+        ("RowNumber", "leave_out", "the number of the row"),
+        ("Unnamed: 0", "leave_out", "the number of the row"),
+        ("index", "leave_out", "the number of the row"),
+        ("id", "id", "by its name"),
+        ("run", "id", "without a gap, one for each row"),
+    ],
+)
+def test_what_digits_are_is_seen_from_name_and_values(name, kind, why):
+    found = judged(name, "BIGINT", [COLUMNS[name](n) for n in range(600)])
+    assert found.kind == kind and why in f"{found.reason}; {found.check}"
+
+
+@bounded(max_examples=20, deadline=None)
+@given(
+    name=st.sampled_from([*COLUMNS, "n", "x", "age", "member_no", "key", "PLZ", "Kundennummer"]),
+    low=st.sampled_from([0, 1, 99, 10_000, 2**24, 4_000_000_000]),
+    step=st.sampled_from([0, 1, 2, 7, 100]),
+    distinct=st.integers(1, 90),
+    gaps=st.booleans(),
+    shuffled=st.booleans(),
+)
+def test_digits_get_the_same_guess_however_they_are_stored(
+    name, low, step, distinct, gaps, shuffled
+):
+    values: list = [low + step * (n % distinct) for n in range(60)]
+    if shuffled:
+        random.Random(1).shuffle(values)
+    if gaps:
+        values[7] = None
+    expected = judged(name, "BIGINT", values)
+    as_digits = [None if value is None else str(value) for value in values]
+    assert judged(name, "VARCHAR", as_digits) == expected
+    assert judged(name, "DOUBLE", values) == expected
+
+
+def test_an_identifier_gets_the_same_guess_with_letters():
+    for name in ("CustomerId", "account", "patient_nbr", "customer_id", "order no"):
+        digits = [COLUMNS[name](n) for n in range(600)]
+        expected = judged(name, "BIGINT", digits)
+        assert judged(name, "VARCHAR", [f"A{value}" for value in digits]).kind == expected.kind
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "kind", "check"),
+    [
+        ("zone", ["02139", "10001", "94105"], "category", "they begin with zeros"),
+        ("primary", ["250.83", "401", "428", "V27", "V57"], "category", "letters stand among them"),
+        ("member_id", ["4.00638E+12", *(f"4.{n:05}E+12" for n in range(99))], "group", "rounded"),
+        ("size", ["16777217", "20000000", "33333333"], "number", "float32"),
+        ("created_at", [str(1_700_000_000 + 86_400 * n) for n in range(90)], "leave_out", "days"),
+        ("seen", [f"{n % 12 + 1}/{n % 28 + 1}/2024 8:26" for n in range(90)], "leave_out", "days"),
+        ("answer", ["Yes", "No", "x" * 301], "leave_out", "300 characters"),
+        ("answer", [*["Yes"] * 99, *["No"] * 100, "x" * 301], "category", "2 rows go to quar"),
+    ],
+)
+def test_what_values_say_of_a_column_and_what_is_to_be_checked(name, values, kind, check):
+    found = judged(name, "VARCHAR", [values[n % len(values)] for n in range(400)])
+    assert found.kind == kind and check in found.check
+    assert all(len(value) <= LONGEST_TEXT for value in found.values)
+
+
+def test_who_the_rows_are_about_is_the_group_and_the_best_identifier_names_them(tmp_path):
+    header = ["", "order no", "customer_id", "account", "plan", "left"]
+    rows = [[n, 90_000 + 3 * n, 700 + n // 3, n // 3, "ab"[n % 2], "yn"[n % 2]] for n in range(300)]
+    found = preset(save(tmp_path / "t.csv", rows, header), "left")
+    assert (found.id, found.group) == ("order no", "customer_id")
+    assert found.leave_out == ("column_1", "account") and list(found.columns) == ["plan"]
+    said = (tmp_path / "drafted.yaml").read_text()
+    assert '- "account"  # another identifier: by its name' in said and "CHECK: rows of one" in said
+
+
+def test_customer_id_names_the_rows_though_no_feature_may_be_called_so(tmp_path):
+    rows = [[15_600_000 + 7 * n, n % 9, "yn"[n % 2]] for n in range(90)]
+    assert preset(save(tmp_path / "t.csv", rows, ["customer_id", "x", "left"]), "left").id == (
+        "customer_id"
+    )
+    rows = [["ab"[n % 2], n % 9, "yn"[n % 2]] for n in range(90)]
+    found = drafted(save(tmp_path / "t.csv", rows, ["Split", "x", "left"])).guesses[0]
+    assert found.kind == "leave_out" and "rename it" in found.check
 
 
 def test_a_second_identifier_is_left_out(tmp_path):
     rows = [[f"x{row[0]}", *row] for row in made_rows(50)]
     found = guesses(save(tmp_path / "t.csv", rows, ["key", *HEADER]))
-    assert found["key"][0] == "id" and found["member"][1].startswith("another identifier")
+    assert found["member"][0] == "id" and found["key"][1].startswith("another identifier")
 
 
 def test_many_categories_are_pooled_the_most_frequent_are_named(tmp_path):

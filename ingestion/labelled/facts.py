@@ -1,0 +1,178 @@
+"""What is counted of the values of one column, for the guess about it (`guess.py`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from configs.duck import literal, quoted
+from configs.table import LONGEST_TEXT
+from ingestion.canonical import read_number
+from ingestion.labelled.names import words
+from ingestion.labelled.rules import LARGEST
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+    from configs.source import Text
+
+# Texts that exports write where there is no value. `None` and `-` are not among them: both are
+# honest categories too often.
+NO_VALUES = ("NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "?", r"\N")
+CATEGORIES = 30  # the most frequent are named, the others are one
+DIRTY = 0.02  # share of values that may be unreadable in a column of numbers
+DATES = (
+    *("%Y-%m-%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y/%m/%d", "%Y%m%d", "%d-%b-%Y"),
+    *("%d/%m/%y", "%m/%d/%y", "%d.%m.%y"),
+)
+EPOCH = (946_684_800, 2_051_222_400)  # seconds since 1970, from 2000 to 2035
+TIMES = ("time", "timestamp", "ts", "date", "epoch", "created", "updated", "at", "datetime")
+LONG = 10_000  # a number of five digits may be the number of something
+DIGITS = 1e15  # more digits than a spreadsheet keeps, and hardly a measurement
+# SQL of a number as a spreadsheet shows a long one.
+ROUNDED = "regexp_full_match(value, '[0-9.,]+[eE][+]?[0-9]+')"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was counted of a column's values. filled: rows with a value.  numbers, whole: values
+    that are one, and finite.  padded: digits behind a zero.  rounded: 4.00638E+12.  lettered: a
+    letter before digits.  blanks: values with a blank inside.  hundreds: whole hundreds."""
+
+    rows: int
+    filled: int
+    distinct: int
+    length: float
+    too_long: int
+    numbers: int
+    whole: int
+    infinite: int
+    low: float | None
+    high: float | None
+    padded: int
+    rounded: int
+    lettered: int
+    blanks: int
+    hundreds: int
+
+    @property
+    def numeric(self) -> bool:
+        return self.numbers >= self.filled * (1 - DIRTY)
+
+    @property
+    def all_whole(self) -> bool:
+        return self.whole == self.filled
+
+    @property
+    def unique(self) -> bool:
+        return self.distinct == self.filled == self.rows
+
+    @property
+    def running(self) -> bool:
+        ends = self.low is not None and self.high is not None
+        return self.unique and self.all_whole and ends and self.high - self.low == self.rows - 1  # type: ignore[operator]
+
+    @property
+    def huge(self) -> bool:
+        return self.all_whole and (self.high or 0) >= DIGITS
+
+    @property
+    def like_accounts(self) -> bool:
+        """As many digits in each, most of them not round: few measurements look so."""
+        low, high = self.low or 0, self.high or 0
+        even = low >= LONG and len(f"{low:.0f}") == len(f"{high:.0f}")
+        unround = self.hundreds < 0.1 * self.filled
+        return even and unround and self.all_whole and self.distinct > CATEGORIES
+
+    @property
+    def like_codes(self) -> bool:
+        """Mostly digits, but no numbers: 02139, or V27 between 250.83 and 401."""
+        strays = self.filled - self.numbers
+        lettered = self.lettered > max(1, 0.8 * strays) and self.numbers > 0.5 * self.filled
+        return self.padded > 1 or lettered
+
+
+class Column:
+    """A column of the relation `texts`, whose columns are text or NULL."""
+
+    def __init__(self, connection: DuckDBPyConnection, name: str, text: Text | None) -> None:
+        """text: how numbers are written, of a text file."""
+        self.connection, self.name = connection, name
+        self.value = given(quoted(name))
+        self.number = read_number("value", "VARCHAR", text)
+        self.absent = tuple(text for text, _ in present(connection, quoted(name)))
+
+    def facts(self) -> Facts:
+        found = self.connection.execute(f"""
+            WITH given AS (SELECT {self.value} AS value FROM texts),
+            read AS (SELECT value, {self.number} AS number, abs(number) <= {LARGEST!r} AS finite
+                     FROM given)
+            SELECT count(*), count(value), count(DISTINCT value), avg(length(value)),
+                   count(*) FILTER (length(value) > {LONGEST_TEXT}), count(number),
+                   count(*) FILTER (finite AND number = floor(number)),
+                   count(*) FILTER (NOT finite AND NOT isnan(number)),
+                   min(number) FILTER (finite), max(number) FILTER (finite),
+                   count(*) FILTER (regexp_full_match(value, '0[0-9]+')),
+                   count(*) FILTER ({ROUNDED}),
+                   count(*) FILTER (number IS NULL AND regexp_full_match(value,
+                                    '[A-Za-z]{{1,2}}[0-9][0-9.]*')),
+                   count(*) FILTER (contains(value, ' ')),
+                   count(*) FILTER (number % 100 = 0)
+            FROM read
+        """).fetchall()[0]
+        return Facts(*found)
+
+    def count(self, condition: str) -> int:
+        query = f"SELECT count(*) FROM (SELECT {self.value} AS value FROM texts) WHERE {condition}"
+        return int(self.connection.execute(query).fetchall()[0][0])
+
+    def some(self, condition: str) -> str:
+        """Some of the values for which the condition holds, in words."""
+        found = self.connection.execute(
+            f"SELECT DISTINCT value FROM (SELECT {self.value} AS value FROM texts)"
+            f" WHERE value IS NOT NULL AND {condition} ORDER BY 1 LIMIT 3"
+        ).fetchall()
+        return ", ".join(repr(text[:30]) for (text,) in found)
+
+    def most_frequent(self) -> list[tuple[str, int]]:
+        return self.connection.execute(
+            f"SELECT value, count(*) FROM (SELECT {self.value} AS value FROM texts) WHERE"
+            f" length(value) <= {LONGEST_TEXT} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {CATEGORIES}"
+        ).fetchall()
+
+    def is_date(self, facts: Facts) -> bool:
+        """Whether nearly all values are dates of this and the last century in a usual way."""
+        counts = []
+        for form in DATES:
+            # What follows a day is its time.
+            day = "left(value, 10)" if form.startswith("%Y") else "split_part(value, ' ', 1)"
+            length = {"%Y%m%d": "= 8", "%d/%m/%y": "<= 8", "%m/%d/%y": "<= 8", "%d.%m.%y": "<= 8"}
+            exact = f"length({day}) {length.get(form, '>= 8')}"
+            year = f"year(try_strptime({day}, '{form}'))"
+            counts.append(f"count(*) FILTER ({exact} AND {year} BETWEEN 1900 AND 2100)")
+        found = self.connection.execute(
+            f"SELECT {', '.join(counts)} FROM (SELECT {self.value} AS value FROM texts)"
+        ).fetchall()[0]
+        return max(found) >= facts.filled * (1 - DIRTY)
+
+
+def is_epoch(name: str, facts: Facts) -> bool:
+    """Whether they are seconds or milliseconds since 1970, by their size and the name."""
+    if not facts.all_whole or facts.low is None or facts.high is None:
+        return False
+    first, last = EPOCH
+    inside = any(first * unit <= facts.low and facts.high <= last * unit for unit in (1, 1000))
+    return inside and bool(set(words(name)) & set(TIMES))
+
+
+def given(column: str) -> str:
+    """SQL of a text, NULL where it is a word for a missing value."""
+    return f"CASE WHEN {column} NOT IN ({', '.join(map(literal, NO_VALUES))}) THEN {column} END"
+
+
+def present(connection: DuckDBPyConnection, column: str) -> list[tuple[str, int]]:
+    """Which words for a missing value the column of `texts` holds, and in how many rows."""
+    wanted = ", ".join(map(literal, NO_VALUES))
+    return connection.execute(
+        f"SELECT {column}, count(*) FROM texts WHERE {column} IN ({wanted}) GROUP BY 1 ORDER BY 1"
+    ).fetchall()
