@@ -107,6 +107,13 @@ class Training(Section):
 class Gate(Section):
     """What a challenger must show (`registry/gate.py`)."""
 
+    min_baseline_gain: float | None = Field(
+        None,
+        ge=-1,
+        le=1,
+        description="ROC AUC gain over the best single feature: low end of the interval; none: it"
+        " is enough not to be surely below it",
+    )
     min_gain: float = Field(
         0.0, ge=-1, le=1, description="ROC AUC gain over the champion: low end of the interval"
     )

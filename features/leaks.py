@@ -8,12 +8,12 @@
 - **Alone it is suspiciously good.** ROC AUC of the column by itself on the training split. This
   finds what is wrong in the log itself, such as a field written after the fact, which the first way
   cannot see. It proves nothing: where some customers come weekly and most came once, an honest
-  feature is as good.
+  feature is as good. The same is asked of whether a feature has a value at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from configs.errors import UserError
 from configs.settings import Compute, Features
 from features.catalogue import ALL, select
 from features.rebuild import SPINE, dates_to_rebuild, number, rebuild
-from features.roc_auc import RocAuc, roc_auc_alone
+from features.roc_auc import RocAuc, presence_alone, roc_auc_alone
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -46,6 +46,11 @@ STATEMENTS = {
         "the training table has what no feature of the catalogue makes",
         "take it out of the table, or describe it in features/catalogue.py and make it by SQL",
     ),
+    "presence": (
+        "whether a feature has a value tells the label",
+        "look whether the source fills it in after the fact, and leave it out then; where it is"
+        " known before, pass --features.max_feature_roc_auc 1",
+    ),
     "strong": (
         "a feature is suspiciously good by itself",
         "look whether the source fills it in after the fact; where a single feature may be that"
@@ -58,13 +63,15 @@ STATEMENTS = {
 class Leak:
     """A column that knows the future, or may, or who is asked about (`spine`).
 
-    kind: `changed` when the future is removed; `unknown` to the catalogue; `strong` by itself.
-    figure: the share of rows that changed, or the ROC AUC.  low: the lower end of its interval.
+    kind: `changed` when the future is removed; `unknown` to the catalogue; `strong` by itself;
+    `presence`: whether it has a value is what is strong.
+    figure: the share of rows that changed, or the ROC AUC; of a presence, the share of one label
+    among these rows, were both equally frequent.  low: the lower end of its interval.
     limit: the most that `low` may be.
     """
 
     name: str
-    kind: Literal["changed", "unknown", "strong"]
+    kind: Literal["changed", "unknown", "strong", "presence"]
     figure: float
     low: float
     limit: float
@@ -73,6 +80,8 @@ class Leak:
         if self.kind == "strong":
             interval = f"95 % interval from {self.low:.3f}, the limit is {self.limit:g}"
             return f"{self.name} (ROC AUC {self.figure:.3f}, {interval})"
+        if self.kind == "presence":
+            return f"{self.name} ({100 * self.figure:.3g} % of one label)"
         if self.kind == "unknown":
             return self.name
         where = "the customers who are asked about" if self.name == SPINE else "its rows"
@@ -127,13 +136,9 @@ def check_leaks(
         dates = dates_to_rebuild(connection)
         with ThreadPoolExecutor(max(1, len(dates))) as pool:  # a date does not fill two cores
             rebuilt = pool.map(lambda day: rebuild(connection, day, features, settings), dates)
-            scores, scored = _score(connection, columns)
+            scores, presence, scored = _score(connection, columns)
         limit = settings.max_feature_roc_auc
-        leaks = [
-            Leak(name, "strong", score.score, score.low, limit)
-            for name, score in scores.items()
-            if score.low > limit
-        ]
+        leaks = suspicious(scores, presence, limit)
         known = {feature.name for feature in features}
         leaks += [Leak(name, "unknown", 1, 1, 0) for name in columns if name not in known]
         rows, changed = 0, dict.fromkeys([SPINE, *columns], 0.0)
@@ -155,6 +160,20 @@ def check_leaks(
     )
 
 
+def suspicious(
+    scores: Mapping[str, RocAuc], presence: Mapping[str, RocAuc | None], limit: float
+) -> list[Leak]:
+    """The columns that are surely above the limit by themselves, or by being there at all."""
+    leaks = []
+    for name, score in scores.items():
+        told = presence[name]
+        if score.low > limit:
+            leaks.append(Leak(name, "strong", score.score, score.low, limit))
+        elif told is not None and told.low > limit:
+            leaks.append(Leak(name, "presence", told.score, told.low, limit))
+    return leaks
+
+
 def stop_on_leaks(leaks: Sequence[Leak]) -> None:
     """Raise UserError if there are any: what is proven apart from what is suspicious."""
     if not leaks:
@@ -162,7 +181,8 @@ def stop_on_leaks(leaks: Sequence[Leak]) -> None:
     said, shown, next_step = [], [], ""
     of_kind = {kind: [leak for leak in leaks if leak.kind == kind] for kind in STATEMENTS}
     proven = {leak.name for leak in (*of_kind["changed"], *of_kind["unknown"])}
-    of_kind["strong"] = [leak for leak in of_kind["strong"] if leak.name not in proven]
+    for kind in ("strong", "presence"):
+        of_kind[kind] = [leak for leak in of_kind[kind] if leak.name not in proven]
     for kind, found in of_kind.items():
         if not found:
             continue
@@ -182,8 +202,11 @@ def _more(leaks: Sequence[Leak]) -> str:
     return f" and {len(leaks) - SHOWN} more" if len(leaks) > SHOWN else ""
 
 
-def _score(connection: DuckDBPyConnection, columns: Sequence[str]) -> tuple[dict[str, RocAuc], int]:
-    """Each column by itself on the training split, and on how many rows; none with too few."""
+def _score(
+    connection: DuckDBPyConnection, columns: Sequence[str]
+) -> tuple[dict[str, RocAuc], dict[str, RocAuc | None], int]:
+    """Each column by itself on the training split, whether it has a value, and on how many rows;
+    none with too few."""
     positives, negatives = connection.execute("""
         SELECT count(*) FILTER (label = 1), count(*) FILTER (label = 0)
         FROM built WHERE split = 'train'
@@ -197,6 +220,8 @@ def _score(connection: DuckDBPyConnection, columns: Sequence[str]) -> tuple[dict
     """).fetchnumpy()
     label = scored["label"]
     if np.bincount(label, minlength=2).min() < ROWS_OF_A_CLASS:
-        return {}, 0
+        return {}, {}, 0
     _, customer = np.unique(scored["customer"], return_inverse=True)
-    return {name: roc_auc_alone(scored[name], label, customer) for name in columns}, len(label)
+    alone = {name: roc_auc_alone(scored[name], label, customer) for name in columns}
+    presence = {name: presence_alone(scored[name], label, customer) for name in columns}
+    return alone, presence, len(label)

@@ -132,7 +132,7 @@ def _figures(runs: dict[str, dict[str, Any]]) -> str:
             f"{run['table']['rows']['test']:,}, {run['table']['positive_rate']['test']:.1%}"
             for run in columns
         ],
-        "order count alone, ROC AUC": [f"{run['baseline']['roc_auc']:.3f}" for run in columns],
+        f"{_alone(columns)}, ROC AUC": [f"{run['baseline']['roc_auc']:.3f}" for run in columns],
     }
     for family in columns[0]["families"]:
         rows[f"`{family}`, ROC AUC"] = [_score(run, family) for run in columns]
@@ -143,6 +143,12 @@ def _figures(runs: dict[str, dict[str, Any]]) -> str:
     head, *body = [f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items()]
     note = "\nFigures of the last `make bench`; 95 % intervals; bold: chosen on validation.\n"
     return "\n".join([head, "|---|---|---|", *body]) + "\n" + note
+
+
+def _alone(runs: list[dict[str, Any]]) -> str:
+    """The baseline's feature, where it is one and the same in all of them."""
+    names = {run["baseline"]["feature"] for run in runs}
+    return f"`{names.pop()}` alone" if len(names) == 1 else "best feature alone"
 
 
 def _score(run: dict[str, Any], family: str) -> str:

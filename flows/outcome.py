@@ -85,7 +85,7 @@ def carry_out(
         figures={
             **found.scores[found.winner],
             "against_champion": found.against_champion or {},
-            "against_baseline": found.against_baseline or {},
+            "against_baseline": found.against_baseline,
         },
         data_sha256=summary["data_sha256"],
         code_revision=summary["code_revision"],
@@ -99,7 +99,7 @@ def evidence(table: Stage, contest: Contest, description: dict[str, Any]) -> Evi
     from registry.gate import ChampionEvidence, Difference, Evidence, judged_slices
 
     found, theirs = contest.evaluation, contest.description
-    versus, beside = found.against_champion, None
+    versus, beside, scores = found.against_champion, None, found.scores[found.winner]
     if contest.champion:
         beside = ChampionEvidence(
             version=contest.champion.version,
@@ -111,8 +111,11 @@ def evidence(table: Stage, contest: Contest, description: dict[str, Any]) -> Evi
         )
     return Evidence(
         export_max_difference=found.export_difference[found.winner],
-        baseline_roc_auc=Difference(**found.against_baseline) if found.against_baseline else None,
-        calibration_error=found.scores[found.winner]["calibration_error"],
+        chance_roc_auc=Difference(
+            *(scores[f"roc_auc{end}"] - 0.5 for end in ("", "_low", "_high"))
+        ),
+        baseline_roc_auc=Difference(**found.against_baseline),
+        calibration_error=scores["calibration_error"],
         latency_p99_ms=found.latency["p99_ms"],
         today=datetime.now(UTC).date(),
         schema=tuple(description["features"]),

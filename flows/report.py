@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from configs.settings import Settings
 from flows.data_stages import Parts
+from flows.questions import questions
 from flows.stage import Stage
 from flows.tasks import TABLE, Journey
 from registry import tracking
@@ -21,7 +22,8 @@ def log_run(
     contestants: dict[str, Stage],
     evaluation: Evaluation,
 ) -> None:
-    """Write report.html and model_card.md into the run's folder, and log the parent run."""
+    """Write report.html and model_card.md into the run's folder, and log the parent run. The
+    summary gets its questions here, where the importance of the features is worked out."""
     from training.report import read_story, write_run_report
 
     folder = journey.run.folder
@@ -33,6 +35,13 @@ def log_run(
             {name: stage.folder for name, stage in contestants.items()},
             table.facts["schema"],
             table.path(TABLE),
+        )
+        summary["questions"] = questions(
+            journey.settings,
+            table.facts,
+            summary["against"]["baseline"],
+            summary["baseline"],
+            story.importance,
         )
         pages = write_run_report(story, folder)
         pages += [folder / name for name in ("contract.html", "data_report.html")]
@@ -64,7 +73,7 @@ def _metrics(summary: dict[str, Any]) -> dict[str, float | None]:
             for contestant, figures in families.items()
             for name, value in figures["test"].items()
         },
-        "baseline_roc_auc": (summary["baseline"] or {}).get("roc_auc"),
+        "baseline_roc_auc": summary["baseline"]["roc_auc"],
         "oracle_roc_auc": (summary["oracle"] or {}).get("roc_auc"),
         **{f"rows_{name}": rows[name] for name in ("raw", "valid", "quarantined")},
     }

@@ -59,7 +59,7 @@ def summarise(
         },
         "families": {name: _family(stage, found, name) for name, stage in contestants.items()},
         "differences": found.between,
-        "baseline": found.baseline and asdict(found.baseline),
+        "baseline": asdict(found.baseline),
         "oracle": None if oracle_roc_auc is None else {"roc_auc": oracle_roc_auc},
         "winner": found.winner,
         "against": {"baseline": found.against_baseline, "champion": found.against_champion},
@@ -128,6 +128,8 @@ def print_summary(
     verdict = "is the new champion" if promoted else "is not promoted: the champion, if any, stays"
     version = f"{model['name']} version {model['version']} ({summary['winner']})"
     line("Decision", f"{version} {verdict}", *summary["decision"]["reasons"])
+    for question in summary["questions"]:
+        line("Look at", escape(question["text"]))
     seconds = dict(summary["seconds"])
     total = f"{seconds.pop('total'):.1f} in all"
     stages = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())
@@ -154,8 +156,8 @@ def _scores(summary: dict[str, Any]) -> Table:
             f"{test['roc_auc_low']:.4f} – {test['roc_auc_high']:.4f}",
             *(f"{test[metric]:.3f}" for metric in TEST_METRICS),
         )
-    if baseline := summary["baseline"]:
-        table.add_row(f"{baseline['feature']} (baseline)", f"{baseline['roc_auc']:.4f}")
+    baseline = summary["baseline"]
+    table.add_row(f"{baseline['feature']} (baseline)", f"{baseline['roc_auc']:.4f}")
     if summary["oracle"]:
         table.add_row("oracle (ceiling)", f"{summary['oracle']['roc_auc']:.4f}")
     return table

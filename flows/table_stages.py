@@ -3,6 +3,7 @@ for a log. A table has no days, so nothing is compared with the last accepted ba
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -142,7 +143,7 @@ def features(settings: Settings, validated: Stage, rooms: tuple[str, ...]) -> St
     return run_stage(settings.var, "features", depends_on, rooms, build)
 
 
-def torn_groups(settings: Settings, facts: dict[str, Any]) -> str:
+def torn_groups(settings: Settings, facts: Mapping[str, Any]) -> str:
     """What a column that says the split does to groups, in words; "" when it keeps them whole."""
     table = settings.source.table
     if not facts.get("groups_torn"):

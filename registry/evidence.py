@@ -57,7 +57,8 @@ class ChampionEvidence:
 class Evidence:
     """All the gate knows.
 
-    baseline_roc_auc: against the order count; None for a table that has no such baseline.
+    chance_roc_auc: less the .5 of a model that knows nothing.
+    baseline_roc_auc: less that of the one column that says most by itself.
     calibration_error: of the challenger on the test split.  latency_p99_ms: of one row.
     newest_row: the last day of the rows that the run saw; None for a table without dates.
     learnt_until: as in ChampionEvidence.  today: the day of the decision.
@@ -66,7 +67,8 @@ class Evidence:
     """
 
     export_max_difference: float
-    baseline_roc_auc: Difference | None
+    chance_roc_auc: Difference
+    baseline_roc_auc: Difference
     calibration_error: float
     latency_p99_ms: float
     today: date

@@ -59,9 +59,11 @@ class Decision:
 
 def decide(evidence: Evidence, limits: Gate) -> Decision:
     """Promote only if every rule holds."""
-    rules = [_export(evidence, limits)]
-    if evidence.baseline_roc_auc is not None:
-        rules.append(_baseline(evidence.baseline_roc_auc))
+    rules = [
+        _export(evidence, limits),
+        _chance(evidence.chance_roc_auc),
+        _baseline(evidence.baseline_roc_auc, limits),
+    ]
     if evidence.champion_problem:
         rules.append(_unscorable(evidence.champion_problem, limits))
     elif evidence.champion is not None:
@@ -100,14 +102,34 @@ def _export(evidence: Evidence, limits: Gate) -> Rule:
     )
 
 
-def _baseline(difference: Difference) -> Rule:
+def _chance(difference: Difference) -> Rule:
+    return Rule(
+        "chance",
+        difference.finite and difference.low > 0,
+        f"ROC AUC against chance, 0.5: {difference}",
+        "low end must be above 0",
+        "a model that may know nothing is no model, whether or not there is a champion yet",
+        _number(difference.low),
+    )
+
+
+def _baseline(difference: Difference, limits: Gate) -> Rule:
+    least = limits.min_baseline_gain
+    if least is None:
+        held, limit, figure = difference.high >= 0, "high end must not be below 0", difference.high
+    else:
+        held, limit, figure = (
+            difference.low > least,
+            f"low end must be above {least:g}",
+            difference.low,
+        )
     return Rule(
         "baseline",
-        difference.finite and difference.low > 0,
+        difference.finite and held,
         f"ROC AUC against the baseline, one feature alone: {difference}",
-        "low end must be above 0",
-        "a model that does not beat one feature by itself is not worth its upkeep",
-        _number(difference.low),
+        limit,
+        "a model that ranks worse than one of its own features has not learnt what was there",
+        _number(figure),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import combinations, product
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +18,10 @@ import numpy as np
 from configs.errors import UserError
 from features.categories import encoder
 from features.table import Rows, read_rows
+from training.baseline import Baseline, find_baseline
 from training.export import latency, max_difference, run_onnx
 from training.metrics import Resampled, difference, point, resample, with_intervals
 from training.slices import score_slices, slice_rows
-
-BASELINE_FEATURE = "orders_365d"
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """One feature as a ranking. direction: 1 where more means more likely, -1 where less.
-    missing: where rows without a value are ranked, first or last."""
-
-    feature: str
-    direction: int
-    missing: str
-    roc_auc: float
 
 
 @dataclass(frozen=True)
@@ -47,8 +35,8 @@ class Evaluation:
     before_calibration: dict[str, dict[str, float]]
     export_difference: dict[str, float]
     between: dict[str, dict[str, dict[str, float]]]  # "a - b" -> metric -> difference
-    baseline: Baseline | None  # None: a table without a number in it
-    against_baseline: dict[str, float] | None  # winner's ROC AUC minus the baseline's
+    baseline: Baseline
+    against_baseline: dict[str, float]  # winner's ROC AUC minus the baseline's
     champion: np.ndarray | None  # its probabilities (n,) of the same rows
     against_champion: dict[str, dict[str, float]] | None
     slices: list[dict[str, Any]]  # of the winner
@@ -100,7 +88,7 @@ def evaluate(
             )
         raw[name] = point(labels, np.load(folder / "test_raw.npy", allow_pickle=False))
     models = {name: resampled(np.clip(p, 0, 1)) for name, p in probabilities.items()}
-    baseline = _baseline(table, schema, test)
+    baseline, ranking = find_baseline(read_rows(table, ("train",), features), test, schema)
     champion_says = champion(test.x) if champion else None
     return Evaluation(
         test=test,
@@ -113,20 +101,7 @@ def evaluate(
             f"{a} - {b}": difference(models[a], models[b]) for a, b in combinations(contestants, 2)
         },
         baseline=baseline,
-        against_baseline=(
-            difference(
-                models[winner],
-                resampled(
-                    _ranking(
-                        test.x[:, features.index(baseline.feature)],
-                        baseline.direction,
-                        baseline.missing,
-                    )
-                ),
-            )["roc_auc"]
-            if baseline
-            else None
-        ),
+        against_baseline=difference(models[winner], resampled(ranking))["roc_auc"],
         champion=champion_says,
         against_champion=(
             None if champion_says is None else difference(models[winner], resampled(champion_says))
@@ -174,39 +149,6 @@ def in_terms_of(
         return placed
 
     return place
-
-
-def _baseline(table: Path, schema: Sequence[dict[str, Any]], test: Rows) -> Baseline | None:
-    """What any model has to beat: the order count; in another table the number that ranks the
-    training rows best by itself."""
-    assert test.y is not None
-    features = tuple(str(feature["name"]) for feature in schema)
-    if BASELINE_FEATURE in features:
-        best = (BASELINE_FEATURE, 1, "last")
-    else:
-        train = read_rows(table, ("train",), features)
-        assert train.y is not None
-        found = {}
-        for column, (name, feature) in enumerate(zip(features, schema, strict=True)):
-            if feature.get("categories"):
-                continue
-            gaps = bool(np.isnan(train.x[:, column]).any())
-            for direction, missing in product((1, -1), ("last", "first") if gaps else ("last",)):
-                ranking = _ranking(train.x[:, column], direction, missing)
-                found[name, direction, missing] = point(train.y, ranking)["roc_auc"]
-        if not found:
-            return None
-        best = max(found, key=lambda way: found[way])
-    ranking = _ranking(test.x[:, features.index(best[0])], *best[1:])
-    return Baseline(*best, point(test.y, ranking)["roc_auc"])
-
-
-def _ranking(values: np.ndarray, direction: int, missing: str) -> np.ndarray:
-    """A column (n,) as ranks in [0, 1], ties alike: its ROC AUC is the column's own."""
-    gap = np.inf if missing == "first" else -np.inf
-    ranked = np.where(np.isnan(values), gap, direction * values.astype(np.float64))
-    found, rank = np.unique(ranked, return_inverse=True)
-    return rank / max(len(found) - 1, 1)
 
 
 def _result(folder: Path) -> dict[str, Any]:

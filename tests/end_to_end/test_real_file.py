@@ -49,5 +49,5 @@ def test_the_score_is_what_an_honest_model_reaches(real):
     families = {name: family["test"] for name, family in real.summary["families"].items()}
     assert max(test["roc_auc"] for test in families.values()) >= 0.765
     assert all(test["roc_auc"] < 0.85 for test in families.values()), "above .85 means leakage"
-    assert real.summary["baseline"]["roc_auc"] == pytest.approx(0.744, abs=0.003)
+    assert real.summary["baseline"]["roc_auc"] == pytest.approx(0.758, abs=0.003)
     assert real.summary["decision"]["action"] == "promote"

@@ -65,9 +65,10 @@ def test_no_model_is_far_above_the_best_possible_one(smoke):
         assert 0.6 < family["test"]["roc_auc"] < oracle + 0.02
 
 
-def test_the_first_model_becomes_champion_because_it_beats_the_baseline(smoke):
+def test_the_first_model_becomes_champion_beside_chance_and_its_best_feature(smoke):
     assert smoke.summary["decision"]["action"] == "promote"
-    assert any("baseline" in reason for reason in smoke.summary["decision"]["reasons"])
+    assert {"chance", "baseline"} <= {r["rule"] for r in smoke.summary["decision"]["rules"]}
+    assert smoke.summary["baseline"]["feature"] == "buy_probability"
     assert smoke.summary["model"]["export_max_difference"] <= 1e-5
 
 

@@ -304,7 +304,7 @@ def sides_of(path: Path) -> tuple[dict[str, set[str]], dict[str, int]]:
     return sides, {split: len(rows) for split, rows in read.items()}
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=8)
 @given(
     sizes=st.lists(st.integers(1, 12), min_size=80, max_size=120),
     kinds=st.sampled_from([1, 30, 300, 3000, 10**6]),
@@ -391,6 +391,53 @@ def test_categories_that_tell_the_answer_are_found_whatever_their_order(tmp_path
     _, path = built(tmp_path, rows, columns=columns)
     found = check_table_leaks(path, schema(table(columns=columns)), 0.85)
     assert [leak.name for leak in found.leaks] == ["plan"]
+
+
+LEAVERS = {"reason": {"type": "category", "values": ["price", "moved"], "missing": True}}
+RANKS = {"rank": {"type": "number", "missing": True}}
+
+
+@pytest.mark.parametrize(("columns", "value"), [(LEAVERS, ["price", "moved"]), (RANKS, [1, 2, 3])])
+@pytest.mark.parametrize("missing", [True, False])
+def test_a_column_that_only_one_label_has_or_lacks_stops_the_run(tmp_path, columns, value, missing):
+    """A third of those who left gave a reason, and nobody else did: its ROC AUC is a mere .67, but
+    whoever has one left. The same where only they have none."""
+    draw, rows = random.Random(2), []
+    for n in range(900):
+        label = draw.choice(["Yes", "No"])
+        marked = label == "Yes" and draw.random() < 0.33
+        there = marked != missing
+        rows.append([f"m{n}", draw.choice(value) if there else "", label])
+    _, path = built(tmp_path, rows, columns=columns)
+    found = check_table_leaks(path, schema(table(columns=columns)), 0.85)
+    assert [(leak.name, leak.kind) for leak in found.leaks] == [(next(iter(columns)), "presence")]
+    assert found.strongest[1] < 0.75
+    with pytest.raises(UserError, match="whether a feature has a value tells the label") as caught:
+        stop_on_leaks(found.leaks)
+    assert "--features.max_feature_roc_auc 1" in caught.value.next_step
+    assert check_table_leaks(path, schema(table(columns=columns)), 1).leaks == ()
+
+
+def test_missing_values_that_are_only_more_frequent_with_one_label_are_no_leak(tmp_path):
+    draw, rows = random.Random(2), []
+    for n in range(900):
+        label = draw.choice(["Yes", "No"])
+        there = draw.random() < (0.6 if label == "Yes" else 0.1)
+        rows.append([f"m{n}", draw.choice([1, 2]) if there else "", label])
+    _, path = built(tmp_path, rows, columns=RANKS)
+    assert check_table_leaks(path, schema(table(columns=RANKS)), 0.85).leaks == ()
+
+
+def test_a_column_that_only_recognises_persons_is_not_strong_where_they_are_groups(tmp_path):
+    """The area of each household says nothing about another household."""
+    names = [f"h{n}" for n in range(150)]
+    columns = {"area": {"type": "category", "values": names}}
+    rows = [[row[0], row[5], row[4], row[5]] for row in households([8] * 150, 10, 6)]
+    _, path = built(tmp_path, rows, group=3, columns=columns)
+    found = check_table_leaks(path, schema(table(columns=columns)), 0.85)
+    assert not found.leaks and found.strongest[1] < 0.6
+    _, path = built(tmp_path, rows, columns=columns)
+    assert check_table_leaks(path, schema(table(columns=columns)), 0.85).strongest[1] > 0.75
 
 
 def test_many_rare_categories_that_tell_nothing_are_not_flattered(tmp_path):

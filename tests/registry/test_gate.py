@@ -47,6 +47,7 @@ CHAMPION = ChampionEvidence(
 )
 SOUND = Evidence(
     export_max_difference=1e-7,
+    chance_roc_auc=BETTER,
     baseline_roc_auc=BETTER,
     calibration_error=0.03,
     latency_p99_ms=0.4,
@@ -88,7 +89,7 @@ def test_a_challenger_that_is_better_everywhere_is_promoted():
     decision = decide(evidence(), Gate())
     assert decision.action == "promote"
     assert [rule["rule"] for rule in decision.rules] == [
-        *("export", "baseline", "better", "log_loss", "slices", "stale"),
+        *("export", "chance", "baseline", "better", "log_loss", "slices", "stale"),
         *("calibration", "latency", "schema"),
     ]
     assert len(decision.reasons) == len(decision.rules)
@@ -122,7 +123,7 @@ def test_the_first_model_is_asked_the_rules_that_need_no_champion():
     decision = decide(first, Gate(max_data_age_days=30))
     assert decision.action == "promote"
     asked = [rule["rule"] for rule in decision.rules]
-    assert asked == ["export", "baseline", "calibration", "latency", "freshness"]
+    assert asked == ["export", "chance", "baseline", "calibration", "latency", "freshness"]
     assert decision.reasons[-1].startswith("there is no champion yet")
     assert not any("no champion yet" in reason for reason in decide(SOUND, Gate()).reasons)
 
@@ -154,21 +155,31 @@ def test_a_figure_that_is_no_number_breaks_its_rule(name, nothing):
     assert rule(name, evidence(**{ABSOLUTE[name][0]: nothing}))["figure"] is None
 
 
-@pytest.mark.parametrize("difference", [TIED, UNSURE, WORSE, BROKEN])
-def test_a_model_that_does_not_surely_beat_the_baseline_is_rejected(difference):
+@pytest.mark.parametrize("difference", [TIED, UNSURE, WORSE, BROKEN, Difference(0.01, 0.0, 0.02)])
+def test_a_model_that_is_not_surely_better_than_chance_is_rejected_the_first_one_too(difference):
+    assert broken(evidence(chance_roc_auc=difference)) == ["chance"]
+    assert broken(replace(SOUND, champion=None, chance_roc_auc=difference)) == ["chance"]
+
+
+@pytest.mark.parametrize("difference", [WORSE, BROKEN, Difference(-0.01, -0.02, -1e-9)])
+def test_a_model_that_is_surely_worse_than_its_best_feature_is_rejected(difference):
     assert broken(evidence(baseline_roc_auc=difference)) == ["baseline"]
     assert broken(replace(SOUND, champion=None, baseline_roc_auc=difference)) == ["baseline"]
 
 
-def test_the_low_end_against_the_baseline_is_above_0_or_it_is_not():
-    assert broken(evidence(baseline_roc_auc=Difference(0.01, 1e-9, 0.02))) == []
-    assert broken(evidence(baseline_roc_auc=Difference(0.01, 0.0, 0.02))) == ["baseline"]
-    assert rule("baseline", evidence())["figure"] == BETTER.low
+@pytest.mark.parametrize("difference", [TIED, UNSURE, Difference(-0.01, -0.02, 0.0)])
+def test_a_model_may_be_as_good_as_its_best_feature_unless_a_gain_is_asked_for(difference):
+    assert broken(evidence(baseline_roc_auc=difference)) == []
+    assert broken(evidence(baseline_roc_auc=difference), Gate(min_baseline_gain=0)) == ["baseline"]
+    assert rule("baseline", evidence())["figure"] == BETTER.high
 
 
-def test_a_table_without_a_baseline_is_not_asked_for_one():
-    asked = [rule["rule"] for rule in decide(evidence(baseline_roc_auc=None), Gate()).rules]
-    assert "baseline" not in asked and "better" in asked
+def test_the_gain_over_the_best_feature_is_above_its_limit_or_it_is_not():
+    limits = Gate(min_baseline_gain=0.01)
+    assert broken(evidence(baseline_roc_auc=Difference(0.02, 0.01 + 1e-9, 0.03)), limits) == []
+    assert broken(evidence(baseline_roc_auc=BETTER), limits) == ["baseline"]
+    told = rule("baseline", evidence(), limits)
+    assert (told["figure"], told["limit"]) == (BETTER.low, "low end must be above 0.01")
 
 
 def test_rows_may_be_as_old_as_the_limit_and_no_older():
@@ -220,6 +231,7 @@ def test_one_that_ranks_as_well_and_has_surely_better_probabilities_is_promoted(
 def test_an_interval_with_a_hole_in_it_is_no_interval():
     for hole in (replace(BETTER, difference=math.nan), replace(BETTER, high=math.inf)):
         assert broken(evidence(roc_auc=hole)) == ["better"]
+        assert broken(evidence(chance_roc_auc=hole)) == ["chance"]
         assert broken(evidence(baseline_roc_auc=hole)) == ["baseline"]
     hole = replace(SURELY_LOWER, low=-math.inf)
     assert broken(evidence(roc_auc=TIED, log_loss=hole)) == ["better", "log_loss"]
@@ -397,11 +409,18 @@ def test_what_each_rule_says_stands_here_word_for_word():
             1e-7,
         ),
         (
+            "chance",
+            "ROC AUC against chance, 0.5: +0.0200 [+0.0100, +0.0300]",
+            "low end must be above 0",
+            "a model that may know nothing is no model, whether or not there is a champion yet",
+            0.01,
+        ),
+        (
             "baseline",
             "ROC AUC against the baseline, one feature alone: +0.0200 [+0.0100, +0.0300]",
-            "low end must be above 0",
-            "a model that does not beat one feature by itself is not worth its upkeep",
-            0.01,
+            "high end must not be below 0",
+            "a model that ranks worse than one of its own features has not learnt what was there",
+            0.03,
         ),
         (
             "better",
@@ -500,7 +519,8 @@ DAY = st.dates(date(2025, 12, 1), TODAY)
 EVIDENCE = st.builds(
     Evidence,
     export_max_difference=NUMBER,
-    baseline_roc_auc=st.one_of(st.none(), DIFFERENCE, st.just(BETTER)),
+    chance_roc_auc=st.one_of(DIFFERENCE, st.just(BETTER)),
+    baseline_roc_auc=st.one_of(DIFFERENCE, st.just(BETTER)),
     calibration_error=NUMBER,
     latency_p99_ms=NUMBER,
     today=st.just(TODAY),
@@ -529,6 +549,7 @@ LIMITS = st.builds(
     max_data_age_days=st.sampled_from([None, 30]),
     change_features=st.booleans(),
     replace_unscorable=st.booleans(),
+    min_baseline_gain=st.sampled_from([None, 0.0, 0.01]),
 )
 
 
@@ -537,7 +558,9 @@ LIMITS = st.builds(
 def test_promoted_means_that_every_rule_held(found, limits):
     decision = decide(found, limits)
     assert (decision.action == "promote") == all(rule["held"] for rule in decision.rules)
-    assert {"export", "calibration", "latency"} <= {rule["rule"] for rule in decision.rules}
+    assert {"export", "chance", "baseline", "calibration", "latency"} <= {
+        rule["rule"] for rule in decision.rules
+    }
 
 
 @given(EVIDENCE, LIMITS, st.floats(0, 1), st.data())
@@ -552,8 +575,8 @@ def test_what_is_worse_is_never_promoted_in_its_place(found, limits, by, data):
     before = getattr(found, figure)
     worse = [replace(found, **{figure: max(before, 0.0) + by if before >= 0 else before})]
     worse.append(replace(found, newest_row=None))
-    if found.baseline_roc_auc is not None:
-        worse.append(replace(found, baseline_roc_auc=_lower(found.baseline_roc_auc, by)))
+    for side in ("chance_roc_auc", "baseline_roc_auc"):
+        worse.append(replace(found, **{side: _lower(getattr(found, side), by)}))
     if found.champion is not None:
         side = found.champion
         worse += [

@@ -107,12 +107,8 @@ def made_story(
             for i, a in enumerate(names)
             for b in names[i + 1 :]
         },
-        baseline=None
-        if plain
-        else Baseline("orders_365d", 1, "last", point(test.y, ranking)["roc_auc"]),
-        against_baseline=(
-            None if plain else paired_difference(test.y, tested[winner], ranking, **draw)["roc_auc"]
-        ),
+        baseline=Baseline(str(schema[2]["name"]), 1, "last", point(test.y, ranking)["roc_auc"]),
+        against_baseline=paired_difference(test.y, tested[winner], ranking, **draw)["roc_auc"],
         champion=older,
         against_champion=(
             None if older is None else paired_difference(test.y, tested[winner], older, **draw)

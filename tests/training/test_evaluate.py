@@ -11,9 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from configs.errors import UserError
-from features.table import read_rows
-from training.evaluate import _baseline, choose_winner, evaluate, in_terms_of
+from features.table import Rows, read_rows
+from training.baseline import find_baseline
+from training.evaluate import choose_winner, evaluate, in_terms_of
 from training.export import run_onnx
+from training.folds import take
 from training.metrics import paired_difference, point, score
 
 NAMES = ("a", "b", "c")
@@ -94,17 +96,36 @@ def test_the_baseline_is_turned_the_way_that_ranks_the_training_rows(tmp_path):
             "label": y,
         }
         pq.write_table(pa.table(made), tmp_path / "t.parquet")
-        found = _baseline(
-            tmp_path / "t.parquet", SCHEMA, read_rows(tmp_path / "t.parquet", ("test",), NAMES)
-        )
+        train, test = (read_rows(tmp_path / "t.parquet", (s,), NAMES) for s in ("train", "test"))
+        found, _ = find_baseline(train, test, SCHEMA)
         assert found.feature == "a" and found.roc_auc > 0.65
         assert wanted is None or (found.direction, found.missing) == wanted
 
 
-def test_a_table_of_categories_alone_has_no_baseline(made_table, contestants):
-    schema = [{**feature, "categories": ("x", "y")} for feature in SCHEMA]
-    found = evaluate(made_table, schema, contestants, **HOW)
-    assert found.baseline is None and found.against_baseline is None
+def test_a_category_is_the_baseline_where_it_says_most():
+    """Its shares of positives are learnt on the training rows alone; a category of many values
+    that say nothing is not taken for the best."""
+    rng = np.random.default_rng(4)
+    n = 1200
+    kind, many = rng.integers(0, 4, n).astype(float), rng.integers(0, 400, n).astype(float)
+    kind[rng.random(n) < 0.2] = np.nan
+    y = (rng.random(n) < np.where(np.isin(kind, (1, 3)) | np.isnan(kind), 0.8, 0.3)).astype(np.int8)
+    x = np.column_stack([many, kind, rng.normal(size=n) + 0.3 * y]).astype(np.float32)
+    names = np.array([f"c{i}" for i in range(n)], dtype=object)
+    rows = Rows(x, y, names, np.full(n, "NaT", "datetime64[D]"))
+    schema = [
+        {"name": "many", "categories": [str(i) for i in range(400)]},
+        {"name": "kind", "categories": list("abcd")},
+        {"name": "number"},
+    ]
+    train, test = take(rows, np.arange(n) < 800), take(rows, np.arange(n) >= 800)
+    found, ranking = find_baseline(train, test, schema)
+    assert (found.feature, found.direction, found.missing) == ("kind", None, None)
+    high = np.isin(test.x[:, 1], (1, 3)) | np.isnan(test.x[:, 1])
+    assert ranking[high].min() > ranking[~high].max()
+    assert found.roc_auc == pytest.approx(point(test.y, ranking)["roc_auc"]) and found.roc_auc > 0.6
+    turned = Rows(test.x, 1 - test.y, test.customer_id, test.as_of)
+    assert np.array_equal(find_baseline(train, turned, schema)[1], ranking)
 
 
 def test_a_graph_that_gives_no_number_stops_the_run(made_table, contestants):

@@ -46,6 +46,7 @@ def verdict(story: Story) -> dict[str, Any]:
         "reasons": list(decision["reasons"]),
         "rules": sorted(rules, key=lambda rule: bool(rule["held"])),
         "broken": broken,
+        "questions": [question["text"] for question in story.summary.get("questions") or []],
         "scores": story.evaluation.scores[story.evaluation.winner],
         "rows": len(story.evaluation.test),
         "against_champion": versus,
@@ -101,8 +102,7 @@ def contest(story: Story) -> dict[str, Any]:
     ]
     if evaluation.champion is not None:
         ladder.append(_row("champion until now", "champion", point(story.y, evaluation.champion)))
-    if evaluation.baseline is not None:
-        ladder.append(_row("baseline", "baseline", {"roc_auc": evaluation.baseline.roc_auc}))
+    ladder.append(_row("baseline", "baseline", {"roc_auc": evaluation.baseline.roc_auc}))
     if (oracle := _oracle(story)) is not None:
         ladder.append(_row("oracle (the ceiling)", "oracle", {"roc_auc": oracle}))
     reach = [
