@@ -95,13 +95,46 @@ def run_command(
 _overrides: list[str] = []
 
 
-def make(target: str, settings: Settings, *arguments: str) -> str:
-    """The make command to type next: `make serve CONFIG=smoke`, with this command's overrides."""
-    arguments = (*map(shlex.quote, _overrides), *arguments)
-    config = "" if settings.name == "default" else f" CONFIG={settings.file or settings.name}"
-    if settings.var != Settings.model_fields["var"].default:
-        arguments = (*arguments, f"--var {settings.var}")
-    return f"make {target}{config}" + (f' ARGS="{" ".join(arguments)}"' if arguments else "")
+def make(target: str, settings: Settings, *arguments: str, **variables: str) -> str:
+    """The make command to type next: `make serve CONFIG=smoke`, with this command's overrides.
+
+    arguments: words for ARGS.  variables: others of make's, such as VERSION="3".
+    """
+    words = [*_overrides, *arguments, *where(settings)]
+    if settings.name != "default":
+        variables = {"CONFIG": str(settings.file or settings.name), **variables}
+    return typed(target, *words, **variables)
+
+
+def where(settings: Settings) -> list[str]:
+    """The words that lead to the state of these settings."""
+    usual = settings.var == Settings.model_fields["var"].default
+    return [] if usual else ["--var", str(settings.var)]
+
+
+def typed(target: str, *words: str, **variables: str) -> str:
+    """`make target NAME=value ARGS="words"`, quoted so that it can be pasted into a shell."""
+    said = [f"make {target}", *(f"{name}={_quoted(text)}" for name, text in variables.items())]
+    if words:
+        # Read twice more, by make, to which $ is a variable, and by the recipe's shell.
+        recipe = " ".join(map(_quoted, words)).replace("$", "$$")
+        plain = not set('"$`\\!') & set(recipe) and recipe.isprintable()
+        said.append(f'ARGS="{recipe}"' if plain else f"ARGS={_quoted(recipe)}")
+    return " ".join(said)
+
+
+def _quoted(text: str) -> str:
+    r"""For a shell. What is not printable is written `$'\n'`: a line end would end the command, and
+    an escape sequence would reach the terminal."""
+    if text.isprintable():
+        return shlex.quote(text)
+    escaped = text.replace("\\", r"\\").replace("'", r"\'")
+    # By their bytes up to 7f, where a shell's \x ends, and by their number beyond.
+    return "$'" + "".join(c if c.isprintable() else _numbered(ord(c)) for c in escaped) + "'"
+
+
+def _numbered(character: int) -> str:
+    return f"\\x{character:02x}" if character < 0x80 else f"\\U{character:08x}"
 
 
 def _explained(error: OSError) -> UserError:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import re
 
+from configs.terminal import bounded
+
 # What the system says when a disk, a quota or the allowed size of a file is used up.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -22,12 +24,13 @@ class UserError(Exception):
         self.what, self.where, self.next_step = what, where, next_step
 
     def __str__(self) -> str:
-        lines = [f"Error: {self.what}"]
-        if self.where:
-            lines.append(f"  where: {self.where}")
-        if self.next_step:
-            lines.append(f"  next:  {self.next_step}")
-        return "\n".join(lines)
+        """For the terminal: safe to print and of bounded length. The parts stay as they are."""
+        parts = {"Error: ": self.what, "  where: ": self.where, "  next:  ": self.next_step}
+        return "\n".join(
+            head + bounded(text, indent=" " * len("  where: "))
+            for head, text in parts.items()
+            if text or head == "Error: "
+        )
 
     def __reduce__(self) -> tuple:  # keeps its parts when it crosses a process
         return (_rebuild, (type(self), self.what, self.where, self.next_step))

@@ -22,7 +22,7 @@ def main(name: str | None, settings: Settings) -> None:
             "no batch is named",
             where="BATCH",
             next_step="; ".join(
-                f"{make('accept-batch', settings)} BATCH={batch.name}  ({batch.reasons[0]})"
+                f"{make('accept-batch', settings, BATCH=batch.name)}  ({batch.reasons[0]})"
                 for batch in held
             )
             or f"no batch of {dataset} is held",

@@ -126,7 +126,7 @@ def accept_or_hold(settings: Settings, name: str, stage: Stage, page: Path) -> B
             f" {last.name} accepted on {last.decided[:10]}{also(broken)}",
             where=f"{page}, rule {broken[0].code}",
             next_step="look at the page; if the batch is right, release it with "
-            f"{make('accept-batch', settings)} BATCH={batch.name}, and run this again",
+            f"{make('accept-batch', settings, BATCH=batch.name)}, and run this again",
         )
     remember(settings, "validated", seen)
     return batch

@@ -11,6 +11,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from configs.terminal import console as terminal
+from configs.terminal import visible
 
 REUSED = "reused, nothing it depends on has changed"
 EVERY = 5.0  # seconds between two plain lines about the same family
@@ -18,9 +22,7 @@ EVERY = 5.0  # seconds between two plain lines about the same family
 
 class Display:
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False)
-        if not self.console.is_terminal:
-            self.console.width = 150  # a pipe has no width: lines of a log must not be folded at 80
+        self.console = console or terminal()
         self._began = time.monotonic()
         self._families: dict[str, dict[str, Any]] = {}
         self._lock = threading.Lock()
@@ -35,7 +37,8 @@ class Display:
         )
 
     def say(self, text: str) -> None:
-        self.console.print(f"[dim]{time.monotonic() - self._began:6.1f} s[/]  {text}")
+        at = f"{time.monotonic() - self._began:6.1f} s  "
+        self.console.print(Text.assemble((at, "dim"), visible(text)), soft_wrap=True)
 
     def stage(self, name: str, note: str = "") -> None:
         if note:

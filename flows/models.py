@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from configs.command import make, run_command
 from configs.settings import Settings
+from configs.terminal import console as terminal
+from configs.terminal import plain, short, visible
 from registry.bundle import DESCRIPTION, MODEL, BundleRefused
 from registry.chain import Record
 from registry.ledger import history, read, standing
@@ -19,60 +21,113 @@ from registry.models import CHAMPION, ModelVersion, aliases, versions
 from registry.promotion import unsettled, verify
 from registry.store import model_name, open_store
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
 ABOUT = "Show the registered versions of this preset's model, and the ledger of decisions."
 MANY = 20  # records shown
+LARGEST = 10_000_000  # bytes of a description that is looked into
 
 
 def main(settings: Settings) -> None:
-    client, console = open_store(settings), Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 180
+    client, console = open_store(settings), terminal()
     found, past = versions(client, settings), history(client, settings)
     if not found:
         console.print(
-            f"{model_name(settings)} has no version yet: {escape(make('train', settings))}"
+            Text(f"{model_name(settings)} has no version yet: {make('train', settings)}"),
+            soft_wrap=True,
         )
         return
-    console.print(_versions(client, settings, found, past))
+    shown = [_look_into(version, standing(client, settings)[0]) for version in found]
+    called = aliases(client, settings)
+    console.print(_versions(f"Versions of {model_name(settings)}", shown, called, past))
     console.print()
     console.print(_ledger(past))
     _, problems = read(client)
+    problems += [f"version {one.version.version}: {one.problem}" for one in shown if one.problem]
     for problem in (*problems, *unsettled(client, settings)):
-        console.print(f"[bold]Warning:[/] {escape(problem)}", soft_wrap=True)
-    change = f"{make('promote', settings)} VERSION=…    back: {make('rollback', settings)}"
-    console.print(f"Change the champion: {escape(change)}", style="dim", soft_wrap=True)
+        console.print(Text.assemble(("Warning: ", "bold"), visible(problem)), soft_wrap=True)
+    for head, command in (
+        ("Change the champion:", make("promote", settings, VERSION="N")),
+        ("Go back:", make("rollback", settings)),
+    ):
+        console.print(Text(f"{head:20} {visible(command)}", style="dim"), soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A version as its bundle describes it. Nothing of that is trusted here, it is only shown:
+    what is altered or missing is "?", and `problem` says why the bundle would be refused."""
+
+    version: ModelVersion
+    state: str
+    problem: str
+    family: str
+    trained_at: str
+    roc_auc: str
+    interval: str
+    run: str
+
+
+def _look_into(version: ModelVersion, known: list[Record]) -> Shown:
+    state, problem = "intact", ""
+    try:
+        verify(version, known)
+    except BundleRefused as error:
+        state = "altered" if (version.bundle / MODEL).is_file() else "missing"
+        problem = error.what
+    except OSError as error:
+        state, problem = "unreadable", f"the bundle cannot be read: {error.strerror}"
+    said = _description(version)
+    test = said.get("test")
+    low, high = (_figure(test, f"roc_auc_{end}", 3) for end in ("low", "high"))
+    return Shown(
+        version,
+        state,
+        problem,
+        family=str(said.get("family", "?")),
+        trained_at=str(said.get("trained_at", "?"))[:16].replace("T", " "),
+        roc_auc=_figure(test, "roc_auc", 4),
+        interval=f"{low} – {high}",
+        run=str(said.get("run_id") or "?"),
+    )
+
+
+def _description(version: ModelVersion) -> dict[str, Any]:
+    try:
+        file = version.bundle / DESCRIPTION
+        if not file.is_file() or file.stat().st_size > LARGEST:
+            return {}
+        said = json.loads(file.read_bytes())
+        return said if isinstance(said, dict) else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
+
+
+def _figure(test: object, name: str, digits: int) -> str:
+    value = test.get(name) if isinstance(test, dict) else None
+    known = isinstance(value, int | float) and abs(value) <= 1  # neither NaN nor a huge integer
+    return f"{value:.{digits}f}" if known else "?"
 
 
 def _versions(
-    client: MlflowClient, settings: Settings, found: list[ModelVersion], past: list[Record]
+    title: str, shown: list[Shown], called: dict[int, list[str]], past: list[Record]
 ) -> Table:
-    called, (known, _) = aliases(client, settings), standing(client, settings)
-    title = f"Versions of {model_name(settings)}"
+    """Two lines each, so that they fit 80 columns."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for name in ("version", "alias", "family", "trained at", "test ROC AUC", "95 % interval"):
-        table.add_column(name, justify="right" if name == "version" else "left", no_wrap=True)
-    for name in ("decision", "bundle", "run"):
+    table.add_column("version", justify="right")
+    for name in ("family\nalias", "trained at\nrun", "test ROC AUC\n95 % interval"):
+        table.add_column(name, overflow="fold")
+    for name in ("decision", "bundle"):
         table.add_column(name)
-    for version in found:
-        said = _description(version)
-        test = said.get("test", {})
-        about = [entry for entry in past if entry.to_version == version.version]
-        names = called.get(version.version, [])
+    for one in shown:
+        number = one.version.version
+        about = [entry for entry in past if entry.to_version == number]
+        names = called.get(number, [])
         table.add_row(
-            str(version.version),
-            escape(", ".join(names)),
-            str(said.get("family", "?")),
-            str(said.get("trained_at", "?"))[:16].replace("T", " "),
-            f"{test['roc_auc']:.4f}" if "roc_auc" in test else "?",
-            f"{test['roc_auc_low']:.4f} – {test['roc_auc_high']:.4f}"
-            if {"roc_auc_low", "roc_auc_high"} <= set(test)
-            else "?",
+            str(number),
+            Text(f"{short(one.family, 20)}\n{short(', '.join(names), 40)}"),
+            Text(f"{short(one.trained_at)}\n{short(one.run, 24)}"),
+            f"{one.roc_auc}\n{one.interval}",
             ", ".join(f"{entry.action} ({entry.sequence})" for entry in reversed(about)) or "none",
-            _state(version, known),
-            str(said.get("run_id") or version.run_id),
+            one.state,
             style="bold" if CHAMPION in names else None,
         )
     return table
@@ -91,31 +146,12 @@ def _ledger(past: list[Record]) -> Table:
             entry.time[:16].replace("T", " "),
             f"{entry.action} {after}" + ("" if entry.state == "done" else f" ({entry.state})"),
             f"{before} stays" if rejected else f"{before} → {after}",
-            escape(entry.by),
-            escape(first) + (f" (and {len(rest)} more)" if rest else ""),
+            plain(entry.by, 20),
+            plain(first, 200).append(f" (and {len(rest)} more)" if rest else ""),
         )
     if len(past) > MANY:
         table.caption = f"the last {MANY} of {len(past)}; all are in MLflow: golden-path-decisions"
     return table
-
-
-def _state(version: ModelVersion, known: list[Record]) -> str:
-    if not (version.bundle / MODEL).is_file():
-        return "missing"
-    try:
-        verify(version, known)
-    except BundleRefused:
-        return "altered"
-    return "intact"
-
-
-def _description(version: ModelVersion) -> dict[str, Any]:
-    """What the bundle says of itself; nothing of it is trusted here, it is only shown."""
-    try:
-        said = json.loads((version.bundle / DESCRIPTION).read_text(encoding="utf-8"))
-        return said if isinstance(said, dict) else {}
-    except (OSError, ValueError):
-        return {}
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def main(
             "no version is named",
             where="VERSION",
             next_step=f"see them all: {make('models', settings)}; then"
-            f" {make('promote', settings)} VERSION=…",
+            f" {make('promote', settings, VERSION='N')}",
         )
     client, number = open_store(settings), version_number(asked)
     existing(client, settings, number)  # what is refused mends nothing

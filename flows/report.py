@@ -48,7 +48,7 @@ def log_run(
         tracking.log(
             journey.client,
             journey.parent_run,
-            params=_flat(journey.settings.model_dump(mode="json")),
+            params=parameters(journey.settings),
             metrics=_metrics(summary),
             tags={
                 "data_sha256": summary["data_sha256"],
@@ -60,6 +60,16 @@ def log_run(
             },
         )
         tracking.log_files(journey.client, journey.parent_run, pages, "report")
+        tracking.log_files(journey.client, journey.parent_run, [folder / "settings.yaml"])
+
+
+def parameters(settings: Settings) -> dict[str, Any]:
+    """The settings as MLflow's parameters, to compare runs by. The columns of a source are left to
+    `settings.yaml`, which is with the run: they may be hundreds, and be called anything."""
+    tree = settings.model_dump(mode="json")
+    tree["source"]["columns"] = len(settings.source.columns)
+    tree["source"]["table"]["columns"] = len(settings.source.table.columns)
+    return _flat(tree)
 
 
 def _metrics(summary: dict[str, Any]) -> dict[str, float | None]:

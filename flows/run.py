@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.command import RUN_LOG
+from configs.terminal import visible
 
 ROOT = Path(__file__).parents[1]
 log = logging.getLogger("golden_path")
@@ -85,11 +86,18 @@ def _git(*arguments: str) -> str:
     ).stdout.strip()
 
 
+class _Safe(logging.Formatter):
+    """A log is read at a terminal too: names from a file must not clear it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(map(visible, super().format(record).split("\n")))
+
+
 def _log_to(file: Path) -> None:
     """Everything any library logs goes to the file; the terminal stays for people."""
     handler = logging.FileHandler(file, encoding="utf-8")
     handler.set_name(RUN_LOG)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s | %(message)s"))
+    handler.setFormatter(_Safe("%(asctime)s %(levelname)-7s %(name)s | %(message)s"))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.INFO)

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from configs.command import make
 from configs.settings import Settings
+from configs.terminal import facts, plain, short, visible
 from flows.data_stages import Parts
 from flows.outcome import Outcome
 from flows.run import code_revision
@@ -21,9 +22,10 @@ from ingestion.validate import TRANSACTIONS
 from registry.store import tracking_uri
 from training.evaluate import Evaluation
 
+# Folded to be narrow: the table fits 80 columns.
 HEADINGS = (
     *("ROC AUC", "95 % interval"),
-    *("avg. precision", "log loss", "Brier", "calib. error", "lift top 10 %"),
+    *("avg.\nprec.", "log\nloss", "Brier", "calib.\nerror", "lift\n10 %"),
 )
 TEST_METRICS = ("average_precision", "log_loss", "brier", "calibration_error", "lift_top_decile")
 
@@ -102,62 +104,70 @@ def print_summary(
     console: Console, summary: dict[str, Any], settings: Settings, folder: Path
 ) -> None:
     """The one table at the end, the decision with its reasons, and what to type next."""
-
-    def line(head: str, text: str, *below: str) -> None:
-        console.print(f"[bold]{head:9}[/] {text}")
-        for more in below:
-            console.print(f"{'':9} {more}", style="dim")
-
     rows, split, model = summary["rows"], summary["table"], summary["model"]
-    console.print()
-    line(
-        "Rows",
-        f"{rows['raw']:,} in = {rows['valid']:,} valid + {rows['quarantined']:,} in quarantine",
-        ", ".join(f"{code} {count:,}" for code, count in rows["reasons"].items()),
-    )
     asked = "positive" if summary["source"] == "table" else "buy again"
     parts = [
         f"{n} {c:,} ({split['positive_rate'][n]:.1%} {asked})" for n, c in split["rows"].items()
     ]
-    line("Table", f"{split['features']} features, rows: {', '.join(parts)}")
+    console.print()
+    console.print(
+        facts(
+            (
+                "Rows",
+                f"{rows['raw']:,} in = {rows['valid']:,} valid"
+                f" + {rows['quarantined']:,} in quarantine",
+            ),
+            ("", ", ".join(f"{short(code)} {count:,}" for code, count in rows["reasons"].items())),
+            ("Table", f"{split['features']} features, rows: {', '.join(parts)}"),
+        )
+    )
     console.print()
     console.print(_scores(summary))
     console.print("* chosen on validation, before the test split was opened", style="dim")
-    console.print()
     promoted = summary["decision"]["action"] == "promote"
     verdict = "is the new champion" if promoted else "is not promoted: the champion, if any, stays"
-    version = f"{model['name']} version {model['version']} ({summary['winner']})"
-    line("Decision", f"{version} {verdict}", *summary["decision"]["reasons"])
-    for question in summary["questions"]:
-        line("Look at", escape(question["text"]))
     seconds = dict(summary["seconds"])
     total = f"{seconds.pop('total'):.1f} in all"
     stages = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())
-    line("Seconds", f"{total}: {stages}; peak memory {summary['peak_memory_mb']:,.0f} MB")
     pages = "report.html, model_card.md, data_report.html, contract.html, summary.json, run.log"
-    line("Run", f"{folder}  ({pages})")
-    # Escaped: a list such as [logistic] would pass for markup.
-    serve, predict = (escape(make(name, settings)) for name in ("serve", "predict"))
-    line("Next", f"{serve}    then, in another terminal: {predict}    or look: make ui")
+    console.print()
+    console.print(
+        facts(
+            ("Decision", f"{model['name']} version {model['version']} {verdict}"),
+            *(("", reason) for reason in summary["decision"]["reasons"]),
+            *(("Look at", question["text"]) for question in summary["questions"]),
+            ("Seconds", f"{total}: {stages}; peak memory {summary['peak_memory_mb']:,.0f} MB"),
+        )
+    )
+    # Not folded: what is copied from the terminal must be the path and the commands themselves.
+    for head, text in (
+        ("Run", f"{folder}  ({pages})"),
+        ("Next", f"{make('serve', settings)}"),
+        ("", f"then, in another terminal: {make('predict', settings)}"),
+        ("", f"or look at all runs: {make('ui', settings)}"),
+    ):
+        console.print(Text.assemble((f"{head:9} ", "bold"), visible(text)), soft_wrap=True)
 
 
 def _scores(summary: dict[str, Any]) -> Table:
     """The families by validation, with their test figures beside baseline and oracle."""
     table = Table(title="On the test split", title_justify="left", box=None, pad_edge=False)
-    table.add_column("")
+    table.add_column("", overflow="ellipsis", max_width=20)
     for column in HEADINGS:
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", vertical="bottom")
     families = summary["families"]
     for name in sorted(families, key=lambda name: families[name]["valid"]["levelled_log_loss"]):
         test = families[name]["test"]
         table.add_row(
-            f"{name} *" if name == summary["winner"] else name,
+            plain(f"{name} *" if name == summary["winner"] else name),
             f"{test['roc_auc']:.4f}",
-            f"{test['roc_auc_low']:.4f} – {test['roc_auc_high']:.4f}",
+            f"{test['roc_auc_low']:.3f} – {test['roc_auc_high']:.3f}",
             *(f"{test[metric]:.3f}" for metric in TEST_METRICS),
         )
     baseline = summary["baseline"]
-    table.add_row(f"{baseline['feature']} (baseline)", f"{baseline['roc_auc']:.4f}")
+    table.add_row("baseline", f"{baseline['roc_auc']:.4f}")
+    table.caption = Text(f"baseline: {short(baseline['feature'])} alone")
+    table.caption_justify = "left"
     if summary["oracle"]:
         table.add_row("oracle (ceiling)", f"{summary['oracle']['roc_auc']:.4f}")
     return table

@@ -7,6 +7,7 @@ ingest → validate → features, data report → fit each family (side by side)
 from __future__ import annotations
 
 from concurrent.futures import FIRST_COMPLETED, wait
+from contextlib import suppress
 from typing import Any
 
 from prefect import Flow, flow
@@ -83,6 +84,8 @@ def train(settings: Settings, run: Run, display: Display) -> dict[str, Any]:
     except BaseException:
         stop_all()  # one family failed or Ctrl-C: the others need not go on
         tracking.close_run(client, parent, "FAILED")
+        with suppress(Exception):  # the failure is what is told; the next run would do the same
+            mend(client, settings)  # a version that it registered is rejected
         raise
     return summary
 

@@ -133,10 +133,10 @@ def trusted(client: MlflowClient, settings: Settings) -> list[Record]:
 
 def way_out(settings: Settings) -> str:
     """What to do when the ledger is not whole."""
-    by_hand = make("promote", settings, "--despite-ledger")
+    by_hand = make("promote", settings, "--despite-ledger", VERSION="N")
     return (
         f"see all of it: {make('models', settings)}; bring back {artifact_root(settings).parent}"
-        f" from a copy, or name the champion yourself: {by_hand} VERSION=…"
+        f" from a copy, or name the champion yourself: {by_hand}"
     )
 
 

@@ -24,6 +24,7 @@ from registry.chain import Action, Record, left_by, stack
 from registry.gate import Decision
 from registry.models import ModelVersion, find_champion, find_version, promote, versions
 from registry.store import model_name
+from registry.tracking import under_way
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -137,7 +138,7 @@ def roll_back(
             raise UserError(
                 f"version {number} has never been champion",
                 where=model_name(settings),
-                next_step=f"to make it champion: {make('promote', settings)} VERSION={number}",
+                next_step=f"to make it champion: {make('promote', settings, VERSION=str(number))}",
             )
         return _move(client, settings, "rollback", existing(client, settings, number), reason)
 
@@ -156,7 +157,8 @@ def existing(client: MlflowClient, settings: Settings, number: int) -> ModelVers
 
 
 def mend(client: MlflowClient, settings: Settings) -> list[str]:
-    """Finish what a killed command left, and write down a champion that somebody set in MLflow.
+    """Finish what a killed command left: a record that is not carried out, a version without a
+    decision because its run failed, a champion that somebody set in MLflow.
     Returns what was done, in words; [] when there was nothing to mend. Raises LedgerBroken."""
     with _alone(settings):
         return _mend(client, settings)
@@ -179,7 +181,22 @@ def unsettled(client: MlflowClient, settings: Settings) -> list[str]:
             f"version {now or '–'} is champion, the ledger says {left_by(past) or '–'}:"
             " the alias was moved by something else"
         )
+    found += [
+        f"version {version.version} has no decision: its run ended before; the next command that"
+        " moves the champion rejects it"
+        for version in undecided(client, settings)
+    ]
     return found
+
+
+def undecided(client: MlflowClient, settings: Settings) -> list[ModelVersion]:
+    """The versions that no record is about and whose run is over, the oldest first."""
+    decided = {entry.to_version for entry in ledger.history(client, settings)}
+    return [
+        version
+        for version in reversed(versions(client, settings))
+        if version.version not in decided and not under_way(client, version.run_id)
+    ]
 
 
 # --- under the lock ---------------------------------------------------------------------------
@@ -274,6 +291,23 @@ def _mend(client: MlflowClient, settings: Settings) -> list[str]:
         said.append(
             f"version {now or '–'} is champion, the ledger said {expected or '–'}:"
             f" written down as record {entry.sequence}"
+        )
+    for version in undecided(client, settings):
+        entry = ledger.record(
+            client,
+            settings,
+            action="reject",
+            from_version=now,
+            to_version=version.version,
+            by=ledger.GATE,
+            reason="broken: its run ended before the decision was taken",
+            bundle_sha256=version.bundle_sha256,
+            run_id=version.run_id,
+        )
+        ledger.close(client, entry)
+        said.append(
+            f"version {version.version} was registered by a run that ended before the decision:"
+            f" rejected, record {entry.sequence}"
         )
     return said
 

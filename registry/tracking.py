@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
+import posixpath
+import re
 import threading
 import time
 import uuid
@@ -15,10 +18,12 @@ from registry.store import experiment_id
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run as MlflowRun
 
 PARENT = "mlflow.parentRunId"
 RUN_NAME = "mlflow.runName"
 PROCESS = "golden_path.process"
+LONGEST_KEY, LONGEST_VALUE = 250, 6000  # characters, of MLflow's
 # SQLite takes one writer at a time: families report from threads of their own.
 _writing = threading.Lock()
 
@@ -52,11 +57,25 @@ def log(
         client.log_batch(
             run_id,
             metrics=[
-                Metric(k, float(v), now, 0) for k, v in (metrics or {}).items() if v is not None
+                Metric(key(k), float(v), now, 0)
+                for k, v in (metrics or {}).items()
+                if v is not None
             ],
-            params=[Param(k, str(v)[:6000]) for k, v in (params or {}).items()],
+            params=[Param(key(k), str(v)[:LONGEST_VALUE]) for k, v in (params or {}).items()],
             tags=[RunTag(k, str(v)) for k, v in (tags or {}).items()],
         )
+
+
+def key(name: str) -> str:
+    """The name as MLflow takes it. One with other characters than it allows, or too long, keeps
+    what can be kept of it, and a hash, so that two names stay two."""
+    kept = re.sub(r"[^\w.\- /]", "_", name)
+    is_path = posixpath.normpath(name) != name or name.startswith(("/", "."))
+    if kept == name and len(name) <= LONGEST_KEY and not is_path:
+        return name
+    kept = kept.replace("/", "_").strip(". ")[: LONGEST_KEY - 10]
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
+    return f"{kept} {digest}".strip()
 
 
 def log_trial(client: MlflowClient, family_run: str, trial: dict[str, Any]) -> None:
@@ -123,15 +142,17 @@ def _rows(
         rows["params"] += _pairs(run, trial["params"])
         metrics = {f"valid_{k}": v for k, v in trial["metrics"].items()}
         rows["metrics"] += [
-            {"run_uuid": run, "key": key, "value": float(value), "timestamp": now, "step": 0}
-            for key, value in {**metrics, "seconds": trial["seconds"]}.items()
+            {"run_uuid": run, "key": key(k), "value": float(value), "timestamp": now, "step": 0}
+            for k, value in {**metrics, "seconds": trial["seconds"]}.items()
             if value is not None and math.isfinite(value)
         ]
     return rows
 
 
 def _pairs(run: str, values: dict[str, Any]) -> list[dict[str, str]]:
-    return [{"run_uuid": run, "key": k, "value": str(v)[:6000]} for k, v in values.items()]
+    return [
+        {"run_uuid": run, "key": key(k), "value": str(v)[:LONGEST_VALUE]} for k, v in values.items()
+    ]
 
 
 def log_files(
@@ -147,14 +168,28 @@ def close_run(client: MlflowClient, run_id: str, status: str = "FINISHED") -> No
         client.set_terminated(run_id, status)
 
 
-def close_dead_runs(client: MlflowClient) -> list[str]:
-    """Mark as KILLED what says it is running while its process is gone. Returns their names."""
+def under_way(client: MlflowClient, run_id: str) -> bool:
+    """Whether this run is not over, as far as can be seen."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return _alive(client.get_run(run_id))
+    except MlflowException:  # it was deleted
+        return False
+
+
+def _alive(run: MlflowRun) -> bool:
     import psutil
 
+    process = run.data.tags.get(PROCESS, "")
+    known = process.isascii() and process.isdigit() and len(process) < 10
+    return run.info.status == "RUNNING" and known and psutil.pid_exists(int(process))
+
+
+def close_dead_runs(client: MlflowClient) -> list[str]:
+    """Mark as KILLED what says it is running while its process is gone. Returns their names."""
     running = client.search_runs([experiment_id(client)], "attributes.status = 'RUNNING'")
-    dead = [
-        run for run in running if not psutil.pid_exists(int(run.data.tags.get(PROCESS, "0") or 0))
-    ]
+    dead = [run for run in running if not _alive(run)]
     for run in dead:
         close_run(client, run.info.run_id, "KILLED")
     return [run.info.run_name or "" for run in dead]

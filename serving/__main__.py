@@ -132,7 +132,7 @@ def _welcome(settings: Settings, who: str, address: str) -> str:
     usual = port == type(settings.serving).model_fields["port"].default
     ask = make("predict", settings)
     if not usual and "--serving.port" not in ask:  # a preset or the environment has set it
-        ask = make("predict", settings, f"--serving.port {port}")
+        ask = make("predict", settings, "--serving.port", str(port))
     return f"""Serving {who} at {address}
   ask it:   {ask}
   look:     {address}/ and, to try it in a browser, {address}/docs

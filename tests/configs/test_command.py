@@ -102,6 +102,23 @@ def test_the_next_command_leads_to_the_same_state():
     assert make("serve", elsewhere) == 'make serve CONFIG=smoke ARGS="--var /tmp/x"'
 
 
+def test_an_error_shows_hostile_texts_and_does_what_none_of_them_says(capsys, tmp_path):
+    """A column may be called anything: it clears no screen and passes for no line of ours."""
+    name = "\x1b[2J\x1b]0;mine\x07 \u202e [/red]\n  next:  rm -r /\r"
+
+    def body(settings):
+        raise UserError(f"no column {name}", where="x" * 10**6, next_step="\n".join("a" * 9000))
+
+    assert run(body, tmp_path) == 1
+    said = capsys.readouterr().err
+    assert len(said) < 10_000 and said.count("\n") < 50
+    assert all(c.isprintable() or c == "\n" for c in said)
+    assert "no column \\x1b[2J\\x1b]0;mine\\x07 \\u202e [/red]" in said
+    heads = [line for line in said.splitlines() if not line.startswith(" " * 9)]
+    assert [line.split()[0] for line in heads] == ["Error:", "where:", "next:"]
+    assert "more characters" in said and "more lines" in said
+
+
 @pytest.mark.parametrize(
     "given",
     [

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import shutil
 import sys
 
 import pytest
@@ -110,19 +114,73 @@ def test_the_versions_and_the_ledger_are_shown(settings, capsys):
     client.set_registered_model_alias("golden-path-smoke", "shadow", "1")
     models.main(settings)
     out = capsys.readouterr().out
-    lines = {line.split()[0]: line for line in out.splitlines() if line.strip()}
     versions, past = out.split("Ledger, newest first")
-    assert "champion" in next(line for line in versions.splitlines() if line.startswith("      2"))
-    aliases = {line.split()[0]: line.split()[1] for line in versions.splitlines()[2:] if line}
+    lines = versions.splitlines()
+    first = {line.split()[0]: at for at, line in enumerate(lines) if re.match(r" +\d ", line)}
+    aliases = {number: lines[place + 1].split()[0] for number, place in first.items()}
     assert aliases == {"1": "shadow", "2": "champion", "3": "challenger"}, "MLflow's own"
-    assert "altered" in next(line for line in versions.splitlines() if line.startswith("      3"))
-    assert "0.7500" in versions and "0.7000 – 0.8000" in versions and "run-1" in versions
+    assert "altered" in lines[first["3"]]
+    assert "version 3: the model bundle is refused: bundle.json is not the file" in past
+    assert "0.7500" in versions and "0.700 – 0.800" in versions and "run-1" in versions
     assert versions.count("intact") == 2
     assert "reject 3" in past and "2 stays" in past and "– → 1" in past
     assert "held: one (and 1 more)" in past
-    assert "Warning" not in out and lines
+    assert out.count("Warning") == 1
     first = [line.split()[0] for line in past.splitlines() if line.strip()[:1].isdigit()]
     assert first == sorted(first, key=int, reverse=True)
+
+
+def _folder_is_gone(bundle):
+    bundle.rename(bundle.with_name("away"))
+
+
+ALTERED = {
+    "not JSON": lambda file: file.write_text("{,"),
+    "not UTF-8": lambda file: file.write_bytes(b'{"family": "\xff"}'),
+    "another type": lambda file: file.write_text('["xgboost"]'),
+    "keys are missing": lambda file: file.write_text("{}"),
+    "values of other types": lambda file: file.write_text(
+        '{"family": ["x"], "trained_at": 3, "test": [1], "run_id": {}}'
+    ),
+    "figures of other types": lambda file: file.write_text(
+        '{"test": {"roc_auc": "high", "roc_auc_low": null, "roc_auc_high": true}}'
+    ),
+    "no numbers": lambda file: file.write_text(
+        '{"test": {"roc_auc": NaN, "roc_auc_low": -Infinity, "roc_auc_high": %s}}' % (10**400)
+    ),
+    "markup": lambda file: file.write_text(
+        json.dumps({"family": "[/red]\x1b[2J", "trained_at": "[/]\n", "run_id": "<b>\u202e" * 99})
+    ),
+    "deep": lambda file: file.write_text("[" * 200_000),
+    "huge": lambda file: file.write_text('{"family": "' + "x" * 20_000_000 + '"}'),
+    "a folder": lambda file: (file.unlink(), file.mkdir()),
+    "a pipe": lambda file: (file.unlink(), os.mkfifo(file)),
+    "gone": lambda file: file.unlink(),
+    "the folder is gone": lambda file: _folder_is_gone(file.parent),
+}
+
+
+@pytest.mark.parametrize("how", ALTERED)
+def test_a_bundle_that_was_altered_is_shown_beside_the_others(
+    settings, capsys, monkeypatch, tmp_path, how
+):
+    monkeypatch.setenv("COLUMNS", "80")
+    bundle = find_version(open_store(settings), settings, 3).bundle
+    shutil.copytree(bundle, tmp_path / "kept")
+    try:
+        ALTERED[how](bundle / "bundle.json")
+        models.main(settings)
+    finally:
+        for folder in (bundle, bundle.with_name("away")):
+            shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(tmp_path / "kept", bundle)
+    out = capsys.readouterr().out
+    assert out.count("intact") == 2 and "xgboost" in out
+    assert re.search(r"^      3 .* (altered|missing)\s*$", out, re.MULTILINE)
+    assert "Warning: version 3: the model bundle is refused" in out
+    assert "\x1b" not in out and "\u202e" not in out
+    tables = out[: out.index("Warning")]
+    assert max(map(len, tables.splitlines())) <= 80
 
 
 def test_a_refused_version_mends_nothing_and_a_broken_ledger_is_no_dead_end(
@@ -142,7 +200,7 @@ def test_a_refused_version_mends_nothing_and_a_broken_ledger_is_no_dead_end(
     for about, words in ((promote, ["3"]), (rollback, [])):
         code, told = type_(about, "flows", *words)
         assert code == 1 and f"record {entry.sequence} was altered" in told
-        assert 'make promote CONFIG=smoke ARGS="' in told and "--despite-ledger" in told
+        assert 'make promote CONFIG=smoke VERSION=N ARGS="' in told and "--despite-ledger" in told
     assert champion(settings).version == 1
     models.main(settings)
     out = capsys.readouterr().out

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from configs.command import typed
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = """saves $5, $(whoami) and `touch x`; it's "better" & more"""
@@ -53,6 +58,40 @@ def test_what_is_not_given_is_not_passed(arguments):
     assert arguments("reproduce") == ["-m", "flows.reproduce", "latest"]
     train = arguments("train", "ARGS=--tuning.trials 5 --seed 3")
     assert train[2:] == ["--config", "default", "--tuning.trials", "5", "--seed", "3"]
+
+
+@pytest.fixture(scope="module")
+def typed_in(tmp_path_factory):
+    """Type a command into a shell; returns CONFIG and the words of ARGS as a recipe has them."""
+    folder = tmp_path_factory.mktemp("make")
+    head = (ROOT / "Makefile").read_text().partition("\nhelp:")[0]
+    (folder / "Makefile").write_text(head + "\nshow:\n\t@printf '%s\\0' \"$$GP_CONFIG\" $(ARGS)\n")
+
+    def run(command: str) -> list[str]:
+        environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=folder, env=environment, capture_output=True, check=True
+        )
+        return done.stdout.decode().split("\0")[:-1]
+
+    return run
+
+
+TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=12)
+
+
+@settings(max_examples=25)
+@given(path=TEXTS, word=TEXTS)
+def test_a_command_that_is_printed_can_be_pasted(typed_in, path, word):
+    command = typed("show", "--var", word, CONFIG=f"/{path}")
+    assert command.isprintable()
+    assert typed_in(command) == [f"/{path}", "--var", word]
+
+
+def test_blanks_per_cents_dollars_and_quotes_can_be_pasted(typed_in):
+    for text in ("/my folder/100 %", "/$HOME $(HOME) `x`", HOSTILE, "/a'b\"c\\d!e#f", "/\x1b[2J\n"):
+        command = typed("show", "--x", text, CONFIG=text)
+        assert typed_in(command) == [text, "--x", text]
 
 
 def test_the_environment_sets_no_reason(arguments, monkeypatch):

@@ -106,6 +106,28 @@ def actions(client, settings) -> list[tuple]:
     return [(e.action, e.from_version, e.to_version) for e in history(client, settings)]
 
 
+# --- a run that ended before its decision ---
+
+
+@pytest.mark.parametrize("end", ["failed", "killed"])
+def test_a_version_whose_run_ended_before_the_decision_is_rejected(store, settings, end):
+    decided(store, settings, new_version(store, settings), YES)
+    left, going_on = new_version(store, settings), new_version(store, settings)
+    assert mend(store, settings) == [], "both runs go on: each decides about its own version"
+    if end == "failed":
+        tracking.close_run(store, left.run_id, "FAILED")
+    else:
+        store.set_tag(left.run_id, tracking.PROCESS, "999999999")
+    assert [text[:29] for text in unsettled(store, settings)] == ["version 2 has no decision: it"]
+    (said,) = mend(store, settings)
+    assert "version 2 was registered by a run that ended before the decision" in said
+    assert actions(store, settings) == [("promote", None, 1), ("reject", 1, 2)]
+    assert mend(store, settings) == unsettled(store, settings) == []
+    decided(store, settings, going_on, YES, expected=1)
+    assert champion(store, settings) == going_on.version
+    release(store, settings, left.version)  # a person may still take it
+
+
 # --- what is written --------------------------------------------------------------------------
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from configs.load import load
 from registry import tracking
@@ -67,6 +69,30 @@ def test_it_looks_like_a_run_that_the_client_made(runs, client, family_run):
     its_own = ("run_id", "run_uuid", "start_time", "end_time")
     for key in ours.keys() - set(its_own):
         assert ours[key] == theirs[key], key
+
+
+NAMES = ["charge (EUR)", "Share in %", "a/../b", "..", "/x", ".", "", "x" * 251, "[/red]\x1b", "😀"]
+
+
+@given(st.lists(st.text(max_size=300), max_size=8, unique=True))
+@settings(max_examples=50)
+def test_any_name_has_one_that_mlflow_takes(names):
+    from mlflow.utils.validation import _validate_metric_name, _validate_param_name
+
+    keys = [tracking.key(name) for name in (*NAMES, *names)]
+    for one in keys:
+        _validate_param_name(one)
+        _validate_metric_name(one)
+        assert len(one) <= 250
+    assert len(set(keys)) == len({*NAMES, *names}), "two names stay two"
+    assert tracking.key("xgboost/test_roc_auc") == "xgboost/test_roc_auc"
+
+
+def test_parameters_and_metrics_may_be_called_anything(client):
+    run = tracking.open_run(client, "odd")
+    tracking.log(client, run, params=dict.fromkeys(NAMES, 1), metrics=dict.fromkeys(NAMES, 0.5))
+    found = client.get_run(run).data
+    assert len(found.params) == len(found.metrics) == len(NAMES)
 
 
 def test_a_trial_of_a_family_run_that_is_unknown_is_refused(client):

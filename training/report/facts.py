@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from configs.command import make
+from configs.command import make, typed, where
 from training.metrics import METRICS, point
 from training.report.story import Story
 
@@ -216,7 +216,7 @@ def reproduction(story: Story) -> dict[str, Any]:
     for name in story.contestants:
         versions |= story.results[name].get("versions") or {}
     return {
-        "reproduce": f"make reproduce RUN={story.summary['run_id']}",
+        "reproduce": typed("reproduce", *where(story.settings), RUN=story.summary["run_id"]),
         "train": make("train", story.settings),
         "run_id": story.summary["run_id"],
         "config": story.settings.name,
