@@ -10,11 +10,11 @@ from configs.duck import quoted
 from configs.settings import Features
 from features.catalogue import Feature
 from features.engine import build_features, read_log, run
+from features.leak_report import SPINE
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-SPINE = "spine"  # who is asked about, among the names of features
 LARGE_LOG = 5_000_000  # lines: from there on one date is worked out again, not two
 
 

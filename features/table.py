@@ -14,10 +14,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from features.categories import decode
-
-__all__ = ["SPLITS", "Rows", "decode", "read_column", "read_rows"]
-
 SPLITS = ("train", "valid", "test")
 GROUP = "split_group"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from features.catalogue import Feature
-from features.leaks import ROWS_OF_A_CLASS, ROWS_SCORED, LeakReport, suspicious
+from features.leak_report import ROWS_OF_A_CLASS, ROWS_SCORED, LeakReport, suspicious
 from features.roc_auc import category_alone, presence_alone, roc_auc_alone
 from features.table import read_rows
 

@@ -10,6 +10,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from flows.stage import Stage, run_stage
+from flows.stage_code import ENSEMBLE
 from flows.tasks import TABLE, Journey, read_result
 
 if TYPE_CHECKING:
@@ -57,10 +58,8 @@ def ensemble_task(journey: Journey, table: Stage, fitted: dict[str, Stage]) -> d
         "families": {n: {file: s.files[file] for file in FILES} for n, s in fitted.items()},
         "seed": settings.seed,
     }
-    rooms = tuple(f"training/{name}.py" for name in ("ensemble", "export", "folds", "metrics"))
-    rooms = (*rooms, "features/table.py")
     with journey.run.clock("ensemble"):
-        stage = run_stage(settings.var, NAME, depends_on, rooms, build)
+        stage = run_stage(settings.var, NAME, depends_on, ENSEMBLE, build)
     weights = read_result(stage)["params"]["weights"]
     shares = ", ".join(f"{name} {weight:.0%}" for name, weight in weights.items())
     loss = read_result(stage)["valid_metrics"]["levelled_log_loss"]

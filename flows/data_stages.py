@@ -18,6 +18,7 @@ from flows import table_stages
 from flows.acceptance import accept_or_hold, keep_refused
 from flows.run import log
 from flows.stage import Stage, hash_file, hash_text, run_stage
+from flows.stage_code import READ_FILE, SIMULATE, VALIDATE
 from ingestion.batches import name_of
 from ingestion.page import write_page
 from ingestion.validate import ContractBroken, validate_batch
@@ -60,7 +61,7 @@ def ingest(settings: Settings) -> Parts:
 
 
 def _simulated(settings: Settings) -> list[Stage]:
-    from ingestion.ingest import simulate_part
+    from ingestion.simulation.part import simulate_part
 
     def build(folder: Path) -> dict[str, Any]:
         simulate_part(settings.source, settings.seed, folder, settings.compute)
@@ -68,7 +69,7 @@ def _simulated(settings: Settings) -> list[Stage]:
 
     simulation = settings.source.simulation.model_dump(mode="json")
     depends_on = {"simulation": simulation, "seed": settings.seed}
-    return [run_stage(settings.var, "ingest", depends_on, ("ingestion",), build)]
+    return [run_stage(settings.var, "ingest", depends_on, SIMULATE, build)]
 
 
 def _files(settings: Settings) -> list[Stage]:
@@ -84,7 +85,7 @@ def _files(settings: Settings) -> list[Stage]:
             return {}
 
         depends_on = {"how": how, "label": label, "content": hash_file(path)}
-        stages.append(run_stage(settings.var, "ingest", depends_on, ("ingestion",), build))
+        stages.append(run_stage(settings.var, "ingest", depends_on, READ_FILE, build))
         log.info("%s %s", "reused" if stages[-1].reused else "read", path)
     return stages
 
@@ -99,7 +100,7 @@ def validate(settings: Settings, parts: Parts, page: Path) -> Stage:
         return table_stages.validate(settings, parts.paths, parts.hashes, parts.batch, page)
     contract = dated(settings)
     now = datetime.now(UTC).replace(tzinfo=None)  # times in the log are UTC
-    declared = settings.source.declared
+    declared, batch = settings.source.declared, parts.batch
     depends_on = {
         "rows": parts.hashes,
         "contract": contract.model_dump(mode="json"),
@@ -115,14 +116,14 @@ def validate(settings: Settings, parts: Parts, page: Path) -> Stage:
                 contract,
                 now=now,
                 declared=declared,
-                batch=parts.batch,
+                batch=batch,
                 compute=settings.compute,
             )
         except ContractBroken as error:
             if error.outcome is not None:
                 found = error.outcome.findings
-                write_page(page, error.outcome.to_dict()["rows"], found, parts.batch)
-                keep_refused(settings, parts.batch, error, folder)
+                write_page(page, error.outcome.to_dict()["rows"], found, batch)
+                keep_refused(settings, batch, error, folder)
             # Prefect keeps the error to the end of the process: one that leads to a module of
             # DuckDB's makes that complain at exit.
             where = f"{page}, {error.where}"
@@ -131,8 +132,8 @@ def validate(settings: Settings, parts: Parts, page: Path) -> Stage:
         repeats = contract.not_after is not None or "future_time" not in outcome.rows.reasons
         return {**outcome.to_dict(), "repeats": repeats}
 
-    stage = run_stage(settings.var, "validate", depends_on, ("ingestion",), build)
-    accept_or_hold(settings, parts.batch, stage, page)
+    stage = run_stage(settings.var, "validate", depends_on, VALIDATE, build)
+    accept_or_hold(settings, batch, stage, page)
     return stage
 
 

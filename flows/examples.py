@@ -20,7 +20,8 @@ import numpy as np
 
 from configs.duck import connect, parquet
 from configs.source import CANONICAL
-from features.table import Rows, decode, read_rows
+from features.categories import decode
+from features.table import Rows, read_rows
 from flows.stage import Stage
 from flows.tasks import TABLE, Journey
 from ingestion.validate import TRANSACTIONS

@@ -18,6 +18,7 @@ from configs.errors import UserError
 from configs.settings import Settings
 from flows.run import log
 from flows.stage import Stage, hash_text, run_stage, stage_key
+from flows.stage_code import fit
 from flows.tasks import Journey, read_result
 
 ROOT = Path(__file__).parents[1]
@@ -44,19 +45,17 @@ def fit_task(journey: Journey, table: Stage, family: str) -> Stage:
         "trials": settings.tuning.trials,
         "seconds": settings.tuning.seconds,
     }
-    rooms = ("training", "features/table.py")
     depends_on = {**job, "table": table.files["table.parquet"]}
-    study = study_place(settings, family, stage_key(depends_on, rooms))
+
+    def on_event(event: dict[str, Any]) -> None:
+        log.info("%s %s", family, event)
+        if event["event"] == "trial":
+            display.trial(family, event)
+            tracking.log_trial(journey.client, family_run, event)
+        elif event["event"] == "stage":
+            display.family_stage(family, event["name"])
 
     def build(folder: Path) -> dict[str, Any]:
-        def on_event(event: dict[str, Any]) -> None:
-            log.info("%s %s", family, event)
-            if event["event"] == "trial":
-                display.trial(family, event)
-                tracking.log_trial(journey.client, family_run, event)
-            elif event["event"] == "stage":
-                display.family_stage(family, event["name"])
-
         output = folder / "fit"
         job_file = journey.run.folder / f"job-{family}.json"
         fit_in_process(
@@ -71,9 +70,11 @@ def fit_task(journey: Journey, table: Stage, family: str) -> Stage:
         ended_by = json.loads((folder / "result.json").read_text(encoding="utf-8"))["ended_by"]
         return {"repeats": ended_by == "trials"}
 
+    study = study_place(settings, family, stage_key(depends_on, fit(family), build))
+
     display.family_start(family, settings.tuning.trials, settings.tuning.seconds)
     try:
-        stage = run_stage(settings.var, family, depends_on, rooms, build)
+        stage = run_stage(settings.var, family, depends_on, fit(family), build)
     except BaseException:
         tracking.close_run(journey.client, family_run, "FAILED")
         raise

@@ -147,7 +147,7 @@ def write_example(journey: Journey, table: Stage, evaluation: Evaluation) -> Pat
     """A request for `make predict`: a few test rows as the service wants them."""
     import numpy as np
 
-    from features.table import decode
+    from features.categories import decode
 
     schema = table.facts["schema"]
     rows = np.linspace(0, len(evaluation.test) - 1, EXAMPLE_ROWS, dtype=int)

@@ -1,9 +1,9 @@
 """A stage that has run is not run again: content-addressed folders under var/stages.
 
-The key of a stage is the hash of what it depends on: its inputs' hashes, the settings it reads and
-the code of the rooms it calls. Its outputs are written into a folder aside, which is renamed when
-they are complete, so a kill leaves nothing that a later run would trust. At reuse every output is
-hashed again: an altered file is made anew.
+The key of a stage is the hash of what it depends on: the hashes of its inputs, the settings it
+reads, its code (`flows/stage_code.py`) and the lock file. Its outputs are written into a temporary
+folder, which is renamed when they are complete, so a kill leaves nothing that a later run would
+trust. At reuse every output is hashed again: an altered file is made anew.
 
 Prefect's own result cache would pickle what a task returns and trust the files it points to; this
 one keeps JSON and checks the files.
@@ -12,10 +12,11 @@ one keeps JSON and checks the files.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,10 +24,11 @@ from typing import Any
 
 import psutil
 
-ROOT = Path(__file__).parents[1]
-CODE_SUFFIXES = {".py", ".sql", ".jinja"}
-RECORD = "stage.json"
-ROAD = ("configs", "flows", "ingestion", "features", "training", "registry")  # what makes figures
+from flows.stage_code import ROOT, closure, figures
+
+LOCK, RECORD = "requirements.lock", "stage.json"
+
+Build = Callable[[Path], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -46,14 +48,15 @@ def run_stage(
     var: Path,
     name: str,
     depends_on: dict[str, Any],
-    rooms: tuple[str, ...],
-    build: Callable[[Path], dict[str, Any]],
+    modules: tuple[str, ...],
+    build: Build,
 ) -> Stage:
     """The finished stage, reused or built by `build(folder) -> facts` (JSON values).
 
+    depends_on: inputs and settings, JSON values.  modules: those whose functions `build` calls.
     A fact `repeats: false` says that another try may come out differently: it is not reused.
     """
-    key = stage_key(depends_on, rooms)
+    key = stage_key(depends_on, modules, build)
     folder = var.absolute() / "stages" / f"{name}-{key[:16]}"
     found = _intact(folder)
     if found is not None and found["facts"].get("repeats", True):
@@ -79,27 +82,29 @@ def run_stage(
     return Stage(folder, facts, files, reused=False)
 
 
-def stage_key(depends_on: dict[str, Any], rooms: tuple[str, ...]) -> str:
-    """One hash over what a stage depends on and over the code of the rooms it calls."""
-    code = {room: code_hash(room) for room in rooms}
+def stage_key(depends_on: dict[str, Any], modules: tuple[str, ...], build: Build) -> str:
+    """One hash over all that a stage depends on: the lines of `build` are a part of its code."""
+    code = [code_hash(modules), inspect.getsource(build)]
     return hash_text(json.dumps([depends_on, code], sort_keys=True, default=str))
 
 
 @cache
-def code_hash(room: str) -> str:
-    """One hash over the code of a room (or one file) and over the lock file."""
-    path = ROOT / room
-    files = (
-        sorted(file for file in path.rglob("*") if file.suffix in CODE_SUFFIXES)
-        if path.is_dir()
-        else [path]
-    )
-    return hash_text("".join(hash_file(file) for file in [*files, ROOT / "requirements.lock"]))
+def code_hash(modules: tuple[str, ...], root: Path = ROOT) -> str:
+    """One hash over the files that these modules lead to, and over the lock file."""
+    return _hash_files(closure(modules, root), root)
 
 
 def code_sha256() -> str:
-    """One hash over the code that leads to a run's figures, and over the lock file."""
-    return hash_text("".join(code_hash(room) for room in ROAD))
+    """One hash over the code that leads to a run's figures, and over the lock file.
+
+    `make reproduce` calls it in older revisions: the name and the module stay.
+    """
+    return _hash_files(figures(), ROOT)
+
+
+def _hash_files(files: Iterable[Path], root: Path) -> str:
+    found = {file.as_posix(): hash_file(root / file) for file in [*files, Path(LOCK)]}
+    return hash_text(json.dumps(found, sort_keys=True))
 
 
 def hash_file(path: Path) -> str:

@@ -8,11 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from configs.errors import UserError
 from configs.settings import Settings
 from flows.acceptance import Validated, keep_refused, remember
 from flows.run import log
 from flows.stage import Stage, hash_file, run_stage
+from flows.stage_code import FEATURES_OF_TABLE, READ_TABLE_FILE, VALIDATE_TABLE
 from ingestion.batches import dataset_of, decide, find
 from ingestion.expectations import Finding
 from ingestion.page import write_page
@@ -40,7 +40,7 @@ def ingest_files(settings: Settings) -> list[Stage]:
             return {}
 
         depends_on = {"table": how, "label": label, "content": hash_file(path)}
-        stages.append(run_stage(settings.var, "ingest", depends_on, ("ingestion",), build))
+        stages.append(run_stage(settings.var, "ingest", depends_on, READ_TABLE_FILE, build))
         log.info("%s %s", "reused" if stages[-1].reused else "read", path)
     return stages
 
@@ -81,7 +81,7 @@ def validate(
             raise ContractBroken(error.what, where=where, next_step=error.next_step) from None
         return outcome.to_dict()
 
-    stage = run_stage(settings.var, "validate", depends_on, ("ingestion",), build)
+    stage = run_stage(settings.var, "validate", depends_on, VALIDATE_TABLE, build)
     var, dataset = settings.var.absolute(), dataset_of(settings)
     accepted = find(var, dataset, batch) or decide(var, dataset, batch, {}, "", [])
     findings = [
@@ -93,39 +93,22 @@ def validate(
     return stage
 
 
-def stop_on_broken(
-    findings: list[Finding], rows: dict[str, int], positive_rate: dict[str, float]
-) -> None:
-    """Raise UserError for the first check of the training table that is broken."""
-    for broken in (finding for finding in findings if not finding.success):
-        raise UserError(
-            f"the training table breaks its contract: {broken.code}"
-            f"{'' if broken.found is None else f' is {broken.found}'}"
-            f"{f', the limit is {broken.limit}' if broken.limit else ''} ({broken.why})",
-            where=f"rows per split {rows}, positive rate {positive_rate}",
-            next_step="check the valid rows and features.* settings (horizon, as-of dates)",
-        )
-
-
-def features(settings: Settings, validated: Stage, rooms: tuple[str, ...]) -> Stage:
-    """The training table, checked. rooms: the code it is made by."""
+def features(settings: Settings, validated: Stage) -> Stage:
+    """The training table, checked."""
     from features.from_table import build_from_table, schema
+    from features.leak_report import stop_on_leaks
+    from features.table_leaks import check_table_leaks
+    from flows.table_check import check_table
 
     table = settings.source.table
     limit = settings.features.max_feature_roc_auc
 
     def build(folder: Path) -> dict[str, Any]:
-        from features.contract import read_frame, table_checks
-        from features.leaks import stop_on_leaks
-        from features.table_leaks import check_table_leaks
-        from ingestion.expectations import validate
-
         target, described = folder / TABLE, schema(table)
         facts = build_from_table(
             validated.path(TRANSACTIONS), target, table, settings.seed, settings.compute
         )
-        checks = table_checks(described, dated=False)
-        stop_on_broken(validate(read_frame(target), checks), facts.rows, facts.positive_rate)
+        check_table(target, described, facts.rows, facts.positive_rate, dated=False)
         leaks = check_table_leaks(target, described, limit)
         stop_on_leaks(leaks.leaks)
         return {
@@ -140,7 +123,7 @@ def features(settings: Settings, validated: Stage, rooms: tuple[str, ...]) -> St
         "seed": settings.seed,
         "limit": limit,
     }
-    return run_stage(settings.var, "features", depends_on, rooms, build)
+    return run_stage(settings.var, "features", depends_on, FEATURES_OF_TABLE, build)
 
 
 def torn_groups(settings: Settings, facts: Mapping[str, Any]) -> str:

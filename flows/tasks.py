@@ -22,7 +22,8 @@ from flows import data_stages, table_stages
 from flows.data_stages import Parts
 from flows.display import Display
 from flows.run import Run, log
-from flows.stage import ROOT, Stage, run_stage
+from flows.stage import Stage, run_stage
+from flows.stage_code import FEATURES
 from ingestion.validate import QUARANTINE, TRANSACTIONS
 
 if TYPE_CHECKING:
@@ -71,8 +72,7 @@ def features_task(journey: Journey, validated: Stage) -> Stage:
     settings = journey.settings
     with _shown(journey, "features") as reused:
         if settings.source.kind == "table":
-            rooms = (*_but_the_report(), "ingestion/expectations.py")
-            stage = table_stages.features(settings, validated, rooms)
+            stage = table_stages.features(settings, validated)
         else:
             stage = _from_log(settings, validated)
         reused(stage.reused)
@@ -96,9 +96,9 @@ def _from_log(settings: Settings, validated: Stage) -> Stage:
     """The training table of a log."""
     from features.build import build_table
     from features.catalogue import select
-    from features.contract import read_frame, table_checks
-    from features.leaks import check_leaks, stop_on_leaks
-    from ingestion.expectations import validate
+    from features.leak_report import stop_on_leaks
+    from features.leaks import check_leaks
+    from flows.table_check import check_table
 
     declared = settings.source.declared
     transactions, features = validated.path(TRANSACTIONS), select(declared)
@@ -106,8 +106,7 @@ def _from_log(settings: Settings, validated: Stage) -> Stage:
     def build(folder: Path) -> dict[str, Any]:
         target = folder / TABLE
         facts = build_table(transactions, target, settings.features, declared, settings.compute)
-        findings = validate(read_frame(target), table_checks(features))
-        table_stages.stop_on_broken(findings, facts.rows, facts.positive_rate)
+        check_table(target, features, facts.rows, facts.positive_rate)
         leaks = check_leaks(transactions, target, settings.features, declared, settings.compute)
         stop_on_leaks(leaks.leaks)
         return {
@@ -121,8 +120,7 @@ def _from_log(settings: Settings, validated: Stage) -> Stage:
         "declared": sorted(declared),
         "features": settings.features.model_dump(mode="json"),
     }
-    rooms = (*_but_the_report(), "ingestion/expectations.py")
-    return run_stage(settings.var, "features", depends_on, rooms, build)
+    return run_stage(settings.var, "features", depends_on, FEATURES, build)
 
 
 @task(cache_policy=NO_CACHE, task_run_name="data report")
@@ -157,16 +155,6 @@ def data_report_task(journey: Journey, parts: Parts, validated: Stage, table: St
 def read_result(stage: Stage) -> dict[str, Any]:
     """The `result.json` of a fitted family."""
     return json.loads(stage.path("result.json").read_text(encoding="utf-8"))
-
-
-def _but_the_report() -> list[str]:
-    """The files of the room whose code makes the table: a change of the page makes no other."""
-    room = ROOT / "features"
-    return sorted(
-        f"features/{path.name}"
-        for path in room.iterdir()
-        if path.suffix == ".py" or path.name == "sql"
-    )
 
 
 @contextmanager

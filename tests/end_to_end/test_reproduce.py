@@ -11,7 +11,7 @@ import pytest
 from configs.errors import UserError
 from configs.load import dump, load
 from flows.original import code_to_run, cores_to_use, find_original, why_not_repeatable
-from flows.stage import ROAD, ROOT, code_sha256
+from flows.stage import ROOT, code_sha256
 
 
 def test_a_run_is_repeated_with_the_same_figures_and_nothing_else_is_touched(
@@ -135,8 +135,8 @@ def test_other_code_is_refused_unless_it_can_be_had(make_run, tmp_path, capsys):
 
 def test_the_code_of_a_revision_is_unpacked_and_checked(make_run, tmp_path, monkeypatch):
     repository, git = tmp_path / "repository", ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
-    for room in ROAD:
-        shutil.copytree(ROOT / room, repository / room)
+    for package in ("configs", "flows", "ingestion", "features", "training"):
+        shutil.copytree(ROOT / package, repository / package)
     shutil.copy(ROOT / "requirements.lock", repository)
     for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "then"]):
         subprocess.run([*git, *words], cwd=repository, check=True)

@@ -19,7 +19,7 @@ from configs.spelling import recognised
 from configs.table import BLANKS
 from features.categories import code_sql, decode, encoder, other_name
 from features.from_table import build_from_table, schema
-from features.leaks import stop_on_leaks
+from features.leak_report import stop_on_leaks
 from features.table import SPLITS, read_rows
 from features.table_leaks import check_table_leaks
 

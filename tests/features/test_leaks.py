@@ -21,7 +21,8 @@ from configs.settings import Features
 from features import engine, leaks, rebuild
 from features.build import build_table
 from features.catalogue import ALL, NAMES
-from features.leaks import Leak, check_leaks, find_leaks, stop_on_leaks
+from features.leak_report import Leak, stop_on_leaks
+from features.leaks import check_leaks, find_leaks
 from features.roc_auc import RocAuc, roc_auc_alone
 
 QUESTION = Features(horizon_days=60, active_days=365, min_history_days=90, train_dates=6)

@@ -9,6 +9,8 @@ import pytest
 
 from flows.stage import run_stage
 
+CODE = ("configs.errors",)
+
 
 @pytest.fixture
 def stage(tmp_path):
@@ -20,7 +22,7 @@ def stage(tmp_path):
             (folder / "out.txt").write_text(content)
             return {"rows": run.built}
 
-        return run_stage(tmp_path, "stage", {"on": depends_on}, ("configs",), build)
+        return run_stage(tmp_path, "stage", {"on": depends_on}, CODE, build)
 
     run.built = 0
     return run
@@ -53,7 +55,7 @@ def test_a_stage_that_fails_leaves_nothing(tmp_path):
         raise RuntimeError("disk full")
 
     with pytest.raises(RuntimeError):
-        run_stage(tmp_path, "stage", {}, ("configs",), build)
+        run_stage(tmp_path, "stage", {}, CODE, build)
     assert list((tmp_path / "stages").iterdir()) == []
 
 
@@ -80,7 +82,7 @@ def test_a_stage_that_does_not_repeat_is_not_reused(tmp_path):
         return {"repeats": False}
 
     for _ in range(2):
-        assert not run_stage(tmp_path, "stage", {}, ("configs",), build).reused
+        assert not run_stage(tmp_path, "stage", {}, CODE, build).reused
 
 
 def test_what_a_killed_run_left_aside_is_cleared_away(tmp_path, stage):
@@ -99,10 +101,13 @@ def test_a_folder_without_its_record_is_not_trusted(stage):
     assert not stage().reused
 
 
-def test_a_change_of_the_code_builds_it_again(tmp_path, monkeypatch):
-    def build(folder):
-        return {}
+def test_other_lines_that_build_it_build_it_again(tmp_path):
+    def one(folder):
+        return {"rows": 1}
 
-    before = run_stage(tmp_path, "stage", {}, ("configs",), build)
-    monkeypatch.setattr("flows.stage.code_hash", lambda room: "another")
-    assert run_stage(tmp_path, "stage", {}, ("configs",), build).folder != before.folder
+    def two(folder):
+        return {"rows": 2}
+
+    assert run_stage(tmp_path, "stage", {}, CODE, one).facts == {"rows": 1}
+    assert run_stage(tmp_path, "stage", {}, CODE, two).facts == {"rows": 2}
+    assert run_stage(tmp_path, "stage", {}, CODE, one).reused

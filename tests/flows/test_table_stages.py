@@ -24,7 +24,7 @@ def test_from_file_to_training_table_and_all_of_it_reused(tmp_path):
     file = save(tmp_path / "table.csv", rows)
     found = settings(file, tmp_path / "var")
     _, valid = run(found, tmp_path / "page.html")
-    table = table_stages.features(found, valid, ("features",))
+    table = table_stages.features(found, valid)
     assert valid.facts["rows"]["reasons"] == {"unreadable_value": 1}
     assert sum(table.facts["rows"].values()) == 299
     assert table.facts["names"] == ["age", "visits", "plan"]
@@ -39,7 +39,7 @@ def test_from_file_to_training_table_and_all_of_it_reused(tmp_path):
     assert "left is Yes" in report and "unreadable_value" in report and "age=old" in report
     again, valid = run(found, tmp_path / "page.html")
     assert again.reused == 1 and valid.reused
-    assert table_stages.features(found, valid, ("features",)).reused
+    assert table_stages.features(found, valid).reused
     assert [batch.status for batch in seen(found.var.absolute(), "members")] == ["accepted"]
 
 
@@ -85,5 +85,5 @@ def test_what_is_refused_leaves_no_table_behind(tmp_path):
     found = settings(save(tmp_path / "table.csv", made_rows(10)), tmp_path / "var")
     _, valid = run(found, tmp_path / "page.html")
     with pytest.raises(UserError, match="the table is too small: 10 valid rows"):
-        table_stages.features(found, valid, ("features",))
+        table_stages.features(found, valid)
     assert not list((tmp_path / "var" / "stages").glob("features-*"))

@@ -20,7 +20,8 @@ from configs.settings import Compute
 from configs.source import Simulation, Source
 from ingestion.canonical import COLUMNS
 from ingestion.files import check_file, expand, read_file
-from ingestion.ingest import ROWS, last_day, simulate_part
+from ingestion.ingest import last_day
+from ingestion.simulation.part import ROWS, simulate_part
 
 HEADER = list(COLUMNS)
 LINE = ["536365", "85123A", "MUG", 6, 2.55, datetime(2010, 12, 1, 8, 26), "17850", "UK"]
