@@ -6,6 +6,7 @@ own beside the files that the caller is making, and is gone when the connection 
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from collections.abc import Iterator
@@ -71,11 +72,22 @@ def quoted(name: str) -> str:
 
 
 def literal(text: str | Path) -> str:
-    """A text, such as a path, as SQL."""
+    """A text as SQL, and the path of a file that is written; see `existing` for one to read."""
     return "'" + str(text).replace("'", "''") + "'"
+
+
+def as_pattern(path: Path) -> str:
+    """The pattern that this path alone matches. DuckDB takes the path of every file that it reads
+    for a pattern, in which `a[1].csv` matches `a1.csv`, and `~` for the user's folder."""
+    return glob.escape(str(path.absolute()))
+
+
+def existing(path: Path) -> str:
+    """The path of a file that is read, as SQL."""
+    return literal(as_pattern(path))
 
 
 def parquet(paths: Path | list[Path]) -> str:
     """`read_parquet(…)` of one file or several, as SQL."""
     files = [paths] if isinstance(paths, Path) else paths
-    return f"read_parquet([{', '.join(map(literal, files))}], hive_partitioning = false)"
+    return f"read_parquet([{', '.join(map(existing, files))}], hive_partitioning = false)"

@@ -12,13 +12,13 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 def _plain_path(value: object) -> object:
-    if isinstance(value, str | Path) and (str(value).strip() == "" or set("*?") & set(str(value))):
-        raise ValueError("a path must not be empty, and must not contain * or ?")
+    if isinstance(value, str | Path) and str(value).strip() == "":
+        raise ValueError("a path must not be empty")
     return value
 
 
 def _several(value: object) -> object:
-    """One path or a list of them; text may hold a glob."""
+    """One path or a list of them; text may be a pattern."""
     if value is None:
         return ()
     values = [str(value)] if isinstance(value, str | Path) else value

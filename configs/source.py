@@ -62,14 +62,23 @@ class Simulation(Section):
 
 
 class Text(Section):
-    """How text files (.csv, .tsv, .txt, also .gz) are written (`ingestion/formats.py`)."""
+    """How text files (.csv .tsv .txt and the like, also .gz) are written (`ingestion/text.py`)."""
 
     delimiter: str | None = Field(
         None, description="what parts values: , ; | tab whitespace; none: seen in the first line"
     )
     names: Words = Field((), description="column names of a file without a header row, as in a,b")
+    skip_lines: int = Field(
+        0, ge=0, le=10_000, description="lines above the header that are left out, such as a title"
+    )
     encoding: Literal["utf-8", "latin-1", "windows-1252", "utf-16"] = Field(
         "utf-8", description="of the file"
+    )
+    escape: Literal["quote", "backslash"] = Field(
+        "quote", description='what stands before a quote within quotes: "" or \\"'
+    )
+    any_suffix: bool = Field(
+        False, description="read a file of any other name as text, such as export.log"
     )
     decimal: Literal[".", ","] = Field(".", description="decimal mark of numbers in text")
     thousands: Literal["", ",", ".", " ", "'"] = Field(
@@ -125,7 +134,8 @@ class Source(Section):
         "simulated", description="where rows come from; table: a row per example, with a label"
     )
     path: FilePaths = Field(
-        (), description="files or globs to read (.parquet .csv .tsv .txt, also .gz; .xlsx)"
+        (),
+        description="files to read (.parquet .xlsx .csv .tsv .txt, also .gz); * ? ** match several",
     )
     columns: dict[str, str] = Field(
         default_factory=dict,

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import glob
 import logging
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-import duckdb
-
 from configs.duck import connect, literal
 from configs.errors import UserError
 from configs.settings import Compute
-from configs.source import Source
+from configs.source import Source, Text
 from ingestion.canonical import select_canonical
 from ingestion.formats import SUFFIXES, explained, opened
 from ingestion.mapping import check_mapping, check_time_format, map_columns
-from ingestion.text import check_text, mixed_ends
+from ingestion.text import check_text
 
 log = logging.getLogger("golden_path")
 
+SHOWN = ", ".join(suffix for suffix in SUFFIXES if not suffix.endswith(".gz")) + ", text also .gz"
+
 
 def expand(source: Source) -> list[Path]:
-    """The files of `source.path`, each once: globs in the order of their names.
+    """The files of `source.path`, each once: those of a pattern in the order of their names.
 
-    Raises UserError for what is missing, a folder, empty or of another kind, for a glob that
+    Raises UserError for what is missing, a folder, empty or of another kind, for a pattern that
     matches nothing, and for a mapping or text settings that no file could satisfy. It reads
     nothing, so it is cheap enough to be asked before anything is started.
     """
@@ -41,7 +42,7 @@ def expand(source: Source) -> list[Path]:
     files: dict[Path, Path] = {}
     for place in source.path:
         for path in _matches(place):
-            files.setdefault(check_file(path).resolve(), path)
+            files.setdefault(check_file(path, source.text).resolve(), path)
     return list(files.values())
 
 
@@ -76,38 +77,28 @@ def read_file(
         source,
         path,
         target,
-        lambda file, even: _copy(source, path, file, compute, label or path.name, even),
+        lambda file: _copy(source, path, file, compute, label or path.name),
     )
 
 
-def write_whole(
-    source: Source, path: Path, target: Path, copy: Callable[[Path, bool], None]
-) -> None:
-    """Write `target` by `copy(file, even_ends)`, which reads `path`: aside, then renamed. What goes
-    wrong is told as it concerns the file; a text file of mixed line ends is tried again."""
-    check_file(path)
+def write_whole(source: Source, path: Path, target: Path, copy: Callable[[Path], None]) -> None:
+    """Write `target` by `copy(file)`, which reads `path`: aside, then renamed. What goes wrong is
+    told as it concerns the file."""
+    check_file(path, source.text)
     unfinished = target.with_name(f".{target.name}.unfinished")
     try:
         with explained(path, source.text):
-            try:
-                copy(unfinished, False)
-            except duckdb.InvalidInputException as error:
-                if not mixed_ends(error):
-                    raise
-                log.info("%s: its lines end in different ways, and are read as if alike", path)
-                copy(unfinished, True)
+            copy(unfinished)
         unfinished.replace(target)
     finally:
         unfinished.unlink(missing_ok=True)
 
 
-def _copy(
-    source: Source, path: Path, target: Path, compute: Compute, label: str, even_ends: bool
-) -> None:
+def _copy(source: Source, path: Path, target: Path, compute: Compute, label: str) -> None:
     wanted, folder = [source.columns.get(name, name) for name in source.declared], target.parent
     with (
         connect(folder, compute, ordered=True) as connection,
-        opened(connection, path, source.text, wanted, folder, even_ends=even_ends) as file,
+        opened(connection, path, source.text, wanted, folder) as file,
     ):
         mapping = map_columns(source, file.types, f"source.path = {path}", file.hint)
         query = select_canonical(
@@ -120,10 +111,11 @@ def _copy(
             text=file.text,
             times=file.times.get(mapping["invoiced_at"]),
         )
-        connection.execute(f"COPY ({query}) TO {literal(target)} (FORMAT parquet)")
+        copied = connection.execute(f"COPY ({query}) TO {literal(target)} (FORMAT parquet)")
+        file.check_rows(copied.fetchall()[0][0], path)
 
 
-def check_file(path: Path) -> Path:
+def check_file(path: Path, text: Text) -> Path:
     """The path, once it is known to be a file of a kind that is read."""
     if not path.exists():
         raise UserError(
@@ -131,12 +123,14 @@ def check_file(path: Path) -> Path:
             where=f"source.path = {path}",
             next_step="pass --source.path FILE, or run on simulated data: make train",
         )
-    if path.is_dir() or not path.name.lower().endswith(SUFFIXES):
+    known = path.name.lower().endswith(SUFFIXES) or text.any_suffix
+    if path.is_dir() or not known:
         kind = "a folder" if path.is_dir() else f"a file of kind {path.suffix!r}"
+        step = "" if path.is_dir() else "if it is text, pass --source.text.any_suffix true; else "
         raise UserError(
-            f"{path.name!r} is {kind}; what is read are files named {', '.join(SUFFIXES)}",
+            f"{path.name!r} is {kind}; what is read are files named {SHOWN}",
             where=f"source.path = {path}",
-            next_step="convert it, or name other files: --source.path 'FOLDER/*.csv'",
+            next_step=f"{step}convert it, or name other files: --source.path 'FOLDER/*.csv'",
         )
     if path.stat().st_size == 0:
         raise UserError(
@@ -148,9 +142,18 @@ def check_file(path: Path) -> Path:
 
 
 def _matches(place: str) -> list[Path]:
-    if Path(place).exists() or not glob.has_magic(place):  # a name may hold brackets
+    """The file of that name; where there is none and the name holds * or ?, those that match."""
+    brackets = re.sub(r"\[", "[[]", place)  # brackets are part of a name, never of a pattern
+    pattern = brackets if set("*?") & set(place) else ""
+    found = sorted(glob.glob(pattern, recursive=True)) if pattern else []  # noqa: PTH207
+    if Path(place).exists() or not pattern:
+        if len(found) > 1:
+            log.warning(
+                "source.path: %r is the name of a file, which alone is read; as a pattern it would"
+                " match %d files more",
+                *(place, len(found) - 1),
+            )
         return [Path(place)]
-    found = sorted(glob.glob(place, recursive=True))  # noqa: PTH207  (of any folder, and without)
     if not found:
         raise UserError(
             f"no file matches {place!r}",

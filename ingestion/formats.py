@@ -26,7 +26,8 @@ SUFFIXES = (".parquet", ".xlsx", *texts.SUFFIXES)
 class Opened:
     """A file as DuckDB can read it. types: its columns. number: SQL of the row's number.
     text: how its numbers are written, if it is a text file. hint: what to try when a column that
-    should be there is not. times: a column that mixes times and text -> the one of its times."""
+    should be there is not. times: a column that mixes times and text -> the one of its times.
+    rows: how many a text file holds, as counted without DuckDB."""
 
     relation: str
     types: dict[str, str]
@@ -34,6 +35,17 @@ class Opened:
     text: Text | None = None
     hint: str = ""
     times: dict[str, str] = field(default_factory=dict)
+    rows: int | None = None
+
+    def check_rows(self, read: int, path: Path) -> None:
+        """Raises UserError where DuckDB has read more or fewer rows than the file holds."""
+        if self.rows not in (None, read):
+            raise UserError(
+                f"the file holds {self.rows:,} rows, and {read:,} were read",
+                where=f"source.path = {path}",
+                next_step="look for a quote that is left open, and for lines that end in another"
+                " way than the others; if there are none, write the file anew with another program",
+            )
 
 
 @contextmanager
@@ -43,11 +55,8 @@ def opened(
     text: Text,
     wanted: Collection[str],
     folder: Path,
-    *,
-    even_ends: bool = False,
 ) -> Iterator[Opened]:
-    """wanted: the columns that are mapped.  folder: where a file may be rewritten to be read.
-    even_ends: rewrite a text file so that all its lines end alike."""
+    """wanted: the columns that are mapped.  folder: where a file may be rewritten to be read."""
     name = path.name.lower()
     if name.endswith(".parquet"):
         relation = parquet(path)
@@ -63,14 +72,14 @@ def opened(
         types = {name: kind for name, kind in types.items() if name not in times.values()}
         yield Opened("sheets", types, times=times)
     else:
-        with texts.opened_text(path, text, folder, even_ends=even_ends) as read:
-            relation, names, delimiter = read
+        with texts.opened_text(path, text, folder) as read:
             hint = (
-                f"The values of a line were taken to be parted by {delimiter}; if they are not,"
-                f" set source.text.delimiter: one of {texts.CHOICES}."
+                f"The values of a line were taken to be parted by {read.delimiter}; if they are"
+                f" not, set source.text.delimiter: one of {texts.CHOICES}. If lines stand above"
+                " the header, set source.text.skip_lines to their number."
             )
-            types = dict.fromkeys(names, "VARCHAR")
-            yield Opened(relation, types, text=text, hint=hint)
+            types = dict.fromkeys(read.names, "VARCHAR")
+            yield Opened(read.relation, types, text=text, hint=hint, rows=read.rows)
 
 
 def _types(connection: duckdb.DuckDBPyConnection, relation: str) -> dict[str, str]:
@@ -104,10 +113,15 @@ def first_line(error: Exception) -> str:
 
 
 def _damaged(path: Path, reason: str) -> UserError:
-    kind = next(suffix for suffix in SUFFIXES[::-1] if path.name.lower().endswith(suffix))
+    name = path.name.lower()
+    kind = next((suffix for suffix in SUFFIXES[::-1] if name.endswith(suffix)), "text")
     steps = "mend the row named, or fetch it again"
-    if kind in texts.SUFFIXES:
-        steps += f"; if its values are not parted so, set source.text.delimiter: {texts.CHOICES}"
+    if not name.endswith(SUFFIXES[:2]):
+        steps += (
+            f"; if its values are not parted so, set source.text.delimiter: {texts.CHOICES}; if"
+            " lines stand above the header, source.text.skip_lines to their number; if quotes"
+            r" within quotes are written \", source.text.escape to backslash"
+        )
     return UserError(
         f"the file cannot be read as {kind.lstrip('.')}: {reason}",
         where=f"source.path = {path}",

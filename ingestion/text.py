@@ -1,34 +1,61 @@
-"""Text files: `.csv .tsv .txt`, gzipped too, written as `source.text` says.
+"""Text files: `.csv .tsv .txt` and the like, gzipped too, written as `source.text` says.
 
 Nothing is guessed from the rows: DuckDB's own detection skips lines that look odd and takes the
 next one for the header. What a value means is decided in `ingestion/canonical.py`.
 
-DuckDB reads UTF-8 with values parted by one character, and lines that all end alike. What is in
-another encoding, parted by runs of blanks, or of mixed line ends (`mixed_ends`), is first rewritten
-beside the target, line by line. (DuckDB's own latin-1 refuses the bytes 80 to 9F, and its utf-16
-finds no rows in a file that is none, without a word.)
+DuckDB reads UTF-8 with values parted by one character, quotes within quotes doubled, lines that all
+end alike, and nothing above the header. Whatever is written otherwise is first rewritten beside the
+target (`ingestion/rewrite.py`). DuckDB's own latin-1 refuses the bytes 80 to 9F, its utf-16 finds
+no rows in a file that is none, and without a word about line ends it finds none where the first one
+is within quotes and of another kind. So it is told everything, and the rows that it reads are
+compared with those that Python's `csv` counts.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
 import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, cast
 
-from configs.duck import literal
+from configs.duck import existing, literal
 from configs.errors import UserError
 from configs.source import Text
+from ingestion import rewrite
 
-SUFFIXES = tuple(f".{kind}{packed}" for packed in ("", ".gz") for kind in ("csv", "tsv", "txt"))
+KINDS = ("csv", "tsv", "tab", "txt", "asc", "dat", "data")
+SUFFIXES = tuple(f".{kind}{packed}" for packed in ("", ".gz") for kind in KINDS)
 DELIMITERS, WHITESPACE = ",;\t|", "whitespace"
 CHOICES = ", ; | tab whitespace"
-CODECS = {"utf-8": "utf-8-sig", "windows-1252": "cp1252"}  # -sig: a byte-order mark is no text
-WORDS = re.compile(r'"(?:[^"]|"")*"|[^ \t\r\n\v\f]+')
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+HEADER_LINES = 200  # that a header may run over, with line ends within quotes
+IN_QUOTES = re.compile(r'"(?:[^"]|"")*"')
+EXCEL_DELIMITER = re.compile(r'"?sep=(.)"?[,;|\t]*[\r\n]*', re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """A text file as DuckDB can read it. relation: SQL.  names: of its columns, which hold text.
+    delimiter: in words.  rows: how many it holds, as counted without DuckDB."""
+
+    relation: str
+    names: list[str]
+    delimiter: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class Top:
+    """What a text file begins with. above: lines above the header, or above the first row if
+    there is none.  values: of that.  line: its text."""
+
+    above: int
+    delimiter: str
+    values: list[str]
+    line: str
 
 
 def check_text(text: Text) -> None:
@@ -51,58 +78,50 @@ def check_text(text: Text) -> None:
 
 
 @contextmanager
-def opened_text(
-    path: Path, text: Text, folder: Path, *, even_ends: bool = False
-) -> Iterator[tuple[str, list[str], str]]:
-    """`read_csv` of the file as SQL, its column names, and the delimiter in words; in `folder` is
-    what had to be rewritten for it, while the context lasts. Every column is text.
+def opened_text(path: Path, text: Text, folder: Path) -> Iterator[TextFile]:
+    """The file for DuckDB; in `folder` is what had to be rewritten for it, while the context lasts.
 
-    even_ends: rewrite it so that every line ends alike.
+    Raises UserError for names that do not fit the first line, and for a line that is too long.
     """
-    with _decoded(path, text) as lines:
-        first = lines.readline(1 << 20)
-    delimiter = _delimiter(path, text, first)
-    if delimiter == WHITESPACE:
-        found = WORDS.findall(first)
-    else:
-        found = next(csv.reader([first], delimiter=delimiter), [])
-    names = named(list(text.names) or found, path)
-    said = {WHITESPACE: "blanks", "\t": "tabs"}.get(delimiter, repr(delimiter))
-    if text.names and len(found) != len(names):
+    place = f"source.path = {path}"
+    top = _top(path, text)
+    names = named(list(text.names) or top.values, path)
+    said = {WHITESPACE: "blanks", "\t": "tabs"}.get(top.delimiter, repr(top.delimiter))
+    if text.names and len(top.values) != len(names):
         raise UserError(
-            f"source.text.names names {len(names)} columns, but the first line has {len(found)}"
-            f" values, parted by {said}: {first.strip()[:80]!r}",
-            where=f"source.path = {path}, line 1",
+            f"source.text.names names {len(names)} columns, but the first line has"
+            f" {len(top.values)} values, parted by {said}: {top.line.strip()[:80]!r}",
+            where=f"{place}, line {top.above + 1}",
             next_step=f"mend the names, or set source.text.delimiter: one of {CHOICES}",
         )
-    rewritten, packed = folder / f".{path.name}.rewritten", path.name.lower().endswith(".gz")
+    plain, even = (folder / f".{path.name[:200]}.{kind}" for kind in ("plain", "even"))
+    file, delimiter = path, top.delimiter
     try:
-        if delimiter == WHITESPACE or text.encoding != "utf-8" or even_ends:
-            _rewrite(path, text, delimiter, len(names), rewritten, even_ends)
-            path, packed = rewritten, False
-        elif packed:
-            with gzip.open(path) as file:
-                while file.read(1 << 20):  # to the checksum, which DuckDB does not look at
-                    pass
+        if delimiter == WHITESPACE:
+            rewrite.write_words(path, text, top.above, len(names), plain)
+            file, delimiter = plain, "\t"
+        elif _is_not_plain(path, text, top):
+            blank = "\n" if len(names) > 1 else ""  # an empty line is a row of a single column
+            rewrite.write_plain(path, text, top.above, blank, plain)
+            file = plain
+        rows, ends = _count(file, delimiter, len(names))
+        if len(ends) > 1:
+            rewrite.write_even(file, delimiter, even)
+            file, (rows, ends) = even, _count(even, delimiter, len(names))
         columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in names)
-        yield (
-            (
-                f"read_csv({literal(path)}, auto_detect = false, columns = {{{columns}}},"
-                f" header = {str(not text.names).lower()}, quote = '\"', escape = '\"',"
-                f" delim = {literal(chr(9) if delimiter == WHITESPACE else delimiter)},"
-                f" compression = '{'gzip' if packed else 'none'}', hive_partitioning = false)"
-            ),
+        line_end = (ends or ("\n",))[0].replace("\r", r"\r").replace("\n", r"\n")
+        yield TextFile(
+            f"read_csv({existing(file)}, auto_detect = false, columns = {{{columns}}},"
+            f" header = {str(not text.names).lower()}, quote = '\"', escape = '\"',"
+            f" delim = {literal(delimiter)}, new_line = '{line_end}', hive_partitioning = false,"
+            f" compression = '{'gzip' if rewrite.is_packed(file) else 'none'}')",
             names,
             said,
+            max(rows - (not text.names), 0),
         )
     finally:
-        rewritten.unlink(missing_ok=True)
-
-
-def mixed_ends(error: Exception) -> bool:
-    """Whether DuckDB gave up on lines that end in different ways: it says so for nothing else that
-    our options allow, and neither the line nor the cause."""
-    return "state machine reached an invalid state" in str(error)
+        plain.unlink(missing_ok=True)
+        even.unlink(missing_ok=True)
 
 
 def named(header: list[str], path: Path) -> list[str]:
@@ -111,7 +130,8 @@ def named(header: list[str], path: Path) -> list[str]:
         raise UserError(
             "the first row names no columns",
             where=f"source.path = {path}",
-            next_step="the first row must be the header: add one, remove the rows above it,"
+            next_step="the first row must be the header: add one, remove the rows above it (of a"
+            " text file: set source.text.skip_lines),"
             " or name the columns of a text file in source.text.names",
         )
     names = [name or f"column_{position}" for position, name in enumerate(header, start=1)]
@@ -129,9 +149,10 @@ def named(header: list[str], path: Path) -> list[str]:
 
 def not_decodable(path: Path, text: Text) -> UserError:
     """Where the file is not in its encoding, and which one it may be in."""
-    codec, place, byte, start = CODECS.get(text.encoding, text.encoding), "", "", b""
-    with _unpacked(path) as file:
-        for number, line in enumerate(file, start=1) if text.encoding != "utf-16" else ():
+    codec, place, byte, start = rewrite.CODECS.get(text.encoding, text.encoding), "", "", b""
+    with rewrite.Bounded(path) as file:
+        lines = iter(partial(file.readline, rewrite.LONGEST_LINE), b"")
+        for number, line in enumerate(lines, start=1) if text.encoding != "utf-16" else ():
             start = start or line[:2]
             try:
                 line.decode(codec)
@@ -149,52 +170,58 @@ def not_decodable(path: Path, text: Text) -> UserError:
     )
 
 
-def _delimiter(path: Path, text: Text, first: str) -> str:
-    if text.delimiter is not None:
-        return "\t" if text.delimiter == "tab" else text.delimiter
-    if ".tsv" in path.suffixes[-2:] and "\t" in first:
+def _top(path: Path, text: Text) -> Top:
+    as_doubled = rewrite.doubled if text.escape == "backslash" else str
+    with rewrite.decoded(path, text) as lines:
+        above, line, delimiter = 0, lines.readline(), text.delimiter
+
+        def advance() -> None:
+            nonlocal above, line
+            above, line = above + 1, lines.readline()
+
+        while above < text.skip_lines and line:
+            advance()
+        if excel := EXCEL_DELIMITER.fullmatch(line):
+            delimiter = delimiter or excel[1]
+            advance()
+        while line and not line.strip():
+            advance()
+        whole = line = as_doubled(line)
+        for _ in range(HEADER_LINES):  # a name may hold line ends
+            if whole.count('"') % 2 == 0 or not (more := lines.readline()):
+                break
+            whole += as_doubled(more)
+        else:
+            whole = line  # the quote is not one that opens a value
+    delimiter = _delimiter(path, delimiter, IN_QUOTES.sub("", whole))
+    if delimiter == WHITESPACE:
+        return Top(above, delimiter, rewrite.WORDS.findall(line), line)
+    with rewrite.reading(io.StringIO(whole, newline=""), delimiter=delimiter) as rows:
+        return Top(above, delimiter, next(rows, []), line)
+
+
+def _delimiter(path: Path, chosen: str | None, unquoted: str) -> str:
+    if chosen is not None:
+        return "\t" if chosen == "tab" else chosen
+    if {".tsv", ".tab"} & set(path.suffixes[-2:]) and "\t" in unquoted:
         return "\t"
-    return max(DELIMITERS, key=first.count)
+    return max(DELIMITERS, key=unquoted.count)
 
 
-def _unpacked(path: Path) -> BinaryIO:
-    packed = path.name.lower().endswith(".gz")
-    return cast(BinaryIO, gzip.open(path)) if packed else path.open("rb")
+def _is_not_plain(path: Path, text: Text, top: Top) -> bool:
+    """Whether DuckDB cannot be given the file as it is."""
+    if text.encoding != "utf-8" or text.escape != "quote" or top.above:
+        return True
+    with rewrite.Bounded(path) as file:  # a quote after such a mark is no quote to DuckDB
+        return file.read(len(BYTE_ORDER_MARK)) == BYTE_ORDER_MARK and top.line.startswith('"')
 
 
-def _decoded(path: Path, text: Text) -> io.TextIOWrapper:
-    codec = CODECS.get(text.encoding, text.encoding)
-    return io.TextIOWrapper(_unpacked(path), encoding=codec, newline="")
-
-
-def _rewrite(
-    path: Path, text: Text, delimiter: str, width: int, target: Path, even_ends: bool
-) -> None:
-    """The file as UTF-8; values parted by blanks are parted by tabs. Empty lines hold no row."""
-    with (
-        _decoded(path, text) as lines,
-        target.open("w", encoding="utf-8", newline="") as file,
-    ):
-        if delimiter != WHITESPACE and even_ends:
-            rows = csv.reader(lines, delimiter=delimiter, strict=True)
-            try:  # what is within quotes stays as it is
-                csv.writer(file, delimiter=delimiter, lineterminator="\n").writerows(rows)
-            except csv.Error as error:
-                raise csv.Error(f"line {rows.line_num}: {error}") from None
-            return
-        if delimiter != WHITESPACE:
-            while block := lines.read(1 << 20):
-                file.write(block)
-            return
-        for number, line in enumerate(lines, start=1):
-            words = WORDS.findall(line)
-            if len(words) not in (0, width):
-                raise UserError(
-                    f"line {number} has {len(words)} values parted by blanks, and not {width}:"
-                    f" {line.strip()[:80]!r}",
-                    where=f"source.path = {path}, line {number}",
-                    next_step="mend that line (a value with blanks in it wants quotes),"
-                    f" or set source.text.delimiter: one of {CHOICES}",
-                )
-            if words:
-                file.write("\t".join(words) + "\n")
+def _count(file: Path, delimiter: str, width: int) -> tuple[int, tuple[str, ...]]:
+    """The rows of a plain file, the header among them, and the kinds of line ends that it has. Of a
+    single column, an empty line is a row, to DuckDB too."""
+    with rewrite.decoded(file, Text()) as lines:
+        # Blanks before a quote: DuckDB skips them.
+        with rewrite.reading(lines, delimiter=delimiter, skipinitialspace=True) as rows:
+            found = sum(1 for _ in rows) if width == 1 else sum(map(bool, rows))
+        ends = lines.newlines or ()
+    return found, (ends,) if isinstance(ends, str) else ends

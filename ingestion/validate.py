@@ -16,7 +16,7 @@ from typing import Any
 
 import duckdb
 
-from configs.duck import literal
+from configs.duck import literal, parquet
 from configs.errors import UserError
 from configs.rules import Contract, Rule
 from configs.settings import Compute
@@ -104,9 +104,7 @@ def validate_batch(
 def read_days(path: Path) -> list[Day]:
     """The rows of `daily.parquet`."""
     with duckdb.connect() as connection:
-        return connection.execute(
-            f"FROM read_parquet({literal(path)}) ORDER BY day NULLS LAST"
-        ).fetchall()
+        return connection.execute(f"FROM {parquet(path)} ORDER BY day NULLS LAST").fetchall()
 
 
 def check_patterns(contract: Contract) -> None:

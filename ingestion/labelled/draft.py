@@ -72,19 +72,20 @@ def draft(path: Path, target: str, text: Text, positive: str | None = None) -> D
     Raises UserError for a file that cannot be read, a target that it lacks or that is not binary,
     and a table in which no column is left to learn from.
     """
-    _check_file(path)
+    _check_file(path, text)
     with tempfile.TemporaryDirectory() as name, explained(path, text):
         folder = Path(name)
         with (
             connect(folder, ordered=True) as connection,
             opened(connection, path, text, [target], folder) as file,
         ):
-            _check_there(file.types, target, path)
+            _check_there(file.types, target, path, file.hint)
             each = ", ".join(
                 f"{as_text(quoted(name), kind)} AS {quoted(name)}"
                 for name, kind in file.types.items()
             )
-            connection.execute(f"CREATE TEMP TABLE texts AS SELECT {each} FROM {file.relation}")
+            made = f"CREATE TEMP TABLE texts AS SELECT {each} FROM {file.relation}"
+            file.check_rows(connection.execute(made).fetchall()[0][0], path)
             return _draft(connection, file.types, target, file.text, positive, path)
 
 
@@ -163,19 +164,21 @@ def _plain(label: str) -> str:
     return re.sub(r"\.0*$", "", label.casefold())
 
 
-def _check_file(path: Path) -> None:
+def _check_file(path: Path, text: Text) -> None:
     """As any file is checked; but no setting names this one."""
     try:
-        check_file(path)
+        check_file(path, text)
     except UserError as error:
+        is_file = path.is_file() and path.stat().st_size > 0
+        step = ', and if it is text: ARGS="--source.text.any_suffix true"' if is_file else ""
         raise UserError(
             error.what,
             where=str(path),
-            next_step="give the path of a file: make adopt DATA=FILE TARGET=COLUMN",
+            next_step=f"give the path of a file: make adopt DATA=FILE TARGET=COLUMN{step}",
         ) from None
 
 
-def _check_there(types: dict[str, str], target: str, path: Path) -> None:
+def _check_there(types: dict[str, str], target: str, path: Path, hint: str) -> None:
     if target in types:
         return
     near = get_close_matches(target, types, n=1)
@@ -184,5 +187,6 @@ def _check_there(types: dict[str, str], target: str, path: Path) -> None:
         f"the file has no column {target!r}",
         where=f"{path}: its columns are {', '.join(list(types)[:40])}",
         next_step=(f"did you mean {near[0]!r}? " if near else "")
-        + "Name the column that holds the outcome: TARGET=COLUMN",
+        + "Name the column that holds the outcome: TARGET=COLUMN. "
+        + hint.replace("set source.text.", "pass --source.text."),
     )

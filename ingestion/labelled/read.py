@@ -56,25 +56,24 @@ def read_part(source: Source, path: Path, target: Path, compute: Compute, *, lab
     settings name and the file lacks, and for one that it has and the settings do not name.
     """
 
-    def copy(file: Path, even_ends: bool) -> None:
+    def copy(file: Path) -> None:
         wanted = named_columns(source.table)
         with (
             connect(target.parent, compute, ordered=True) as connection,
-            opened(
-                connection, path, source.text, wanted, target.parent, even_ends=even_ends
-            ) as read,
+            opened(connection, path, source.text, wanted, target.parent) as read,
         ):
             check_columns(source.table, read.types, path, read.hint)
             cells = ", ".join(
                 f"{quoted(name)} := {as_text(quoted(name), read.types[name])}" for name in wanted
             )
-            connection.execute(f"""
+            copied = connection.execute(f"""
                 COPY (
                     SELECT {literal(label)} AS source, {read.number} AS source_row,
                            {read.text is not None} AS from_text, struct_pack({cells}) AS cells
                     FROM {read.relation}
                 ) TO {literal(file)} (FORMAT parquet)
             """)
+            read.check_rows(copied.fetchall()[0][0], path)
 
     write_whole(source, path, target, copy)
 

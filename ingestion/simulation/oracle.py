@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from configs.duck import connect
+from configs.duck import as_pattern, connect
 from configs.settings import Compute
 from configs.source import Drift
 from ingestion.simulation.population import Population
@@ -109,7 +109,12 @@ def oracle_probability(
         If a row's customer has no purchase before its as-of date: the question is undefined.
     """
     known = read_truth(truth)
-    files = {"transactions": str(transactions), "table": str(table), "start": str(known.start)}
+    asked_about = as_pattern(table)
+    files = {
+        "transactions": as_pattern(transactions),
+        "table": asked_about,
+        "start": str(known.start),
+    }
     with (
         TemporaryDirectory(prefix=".oracle-", dir=table.parent) as folder,
         connect(Path(folder), compute) as connection,
@@ -118,7 +123,7 @@ def oracle_probability(
         unknown = np.flatnonzero(rows["purchases"] == 0)
         if unknown.size:
             row = int(unknown[0])
-            (asked,) = connection.execute(_ASKED, {"table": str(table), "row": row}).fetchall()
+            (asked,) = connection.execute(_ASKED, {"table": asked_about, "row": row}).fetchall()
             raise ValueError(
                 f"{table}: row {row} asks about customer {asked[0]} as of {asked[1]}, who has no "
                 f"purchase before that date in {transactions} ({unknown.size} such rows): the "

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from configs.errors import UserError
 from configs.settings import Compute
-from configs.source import Simulation, Source
+from configs.source import Simulation, Source, Text
 from ingestion.canonical import COLUMNS
 from ingestion.files import check_file, expand, read_file
 from ingestion.ingest import last_day
@@ -345,9 +345,10 @@ def test_a_folder_and_an_unknown_kind_of_file(tmp_path):
     assert "is a folder" in refused(tmp_path / "folder.csv").what
     (tmp_path / "log.feather").write_text("x")
     error = refused(tmp_path / "log.feather")
-    assert "'.feather'" in error.what and ".parquet, .xlsx, .csv, .tsv, .txt, .csv.gz" in error.what
+    assert "'.feather'" in error.what and ".parquet, .xlsx, .csv, .tsv, .tab, .txt" in error.what
+    assert "any_suffix" in error.next_step
     with pytest.raises(UserError):
-        check_file(tmp_path / "log.feather")
+        check_file(tmp_path / "log.feather", Text())
 
 
 @pytest.mark.parametrize("name", ["log.parquet", "log.csv.gz", "log.xlsx"])
@@ -459,7 +460,7 @@ def test_a_column_without_a_name_is_no_fault(tmp_path):
     assert rows(path) == CANONICAL[:1]
 
 
-@pytest.mark.parametrize("text", ["\n1,2\n", ",,\n1,2,3\n", "\ufeff\n"])
+@pytest.mark.parametrize("text", [",,\n1,2,3\n", "\ufeff\n", "\n\n"])
 def test_a_first_row_that_names_nothing(tmp_path, text):
     (tmp_path / "log.csv").write_text(text, encoding="utf-8")
     assert "the first row names no columns" in refused(tmp_path / "log.csv").what
