@@ -76,7 +76,7 @@ def opened(
             hint = (
                 f"The values of a line were taken to be parted by {read.delimiter}; if they are"
                 f" not, set source.text.delimiter: one of {texts.CHOICES}. If lines stand above"
-                " the header, set source.text.skip_lines to their number."
+                " the header, set source.text.skip_lines: their number."
             )
             types = dict.fromkeys(read.names, "VARCHAR")
             yield Opened(read.relation, types, text=text, hint=hint, rows=read.rows)
@@ -119,8 +119,8 @@ def _damaged(path: Path, reason: str) -> UserError:
     if not name.endswith(SUFFIXES[:2]):
         steps += (
             f"; if its values are not parted so, set source.text.delimiter: {texts.CHOICES}; if"
-            " lines stand above the header, source.text.skip_lines to their number; if quotes"
-            r" within quotes are written \", source.text.escape to backslash"
+            " lines stand above the header, source.text.skip_lines: their number; if quotes"
+            r" within quotes are written \", source.text.escape: backslash"
         )
     return UserError(
         f"the file cannot be read as {kind.lstrip('.')}: {reason}",

@@ -61,13 +61,13 @@ def doubled(written: str) -> str:
     return ESCAPED.sub(lambda found: '""' if found[1] == '"' else "\\", written)
 
 
-def write_plain(path: Path, text: Text, above: int, blank: str, target: Path) -> None:
-    """The file as UTF-8, with its quotes doubled. above: lines at its top that are left out, for
-    each of which `blank` is written: DuckDB counts empty lines, and skips them."""
+def write_plain(path: Path, text: Text, above: int, end: str, target: Path) -> None:
+    """The file as UTF-8, with its quotes doubled. above: lines at its top of which only their end
+    is kept, so that the lines below keep their numbers."""
     with decoded(path, text) as lines, _writing(target) as file:
         for _ in range(above):
             lines.readline()
-        file.write(blank * above)
+            file.write(end)
         left = ""
         while block := lines.read(BLOCK):
             if text.escape == "backslash":
@@ -93,20 +93,23 @@ def write_words(path: Path, text: Text, above: int, width: int, target: Path) ->
                     f"line {number} has {len(words)} values parted by blanks, and not {width}:"
                     f" {line.strip()[:80]!r}",
                     where=f"source.path = {path}, line {number}",
-                    next_step="mend that line (a value with blanks in it wants quotes), or set"
-                    " source.text.delimiter to what parts the values",
+                    next_step="mend that line (a value with blanks in it wants quotes), set"
+                    " source.text.delimiter to what parts the values, or, if lines stand above"
+                    " the header, source.text.skip_lines: their number",
                 )
             file.write("\t".join(words) + "\n")
 
 
 def write_even(path: Path, delimiter: str, target: Path) -> None:
-    """A plain file with all its lines ending alike. What is within quotes stays as it is."""
+    """A plain file with all its lines ending in LF. What is within quotes stays as it is; blanks
+    at the beginning of a value, which DuckDB skips before a quote, go."""
     with (
         decoded(path, Text()) as lines,
         _writing(target) as file,
-        reading(lines, delimiter=delimiter, strict=True) as rows,
+        reading(lines, delimiter=delimiter, skipinitialspace=True, strict=True) as rows,
     ):
-        csv.writer(file, delimiter=delimiter, lineterminator="\n").writerows(rows)
+        out = csv.writer(file, delimiter=delimiter, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        out.writerows(rows)  # unless all are, a value with a CR in it is not quoted
 
 
 @contextmanager
@@ -117,7 +120,12 @@ def reading(lines: Iterable[str], **dialect: Any) -> Iterator[Iterator[list[str]
     try:
         yield rows
     except csv.Error as error:
-        raise csv.Error(f"line {rows.line_num}: {error}") from None
+        reason = str(error)
+        if "field limit" in reason:
+            reason = (
+                f"a value is longer than {LONGEST_LINE:,} characters, as if its quote were open"
+            )
+        raise csv.Error(f"line {rows.line_num}: {reason}") from None
     finally:
         csv.field_size_limit(before)
 

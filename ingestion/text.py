@@ -33,7 +33,7 @@ CHOICES = ", ; | tab whitespace"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 HEADER_LINES = 200  # that a header may run over, with line ends within quotes
 IN_QUOTES = re.compile(r'"(?:[^"]|"")*"')
-EXCEL_DELIMITER = re.compile(r'"?sep=(.)"?[,;|\t]*[\r\n]*', re.IGNORECASE)
+EXCEL_DELIMITER = re.compile(r'"?sep=([\t !#-~])"?[,;|\t]*[\r\n]*', re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -92,32 +92,33 @@ def opened_text(path: Path, text: Text, folder: Path) -> Iterator[TextFile]:
             f"source.text.names names {len(names)} columns, but the first line has"
             f" {len(top.values)} values, parted by {said}: {top.line.strip()[:80]!r}",
             where=f"{place}, line {top.above + 1}",
-            next_step=f"mend the names, or set source.text.delimiter: one of {CHOICES}",
+            next_step=f"mend the names, or set source.text.delimiter: one of {CHOICES}; if lines"
+            " stand above the first row, set source.text.skip_lines: their number",
         )
-    plain, even = (folder / f".{path.name[:200]}.{kind}" for kind in ("plain", "even"))
-    file, delimiter = path, top.delimiter
+    plain, even = (folder / f".{kind}.unfinished" for kind in ("plain", "even"))
+    file, delimiter, skip = path, top.delimiter, 0
     try:
         if delimiter == WHITESPACE:
             rewrite.write_words(path, text, top.above, len(names), plain)
             file, delimiter = plain, "\t"
         elif _is_not_plain(path, text, top):
-            blank = "\n" if len(names) > 1 else ""  # an empty line is a row of a single column
-            rewrite.write_plain(path, text, top.above, blank, plain)
-            file = plain
+            end = top.line[len(top.line.rstrip("\r\n")) :] or "\n"
+            rewrite.write_plain(path, text, top.above, end, plain)
+            file, skip = plain, top.above
         rows, ends = _count(file, delimiter, len(names))
         if len(ends) > 1:
             rewrite.write_even(file, delimiter, even)
-            file, (rows, ends) = even, _count(even, delimiter, len(names))
+            file, ends, (rows, _) = even, ("\n",), _count(even, delimiter, len(names))
         columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in names)
         line_end = (ends or ("\n",))[0].replace("\r", r"\r").replace("\n", r"\n")
         yield TextFile(
             f"read_csv({existing(file)}, auto_detect = false, columns = {{{columns}}},"
-            f" header = {str(not text.names).lower()}, quote = '\"', escape = '\"',"
+            f" header = {str(not text.names).lower()}, skip = {skip}, quote = '\"', escape = '\"',"
             f" delim = {literal(delimiter)}, new_line = '{line_end}', hive_partitioning = false,"
             f" compression = '{'gzip' if rewrite.is_packed(file) else 'none'}')",
             names,
             said,
-            max(rows - (not text.names), 0),
+            max(rows - (not text.names) - (skip if len(names) == 1 else 0), 0),
         )
     finally:
         plain.unlink(missing_ok=True)
@@ -220,7 +221,6 @@ def _count(file: Path, delimiter: str, width: int) -> tuple[int, tuple[str, ...]
     """The rows of a plain file, the header among them, and the kinds of line ends that it has. Of a
     single column, an empty line is a row, to DuckDB too."""
     with rewrite.decoded(file, Text()) as lines:
-        # Blanks before a quote: DuckDB skips them.
         with rewrite.reading(lines, delimiter=delimiter, skipinitialspace=True) as rows:
             found = sum(1 for _ in rows) if width == 1 else sum(map(bool, rows))
         ends = lines.newlines or ()

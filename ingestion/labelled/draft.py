@@ -183,10 +183,13 @@ def _check_there(types: dict[str, str], target: str, path: Path, hint: str) -> N
         return
     near = get_close_matches(target, types, n=1)
     near = near or [name for name in types if name.casefold() == target.casefold()]
+    steps = [
+        f"did you mean {near[0]!r}?" if near else "",
+        "Name the column that holds the outcome: TARGET=COLUMN.",
+        f'{hint} As in ARGS="--source.text.skip_lines 1"' if hint else "",
+    ]
     raise UserError(
         f"the file has no column {target!r}",
         where=f"{path}: its columns are {', '.join(list(types)[:40])}",
-        next_step=(f"did you mean {near[0]!r}? " if near else "")
-        + "Name the column that holds the outcome: TARGET=COLUMN. "
-        + hint.replace("set source.text.", "pass --source.text."),
+        next_step=" ".join(step for step in steps if step),
     )

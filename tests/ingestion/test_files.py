@@ -174,9 +174,26 @@ def test_a_folder_named_like_a_partition_adds_no_column(tmp_path):
     assert "no column 'country'" in refused(path).what
 
 
-@pytest.mark.parametrize("name", ["log [1].csv", "it's.parquet", "a+b.parquet", 'q".csv.gz'])
-def test_a_file_may_have_any_name(tmp_path, name):
-    assert rows(write(tmp_path / name, LINES)) == CANONICAL
+@pytest.mark.parametrize(
+    ("name", "decoy"),
+    [
+        ("log[1].csv", "log1.csv"),
+        ("st*r.csv.gz", "star.csv.gz"),
+        ("**.parquet", "a.parquet"),
+        ("qm?.xlsx", "qma.xlsx"),
+        ("l[!o]g[0-9]/log.parquet", "lag1/log.parquet"),
+        ("~/it's+{a}.csv", "a.csv"),
+        ('q".csv.gz', "a.csv.gz"),
+    ],
+)
+def test_a_file_may_have_any_name_and_lie_in_any_folder(tmp_path, name, decoy):
+    """DuckDB would take such a name for a pattern, and read what else matches it."""
+    for other in (name, decoy):
+        (tmp_path / other).parent.mkdir(exist_ok=True)
+        write(tmp_path / other, LINES if other == name else LINES[:1])
+    assert rows(tmp_path / name) == CANONICAL
+    (found,) = expand(Source(kind="files", path=[str(tmp_path / name)]))
+    assert found == tmp_path / name
 
 
 def test_all_sheets_with_the_same_header_are_one_log_and_a_note_is_none(tmp_path):

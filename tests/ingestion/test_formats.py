@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 
 from configs.errors import UserError
 from configs.settings import Compute
-from configs.source import Source
+from configs.source import Source, Text
 from ingestion.files import expand, labels, read_file
+from ingestion.formats import explained, opened
 
 COLUMNS = {"customer_id": "who", "invoiced_at": "at", "quantity": "n", "unit_price": "price"}
 HEADER = ["who", "at", "n", "price"]
@@ -361,6 +362,177 @@ def test_a_fault_in_a_file_of_mixed_line_ends_is_still_named_by_its_line(tmp_pat
     assert "line 52" in refused(tmp_path / "log.csv").what
 
 
+# --- rows are counted a second time -----------------------------------------------------------
+
+PIECES = st.text(st.sampled_from("aé\n\r\",; \\#'"), max_size=5)
+
+
+def opened_rows(path: Path, **options) -> list[tuple[str | None, ...]]:
+    """The rows as DuckDB reads them, once they are as many as were counted."""
+    with (
+        duckdb.connect() as connection,
+        explained(path, Text(**options)),
+        opened(connection, path, Text(**options), [], path.parent) as file,
+    ):
+        found = connection.execute(f"FROM {file.relation}").fetchall()
+        file.check_rows(len(found), path)
+        return found
+
+
+@settings(max_examples=40)
+@given(
+    rows=st.integers(1, 4).flatmap(
+        lambda width: st.lists(st.lists(PIECES, min_size=width, max_size=width), max_size=4)
+    ),
+    header=st.lists(PIECES.map("x{}".format), min_size=4, max_size=4),
+    delimiter=st.sampled_from([",", ";", "|", "tab", "a", "'"]),
+    end=st.sampled_from(["\n", "\r\n", "\r"]),
+    quote_all=st.booleans(),
+    above=st.integers(0, 2),
+    last_end=st.booleans(),
+    codec=st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+    escape=st.sampled_from(["quote", "backslash"]),
+    packed=st.booleans(),
+)
+def test_any_table_of_texts_is_read_whole(
+    tmp_path_factory,
+    rows,
+    header,
+    delimiter,
+    end,
+    quote_all,
+    above,
+    last_end,
+    codec,
+    escape,
+    packed,
+):
+    width = len(rows[0]) if rows else 2
+    parted = "\t" if delimiter == "tab" else delimiter
+
+    def written(value: str) -> str:
+        if not quote_all and not set(value) & {*'"\r\n', parted} and value.strip() == value != "":
+            return value
+        if escape == "backslash":
+            return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        return '"' + value.replace('"', '""') + '"'
+
+    names = [f"{name}{at}" for at, name in enumerate(header[:width])]
+    lines = [*["A title"] * above, *(parted.join(map(written, row)) for row in [names, *rows])]
+    content = (end.join(lines) + end * last_end).encode(codec)
+    path = tmp_path_factory.mktemp("any") / ("t.csv.gz" if packed else "t.csv")
+    path.write_bytes(gzip.compress(content) if packed else content)
+    encoding = "utf-16" if codec == "utf-16" else "utf-8"
+    found = opened_rows(
+        path, delimiter=delimiter, skip_lines=above, encoding=encoding, escape=escape
+    )
+    assert found == [tuple(value or None for value in row) for row in rows]
+
+
+@settings(max_examples=40)
+@given(st.text(st.sampled_from('ab,,""\n\n\r '), max_size=30))
+def test_no_row_of_any_text_is_lost_unsaid(tmp_path_factory, content):
+    """Read whole or refused. Counted here character by character."""
+    rows, begun, place = 0, False, "start"
+    for character in content:
+        if place == "quoted":
+            place = "after" if character == '"' else place
+        elif character == '"' and place in ("start", "after"):
+            place, begun = "quoted", True
+        elif character in "\r\n":
+            rows, begun, place = rows + begun, False, "start"
+        else:
+            blank = character == " " and place == "start"
+            place = "start" if character == "," or blank else "within"
+            begun = begun or not blank
+    path = tmp_path_factory.mktemp("any") / "t.csv"
+    path.write_text(content, newline="")
+    try:
+        found = opened_rows(path, names=["one", "two"])
+    except UserError:
+        return
+    assert len(found) == rows + begun
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("inner", ["\n", "\r\n"])
+@pytest.mark.parametrize("at", [0, 1, 3])
+def test_a_header_may_hold_line_ends(tmp_path, end, inner, at):
+    header = [
+        f'"{name}{inner}(free)"' if at == place else name for place, name in enumerate(HEADER)
+    ]
+    path = tmp_path / "log.csv"
+    path.write_text(end.join([",".join(header), ",".join(LINE), ""]), newline="")
+    columns = {**COLUMNS, list(COLUMNS)[at]: f"{HEADER[at]}{inner}(free)"}
+    assert read(path, columns=columns) == [ROW]
+
+
+@pytest.mark.parametrize("end", ["", "\n", '"\n'])
+@pytest.mark.parametrize("name", ["log.csv", "log.csv.gz"])
+@pytest.mark.parametrize("options", [{}, {"delimiter": "whitespace"}, {"encoding": "latin-1"}])
+def test_a_line_without_bounds_is_refused(tmp_path, end, name, options):
+    """DuckDB drops it where it is the last one, and holds it several times where it is not."""
+    content = (text(LINE) + '2,2010-12-01,6,"' + "x" * 5_000_000 + end).encode()
+    if "delimiter" in options:
+        content = content.replace(b" ", b"T").replace(b",", b" ")
+    (tmp_path / name).write_bytes(gzip.compress(content, 1) if name.endswith("gz") else content)
+    assert (
+        "a line of the file is longer than 2,000,000" in refused(tmp_path / name, text=options).what
+    )
+
+
+def test_a_quote_that_is_left_open_is_refused_before_it_holds_the_whole_file(tmp_path):
+    (tmp_path / "log.csv").write_text(text(LINE) + '2,2010-12-01,6,"' + "x,\n" * 800_000)
+    assert "a value is longer than 2,000,000" in refused(tmp_path / "log.csv").what
+
+
+# --- lines above the header, quotes within quotes, other suffixes ------------------------------
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("first", ["sep=;", '"sep=;"', "SEP=;;;;"])
+def test_the_line_in_which_excel_names_the_delimiter(tmp_path, first, end):
+    content = end.join([first, ";".join(HEADER), ";".join(LINE), ""])
+    (tmp_path / "log.csv").write_text(content, newline="")
+    assert read(tmp_path / "log.csv") == [ROW]
+
+
+@pytest.mark.parametrize("above", [["Report of 2026"], ['All "sales" so far, net', ""], ["", ""]])
+@pytest.mark.parametrize("options", [{}, {"encoding": "utf-16"}, {"delimiter": "whitespace"}])
+def test_a_title_above_the_header(tmp_path, above, options):
+    path, words = tmp_path / "log.csv", "delimiter" in options
+    lines = [*above, *text(LINE, LINE).replace("2010-12-01 ", "2010-12-01T").splitlines()]
+    content = "\n".join(line.replace(",", " ") if words else line for line in lines)
+    path.write_text(content, encoding=options.get("encoding", "utf-8"))
+    if any(above):
+        error = refused(path, text=options)
+        assert "source.text.skip_lines" in error.next_step
+    skipped = options | {"skip_lines": sum(map(bool, above))}
+    assert read(path, text=skipped) == [ROW] * 2
+    if not words:  # what is wrong further down is named by its line
+        path.write_text(content + "\n1,2", encoding=options.get("encoding", "utf-8"))
+        assert f"Line: {len(lines) + 1}" in refused(path, text=skipped).what
+
+
+def test_quotes_after_a_backslash(tmp_path):
+    written = r'"say \"a, b\"","2010-12-01 08:26",6,2.55' + "\n" + r'"c:\\",2010-12-01 08:26,6,2.55'
+    (tmp_path / "log.csv").write_text(",".join(HEADER) + "\n" + written)
+    assert "source.text.escape" in refused(tmp_path / "log.csv").next_step
+    found = read(tmp_path / "log.csv", text={"escape": "backslash"})
+    assert [row[0] for row in found] == ['say "a, b"', "c:\\"] and found[0][1:] == ROW[1:]
+
+
+@pytest.mark.parametrize(
+    "name", ["log.asc", "log.DATA", "log.dat.gz", "export", "log.2026", "a.gz"]
+)
+def test_text_by_another_name(tmp_path, name):
+    content = text(LINE).encode()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    if not name.lower().startswith(("log.asc", "log.data", "log.dat")):
+        assert "source.text.any_suffix" in refused(tmp_path / name).next_step
+    assert read(tmp_path / name, text={"any_suffix": True}) == [ROW]
+
+
 MANY = ["c", "2010-12-01 08:26", "6", "2.55", "5"]
 
 
@@ -514,7 +686,7 @@ def test_no_two_files_have_one_label_and_each_is_the_end_of_its_path(names):
     assert all(str(path).endswith(label) for path, label in zip(paths, found))
 
 
-def test_globs_and_lists_give_each_file_once_in_order(tmp_path, monkeypatch):
+def test_patterns_and_lists_give_each_file_once_in_order(tmp_path, monkeypatch):
     for name in ("b.csv", "a.csv", "c [1].csv", "deep/d.csv", ".hidden.csv"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text(LINE))
@@ -529,6 +701,16 @@ def test_globs_and_lists_give_each_file_once_in_order(tmp_path, monkeypatch):
     assert names("**/*.csv")[-1] == "deep/d.csv"
     assert names("c [1].csv") == ["c [1].csv"]
     assert names(str(tmp_path / "a.csv"), "a.csv") == [str(tmp_path / "a.csv")]
+    assert names("c [1]*") == ["c [1].csv"]
+
+
+def test_brackets_are_no_pattern_and_a_file_of_that_name_comes_first(tmp_path, caplog):
+    (tmp_path / "a1.csv").write_text(text(LINE))
+    with pytest.raises(UserError, match="does not exist"):
+        expand(source(tmp_path / "a[1].csv"))
+    (tmp_path / "a?.csv").write_text(text(LINE))
+    assert expand(source(tmp_path / "a?.csv")) == [tmp_path / "a?.csv"]
+    assert "1 files more" in caplog.text
 
 
 @pytest.mark.parametrize(
