@@ -17,6 +17,12 @@ def _plain_path(value: object) -> object:
     return value
 
 
+def _no_query(value: object) -> object:
+    if "?" in str(value):
+        raise ValueError("the path of this folder must not hold a ?: it is part of database URLs")
+    return value
+
+
 def _several(value: object) -> object:
     """One path or a list of them; text may be a pattern."""
     if value is None:
@@ -38,6 +44,7 @@ def _listed(value: object) -> object:
 
 
 FilePath = Annotated[Path, Field(strict=False), BeforeValidator(_plain_path)]
+VarFolder = Annotated[FilePath, BeforeValidator(_no_query)]
 FilePaths = Annotated[tuple[str, ...], Field(strict=False), BeforeValidator(_several)]
 Names = Annotated[tuple[str, ...], Field(strict=False, min_length=1), BeforeValidator(_listed)]
 Words = Annotated[tuple[str, ...], Field(strict=False), BeforeValidator(_listed)]

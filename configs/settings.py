@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from configs.rules import Contract
-from configs.section import FilePath, Names, Section, Words
+from configs.section import FilePath, Names, Section, VarFolder, Words
 from configs.source import Source, refuse_password
 
 
@@ -214,7 +214,7 @@ class Settings(BaseSettings):
     name: str = Field("default", description="the preset: configs/<name>.yaml")
     file: FilePath | None = Field(None, description="the preset's file, if not in configs/")
     seed: int = Field(7, ge=0, le=2**31 - 1, description="seed of everything that is drawn")
-    var: FilePath = Field(Path("var"), description="folder for everything that a run makes")
+    var: VarFolder = Field(Path("var"), description="folder for everything that a run makes")
     source: Source = Source()
     contract: Contract = Contract()
     compute: Compute = Compute()

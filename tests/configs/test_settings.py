@@ -417,3 +417,9 @@ def test_a_contact_that_costs_more_than_a_sale_is_worth_never_pays():
     costly = ["--training.contact_cost", "9", "--training.sale_value", "5"]
     assert load("default", costly, {}).training.threshold == 1.0
     assert load("default", [], {}).training.threshold == pytest.approx(2 / 5)
+
+
+def test_a_folder_may_have_any_name_that_a_database_url_can_hold():
+    assert str(load("default", ["--var", "a[1]*b"], {}).var) == "a[1]*b"
+    assert "'a?b'" in refused(arguments=("--var", "a?b")).what
+    assert "''" in refused(arguments=("--var", "")).what
