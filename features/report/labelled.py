@@ -107,7 +107,7 @@ def _shown(
         levels, picture, spread, alone = _levels(feature, columns["train"], y), Markup(""), "", None
     else:
         levels, alone = [], roc_auc(y, columns["train"])
-        picture, spread = _histogram(known["train"])
+        picture, spread = histogram(known["train"])
     return Shown(feature, missing, max(gaps), alone, picture, spread, levels, useless)
 
 
@@ -135,13 +135,14 @@ def _levels(feature: Feature, codes: np.ndarray, y: np.ndarray) -> list[tuple[st
     return sorted(found, key=lambda level: -level[1])[:SHOWN]
 
 
-def _histogram(values: np.ndarray) -> tuple[Markup, str]:
+def histogram(values: np.ndarray) -> tuple[Markup, str]:
     """The middle 98 % of the values in bars, and their ends and median in words."""
     if not len(values):
         return Markup(""), "no value"
     low, high = np.quantile(values, [0.01, 0.99])
-    if not high > low:
-        low, high = values[0] - 0.5, values[-1] + 0.5
+    least = BINS * float(np.spacing(max(abs(low), abs(high))))  # or bars have no width
+    if high - low <= least:
+        low, high = values[0] - max(0.5, least), values[-1] + max(0.5, least)
     counts, _ = np.histogram(values, bins=BINS, range=(low, high))
     median = compact(float(np.median(values)))
     return sparkline([float(count) for count in counts], "money"), (

@@ -12,12 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from configs.settings import Compute
 from features.report import write_data_report
 from features.report.association import roc_auc
+from features.report.labelled import histogram
 from features.report.plot import nice_ticks, robust_ends, time_ticks
 from features.report.table import wilson
 
@@ -442,6 +443,19 @@ def test_robust_ends_are_values_and_hold_the_middle(
     assert outside <= 2 * share * len(values)
     weights = np.full(len(values), 3)
     assert robust_ends(np.array(values), share, reach, weights) == (low, high)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    start=st.floats(allow_nan=False, allow_infinity=False, width=32),
+    steps=st.lists(st.integers(0, 3), min_size=1, max_size=9),
+)
+@example(start=4_006_381_082_624_000.0, steps=[0, 0])
+def test_any_numbers_have_a_histogram(start: float, steps: list[int]) -> None:
+    """Neighbours in float32 too: bars between them would have no width."""
+    values = start + np.cumsum(steps) * float(np.spacing(np.float32(start)))
+    _, words = histogram(np.sort(values[np.isfinite(values)].astype(np.float64)))
+    assert words == "no value" or "median" in words
 
 
 def test_the_rails_of_roc_auc_have_ends_that_do_not_follow_the_strongest(tmp_path: Path) -> None:
