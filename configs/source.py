@@ -84,6 +84,14 @@ class Text(Section):
     thousands: Literal["", ",", ".", " ", "'"] = Field(
         "", description="thousands separator of numbers in text; none: numbers have none"
     )
+    symbols: Words = Field(
+        (), description="what may stand before or after a number in text, such as $ or %"
+    )
+
+    @property
+    def plain(self) -> bool:
+        """Whether numbers are written the usual way: 1234.5."""
+        return (self.decimal, self.thousands, self.symbols) == (".", "", ())
 
 
 # USER:PASSWORD@ as SQLAlchemy finds it, and where a mistyped URL has it; NAME= of what is secret.

@@ -54,7 +54,7 @@ def main(
     aside = place.with_name(f".{place.name}.unfinished.yaml")
     place.parent.mkdir(parents=True, exist_ok=True)
     try:
-        aside.write_text(preset(drafted, path, place, settings.source.text), encoding="utf-8")
+        aside.write_text(preset(drafted, path), encoding="utf-8")
         aside.replace(place)
     finally:
         aside.unlink(missing_ok=True)
@@ -97,18 +97,20 @@ def _place(output: str | None, data: Path, force: bool) -> Path:
     return place
 
 
-def preset(drafted: Draft, data: Path, place: Path, text: Text) -> str:
+def preset(drafted: Draft, data: Path) -> str:
     """The draft as YAML, each guess with its reason."""
     inside = data.resolve().is_relative_to(Path.cwd())
     shown = data.resolve().relative_to(Path.cwd()) if inside else data.resolve()
     columns = len(drafted.guesses) + 1
+    asked = [f"# CHECK: {_line(check)}" for check in drafted.checks]
     lines = [
         f"# Drafted by `make adopt` from {data.name} ({drafted.rows:,} rows, {columns} columns).",
         "# Every line is a guess, its reason beside it: change what is wrong.",
+        *asked,
         "source:",
         "  kind: table",
         f"  path: {_text(str(shown))}",
-        *_written(text),
+        *_written(drafted.text),
         "  table:",
         f"    target: {_text(drafted.target)}  # {_line(in_words(drafted.labels))}",
         f"    positive: {_text(drafted.positive)}  # {_line(drafted.why_positive)}",
@@ -205,6 +207,7 @@ def _show(drafted: Draft, place: Path, name: str) -> None:
             f"the table is too small to train on: {in_words([(rarest, count)])}, and a drawn split"
             f" needs at least {least} rows of each class"
         )
+    checks += drafted.checks
     if drafted.id is None:
         checks.append("no column names the rows: they are known by their row number")
     if drafted.missing_values:

@@ -123,9 +123,11 @@ def at_fault(reasons: list[str], cells: dict[str, str | None], source: Source) -
 
 
 def _infinite(text: str | None, written: Text) -> bool:
+    plain = text or ""
+    for part in (written.thousands, *written.symbols):
+        plain = plain.replace(part, "")
     try:
-        plain = (text or "").replace(written.thousands or " ", "").replace(written.decimal, ".")
-        return abs(float(plain)) > LARGEST
+        return abs(float(plain.replace(written.decimal, "."))) > LARGEST
     except ValueError:
         return False
 

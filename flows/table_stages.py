@@ -29,7 +29,7 @@ def ingest_files(settings: Settings) -> list[Stage]:
     source, stages = settings.source, []
     paths = expand(source)
     how = {
-        "text": source.text.model_dump(mode="json", exclude={"decimal", "thousands"}),
+        "text": source.text.model_dump(mode="json", exclude={"decimal", "thousands", "symbols"}),
         "columns": named_columns(source.table),
         "leave_out": source.table.leave_out,
     }

@@ -39,6 +39,8 @@ MAPPED = {**COLUMNS, "amount": "DOUBLE"}  # what a source may declare
 EARLIEST, LATEST = "TIMESTAMP '1900-01-01'", "TIMESTAMP '9999-12-31 23:59:59.999999'"
 LINE_ENDS, SHOWN = 10, 200  # in a value of a text file; characters that are kept of a longer one
 EXACT = 2**53  # beyond it doubles have gaps
+# Thousands separators as a pattern: a blank may be one that does not break, ' a typographic one.
+THOUSANDS = {"": "", ",": ",", ".": r"\.", " ": "[ \u00a0\u202f]", "'": "['’]"}
 INTEGER = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?")
 
 
@@ -187,13 +189,18 @@ def read_number(raw: str, kind: str, written: Text | None) -> str:
     if INTEGER.fullmatch(kind) or kind.startswith(("DOUBLE", "FLOAT", "DECIMAL")):
         return f"CAST({raw} AS DOUBLE)"
     text = read_text(raw)
-    if written is not None and (written.decimal, written.thousands) != (".", ""):
+    if written is not None and not written.plain:
         # Only what is wholly written that way: 1,00 is not a hundred where the comma is for
         # thousands, and 2.55 is nothing where the comma is the decimal mark.
-        mark, groups = re.escape(written.decimal), re.escape(written.thousands)
-        whole = rf"(\d+|\d{{1,3}}({groups}\d{{3}})+)" if groups else r"\d+"
-        form = rf"[+-]?({whole}({mark}\d*)?|{mark}\d+)([eE][+-]?\d+)?"
-        plain = f"replace({text}, {literal(written.thousands)}, '')" if groups else text
+        mark, groups = re.escape(written.decimal), THOUSANDS.get(written.thousands, "")
+        whole = rf"(\d+|[1-9]\d{{0,2}}({groups}\d{{3}})+)" if groups else r"\d+"
+        number = rf"({whole}({mark}\d*)?|{mark}\d+)([eE][+-]?\d+)?"
+        symbol = "|".join(map(re.escape, sorted(written.symbols, key=len, reverse=True)))
+        before = rf"(({symbol}){THOUSANDS[' ']}?[+-]?)?" if symbol else ""
+        after = rf"({THOUSANDS[' ']}?({symbol}))?" if symbol else ""
+        form = f"[+-]?{before}{number}{after}"
+        dropped = "|".join(part for part in (groups, symbol, symbol and THOUSANDS[" "]) if part)
+        plain = f"regexp_replace({text}, {literal(dropped)}, '', 'g')" if dropped else text
         plain = f"replace({plain}, {literal(written.decimal)}, '.')"
         plain = f"CASE WHEN regexp_full_match({text}, {literal(form)}) THEN {plain} END"
         return f"TRY_CAST({plain} AS DOUBLE)"

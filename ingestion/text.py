@@ -75,6 +75,13 @@ def check_text(text: Text) -> None:
             where="source.text.decimal, source.text.thousands",
             next_step="change one of them",
         )
+    for symbol in text.symbols:
+        if not symbol.strip() or re.search(r"[\d.,'+-]", symbol) or symbol in ("e", "E"):
+            raise UserError(
+                f"{symbol!r} may be a part of a number, and not a symbol beside it",
+                where="source.text.symbols",
+                next_step="write what stands before or after a number, as in $,%",
+            )
 
 
 @contextmanager

@@ -15,9 +15,10 @@ from configs.errors import UserError
 from configs.source import Text
 from configs.table import Table
 from ingestion.files import check_file
-from ingestion.formats import explained, opened
+from ingestion.formats import Opened, explained, opened
 from ingestion.labelled.facts import given, present
 from ingestion.labelled.guess import REPEATS, Guess, guess
+from ingestion.labelled.notation import Notation, recognised
 from ingestion.labelled.read import as_text
 from ingestion.labelled.target import check_target, in_words
 
@@ -39,7 +40,8 @@ NO = {
 class Draft:
     """positive: the value that is predicted, and why_positive.  labels: value -> rows; unlabelled:
     rows without one, absent: the texts that stand there for none -> rows.  guesses: of every other
-    column, in the order of the file."""
+    column, in the order of the file.  text: how the file is written.  checks: what a person should
+    look at, beside what the guesses say."""
 
     rows: int
     target: str
@@ -49,6 +51,8 @@ class Draft:
     unlabelled: int
     absent: list[tuple[str, int]]
     guesses: list[Guess]
+    text: Text
+    checks: list[str]
 
     @property
     def id(self) -> str | None:
@@ -86,14 +90,16 @@ def draft(path: Path, target: str, text: Text, positive: str | None = None) -> D
             )
             made = f"CREATE TEMP TABLE texts AS SELECT {each} FROM {file.relation}"
             file.check_rows(connection.execute(made).fetchall()[0][0], path)
-            return _draft(connection, file.types, target, file.text, positive, path)
+            others = [name for name in file.types if name != target]
+            notation = recognised(connection, others, text, of_text=file.text is not None)
+            return _draft(connection, file, target, notation, positive, path)
 
 
 def _draft(
     connection: DuckDBPyConnection,
-    types: dict[str, str],
+    file: Opened,
     target: str,
-    text: Text | None,
+    notation: Notation,
     positive: str | None,
     path: Path,
 ) -> Draft:
@@ -112,8 +118,13 @@ def _draft(
             f" {shlex.quote(labels[0][0])} (letter case counts)",
         )
     check_target(found, Table(target=target, positive=chosen), absent)
-    others = ((name, kind) for name, kind in types.items() if name != target)
-    guesses = _one_identifier([guess(connection, name, kind, text) for name, kind in others])
+    text = notation.text if file.text is not None else None
+    guesses = [
+        _hinted(guess(connection, name, kind, text), notation)
+        for name, kind in file.types.items()
+        if name != target
+    ]
+    guesses = _one_identifier(guesses)
     if not any(guess.kind in ("number", "category") for guess in guesses):
         reasons = "; ".join(f"{guess.name}: {guess.reason}" for guess in guesses[:6])
         raise UserError(
@@ -124,7 +135,33 @@ def _draft(
         )
     rows = sum(count for _, count in found)
     unlabelled = rows - sum(count for _, count in labels)
-    return Draft(rows, target, chosen or "", why, labels, unlabelled, absent, guesses)
+    checks = []
+    if positive is None and (ask := _ask(labels, why)):
+        checks.append(ask)
+    if notation.seen:
+        checks.append(
+            f"numbers are read as {_in_words(notation.text)}, because of {notation.seen}: if it is"
+            " otherwise, pass --source.text.decimal, .thousands or .symbols"
+        )
+    return Draft(
+        rows, target, chosen or "", why, labels, unlabelled, absent, guesses, notation.text, checks
+    )
+
+
+def _hinted(found: Guess, notation: Notation) -> Guess:
+    """A guess with what is to be said about how its numbers are written."""
+    hints = notation.fractions if found.kind == "number" else notation.unread
+    hint = hints.get(found.name, "")
+    if not hint or found.kind in ("id", "group"):
+        return found
+    return replace(found, check="; ".join(filter(None, (hint, found.check))))
+
+
+def _in_words(text: Text) -> str:
+    said = [f"decimal mark {text.decimal!r}"]
+    said += [f"thousands separator {text.thousands!r}"] * bool(text.thousands)
+    said += [f"symbols {' '.join(text.symbols)}"] * bool(text.symbols)
+    return ", ".join(said)
 
 
 def _one_identifier(guesses: list[Guess]) -> list[Guess]:
@@ -157,6 +194,17 @@ def _positive(labels: list[tuple[str, int]], asked: str | None) -> tuple[str | N
         return "", ""
     value, count = labels[-1]
     return value, f"the rarer one: {in_words([(value, count)])}"
+
+
+def _ask(labels: list[tuple[str, int]], why: str) -> str:
+    """A question about the positive value, where two numbers do not say which it is."""
+    numbers = all(re.fullmatch(r"[+-]?[0-9.]+", value) for value, _ in labels)
+    if not numbers or not why.startswith("the rarer"):
+        return ""
+    return (
+        f"the classes are {labels[0][0]} and {labels[-1][0]}, and nothing says which of them is the"
+        f" outcome: the rarer is taken; for the other, pass --positive {labels[0][0]}"
+    )
 
 
 def _plain(label: str) -> str:

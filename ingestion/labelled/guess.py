@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 COVERED = 0.5  # of the rows that those must hold, or the column is no category
 FREE_TEXT = 60  # characters of a value on average
 ALL_DIFFERENT = 0.9  # values over rows: from there on a text names its row
+SPECIAL = 0.002  # share of rows from which on 999 is no chance
 FLOAT32 = 2**24  # models compute in float32, where the whole numbers beyond it have gaps
 # By themselves, such rows may be on both sides of a split.
 REPEATS = (
@@ -186,6 +187,8 @@ def _number(column: Column, facts: Facts) -> Guess:
             f"whole numbers of {len(f'{low:.0f}')} digits each: if they name something (an account,"
             " a postcode), leave it out, or make it the group or a category"
         )
+    if special := _special(column, facts, low, high):
+        checks.append(special)
     if low >= 0:
         reason += "; none below 0"
     return Guess(
@@ -196,6 +199,25 @@ def _number(column: Column, facts: Facts) -> Guess:
         low=0.0 if low >= 0 else None,
         missing=gaps > 0,
         absent=column.absent,
+    )
+
+
+def _special(column: Column, facts: Facts, low: float, high: float) -> str:
+    """What is to be said of 999 or -1 between other numbers: it may stand for a missing one."""
+    high_text, found = f"{high:.0f}", None
+    if high.is_integer() and len(high_text) > 2 and set(high_text) == {"9"}:
+        found = high
+    elif low in (-1, -9, -99, -999, -9999):  # and nothing else is below 0
+        others = column.count(f"{column.number} < 0 AND {column.number} > {low!r}")
+        found = None if others else low
+    if found is None:
+        return ""
+    rows = column.count(f"{column.number} = {found!r}")
+    if rows < SPECIAL * facts.filled:
+        return ""
+    return (
+        f"{found:.0f} in {rows:,} rows: if it stands for a missing value, and in no other column"
+        " for a number, name it in source.table.missing_values"
     )
 
 

@@ -185,7 +185,7 @@ def _key(table: Table, name: str | None) -> str:
 def _number(text: str, written: Text) -> str:
     """Numbers in text files are written as `source.text` says, in any other file as usual."""
     plain = read_number(text, "VARCHAR", None)
-    if (written.decimal, written.thousands) == (".", ""):
+    if written.plain:
         return plain
     return f"CASE WHEN from_text THEN {read_number(text, 'VARCHAR', written)} ELSE {plain} END"
 

@@ -210,6 +210,19 @@ def test_an_identifier_gets_the_same_guess_with_letters():
         ("primary", ["250.83", "401", "428", "V27", "V57"], "category", "letters stand among them"),
         ("member_id", ["4.00638E+12", *(f"4.{n:05}E+12" for n in range(99))], "group", "rounded"),
         ("size", ["16777217", "20000000", "33333333"], "number", "float32"),
+        (
+            "days",
+            [*map(str, range(90)), "999"],
+            "number",
+            "999 in 4 rows",
+        ),
+        (
+            "days",
+            [*map(str, range(90)), "-1"],
+            "number",
+            "-1 in 4 rows",
+        ),
+        ("days", [*map(str, range(-9, 90)), "899"], "number", ""),
         ("created_at", [str(1_700_000_000 + 86_400 * n) for n in range(90)], "leave_out", "days"),
         ("seen", [f"{n % 12 + 1}/{n % 28 + 1}/2024 8:26" for n in range(90)], "leave_out", "days"),
         ("answer", ["Yes", "No", "x" * 301], "leave_out", "300 characters"),
@@ -218,7 +231,7 @@ def test_an_identifier_gets_the_same_guess_with_letters():
 )
 def test_what_values_say_of_a_column_and_what_is_to_be_checked(name, values, kind, check):
     found = judged(name, "VARCHAR", [values[n % len(values)] for n in range(400)])
-    assert found.kind == kind and check in found.check
+    assert found.kind == kind and check in found.check and bool(check) == bool(found.check)
     assert all(len(value) <= LONGEST_TEXT for value in found.values)
 
 
@@ -292,6 +305,11 @@ def test_a_number_below_zero_has_no_lower_limit(tmp_path):
     [
         (("Yes", "No"), "Yes", "it reads as a yes"),
         (("1", "0"), "1", "it reads as a yes"),
+        (("0.0", "1.0"), "1.0", "it reads as a yes"),
+        (("True.", "False."), "True.", "it reads as a yes"),
+        (("Nein", "Ja"), "Ja", "it reads as a yes"),
+        (("1", "2"), "1", "the rarer one: '1' (90 rows)"),
+        (("t", "u"), "t", "the rarer one: 't' (90 rows)"),
         (("true", "false"), "true", "it reads as a yes"),
         (("bad", "good"), "bad", "the rarer one: 'bad' (90 rows)"),
     ],
@@ -300,6 +318,8 @@ def test_the_positive_value_is_a_yes_or_the_rarer_one(tmp_path, labels, positive
     rows = [[n, n * 1.5, labels[n % 10 > 2]] for n in range(300)]
     found = drafted(save(tmp_path / "t.csv", rows, ["id", "x", "left"]))
     assert (found.positive, found.why_positive) == (positive, why)
+    asked = "the classes are 2 and 1" in " ".join(found.checks)
+    assert asked == (labels == ("1", "2"))
 
 
 def test_types_of_parquet_are_taken_as_they_are(tmp_path):
@@ -327,6 +347,76 @@ def test_how_a_text_file_is_written_is_an_option_and_stays_in_the_preset(tmp_pat
     found = preset(tmp_path / "t.csv", "left", "--source.text.decimal", ",")
     assert found.columns["x"].type == "number"
     assert 'decimal: ","' in (tmp_path / "drafted.yaml").read_text()
+
+
+def written(tmp_path: Path, columns: dict[str, list[str]]) -> Draft:
+    """The draft of a file with a semicolon between values, whose columns repeat these."""
+    rows = [[v[n % len(v)] for v in columns.values()] + ["yn"[n % 3 == 0]] for n in range(60)]
+    lines = [";".join(f'"{value}"' for value in row) for row in [[*columns, "left"], *rows]]
+    (tmp_path / "t.csv").write_text("\n".join(lines), encoding="utf-8")
+    return drafted(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    ("columns", "decimal", "thousands", "symbols"),
+    [
+        ({"x": ["1.234,50", "999,00"], "n": ["1", "2"]}, ",", ".", ()),
+        ({"x": ["75,49", "3,5"], "turnover": ["13.588", "7.419", "612"]}, ",", ".", ()),
+        ({"x": ["75,49", "3,5", "-1,0"]}, ",", "", ()),
+        ({"x": ["1 234,5", "12\u00a0345,6", "7\u202f000,1"]}, ",", " ", ()),
+        ({"x": ["1'234.50", "12’345.60", "9.10"]}, ".", "'", ()),
+        ({"x": ["13,588", "1,234,567", "12"], "y": ["2.5", "3.25"]}, ".", ",", ()),
+        ({"x": ["$29.85", "-$3.10", "$1,250.00"]}, ".", ",", ("$",)),
+        ({"x": ["12.3 %", "7 %", "0.5 %"], "y": ["€ 9", "€ 12", "€ 3"]}, ".", "", ("%", "€")),
+        ({"x": ["1.234,50 €", "12,00 €", "7,30 €"]}, ",", ".", ("€",)),
+        ({"x": ["1.5", "2.25", "1e-3"], "y": ["a", "b", "1,5"]}, ".", "", ()),
+    ],
+)
+def test_how_numbers_are_written_is_seen_from_all_columns(
+    tmp_path, columns, decimal, thousands, symbols
+):
+    found = written(tmp_path, columns)
+    text = found.text
+    assert (text.decimal, text.thousands, text.symbols) == (decimal, thousands, symbols)
+    kinds = {guess.name: guess.kind for guess in found.guesses}
+    assert kinds == {name: "category" if "a" in v else "number" for name, v in columns.items()}
+    assert bool(found.checks) == (not text.plain)
+
+
+@pytest.mark.parametrize(
+    ("columns", "check"),
+    [
+        (
+            {"x": ["1.234", "12.345", "7.000", "999"]},
+            "1.234 is read as a fraction",
+        ),
+        ({"x": ["1.5", "2.5"], "z": ["3.5", "4"], "y": ["3,5", "7,25"]}, "in another way"),
+        ({"x": ["$1", "€2", "$3"], "y": ["1", "2"]}, "in another way"),
+        ({"x": ["12 %", "0.12", "0.2"], "y": ["1", "2"]}, "in another way"),
+        ({"x": ["1", "2", "3", "none"], "y": ["1", "2"]}, "'none': if they stand for a missing"),
+    ],
+)
+def test_numbers_that_may_be_read_wrongly_or_not_at_all_are_to_be_checked(tmp_path, columns, check):
+    assert check in " ".join(guess.check for guess in written(tmp_path, columns).guesses)
+
+
+def test_numbers_stored_as_text_in_a_file_with_types_are_to_be_checked(tmp_path):
+    with duckdb.connect() as connection:
+        connection.execute(
+            "COPY (SELECT range || ',50 €' AS x, range % 7 AS y, range % 3 = 0 AS left"
+            f" FROM range(90)) TO '{tmp_path / 't.parquet'}' (FORMAT parquet)"
+        )
+    found = drafted(tmp_path / "t.parquet")
+    assert "stored as text" in found.guesses[0].check and found.text.plain
+
+
+def test_the_notation_that_was_seen_stands_in_the_preset_and_reads_the_file(tmp_path):
+    rows = [[f"${n},{n:03}.50", f"{n % 9} %", "yn"[n % 2]] for n in range(1, 90)]
+    found = preset(save(tmp_path / "t.csv", rows, ["fee", "share", "left"]), "left")
+    assert [column.type for column in found.columns.values()] == ["number", "number"]
+    settings = load(str(tmp_path / "drafted.yaml"), (), {})
+    assert settings.source.text.symbols == ("$", "%") and settings.source.text.thousands == ","
+    assert "# CHECK: numbers are read as" in (tmp_path / "drafted.yaml").read_text()
 
 
 NAME = st.text(min_size=1, max_size=6).filter(lambda text: "\0" not in text and text.strip())

@@ -227,6 +227,8 @@ def test_quoted_newlines_over_many_blocks_are_part_of_a_value(tmp_path):
         (",", "", ",5", 0.5),
         (",", " ", "1 234,5", 1234.5),
         (".", "'", "1'234.5", 1234.5),
+        (".", "'", "1’234.5", 1234.5),
+        (",", " ", "1\u00a0234\u202f567,5", 1234567.5),
         (".", ",", "1.5e3", 1500.0),
         # Never guessed:
         (".", "", "1,234.5", None),
@@ -234,6 +236,8 @@ def test_quoted_newlines_over_many_blocks_are_part_of_a_value(tmp_path):
         (".", ",", "1,00", None),
         (".", ",", "1,2345", None),
         (".", ",", ",123", None),
+        (".", ",", "0,125", None),
+        (".", "", "$5", None),
         (",", "", "2.55", None),
         (",", ".", "1,234.5", None),
         (",", ".", "12.34", None),
@@ -263,6 +267,34 @@ def test_any_number_comes_back_from_how_it_was_written(tmp_path_factory, number,
     path.write_text(text([*LINE[:3], written.replace("T", thousands)]))
     found = read(path, text={"decimal": decimal, "thousands": thousands})
     assert found[0][3] == number / 100 and found[0][4] == []
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("$29.85", 29.85),
+        ("-$29.85", -29.85),
+        ("$-29.85", -29.85),
+        ("29.85 US$", 29.85),
+        ("1,250.00\u00a0%", 1250.0),
+        ("12", 12.0),
+        ("€5", None),
+        ("$", None),
+        ("1 2", None),
+        ("2$5", None),
+    ],
+)
+def test_symbols_beside_a_number_are_read_where_they_are_named(tmp_path, written, value):
+    (tmp_path / "log.csv").write_text(text([*LINE[:3], written]), encoding="utf-8")
+    options = {"thousands": ",", "symbols": ("$", "US$", "%")}
+    assert read(tmp_path / "log.csv", text=options)[0][3] == value
+
+
+def test_a_symbol_that_may_be_a_part_of_a_number_is_refused(tmp_path):
+    (tmp_path / "log.csv").write_text(text(LINE))
+    assert refused(tmp_path / "log.csv", text={"symbols": ("$", "-")}).where == (
+        "source.text.symbols"
+    )
 
 
 def test_marks_that_are_the_same(tmp_path):
