@@ -41,6 +41,8 @@ Measure = Literal[
     "volume_change",
     "anonymous_change",
     "price_change",
+    "unseen_share",
+    "unseen_change",
 ]
 
 

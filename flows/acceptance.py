@@ -1,4 +1,7 @@
-"""A validated batch beside the last accepted one: accepted, or held until a person releases it."""
+"""A validated batch beside the last accepted one: accepted, or held until a person releases it.
+
+A log is compared by its days, a labelled table by the values that are none of its categories.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from flows.stage import Stage
 from ingestion.batches import ACCEPTED, Batch, dataset_of, decide, find, last_accepted
 from ingestion.contract import change_rules
 from ingestion.expectations import Finding
+from ingestion.labelled.unseen import UNSEEN, unseen_changes, which_columns
 from ingestion.measures import changes
 from ingestion.page import write_page
 from ingestion.validate import (
@@ -93,43 +97,66 @@ def _read(settings: Settings, kind: str) -> Validated | None:
 
 
 def accept_or_hold(settings: Settings, name: str, stage: Stage, page: Path) -> Batch:
-    """Compare the batch with the last accepted one; raise ContractBroken when it is held.
+    """Judge the batch by the change rules; raise ContractBroken when it is held.
 
-    A batch that was accepted or released once is not asked again.
+    A batch that was accepted or released once is not judged again.
     """
     var, dataset = settings.var.absolute(), dataset_of(settings)
     known, last = find(var, dataset, name), last_accepted(var, dataset, but=name)
     findings = [Finding(**_fields(finding)) for finding in stage.facts["findings"]]
     compared: list[Finding] = []
-    if last is not None and (known is None or known.status != "accepted"):
-        measured = changes(read_days(stage.path(DAYS)), last.level)
+    if known is None or known.status != "accepted":
+        measured = _measure(stage, last)
         rules = {
             code: rule
             for code, rule in change_rules(settings.contract).items()
-            if measured[str(rule.measure)] is not None
+            if measured.get(str(rule.measure)) is not None
         }
         compared = check_measures(rules, measured)
     broken = [f for f in compared if not f.success and f.severity == "stop"]
     if known is not None and known.status in ACCEPTED:
         batch = known
     else:
-        reasons = [f"{figure(f)} ({f.why})" for f in broken]
+        reasons = [f"{figure(f)} ({f.why}){_columns(f, stage, last)}" for f in broken]
         beside = last.name if last else ""
         batch = decide(var, dataset, name, stage.facts["level"], beside, reasons)
-    write_page(page, stage.facts["rows"], findings, name, compared, batch)
+    unseen = stage.facts["level"].get("unseen")
+    write_page(page, stage.facts["rows"], findings, name, compared, batch, unseen)
     seen = Validated(name, stage.folder, stage.facts["rows"])
     if batch.status == "held":
-        assert last is not None
         remember(settings, "refused", replace(seen, why=f"held: {batch.reasons[0]}"))
+        beside = f", beside the batch {last.name} accepted on {last.decided[:10]}" if last else ""
+        described = (
+            "describe the new values (source.table.columns, values) or change"
+            f" contract.rules.{broken[0].code}; or "
+            if broken[0].column in UNSEEN
+            else ""
+        )
         raise ContractBroken(
-            f"the batch {batch.name} is held: {batch.reasons[0]}, beside the batch"
-            f" {last.name} accepted on {last.decided[:10]}{also(broken)}",
+            f"the batch {batch.name} is held: {batch.reasons[0]}{beside}{also(broken)}",
             where=f"{page}, rule {broken[0].code}",
-            next_step="look at the page; if the batch is right, release it with "
+            next_step=f"look at the page; {described}if the batch is right, release it with "
             f"{make('accept-batch', settings, BATCH=batch.name)}, and run this again",
         )
     remember(settings, "validated", seen)
     return batch
+
+
+def _measure(stage: Stage, last: Batch | None) -> dict[str, float | None]:
+    """The measures of the change rules: of a table against its settings too, of a log only beside
+    the last accepted batch."""
+    level, then = stage.facts["level"], last.level if last else {}
+    if "unseen" in level:
+        return unseen_changes(level, then)
+    return changes(read_days(stage.path(DAYS)), then) if last else {}
+
+
+def _columns(finding: Finding, stage: Stage, last: Batch | None) -> str:
+    """Which columns of a table are at fault, where a rule is about them."""
+    if finding.column not in UNSEEN:
+        return ""
+    now, then = stage.facts["level"], last.level if last else {}
+    return f": {which_columns(finding.column, finding.high, now, then)}"
 
 
 def _fields(finding: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from flows.outcome import Outcome
 from flows.run import code_revision
 from flows.stage import Stage, code_sha256
 from flows.tasks import TABLE, Journey, read_result
+from ingestion.labelled.unseen import in_words
 from ingestion.validate import TRANSACTIONS
 from registry.store import tracking_uri
 from training.evaluate import Evaluation
@@ -27,6 +28,7 @@ HEADINGS = (
     *("ROC AUC", "95 % interval"),
     *("avg.\nprec.", "log\nloss", "Brier", "calib.\nerror", "lift\n10 %"),
 )
+UNSEEN = 5  # columns that are named at the end
 TEST_METRICS = ("average_precision", "log_loss", "brier", "calibration_error", "lift_top_decile")
 
 
@@ -55,6 +57,7 @@ def summarise(
         "peak_memory_mb": run.peak_memory_mb,
         "batch": parts.batch,
         "rows": validated.facts["rows"],
+        "unseen": validated.facts["level"].get("unseen", {}),
         "table": {key: table.facts[key] for key in ("features", "rows", "positive_rate", "as_of")},
         "leak_check": {
             name: value for name, value in table.facts["leak_check"].items() if name != "leaks"
@@ -118,6 +121,7 @@ def print_summary(
                 f" + {rows['quarantined']:,} in quarantine",
             ),
             ("", ", ".join(f"{short(code)} {count:,}" for code, count in rows["reasons"].items())),
+            *_other(summary["unseen"]),
             ("Table", f"{split['features']} features, rows: {', '.join(parts)}"),
         )
     )
@@ -147,6 +151,19 @@ def print_summary(
         ("", f"or look at all runs: {make('ui', settings)}"),
     ):
         console.print(Text.assemble((f"{head:9} ", "bold"), visible(text)), soft_wrap=True)
+
+
+def _other(unseen: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
+    """Lines about the values of a table that are none of their columns' categories."""
+    columns = sorted(
+        (name for name, found in unseen.items() if found["unseen"]),
+        key=lambda name: -unseen[name]["share"],
+    )
+    heads = ["Other", *[""] * len(columns)]
+    lines = [in_words(name, unseen[name]) for name in columns[:UNSEEN]]
+    if columns[UNSEEN:]:
+        lines.append(f"and {len(columns) - UNSEEN} more columns; all of them: contract.html")
+    return list(zip(heads, lines, strict=False))
 
 
 def _scores(summary: dict[str, Any]) -> Table:

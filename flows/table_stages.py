@@ -1,5 +1,5 @@
 """The stages of a labelled table (`source.kind: table`): what `data_stages` and `features_task` do
-for a log. A table has no days, so nothing is compared with the last accepted batch."""
+for a log. A table has no days: beside the last accepted batch only its categories are compared."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from configs.settings import Settings
-from flows.acceptance import Validated, keep_refused, remember
+from flows.acceptance import accept_or_hold, keep_refused
 from flows.run import log
 from flows.stage import Stage, hash_file, run_stage
 from flows.stage_code import FEATURES_OF_TABLE, READ_TABLE_FILE, VALIDATE_TABLE
-from ingestion.batches import dataset_of, decide, find
-from ingestion.expectations import Finding
 from ingestion.page import write_page
 from ingestion.validate import TRANSACTIONS, ContractBroken
 
@@ -50,7 +48,8 @@ def validate(
 ) -> Stage:
     """The valid rows and the quarantine; the page goes to `page`.
 
-    Raises UserError for a target that is not binary, and ContractBroken when hardly a row is valid.
+    Raises UserError for a target that is not binary, and ContractBroken when hardly a row is valid,
+    and when the batch is held (`flows/acceptance.py`).
     """
     from ingestion.labelled.validate import validate_table
 
@@ -82,14 +81,7 @@ def validate(
         return outcome.to_dict()
 
     stage = run_stage(settings.var, "validate", depends_on, VALIDATE_TABLE, build)
-    var, dataset = settings.var.absolute(), dataset_of(settings)
-    accepted = find(var, dataset, batch) or decide(var, dataset, batch, {}, "", [])
-    findings = [
-        Finding(**{name: value for name, value in finding.items() if name != "limit"})
-        for finding in stage.facts["findings"]
-    ]
-    write_page(page, stage.facts["rows"], findings, batch, [], accepted)
-    remember(settings, "validated", Validated(batch, stage.folder, stage.facts["rows"]))
+    accept_or_hold(settings, batch, stage, page)
     return stage
 
 

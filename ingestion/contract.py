@@ -3,8 +3,9 @@ speak about besides the canonical columns.
 
 A **row rule** sends each row that breaks it to quarantine, with the rule's name as the reason. A
 **batch rule** is about a measure of the whole batch and stops the run; a **change rule** compares
-a measure with the last accepted batch (`ingestion/batches.py`). `ingestion/translate.py` turns each
-into the condition that DuckDB judges by and the Great Expectations check that audits it.
+a measure with the last accepted batch (`ingestion/batches.py`), and holds the batch until a person
+accepts it. `ingestion/translate.py` turns each into the condition that DuckDB judges by and the
+Great Expectations check that audits it.
 """
 
 from __future__ import annotations
@@ -35,6 +36,10 @@ CHANGES = {
     "volume_change": "rows per day over those of the last batch, less 1",
     "anonymous_change": "share of the rows without a customer, less that of the last batch",
     "price_change": "geometric mean of the unit price over that of the last batch, less 1",
+    "unseen_share": "of a labelled table: share of a column's values that are none of its"
+    " categories, the largest over the columns; asked of a first batch too",
+    "unseen_change": "of a labelled table: that share less that of the last batch, the largest over"
+    " the columns",
 }
 
 

@@ -19,9 +19,11 @@ def write_page(
     name: str = "",
     compared: list[Finding] | None = None,
     batch: Batch | None = None,
+    unseen: dict[str, dict[str, Any]] | None = None,
 ) -> None:
-    """Render `contract.html.jinja`: the row counts, what the contract finds, and how the batch
-    compares with the last accepted one (none for the first)."""
+    """Render `contract.html.jinja`: the row counts, what the contract finds, how the batch compares
+    with the last accepted one, and the values of a table that are none of its categories
+    (`ingestion/labelled/unseen.py`)."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -40,6 +42,7 @@ def write_page(
         batch=batch,
         measured=measured,
         compared=compared or [],
+        unseen=unseen or {},
         broken=[f for f in every if not f.success and f.severity == "stop"],
         row_rules=[finding for finding in findings if finding.column not in MEASURES],
     )

@@ -2,7 +2,8 @@
 
 Imported where a worker starts: the client library has to see BentoML's folder for the counts of
 several workers, which is set by then. A count is written to a mapped file, about a microsecond.
-Labels are never taken from a request, so that nobody can fill the memory with them.
+Labels are never taken from a request, so that nobody can fill the memory with them: columns are
+those of the bundle.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.multiprocess import mark_process_dead
 
-from serving.asked import Scored
+from serving.asked import Champion, Scored
 
 if TYPE_CHECKING:
     from serving.champions import Champions
@@ -36,6 +37,11 @@ PREDICTIONS = Counter(
     "golden_path_predictions",
     "Customers by the tenth their probability lies in (its upper end), and by version",
     ["version", "up_to"],
+)
+UNSEEN = Counter(
+    "golden_path_unseen_categories",
+    "Customers whose value is none of the column's categories, and counted as other",
+    ["column"],
 )
 REJECTED = Counter("golden_path_rejected_rows", "Rows refused or skipped, by reason", ["reason"])
 LEFT_OUT = Counter(
@@ -83,6 +89,8 @@ class Scores:
 
     def __init__(self) -> None:
         self._tenths: dict[int, list[Counter]] = {}
+        # Of a version: column -> its place in x, the code of a category that is not known.
+        self._other: dict[int, dict[str, tuple[int, int]]] = {}
 
     def count(self, scored: Scored) -> None:
         version = scored.champion.model.version
@@ -90,6 +98,9 @@ class Scores:
         if tenths is None:
             tenths = [PREDICTIONS.labels(str(version), upper) for upper in TENTHS]
             self._tenths[version] = tenths
+            self._other[version] = _other_codes(scored.champion)
+        if other := self._other[version]:
+            _count_unseen(scored.x, other)
         n = len(scored.probability)
         BATCH.observe(n)
         if n == 1:
@@ -99,6 +110,22 @@ class Scores:
         for place, count in enumerate(np.bincount(places, minlength=10).tolist()):
             if count:
                 tenths[place].inc(count)
+
+
+def _other_codes(champion: Champion) -> dict[str, tuple[int, int]]:
+    return {
+        feature["name"]: (place, len(feature["categories"]))
+        for place, feature in enumerate(champion.features)
+        if feature.get("categories")
+    }
+
+
+def _count_unseen(x: np.ndarray, other: Mapping[str, tuple[int, int]]) -> None:
+    places, codes = zip(*other.values(), strict=True)
+    counts = (x[:, places] == np.array(codes)).sum(axis=0)
+    for column, count in zip(other, counts.tolist(), strict=True):
+        if count:
+            UNSEEN.labels(column).inc(count)
 
 
 def rows_left_out(reasons: Mapping[str, int]) -> None:

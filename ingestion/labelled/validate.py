@@ -27,6 +27,7 @@ from ingestion.contract import batch_rules
 from ingestion.expectations import Finding, validate
 from ingestion.labelled.rules import LARGEST, TableRule, table_rules
 from ingestion.labelled.target import check_target
+from ingestion.labelled.unseen import count_unseen, describe
 from ingestion.measures import RowCounts
 from ingestion.validate import (
     QUARANTINE,
@@ -82,7 +83,8 @@ def validate_table(
         }
         findings = check_measures(asked, measures)
         audited, audit = _audit(connection, rules, counts, contract.audit_rows)
-        outcome = Outcome(counts, [*findings, *audit], audited, measures, {})
+        level = describe(count_unseen(connection, table))
+        outcome = Outcome(counts, [*findings, *audit], audited, measures, level)
         content = json.dumps(outcome.to_dict(), indent=2, default=str)
         (folder / "contract.json").write_text(content, encoding="utf-8")
         if broken := [f for f in findings if not f.success and f.severity == "stop"]:

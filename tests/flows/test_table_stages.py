@@ -10,7 +10,8 @@ from made_table import made_rows, save, settings
 from configs.errors import UserError
 from flows import data_stages, quarantine, replay, table_stages
 from flows.acceptance import last_validated
-from ingestion.batches import seen
+from ingestion.batches import release, seen
+from ingestion.validate import ContractBroken
 
 
 def run(found, page):
@@ -41,6 +42,53 @@ def test_from_file_to_training_table_and_all_of_it_reused(tmp_path):
     assert again.reused == 1 and valid.reused
     assert table_stages.features(found, valid).reused
     assert [batch.status for batch in seen(found.var.absolute(), "members")] == ["accepted"]
+
+
+def test_a_file_that_spells_its_categories_anew_is_held_by_column_until_a_person_releases_it(
+    tmp_path,
+):
+    var, page = tmp_path / "var", tmp_path / "page.html"
+    rows = made_rows()
+    run(settings(save(tmp_path / "jan.csv", rows), var), page)
+    # The same categories in another case are the same: nothing to hold.
+    spelled = [[*row[:3], row[3].upper() if row[3] != "trial" else "trial", row[4]] for row in rows]
+    _, valid = run(settings(save(tmp_path / "feb.csv", spelled), var), page)
+    share = valid.facts["level"]["unseen"]["plan"]["share"]
+    assert 0.1 < share < 0.4 and valid.facts["level"]["unseen"]["plan"]["examples"] == ["trial"]
+    assert "Values that are none of the categories" in page.read_text()
+
+    renamed = [[*row[:3], row[3] and f"{row[3]} <b>", row[4]] for row in rows]
+    march = settings(save(tmp_path / "march.csv", renamed), var)
+    with pytest.raises(ContractBroken) as caught:
+        run(march, page)
+    said = f"{caught.value.what} {caught.value.where} {caught.value.next_step}"
+    for part in (
+        "unseen_share is 1, the limit is at most 0.5",
+        "also broken: unseen_change",
+        "column plan: 100.0% of the values are none of its categories ('basic <b>', ",
+        "contract.rules.unseen_share",
+        "source.table.columns",
+        "accept-batch",
+    ):
+        assert part in said
+    assert "held" in page.read_text() and "basic &lt;b&gt;" in page.read_text()
+    assert last_validated(march).batch != seen(var.absolute(), "members")[-1].name
+    release(var.absolute(), "members", seen(var.absolute(), "members")[-1].name)
+    run(march, page)
+    assert last_validated(march).batch == seen(var.absolute(), "members")[-1].name
+
+
+def test_a_first_batch_that_its_settings_do_not_describe_is_held_and_a_limit_of_ones_own_holds(
+    tmp_path,
+):
+    columns = {"plan": {"type": "category", "values": ["gold"]}}
+    rows = [[row[0], row[3] or "none", row[4]] for row in made_rows()]
+    file, page = save(tmp_path / "table.csv", rows, ["member", "plan", "left"]), tmp_path / "p.html"
+    with pytest.raises(ContractBroken, match="unseen_share is 1, the limit is at most"):
+        run(settings(file, tmp_path / "var", columns=columns), page)
+    high = ("--contract.rules.unseen_share.high", "1")
+    run(settings(file, tmp_path / "var", *high, columns=columns), page)
+    assert [batch.status for batch in seen(tmp_path / "var", "members")] == ["accepted"]
 
 
 def test_quarantine_shows_the_rows_and_replay_moves_those_that_pass(tmp_path, capsys):

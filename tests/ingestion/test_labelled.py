@@ -17,6 +17,7 @@ from configs.settings import Compute
 from ingestion.ingest import check_source
 from ingestion.labelled.read import read_part
 from ingestion.labelled.target import check_target
+from ingestion.labelled.unseen import count_unseen
 from ingestion.labelled.validate import VALID, validate_table
 from ingestion.validate import QUARANTINE, ContractBroken
 
@@ -100,6 +101,34 @@ def test_texts_for_a_missing_value_are_those_of_the_settings(tmp_path):
     assert judged(tmp_path).rows.reasons == {"unreadable_value": 1}
     assert judged(tmp_path, missing_values=("?",)).rows.valid == 2
     assert rows(tmp_path / VALID, "typed.age, typed.plan", "row_id")[0] == (None, None)
+
+
+def test_values_that_are_none_of_the_categories_are_counted_by_column_and_where_they_are_most(
+    tmp_path,
+):
+    columns = {
+        "plan": {"type": "category", "values": ["1", "Month", "S\u00e3o Paulo"], "missing": True},
+        "age": {"type": "number"},
+        "left_out": {"type": "category", "values": ["x"]},
+    }
+    header = ["member", "plan", "age", "left_out", "left"]
+    told = ["1.0", "MONTH", "Sa\u0303o  Paulo", "", "gold", "gold", "silver"]
+    made = [[f"m{n}", told[n % 7], 1, "x", "Yes" if n % 2 else "No"] for n in range(210)]
+    made.append(["bad", "tin", "old", "x", "No"])  # in quarantine: not counted
+    save(tmp_path / "table.csv", made, header)
+    found = judged(tmp_path, columns=columns).level["unseen"]
+    assert found["left_out"]["unseen"] == 0 and list(found) == ["plan", "left_out"]
+    plan = found["plan"]
+    assert (plan["values"], plan["unseen"], plan["texts"]) == (180, 90, 2)
+    assert plan["examples"] == ["gold", "silver"] and plan["share"] == 0.5
+    # Of two files, the one that spells them anew counts, however many there are beside it.
+    with duckdb.connect() as connection:
+        connection.execute("CREATE TABLE judged (source VARCHAR, v0 VARCHAR, reasons VARCHAR[])")
+        for file, text, rows in (("a", "1", 900), ("b", "one", 100), ("c", "uno", 99)):
+            row = f"SELECT '{file}', '{text}', []::VARCHAR[] FROM range({rows})"
+            connection.execute(f"INSERT INTO judged {row}")
+        (plan,) = count_unseen(connection, table(columns={"plan": columns["plan"]})).values()
+    assert (plan["unseen"], plan["file"], plan["share"]) == (199, "b", 1.0)
 
 
 def test_equal_rows_without_an_identifier_are_rows_of_their_own(tmp_path):

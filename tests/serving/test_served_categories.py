@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+from prometheus_client import REGISTRY
 
+from registry.bundle import Bundle
 from serving.about import outcome
-from serving.asked import Limits
+from serving.asked import Champion, Limits, Scored
+from serving.messages import Model
+from serving.metrics import Scores
 from serving.refusal import Refused
 from serving.values.schema import Decoder
 
@@ -43,6 +49,7 @@ FEATURES: list[dict[str, Any]] = [
     },
     {"name": "score", "unit": "number", "meaning": "?", "low": None, "high": None, "missing": "y"},
 ]
+NAME = "golden_path_unseen_categories_total"
 LIMITS = Limits(5, 1, 1)
 DECODER = Decoder(FEATURES)
 
@@ -62,6 +69,24 @@ def test_text_becomes_its_code_unseen_text_the_other_code_and_nothing_nan():
     want = [[1, 0, 0, -1.5], [2, 1, nan, nan], [3, 2, nan, nan], [4, 0, nan, nan]]
     np.testing.assert_equal(x, np.array(want, dtype=np.float32))
     assert x.dtype == np.float32
+
+
+def test_other_spellings_are_known_and_what_is_not_is_counted_by_column():
+    bundle = Bundle(Path(), "", {"features": FEATURES}, None)
+    champion = Champion(Model("m", 1, "", 0.5), bundle, DECODER, None, np.zeros((0, 4)), [])
+    x = read(
+        {"tenure": 1, "plan": "BASIC", "_json model": "iPhone"},
+        {"tenure": 1, "plan": ' Plus  "1"', "_json model": "iPhone"},
+        {"tenure": 1, "plan": "gold"},
+        {"tenure": 2, "plan": "basic", "_json model": "Other"},  # `other` is a category here
+    )
+    assert x[:, 1].tolist() == [0, 1, 2, 0] and x[3, 2] == 0
+    scores, counted = Scores(), partial(REGISTRY.get_sample_value, NAME)
+    before = {column: counted({"column": column}) or 0 for column in ("plan", "_json model")}
+    for rows in (x, x[:1]):
+        scores.count(Scored(champion, [None] * len(rows), rows, np.full(len(rows), 0.5)))
+    found = {column: counted({"column": column}) - before[column] for column in before}
+    assert found == {"plan": 1, "_json model": 3}
 
 
 @pytest.mark.parametrize(

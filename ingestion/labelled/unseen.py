@@ -1,0 +1,113 @@
+"""Values of a labelled table that are none of their column's categories ("other" to every model).
+
+A few are rare ones that the settings leave out on purpose. Many, or many more than in the batch
+before, are a file that spells its categories in a way that nobody has described.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from configs.duck import literal
+from configs.spelling import recognised
+from configs.table import Table
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+UNSEEN = ("unseen_share", "unseen_change")  # measures of the contract
+ENOUGH = 100  # values of a file that are looked at by themselves: the share of fewer is chance
+EXAMPLES, SHOWN = 5, 40  # texts that are kept of a column, and characters of each
+NAMED = 5  # columns in a message
+
+
+def count_unseen(connection: DuckDBPyConnection, table: Table) -> dict[str, dict[str, Any]]:
+    """For each category column, of the valid rows of the table `judged`: values (that are there),
+    unseen (how many are none of the categories), texts (how many different ones), examples (the
+    most frequent), file and share: where the share of the unseen is largest, among the files of
+    at least `ENOUGH` values and all of them together ("")."""
+    found = {}
+    for place, (name, column) in enumerate(table.columns.items()):
+        if column.type == "category":
+            given = f"SELECT source, v{place} AS text FROM judged WHERE len(reasons) = 0"
+            found[name] = _of_column(connection, f"({given}) WHERE text IS NOT NULL", column.values)
+    return found
+
+
+def _of_column(
+    connection: DuckDBPyConnection, given: str, categories: tuple[str, ...]
+) -> dict[str, Any]:
+    """given: SQL of the relation with the values, `source` and `text`."""
+    texts = connection.execute(
+        f"SELECT text, count(*) FROM {given} GROUP BY 1 ORDER BY 2 DESC, 1"
+    ).fetchall()
+    known = recognised((text for text, _ in texts), categories)
+    unseen = [(text, rows) for text, rows in texts if text not in known]
+    values, count = sum(rows for _, rows in texts), sum(rows for _, rows in unseen)
+    file, share = "", count / values if values else 0.0
+    if unseen:
+        listed = f"AND text NOT IN ({', '.join(map(literal, known))})" if known else ""
+        worst = connection.execute(f"""
+            SELECT source, count(*) FILTER (true {listed}) / count(*) AS share FROM {given}
+            GROUP BY 1 HAVING count(*) >= {ENOUGH} ORDER BY 2 DESC, 1 LIMIT 1
+        """).fetchall()
+        file, share = max([(file, share), *worst], key=lambda found: found[1])
+    return {
+        "values": values,
+        "unseen": count,
+        "texts": len(unseen),
+        "examples": [text[:SHOWN] for text, _ in unseen[:EXAMPLES]],
+        "file": file,
+        "share": share,
+    }
+
+
+def unseen_changes(now: dict[str, Any], then: dict[str, Any]) -> dict[str, float | None]:
+    """The measures `unseen_share` and `unseen_change` of `ingestion/contract.py`. now, then: levels
+    of batches, as `describe` makes them; `then` is empty when there is none to compare with."""
+    return {
+        name: max(shares.values(), default=None) for name, shares in _by_column(now, then).items()
+    }
+
+
+def describe(unseen: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The level of a batch: what is recorded of it, and compared with the next."""
+    return {"unseen": unseen}
+
+
+def which_columns(
+    measure: str, high: float | None, now: dict[str, Any], then: dict[str, Any]
+) -> str:
+    """The columns that lie above the limit, the worst first, each with its share and examples."""
+    shares = _by_column(now, then)[measure]
+    worst = sorted(
+        (name for name, share in shares.items() if high is None or share > high),
+        key=lambda name: -shares[name],
+    )
+    said = [in_words(name, now["unseen"][name]) for name in worst[:NAMED]]
+    return "; ".join(said) + (f"; and {len(worst) - NAMED} more" if worst[NAMED:] else "")
+
+
+def in_words(name: str, found: dict[str, Any]) -> str:
+    """`column plan: 34.0% of the values are none of its categories ('Monthly', 'Yearly' and 3
+    more)`, of the file where it is worst if that is not all of them."""
+    examples, more = found["examples"][:3], found["texts"] - len(found["examples"][:3])
+    texts = ", ".join(map(repr, examples)) + (f" and {more:,} more" if more > 0 else "")
+    file = f" of {found['file']}" if found["file"] else ""
+    return (
+        f"column {name[:SHOWN]}: {found['share']:.1%} of the values{file} are none of its"
+        f" categories ({texts})"
+    )
+
+
+def _by_column(now: dict[str, Any], then: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """measure -> column -> figure. A column that the last batch did not count is not compared."""
+    ours, theirs = now["unseen"], then.get("unseen") or {}
+    return {
+        "unseen_share": {name: one["share"] for name, one in ours.items()},
+        "unseen_change": {
+            name: one["share"] - theirs[name]["share"]
+            for name, one in ours.items()
+            if name in theirs
+        },
+    }
