@@ -94,6 +94,21 @@ class Text(Section):
         return (self.decimal, self.thousands, self.symbols) == (".", "", ())
 
 
+class Form(Section):
+    """How a source writes its values. A bundle keeps it, so that the service reads as training did.
+
+    A bundle of before it was kept has none: the service then takes times as ISO only.
+    """
+
+    time_format: str | None = Field(None, description="of times as text; none: ISO")
+    text: Text | None = Field(
+        None, description="how numbers are written as text; none: they never are"
+    )
+    missing_values: tuple[str, ...] = Field(
+        (), strict=False, description="texts of a table that stand for a missing value"
+    )
+
+
 # USER:PASSWORD@ as SQLAlchemy finds it, and where a mistyped URL has it; NAME= of what is secret.
 LOGIN = re.compile(r"(?:(?<!/)//|^)[^:/]*:(?!//)[^@]*@")
 SECRET = re.compile(r"(?:password|passwd|pwd|secret|token|key)\w*\s*=", re.IGNORECASE)
@@ -159,3 +174,10 @@ class Source(Section):
     def declared(self) -> frozenset[str]:
         """The columns that this source has: canonical names, and `amount`."""
         return frozenset(self.columns or CANONICAL)
+
+    @property
+    def form(self) -> Form:
+        """What the service has to know to read values as this source writes them."""
+        missing = self.table.missing_values if self.kind == "table" else ()
+        text = self.text if self.kind == "files" else None
+        return Form(time_format=self.time_format, text=text, missing_values=missing)

@@ -8,7 +8,7 @@ is here, and examples turn codes back into text. No library is needed for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from struct import pack
 from typing import Any
 
@@ -21,19 +21,23 @@ NAN = float("nan")
 Value = float | str | None
 
 
-def encoder(feature: Mapping[str, Any]) -> Callable[[Value], float]:
+def encoder(
+    feature: Mapping[str, Any], missing_values: Sequence[str] = ()
+) -> Callable[[Value], float]:
     """What turns a value of this feature into the number that the model takes.
 
-    feature: a dict of the schema (`asdict(Feature)`).  Nothing but blanks is a missing value.
+    feature: a dict of the schema (`asdict(Feature)`).  missing_values: texts that stand for a
+    missing category, as blanks do.
     """
     categories = feature.get("categories") or ()
     if not categories:
         return lambda value: NAN if value is None else float(value)
     find, other = matcher(categories), float(len(categories))
+    absent = {"", *missing_values}
 
     def encode(value: Value) -> float:
         text = "" if value is None else str(value).strip(BLANKS)
-        if not text:
+        if text in absent:
             return NAN
         code = find(text)
         return other if code is None else float(code)

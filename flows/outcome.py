@@ -196,6 +196,7 @@ def describe(
         "valid": result["valid_metrics"],
         "test": evaluation.scores[evaluation.winner],
         "transactions": transactions(settings, table),
+        "source_form": settings.source.form.model_dump(mode="json"),
     }
 
 

@@ -54,12 +54,14 @@ def select_canonical(
     number: str = "row_number() OVER ()",
     text: Text | None = None,
     times: str | None = None,
+    also_iso: bool = False,
 ) -> str:
     """SQL that reads a relation into the columns of a part.
 
     mapping: canonical column, or amount -> column of the relation.  types: its columns -> DuckDB
     types.  number: SQL of `source_row`.  text: how numbers are written, for text files.
     times: a column with the times of those rows whose `invoiced_at` is a time, and no text of one.
+    also_iso: whether a text that is not in the `time_format` may be an ISO time.
     Times become UTC when the session's time zone is UTC.
     """
     found = [f"{quoted(column)} AS found_{name}" for name, column in mapping.items()]
@@ -73,6 +75,9 @@ def select_canonical(
     }
     if times:
         readers["invoiced_at"] = f"coalesce({_in_range('found_time')}, {readers['invoiced_at']})"
+    if also_iso and time_format and "invoiced_at" in mapping:
+        iso = _reader("invoiced_at", types[mapping["invoiced_at"]], None, text)
+        readers["invoiced_at"] = f"coalesce({readers['invoiced_at']}, {iso})"
     read = [f"{reader} AS {name}" for name, reader in readers.items()]
     failed = {
         name: f"{name} IS NULL AND {_given(f'found_{name}', types[column])}"

@@ -12,7 +12,7 @@ from serving.asked import Champion, Limits
 KEPT = (
     *("family", "trained_at", "config", "seed", "question", "as_of", "data_sha256"),
     *("code_revision", "calibration", "params", "valid", "test", "versions", "features"),
-    *("contact_cost", "sale_value"),
+    *("contact_cost", "sale_value", "source_form"),
 )
 
 

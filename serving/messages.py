@@ -142,6 +142,7 @@ class About(msgspec.Struct, frozen=True):
     calibration: Any = None
     contact_cost: float | None = None
     sale_value: float | None = None
+    source_form: dict[str, Any] | None = None
     valid: dict[str, Any] | None = None
     test: dict[str, Any] | None = None
     transactions: dict[str, Any] | None = None

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from configs.errors import UserError
+from configs.source import Form, Text
 from registry.bundle import Bundle, load_bundle
 from registry.models import ModelVersion
 from serving.about import about
@@ -37,15 +38,16 @@ def open_champion(found: ModelVersion, limits: Limits) -> Champion:
     shape = bundle.session.get_inputs()[0].shape
     if shape[1] != len(features):
         raise UserError(f"its graph takes {shape[1]} features, its description has {len(features)}")
+    form = _form(bundle.description)
     transactions = None
     if section is not None:
         from serving.lines.transactions import Transactions
 
-        transactions = Transactions(section, features, limits.max_lines)
+        transactions = Transactions(section, features, limits.max_lines, form)
     champion = Champion(
         Model(found.name, found.version, bundle.sha256, bundle.threshold),
         bundle,
-        Decoder(features),
+        Decoder(features, form.missing_values),
         transactions,
         reference=reference_rows(bundle),
         samples=_samples(bundle, limits),
@@ -58,6 +60,18 @@ def open_champion(found: ModelVersion, limits: Limits) -> Champion:
         about=about(champion, limits, loaded_at),
         described=describe(champion, limits),
     )
+
+
+def _form(description: dict[str, Any]) -> Form:
+    """How the source of the rows that it learnt from writes values. Raises UserError."""
+    try:
+        return Form.model_validate(description.get("source_form") or {})
+    except ValueError as error:
+        raise UserError(
+            f"its source_form is not one that this version reads: {str(error)[:300]}",
+            where="bundle.json",
+            next_step="serve it with the version that trained it, or train again",
+        ) from None
 
 
 def reference_rows(bundle: Bundle) -> np.ndarray:
@@ -113,12 +127,32 @@ def same_contract(old: Champion, new: Champion) -> None:
     what = f"asks for other features than the one that serves: {', '.join(differ[:3])}"
     if not differ:
         lost = _columns(old) ^ _columns(new)
-        if not lost or old.transactions is None:
+        if old.transactions is None:
+            return
+        if new.transactions is not None and not lost:
+            _same_form(old.transactions.form, new.transactions.form)
             return
         what = f"takes other invoice lines than the one that serves: {', '.join(sorted(lost)[:3])}"
         if new.transactions is None:
             what = "takes no invoice lines, as the one that serves does"
     raise OtherContract(f"it {what}; to serve it all the same, end the service and start it again")
+
+
+def _same_form(old: Form, new: Form) -> None:
+    """Raises UserError when a line that the old one reads is another one to the new one."""
+    if old.time_format not in (None, new.time_format):
+        what = f"times as {old.time_format}, which the one that serves takes"
+    elif old.text and not (new.text and _marks(old.text) == _marks(new.text)):
+        what = "numbers as text in the way that the one that serves takes"
+    else:
+        return
+    raise UserError(
+        f"it does not read {what}; to serve it all the same, end the service and start it again"
+    )
+
+
+def _marks(text: Text) -> tuple[str, str]:
+    return text.decimal, text.thousands
 
 
 def _columns(champion: Champion) -> frozenset[str]:

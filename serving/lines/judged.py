@@ -20,6 +20,7 @@ import duckdb
 
 from configs.rules import Contract, Rule
 from configs.settings import Features
+from configs.source import Form
 from features.catalogue import Feature
 from features.online import select_features
 from ingestion.canonical import COLUMNS, MAPPED, select_canonical
@@ -38,7 +39,10 @@ AFTER = "after_as_of"
 WHY_AFTER = "a line on or after the as-of date lies in its future"
 LINE = 2**40  # key of a line: customer x LINE + line
 # How the values of a request arrive. Times are text, as in a CSV file: the reader's SQL reads them.
+# So are all numbers of a request in which one is text.
 SENT = {**MAPPED, "invoiced_at": "VARCHAR"}
+SENT_AS_TEXT = dict.fromkeys(MAPPED, "VARCHAR")
+NAMES = {False: "lines", True: "lines_as_text"}  # the relations
 EPOCH = date(1970, 1, 1)
 
 
@@ -63,9 +67,11 @@ def line_rules(contract: Contract, declared: frozenset[str]) -> dict[str, Rule]:
     return {name: rule for name, rule in rules.items() if rule.column != "in_future"}
 
 
-def line_columns(declared: frozenset[str]) -> dict[str, str]:
-    """Columns of the relation `lines` -> DuckDB types: the declared ones, and `key`."""
-    return {"key": "BIGINT", **{name: kind for name, kind in SENT.items() if name in declared}}
+def line_columns(declared: frozenset[str], as_text: bool = False) -> dict[str, str]:
+    """Columns of the relation `lines` -> DuckDB types: the declared ones, and `key`. as_text:
+    numbers are text."""
+    sent = SENT_AS_TEXT if as_text else SENT
+    return {"key": "BIGINT", **{name: kind for name, kind in sent.items() if name in declared}}
 
 
 def select_rows(
@@ -74,12 +80,25 @@ def select_rows(
     settings: Features,
     log_start: date,
     features: Sequence[Feature],
+    form: Form,
+    as_text: bool = False,
 ) -> str:
-    """The statement: from `lines` and `request` one row for each customer, as
-    place, customer_id, keys and bits of the lines left out, whether asked about, features."""
+    """The statement: from the lines and `request` one row for each customer, as
+    place, customer_id, keys and bits of the lines left out, whether asked about, features.
+
+    form: how values are written that are text.  as_text: numbers are, in `lines_as_text`."""
     rules = line_rules(contract, declared)
     mapping = {name: name for name in MAPPED if name in declared}
-    raw = select_canonical("lines", mapping, SENT, None, source="request", number="key")
+    raw = select_canonical(
+        NAMES[as_text],
+        mapping,
+        line_columns(declared, as_text),
+        form.time_format,
+        source="request",
+        number="key",
+        text=form.text if as_text else None,
+        also_iso=True,
+    )
     judged = select_judged(rules, contract, declared, datetime.max)
     after = f"CASE WHEN invoiced_at >= as_of THEN {1 << len(rules)} ELSE 0 END"
     columns = ", ".join(name for name in COLUMNS if name != "customer_id")
@@ -112,28 +131,46 @@ def select_rows(
 
 
 class Prepared:
-    """A connection of its own with the prepared statement. For one thread at a time."""
+    """A connection of its own with the prepared statements. For one thread at a time.
 
-    def __init__(self, query: str, declared: frozenset[str], max_lines: int) -> None:
-        self.lines, self.request = Sent(line_columns(declared)), Sent({"as_of": "DATE"})
+    queries: `select_rows`, by whether numbers are text: those of text are planned when they are
+    first needed, which most services never do.
+    """
+
+    def __init__(
+        self, queries: Mapping[bool, str], declared: frozenset[str], max_lines: int
+    ) -> None:
+        self.queries, self.request = queries, Sent({"as_of": "DATE"})
+        self.lines = {as_text: Sent(line_columns(declared, as_text)) for as_text in queries}
+        self.planned: set[bool] = set()
         self.connection = open_connection(MEMORY + MEMORY_THOUSAND * max_lines // 1000)
-        register(self.connection, "lines", self.lines)
+        for as_text, lines in self.lines.items():
+            register(self.connection, NAMES[as_text], lines)
         register(self.connection, "request", self.request)
         self.connection.execute("SET lock_configuration = true")
-        self.connection.execute(f"PREPARE answer AS {query}")
+        self._plan(False)
 
-    def run(self, lines: Mapping[str, pa.Array], as_of: date) -> list[Row]:
+    def _plan(self, as_text: bool) -> str:
+        """The name of the statement."""
+        name = f"answer_{NAMES[as_text]}"
+        if as_text not in self.planned:
+            self.connection.execute(f"PREPARE {name} AS {self.queries[as_text]}")
+            self.planned.add(as_text)
+        return name
+
+    def run(self, lines: Mapping[str, pa.Array], as_of: date, as_text: bool = False) -> list[Row]:
         """Raises duckdb.DataError for values too large to be counted, duckdb.InterruptException
         when it is interrupted, duckdb.OutOfMemoryException.
 
         lines: the columns of `line_columns`.
         """
-        self.lines.fill(lines)
+        statement = self._plan(as_text)
+        self.lines[as_text].fill(lines)
         self.request.fill({"as_of": arrow("DATE", [(as_of - EPOCH).days])})
         try:
-            rows = self.connection.execute("EXECUTE answer").fetchall()
+            rows = self.connection.execute(f"EXECUTE {statement}").fetchall()
         finally:
-            self.lines.clear()
+            self.lines[as_text].clear()
             self.request.clear()
         return [
             Row(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from math import isfinite
 from typing import Any
 
 import msgspec
 
+from configs.source import Form
 from configs.table import LONGEST_TEXT
-from ingestion.canonical import EXACT, MAPPED
+from ingestion.canonical import EXACT
 from serving.asked import Limits
 from serving.reading import required, sized, strangers
 from serving.refusal import REQUEST, SHOWN, Place, Problem, Refused, invalid
@@ -19,14 +21,41 @@ FIRST = date(1900, 1, 1)  # no time of a log is read as an earlier one
 OPTIONAL = ("description",)  # of the declared columns; no feature is made from it
 LARGEST = float.fromhex("0x1.fffffffffffffp+1023")
 
-TEXT, WHOLE, NUMBER = "text, or null", f"a whole number to {EXACT:,}, or null", "a number, or null"
-WORDS = {
-    **{name: TEXT for name, kind in MAPPED.items() if kind == "VARCHAR"},
-    "invoiced_at": "text of a time, such as 2011-09-10T12:30:00, or null",
-    "quantity": WHOLE,
-    "unit_price": NUMBER,
-    "amount": NUMBER,
-}
+WHOLE_NUMBERS = ("quantity",)
+NUMBERS = (*WHOLE_NUMBERS, "unit_price", "amount")
+ISO = "such as 2011-09-10T12:30:00"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a column of a line may be, besides null. whole: a number without a fraction."""
+
+    text: bool
+    number: bool
+    whole: bool
+    words: str  # for people
+
+
+def kinds_of(columns: Sequence[str], form: Form) -> dict[str, Kind]:
+    """Column -> what it may be, of a source of this form."""
+    return {name: _kind(name, form) for name in columns}
+
+
+def _kind(name: str, form: Form) -> Kind:
+    if name in NUMBERS:
+        whole = name in WHOLE_NUMBERS
+        words = f"a whole number to {EXACT:,}" if whole else "a number"
+        if form.text is not None:
+            marks = f"decimal mark {form.text.decimal}"
+            marks += f", thousands {form.text.thousands}" if form.text.thousands else ""
+            words += f", or text of one as the source writes it ({marks})"
+        return Kind(form.text is not None, True, whole, f"{words}, or null")
+    if name != "invoiced_at":
+        return Kind(True, False, False, "text, or null")
+    if form.time_format is None:
+        return Kind(True, False, False, f"text of a time, {ISO}, or null")
+    words = f"a time as the source writes it ({form.time_format}), or ISO, {ISO}, or null"
+    return Kind(True, True, True, words)
 
 
 def latest_as_of() -> date:
@@ -100,7 +129,7 @@ def _day(value: Any) -> tuple[date | None, list[Problem]]:
 
 
 def find_problems(
-    place: Place, customer: Any, columns: Sequence[str], limits: Limits, *, guess: bool
+    place: Place, customer: Any, columns: Mapping[str, Kind], limits: Limits, *, guess: bool
 ) -> Iterator[Problem]:
     """What is wrong with one customer: the types of everything in it."""
     names = ("customer_id", "lines")
@@ -137,35 +166,36 @@ def _customer_id(value: Any, place: Place) -> list[Problem]:
     return [place.problem(reason, what, "customer_id", value, expected)]
 
 
-def _line(place: Place, line: Any, columns: Sequence[str], *, guess: bool) -> Iterator[Problem]:
+def _line(
+    place: Place, line: Any, columns: Mapping[str, Kind], *, guess: bool
+) -> Iterator[Problem]:
     if not isinstance(line, dict):
         expected = f"an object of {', '.join(columns)}"
         yield place.problem("wrong_type", "must be an object", None, line, expected)
         return
-    yield from strangers(line, columns, place, guess=guess)
-    for name in columns:
-        expected = WORDS[name]
+    yield from strangers(line, list(columns), place, guess=guess)
+    for name, kind in columns.items():
         if name in line:
-            reason, what = _type(line[name], expected)
+            reason, what = _type(line[name], kind)
             if what:
-                yield place.problem(reason, what, name, line[name], expected)
+                yield place.problem(reason, what, name, line[name], kind.words)
         elif name not in OPTIONAL:
             what = "is required, null where there is no value"
-            yield place.problem("required", what, name, expected=expected)
+            yield place.problem("required", what, name, expected=kind.words)
 
 
-def _type(value: Any, expected: str) -> tuple[str, str]:
+def _type(value: Any, kind: Kind) -> tuple[str, str]:
     """Reason and what is wrong with a value of a line; two empty texts if nothing."""
-    if value is None:
+    if value is None or (kind.text and isinstance(value, str)):
         return "", ""
-    if expected == WHOLE:
-        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-        if isinstance(value, bool) or not whole:  # 3.0 is whole, as JSON Schema has it
-            return "wrong_type", "must be a whole number, or null"
-        return ("", "") if abs(value) <= EXACT else ("out_of_range", f"must be within ±{EXACT:,}")
-    if expected == NUMBER:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return "wrong_type", "must be a number, or null"
+    number = "a whole number" if kind.whole else "a number"
+    wanted = " or ".join([number] * kind.number + ["text"] * kind.text)
+    wrong = ("wrong_type", f"must be {wanted}, or null")
+    if not kind.number or isinstance(value, bool) or not isinstance(value, int | float):
+        return wrong
+    if not kind.whole:
         finite = abs(value) <= LARGEST if isinstance(value, int) else isfinite(value)
         return ("", "") if finite else ("not_finite", "must be a finite number")
-    return ("", "") if isinstance(value, str) else ("wrong_type", "must be text, or null")
+    if isinstance(value, float) and not value.is_integer():  # 3.0 is whole, as JSON Schema has it
+        return wrong
+    return ("", "") if abs(value) <= EXACT else ("out_of_range", f"must be within ±{EXACT:,}")

@@ -8,7 +8,7 @@ in training: a quantity of 0 or a time that is no time is a line to leave out, n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any
@@ -16,17 +16,16 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from configs.source import Form
 from configs.table import LONGEST_TEXT
 from ingestion.canonical import EXACT, MAPPED
 from serving.asked import Limits
 from serving.lines.problems import (
     FIRST,
-    NUMBER,
     OPTIONAL,
-    TEXT,
-    WHOLE,
-    WORDS,
+    Kind,
     find_problems,
+    kinds_of,
     latest_as_of,
     read_whole,
     too_many,
@@ -35,12 +34,12 @@ from serving.messages import Skipped
 from serving.reading import Findings, parse, refuse_or_skip, sized
 from serving.refusal import Place, Problem, invalid
 
-TYPES: dict[str, Any] = {
-    TEXT: str | None,
-    WORDS["invoiced_at"]: str | None,
-    WHOLE: Annotated[int, Meta(ge=-EXACT, le=EXACT)] | None,
-    NUMBER: float | None,
-}
+
+def _type(kind: Kind) -> Any:
+    number: Any = Annotated[int, Meta(ge=-EXACT, le=EXACT)] if kind.whole else float
+    if not kind.number:
+        return str | None
+    return number | str | None if kind.text else number | None
 
 
 @dataclass(frozen=True)
@@ -55,11 +54,13 @@ class Lines:
 
 
 class LinesDecoder:
-    """Reads requests with lines of these columns (`settings.source.declared`)."""
+    """Reads requests with lines of these columns (`settings.source.declared`), as a source of this
+    form writes them."""
 
-    def __init__(self, declared: frozenset[str]) -> None:
+    def __init__(self, declared: frozenset[str], form: Form | None = None) -> None:
         self.columns = tuple(name for name in MAPPED if name in declared - {"customer_id"})
-        self.request = request_type(self.columns)
+        self.kinds = kinds_of(self.columns, form or Form())
+        self.request = request_type(self.kinds)
         self._decode = msgspec.json.Decoder(self.request).decode
 
     def read(self, body: bytes, limits: Limits, skip: bool) -> Lines:
@@ -88,24 +89,35 @@ class LinesDecoder:
         good: list[Any] = []
         wrong = Findings()
         for row, customer in enumerate(customers):
-            problems = find_problems(Place(row), customer, self.columns, limits, guess=wrong.guess)
+            problems = find_problems(Place(row), customer, self.kinds, limits, guess=wrong.guess)
             if not wrong.add(row, customer, problems):
                 rows.append(row)
                 good.append(customer)
         skipped = refuse_or_skip(wrong.skipped, bool(good), skip)
-        request = {"as_of": as_of, "customers": good}
-        try:  # not strict: 3.0 is a whole number; the rest has been seen to be what it should be
-            found = msgspec.convert(request, self.request, strict=False)
+        request = {"as_of": as_of, "customers": [self._whole(customer) for customer in good]}
+        try:
+            found = msgspec.convert(request, self.request)
         except msgspec.ValidationError as error:
             raise invalid(Problem(what=str(error))) from None
         return Lines(as_of, rows, found.customers, skipped)  # type: ignore[attr-defined]
 
+    def _whole(self, customer: dict[str, Any]) -> dict[str, Any]:
+        """The customer with 3.0 as the whole number that it is, where one is asked for."""
+        whole = [name for name, kind in self.kinds.items() if kind.whole]
+        lines = [
+            line | {name: int(line[name]) for name in whole if isinstance(line.get(name), float)}
+            for line in customer["lines"]
+        ]
+        return {**customer, "lines": lines}
 
-def request_type(columns: Sequence[str]) -> type[msgspec.Struct]:
+
+def request_type(kinds: Mapping[str, Kind]) -> type[msgspec.Struct]:
     """`PredictTransactionsRequest`: the as-of date, and customers with lines of these columns."""
-    kinds = {name: Annotated[TYPES[WORDS[name]], Meta(description=WORDS[name])] for name in columns}
+    types = {
+        name: Annotated[_type(one), Meta(description=one.words)] for name, one in kinds.items()
+    }
     fields: list[Any] = [
-        (name, kind, None) if name in OPTIONAL else (name, kind) for name, kind in kinds.items()
+        (name, kind, None) if name in OPTIONAL else (name, kind) for name, kind in types.items()
     ]
     line = msgspec.defstruct(
         "Line",

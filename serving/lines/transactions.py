@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from configs.errors import UserError
 from configs.rules import Contract
 from configs.settings import Features
+from configs.source import Form
 from features.catalogue import CATALOGUE
 from serving.asked import Asked, choice
 from serving.lines.handover import arrow, from_numpy
@@ -29,6 +31,7 @@ from serving.lines.judged import (
     select_rows,
 )
 from serving.lines.pool import Pool
+from serving.lines.problems import NUMBERS
 from serving.lines.schema import Lines, LinesDecoder
 from serving.lines.unanswered import customers_asked, lines_left_out
 from serving.messages import FromLines, LinesAnswer
@@ -41,16 +44,29 @@ CONNECTIONS = 2  # requests at once; each keeps a plan, and computes on one core
 encode = msgspec.json.Encoder().encode
 
 
+@dataclass(frozen=True)
+class Table:
+    """Lines as Arrow columns (`line_columns`). as_text: numbers are text."""
+
+    columns: dict[str, Any]
+    as_text: bool
+
+
 class Transactions:
     """What a model of a transaction log needs to answer for invoice lines. For any thread.
 
     section: `bundle.json["transactions"]`.  features: the bundle's.  max_lines: of one request,
-    for which there must be memory. Raises UserError for a feature that is not in the catalogue:
-    then another version of this project trained the model.
+    for which there must be memory.  form: how its source writes values; None: as JSON and ISO do.
+    Raises UserError for a feature that is not in the catalogue: then another version of this
+    project trained the model.
     """
 
     def __init__(
-        self, section: dict[str, Any], features: list[dict[str, Any]], max_lines: int
+        self,
+        section: dict[str, Any],
+        features: list[dict[str, Any]],
+        max_lines: int,
+        form: Form | None = None,
     ) -> None:
         catalogue = {feature.name: feature for feature in CATALOGUE}
         self.names = [feature["name"] for feature in features]
@@ -62,20 +78,25 @@ class Transactions:
             )
         self.declared = frozenset(section["declared"])
         self.settings = Features.model_validate(section["features"])
-        self.decoder = LinesDecoder(self.declared)
+        self.form = form or Form()
+        self.decoder = LinesDecoder(self.declared, self.form)
         self.request = self.decoder.request  # the type, for the service's description
         contract = Contract.model_validate_json(msgspec.json.encode(section["contract"]))
         rules = line_rules(contract, self.declared)
         self._why = {name: rule.why for name, rule in rules.items()} | {AFTER: WHY_AFTER}
-        self._columns = line_columns(self.declared)
-        query = select_rows(
-            contract,
-            self.declared,
-            self.settings,
-            date.fromisoformat(section["log_start"]),
-            [catalogue[name] for name in self.names],
-        )
-        self.pool = Pool([Prepared(query, self.declared, max_lines) for _ in range(CONNECTIONS)])
+        queries = {
+            as_text: select_rows(
+                contract,
+                self.declared,
+                self.settings,
+                date.fromisoformat(section["log_start"]),
+                [catalogue[name] for name in self.names],
+                self.form,
+                as_text,
+            )
+            for as_text in ((False,) if self.form.text is None else (False, True))
+        }
+        self.pool = Pool([Prepared(queries, self.declared, max_lines) for _ in range(CONNECTIONS)])
         self.close = weakref.finalize(self, self.pool.close)  # DuckDB reports what outlives it
 
     def read(self, asked: Asked) -> Lines:
@@ -99,7 +120,7 @@ class Transactions:
         prepared: Prepared,
         stop: Stop,
         lines: Lines,
-        table: dict[str, Any],
+        table: Table,
         first: int,
         last: int,
     ) -> list[Row | None]:
@@ -107,7 +128,7 @@ class Transactions:
         is too large for its type, half of them at a time, until who it is stands alone."""
         try:
             with stop.calling(prepared.connection.interrupt):
-                return [*prepared.run(table, lines.as_of)]
+                return [*prepared.run(table.columns, lines.as_of, table.as_text)]
         except duckdb.InterruptException:
             stop.check()
             raise
@@ -125,23 +146,42 @@ class Transactions:
             found += self._halved(prepared, stop, lines, half, begin, end)
         return found
 
-    def _table(self, stop: Stop, customers: Sequence[Any], first: int, last: int) -> dict[str, Any]:
-        """The lines of the customers from first to before last as Arrow columns."""
+    def _table(self, stop: Stop, customers: Sequence[Any], first: int, last: int) -> Table:
+        """The lines of the customers from first to before last."""
         chosen = customers[first:last]
         counts = np.array([len(customer.lines) for customer in chosen])
         lines = [line for customer in chosen for line in customer.lines]
         number = np.arange(len(lines)) - np.repeat(np.cumsum(counts) - counts, counts)
         key = np.repeat(np.arange(first, last), counts) * LINE + number
         ids = [customer.customer_id for customer in chosen for _ in customer.lines]
-        table = {
-            "key": from_numpy("BIGINT", key),
-            "customer_id": arrow(self._columns["customer_id"], ids),
-        }
+        values: dict[str, list[Any]] = {"customer_id": ids}
         for name in self.decoder.columns:
             stop.check()
-            values = [getattr(line, name) for line in lines]
-            table[name] = arrow(self._columns[name], values)
-        return table
+            values[name] = [getattr(line, name) for line in lines]
+        as_text = self._in_one_form(values)
+        columns = line_columns(self.declared, as_text)
+        table = {name: arrow(columns[name], found) for name, found in values.items()}
+        return Table({"key": from_numpy("BIGINT", key), **table}, as_text)
+
+    def _in_one_form(self, values: dict[str, list[Any]]) -> bool:
+        """Make the values of each column of one type, and say whether numbers are text: one that
+        the client wrote as its source does makes the others so too."""
+        if self.form.time_format is not None and "invoiced_at" in values:
+            times = values["invoiced_at"]
+            values["invoiced_at"] = [str(one) if isinstance(one, int) else one for one in times]
+        numbers = [name for name in NUMBERS if name in values]
+        if self.form.text is None or not any(
+            isinstance(one, str) for name in numbers for one in values[name]
+        ):
+            return False
+        for name in numbers:
+            values[name] = [_written(one, self.form.text.decimal) for one in values[name]]
+        return True
+
+
+def _written(value: float | str | None, decimal: str) -> str | None:
+    """A number as the source would write it; text and None as they are."""
+    return value if value is None or isinstance(value, str) else repr(value).replace(".", decimal)
 
 
 def answer(asked: Asked) -> bytes:

@@ -26,9 +26,10 @@ class Expected:
     text: bool
     missing: str  # when it may be missing; empty: never
     words: str  # for people
+    absent: frozenset[str] = frozenset()  # texts that stand for a missing category, besides blanks
 
     @staticmethod
-    def of(feature: dict[str, Any]) -> Expected:
+    def of(feature: dict[str, Any], missing_values: Sequence[str] = ()) -> Expected:
         low, high = bounds(feature)
         categories = feature.get("categories") or ()
         missing = feature.get("missing") or ""
@@ -42,7 +43,8 @@ class Expected:
             ]
             words = " ".join(["a number", *limits, f"({feature['unit']})"])
         words += f", or null: {missing}" if missing else ""
-        return Expected(feature["name"], low, high, bool(categories), missing, words)
+        absent = frozenset(missing_values)
+        return Expected(feature["name"], low, high, bool(categories), missing, words, absent)
 
     def problem(self, value: Any) -> tuple[str, str]:
         """Reason and what is wrong with the value, which is there; two empty texts if nothing."""
@@ -54,8 +56,10 @@ class Expected:
                 return "wrong_type", "must be text"
             if len(value) > LONGEST_TEXT:
                 return "too_long", f"must have at most {LONGEST_TEXT} characters"
-            blank = not self.missing and not value.strip(BLANKS)
-            return ("blank", "must not be blank") if blank else fine
+            text = value.strip(BLANKS)
+            if self.missing or (text and text not in self.absent):
+                return fine
+            return "blank", "must not stand for a missing value" if text else "must not be blank"
         if isinstance(value, bool) or not isinstance(value, int | float):
             return "wrong_type", "must be a number"
         if value != value or abs(value) > LARGEST:

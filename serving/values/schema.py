@@ -43,9 +43,14 @@ class Customers:
 
 
 class Decoder:
-    """Reads requests for one feature schema (`Bundle.features`)."""
+    """Reads requests for one feature schema (`Bundle.features`).
 
-    def __init__(self, features: Sequence[dict[str, Any]]) -> None:
+    missing_values: texts that stand for a missing category, besides blanks.
+    """
+
+    def __init__(
+        self, features: Sequence[dict[str, Any]], missing_values: Sequence[str] = ()
+    ) -> None:
         self.customer = customer_type(features)
         self.request = msgspec.defstruct(
             "PredictRequest",
@@ -53,13 +58,14 @@ class Decoder:
             forbid_unknown_fields=True,
         )
         self._decode = msgspec.json.Decoder(self.request).decode
-        self._expected = [Expected.of(feature) for feature in features]
+        self._expected = [Expected.of(feature, missing_values) for feature in features]
         self._encode: dict[int, Callable[[Value], float]] = {
-            place: encoder(feature)
+            place: encoder(feature, missing_values)
             for place, feature in enumerate(features)
             if feature.get("categories")
         }
         # Blank text is no value: where one must be there, the slow reader says so.
+        self._absent = {"", *missing_values}
         self._never_blank = [place for place in self._encode if not features[place].get("missing")]
 
         # Of a customer, written generously: names escaped, numbers in full, room for spaces; an id
@@ -82,7 +88,9 @@ class Decoder:
         values = [msgspec.structs.astuple(customer) for customer in customers]
         ids = [row[-1] for row in values]
         if repeated(ids) or any(
-            not str(row[place]).strip(BLANKS) for place in self._never_blank for row in values
+            str(row[place]).strip(BLANKS) in self._absent
+            for place in self._never_blank
+            for row in values
         ):
             return self._read_slowly(body, limits, skip, None)
         x = self._matrix([row[:-1] for row in values])

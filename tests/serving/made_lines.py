@@ -15,7 +15,7 @@ from real_service import make_bundle
 from configs.duck import connect
 from configs.rules import Contract
 from configs.settings import Compute, Features
-from configs.source import Source
+from configs.source import Form, Source
 from features.catalogue import ALL, select
 from features.engine import VARIABLES, build_features, read_log, run
 from ingestion.canonical import MAPPED
@@ -66,9 +66,10 @@ def opened(
     declared: frozenset[str] = ALL,
     contract: Contract | None = None,
     settings: Features = QUESTION,
+    form: Form | None = None,
 ) -> Transactions:
     features = [asdict(feature) for feature in select(declared)]
-    return Transactions(section(declared, contract, settings), features, 1_000_000)
+    return Transactions(section(declared, contract, settings), features, 1_000_000, form)
 
 
 def made_champion(folder: Path, transactions: Transactions | None) -> Champion:

@@ -25,20 +25,25 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_lines import LIMITS, Lines, ask, body, line, made_champion, opened, section
+from made_lines import LIMITS, Lines, ask, body, line, made_champion, opened, rows_of, section
 from real_service import ROOT
 
+from configs.errors import UserError
 from configs.load import load
 from configs.rules import Contract, default_rules
+from configs.settings import Compute
+from configs.source import Form, Source, Text
 from features.build import build_table
 from features.catalogue import ALL, CATALOGUE, NAMES
 from features.engine import SQL
 from flows.outcome import transactions as transactions_section
 from flows.stage import Stage
+from ingestion.files import read_file
 from serving.asked import Asked, Champion, Limits
 from serving.lines.judged import open_connection
 from serving.lines.schema import LinesDecoder
 from serving.lines.transactions import Transactions, answer
+from serving.opening import same_contract
 from serving.refusal import Problem, Refused
 
 TWO = [line(), line(invoice_id="536366", invoiced_at="2024-02-11T09:00:00", quantity=2)]
@@ -522,11 +527,15 @@ ANY_CUSTOMER = st.fixed_dictionaries(
 )
 
 
-@given(customers=st.lists(ANY_CUSTOMER | st.just(good()), max_size=4), as_of=st.just("2024-03-01"))
+@given(
+    customers=st.lists(ANY_CUSTOMER | st.just(good()), max_size=4),
+    as_of=st.just("2024-03-01"),
+    form=st.sampled_from([Form(), Form(time_format="%d.%m.%Y", text=Text())]),
+)
 def test_the_slow_reader_finds_a_problem_where_the_fast_one_takes_nothing_and_nowhere_else(
-    customers, as_of
+    customers, as_of, form
 ):
-    decoder = LinesDecoder(ALL)
+    decoder = LinesDecoder(ALL, form)
     sent = body(customers, as_of)
     try:
         msgspec.json.decode(sent, type=decoder.request)
@@ -540,6 +549,102 @@ def test_the_slow_reader_finds_a_problem_where_the_fast_one_takes_nothing_and_no
         slow = False
         assert all(isinstance(one, Problem) and one.reason != "invalid" for one in found.problems)
     assert fast == slow
+
+
+# --- values as the source writes them ---------------------------------------------------------
+
+GERMAN = Text(delimiter=";", decimal=",", thousands=".")
+AS_WRITTEN = [  # a form; times and prices in it, as ISO and JSON
+    (
+        Form(time_format="%d.%m.%Y %H:%M", text=GERMAN),
+        [("01.02.2024 08:26", "1.002,55"), ("03.02.2024 09:00", "0,5"), ("04.02.2024 10:00", 3)],
+    ),
+    (
+        Form(time_format="%Y%d%m", text=Text()),
+        [("20240102", "1002.55"), (20240302, "0.5"), ("20240402", 3.0)],
+    ),
+    (
+        Form(time_format="%Y-%d-%m"),  # what ISO would read as another day
+        [("2024-01-02", 1002.55), ("2024-03-02", 0.5), ("2024-04-02", 3)],
+    ),
+]
+AS_JSON = [("2024-02-01T08:26:00", 1002.55), ("2024-02-03 09:00", 0.5), ("2024-02-04 10:00Z", 3.0)]
+
+
+@pytest.mark.parametrize(("form", "written"), AS_WRITTEN)
+def test_lines_are_read_as_the_source_writes_them_and_as_iso_and_json(form, written):
+    declared = frozenset({"customer_id", "invoiced_at", "amount"})
+    transactions = opened(declared, form=form)
+
+    def features(lines: list[tuple[Any, Any]], *more: tuple[Any, Any]) -> Any:
+        sent = [{"invoiced_at": time, "amount": amount} for time, amount in (*lines, *more)]
+        (row,) = rows_of(transactions, body({"17850": sent}))
+        return row.features, row.left_out
+
+    expected, left_out = features(AS_JSON)
+    assert expected is not None and not left_out
+    assert features(written) == (expected, [])
+    assert features([*written[:1], *AS_JSON[1:]]) == (expected, [])  # one line of each
+    # What is neither is a line to leave out, as in training.
+    found, left_out = features(written, ("1/2/24", written[0][1]))
+    assert found == expected and [transactions.reasons(bits)[0] for _, bits in left_out] == [
+        "unreadable_value"
+    ]
+    if form.text is not None:
+        found, left_out = features(written, (written[0][0], "2'55"))
+        assert found == expected and len(left_out) == 1
+    transactions.close()
+
+
+def test_training_reads_a_file_of_that_form_as_the_service_reads_its_lines(tmp_path):
+    form, written = AS_WRITTEN[0]
+    rows = [f"17850;{time};{amount}" for time, amount in written]
+    (tmp_path / "log.csv").write_text("\n".join(["kunde;tag;betrag", *rows]))
+    columns = {"customer_id": "kunde", "invoiced_at": "tag", "amount": "betrag"}
+    source = Source(
+        kind="files",
+        path=(str(tmp_path / "log.csv"),),
+        columns=columns,
+        time_format=form.time_format,
+        text=GERMAN,
+    )
+    assert source.form == form
+    read_file(source, tmp_path / "log.csv", tmp_path / "rows.parquet", Compute(threads=1))
+    found = pq.read_table(tmp_path / "rows.parquet").to_pylist()
+    told = [(row["invoiced_at"], row["quantity"] * row["unit_price"]) for row in found]
+    assert told == [(datetime.fromisoformat(t.strip("Z")), a) for t, a in AS_JSON]
+
+
+def test_what_a_line_may_be_is_said_in_the_form_of_the_source():
+    form = AS_WRITTEN[0][0]
+    kinds = LinesDecoder(ALL, form).kinds
+    assert "%d.%m.%Y %H:%M" in kinds["invoiced_at"].words and "ISO" in kinds["invoiced_at"].words
+    assert "decimal mark ," in kinds["unit_price"].words and "text" in kinds["quantity"].words
+    sent = body([good(lines=[line(quantity=True, unit_price=[], invoiced_at=1.5)])])
+    with pytest.raises(Refused) as caught:
+        LinesDecoder(ALL, form).read(sent, LIMITS, False)
+    assert {one.field: one.reason for one in caught.value.problems} == dict.fromkeys(
+        ("quantity", "unit_price", "invoiced_at"), "wrong_type"
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "refused"),
+    [
+        (Form(), Form(time_format="%d.%m.%Y"), ""),
+        (Form(time_format="%d.%m.%Y"), Form(time_format="%d.%m.%Y"), ""),
+        (Form(time_format="%d.%m.%Y"), Form(), "times as %d.%m.%Y"),
+        (Form(text=GERMAN), Form(text=GERMAN.model_copy(update={"delimiter": "|"})), ""),
+        (Form(text=GERMAN), Form(text=Text()), "numbers as text"),
+    ],
+)
+def test_a_new_champion_reads_the_lines_that_the_old_one_read(champion, old, new, refused):
+    before, after = (replace(champion, transactions=opened(form=form)) for form in (old, new))
+    if refused:
+        with pytest.raises(UserError, match=refused):
+            same_contract(before, after)
+    else:
+        same_contract(before, after)
 
 
 # --- threads, interruption, memory ------------------------------------------------------------
