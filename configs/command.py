@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import shlex
@@ -10,10 +9,12 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from configs.describe import accepted, default_of, options
 from configs.environment import prepare
-from configs.errors import NO_ROOM, UserError
+from configs.errors import UserError
+from configs.full_disk import full_disk
 from configs.load import dump, load, presets
 from configs.settings import Settings
 
@@ -39,6 +40,7 @@ def run_command(
     """Parse, load the settings, run the body; returns the exit code. No traceback is shown."""
     rest = list(sys.argv[1:] if arguments is None else arguments)
     logging.getLogger("golden_path").addHandler(logging.NullHandler())  # before there is a log
+    var = Path.cwd()  # until the settings say
     try:
         if "--help" in rest or "-h" in rest:
             print(_help(module, about))
@@ -47,6 +49,7 @@ def run_command(
         rest = [word for word in rest if word != "--print-config"]
         settings = load(_take_config(rest), rest)
         _overrides[:] = _without_var(rest)
+        var = settings.var.absolute()
         if show:
             print(dump(settings), end="")
             return 0
@@ -63,7 +66,7 @@ def run_command(
         return 1
     except OSError as error:
         logging.getLogger("golden_path").info("stopped", exc_info=error)
-        print(_explained(error), file=sys.stderr)
+        print(full_disk(error, var) or _explained(error), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(
@@ -72,8 +75,10 @@ def run_command(
         )
         return 130
     except Exception as error:  # a fault of ours: the traceback belongs in the log
-        if "database or disk is full" in str(error):  # SQLite's, through MLflow or Prefect
-            print(_explained(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))), file=sys.stderr)
+        if full := full_disk(error, var):  # as a database, Prefect or MLflow says it
+            logging.getLogger("golden_path").info("stopped", exc_info=error)
+            _release(error)
+            print(full, file=sys.stderr)
             return 1
         log = _write_down(error)
         _release(error)
@@ -138,17 +143,11 @@ def _numbered(character: int) -> str:
 
 
 def _explained(error: OSError) -> UserError:
-    what = f"the system says: {error.strerror or error}"
-    where = str(error.filename or "")
-    if error.errno in NO_ROOM:
-        return UserError(
-            f"there is no room to write: {error.strerror}",
-            where=where or "the folder of var",
-            next_step="make room, or pass --var FOLDER on another disk; then the same command goes"
-            " on from the last finished stage (nothing half-written is trusted)",
-        )
-    next_step = "see that it can be read and written, or pass --var FOLDER"
-    return UserError(what, where=where, next_step=next_step)
+    return UserError(
+        f"the system says: {error.strerror or error}",
+        where=str(error.filename or ""),
+        next_step="see that it can be read and written, or pass --var FOLDER",
+    )
 
 
 def _without_var(arguments: list[str]) -> list[str]:

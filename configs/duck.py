@@ -7,14 +7,13 @@ own beside the files that the caller is making, and is gone when the connection 
 from __future__ import annotations
 
 import glob
-import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from configs.errors import NO_ROOM, UserError
+from configs.errors import UserError
+from configs.full_disk import full_disk
 from configs.settings import Compute
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def connect(
             connection.execute("SET TimeZone = 'UTC'")  # the same times on every machine
             yield connection
     except duckdb.IOException as error:
-        if full := disk_full(error):
+        if full := full_disk(error, folder or Path.cwd()):
             raise full from None
         raise
     except duckdb.OutOfMemoryException as error:
@@ -55,15 +54,6 @@ def connect(
             where="compute.memory_mb" + (f", {folder}" if folder else ""),
             next_step="free some room there, or pass --compute.memory_mb with more",
         ) from None
-
-
-def disk_full(error: Exception) -> OSError | None:
-    """The system's error when DuckDB could not write for want of room; None for any other."""
-    found = re.search(r'"errno":"(\d+)"', str(error))
-    number = int(found.group(1)) if found else 0
-    if number not in NO_ROOM:
-        return None
-    return OSError(number, os.strerror(number))
 
 
 def quoted(name: str) -> str:

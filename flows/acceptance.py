@@ -5,14 +5,13 @@ A log is compared by its days, a labelled table by the values that are none of i
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from configs.command import make
 from configs.errors import UserError
+from configs.records import RecordAltered, read_record, write_record
 from configs.settings import Settings
 from flows.stage import Stage
 from ingestion.batches import ACCEPTED, Batch, dataset_of, decide, find, last_accepted
@@ -63,12 +62,8 @@ def last_seen(settings: Settings) -> Validated:
 def remember(settings: Settings, kind: str, found: Validated) -> None:
     """Write down where a batch lies: kind is `validated` or `refused`. What is validated takes the
     place of what was refused before it."""
-    file = _pointer(settings, kind)
-    file.parent.mkdir(parents=True, exist_ok=True)
     folder = found.folder.relative_to(settings.var.absolute())
-    aside = file.with_suffix(f".{os.getpid()}")
-    aside.write_text(json.dumps({**asdict(found), "folder": str(folder)}), encoding="utf-8")
-    aside.replace(file)
+    write_record(_pointer(settings, kind), {**asdict(found), "folder": str(folder)})
     if kind == "validated":
         _pointer(settings, "refused").unlink(missing_ok=True)
 
@@ -88,12 +83,20 @@ def _pointer(settings: Settings, kind: str) -> Path:
 
 
 def _read(settings: Settings, kind: str) -> Validated | None:
+    """What `remember` wrote; None when nothing was, or its files are gone."""
+    file = _pointer(settings, kind)
     try:
-        found = json.loads(_pointer(settings, kind).read_text(encoding="utf-8"))
+        found = read_record(file)
         folder = settings.var.absolute() / found.pop("folder")
         return Validated(folder=folder, **found) if (folder / QUARANTINE).exists() else None
-    except (OSError, ValueError, TypeError, LookupError):
+    except FileNotFoundError:
         return None
+    except (RecordAltered, TypeError, LookupError) as error:
+        raise UserError(
+            f"the record of the last batch was altered, or an earlier version wrote it: {error}",
+            where=str(file),
+            next_step=f"write it anew: {make('train', settings)}",
+        ) from None
 
 
 def accept_or_hold(settings: Settings, name: str, stage: Stage, page: Path) -> Batch:

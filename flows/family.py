@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from flows.tasks import Journey, read_result
 ROOT = Path(__file__).parents[1]
 _running: set[subprocess.Popen[str]] = set()
 _lock = threading.Lock()
+_stopped = threading.Event()
 
 
 @task(cache_policy=NO_CACHE, task_run_name="fit {family}")
@@ -105,16 +107,20 @@ def fit_in_process(
     job_file.write_text(json.dumps(job, indent=2), encoding="utf-8")
     failure: dict[str, str] = {}
     with log_file.open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "training.fit", str(job_file), "--with-parent"],
-            stdout=subprocess.PIPE,
-            stderr=log,
-            stdin=subprocess.PIPE,
-            cwd=ROOT,
-            env={**os.environ, "OMP_NUM_THREADS": str(job["threads"])},
-            text=True,
-        )
-        _running.add(process)
+        with _lock:
+            if _stopped.is_set():
+                raise UserError(f"family {job['family']} was not started: the run has failed")
+            process = subprocess.Popen(
+                [sys.executable, "-m", "training.fit", str(job_file), "--with-parent"],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                stdin=subprocess.PIPE,
+                cwd=ROOT,
+                env={**os.environ, "OMP_NUM_THREADS": str(job["threads"])},
+                text=True,
+                start_new_session=True,  # Ctrl-C is for this process, which then ends that one
+            )
+            _running.add(process)
         try:
             assert process.stdout is not None
             for line in process.stdout:
@@ -143,11 +149,18 @@ def fit_in_process(
         )
 
 
-def stop_all() -> None:
-    """End every family process: a run that stops must not leave one computing."""
-    with _lock:
-        for process in list(_running):
-            process.kill()
+@contextmanager
+def family_processes() -> Iterator[None]:
+    """Within it families are fitted. When one fails, the others are ended, and none is started."""
+    _stopped.clear()
+    try:
+        yield
+    except BaseException:
+        with _lock:
+            _stopped.set()
+            for process in list(_running):
+                process.kill()
+        raise
 
 
 def study_place(settings: Settings, family: str, key: str) -> dict[str, str]:

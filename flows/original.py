@@ -59,7 +59,10 @@ def find_original(settings: Settings, asked: str | None) -> Original:
                 where=str(folder / name),
                 next_step="choose another run",
             )
-    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    try:
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    except ValueError:
+        summary = {}  # altered
     missing = [name for name in NEEDED if name not in summary]
     if missing:
         raise UserError(

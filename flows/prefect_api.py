@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 from configs.errors import UserError
+from configs.full_disk import full_disk
 
 FOREIGN_LIMIT = 10.0
 START_LIMIT = 120.0  # seconds; 12 with a new database on two cores
@@ -39,6 +40,9 @@ def start_prefect_api(log: Path) -> subprocess.Popen[bytes] | None:
             stderr=output,
             cwd=Path(__file__).parents[1],
             env={**os.environ, "PREFECT_UI_ENABLED": "false", "PREFECT__SERVER_EPHEMERAL": "1"},
+            # Ctrl-C goes to all processes of the terminal: this one is needed to say that the run
+            # was cancelled, and would leave Prefect's client trying for minutes.
+            start_new_session=True,
         )
     atexit.register(_stop, server)
     os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
@@ -77,7 +81,7 @@ def wait_until_ready(server: subprocess.Popen[bytes] | None, log: Path) -> None:
             where=f"PREFECT_API_URL={url}",
             next_step="start that server, or unset PREFECT_API_URL: the run then brings its own",
         )
-    raise UserError(
+    raise full_disk(log.read_text(errors="replace")[-10_000:], log) or UserError(
         "Prefect's API did not start",
         where=str(log),
         next_step="read the end of that file; a second start is faster than the first",
@@ -101,8 +105,8 @@ def _serve(port: int) -> None:
     def stop_with_parent() -> None:
         sys.stdin.buffer.read()  # returns when the parent is gone
         server.should_exit = True
-        time.sleep(5)
-        os._exit(0)
+        time.sleep(1)
+        os._exit(0)  # also in the middle of its start; SQLite's journal keeps the database whole
 
     threading.Thread(target=stop_with_parent, daemon=True).start()
     server.run()

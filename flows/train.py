@@ -6,7 +6,6 @@ Starts Prefect's API first, imports the heavy libraries while it comes up, then 
 
 from __future__ import annotations
 
-import signal
 import sys
 
 from configs.command import run_command
@@ -15,6 +14,7 @@ from configs.settings import Settings
 from flows.lock import alone
 from flows.prefect_api import start_prefect_api, wait_until_ready
 from flows.run import start_run
+from flows.stopping import end_on_signals
 from ingestion.ingest import check_source
 from training.families import check_families
 
@@ -22,7 +22,7 @@ ABOUT = "Train on the rows of the settings: validate, build features, tune, comp
 
 
 def main(settings: Settings) -> None:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
+    end_on_signals()
     check_source(settings.source)  # before anything is started or written
     check_families(settings.training.families)
     with alone(settings.var, "train"):
@@ -43,7 +43,7 @@ def _train(settings: Settings) -> None:
         )
         import great_expectations  # noqa: F401  (while the API starts in its own process)
 
-        from flows.training_flow import configured
+        from flows.training_flow import run_flow
         from registry.store import open_store
 
         open_store(settings)
@@ -54,7 +54,7 @@ def _train(settings: Settings) -> None:
 
     # The heartbeat thread holds up the end of every flow by a second.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        summary = configured(settings, run)(settings, run, display)
+        summary = run_flow(settings, run, display)
     print_summary(display.console, summary, settings, run.folder)
 
 

@@ -8,17 +8,28 @@ from __future__ import annotations
 
 from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
-from prefect import Flow, flow
+from prefect import flow, tags
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    FlowRunFilterTags,
+)
+from prefect.client.schemas.objects import TERMINAL_STATES, State, StateType
+from prefect.states import Cancelled, Crashed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from configs.environment import prepare
 from configs.load import load
 from configs.settings import Settings
+from flows import stopping
 from flows.contest import ensemble_task, evaluate_task
 from flows.display import Display
-from flows.family import fit_task, stop_all
+from flows.family import family_processes, fit_task
 from flows.lock import alone
 from flows.outcome import carry_out, register_task, write_example
 from flows.report import log_run, oracle_roc_auc
@@ -40,8 +51,12 @@ from registry.store import open_store
 @flow(name="train", validate_parameters=False)
 def train(settings: Settings, run: Run, display: Display) -> dict[str, Any]:
     """Run every stage and return the summary, which is also in the run's folder."""
+    stopping.install_handlers()
+    stopping.before_the_end(partial(_end_runs, Cancelled(message="interrupted"), run.id))
     client = open_store(settings)
-    _crash_runs(tracking.close_dead_runs(client))
+    stopping.before_the_end(partial(tracking.close_own_runs, client))
+    tracking.close_dead_runs(client)
+    _end_runs(Crashed(message="its process is gone"), str(settings.var.absolute()), but=run.id)
     for line in mend(client, settings):  # before a champion is compared with
         display.say(line)
     parent = tracking.open_run(
@@ -53,12 +68,12 @@ def train(settings: Settings, run: Run, display: Display) -> dict[str, Any]:
         validated = validate_task(journey, parts)
         table = features_task(journey, validated)
         data_report_task(journey, parts, validated, table)
-        with run.clock("fit"), display:
+        with run.clock("fit"), display, family_processes():
             futures: dict[str, Any] = {
                 name: fit_task.submit(journey, table, name) for name in settings.training.families
             }
             waiting = set(futures.values())
-            while waiting:  # in short waits: Ctrl-C is not heard during a long one
+            while waiting:  # in short waits: a signal is not heard during a long one
                 wait([f.wrapped_future for f in waiting], 0.2, FIRST_COMPLETED)
                 for future in [f for f in waiting if f.wrapped_future.done()]:
                     waiting.remove(future)
@@ -82,7 +97,6 @@ def train(settings: Settings, run: Run, display: Display) -> dict[str, Any]:
         finish(run, summary)
         tracking.close_run(client, parent)
     except BaseException:
-        stop_all()  # one family failed or Ctrl-C: the others need not go on
         tracking.close_run(client, parent, "FAILED")
         with suppress(Exception):  # the failure is what is told; the next run would do the same
             mend(client, settings)  # a version that it registered is rejected
@@ -90,18 +104,19 @@ def train(settings: Settings, run: Run, display: Display) -> dict[str, Any]:
     return summary
 
 
-def _crash_runs(names: list[str]) -> None:
-    """Tell Prefect of runs whose process was killed: by itself it takes them for running."""
-    if not names:
-        return
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
-    from prefect.states import Crashed
-
+def _end_runs(state: State[Any], tag: str, *, but: str = "") -> None:
+    """Tell Prefect how the runs with this tag ended, but for the one with the tag `but`, where it
+    believes that they go on: it does not notice the end of a process."""
+    going = FlowRunFilter(
+        tags=FlowRunFilterTags(all_=[tag]),
+        state=FlowRunFilterState(
+            type=FlowRunFilterStateType(any_=list(set(StateType) - TERMINAL_STATES))
+        ),
+    )
     with get_client(sync_client=True) as api:
-        named = FlowRunFilter(name=FlowRunFilterName(any_=names))
-        for found in api.read_flow_runs(flow_run_filter=named):
-            api.set_flow_run_state(found.id, Crashed(message="its process is gone"), force=True)
+        for found in api.read_flow_runs(flow_run_filter=going):
+            if but not in found.tags:
+                api.set_flow_run_state(found.id, state, force=True)
 
 
 @flow(name="train", validate_parameters=True)
@@ -112,10 +127,14 @@ def train_deployed(config: str = "default", overrides: list[str] | None = None) 
     prepare(settings.var)
     with alone(settings.var, "train"):
         run = start_run(settings.var)
-        return configured(settings, run)(settings, run, Display())
+        return run_flow(settings, run, Display())
 
 
-def configured(settings: Settings, run: Run) -> Flow[..., dict[str, Any]]:
-    """The flow under the run's name, with as many families side by side as the settings say."""
+def run_flow(settings: Settings, run: Run, display: Display) -> dict[str, Any]:
+    """The flow under the run's name, with as many families side by side as the settings say.
+
+    Its tags, the run and the folder of the state, are there before its name is."""
     runner: Any = ThreadPoolTaskRunner(max_workers=settings.tuning.families_at_once)
-    return train.with_options(flow_run_name=run.id, task_runner=runner)
+    named = train.with_options(flow_run_name=run.id, task_runner=runner)
+    with tags(run.id, str(settings.var.absolute())):
+        return named(settings, run, display)

@@ -58,7 +58,8 @@ def main(settings: Settings) -> None:
             for c in commands.values()
         ]
     try:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
         print("Starting MLflow's and Prefect's pages: about 15 s")
         for name, port in ports.items():
             _wait(name, port, processes, str(log))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
+from configs.records import RecordAltered, read_record, write_record
 from configs.settings import Settings
 
 ACCEPTED = ("accepted", "released")
@@ -67,13 +68,16 @@ def seen(var: Path, dataset: str) -> list[Batch]:
     batches = []
     for file in (var / "batches" / dataset).glob("*.json"):
         try:
-            batches.append(Batch(**json.loads(file.read_text(encoding="utf-8"))))
-        except (ValueError, TypeError) as error:
+            batch = Batch(**read_record(file))
+            if (batch.dataset, batch.name) != (dataset, file.stem):
+                raise RecordAltered("it is the record of another batch")
+        except (RecordAltered, TypeError) as error:
             raise UserError(
-                f"the record of a batch cannot be read: {error}",
+                f"the record of a batch was altered, or an earlier version wrote it: {error}",
                 where=str(file),
                 next_step="restore it from a copy, or remove it: the batch then counts as new",
             ) from error
+        batches.append(batch)
     return sorted(batches, key=lambda batch: batch.decided)
 
 
@@ -116,11 +120,7 @@ def release(var: Path, dataset: str, name: str) -> Batch:
 
 
 def _write(var: Path, batch: Batch) -> Batch:
-    file = var / "batches" / batch.dataset / f"{batch.name}.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_name(f".{file.name}.{os.getpid()}")
-    aside.write_text(json.dumps(asdict(batch), indent=2), encoding="utf-8")
-    aside.replace(file)
+    write_record(var / "batches" / batch.dataset / f"{batch.name}.json", asdict(batch))
     return batch
 
 

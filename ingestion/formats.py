@@ -14,7 +14,8 @@ from pathlib import Path
 import duckdb
 
 from configs.duck import parquet
-from configs.errors import NO_ROOM, UserError
+from configs.errors import UserError
+from configs.full_disk import says_full
 from configs.source import Text
 from ingestion import text as texts
 from ingestion.sheets import read_sheets
@@ -97,7 +98,7 @@ def explained(path: Path, text: Text) -> Iterator[None]:
     except UnicodeError as error:
         raise texts.not_decodable(path, text) from error
     except (duckdb.Error, OSError, EOFError, zlib.error, csv.Error, CalamineError) as error:
-        if isinstance(error, OSError) and error.errno in NO_ROOM:
+        if says_full(error):
             raise  # it is not the file that is at fault
         told = first_line(error)
         if "not utf-8 encoded" in told or ("unicode" in told.lower() and path.suffix != ".parquet"):

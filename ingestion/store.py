@@ -1,15 +1,14 @@
 """What has been read from a database so far: parts in a folder, and `state.json` that vouches.
 
-The state is written aside and renamed after everything it names is in place, and a part is never
-written over: a kill or a lost connection half-way leaves the store as it was.
+The state is a record (`configs/records.py`), written after everything it names is in place, and a
+part is never written over: a kill or a lost connection half-way leaves the store as it was. A state
+that was altered is not used: the source is read from its beginning.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
+from configs.records import read_record, write_record
 
 STATE = "state.json"
 KINDS: dict[str, Callable[[str], Any]] = {
@@ -76,7 +76,7 @@ def locked(store: Path) -> Iterator[None]:
 def load_state(store: Path, key: str) -> State:
     """What can be trusted: nothing of another key, and no part from the first damaged one on."""
     try:
-        found = json.loads((store / STATE).read_text(encoding="utf-8"))
+        found = read_record(store / STATE)
         if found["key"] != key:
             return State(key)
         closed = [_part(record) for record in found["closed"]]
@@ -96,12 +96,7 @@ def save_state(store: Path, state: State) -> None:
         "closed": [_record(part) for part in state.closed],
         "open": state.open and _record(state.open),
     }
-    aside = store / f".{STATE}.unfinished"
-    with aside.open("w", encoding="utf-8") as file:
-        json.dump(record, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(store / STATE)
+    write_record(store / STATE, record)
     kept = {part.file for part in state.parts}
     for path in store.glob("*.parquet"):
         if path.name not in kept:

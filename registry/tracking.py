@@ -186,10 +186,20 @@ def _alive(run: MlflowRun) -> bool:
     return run.info.status == "RUNNING" and known and psutil.pid_exists(int(process))
 
 
-def close_dead_runs(client: MlflowClient) -> list[str]:
-    """Mark as KILLED what says it is running while its process is gone. Returns their names."""
-    running = client.search_runs([experiment_id(client)], "attributes.status = 'RUNNING'")
-    dead = [run for run in running if not _alive(run)]
-    for run in dead:
-        close_run(client, run.info.run_id, "KILLED")
-    return [run.info.run_name or "" for run in dead]
+def close_dead_runs(client: MlflowClient) -> None:
+    """Mark as KILLED what says it is running while its process is gone."""
+    for run in _running(client):
+        if not _alive(run):
+            close_run(client, run.info.run_id, "KILLED")
+
+
+def close_own_runs(client: MlflowClient) -> None:
+    """Mark as KILLED what this process has under way: it is about to end. Takes no lock, as what
+    holds it may be waiting for that end."""
+    for run in _running(client):
+        if run.data.tags.get(PROCESS) == str(os.getpid()):
+            client.set_terminated(run.info.run_id, "KILLED")
+
+
+def _running(client: MlflowClient) -> list[MlflowRun]:
+    return client.search_runs([experiment_id(client)], "attributes.status = 'RUNNING'")

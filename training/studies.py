@@ -12,13 +12,15 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from configs.errors import UserError
+from configs.full_disk import full_disk
+from configs.records import make_once
 
 if TYPE_CHECKING:
     import optuna
@@ -100,6 +102,8 @@ def explained(place: Place) -> Iterator[None]:
         told = str(original).replace(password or "\0", "***")
         told = " ".join(told.split())[:300] or type(original).__name__
         file = sqlite_file(place.url)
+        if file is not None and (full := full_disk(error, file)):
+            raise full from None
         if file is not None and re.search("not a database|malformed|disk image", told):
             raise _damaged(file, told) from None
         raise UserError(
@@ -155,33 +159,39 @@ def _connect(file: Path) -> sqlite3.Connection:
 
 
 def _make_file(file: Path) -> None:
-    """The tables are made in a file aside: several families may start at once, and a kill must not
-    leave half of them. A file that is there is looked through for damage."""
-    from optuna.storages import RDBStorage
+    """Make the file with its tables, and look through one that is there for damage."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
 
-    file.parent.mkdir(parents=True, exist_ok=True)
-    if not file.exists():
-        aside = file.with_name(f".{file.name}.{os.getpid()}")
-        aside.unlink(missing_ok=True)
-        storage = RDBStorage("sqlite://", {"creator": partial(_connect, aside)})
-        storage.remove_session()
-        storage.engine.dispose()
-        with suppress(FileExistsError):  # another family was first
-            os.link(aside, file)
-        aside.unlink()
+    try:
+        make_once(file, _make_tables)
+    except (StorageInternalError, SQLAlchemyError, sqlite3.Error) as error:
+        raise full_disk(error, file) or _no_access(file, error) from None
     try:
         with closing(_connect(file)) as connection:
             told = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):
-            raise UserError(
-                f"the study file cannot be opened: {error}",
-                where=str(file),
-                next_step="see who owns it, and whether another program holds it",
-            ) from None
+            raise full_disk(error, file) or _no_access(file, error) from None
         raise _damaged(file, str(error)) from None
     if told != "ok":
         raise _damaged(file, told)
+
+
+def _make_tables(file: Path) -> None:
+    from optuna.storages import RDBStorage
+
+    storage = RDBStorage("sqlite://", {"creator": partial(_connect, file)})
+    storage.remove_session()
+    storage.engine.dispose()
+
+
+def _no_access(file: Path, error: Exception) -> UserError:
+    return UserError(
+        f"the study file cannot be opened: {error}",
+        where=str(file),
+        next_step="see who owns it, and whether another program holds it",
+    )
 
 
 def _damaged(file: Path, told: str) -> UserError:

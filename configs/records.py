@@ -1,0 +1,105 @@
+"""Files that later commands rely on: whole or absent, whatever ends the process that writes them.
+
+A file is written under a temporary name in its folder and then renamed. A *record* is a JSON object
+that also carries the SHA-256 of its content, so that one which was altered is noticed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+SEAL = "sealed"  # the field with the hash of all the others
+# What SQLite keeps beside a database. A journal that a killed process left belongs to its database
+# alone: SQLite would write its pages into another one of the same name.
+JOURNALS = ("-journal", "-wal", "-shm")
+
+
+class RecordAltered(ValueError):
+    """The file is not a record as it was written."""
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write the file, or leave what stood there before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_record(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON values as a record."""
+    content = json.loads(json.dumps(content))  # tuples become lists: what is read back is sealed
+    write_file(path, json.dumps({**content, SEAL: _hash(content)}, indent=2))
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The content of a record. Raises OSError when there is none, RecordAltered for any other file
+    than one of `write_record`."""
+    try:
+        content = json.loads(path.read_bytes())
+        seal = content.pop(SEAL)
+    except (ValueError, RecursionError):
+        raise RecordAltered("it is not valid JSON") from None
+    except (LookupError, TypeError, AttributeError):
+        raise RecordAltered("it carries no hash of its content") from None
+    if seal != _hash(content):
+        raise RecordAltered("its content does not have the hash that it carries")
+    return content
+
+
+def make_once(
+    path: Path, build: Callable[[Path], None], is_whole: Callable[[Path], bool] = Path.exists
+) -> None:
+    """Make an SQLite file that several processes may want at the same time, unless it is there.
+
+    build: writes it under the temporary name that it is given, and closes it. A process that is
+    killed meanwhile leaves nothing at `path`, and the next one starts anew.
+    is_whole: whether the file that is there may stay; another one is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)  # released by the system when the process ends
+        if path.exists() and is_whole(path):
+            return
+        temporary = path.with_name(f".{path.name}.new")
+        try:
+            _remove(temporary)  # by a process that was killed
+            build(temporary)
+            path.unlink(missing_ok=True)
+            _remove_journals(path)
+            temporary.rename(path)
+        finally:
+            _remove(temporary)
+    finally:
+        os.close(folder)
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+        _remove_journals(path)
+
+
+def _remove_journals(path: Path) -> None:
+    for suffix in JOURNALS:
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _hash(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
