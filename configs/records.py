@@ -10,10 +10,11 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 SEAL = "sealed"  # the field with the hash of all the others
@@ -67,7 +68,7 @@ def make_once(
 ) -> None:
     """Make an SQLite file that several processes may want at the same time, unless it is there.
 
-    build: writes it under the temporary name that it is given, and closes it. A process that is
+    build: writes it at the temporary path that it is given, and closes it. A process that is
     killed meanwhile leaves nothing at `path`, and the next one starts anew.
     is_whole: whether the file that is there may stay; another one is removed.
     """
@@ -77,28 +78,18 @@ def make_once(
         fcntl.flock(folder, fcntl.LOCK_EX)  # released by the system when the process ends
         if path.exists() and is_whole(path):
             return
-        temporary = path.with_name(f".{path.name}.new")
-        try:
-            _remove(temporary)  # by a process that was killed
-            build(temporary)
+        prefix = f".{path.name}.new-"
+        for left in path.parent.glob(f"{prefix}*"):  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        # A folder, as SQLite keeps its journals beside the file.
+        with TemporaryDirectory(prefix=prefix, dir=path.parent, ignore_cleanup_errors=True) as new:
+            build(Path(new) / path.name)
             path.unlink(missing_ok=True)
-            _remove_journals(path)
-            temporary.rename(path)
-        finally:
-            _remove(temporary)
+            for suffix in JOURNALS:
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            (Path(new) / path.name).rename(path)
     finally:
         os.close(folder)
-
-
-def _remove(path: Path) -> None:
-    with suppress(OSError):
-        path.unlink(missing_ok=True)
-        _remove_journals(path)
-
-
-def _remove_journals(path: Path) -> None:
-    for suffix in JOURNALS:
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def _hash(content: dict[str, Any]) -> str:

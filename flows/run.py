@@ -93,9 +93,15 @@ class _Safe(logging.Formatter):
         return "\n".join(map(visible, super().format(record).split("\n")))
 
 
+class _LogFile(logging.FileHandler):
+    def handleError(self, record: logging.LogRecord) -> None:
+        """A line that cannot be written is left out, where logging would print a traceback: with a
+        full disk the next file that the run writes says what is wrong."""
+
+
 def _log_to(file: Path) -> None:
     """Everything any library logs goes to the file; the terminal stays for people."""
-    handler = logging.FileHandler(file, encoding="utf-8")
+    handler = _LogFile(file, encoding="utf-8")
     handler.set_name(RUN_LOG)
     handler.setFormatter(_Safe("%(asctime)s %(levelname)-7s %(name)s | %(message)s"))
     root = logging.getLogger()

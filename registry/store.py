@@ -47,13 +47,14 @@ def open_store(settings: Settings) -> MlflowClient:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import DatabaseError
 
         try:
             make_once(database(settings), partial(_make_database, settings), _is_whole)
             client = MlflowClient(tracking_uri(settings), tracking_uri(settings))
             experiment = client.get_experiment_by_name(EXPERIMENT)
-        except (DatabaseError, sqlite3.DatabaseError) as error:
+        except (DatabaseError, sqlite3.DatabaseError, MlflowException) as error:
             reason = getattr(error, "orig", None) or error
             raise full_disk(error, database(settings)) or UserError(
                 f"MLflow's database cannot be read: {str(reason).splitlines()[0]}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -92,6 +93,40 @@ def test_files_of_one_name_in_two_folders_are_told_apart(shop, capsys):
     assert {(6000.0, "x/jan.csv", 5), (6000.0, "y/jan.csv", 5)} <= costly
     replay.main(settings_of(shop, "--contract.rules.impossible_price.high", "6500"))
     assert "2 rows of the quarantine pass now" in capsys.readouterr().out
+
+
+# --- records ----------------------------------------------------------------------------------
+
+
+def altered(file: Path, **fields) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **fields}))
+
+
+def test_records_that_were_altered_are_refused_with_what_to_do(shop, capsys):
+    write_log(shop / "a.csv", days=160)
+    settings = settings_of(shop)
+    run(settings)
+    (batch,) = (settings.var / "batches" / "shop").iterdir()
+    (pointer,) = (settings.var / "validated").iterdir()
+    whole = {file: file.read_text() for file in (batch, pointer)}
+
+    altered(pointer, folder="stages/elsewhere")
+    for command in (replay.main, partial(quarantine.main, None)):
+        with pytest.raises(UserError, match="altered") as caught:
+            command(settings)
+        assert caught.value.where == str(pointer) and "make train" in caught.value.next_step
+    run(settings)
+    assert pointer.read_text() == whole[pointer], "it is written anew"
+
+    altered(batch, by="me")
+    batch.with_name("copy.json").write_text(whole[batch])
+    for file in (batch, batch.with_name("copy.json")):
+        with pytest.raises(UserError, match="the record of a batch") as caught:
+            run(settings)
+        assert caught.value.where == str(file) and "remove it" in caught.value.next_step
+        file.unlink()
+    run(settings)
+    assert seen(settings.var, "shop")[0].status == "accepted"
 
 
 # --- held and released ------------------------------------------------------------------------

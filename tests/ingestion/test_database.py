@@ -451,8 +451,11 @@ def test_a_state_that_is_damaged_or_of_other_settings_is_not_trusted(shop, tmp_p
     shop.insert([1, 2, 3])
     store = tmp_path / "store"
     read(shop, store, watermark="stamp")
-    (store / "state.json").write_text('{"key": "')
-    assert len(read(shop, store, watermark="stamp")) == 3
+    state = json.loads((store / "state.json").read_text())
+    state["closed"] = state["closed"][1:]  # a part that nobody would miss
+    for text in ('{"key": "', json.dumps(state)):
+        (store / "state.json").write_text(text)
+        assert len(read(shop, store, watermark="stamp")) == 3
     other = {**MAPPED, "description": "code"}
     assert read(shop, store, columns=other, watermark="stamp")[0][3] == "22423g"
 
