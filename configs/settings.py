@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -75,6 +75,9 @@ class Tuning(Section):
         return self
 
 
+COSTS = {"contact_cost": 2.0, "sale_value": 5.0}  # of the simulated shop, in its own currency
+
+
 class Training(Section):
     """Families and how they are scored (`training/`)."""
 
@@ -86,9 +89,16 @@ class Training(Section):
         "auto", description="auto: season where the table has as-of dates, platt where not"
     )
     bootstrap: int = Field(1000, ge=50, le=100_000, description="resamples behind each interval")
-    contact_cost: float = Field(2.0, gt=0, description="cost of contacting one customer")
-    sale_value: float = Field(
-        5.0, gt=0, description="value of a sale; contact when probability x value covers the cost"
+    contact_cost: float | None = Field(
+        None,
+        gt=0,
+        description="cost of contacting one customer; none: no decision. The simulated shop has 2",
+    )
+    sale_value: float | None = Field(
+        None,
+        gt=0,
+        description="value of a sale: contact when probability x value covers the cost. The"
+        " simulated shop has 5",
     )
     samples: int = Field(
         5,
@@ -97,10 +107,21 @@ class Training(Section):
         description="sample customers kept in the bundle, for the page of the service",
     )
 
+    @model_validator(mode="after")
+    def _both_or_none(self) -> Training:
+        if (self.contact_cost is None) != (self.sale_value is None):
+            raise ValueError(
+                "contact_cost and sale_value go together: set both, or none for no decision"
+            )
+        return self
+
     @property
-    def threshold(self) -> float:
+    def threshold(self) -> float | None:
         """Contact from this probability on: the expected value covers the cost (Elkan 2001). A
-        contact that costs more than a sale is worth never pays: then it is 1."""
+        contact that costs more than a sale is worth never pays: then it is 1. Without costs there
+        is none."""
+        if self.contact_cost is None or self.sale_value is None:
+            return None
         return min(1.0, self.contact_cost / self.sale_value)
 
 
@@ -210,6 +231,16 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Only what `configs/load.py` hands over: it layers the sources and remembers places."""
         return (init_settings,)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _costs_of_the_simulated_shop(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """They belong to the example: nobody else's decisions follow from them."""
+        source, training = given.get("source", {}), given.get("training", {})
+        kind = source.get("kind", "simulated") if isinstance(source, dict) else source.kind
+        if kind != "simulated" or not isinstance(training, dict):
+            return given
+        return {**given, "training": {**COSTS, **training}}
 
     name: str = Field("default", description="the preset: configs/<name>.yaml")
     file: FilePath | None = Field(None, description="the preset's file, if not in configs/")

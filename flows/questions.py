@@ -39,7 +39,7 @@ def questions(
     if settings.source.kind == "table":
         for name, why in _strong(table["leak_check"]["strongest"], importance).items():
             text = (
-                f"is {name} known before the outcome? {'; '.join(why)}. If not, move it to"
+                f"is {name} known before the outcome? {'. '.join(why)}. If not, move it to"
                 " source.table.leave_out and train again"
             )
             found.append({"about": name, "text": text})

@@ -23,6 +23,10 @@ from ingestion.validate import TRANSACTIONS
 from registry.store import tracking_uri
 from training.evaluate import Evaluation
 
+NO_COSTS = (
+    "none are set (training.contact_cost, training.sale_value): the model gives probabilities and"
+    " no decision"
+)
 # Folded to be narrow: the table fits 80 columns.
 HEADINGS = (
     *("ROC AUC", "95 % interval"),
@@ -139,15 +143,18 @@ def print_summary(
         facts(
             ("Decision", f"{model['name']} version {model['version']} {verdict}"),
             *(("", reason) for reason in summary["decision"]["reasons"]),
+            *([("Costs", NO_COSTS)] if summary["threshold"] is None else []),
             *(("Look at", question["text"]) for question in summary["questions"]),
             ("Seconds", f"{total}: {stages}; peak memory {summary['peak_memory_mb']:,.0f} MB"),
         )
     )
+    then = [make("serve", settings), f"then, in another terminal: {make('predict', settings)}"]
+    if not promoted and not _against_a_champion(summary):
+        then = [f"there is no champion to serve: {folder / 'report.html'} says why"]
     # Not folded: what is copied from the terminal must be the path and the commands themselves.
     for head, text in (
         ("Run", f"{folder}  ({pages})"),
-        ("Next", f"{make('serve', settings)}"),
-        ("", f"then, in another terminal: {make('predict', settings)}"),
+        *zip(("Next", ""), then, strict=False),
         ("", f"or look at all runs: {make('ui', settings)}"),
     ):
         console.print(Text.assemble((f"{head:9} ", "bold"), visible(text)), soft_wrap=True)
@@ -164,6 +171,12 @@ def _other(unseen: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
     if columns[UNSEEN:]:
         lines.append(f"and {len(columns) - UNSEEN} more columns; all of them: contract.html")
     return list(zip(heads, lines, strict=False))
+
+
+def _against_a_champion(summary: dict[str, Any]) -> bool:
+    """Whether there was one: then the gate asked a rule about it."""
+    asked = {rule["rule"] for rule in summary["decision"]["rules"]}
+    return not asked.isdisjoint({"better", "unscorable"})
 
 
 def _scores(summary: dict[str, Any]) -> Table:

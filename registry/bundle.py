@@ -58,7 +58,8 @@ class Bundle:
         return self.description["features"]
 
     @property
-    def threshold(self) -> float:
+    def threshold(self) -> float | None:
+        """None: there were no costs to decide by."""
         return self.description["threshold"]
 
     def predict(self, x: np.ndarray) -> np.ndarray:

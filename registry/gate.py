@@ -140,7 +140,7 @@ def _calibration(evidence: Evidence, limits: Gate) -> Rule:
         0 <= found <= limit,
         f"calibration error on the test split: {found:.4f}",
         f"at most {limit:g}",
-        "the threshold compares a probability with a cost: it must mean what it says",
+        "what is decided by a probability needs one that means what it says",
         _number(found),
     )
 

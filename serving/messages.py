@@ -10,12 +10,13 @@ from serving.refusal import Problem
 
 
 class Model(msgspec.Struct, frozen=True):
-    """Who answered."""
+    """Who answered. threshold: null when the model was trained without costs: then it decides
+    nothing, and every `decision` is null."""
 
     name: str
     version: int
     bundle_sha256: str
-    threshold: float
+    threshold: float | None
 
 
 class Prediction(msgspec.Struct, frozen=True):
@@ -24,7 +25,7 @@ class Prediction(msgspec.Struct, frozen=True):
     row: int
     customer_id: str | None
     probability: float
-    decision: bool
+    decision: bool | None
 
 
 class Skipped(msgspec.Struct, frozen=True):
@@ -49,7 +50,7 @@ class FromLines(msgspec.Struct, frozen=True, omit_defaults=True):
     row: int
     customer_id: str | None
     probability: float
-    decision: bool
+    decision: bool | None
     features: dict[str, float | str | None] | None = None
 
 
@@ -127,7 +128,7 @@ class About(msgspec.Struct, frozen=True):
     name: str
     version: int
     bundle_sha256: str
-    threshold: float
+    threshold: float | None
     features: list[dict[str, Any]]  # name, unit, meaning, low, high, missing, categories
     loaded_at: str
     outcome: str

@@ -31,9 +31,11 @@ class OtherContract(UserError):
 def open_champion(found: ModelVersion, limits: Limits) -> Champion:
     """The champion, verified, open and warm. Raises UserError, or whatever its files make fail."""
     bundle = load_bundle(found.bundle, expected_sha256=found.bundle_sha256)
-    number = isinstance(bundle.threshold, int | float)
-    if not number or not 0 <= bundle.threshold <= 1:  # NaN is neither
-        raise UserError(f"its threshold is {bundle.threshold}, and not from 0 to 1")
+    threshold = bundle.threshold
+    if threshold is not None and not (
+        isinstance(threshold, int | float) and 0 <= threshold <= 1  # NaN is neither
+    ):
+        raise UserError(f"its threshold is {threshold}, and not from 0 to 1")
     features, section = bundle.features, bundle.description.get("transactions")
     shape = bundle.session.get_inputs()[0].shape
     if shape[1] != len(features):

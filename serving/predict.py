@@ -100,16 +100,19 @@ def has_lines(body: bytes) -> bool:
 def table(answer: Answer | LinesAnswer) -> str:
     """The answer, aligned, with who gave it above, and what was left out of it below."""
     model = answer.model
-    rows = [("customer", "probability", "decision")]
+    decides = model.threshold is not None
+    rows = [("customer", "probability", "decision" if decides else "")]
     for one in answer.predictions:
         name = f"row {one.row + 1}" if one.customer_id is None else one.customer_id
-        rows.append((name, f"{one.probability:.3f}", "contact" if one.decision else "leave"))
+        decision = "contact" if one.decision else "leave"
+        rows.append((name, f"{one.probability:.3f}", decision if decides else ""))
     width = max(len(row[0]) for row in rows)
-    head = (
-        f"{model.name} version {model.version}:"
-        f" contact from a probability of {model.threshold:g} on"
+    head = f"{model.name} version {model.version}: " + (
+        "probabilities only, it was trained without costs to decide by"
+        if model.threshold is None
+        else f"contact from a probability of {model.threshold:g} on"
     )
-    lines = [f"{name:<{width}}  {p:>11}  {decision}" for name, p, decision in rows]
+    lines = [f"{name:<{width}}  {p:>11}  {decision}".rstrip() for name, p, decision in rows]
     return "\n".join([head, "", *lines, *_left_out(answer)])
 
 

@@ -118,7 +118,9 @@ class RequestLog:
                 ),
                 "features": pa.StructArray.from_arrays(values, names),
                 "probability": pa.array(probability, pa.float64()),
-                "decision": pa.array(probability >= model.threshold, pa.bool_()),
+                "decision": pa.nulls(n, pa.bool_())
+                if model.threshold is None
+                else pa.array(probability >= model.threshold, pa.bool_()),
             }
         )
 

@@ -22,7 +22,7 @@ encode = msgspec.json.Encoder().encode
 
 
 def answer(asked: Asked) -> bytes:
-    """Probability and decision for each customer, in the order sent."""
+    """Probability and decision, if the model takes any, for each customer, in the order sent."""
     customers = asked.champion.decoder.read(asked.body, asked.limits, asked.skip)
     predictions, skipped = score(asked, customers)
     return encode(Answer(asked.champion.model, predictions, skipped))
@@ -52,7 +52,7 @@ def score(
         asked.rows_left_out(Counter(one.detail[0].reason for one in skipped))
     threshold = model.threshold
     return [
-        Prediction(row, customer_id, p, p >= threshold)
+        Prediction(row, customer_id, p, None if threshold is None else p >= threshold)
         for row, customer_id, p in zip(rows, ids, said, strict=True)
     ], skipped
 

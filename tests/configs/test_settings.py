@@ -423,3 +423,16 @@ def test_a_folder_may_have_any_name_that_a_database_url_can_hold():
     assert str(load("default", ["--var", "a[1]*b"], {}).var) == "a[1]*b"
     assert "'a?b'" in refused(arguments=("--var", "a?b")).what
     assert "''" in refused(arguments=("--var", "")).what
+
+
+def test_costs_are_those_of_the_retail_presets_and_nobody_elses(tmp_path):
+    for preset in ("default", "smoke", "online_retail"):
+        assert load(preset, [], {}).training.threshold == pytest.approx(2 / 5)
+    own = tmp_path / "own.yaml"
+    for kind in ("table", "files", "database"):
+        own.write_text(f"source: {{kind: {kind}}}\n")
+        assert load(str(own), [], {}).training.threshold is None
+    with pytest.raises(UserError, match="contact_cost and sale_value go together"):
+        load(str(own), ["--training.sale_value", "9"], {})
+    both = ["--training.contact_cost", "3", "--training.sale_value", "9"]
+    assert load(str(own), both, {}).training.threshold == pytest.approx(1 / 3)

@@ -58,7 +58,11 @@ def test_from_a_file_to_a_served_prediction(
     best = summary["families"][summary["winner"]]["test"]
     assert best["roc_auc"] > 0.95
     assert summary["model"]["export_max_difference"] < 1e-5
+    assert summary["threshold"] is None and "gives probabilities and no decision" in done.out
+    assert any("known before the outcome?" in one["text"] for one in summary["questions"])
+    assert "Look at" in done.out
     folder = var / "runs" / "latest"
+    assert "No decision is taken: no costs are set" in (folder / "report.html").read_text()
     assert {"report.html", "data_report.html", "contract.html"} <= {
         p.name for p in folder.iterdir()
     }
@@ -68,6 +72,8 @@ def test_from_a_file_to_a_served_prediction(
         client = httpx.Client(base_url=url, trust_env=False, timeout=20)
         answer = client.post("/predict", json=example).raise_for_status().json()
         assert all(0 <= row["probability"] <= 1 for row in answer["predictions"])
+        assert answer["model"]["threshold"] is None
+        assert {row["decision"] for row in answer["predictions"]} == {None}
         one = {**example["customers"][0], "clinic": "north"}
         del one["customer_id"]  # each customer once, or nobody in particular
         variants = [

@@ -102,7 +102,7 @@ def test_each_rule_is_told_with_its_figure_its_limit_and_why():
         "held": False,
         "found": "calibration error on the test split: 0.2000",
         "limit": "at most 0.1",
-        "why": "the threshold compares a probability with a cost: it must mean what it says",
+        "why": "what is decided by a probability needs one that means what it says",
         "figure": 0.2,
     }
     assert decide(evidence(calibration_error=0.2), Gate()).reasons == (
@@ -455,7 +455,7 @@ def test_what_each_rule_says_stands_here_word_for_word():
             "calibration",
             "calibration error on the test split: 0.0300",
             "at most 0.1",
-            "the threshold compares a probability with a cost: it must mean what it says",
+            "what is decided by a probability needs one that means what it says",
             0.03,
         ),
         (

@@ -102,7 +102,7 @@ def table_bundle(folder: Path) -> str:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     description = {
         "family": "tiny",
-        "threshold": 0.5,
+        "threshold": None,
         "features": [asdict(feature) for feature in TABLE],
         "question": {"source": "table", "target": HOSTILE, "positive": "yes"},
         "transactions": None,
@@ -412,6 +412,9 @@ def test_a_token_is_asked_for_and_texts_stay_texts(browser: Browser, guarded: st
         expect(page.locator("#moved-of")).to_contain_text("Not explained: ")
         expect(page.locator("#question")).to_have_text(f"The probability that {HOSTILE} is yes.")
         expect(page.locator(".timeline")).to_have_count(0)
+        expect(page.locator("#decision")).to_have_count(0)  # it was trained without costs
+        expect(page.locator("#undecided")).to_contain_text("No decision: the model was trained")
+        expect(page.locator(".scale .threshold")).to_have_count(0)
         expect(page.locator("#field-plan")).to_have_value(HOSTILE)
 
         headers = {"Authorization": f"Bearer {TOKEN}"}

@@ -465,6 +465,16 @@ def test_invoice_lines_and_feature_values_go_their_ways(
     assert table(answer).splitlines()[-1].split() == ["1", "0.700", "contact"]
 
 
+def test_without_costs_no_decision_is_shown_and_that_is_said(serve: Callable[..., Server]) -> None:
+    undecided = {"model": MODEL | {"threshold": None}, "skipped": []}
+    server = serve(http(200, undecided | {"predictions": [PREDICTION | {"decision": None}]}))
+    head, *_, last = table(ask(at(server), json.dumps({"customers": [CUSTOMER]}).encode())).split(
+        "\n"
+    )
+    assert head == "m version 3: probabilities only, it was trained without costs to decide by"
+    assert last.split() == ["1", "0.700"]
+
+
 @pytest.mark.parametrize("body", [b"{", b"\xff", b"[" * 100_000, b""])
 def test_a_file_that_is_no_json_is_the_services_to_judge(
     serve: Callable[..., Server], body: bytes

@@ -14,6 +14,7 @@ import pytest
 from made_story import made_story
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+from configs.settings import Settings, Training
 from training.report import Story, write_run_report
 from training.report import curves as drawn
 
@@ -386,6 +387,19 @@ def test_a_champion_that_could_not_be_scored_is_said_in_the_rules(tmp_path: Path
     broken = page.row("The gate: 1 of 3 rules held; one broken", "broken")
     assert broken[0] == "broken"
     assert "the champion cannot be scored: gone" in page.text and "cannot be scored: gone" in card
+
+
+def test_without_costs_no_decision_is_drawn_and_what_is_asked_is_shown(tmp_path: Path) -> None:
+    bare = Settings(training=Training())
+    story = made_story(200, bootstrap=20, plain=True, contributions=False, settings=bare)
+    text = "is call_[length] known before the outcome?"
+    story.summary["questions"] = [{"about": "call_[length]", "text": text}]
+    page, card = told(tmp_path, story)
+    assert "No decision is taken: no costs are set" in page.text and text in page.text
+    assert "No decision is taken: no costs are set" in card and "to decide by" not in card
+    assert r"call\_\[length\] known before the outcome?" in card
+    for said in (page.text, card):
+        assert not re.search(r"\b(nan|None|inf|NaT)\b", said)
 
 
 def test_a_decision_without_rules_has_its_reasons(tmp_path: Path) -> None:

@@ -216,7 +216,7 @@ def drawn(story: Story, facts: dict[str, Any]) -> dict[str, Any]:
         "levels": levels(calibration["dates"]),
         "folds": folds(story, by_date, "roc_auc") if by_date else "",
         "folds_loss": folds(story, by_date, "log_loss") if by_date else "",
-        "worth": worth(facts["contact"]),
+        "worth": worth(facts["contact"]) if facts["contact"] else "",
         "search": {one["name"]: search(one) for one in facts["tuning"]},
         "dependence": {one["name"]: dependence(one, reach or 1.0) for one in shown},
     }

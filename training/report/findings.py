@@ -50,9 +50,12 @@ def calibration(story: Story) -> dict[str, Any]:
     }
 
 
-def contact(story: Story) -> dict[str, Any]:
-    """The stated costs, the threshold that follows from them, and what it would have brought."""
+def contact(story: Story) -> dict[str, Any] | None:
+    """The stated costs, the threshold that follows from them, and what it would have brought; None
+    where no costs are set."""
     training = story.settings.training
+    if training.contact_cost is None or training.sale_value is None or training.threshold is None:
+        return None
     p = story.evaluation.probabilities[story.evaluation.winner]
     costs = (training.contact_cost, training.sale_value)
     groups = story.evaluation.test.unit

@@ -2,7 +2,7 @@
 
 import { at, el, many, number, probability, scrolling, shown, signed } from "./words.js";
 
-/** The decision in words: what it is, and why. */
+/** The decision in words: what it is, and why. Only of a model that has a threshold. */
 export function decided(prediction, threshold) {
   const word = prediction.decision ? "Contact" : "Leave";
   const side = prediction.decision ? "at or above" : "below";
@@ -12,13 +12,19 @@ export function decided(prediction, threshold) {
 
 /** now: the prediction; first: the one it began with, when values were changed since. */
 export function probabilityPanel(now, first, model) {
-  const threshold = model.threshold;
-  const [word, why] = decided(now, threshold);
   const big = el("data", { class: "big", value: now.probability }, probability(now.probability));
+  if (model.threshold === null)
+    return [
+      el("p", { class: "figure" }, big),
+      scale(now, first, null),
+      el("p", { class: "note", id: "undecided" }, "No decision: the model was trained without the"
+        + " costs that one follows from (training.contact_cost, training.sale_value)."),
+    ];
+  const [word, why] = decided(now, model.threshold);
   const tone = now.decision ? "tag good" : "tag soft";
   return [
     el("p", { class: "figure" }, big, el("strong", { class: tone, id: "decision" }, word)),
-    scale(now, first, threshold),
+    scale(now, first, model.threshold),
     el("p", { class: "note" }, `${why}. ${meaning(model)}`),
   ];
 }
@@ -32,11 +38,16 @@ function meaning({ contact_cost: cost, sale_value: value, threshold }) {
 }
 
 function scale(now, first, threshold) {
-  const said = [`probability ${probability(now.probability)} on a scale from 0 to 1`,
-    `threshold ${number(threshold)}`];
+  const said = [`probability ${probability(now.probability)} on a scale from 0 to 1`];
+  const above = el("div", { class: "above" });
   const bar = el("div", { class: "bar" },
-    at(el("span", { class: "fill" }), "width", now.probability),
-    at(el("span", { class: "threshold" }), "left", threshold));
+    at(el("span", { class: "fill" }), "width", now.probability));
+  if (threshold !== null) {
+    const words = `threshold ${number(threshold)}`;
+    said.push(words);
+    above.append(label(words, threshold));
+    bar.append(at(el("span", { class: "threshold" }), "left", threshold));
+  }
   const below = el("div", { class: "below" });
   if (first) {
     bar.append(at(el("span", { class: "before" }), "left", first.probability));
@@ -44,7 +55,7 @@ function scale(now, first, threshold) {
     said.push(`at first ${probability(first.probability)}`);
   }
   return el("div", { class: "scale", role: "img", "aria-label": said.join(", ") },
-    el("div", { class: "above" }, label(`threshold ${number(threshold)}`, threshold)), bar, below,
+    above, bar, below,
     el("div", { class: "ends" }, el("span", {}, "0"), el("span", {}, "0.5"), el("span", {}, "1")));
 }
 

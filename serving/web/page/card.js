@@ -18,7 +18,9 @@ export function headFacts(model) {
   return facts([
     ["model family", model.family],
     ["trained", model.trained_at && time(model.trained_at)],
-    ["contact from a probability of", number(model.threshold)],
+    model.threshold === null
+      ? ["decision", "none: trained without costs"]
+      : ["contact from a probability of", number(model.threshold)],
     ["at most, in one request", limits(model)],
   ]);
 }
