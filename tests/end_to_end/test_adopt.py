@@ -58,7 +58,7 @@ def test_from_a_file_to_a_served_prediction(
     best = summary["families"][summary["winner"]]["test"]
     assert best["roc_auc"] > 0.95
     assert summary["model"]["export_max_difference"] < 1e-5
-    assert summary["threshold"] is None and "gives probabilities and no decision" in done.out
+    assert summary["threshold"] is None and "Costs     none are set" in done.out
     assert any("known before the outcome?" in one["text"] for one in summary["questions"])
     assert "Look at" in done.out
     folder = var / "runs" / "latest"
