@@ -100,8 +100,11 @@ def suspicious(
     return leaks
 
 
-def stop_on_leaks(leaks: Sequence[Leak]) -> None:
-    """Raise UserError if there are any: what is proven apart from what is suspicious."""
+def stop_on_leaks(leaks: Sequence[Leak], *, rebuilt: bool = True) -> None:
+    """Raise UserError if there are any: what is proven apart from what is suspicious.
+
+    rebuilt: whether features were made again without the future, which a table has none of.
+    """
     if not leaks:
         return
     said, shown, next_step = [], [], ""
@@ -118,7 +121,7 @@ def stop_on_leaks(leaks: Sequence[Leak]) -> None:
         said.append(f"{statement}: {names}")
         shown.append(", ".join(leak.name for leak in found[:SHOWN]) + _more(found))
         next_step = next_step or remedy.format(0.99 if found[0].low < 0.99 else 1)
-    if not proven:
+    if rebuilt and not proven:
         said.append("nothing changed when the future was removed")
     where = f"columns of the training table: {', '.join(shown)}"
     raise UserError("; ".join(said), where=where, next_step=next_step)

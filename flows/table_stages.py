@@ -102,7 +102,7 @@ def features(settings: Settings, validated: Stage) -> Stage:
         )
         check_table(target, described, facts.rows, facts.positive_rate, dated=False)
         leaks = check_table_leaks(target, described, limit)
-        stop_on_leaks(leaks.leaks)
+        stop_on_leaks(leaks.leaks, rebuilt=False)
         return {
             **asdict(facts),
             "schema": [asdict(feature) for feature in described],

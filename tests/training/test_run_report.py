@@ -15,6 +15,8 @@ from made_story import made_story
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from configs.settings import Settings, Training
+from configs.source import Source
+from configs.table import Table
 from training.report import Story, write_run_report
 from training.report import curves as drawn
 
@@ -390,12 +392,13 @@ def test_a_champion_that_could_not_be_scored_is_said_in_the_rules(tmp_path: Path
 
 
 def test_without_costs_no_decision_is_drawn_and_what_is_asked_is_shown(tmp_path: Path) -> None:
-    bare = Settings(training=Training())
+    bare = Settings(training=Training(), source=Source(table=Table(group="house[hold]")))
     story = made_story(200, bootstrap=20, plain=True, contributions=False, settings=bare)
     text = "is call_[length] known before the outcome?"
     story.summary["questions"] = [{"about": "call_[length]", "text": text}]
     page, card = told(tmp_path, story)
     assert "No decision is taken: no costs are set" in page.text and text in page.text
+    assert r"Rows of one house\[hold\] are alike: they are on one side of the split" in card
     assert "No decision is taken: no costs are set" in card and "to decide by" not in card
     assert r"call\_\[length\] known before the outcome?" in card
     for said in (page.text, card):

@@ -59,7 +59,7 @@ def verdict(story: Story) -> dict[str, Any]:
 def data(story: Story) -> dict[str, Any]:
     """Rows, splits, dates and hashes."""
     summary = story.summary
-    table = summary["table"]
+    table, asked = summary["table"], story.settings.source.table
     as_of = table.get("as_of") or {}
     splits = [
         {
@@ -81,6 +81,8 @@ def data(story: Story) -> dict[str, Any]:
         "rows": summary.get("rows") or {},
         "splits": splits,
         "dated": any(split["dates"] for split in splits),
+        "group": asked.group or "",
+        "kept_whole": asked.split is None,
         "features": len(story.schema),
         "categorical": sum(bool(feature.get("categories")) for feature in story.schema),
         "hashes": {name: value for name, value in hashes.items() if value},
