@@ -19,6 +19,7 @@ from ingestion.formats import Opened, explained, opened
 from ingestion.labelled.facts import given, present
 from ingestion.labelled.guess import REPEATS, Guess, guess
 from ingestion.labelled.notation import Notation, recognised
+from ingestion.labelled.padded import padded_columns
 from ingestion.labelled.read import as_text
 from ingestion.labelled.target import check_target, in_words
 
@@ -34,6 +35,11 @@ NO = {
     "pos": ("neg",),
     "1": ("0", "-1"),
 }
+
+ZEROS = (
+    "the workbook shows zeros in front (00001) that the stored number has not (1): if other systems"
+    " write them, store the column as text"
+)
 
 
 @dataclass(frozen=True)
@@ -90,9 +96,11 @@ def draft(path: Path, target: str, text: Text, positive: str | None = None) -> D
             )
             made = f"CREATE TEMP TABLE texts AS SELECT {each} FROM {file.relation}"
             file.check_rows(connection.execute(made).fetchall()[0][0], path)
+            shown = padded_columns(path)
+            zeros = {name for place, name in enumerate(file.types) if place in shown}
             others = [name for name in file.types if name != target]
             notation = recognised(connection, others, text, of_text=file.text is not None)
-            return _draft(connection, file, target, notation, positive, path)
+            return _draft(connection, file, target, notation, positive, path, zeros)
 
 
 def _draft(
@@ -102,6 +110,7 @@ def _draft(
     notation: Notation,
     positive: str | None,
     path: Path,
+    zeros: set[str],
 ) -> Draft:
     # As validation will read it: the words for a missing value are no labels.
     found = connection.execute(
@@ -120,7 +129,7 @@ def _draft(
     check_target(found, Table(target=target, positive=chosen), absent)
     text = notation.text if file.text is not None else None
     guesses = [
-        _hinted(guess(connection, name, kind, text), notation)
+        _hinted(guess(connection, name, kind, text), notation, name in zeros)
         for name, kind in file.types.items()
         if name != target
     ]
@@ -148,13 +157,12 @@ def _draft(
     )
 
 
-def _hinted(found: Guess, notation: Notation) -> Guess:
-    """A guess with what is to be said about how its numbers are written."""
-    hints = notation.fractions if found.kind == "number" else notation.unread
-    hint = hints.get(found.name, "")
-    if not hint or found.kind in ("id", "group"):
-        return found
-    return replace(found, check="; ".join(filter(None, (hint, found.check))))
+def _hinted(found: Guess, notation: Notation, zeros: bool) -> Guess:
+    """A guess with what is to be said about how its numbers are written, or shown."""
+    hints = {} if found.kind in ("id", "group") else notation.unread
+    hints = notation.fractions if found.kind == "number" else hints
+    said = [hints.get(found.name, ""), ZEROS * zeros, found.check]
+    return replace(found, check="; ".join(filter(None, said)))
 
 
 def _in_words(text: Text) -> str:
@@ -231,7 +239,14 @@ def _check_there(types: dict[str, str], target: str, path: Path, hint: str) -> N
         return
     near = get_close_matches(target, types, n=1)
     near = near or [name for name in types if name.casefold() == target.casefold()]
-    steps = [
+    values = [name for name in types if re.fullmatch(r"\s*[-+$€]?[0-9][0-9.,:/-]*%?\s*", name)]
+    steps = []
+    if hint and values:  # a text file
+        steps.append(
+            f"If the first line is a row already ({values[0]!r} is a value), name the columns of the"
+            ' file: ARGS="--source.text.names a,b,…".'
+        )
+    steps += [
         f"did you mean {near[0]!r}?" if near else "",
         "Name the column that holds the outcome: TARGET=COLUMN.",
         f'{hint} As in ARGS="--source.text.skip_lines 1"' if hint else "",

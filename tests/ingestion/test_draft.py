@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 import duckdb
+import openpyxl
 import pytest
 from hypothesis import given
 from hypothesis import settings as bounded
@@ -480,6 +481,37 @@ def test_a_file_that_is_not_there_is_to_be_named_by_its_path(tmp_path):
     error = refused(str(file), "left", str(tmp_path / "o.yaml"), None, False)
     assert "does not exist" in error.what and error.where == str(file)
     assert "DATA=FILE" in error.next_step and "--source" not in str(error)
+
+
+def test_a_file_without_a_header_leads_to_the_names_of_its_columns(tmp_path):
+    file = save(tmp_path / "t.csv", made_rows(60)[1:], made_rows(60)[0])
+    error = refused(str(file), "left", str(tmp_path / "o.yaml"), None, False)
+    assert "source.text.names a,b" in error.next_step
+    found = preset(file, "left", "--source.text.names", ",".join(HEADER))
+    assert found.id == "member" and found.columns["age"].type == "number"
+    assert load(str(tmp_path / "drafted.yaml"), (), {}).source.text.names == HEADER
+
+
+@pytest.mark.parametrize("place", ["A1", "C4"])
+def test_zeros_that_a_workbook_only_shows_are_to_be_checked(tmp_path, place):
+    book = openpyxl.Workbook()
+    first = book.active[place]
+    for n, row in enumerate([["zip", "x", "left"], *([n, n % 7, "yn"[n % 2]] for n in range(60))]):
+        for at, value in enumerate(row):
+            cell = book.active.cell(first.row + n, first.column + at, value)
+            cell.number_format = "00000" if at == 0 else "0.0"
+    book.save(tmp_path / "t.xlsx")
+    found = {guess.name: guess.check for guess in drafted(tmp_path / "t.xlsx").guesses}
+    assert "shows zeros in front" in found["zip"] and "zeros" not in found["x"]
+
+
+def test_the_folder_of_a_user_may_be_written_as_a_tilde(tmp_path, monkeypatch):
+    save(tmp_path / "t.csv", made_rows(60))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    adopt.main("~/t.csv", "left", "~/o.yaml", None, False, load("default", (), {}))
+    found = load(str(tmp_path / "o.yaml"), (), {}).source.path
+    assert found == (str(tmp_path / "t.csv"),)
+    assert "does not exist" in refused("~nobody/t.csv", "left", None, None, False).what
 
 
 def test_a_word_for_a_missing_value_is_no_label(tmp_path, capsys):
