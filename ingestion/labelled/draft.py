@@ -243,8 +243,8 @@ def _check_there(types: dict[str, str], target: str, path: Path, hint: str) -> N
     steps = []
     if hint and values:  # a text file
         steps.append(
-            f"If the first line is a row already ({values[0]!r} is a value), name the columns of the"
-            ' file: ARGS="--source.text.names a,b,…".'
+            f"If the first line is a row already ({values[0]!r} is a value), name the columns of"
+            ' the file: ARGS="--source.text.names a,b,…".'
         )
     steps += [
         f"did you mean {near[0]!r}?" if near else "",
