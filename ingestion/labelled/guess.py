@@ -69,6 +69,7 @@ def guess(connection: DuckDBPyConnection, name: str, kind: str, text: Text | Non
     return found
 
 
+_TOO_MANY = "if it may be used, make fewer of them in the file, such as by their first characters"
 _DATES = "make a number of it (days before the question is asked) if it may be used"
 
 
@@ -243,8 +244,8 @@ def _category(column: Column, facts: Facts, said: Says, coded: str = "") -> Gues
             f"{distinct:,} different texts, of which the {CATEGORIES} most frequent hold only"
             f" {covered / filled:.0%} of the rows"
         )
-        check = f"{coded}: {REPEATS}" if coded else REPEATS * (said not in ("", "number"))
-        return replace(out, reason=reason, check=check)
+        checks = [coded, _TOO_MANY if coded or said in ("code", "kind", "diagnosis") else ""]
+        return replace(out, reason=reason, check="; ".join(filter(None, checks)))
     counted = ", ".join(f"{value} {count:,}" for value, count in top[:4])
     more = f" and {len(top) - 4} more" if len(top) > 4 else ""
     checks = [f"{coded}: if they measure something, make it a number"] if coded else []
