@@ -20,7 +20,7 @@ from configs.settings import Settings
 from flows.run import log
 from flows.stage import Stage, hash_text, run_stage, stage_key
 from flows.stage_code import fit
-from flows.tasks import Journey, read_result
+from flows.tasks import TABLE, Journey, read_result
 
 ROOT = Path(__file__).parents[1]
 _running: set[subprocess.Popen[str]] = set()
@@ -34,20 +34,8 @@ def fit_task(journey: Journey, table: Stage, family: str) -> Stage:
 
     settings, display = journey.settings, journey.display
     family_run = tracking.open_run(journey.client, family, parent=journey.parent_run)
-    job = {
-        "family": family,
-        "table": str(table.path("table.parquet")),
-        "features": table.facts["names"],
-        "schema": table.facts["schema"],
-        "horizon_days": settings.features.horizon_days,
-        "calibration": settings.training.calibration,
-        "seed": settings.seed,
-        "threads": threads_per_worker(settings),
-        "workers": settings.tuning.workers,
-        "trials": settings.tuning.trials,
-        "seconds": settings.tuning.seconds,
-    }
-    depends_on = {**job, "table": table.files["table.parquet"]}
+    job = fit_job(settings, table, family)
+    depends_on = {**job, "table": table.files[TABLE]}
 
     def on_event(event: dict[str, Any]) -> None:
         log.info("%s %s", family, event)
@@ -94,6 +82,23 @@ def fit_task(journey: Journey, table: Stage, family: str) -> Stage:
     tracking.close_run(journey.client, family_run)
     display.family_end(family, result["valid_metrics"]["levelled_log_loss"], stage.reused)
     return stage
+
+
+def fit_job(settings: Settings, table: Stage, family: str) -> dict[str, Any]:
+    """What is fitted: the fields of `training.fit.Job`, but for its output and where trials go."""
+    return {
+        "family": family,
+        "table": str(table.path(TABLE)),
+        "features": table.facts["names"],
+        "schema": table.facts["schema"],
+        "horizon_days": settings.features.horizon_days,
+        "calibration": settings.training.calibration,
+        "seed": settings.seed,
+        "threads": threads_per_worker(settings),
+        "workers": settings.tuning.workers,
+        "trials": settings.tuning.trials,
+        "seconds": settings.tuning.seconds,
+    }
 
 
 def fit_in_process(

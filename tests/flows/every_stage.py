@@ -1,9 +1,11 @@
-"""Runs every stage on little data, and says of each which of the project's files it used.
+"""Runs every stage on little data, and says of each what it used: files and settings.
 
     python every_stage.py FOLDER        with the root of the project as PYTHONPATH
 
-Prints a JSON object: name of the stage -> {"declared": its modules, "used": files}. Files
-of code are seen by `sys.setprofile` (a function of them was called), others when they are opened.
+Prints a JSON object: name of the stage -> {"declared": its modules, "used": files of the project,
+"read": settings, as `Class.field`}. Code is seen by `sys.setprofile` when a function of it is
+called, another file when it is opened, a setting when it is read, from the call until the stage is
+finished.
 """
 
 from __future__ import annotations
@@ -20,18 +22,22 @@ from made_table import made_rows, save
 from made_table import settings as table_settings
 
 from configs.load import load
-from flows import contest, data_stages, stage, stage_code, table_stages, tasks
+from configs.section import Section
+from configs.settings import Settings
+from flows import contest, data_stages, family, stage, stage_code, table_stages, tasks
 from training.fit import fit_family, read_job
 
-active: set[str] | None = None
-report: dict[str, dict] = {}
+files: set[str] = set()
+read: set[str] = set()
+active = False
 
 
 @contextmanager
-def recorded(into: set[str]):
+def watched():
+    """Collects the files that are used, by all threads."""
     global active
-    active = into
-    see = lambda frame, event, _: event == "call" and into.add(frame.f_code.co_filename)  # noqa: E731
+    active = True
+    see = lambda frame, event, _: event == "call" and files.add(frame.f_code.co_filename)  # noqa: E731
     threading.setprofile(see)
     sys.setprofile(see)
     try:
@@ -39,80 +45,95 @@ def recorded(into: set[str]):
     finally:
         sys.setprofile(None)
         threading.setprofile(None)
-        active = None
+        active = False
 
 
 def opened(event: str, arguments: tuple) -> None:
-    if active is not None and event == "open" and isinstance(arguments[0], str | Path):
-        active.add(str(arguments[0]))
+    if active and event == "open" and isinstance(arguments[0], str | Path):
+        files.add(str(arguments[0]))
 
 
-def say(name: str, modules: tuple[str, ...], used: set[str]) -> None:
+def watch_settings(kind: type) -> None:
+    original = kind.__getattribute__
+
+    def get(self, name):
+        if not name.startswith("_") and name in type(self).model_fields:
+            read.add(f"{type(self).__name__}.{name}")
+        return original(self, name)
+
+    kind.__getattribute__ = get
+
+
+def project_files() -> list[str]:
     root = stage_code.ROOT
-    files = {Path(file) for file in used if not file.endswith(".pyc")}
-    code = {str(file.relative_to(root)) for file in files if file.is_relative_to(root)}
-    code = {file for file in code if not file.startswith((".venv", "tests"))}
-    report[name] = {"declared": modules, "used": sorted(code)}
+    found = {Path(file) for file in files if not file.endswith(".pyc")}
+    code = {str(file.relative_to(root)) for file in found if file.is_relative_to(root)}
+    return sorted(file for file in code if not file.startswith((".venv", "tests")))
 
 
 def main(folder: Path) -> None:
     sys.addaudithook(opened)
-    label = ""
+    for kind in (Section, Settings):
+        watch_settings(kind)
+    report: dict[str, dict] = {}
 
     def run_stage(var, name, depends_on, modules, build):
-        used: set[str] = set()
-
-        def watched(target: Path) -> dict:
-            with recorded(used):
+        def run(target: Path) -> dict:
+            with watched():
                 return build(target)
 
-        done = stage.run_stage(var, name, depends_on, modules, watched)
-        say(f"{label}{name}", modules, used)
+        done = stage.run_stage(var, name, depends_on, modules, run)
+        note(name, modules)
         return done
+
+    def note(name: str, modules: tuple[str, ...]) -> None:
+        report[f"{label}{name}"] = {
+            "declared": modules,
+            "used": project_files(),
+            "read": sorted(read),
+        }
+        files.clear()
+
+    def call(function, *arguments):
+        read.clear()
+        return function(*arguments)
 
     for module in (data_stages, table_stages, tasks, contest):
         module.run_stage = run_stage
 
     label = "simulated "
     small = ["--source.simulation.customers", "300", "--source.simulation.days", "400"]
-    data_stages.ingest(load("smoke", ["--var", str(folder / "simulated"), *small], {}))
+    call(data_stages.ingest, load("smoke", ["--var", str(folder / "simulated"), *small], {}))
 
     label = "log "
     write_log(folder / "log.csv", per_day=6, customers=150)
     preset = write_preset(folder / "shop.yaml", str(folder / "log.csv"))
     settings = load(str(preset), ["--var", str(folder / "log")], {})
-    validated = data_stages.validate(
-        settings, data_stages.ingest(settings), folder / "log" / "page.html"
-    )
-    table = tasks._from_log(settings, validated)
+    parts = call(data_stages.ingest, settings)
+    validated = call(data_stages.validate, settings, parts, folder / "log" / "page.html")
+    table = call(tasks._from_log, settings, validated)
 
     label = "table "
     file = save(folder / "table.csv", made_rows())
     labelled = table_settings(file, folder / "table")
-    page = folder / "table" / "page.html"
-    valid = data_stages.validate(labelled, data_stages.ingest(labelled), page)
-    table_stages.features(labelled, valid)
+    parts = call(data_stages.ingest, labelled)
+    valid = call(data_stages.validate, labelled, parts, folder / "table" / "page.html")
+    call(table_stages.features, labelled, valid)
 
     label = ""
-    job = {
-        **{"family": "logistic", "table": str(table.path("table.parquet"))},
-        **{"features": table.facts["names"], "schema": table.facts["schema"]},
-        **{"horizon_days": 20, "calibration": "auto", "seed": 1, "threads": 1, "workers": 1},
-        **{"trials": 1, "seconds": 60.0, "password_variable": "", "study": "search"},
-        **{"storage": f"sqlite:///{folder}/studies.db", "output": str(folder / "fitted")},
-    }
-    used: set[str] = set()
-    with recorded(used):
+    small_job = {"threads": 1, "trials": 1, "password_variable": "", "study": "search"}
+    places = {"storage": f"sqlite:///{folder}/studies.db", "output": str(folder / "fitted")}
+    job = {**call(family.fit_job, settings, table, "logistic"), **small_job, **places}
+    with watched():
         fit_family(read_job(job), lambda event: None)
-    say("fit", stage_code.fit("logistic"), used)
-    files = dict.fromkeys(contest.FILES, "")
-    fitted = stage.Stage(folder / "fitted", {}, files, False)
-    run = SimpleNamespace(
+    note("fit", stage_code.fit("logistic"))
+    fitted = stage.Stage(folder / "fitted", {}, dict.fromkeys(contest.FILES, ""), False)
+    journey = SimpleNamespace(
         settings=settings,
         run=SimpleNamespace(clock=nullcontext),
         display=SimpleNamespace(say=lambda text: None),
     )
-    contest.ensemble_task.fn(run, table, {"one": fitted, "two": fitted})
+    call(contest.ensemble_task.fn, journey, table, {"one": fitted, "two": fitted})
     print(json.dumps(report))
 
 
