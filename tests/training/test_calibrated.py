@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +15,9 @@ from features.table import Rows
 from training.calibration import Calibration, fit_calibration, resolve
 from training.export import run_onnx
 from training.families import logistic
+from training.folds import Fold, make_folds
+from training.tuning import Tuned
+from training.validation import validate
 
 NAMES = ("value", "year_sin", "year_cos")
 
@@ -89,6 +96,51 @@ def test_the_graph_says_what_apply_says(kind):
     graph = calibration.append(logistic.to_onnx(model, 3), 3)
     exported = run_onnx(graph.SerializeToString(), train.x)
     assert np.abs(exported - calibration.apply(p, train.x)).max() < 1e-6
+
+
+# --- what is judged is calibrated by other rows ---------------------------------------------------
+
+# A family whose model is a function of the features.
+FAMILY = SimpleNamespace(predict=lambda model, x: model(x))
+
+
+def calibrated(kind: str, folds: Sequence[Fold], model) -> np.ndarray:
+    tuned = Tuned({}, {}, (), {}, 0, (), "trials", 0.0, models=(model,) * len(folds))
+    return validate(FAMILY, tuned, folds, folds, kind, NAMES, seed=1, threads=1).calibrated
+
+
+@pytest.mark.parametrize("kind", ["season", "platt"])
+def test_no_fold_is_calibrated_by_its_own_labels(kind):
+    train, valid = made_rows([0, 1, 2], FLAT, rows=100), made_rows([4, 5, 6], FLAT, rows=100)
+    folds = make_folds(train, valid, 30)
+    before = calibrated(kind, folds, lambda x: 1 / (1 + np.exp(-x[:, 0])))
+    for position, fold in enumerate(folds):
+        turned = replace(fold, valid=replace(fold.valid, y=1 - fold.valid.y))
+        others = [*folds[:position], turned, *folds[position + 1 :]]
+        after = calibrated(kind, others, lambda x: 1 / (1 + np.exp(-x[:, 0])))
+        assert np.array_equal(after[fold.place], before[fold.place])
+        assert np.array_equal(after, before) == (kind == "season")  # which looks at train alone
+
+
+def test_a_single_fold_is_not_calibrated_by_its_own_labels():
+    """Noise says nothing about rows that were not looked at: calibrated by the rows that are
+    judged, it would look better than it is."""
+
+    def model(x):
+        return 1 / (1 + np.exp(-x[:, 0] / 20))
+
+    def loss(p, y):
+        return -np.mean(np.log(np.where(y == 1, p, 1 - p)))
+
+    flattered = []
+    for seed in range(6):
+        rows = made_rows([4], {4: 0.5}, rows=40, seed=seed)
+        undated = replace(rows, as_of=np.full(40, np.datetime64("NaT", "D")))
+        p = model(rows.x)
+        own = fit_calibration("platt", p, undated, p, undated, NAMES).apply(p, rows.x)
+        crossed = calibrated("platt", make_folds(undated, undated, 30), model)
+        flattered.append(loss(crossed, rows.y) - loss(own, rows.y))
+    assert np.mean(flattered) > 0.01
 
 
 @settings(max_examples=40, deadline=None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -57,6 +59,25 @@ def test_its_validation_score_is_of_dates_the_weights_were_not_chosen_on(
         expected = point(valid.y[on], weights @ p[:, on])
         assert fold["as_of"] == str(day)
         assert fold["metrics"]["roc_auc"] == pytest.approx(expected["roc_auc"])
+
+
+def test_neither_weights_nor_graph_depend_on_the_test_split(
+    made_table, made_families, ensemble, tmp_path
+):
+    made = pq.read_table(made_table)
+    label, split = made["label"].to_numpy(), made["split"].to_numpy(zero_copy_only=False)
+    hidden = pa.array(label, pa.int8(), mask=split == "test")
+    place = made.schema.get_field_index("label")
+    pq.write_table(made.set_column(place, "label", hidden), tmp_path / "table.parquet")
+    folders = {n: shutil.copytree(folder, tmp_path / n) for n, folder in made_families.items()}
+    for folder in folders.values():
+        np.save(folder / "test_native.npy", np.load(folder / "test_native.npy")[::-1])
+    output = tmp_path / "ensemble"
+    output.mkdir()
+    result = build_ensemble(tmp_path / "table.parquet", NAMES, folders, 7, output)
+    assert result["params"] == ensemble[1]["params"]
+    assert result["valid_metrics"] == ensemble[1]["valid_metrics"]
+    assert (output / "model.onnx").read_bytes() == (ensemble[0] / "model.onnx").read_bytes()
 
 
 def test_a_few_rows_of_one_class_still_lie_in_both_halves():

@@ -17,6 +17,7 @@ from training.evaluate import choose_winner, evaluate, in_terms_of
 from training.export import run_onnx
 from training.folds import take
 from training.metrics import paired_difference, point, score
+from training.slices import score_slices, slice_rows
 
 NAMES = ("a", "b", "c")
 SCHEMA = [{"name": name, "low": None, "high": None, "categories": ()} for name in NAMES]
@@ -50,6 +51,47 @@ def test_every_figure_is_the_one_of_the_single_functions(made_table, contestants
     )
     assert max(found.export_difference.values()) < 1e-6
     assert 0 < found.latency["p50_ms"] <= found.latency["p99_ms"]
+
+
+def test_the_winner_is_the_best_on_validation_however_it_does_on_test(made_table, contestants):
+    result = json.loads((contestants["sees_noise"] / "result.json").read_text())
+    result["valid_metrics"] = {"levelled_log_loss": 0.1}
+    (contestants["sees_noise"] / "result.json").write_text(json.dumps(result))
+    found = evaluate(made_table, SCHEMA, contestants, **HOW)
+    assert found.winner == "sees_noise"
+    assert min(found.scores, key=lambda name: found.scores[name]["roc_auc"]) == found.winner
+
+
+def test_intervals_are_over_customers_and_not_over_rows(made_table, contestants, tmp_path):
+    rows = pq.read_table(made_table)
+    six_each = pa.array([f"c{i // 6}" for i in range(len(rows))])
+    pq.write_table(rows.set_column(0, "customer_id", six_each), tmp_path / "table.parquet")
+    test = read_rows(tmp_path / "table.parquet", ("test",), NAMES)
+    p = {n: run_onnx(folder / "model.onnx", test.x) for n, folder in contestants.items()}
+
+    def champion(x):
+        return run_onnx(contestants["sees_a"] / "model.onnx", x)
+
+    by_row = evaluate(made_table, SCHEMA, contestants, champion=champion, **HOW)
+    found = evaluate(tmp_path / "table.parquet", SCHEMA, contestants, champion=champion, **HOW)
+    how = {"bootstrap": 60, "seed": 7, "groups": test.customer_id}
+    for name, scored in found.scores.items():
+        assert scored == score(test.y, p[name], **how) != by_row.scores[name]
+    between = paired_difference(test.y, p["sees_b"], p["sees_a"], **how)
+    assert found.winner == "sees_b"
+    assert found.against_champion == between != by_row.against_champion
+    assert found.against_champion["roc_auc"]["difference"] != 0
+    assert found.against_baseline["difference"] == by_row.against_baseline["difference"]
+    assert found.against_baseline != by_row.against_baseline
+    assert found.slices == score_slices(
+        test.y,
+        p["sees_b"],
+        slice_rows(test.x, SCHEMA),
+        champion=p["sees_a"],
+        min_rows=HOW["slice_min_rows"],
+        **how,
+    )
+    assert found.slices != by_row.slices
 
 
 def test_the_champion_is_scored_on_the_same_rows(made_table, contestants):
