@@ -12,8 +12,11 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from configs.section import Section, Words
 
-# Characters of a category or an identifier: what is longer, no stage takes.
+# Characters of a category, an identifier or the name of a feature: what is longer, no stage takes.
 LONGEST_TEXT = 300
+# Characters of all names, values and meanings: a bundle's description has a limit too
+# (`registry/bundle.py`), and JSON may take 12 bytes for a character.
+LARGEST_CONTRACT = 500_000
 BLANKS = " \t\r\n\v\f\u00a0\u3000"  # around a value; nothing else is a missing value
 OWN = (
     "customer_id",
@@ -117,4 +120,18 @@ class Table(Section):
                     f"a feature cannot be called {name!r}: the training table has a column of that"
                     " name of its own; rename it in the file, or leave it out"
                 )
+            if len(name) > LONGEST_TEXT:
+                raise ValueError(
+                    f"the name {name[:40]!r}… has {len(name):,} characters, at most {LONGEST_TEXT}"
+                    " are taken: shorten it in the file, or leave the column out"
+                )
+        held = sum(
+            len("".join((name, column.unit, column.meaning or name, *column.values)))
+            for name, column in self.columns.items()
+        )
+        if held > LARGEST_CONTRACT:
+            raise ValueError(
+                f"the names, values and meanings of the columns have {held:,} characters, and a"
+                f" bundle takes {LARGEST_CONTRACT:,}: leave columns out, or name fewer values"
+            )
         return self

@@ -17,7 +17,7 @@ from configs.duck import connect, quoted
 from configs.errors import UserError
 from configs.load import load
 from configs.source import Text
-from configs.table import LONGEST_TEXT, Table
+from configs.table import LONGEST_TEXT, Column, Table
 from flows import adopt
 from ingestion.labelled.draft import Draft, draft
 from ingestion.labelled.guess import Guess, guess
@@ -234,6 +234,19 @@ def test_what_values_say_of_a_column_and_what_is_to_be_checked(name, values, kin
     found = judged(name, "VARCHAR", [values[n % len(values)] for n in range(400)])
     assert found.kind == kind and check in found.check and bool(check) == bool(found.check)
     assert all(len(value) <= LONGEST_TEXT for value in found.values)
+
+
+def test_what_the_service_would_not_take_the_settings_and_the_draft_do_not_take_either():
+    assert judged("x" * 301, "BIGINT", [1, 2, 3]).kind == "leave_out"
+    many = tuple(f"{n:0300}" for n in range(1700))
+    for columns in (
+        {"x" * 301: Column(type="number")},
+        {"x": Column(type="category", values=many)},
+    ):
+        with pytest.raises(ValueError, match="characters"):
+            Table(target="y", columns=columns)
+    with pytest.raises(ValueError, match="301 characters"):
+        Column(type="category", values=("a", "x" * 301))
 
 
 def test_who_the_rows_are_about_is_the_group_and_the_best_identifier_names_them(tmp_path):
