@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from configs.table import BLANKS
 
-_RUN = re.compile(f"[{BLANKS}]+")
+_RUN = re.compile(r"\s+")  # of any blanks, narrow and fixed ones included
 _DECIMAL = re.compile(r"([+-]?[0-9]+)(?:\.0*|(\.[0-9]*[1-9])0*)")
 
 
@@ -45,7 +45,7 @@ def recognised(texts: Iterable[str], known: Sequence[str]) -> dict[str, int]:
 
 def same_text(text: str) -> str:
     """NFC, single blanks, and a decimal number without the zeros that say nothing."""
-    text = _RUN.sub(" ", unicodedata.normalize("NFC", text)).strip(BLANKS)
+    text = _RUN.sub(" ", unicodedata.normalize("NFC", text)).strip()
     number = _DECIMAL.fullmatch(text)
     return (number[1] + (number[2] or "")) if number else text
 

@@ -123,7 +123,12 @@ def test_the_table_and_the_service_give_the_same_code(categories, texts):
     [
         *(("1", 0), ("1.0", 0), ("1.", 0), ("1.000", 0), ("01", 5), ("1.01", 5), ("10", 5)),
         *(("2.5", 1), ("2.50", 1), ("month", 2), (" MONTH ", 2), ("Months", 5)),
-        *(("Sa\u0303o Paulo", 3), ("S\u00e3o\u00a0 PAULO", 3), ("Sao Paulo", 5)),
+        *(
+            ("Sa\u0303o Paulo", 3),
+            ("S\u00e3o\u00a0 PAULO", 3),
+            ("S\u00e3o\u202fPaulo\u2009", 3),
+            ("Sao Paulo", 5),
+        ),
         *(("STRASSE", 4), ("", float("nan"))),
     ],
 )
