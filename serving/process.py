@@ -26,6 +26,9 @@ TARGET = "serving.service:service"
 READY_SECONDS = 120.0
 DEATHS = 3  # of workers, until it is said that it will not start
 DRAIN_MOST = 25  # seconds: BentoML's arbiter kills a worker after 30
+# A connection without a request is closed after that. Clients should be first to close (httpx is,
+# after 5 seconds): a request that is sent just when it is closed gets no answer.
+IDLE_SECONDS = 15
 OVER = 4  # seconds to end in, once nothing is running any more
 FOREIGN = ("BENTOML_", "OTEL_", "PROMETHEUS_")
 
@@ -54,6 +57,7 @@ def start(home: Path, host: str, port: int, max_seconds: float) -> subprocess.Po
     command = [sys.executable, "-m", "bentoml", "serve", TARGET, "--quiet"]
     command += ["--working-dir", str(ROOT), "--host", host, "--port", str(port)]
     command += ["--timeout-graceful-shutdown", str(drain_seconds(max_seconds))]
+    command += ["--timeout-keep-alive", str(IDLE_SECONDS)]
     # A session of its own: Ctrl-C reaches the launcher alone, which then ends the service in order.
     return subprocess.Popen(
         command, env=env, cwd=ROOT, start_new_session=True, stdin=subprocess.DEVNULL
