@@ -31,7 +31,7 @@ from serving.refusal import Problem, Refused, invalid
 log = logging.getLogger("golden_path.serving")
 HEAD_BYTES = 64 * 1024
 HEADERS = 100
-PIECE = 4096  # bytes that are parsed at once: no more requests wait on a connection than fit in
+PIECE = 2048  # bytes that are parsed at once: no more requests wait on a connection than fit in
 WAITING_BYTES = 4096  # what such a request takes
 HELD_BYTES = 64 * 2**20  # of all connections: sent ahead, or answers that are not taken
 SLOWEST = 50_000  # bytes a second of an answer, beyond the seconds of a request
