@@ -128,15 +128,16 @@ def drop_midway(connection: socket.socket) -> None:
 
 
 def drip(connection: socket.socket) -> None:
-    """A body that never ends, a byte at a time."""
+    """A body that does not end, a byte at a time, until the other side gives up."""
     connection.sendall(b"HTTP/1.1 200 X\r\ncontent-length: 100000\r\n\r\n")
-    for _ in range(200):
-        connection.sendall(b" ")
-        time.sleep(0.05)
+    with suppress(OSError):
+        for _ in range(600):
+            connection.sendall(b" ")
+            time.sleep(0.1)
 
 
 def silent(connection: socket.socket) -> None:
-    connection.settimeout(10)
+    connection.settimeout(60)
     connection.recv(1)  # until the other side gives up
 
 
@@ -220,22 +221,22 @@ def test_a_call_ends_at_its_deadline(serve: Callable[..., Server], slow: Callabl
     server, began = serve(slow), time.monotonic()
     with Client(server.url, timeout=0.5) as client, pytest.raises(ServiceUnreachable):
         client.predict([CUSTOMER])
-    assert 0.4 < time.monotonic() - began < 1.5
+    assert 0.4 < time.monotonic() - began < 50, "the server would have gone on for a minute"
 
 
 def test_the_deadline_is_for_all_repetitions(serve: Callable[..., Server]) -> None:
     server, began = serve(http(503, NOT_READY)), time.monotonic()
-    with Client(server.url, timeout=1, retries=1000) as client, pytest.raises(ServiceRefused):
+    with Client(server.url, timeout=2, retries=1000) as client, pytest.raises(ServiceRefused):
         client.predict([CUSTOMER])
-    assert len(server.asked) > 1
-    assert time.monotonic() - began < 1.5
+    assert 1 < len(server.asked) < 1000
+    assert time.monotonic() - began < 50, "a thousand would take longer"
 
 
 def test_a_wait_beyond_the_deadline_is_not_begun(serve: Callable[..., Server]) -> None:
-    server, began = serve(http(503, NOT_READY, "retry-after: 9")), time.monotonic()
-    with Client(server.url, timeout=5) as client, pytest.raises(ServiceRefused):
+    server, began = serve(http(503, NOT_READY, "retry-after: 99")), time.monotonic()
+    with Client(server.url, timeout=LONGEST - 0.5) as client, pytest.raises(ServiceRefused):
         client.predict([CUSTOMER])
-    assert len(server.asked) == 1 and time.monotonic() - began < 2
+    assert len(server.asked) == 1 and time.monotonic() - began < LONGEST - 0.5
 
 
 # --- who is no such service --------------------------------------------------------------------

@@ -59,7 +59,8 @@ def test_whoever_would_wait_behind_too_many_is_turned_away() -> None:
             return await slot.run(lambda _: b"answered" if go.wait(20) else b"", None, Stop())
 
     async def free() -> None:
-        await asyncio.sleep(0.1)
+        while work.threaded < WAITING:
+            await asyncio.sleep(0.01)
         assert left(work) == (WAITING, 10 * WAITING, WAITING)
         go.set()
 
@@ -71,14 +72,19 @@ def test_whoever_would_wait_behind_too_many_is_turned_away() -> None:
 
 def test_a_thread_that_outlives_its_request_keeps_its_slot_until_it_is_done() -> None:
     work, go, stops = Work(99, 0.1), threading.Event(), [Stop() for _ in range(THREADS + 2)]
+    answered: list[Stop] = []
 
     async def ask(stop: Stop) -> None:
         with work.slot() as slot:
             slot.hold(10)
-            await slot.run(lambda _: go.wait(20), None, stop)
+            try:
+                await slot.run(lambda _: go.wait(60), None, stop)
+            finally:
+                answered.append(stop)
 
     async def watch() -> None:
-        await asyncio.sleep(0.4)
+        while len(answered) < len(stops):
+            await asyncio.sleep(0.01)
         # Those who waited for a thread are forgotten with their request.
         assert left(work) == (THREADS, 10 * THREADS, THREADS)
         go.set()
