@@ -1,4 +1,4 @@
-"""Fill the settings: contract.yaml, default.yaml, the preset, the environment, the command line.
+"""Fill the settings: contract.yaml, the preset, the environment, the command line.
 
     GOLDEN_PATH_TUNING__TRIALS=10 python -m flows.train --config online_retail --seed 11
 
@@ -97,7 +97,7 @@ def _layers(
     config: str, arguments: Sequence[str], env: Mapping[str, str]
 ) -> Iterator[tuple[Callable[[str], str], dict[str, Any]]]:
     """Each layer as (place of a setting, values by dotted name), the weakest first."""
-    for file in dict.fromkeys([CONTRACT, FOLDER / "default.yaml", _preset(config)]):
+    for file in (CONTRACT, _preset(config)):
         place = f"configs/{file.name}" if file.parent == FOLDER else str(file)
         yield partial(_same, place), _flatten(_read(file))
     yield (lambda path: PREFIX + path.upper().replace(".", "__")), _from_environment(env)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, field_validator, model_validator
 
-from configs.section import Section
+from configs.section import Section, Share
 
 CONTRACT = Path(__file__).parent / "contract.yaml"
 Column = Literal[
@@ -33,6 +33,8 @@ Measure = Literal[
     "cancelled_share",
     "duplicate_share",
     "valid_share",
+    "largest_customer_share",
+    "rounded_customer_share",
     "unreadable_quantity",
     "unreadable_unit_price",
     "unreadable_amount",
@@ -51,6 +53,8 @@ TEXTS = ("invoice_id", "product_id", "description", "customer_id", "country")
 NUMBERS = ("quantity", "unit_price", *COUNTED)
 # Without these a row cannot be counted for anyone: the rules about them are not to be switched off.
 NEEDED = ("missing_customer", "missing_time", "missing_quantity", "missing_price")
+# Of the rows: a rule that keeps out more is named at the end of the run, or holds the batch.
+WARN_SHARE, HOLD_SHARE = 0.05, 0.25
 
 
 class Rule(Section):
@@ -69,6 +73,8 @@ class Rule(Section):
     pattern: str | None = Field(None, description="the regular expression it must match")
     low: float | None = Field(None, description="the least it may be")
     high: float | None = Field(None, description="the most it may be")
+    warn_share: Share = Field(WARN_SHARE, description="of the rows: above it, it is named")
+    hold_share: Share = Field(HOLD_SHARE, description="of the rows: above it the batch is held")
 
     @model_validator(mode="after")
     def _one_check(self) -> Rule:

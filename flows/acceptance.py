@@ -24,7 +24,6 @@ from ingestion.validate import (
     DAYS,
     QUARANTINE,
     ContractBroken,
-    also,
     check_measures,
     figure,
     read_days,
@@ -117,10 +116,14 @@ def accept_or_hold(settings: Settings, name: str, stage: Stage, page: Path) -> B
         }
         compared = check_measures(rules, measured)
     broken = [f for f in compared if not f.success and f.severity == "stop"]
+    heavy = [rule for rule in stage.facts["heavy"] if rule["hold"]]
     if known is not None and known.status in ACCEPTED:
         batch = known
     else:
-        reasons = [f"{figure(f)} ({f.why}){_columns(f, stage, last)}" for f in broken]
+        reasons = [
+            *(f"{figure(f)} ({f.why}){_columns(f, stage, last)}" for f in broken),
+            *(rule["text"] for rule in heavy),
+        ]
         beside = last.name if last else ""
         batch = decide(var, dataset, name, stage.facts["level"], beside, reasons)
     unseen = stage.facts["level"].get("unseen")
@@ -129,17 +132,24 @@ def accept_or_hold(settings: Settings, name: str, stage: Stage, page: Path) -> B
     if batch.status == "held":
         remember(settings, "refused", replace(seen, why=f"held: {batch.reasons[0]}"))
         beside = f", beside the batch {last.name} accepted on {last.decided[:10]}" if last else ""
-        described = (
-            "describe the new values (source.table.columns, values) or change"
-            f" contract.rules.{broken[0].code}; or "
-            if broken[0].column in UNSEEN
-            else ""
-        )
+        codes = [finding.code for finding in broken] + [rule["code"] for rule in heavy]
+        if not broken:
+            setting = heavy[0]["setting"]
+            described = f"if the rule does not fit this data, change {setting} in the preset; "
+        elif broken[0].column in UNSEEN:
+            described = (
+                f"describe the new values (source.table.columns, values) or change"
+                f" contract.rules.{codes[0]}; or "
+            )
+        else:
+            described = ""
+        others = f"; also broken: {', '.join(codes[1:])}" if codes[1:] else ""
         raise ContractBroken(
-            f"the batch {batch.name} is held: {batch.reasons[0]}{beside}{also(broken)}",
-            where=f"{page}, rule {broken[0].code}",
-            next_step=f"look at the page; {described}if the batch is right, release it with "
-            f"{make('accept-batch', settings, BATCH=batch.name)}, and run this again",
+            f"the batch {batch.name} is held: {batch.reasons[0]}{beside}{others}",
+            where=f"{page}, rule {codes[0]}",
+            next_step=f"look at the page and the rows ({make('quarantine', settings)}); {described}"
+            f"if the batch is right, release it with"
+            f" {make('accept-batch', settings, BATCH=batch.name)}, and run this again",
         )
     remember(settings, "validated", seen)
     return batch

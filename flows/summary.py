@@ -62,6 +62,7 @@ def summarise(
         "batch": parts.batch,
         "rows": validated.facts["rows"],
         "unseen": validated.facts["level"].get("unseen", {}),
+        "warnings": warnings(validated.facts),
         "table": {key: table.facts[key] for key in ("features", "rows", "positive_rate", "as_of")},
         "leak_check": {
             name: value for name, value in table.facts["leak_check"].items() if name != "leaks"
@@ -88,6 +89,21 @@ def summarise(
         },
         "mlflow": {"tracking_uri": tracking_uri(settings), "run_id": journey.parent_run},
     }
+
+
+def warnings(facts: dict[str, Any]) -> list[str]:
+    """What a person should look at in the rows, as sentences: rules that keep out a large share,
+    and broken rules of severity `warn` about the whole batch."""
+    measured = [
+        f"{finding['code']} is {finding['found']:.3g}, the limit is {finding['limit']}:"
+        f" {finding['why']} (contract.rules.{finding['code']})"
+        for finding in facts["findings"]
+        if not finding["success"]
+        and finding["severity"] == "warn"
+        and isinstance(finding["found"], float)
+    ]
+    heavy = [f"{rule['text']} ({rule['setting']})" for rule in facts["heavy"]]
+    return [*heavy, *measured]
 
 
 def _family(stage: Stage, found: Evaluation, name: str) -> dict[str, Any]:
@@ -126,6 +142,7 @@ def print_summary(
             ),
             ("", ", ".join(f"{short(code)} {count:,}" for code, count in rows["reasons"].items())),
             *_other(summary["unseen"]),
+            *(("Warning", text) for text in summary["warnings"]),
             ("Table", f"{split['features']} features, rows: {', '.join(parts)}"),
         )
     )

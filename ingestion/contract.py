@@ -26,6 +26,8 @@ MEASURES = {
     "cancelled_share": "share of the rows that cancel",
     "duplicate_share": "share of the rows that are second or later copies",
     "valid_share": "share of the rows left after quarantine",
+    "largest_customer_share": "share of the rows with a customer that the largest customer has",
+    "rounded_customer_share": "share of the rows with a customer whose identifier looks rounded",
     "unreadable_quantity": "share of the rows whose quantity could not be read",
     "unreadable_unit_price": "share of the rows whose unit price could not be read",
     "unreadable_amount": "share of the rows whose amount could not be read",
@@ -70,6 +72,7 @@ def batch_rules(contract: Contract, declared: frozenset[str]) -> dict[str, Rule]
         for name, rule in contract.rules.items()
         if rule.measure in MEASURES
         and rule.severity != "ignore"
+        and ("customer_id" in declared or "customer_share" not in rule.measure)
         and (
             not rule.measure.startswith("unreadable_")
             or rule.measure.removeprefix("unreadable_") in declared

@@ -50,14 +50,27 @@ def measure(judged: Judged, counts: RowCounts) -> dict[str, float | None]:
     days, *summed = judged.connection.execute(
         f"SELECT date_diff('day', min(day), max(day)), {sums} FROM profile"
     ).fetchall()[0]
+    largest, rounded = judged.connection.execute(CUSTOMERS).fetchall()[0]
     shares = [None if not counts.raw else (part or 0) / counts.raw for part in summed]
     names = ("anonymous_share", "cancelled_share", "duplicate_share", *unreadable_columns())
     return {
         "rows": counts.raw,
         "days": days,
         "valid_share": counts.valid / counts.raw if counts.raw else None,
+        "largest_customer_share": largest,
+        "rounded_customer_share": rounded,
         **dict(zip(names, shares, strict=True)),
     }
+
+
+# Of the rows with a customer: the share of the largest one, and the share whose identifier is
+# written as 4.00638E+12 or is long and ends in zeros, as spreadsheets leave a long number.
+CUSTOMERS = r"""
+    SELECT max(rows) / sum(rows),
+           coalesce(sum(rows) FILTER (regexp_full_match(
+               customer_id, '[0-9]([.,][0-9]+)?[eE][+]?[0-9]+|[0-9]{6,}0{6,}')), 0) / sum(rows)
+    FROM (SELECT customer_id, count(*) AS rows FROM raw WHERE customer_id IS NOT NULL GROUP BY 1)
+"""
 
 
 def unreadable_columns() -> tuple[str, ...]:

@@ -9,7 +9,7 @@ and audits the row rules on a sample, where the two must count the same.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import duckdb
 
 from configs.duck import literal, parquet
 from configs.errors import UserError
-from configs.rules import Contract, Rule
+from configs.rules import COUNTED, Contract, Rule
 from configs.settings import Compute
 from configs.source import CANONICAL
 from ingestion.contract import MEASURES, batch_rules, in_words
@@ -30,18 +30,47 @@ from ingestion.translate import latest_time, to_expectation
 TRANSACTIONS, QUARANTINE, DAYS = "transactions.parquet", "quarantine.parquet", "daily.parquet"
 ALL = frozenset(CANONICAL)
 EXAMPLES = 20  # rows of each combination of reasons that the audit sees in any case
+QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)  # of a column whose limit keeps out many rows
+
+
+@dataclass(frozen=True)
+class Heavy:
+    """A row rule that keeps out more of the rows than `warn_share` allows. text: the rule, the
+    share and the values found, for people; setting: where it is set; hold: above `hold_share` too.
+    """
+
+    code: str
+    rows: int
+    text: str
+    setting: str
+    hold: bool
+
+
+def heavy_text(code: str, rows: int, raw: int, words: str) -> str:
+    """`impossible_price keeps out 34.0% of the rows (340): the rule says that …`."""
+    return f"{code} keeps out {rows / raw:.1%} of the rows ({rows:,}): the rule says that {words}"
+
+
+def quantiles(connection: duckdb.DuckDBPyConnection, column: str) -> str:
+    """What a column of the table `judged` holds, in words."""
+    (found,) = connection.execute(
+        f"SELECT quantile_disc({column}, {list(QUANTILES)}) FROM judged"
+    ).fetchall()[0]
+    shown = (f"{share:.0%} {value:,g}" for share, value in zip(QUANTILES, found or []))
+    return f"; quantiles found: {', '.join(shown)}"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """rows and findings of the contract, how many rows were audited, and what the batch measures
-    (`ingestion/measures.py`)."""
+    """rows and findings of the contract, how many rows were audited, what the batch measures
+    (`ingestion/measures.py`), and the rules that keep out a large share, the largest first."""
 
     rows: RowCounts
     findings: list[Finding]
     audited: int
     measures: dict[str, float | None]
     level: dict[str, Any]
+    heavy: list[Heavy] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "findings": [finding.to_dict() for finding in self.findings]}
@@ -82,13 +111,15 @@ def validate_batch(
         findings = check_measures(rules, measures)
         audited, audit = _audit(judged, contract, counts)
         days: list[Day] = judged.connection.execute(DAILY).fetchall()
-        outcome = Outcome(counts, [*findings, *audit], audited, measures, describe(days))
+        heavy = _heavy_rules(judged, counts)
+        outcome = Outcome(counts, [*findings, *audit], audited, measures, describe(days), heavy)
         content = json.dumps(outcome.to_dict(), indent=2, default=str)
         (folder / "contract.json").write_text(content, encoding="utf-8")
         if broken := [f for f in findings if not f.success and f.severity == "stop"]:
             error = ContractBroken(
                 f"the batch breaks the data contract: {figure(broken[0])}"
-                f" ({broken[0].why}){_example(judged, broken[0])}{also(broken)}",
+                f" ({broken[0].why}){_example(judged, broken[0])}{at_fault(broken[0], heavy)}"
+                f"{also(broken)}",
                 where=f"rule {broken[0].code}",
                 next_step=f"mend the source; or, if the batch is right, change"
                 f" contract.rules.{broken[0].code} in the preset",
@@ -140,6 +171,38 @@ def check_measures(rules: dict[str, Rule], measures: dict[str, Any]) -> list[Fin
         )
         for finding, rule in zip(found, rules.values(), strict=True)
     ]
+
+
+def _heavy_rules(judged: Judged, counts: RowCounts) -> list[Heavy]:
+    """The rules that keep out more than `warn_share` of the rows, with the values found."""
+    found = []
+    for bit, (name, rule) in enumerate(judged.rules.items()):
+        rows = counts.reasons.get(name, 0)
+        if rows > rule.warn_share * counts.raw:
+            text = heavy_text(name, rows, counts.raw, in_words(rule)) + _values(judged, rule, bit)
+            hold = rows > rule.hold_share * counts.raw
+            found.append(Heavy(name, rows, text, f"contract.rules.{name}", hold))
+    return sorted(found, key=lambda heavy: -heavy.rows)
+
+
+def _values(judged: Judged, rule: Rule, bit: int) -> str:
+    """What stands in the column: quantiles of numbers, or the most frequent texts kept out."""
+    if rule.required or (rule.column in COUNTED and rule.column != "sold_quantity"):
+        return ""
+    if rule.pattern is None:
+        return quantiles(judged.connection, rule.column or "")
+    texts = judged.connection.execute(
+        f"SELECT {rule.column} FROM judged WHERE broken & {1 << bit} <> 0"
+        " GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 5"
+    ).fetchall()
+    return f"; most frequent: {', '.join(repr(text[:30]) for (text,) in texts)}"
+
+
+def at_fault(finding: Finding, heavy: list[Heavy]) -> str:
+    """Which rule leaves too few rows."""
+    if finding.column != "valid_share" or not heavy:
+        return ""
+    return f"; most rows are lost to one rule: {heavy[0].text}"
 
 
 def _audit(judged: Judged, contract: Contract, counts: RowCounts) -> tuple[int, list[Finding]]:

@@ -6,7 +6,7 @@ Expectations, which audits a sample; `ingestion/labelled/validate.py` compares t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from configs.table import LONGEST_TEXT, Column, Table
@@ -26,6 +26,12 @@ class TableRule:
     words: str
     why: str
     check: dict[str, Any] = field(default_factory=dict)
+    setting: str = "source.table"  # where it can be changed
+
+    @property
+    def bounded(self) -> bool:
+        """Whether it is about the range of a column of numbers."""
+        return "min_value" in self.check
 
     def expectation(self) -> dict[str, Any]:
         meta = {"code": self.name, "why": self.why}
@@ -90,6 +96,7 @@ def _of_column(name: str, column: Column, place: str) -> list[TableRule]:
     if not column.missing:
         why = "this column is never missing"
         rules.append(_present(f"missing_{name}", place, f"{name} is there", why))
+        rules[-1] = replace(rules[-1], setting=f"source.table.columns.{name}.missing")
     if column.type == "number" and (column.low is not None or column.high is not None):
         rules.append(_between(name, place, column))
     return rules
@@ -115,6 +122,7 @@ def _between(name: str, place: str, column: Column) -> TableRule:
             "min_value": column.low,
             "max_value": column.high,
         },
+        f"source.table.columns.{name}",
     )
 
 

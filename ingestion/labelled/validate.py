@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from configs.duck import connect, literal, parquet, quoted
-from configs.rules import Contract
+from configs.rules import HOLD_SHARE, WARN_SHARE, Contract
 from configs.settings import Compute
 from configs.source import Source, Text
 from configs.table import LONGEST_TEXT, Table
@@ -33,10 +33,14 @@ from ingestion.validate import (
     QUARANTINE,
     TRANSACTIONS,
     ContractBroken,
+    Heavy,
     Outcome,
     also,
+    at_fault,
     check_measures,
     figure,
+    heavy_text,
+    quantiles,
 )
 
 if TYPE_CHECKING:
@@ -84,15 +88,14 @@ def validate_table(
         findings = check_measures(asked, measures)
         audited, audit = _audit(connection, rules, counts, contract.audit_rows)
         level = describe(count_unseen(connection, table))
-        outcome = Outcome(counts, [*findings, *audit], audited, measures, level)
+        heavy = _heavy_rules(connection, rules, counts)
+        outcome = Outcome(counts, [*findings, *audit], audited, measures, level, heavy)
         content = json.dumps(outcome.to_dict(), indent=2, default=str)
         (folder / "contract.json").write_text(content, encoding="utf-8")
         if broken := [f for f in findings if not f.success and f.severity == "stop"]:
-            most = max(counts.reasons, key=lambda name: counts.reasons[name], default="")
             error = ContractBroken(
-                f"the table breaks its contract: {figure(broken[0])} ({broken[0].why}); the most"
-                f" frequent reason is {most}, {counts.reasons.get(most, 0):,} of {counts.raw:,}"
-                f" rows{also(broken)}",
+                f"the table breaks its contract: {figure(broken[0])} ({broken[0].why})"
+                f"{at_fault(broken[0], heavy)}{also(broken)}",
                 where=f"rule {broken[0].code}",
                 next_step="look at the rows (make quarantine), then mend the source, or what"
                 " source.table.columns says of the column",
@@ -103,6 +106,23 @@ def validate_table(
         _write(connection, folder, batch, table, [VALID, QUARANTINE])
         _reconcile(folder, counts)
     return outcome
+
+
+def _heavy_rules(
+    connection: DuckDBPyConnection, rules: list[TableRule], counts: RowCounts
+) -> list[Heavy]:
+    """The rules that keep out a large share. Rows without a label hold nothing up: a table may well
+    hold those that are to be scored."""
+    found = []
+    for rule in rules:
+        rows = counts.reasons.get(rule.name, 0)
+        if rows > WARN_SHARE * counts.raw:
+            text = heavy_text(rule.name, rows, counts.raw, rule.words)
+            if rule.bounded:
+                text += quantiles(connection, rule.column)
+            hold = rows > HOLD_SHARE * counts.raw and rule.name != "no_label"
+            found.append(Heavy(rule.name, rows, text, rule.setting, hold))
+    return sorted(found, key=lambda heavy: -heavy.rows)
 
 
 def _judged(source: Source, rules: list[TableRule], parts: int) -> str:

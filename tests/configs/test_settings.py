@@ -53,14 +53,14 @@ def test_every_preset_loads_and_is_called_by_its_file(name):
 
 
 def test_each_layer_covers_the_one_below(folder):
-    (folder / "default.yaml").write_text("tuning: {trials: 2, seconds: 2, workers: 2}\nseed: 2")
+    (folder / "default.yaml").write_text("seed: 2")  # of another preset: not a layer of this one
     (folder / "mine.yaml").write_text("tuning: {trials: 3, seconds: 3, workers: 3}")
     env = {"GOLDEN_PATH_TUNING__TRIALS": "4", "GOLDEN_PATH_TUNING__SECONDS": "4"}
     settings = load("mine", ["--tuning.trials", "5"], env)
     assert settings.tuning.trials == 5  # command line
     assert settings.tuning.seconds == 4  # environment
     assert settings.tuning.workers == 3  # the preset
-    assert settings.seed == 2  # default.yaml
+    assert settings.seed == FIELDS["seed"].default
     assert settings.training.bootstrap == FIELDS["training.bootstrap"].default  # the model
 
 
@@ -70,9 +70,9 @@ def test_a_section_given_as_a_mapping_keeps_what_lower_layers_say_about_the_rest
 
 
 def test_a_column_mapping_replaces_the_one_below_as_a_whole(folder):
-    (folder / "default.yaml").write_text("source: {columns: {invoice_id: A, quantity: B}}")
-    (folder / "mine.yaml").write_text("source: {columns: {invoice_id: C}}")
-    assert load("mine", env={}).source.columns == {"invoice_id": "C"}
+    (folder / "mine.yaml").write_text("source: {columns: {invoice_id: A, quantity: B}}")
+    env = {"GOLDEN_PATH_SOURCE__COLUMNS": "{invoice_id: C}"}
+    assert load("mine", env=env).source.columns == {"invoice_id": "C"}
 
 
 def test_one_column_can_be_mapped_by_a_flag_or_a_variable():

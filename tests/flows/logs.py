@@ -46,7 +46,13 @@ def write_preset(file: Path, log: str, **sections) -> Path:
     """A preset for such a log, whose contract and splits fit a short one."""
     tree = {
         "source": {"kind": "files", "path": log},
-        "contract": {"rules": {"days": {"low": 100}}},
+        "contract": {
+            "rules": {
+                "days": {"low": 100},
+                "impossible_price": {"severity": "quarantine"},
+                "no_product_code": {"severity": "quarantine"},
+            }
+        },
         "features": {"horizon_days": 20, "min_history_days": 40, "train_dates": 3},
     }
     for name, section in sections.items():

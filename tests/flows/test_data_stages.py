@@ -19,6 +19,7 @@ from configs.settings import Settings
 from features.build import build_table
 from flows import data_stages, quarantine, replay
 from flows.acceptance import last_validated
+from flows.summary import warnings
 from ingestion.batches import dataset_of, release, seen
 from ingestion.validate import QUARANTINE, TRANSACTIONS, ContractBroken
 
@@ -163,6 +164,25 @@ def test_a_batch_unlike_the_last_one_is_held_until_a_person_releases_it(shop, ch
     write_log(shop / "c.csv", first=date(2024, 9, 27), days=30, **change)  # goes on like the last
     run(settings)
     assert [b.status for b in seen(settings.var, "shop")] == ["accepted", "released", "accepted"]
+
+
+def test_a_rule_that_keeps_out_a_large_share_holds_even_the_first_batch(shop):
+    """A limit made for another shop: the values are right, and the labels would be an artefact."""
+    write_log(shop / "a.csv", price=4500.0)  # a third of the prices is 9,000
+    settings = settings_of(shop)
+    with pytest.raises(ContractBroken) as held:
+        run(settings)
+    assert "impossible_price keeps out 3" in held.value.what
+    assert "unit_price is at most 5,000; quantiles found: 1% 2,250" in held.value.what
+    assert "contract.rules.impossible_price" in held.value.next_step
+    (batch,) = seen(settings.var, "shop")
+    assert batch.status == "held"
+    release(settings.var, dataset_of(settings), batch.name)
+    _, stage = run(settings)
+    (warning,) = warnings(stage.facts)
+    assert warning.endswith("(contract.rules.impossible_price)")
+    _, stage = run(settings_of(shop, "--contract.rules.impossible_price.high", "20000"))
+    assert warnings(stage.facts) == []
 
 
 def test_a_batch_that_goes_on_like_the_last_one_is_accepted(shop):

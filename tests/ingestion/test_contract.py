@@ -14,7 +14,8 @@ import pytest
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
-from configs.rules import Contract, default_rules
+from configs.load import load
+from configs.rules import Contract
 from ingestion import judge as judging
 from ingestion.canonical import COLUMNS
 from ingestion.contract import batch_rules, in_words, row_rules
@@ -24,8 +25,10 @@ from ingestion.validate import ALL, ContractBroken, validate_batch
 
 
 def contract(**changes: dict) -> Contract:
-    """The default contract with some fields of some rules changed."""
-    rules = default_rules()
+    """The contract of the retail presets with some fields of some rules changed."""
+    rules = {
+        name: rule.model_dump() for name, rule in load("default", [], {}).contract.rules.items()
+    }
     for name, change in changes.items():
         rules[name] = {**rules.get(name, {}), **change}
     return Contract(rules=rules)

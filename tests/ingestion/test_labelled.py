@@ -269,7 +269,10 @@ def test_a_target_with_three_values_stops_the_run_and_leaves_nothing_to_go_on_wi
 def test_a_table_that_is_mostly_quarantine_is_refused_and_the_quarantine_kept(tmp_path):
     save(tmp_path / "table.csv", [[m, "old", v, p, y] for m, _, v, p, y in made_rows(30)])
     error = refused(tmp_path)
-    assert "valid_share is 0" in error.what and "unreadable_value, 30 of 30 rows" in error.what
+    assert (
+        "valid_share is 0" in error.what
+        and "unreadable_value keeps out 100.0% of the rows (30)" in error.what
+    )
     assert len(rows(tmp_path / QUARANTINE)) == 30 and not (tmp_path / VALID).exists()
 
 

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from configs.errors import UserError
-from configs.load import load
-from configs.rules import Contract, default_rules
+from configs.load import load, presets
+from configs.rules import Contract
 from configs.settings import Compute
 from configs.source import Source
 from ingestion.canonical import COLUMNS
@@ -35,7 +35,10 @@ LIMITS = {
     "type_of_invoiced_at": {"high": 0.1},
 }
 CONTRACT = Contract(
-    rules={name: rule | LIMITS.get(name, {}) for name, rule in default_rules().items()}
+    rules={
+        name: rule.model_dump() | LIMITS.get(name, {})
+        for name, rule in load("default", [], {}).contract.rules.items()
+    }
 )
 KINDS = {"BIGINT": pa.int64(), "DOUBLE": pa.float64(), "TIMESTAMP": pa.timestamp("us")}
 
@@ -139,7 +142,65 @@ BATCH_RULES = {
 
 
 def test_the_batches_below_are_about_all_rules():
-    assert set(batch_rules(CONTRACT, ALL)) == set(BATCH_RULES)
+    rules = batch_rules(CONTRACT, ALL)
+    stopping = {name for name, rule in rules.items() if rule.severity == "stop"}
+    assert stopping == set(BATCH_RULES)
+    assert set(rules) - stopping == set(WARNINGS)
+
+
+WARNINGS = {  # a batch that is just beyond, and the measure that says so
+    "largest_customer_share": [
+        line | {"customer_id": "0" if n < 5 else str(n)} for n, line in enumerate(lines())
+    ],
+    "rounded_customer_share": [
+        line | {"customer_id": "4.00638E+12" if n == 7 else f"{n}000000"}
+        for n, line in enumerate(lines())
+    ],
+}
+
+
+@pytest.mark.parametrize("code", WARNINGS)
+def test_a_batch_with_suspicious_customers_is_kept_with_a_warning(tmp_path, code):
+    outcome = validate_batch(write(tmp_path, WARNINGS[code]), tmp_path, CONTRACT, now=NOW)
+    warned = [f.code for f in outcome.findings if not f.success and f.severity == "warn"]
+    assert warned == [code]
+    assert outcome.rows.valid == 20
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3])
+def test_a_limit_that_keeps_out_many_rows_is_named_with_the_values_found(tmp_path, share):
+    batch = [
+        line | {"unit_price": 9000.0 if n < share * 40 else 2.5}
+        for n, line in enumerate(lines(40, 39))
+    ]
+    outcome = validate_batch(write(tmp_path, batch), tmp_path, CONTRACT, now=NOW)
+    (heavy,) = outcome.heavy
+    assert (heavy.code, heavy.rows) == ("impossible_price", share * 40)
+    assert heavy.hold == (share > 0.25)
+    assert f"keeps out {share:.1%} of the rows" in heavy.text
+    assert "unit_price is at most 5,000" in heavy.text and "50% 2.5" in heavy.text
+    assert "99% 9,000" in heavy.text
+
+
+def test_a_pattern_that_keeps_out_many_rows_is_named_with_the_texts(tmp_path):
+    batch = changed(4, product_id="POST")
+    (heavy,) = validate_batch(write(tmp_path, batch), tmp_path, CONTRACT, now=NOW).heavy
+    assert heavy.code == "no_product_code" and "most frequent: 'POST'" in heavy.text
+
+
+def test_a_batch_of_which_too_little_is_valid_names_the_rule_at_fault(tmp_path):
+    error, broken = refused(write(tmp_path, changed(12, unit_price=9000.0)))
+    assert broken == ["valid_share"]
+    assert "most rows are lost to one rule: impossible_price keeps out 60.0%" in error.what
+
+
+def test_the_limits_of_retail_hold_for_the_retail_presets_alone():
+    retail = {"impossible_price", "no_product_code"}
+    for preset in presets():
+        rules = load(preset, [], {}).contract.rules
+        assert {rules[name].severity for name in retail} == {"quarantine"}, preset
+    assert {Contract().rules[name].severity for name in retail} == {"ignore"}
+    assert Contract().rules["impossible_quantity"].high is None
 
 
 @pytest.mark.parametrize("code", BATCH_RULES)
