@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from real_service import make_bundle
 
 from configs.duck import connect
+from configs.load import load
 from configs.rules import Contract
 from configs.settings import Compute, Features
 from configs.source import Form, Source
@@ -27,6 +28,8 @@ from serving.lines.transactions import Transactions, answer
 from serving.messages import Model
 from serving.opening import reference_rows
 from serving.values.schema import Decoder
+
+RETAIL = load("default", [], {}).contract
 
 QUESTION, START = Features(), date(2023, 1, 1)
 LIMITS = Limits(max_rows=50, max_lines=5_000, max_explained=20)
@@ -55,7 +58,7 @@ def section(
     """`bundle.json["transactions"]`, as JSON gives it back."""
     content = {
         "declared": sorted(declared),
-        "contract": (contract or Contract()).model_dump(mode="json"),
+        "contract": (contract or RETAIL).model_dump(mode="json"),
         "features": settings.model_dump(mode="json", include=set(VARIABLES)),
         "log_start": START.isoformat(),
     }
@@ -122,7 +125,7 @@ def as_trained(
     read_file(source, folder / "raw.parquet", folder / "rows.parquet", compute)
     latest = datetime(9999, 1, 1)  # nothing is in the future: as-of dates cut it off
     with judge(
-        [folder / "rows.parquet"], folder, contract or Contract(), declared, latest, compute
+        [folder / "rows.parquet"], folder, contract or RETAIL, declared, latest, compute
     ) as judged:
         found = judged.connection.execute(
             f"SELECT source_row, {judged.reasons()} FROM judged ORDER BY key"

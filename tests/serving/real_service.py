@@ -22,7 +22,7 @@ import psutil
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from configs.rules import Contract
+from configs.load import load
 from configs.source import CANONICAL
 from features.catalogue import CATALOGUE, NAMES
 from registry.bundle import Bundle, load_bundle, write_bundle
@@ -33,7 +33,7 @@ AS_OF = date(2025, 6, 24)
 FEATURES = {"horizon_days": 90, "active_days": 365, "invoice_days": 7}
 SECTION = {
     "declared": sorted(CANONICAL),
-    "contract": Contract().model_dump(mode="json"),
+    "contract": load("default", [], {}).contract.model_dump(mode="json"),
     "features": FEATURES | {"home_country": "United Kingdom"},
     "log_start": "2024-01-01",
 }

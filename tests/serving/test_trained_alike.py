@@ -15,9 +15,9 @@ import pytest
 from hypothesis import Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from made_lines import LINE, Lines, as_trained, body, opened, rows_of, section
+from made_lines import LINE, RETAIL, Lines, as_trained, body, opened, rows_of, section
 
-from configs.rules import Contract, default_rules
+from configs.rules import Contract
 from configs.settings import Features
 from features import engine
 from features.catalogue import ALL, select
@@ -157,7 +157,7 @@ def test_many_customers_with_dirty_lines(declared):
     assert assert_alike(transactions, log, columns) > 45
 
 
-RULES = default_rules() | {
+RULES = RETAIL.model_dump()["rules"] | {
     "zero_price": {"severity": "warn", "column": "unit_price", "forbidden": 0, "why": "is said"},
     "duplicate": {"severity": "ignore", "column": "copy_number", "high": 1, "why": "is off"},
     "thrice": {"severity": "quarantine", "column": "copy_number", "high": 2, "why": "the third"},

@@ -25,12 +25,23 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_lines import LIMITS, Lines, ask, body, line, made_champion, opened, rows_of, section
+from made_lines import (
+    LIMITS,
+    RETAIL,
+    Lines,
+    ask,
+    body,
+    line,
+    made_champion,
+    opened,
+    rows_of,
+    section,
+)
 from real_service import ROOT
 
 from configs.errors import UserError
 from configs.load import load
-from configs.rules import Contract, default_rules
+from configs.rules import Contract
 from configs.settings import Compute
 from configs.source import Form, Source, Text
 from features.build import build_table
@@ -163,8 +174,11 @@ def test_lines_that_do_not_count_are_named_with_their_reasons_and_change_nothing
         ["after_as_of"],
         ["zero_price", "after_as_of"],
     ]
-    why = default_rules()["zero_price"]["why"]
-    assert told["left_out"][0]["why"] == [why, default_rules()["no_product_code"]["why"]]
+    why = RETAIL.rules["zero_price"].why
+    assert told["left_out"][0]["why"] == [
+        why,
+        RETAIL.rules["no_product_code"].why,
+    ]
     assert "as-of date" in told["left_out"][4]["why"][0]
 
 
@@ -180,7 +194,7 @@ def test_equal_lines_of_two_customers_are_no_copies(champion):
 
 
 def test_a_rule_that_warns_leaves_nothing_out(tmp_path):
-    rules = default_rules()
+    rules = RETAIL.model_dump()["rules"]
     rules["zero_price"] = rules["zero_price"] | {"severity": "warn"}
     transactions = opened(contract=Contract(rules=rules))
     champion = made_champion(tmp_path, transactions)
@@ -438,7 +452,7 @@ def test_only_cancellations_are_no_purchase(champion):
 
 def test_values_too_large_to_be_counted_are_found_among_many(tmp_path):
     """A contract without limits lets lines through whose value no BIGINT holds."""
-    rules = default_rules()
+    rules = RETAIL.model_dump()["rules"]
     for name in ("impossible_price", "impossible_quantity"):
         rules[name] = rules[name] | {"severity": "ignore"}
     transactions = opened(contract=Contract(rules=rules))
