@@ -153,8 +153,8 @@ def _same_form(old: Form, new: Form) -> None:
     )
 
 
-def _marks(text: Text) -> tuple[str, str]:
-    return text.decimal, text.thousands
+def _marks(text: Text) -> tuple[Any, ...]:
+    return text.decimal, text.thousands, text.symbols
 
 
 def _columns(champion: Champion) -> frozenset[str]:

@@ -48,6 +48,7 @@ def _kind(name: str, form: Form) -> Kind:
         if form.text is not None:
             marks = f"decimal mark {form.text.decimal}"
             marks += f", thousands {form.text.thousands}" if form.text.thousands else ""
+            marks += f", symbols {' '.join(form.text.symbols)}" if form.text.symbols else ""
             words += f", or text of one as the source writes it ({marks})"
         return Kind(form.text is not None, True, whole, f"{words}, or null")
     if name != "invoiced_at":
@@ -55,7 +56,7 @@ def _kind(name: str, form: Form) -> Kind:
     if form.time_format is None:
         return Kind(True, False, False, f"text of a time, {ISO}, or null")
     words = f"a time as the source writes it ({form.time_format}), or ISO, {ISO}, or null"
-    return Kind(True, True, True, words)
+    return Kind(True, True, False, words)  # some sources count the seconds or the days
 
 
 def latest_as_of() -> date:

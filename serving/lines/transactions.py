@@ -167,8 +167,7 @@ class Transactions:
         """Make the values of each column of one type, and say whether numbers are text: one that
         the client wrote as its source does makes the others so too."""
         if self.form.time_format is not None and "invoiced_at" in values:
-            times = values["invoiced_at"]
-            values["invoiced_at"] = [str(one) if isinstance(one, int) else one for one in times]
+            values["invoiced_at"] = [_digits(one) for one in values["invoiced_at"]]
         numbers = [name for name in NUMBERS if name in values]
         if self.form.text is None or not any(
             isinstance(one, str) for name in numbers for one in values[name]
@@ -177,6 +176,13 @@ class Transactions:
         for name in numbers:
             values[name] = [_written(one, self.form.text.decimal) for one in values[name]]
         return True
+
+
+def _digits(value: float | str | None) -> str | None:
+    """A time that is a number as the text of one: 20230426, not 20230426.0."""
+    if not isinstance(value, float):
+        return value
+    return str(int(value)) if value.is_integer() else repr(value)
 
 
 def _written(value: float | str | None, decimal: str) -> str | None:

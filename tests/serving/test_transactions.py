@@ -634,7 +634,7 @@ def test_what_a_line_may_be_is_said_in_the_form_of_the_source():
     kinds = LinesDecoder(ALL, form).kinds
     assert "%d.%m.%Y %H:%M" in kinds["invoiced_at"].words and "ISO" in kinds["invoiced_at"].words
     assert "decimal mark ," in kinds["unit_price"].words and "text" in kinds["quantity"].words
-    sent = body([good(lines=[line(quantity=True, unit_price=[], invoiced_at=1.5)])])
+    sent = body([good(lines=[line(quantity=True, unit_price=[], invoiced_at={})])])
     with pytest.raises(Refused) as caught:
         LinesDecoder(ALL, form).read(sent, LIMITS, False)
     assert {one.field: one.reason for one in caught.value.problems} == dict.fromkeys(
