@@ -1,4 +1,4 @@
-"""Text from outside, made safe to print. A name in somebody's file may hold escape sequences that
+"""Text from outside, made safe to show. A name in somebody's file may hold escape sequences that
 clear the screen, line ends, marks that turn the direction of writing, or brackets that Rich takes
 for markup: it is shown as what it is, and does nothing."""
 
@@ -43,6 +43,12 @@ def bounded(text: str, indent: str) -> str:
         more = f"… and {len(kept) - CHARACTERS:,} more characters" + (f" {more}" if more else "")
         kept = kept[:CHARACTERS]
     return "\n".join([*kept.split("\n"), *([more] if more else [])]).replace("\n", f"\n{indent}")
+
+
+def on_page(value: object) -> object:
+    """What Jinja writes: a text from outside with its control characters made visible. Markup of
+    ours stays as it is."""
+    return visible(value) if type(value) is str else value
 
 
 def console() -> Console:

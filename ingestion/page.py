@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from configs.terminal import on_page
 from ingestion.batches import Batch
 from ingestion.contract import MEASURES
 from ingestion.expectations import Finding
@@ -30,6 +31,7 @@ def write_page(
         loader=FileSystemLoader(FOLDER),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=on_page,
         trim_blocks=True,
         lstrip_blocks=True,
     )

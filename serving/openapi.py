@@ -124,6 +124,7 @@ def describe(champion: Champion, limits: Limits) -> bytes:
             ],
         )
     _, definitions = msgspec.json.schema_components(types, ref_template=REF)
+    definitions["Customer"] = champion.decoder.real_names(definitions["Customer"])
     definitions["Prediction"]["properties"]["probability"] |= {
         "minimum": 0,
         "maximum": 1,

@@ -2,7 +2,7 @@
 
     python -m serving.predict [--config NAME] [--serving.port N] [FILE.json]      (make predict)
 
-Without a file: the example that the last training run left, var/runs/latest/example.json. A file of
+Without a file: the example that this preset's last training run left, example.json. A file of
 invoice lines, {"as_of": ..., "customers": [{"lines": [...]}]}, goes to /predict_transactions, any
 other to /predict. The token is sent that the service would demand with the same settings.
 """
@@ -15,38 +15,55 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from rich.cells import cell_len
+
 from configs.command import make, run_command
 from configs.errors import UserError
 from configs.settings import Settings
+from configs.terminal import short, visible
+from registry.alias import champion_now
+from registry.store import model_name
 from serving.address import url
 from serving.client import Client, NotTheService, ServiceRefused, ServiceUnreachable
-from serving.messages import Answer, LinesAnswer
+from serving.messages import Answer, LinesAnswer, Model
 from serving.web.access import read_token
 
-EXAMPLE = Path("runs/latest/example.json")
+EXAMPLE = "example.json"
 RETRIES = 2  # somebody waits at the terminal
 
 
 def main(settings: Settings, file: Path | None) -> None:
-    print(
-        table(ask(settings, read(file or settings.var / EXAMPLE, settings, given=file is not None)))
-    )
+    print(table(ask(settings, read(file) if file else example(settings))))
 
 
-def read(file: Path, settings: Settings, *, given: bool) -> bytes:
+def read(file: Path) -> bytes:
     """The request as it stands in the file: judging it is the service's part."""
     try:
         return file.read_bytes()
     except OSError as error:
         raise UserError(
-            f"the file cannot be read: {error.strerror}"
-            if given
-            else "there is no run to take an example from",
+            f"the file cannot be read: {error.strerror}",
             where=str(file),
-            next_step='write {"customers": [...]} to it'
-            if given
-            else f"train first: {make('train', settings)}",
+            next_step='write {"customers": [...]} to it',
         ) from None
+
+
+def example(settings: Settings) -> bytes:
+    """What the last run of this preset left to try its model on. Raises UserError without one."""
+    runs = settings.var / "runs"
+    # A run is called by its time. What cannot be read is not one of this preset's.
+    for summary in sorted(runs.glob("*/summary.json"), reverse=True):
+        try:
+            config = json.loads(summary.read_bytes())["config"]
+            if config == settings.name and summary.parent.name != "latest":
+                return summary.with_name(EXAMPLE).read_bytes()
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
+            continue
+    raise UserError(
+        f"there is no run of preset {settings.name} to take an example from",
+        where=str(runs),
+        next_step=f"train first: {make('train', settings)}",
+    )
 
 
 def ask(settings: Settings, body: bytes) -> Answer | LinesAnswer:
@@ -58,7 +75,7 @@ def ask(settings: Settings, body: bytes) -> Answer | LinesAnswer:
     path = "/predict_transactions" if lines else "/predict"
     try:
         with Client(address, token, retries=RETRIES) as client:
-            return (
+            answer: Answer | LinesAnswer = (
                 client.post(path, body, LinesAnswer) if lines else client.post(path, body, Answer)
             )
     except ServiceUnreachable as error:
@@ -84,6 +101,31 @@ def ask(settings: Settings, body: bytes) -> Answer | LinesAnswer:
             next_step=_next(error, address, serving.token_variable),
         ) from None
 
+    _refuse_another(answer.model, settings, address)
+    return answer
+
+
+def _refuse_another(model: Model, settings: Settings, address: str) -> None:
+    """Raises UserError for an answer of another model than the champion of these settings."""
+    champion, name = champion_now(settings), model_name(settings)
+    if model.name != name:
+        what = f"what answers there is {visible(model.name)}, not {name}"
+        other = settings.serving.port + 1
+        serve = make("serve", settings, "--serving.port", str(other))
+        raise UserError(
+            what,
+            where=address,
+            next_step=f"end it and start {make('serve', settings)}; or beside it: {serve}",
+        )
+    if champion is not None and champion.bundle_sha256 != model.bundle_sha256:
+        raise UserError(
+            f"version {model.version} answers, and version {champion.version} is champion of {name}"
+            f" (bundle {model.bundle_sha256[:12]} and {champion.bundle_sha256[:12]})",
+            where=address,
+            next_step=f"a new champion is taken up within {settings.serving.watch_seconds:g} s, or"
+            f" refused, which {address}/model says; a service of another folder is ended first",
+        )
+
 
 def has_lines(body: bytes) -> bool:
     """Whether a request is about invoice lines, not feature values."""
@@ -103,16 +145,19 @@ def table(answer: Answer | LinesAnswer) -> str:
     decides = model.threshold is not None
     rows = [("customer", "probability", "decision" if decides else "")]
     for one in answer.predictions:
-        name = f"row {one.row + 1}" if one.customer_id is None else one.customer_id
+        name = f"row {one.row + 1}" if one.customer_id is None else short(one.customer_id, 40)
         decision = "contact" if one.decision else "leave"
         rows.append((name, f"{one.probability:.3f}", decision if decides else ""))
-    width = max(len(row[0]) for row in rows)
-    head = f"{model.name} version {model.version}: " + (
+    width = max(cell_len(row[0]) for row in rows)
+    head = f"{visible(model.name)} version {model.version}: " + (
         "probabilities only, it was trained without costs to decide by"
         if model.threshold is None
         else f"contact from a probability of {model.threshold:g} on"
     )
-    lines = [f"{name:<{width}}  {p:>11}  {decision}".rstrip() for name, p, decision in rows]
+    lines = [
+        f"{name}{' ' * (width - cell_len(name))}  {p:>11}  {decision}".rstrip()
+        for name, p, decision in rows
+    ]
     return "\n".join([head, "", *lines, *_left_out(answer)])
 
 
@@ -125,7 +170,7 @@ def _left_out(answer: Answer | LinesAnswer) -> list[str]:
         for reason, why in zip(line.reasons, line.why, strict=True)
     )
     head = f"{len(answer.left_out)} invoice line(s) were left out:"
-    return ["", head, *(f"  {count} {reason}" for reason, count in reasons.most_common())]
+    return ["", head, *(f"  {count} {visible(reason)}" for reason, count in reasons.most_common())]
 
 
 def _next(error: ServiceRefused, address: str, token_variable: str) -> str:

@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from configs.duck import connect, parquet
 from configs.settings import Compute
+from configs.terminal import on_page
 from features.catalogue import Feature
 from features.categories import missing_name, other_name
 from features.report.association import roc_auc
@@ -73,6 +74,7 @@ def write_table_report(
         loader=FileSystemLoader(FOLDER),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=on_page,
         trim_blocks=True,
         lstrip_blocks=True,
     )

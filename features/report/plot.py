@@ -15,6 +15,8 @@ from math import floor, log10
 import numpy as np
 from markupsafe import Markup
 
+from configs.terminal import visible
+
 SIDE = 1000
 
 
@@ -35,13 +37,16 @@ def frame(
     ).format(SIDE, grid, Markup("").join(shapes))
     across = [
         Markup('<b style="left:{}%"{}>{}</b>').format(
-            _short(100 * t.at), Markup(' class="minor"') if t.minor else "", t.label
+            _short(100 * t.at), Markup(' class="minor"') if t.minor else "", visible(t.label)
         )
         for t in x
     ]
-    up = [Markup('<i style="bottom:{}%">{}</i>').format(_short(100 * t.at), t.label) for t in y]
+    up = [
+        Markup('<i style="bottom:{}%">{}</i>').format(_short(100 * t.at), visible(t.label))
+        for t in y
+    ]
     return Markup('<div class="plot {}" role="img" aria-label="{}">{}{}</div>').format(
-        kind, alt, svg, Markup("").join(across + up)
+        kind, visible(alt), svg, Markup("").join(across + up)
     )
 
 
@@ -82,7 +87,7 @@ def hints(texts: Sequence[str]) -> Markup:
     width = SIDE / max(len(texts), 1)
     return Markup("").join(
         Markup('<rect class="hint" x="{}" width="{}" height="{}"><title>{}</title></rect>').format(
-            _short(width * place), _short(width), SIDE, text
+            _short(width * place), _short(width), SIDE, visible(text)
         )
         for place, text in enumerate(texts)
     )

@@ -14,6 +14,7 @@ from typing import Any
 
 from configs.duck import connect
 from configs.settings import Compute
+from configs.terminal import on_page
 from features.catalogue import CATALOGUE
 from features.report import charts
 from features.report.association import associations, reach_of, signed_bars
@@ -83,6 +84,7 @@ def _render(
         loader=FileSystemLoader(FOLDER),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=on_page,
         trim_blocks=True,
         lstrip_blocks=True,
     )

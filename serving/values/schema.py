@@ -5,12 +5,14 @@ it, checks its range and documents it, without a line changed here.
 
 Two readers. The fast one is a msgspec Struct with a field for each feature: what it takes is right.
 What it refuses is read once more by the slow one (`problems.py`), which names every problem
-with its place, and leaves the good rows where a client wants those.
+with its place, and leaves the good rows where a client wants those. A Struct cannot have a field of
+every name: where a feature is called otherwise, the slow one reads all requests.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -26,6 +28,8 @@ from serving.messages import Skipped
 from serving.reading import refuse_or_skip, sized
 from serving.refusal import Problem, invalid
 from serving.values.problems import Expected, bounds, find_problems, repeated
+
+UNNAMEABLE = re.compile(r'["\\\x00-\x1f]')  # msgspec's limit
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class Decoder:
     def __init__(
         self, features: Sequence[dict[str, Any]], missing_values: Sequence[str] = ()
     ) -> None:
+        names = [feature["name"] for feature in features]
+        self.stand_ins = stand_ins(names)
         self.customer = customer_type(features)
         self.request = msgspec.defstruct(
             "PredictRequest",
@@ -70,15 +76,17 @@ class Decoder:
 
         # Of a customer, written generously: names escaped, numbers in full, room for spaces; an id
         # and texts of four bytes a character.
-        names = sum(len(json.dumps(feature["name"])) for feature in features)
+        written = sum(len(json.dumps(name)) for name in names)
         texts = (1 + len(self._encode)) * LONGEST_TEXT
-        self.row_bytes = names + 60 * len(features) + 4 * texts + 100
+        self.row_bytes = written + 60 * len(features) + 4 * texts + 100
 
     def read(self, body: bytes, limits: Limits, skip: bool) -> Customers:
         """The customers of a request. Raises Refused; with `skip` only when none of them is good.
 
         limits: of which max_rows counts.
         """
+        if self.stand_ins:
+            return self._read_slowly(body, limits, skip, None)
         try:
             customers = self._decode(body).customers  # type: ignore[attr-defined]
         # Text that is no UTF-8 is a ValueError, and no DecodeError.
@@ -95,6 +103,15 @@ class Decoder:
             return self._read_slowly(body, limits, skip, None)
         x = self._matrix([row[:-1] for row in values])
         return Customers(ids, range(len(ids)), x, [], persons=ids)
+
+    def real_names(self, definition: dict[str, Any]) -> dict[str, Any]:
+        """The JSON schema of a customer with the names of the features, whatever they are."""
+        real = {stand_in: name for name, stand_in in self.stand_ins.items()}
+        properties = definition["properties"]
+        return definition | {
+            "properties": {real.get(name, name): said for name, said in properties.items()},
+            "required": [real.get(name, name) for name in definition.get("required", [])],
+        }
 
     def _read_slowly(
         self, body: bytes, limits: Limits, skip: bool, error: Exception | None
@@ -117,15 +134,28 @@ class Decoder:
         return np.array(values, dtype=np.float32)
 
 
+def stand_ins(names: Sequence[str]) -> dict[str, str]:
+    """Names that no field of a Struct can have -> what it is called there."""
+    found: dict[str, str] = {}
+    for place, name in enumerate(names):
+        if UNNAMEABLE.search(name):
+            found[name] = f"feature_{place}"
+            while found[name] in names:
+                found[name] += "_"
+    return found
+
+
 def customer_type(features: Sequence[dict[str, Any]]) -> type[msgspec.Struct]:
     """`Customer`: one field per feature, in the bundle's order, then an optional customer_id.
 
     features: dicts of name, unit, meaning, low, high, missing, categories.
     """
     # A table may name its columns as it likes, which Python does not: only the JSON has the names.
-    names = [f"feature_{place}" for place in range(len(features))]
+    names = [feature["name"] for feature in features]
+    others = stand_ins(names)
+    plain = [f"feature_{place}" for place in range(len(features))]
     fields: list[Any] = [
-        (name, *_field(feature)) for name, feature in zip(names, features, strict=True)
+        (name, *_field(feature)) for name, feature in zip(plain, features, strict=True)
     ]
     known = Meta(
         max_length=LONGEST_TEXT, description="returned with the answer; not an input of the model"
@@ -133,7 +163,7 @@ def customer_type(features: Sequence[dict[str, Any]]) -> type[msgspec.Struct]:
     return msgspec.defstruct(
         "Customer",
         [*fields, ("customer_id", Annotated[str, known] | None, None)],
-        rename=dict(zip(names, (feature["name"] for feature in features), strict=True)),
+        rename=dict(zip(plain, (others.get(name, name) for name in names), strict=True)),
         forbid_unknown_fields=True,
         kw_only=True,
         gc=False,

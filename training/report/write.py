@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from configs.terminal import on_page, visible
 from training.importance import CAVEAT, WITHIN_DATES
 from training.report import charts, facts, findings
 from training.report.story import Story
@@ -83,6 +84,7 @@ def _render(template: str, told: dict[str, Any]) -> str:
         loader=FileSystemLoader(FOLDER),
         autoescape=page,
         undefined=StrictUndefined,
+        finalize=on_page,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -124,6 +126,6 @@ def rail(value: float, low: float, high: float) -> str:
 
 def markdown(text: object) -> str:
     """Any text as a cell of a Markdown table: nothing in it is markup."""
-    one_line = " ".join(str(text).split())
+    one_line = visible(" ".join(str(text).split()))
     escaped = re.sub(r"([\\`*_{}\[\]|#~$!])", r"\\\1", one_line)
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -65,7 +65,7 @@ function groups(features, first) {
 
 function field(feature, value, changed) {
   const start = value ?? null;
-  const id = `field-${feature.name}`;
+  const id = `field-${encodeURIComponent(feature.name)}`; // a list of ids has blanks between them
   const input = feature.categories?.length ? choice(feature, start) : numeric(feature, start);
   const began = input.value;
   const problem = el("small", { class: "problem", id: `${id}-problem`, "aria-live": "polite" });
