@@ -6,15 +6,17 @@ import sys
 from functools import partial
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from configs.command import make, run_command
 from configs.duck import connect, parquet
 from configs.errors import UserError
 from configs.settings import Settings
-from configs.source import CANONICAL, Source, Text
+from configs.source import CANONICAL, Source
+from configs.source import Text as Written
+from configs.terminal import console as terminal
+from configs.terminal import plain, short, visible
 from flows.acceptance import Validated, last_seen
 from ingestion.contract import in_words
 from ingestion.labelled.rules import LARGEST, table_rules
@@ -22,22 +24,20 @@ from ingestion.validate import QUARANTINE
 
 ABOUT = "Show the rows that the last batch has in quarantine, by reason."
 FEW, MANY = 2, 20  # examples of each reason, and of the one asked for
-LONG = 60  # characters of a value
+LONGEST = 400  # characters of a rule
 
 
 def main(reason: str | None, settings: Settings) -> None:
     found = last_seen(settings)
-    rows, console = found.rows, Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 150
+    rows, console = found.rows, terminal()
     console.print(
         f"Batch {found.batch}: {rows['raw']:,} rows = {rows['valid']:,} valid"
         f" + {rows['quarantined']:,} in quarantine"
     )
     if found.why:
-        console.print(f"[bold]This batch is {escape(found.why)}[/]")
+        console.print(Text(f"This batch is {visible(found.why)}", style="bold"))
     for name, count in rows["warned"].items():
-        console.print(f"{count:,} rows are warned of: {name}")
+        console.print(Text(f"{count:,} rows are warned of: {short(name)}"))
     if not rows["quarantined"]:
         return
     if reason is not None and reason not in rows["reasons"]:
@@ -49,25 +49,24 @@ def main(reason: str | None, settings: Settings) -> None:
     console.print(_counts(rows, settings))
     for name in [reason] if reason else rows["reasons"]:
         console.print()
-        few = MANY if reason else FEW
-        if settings.source.kind == "table":
-            console.print(_of_table(found, name, few, settings.source))
-        else:
-            console.print(_examples(found, name, few))
-    console.print(
-        f"All of them, with every column: {found.folder / QUARANTINE}", style="dim", soft_wrap=True
-    )
-    console.print(f"After mending a rule or the source: {make('replay', settings)}", style="dim")
+        console.print(_examples(found, name, MANY if reason else FEW, settings.source))
+    for line in (
+        f"All of them, with every column: {found.folder / QUARANTINE}",
+        f"After mending a rule or the source: {make('replay', settings)}",
+    ):
+        console.print(Text(line, style="dim"), soft_wrap=True)
 
 
 def _counts(rows: dict[str, Any], settings: Settings) -> Table:
     table = Table(box=None, pad_edge=False)
     for name in ("reason", "rows", "share", "rule", "why"):
-        table.add_column(name, justify="right" if name in ("rows", "share") else "left")
+        right = name in ("rows", "share")
+        table.add_column(name, justify="right" if right else "left", overflow="fold")
     known = _rules(settings)
     for name, count in sorted(rows["reasons"].items(), key=lambda item: -item[1]):
         words = known.get(name, ("no rule any more", ""))
-        table.add_row(name, f"{count:,}", f"{count / rows['raw']:.2%}", *words)
+        share = f"{count / rows['raw']:.2%}"
+        table.add_row(plain(name), f"{count:,}", share, *(plain(each, LONGEST) for each in words))
     table.caption = "a row may have several reasons"
     return table
 
@@ -79,33 +78,36 @@ def _rules(settings: Settings) -> dict[str, tuple[str, str]]:
     return {name: (in_words(rule), rule.why) for name, rule in settings.contract.rules.items()}
 
 
-def _examples(found: Validated, reason: str, count: int) -> Table:
-    """Some rows of the reason, as they are, and what of them could not be read."""
-    columns, rows = _read(found, reason, count, ", ".join((*CANONICAL, "unreadable")))
-    table = Table(title=reason, title_justify="left", box=None, pad_edge=False)
-    # A column that is empty in every row, such as the one that is missing, says nothing twice.
-    shown = [i for i, name in enumerate(columns) if any(row[i] not in (None, []) for row in rows)]
-    for i in shown:
-        table.add_column(columns[i], overflow="ellipsis", no_wrap=True, max_width=28)
-    for row in rows:
-        table.add_row(*(_cell(row[i]) for i in shown))
+def _examples(found: Validated, reason: str, count: int, source: Source) -> Table:
+    """Some rows of the reason, as they are. Of a log all that stands there; a table may have any
+    number of columns, so only its identifier and those at fault."""
+    of_table, named = source.kind == "table", source.table.id
+    columns = "cells" if of_table else ", ".join(CANONICAL)
+    names, rows = _read(found, reason, count, f"reasons, unreadable, {columns}")
+    table = Table(title=plain(reason), title_justify="left", box=None, pad_edge=False)
+    heads = ["source", "row", "reasons", "what stands there"]
+    if of_table and named:
+        heads.insert(2, named)
+    for head in heads:
+        table.add_column(plain(head), overflow="fold")
+    for place, number, reasons, unreadable, *values in rows:
+        cells = values[0] if of_table else dict(zip(names[4:], values, strict=True))
+        shown = at_fault(reasons, cells, source) if of_table else _filled(cells)
+        there = [f"{name} = {_short(cells.get(name))}" for name in shown]
+        there += [_short(each.replace("=", " = ", 1)) for each in unreadable or ()]
+        told = [
+            visible(place),
+            str(number),
+            *("\n".join(map(visible, x)) for x in (reasons, there)),
+        ]
+        if of_table and named:
+            told.insert(2, _short(cells.get(named)))
+        table.add_row(*map(Text, told))
     return table
 
 
-def _of_table(found: Validated, reason: str, count: int, source: Source) -> Table:
-    """Some rows of the reason: a table may have any number of columns, so only those at fault."""
-    _, rows = _read(found, reason, count, "reasons, cells, unreadable")
-    named = source.table.id
-    table = Table(title=reason, title_justify="left", box=None, pad_edge=False)
-    for name in ("source", "row", *([named] if named else []), "reasons", "what stands there"):
-        table.add_column(escape(name), overflow="fold")
-    for place, number, reasons, cells, unreadable in rows:
-        of = [_short(cells.get(named))] if named else []
-        there = [f"{name} = {_short(cells.get(name))}" for name in at_fault(reasons, cells, source)]
-        there += [_short(each.replace("=", " = ", 1)) for each in unreadable]
-        told = (place, str(number), *of, "\n".join(reasons), "\n".join(there))
-        table.add_row(*map(escape, told))
-    return table
+def _filled(cells: dict[str, Any]) -> list[str]:
+    return [name for name, value in cells.items() if value is not None]
 
 
 def at_fault(reasons: list[str], cells: dict[str, str | None], source: Source) -> list[str]:
@@ -122,12 +124,12 @@ def at_fault(reasons: list[str], cells: dict[str, str | None], source: Source) -
     return [name for name in cells if name in wanted]
 
 
-def _infinite(text: str | None, written: Text) -> bool:
-    plain = text or ""
+def _infinite(text: str | None, written: Written) -> bool:
+    digits = text or ""
     for part in (written.thousands, *written.symbols):
-        plain = plain.replace(part, "")
+        digits = digits.replace(part, "")
     try:
-        return abs(float(plain.replace(written.decimal, "."))) > LARGEST
+        return abs(float(digits.replace(written.decimal, "."))) > LARGEST
     except ValueError:
         return False
 
@@ -142,18 +144,9 @@ def _read(found: Validated, reason: str, count: int, columns: str) -> tuple[list
         return [name for name, *_ in result.description or ()], result.fetchall()
 
 
-def _short(text: str | None) -> str:
+def _short(value: object) -> str:
     """One line of it: a value may be long, and go over many."""
-    if text is None:
-        return "–"
-    line = " ".join(text.split())
-    return line if len(line) <= LONG else line[:LONG] + "…"
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, list):
-        return escape(", ".join(value))
-    return "–" if value is None else escape(str(value))
+    return "–" if value is None else short(" ".join(str(value).split()))
 
 
 def arguments(words: list[str]) -> tuple[str | None, list[str]]:

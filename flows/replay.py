@@ -14,13 +14,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from configs.command import make, run_command
 from configs.duck import connect, parquet
 from configs.settings import Settings
 from configs.source import CANONICAL
+from configs.terminal import console as terminal
+from configs.terminal import plain
 from flows import data_stages
 from flows.acceptance import Validated, last_validated
 from flows.lock import alone
@@ -103,9 +105,7 @@ def reconcile(
 
 
 def _show(replay: Replay, before: Validated, after: Validated, settings: Settings) -> None:
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 150
+    console = terminal()
     table = Table(box=None, pad_edge=False)
     for name in ("", "before", "after", "change"):
         table.add_column(name, justify="left" if not name else "right")
@@ -123,12 +123,12 @@ def _show(replay: Replay, before: Validated, after: Validated, settings: Setting
             f"The source has changed (batch {before.batch} is now {after.batch}): {replay.gone:,}"
             f" quarantined rows are not in it any more as they were, {replay.new:,} are new."
         )
-    console.print(f"Next: {make('train', settings)}", style="dim", soft_wrap=True)
+    console.print(Text(f"Next: {make('train', settings)}", style="dim"), soft_wrap=True)
 
 
 def _line(table: Table, name: str, before: int, after: int) -> None:
     change = f"{after - before:+,}" if after != before else ""
-    table.add_row(name, f"{before:,}", f"{after:,}", change)
+    table.add_row(plain(name), f"{before:,}", f"{after:,}", change)
 
 
 if __name__ == "__main__":

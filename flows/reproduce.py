@@ -24,6 +24,8 @@ from configs.command import run_command
 from configs.errors import UserError
 from configs.load import PREFIX, dump
 from configs.settings import Settings
+from configs.terminal import console as terminal
+from configs.terminal import plain
 from flows.lock import alone
 from flows.original import Original, code_to_run, cores_to_use, find_original, why_not_repeatable
 from flows.quarantine import arguments
@@ -81,7 +83,7 @@ def _reproduce(original: Original, folder: Path, anyway: bool) -> None:
     print(f"Repeating run {original.id} from nothing, in {folder}. It took {seconds:.0f} s then")
     repeated = repeat(original, code, folder, cores)
     rows = compare(original, repeated)
-    show(rows, Console(highlight=False))
+    show(rows, terminal())
     different = [name for name, then, now in rows if then != now]
     if different:
         raise UserError(
@@ -154,17 +156,15 @@ def compare(original: Original, repeated: Path) -> list[tuple[str, str, str]]:
 
 def show(rows: list[tuple[str, str, str]], console: Console) -> None:
     """The hashes, the winner, two figures of each contestant, and what is different, in full."""
-    if not console.is_terminal:
-        console.width = 150
     table = Table(box=None, pad_edge=False)
     for name in ("", "then", "now", ""):
         table.add_column(name)
     kept = 0
     for name, then, now in rows:
         if then != now:
-            table.add_row(name, then, now, "[bold]different[/]")
+            table.add_row(plain(name), plain(then, 200), plain(now, 200), "[bold]different[/]")
         elif " " not in name or name.endswith(SHOWN):
-            table.add_row(name, _short(then), _short(now), "same")
+            table.add_row(plain(name), plain(_short(then)), plain(_short(now)), "same")
         else:
             kept += 1
     console.print(table)

@@ -262,7 +262,9 @@ def _schema(champion: tuple[Any, ...], evidence: Evidence, limits: Gate) -> Rule
         "schema",
         not changes or limits.change_features,
         found,
-        "--gate.change_features true allows it" if changes else "names, order, units, ranges",
+        "clients of the champion would be refused; if that is meant: --gate.change_features true"
+        if changes
+        else "names, order, units, ranges",
         "who calls the service sends what the champion asks for",
     )
 

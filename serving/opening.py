@@ -137,7 +137,11 @@ def same_contract(old: Champion, new: Champion) -> None:
         what = f"takes other invoice lines than the one that serves: {', '.join(sorted(lost)[:3])}"
         if new.transactions is None:
             what = "takes no invoice lines, as the one that serves does"
-    raise OtherContract(f"it {what}; to serve it all the same, end the service and start it again")
+    raise OtherContract(
+        f"it {what}, whose clients would be refused from one moment to the next (the gate promotes"
+        " such a one with gate.change_features only); once they send what it asks for, end the"
+        " service and start it again"
+    )
 
 
 def _same_form(old: Form, new: Form) -> None:

@@ -475,14 +475,16 @@ def test_what_each_rule_says_stands_here_word_for_word():
         (
             "schema",
             "the features are not the champion's: orders is gone",
-            "--gate.change_features true allows it",
+            "clients of the champion would be refused; if that is meant:"
+            " --gate.change_features true",
             "who calls the service sends what the champion asks for",
             None,
         ),
     ]
     assert said.reasons == (
         "broken: the features are not the champion's: orders is gone"
-        " (--gate.change_features true allows it)",
+        " (clients of the champion would be refused; if that is meant:"
+        " --gate.change_features true)",
     )
     same = rule("schema", evidence())
     assert (same["found"], same["limit"]) == (
