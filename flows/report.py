@@ -9,7 +9,8 @@ from flows.data_stages import Parts
 from flows.questions import questions
 from flows.stage import Stage
 from flows.tasks import TABLE, Journey
-from registry import tracking
+from ingestion.validate import TRANSACTIONS
+from registry import signature, tracking
 
 if TYPE_CHECKING:
     from training.evaluate import Evaluation
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 def log_run(
     journey: Journey,
     summary: dict[str, Any],
+    validated: Stage,
     table: Stage,
     contestants: dict[str, Stage],
     evaluation: Evaluation,
@@ -61,6 +63,37 @@ def log_run(
         )
         tracking.log_files(journey.client, journey.parent_run, pages, "report")
         tracking.log_files(journey.client, journey.parent_run, [folder / "settings.yaml"])
+        _log_for_the_list(journey, summary, validated, table)
+
+
+def _log_for_the_list(
+    journey: Journey, summary: dict[str, Any], validated: Stage, table: Stage
+) -> None:
+    """What the list of runs shows in columns: the data sets, and each family's test figures."""
+    client, name = journey.client, journey.settings.name
+    families = tracking.children(client, journey.parent_run)
+    features = signature.columns(table.facts["schema"])
+    tracking.log_dataset(
+        client,
+        journey.parent_run,
+        name=f"{name} valid rows",
+        file=validated.path(TRANSACTIONS),
+        sha256=validated.files[TRANSACTIONS],
+        rows=summary["rows"]["valid"],
+    )
+    for run in (journey.parent_run, *families.values()):
+        tracking.log_dataset(
+            client,
+            run,
+            name=f"{name} training table",
+            file=table.path(TABLE),
+            sha256=table.files[TABLE],
+            rows=sum(table.facts["rows"].values()),
+            columns=features,
+        )
+    for family, run in families.items():
+        test = summary["families"][family]["test"]
+        tracking.log(client, run, metrics={f"test_{metric}": v for metric, v in test.items()})
 
 
 def parameters(settings: Settings) -> dict[str, Any]:
@@ -76,8 +109,11 @@ def _metrics(summary: dict[str, Any]) -> dict[str, float | None]:
     """The winner's test figures under plain names, which run compares with run; every
     contestant's under its own; and what they are to be compared with."""
     families, rows = summary["families"], summary["rows"]
+    winner = families[summary["winner"]]
     return {
-        **{f"test_{name}": value for name, value in families[summary["winner"]]["test"].items()},
+        **{
+            f"{split}_{name}": v for split in ("valid", "test") for name, v in winner[split].items()
+        },
         **{
             f"{contestant}/test_{name}": value
             for contestant, figures in families.items()

@@ -88,7 +88,7 @@ def train(settings: Settings, run: Run, display: Display) -> dict[str, Any]:
         summary = summarise(
             journey, parts, validated, table, contestants, evaluation, oracle, outcome
         )
-        log_run(journey, summary, table, contestants, evaluation)
+        log_run(journey, summary, validated, table, contestants, evaluation)
         summary["decision"]["record"] = carry_out(
             journey, contest, outcome, summary
         )  # the last act

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -10,18 +11,26 @@ import sys
 import time
 import webbrowser
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from configs.command import run_command
 from configs.errors import UserError
 from configs.settings import Settings
-from registry.store import artifact_root, open_store, tracking_uri
+from registry.store import artifact_root, experiment_id, open_store, tracking_uri
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 ABOUT = "Open MLflow's and Prefect's pages on the state that the runs left under var/."
 START_LIMIT = 120.0
+VIEW = "figures"
+METRICS = ("test_roc_auc", "test_log_loss", "valid_levelled_log_loss")
+TAGS = ("winner", "decision")
 
 
 def main(settings: Settings) -> None:
-    open_store(settings)  # a first look before the first run finds an empty page, not an error
+    client = open_store(settings)  # before the first run: an empty page, not an error
+    pages = {"MLflow": show_metrics(client), "Prefect": ""}
     log = settings.var.absolute() / "ui.log"
     ports = {"MLflow": settings.ui.mlflow_port, "Prefect": settings.ui.prefect_port}
     for name, port in ports.items():
@@ -63,9 +72,10 @@ def main(settings: Settings) -> None:
         print("Starting MLflow's and Prefect's pages: about 15 s")
         for name, port in ports.items():
             _wait(name, port, processes, str(log))
-            print(f"  {name:8} http://127.0.0.1:{port}")
+            page = f"http://127.0.0.1:{port}{pages[name]}"
+            print(f"  {name:8} {page}")
             if os.environ.get("DISPLAY") or sys.platform == "darwin":
-                webbrowser.open(f"http://127.0.0.1:{port}")
+                webbrowser.open(page)
         print("Ctrl-C ends both.", flush=True)
         while all(process.poll() is None for process in processes):
             time.sleep(0.5)
@@ -82,6 +92,23 @@ def main(settings: Settings) -> None:
                 os.killpg(process.pid, signal.SIGTERM)
         for process in processes:
             process.wait(20)
+
+
+def show_metrics(client: MlflowClient) -> str:
+    """The path of MLflow's page with the list of runs, the figures that matter as columns.
+
+    Columns are not MLflow's to choose by itself: what is chosen here is a view that is shared, as
+    its page makes one by `Share`.
+    """
+    columns = [*map("tags.`{}`".format, TAGS), *map("metrics.`{}`".format, METRICS)]
+    view = {
+        **{"searchFilter": "", "orderByKey": "attributes.start_time", "orderByAsc": False},
+        **{"startTime": "ALL", "lifecycleFilter": "Active", "modelVersionFilter": "All Runs"},
+        **{"datasetsFilter": [], "selectedColumns": columns},
+    }
+    number = experiment_id(client)
+    client.set_experiment_tag(number, f"mlflow.sharedViewState.{VIEW}", json.dumps(view))
+    return f"/#/experiments/{number}/runs?viewStateShareKey={VIEW}"
 
 
 def _wait(name: str, port: int, processes: list[subprocess.Popen[bytes]], log: str) -> None:

@@ -4,6 +4,7 @@
     bundle.json     what it is: family, feature schema, threshold, figures, data hash, versions
     examples.json   customers to try it on, and those its answers are explained against; a bundle
                     without it answers all the same
+    MLmodel         its inputs and outputs, for MLflow's page (`registry/signature.py`)
     manifest.json   the SHA-256 of the files above; its own SHA-256 names the bundle
 
 A bundle is verified at every load. A file that is missing, altered or not in the manifest is a
@@ -24,15 +25,18 @@ import numpy as np
 
 from configs.errors import UserError
 from registry.harmless import why_not_harmless
+from registry.signature import mlmodel
 
 MODEL, DESCRIPTION, MANIFEST = "model.onnx", "bundle.json", "manifest.json"
-EXAMPLES = "examples.json"
+EXAMPLES, SIGNATURE = "examples.json", "MLmodel"
+OPTIONAL = (EXAMPLES, SIGNATURE)
 # Bytes that are read of each file. A model is held several times while it is opened; JSON takes
 # several times its size as Python objects, in every worker.
 LARGEST = {
     MANIFEST: 10_000,
     DESCRIPTION: 10_000_000,
     EXAMPLES: 5_000_000,
+    SIGNATURE: 10_000_000,
     MODEL: 250_000_000,
 }
 
@@ -84,6 +88,7 @@ def write_bundle(
     files = {
         MODEL: model,
         DESCRIPTION: json.dumps(description, indent=2, sort_keys=True).encode(),
+        SIGNATURE: mlmodel(description),
     }
     if examples is not None:
         text = json.dumps(examples, ensure_ascii=False, sort_keys=True, allow_nan=False)
@@ -152,14 +157,13 @@ def _verified(folder: Path, expected_sha256: str | None) -> tuple[str, dict[str,
         manifest = dict(json.loads(files[MANIFEST]))
     except (ValueError, TypeError, RecursionError):
         raise _refused(folder, "its manifest is no list of hashes") from None
-    strangers = sorted({str(name) for name in manifest} - {DESCRIPTION, MODEL, EXAMPLES})
+    strangers = sorted({str(name) for name in manifest} - {DESCRIPTION, MODEL, *OPTIONAL})
     if strangers:
         raise _refused(folder, f"its manifest lists {strangers[0]}, which no bundle has")
     strangers = sorted({path.name for path in folder.iterdir()} - {MANIFEST, *manifest})
     if strangers:
         raise _refused(folder, f"it holds {strangers[0]}, which its manifest does not list")
-    if EXAMPLES in manifest:
-        files[EXAMPLES] = _read(folder, EXAMPLES)
+    files |= {name: _read(folder, name) for name in OPTIONAL if name in manifest}
     for name in sorted(files.keys() - {MANIFEST}):
         if manifest.get(name) != hashlib.sha256(files[name]).hexdigest():
             raise _refused(folder, f"{name} is not the file that was written: its SHA-256 differs")

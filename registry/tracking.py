@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
 import posixpath
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 PARENT = "mlflow.parentRunId"
 RUN_NAME = "mlflow.runName"
 PROCESS = "golden_path.process"
-LONGEST_KEY, LONGEST_VALUE = 250, 6000  # characters, of MLflow's
+# Characters, of MLflow's.
+LONGEST_KEY, LONGEST_VALUE, LONGEST_SCHEMA = 250, 6000, 1_000_000
 # SQLite takes one writer at a time: families report from threads of their own.
 _writing = threading.Lock()
 
@@ -62,7 +64,7 @@ def log(
                 if v is not None
             ],
             params=[Param(key(k), str(v)[:LONGEST_VALUE]) for k, v in (params or {}).items()],
-            tags=[RunTag(k, str(v)) for k, v in (tags or {}).items()],
+            tags=[RunTag(k, str(v)[:LONGEST_VALUE]) for k, v in (tags or {}).items()],
         )
 
 
@@ -161,6 +163,44 @@ def log_files(
     with _writing:
         for file in files:
             client.log_artifact(run_id, str(file), folder)
+
+
+def log_dataset(
+    client: MlflowClient,
+    run_id: str,
+    *,
+    name: str,
+    file: Path,
+    sha256: str,
+    rows: int,
+    columns: list[dict[str, Any]] | None = None,
+) -> None:
+    """A file that the run learnt from, for MLflow's page. Not by a frame: MLflow would go through
+    all of its rows for a digest, and the file's is known.
+
+    columns: MLflow's column schema (`registry/signature.py`), left out where it is too long.
+    """
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    schema = json.dumps({"mlflow_colspec": columns}) if columns else ""
+    dataset = Dataset(
+        name=name[:500],
+        digest=sha256[:36],
+        source_type="local",
+        source=json.dumps({"uri": file.as_uri()}),
+        schema=schema if len(schema) < LONGEST_SCHEMA else None,
+        profile=json.dumps({"num_rows": rows}),
+    )
+    tags = [InputTag("mlflow.data.context", "training")]
+    with _writing:
+        client.log_inputs(run_id, datasets=[DatasetInput(dataset, tags)])
+
+
+def children(client: MlflowClient, run_id: str) -> dict[str, str]:
+    """Name -> id of the runs right below this one."""
+    wanted = f"tags.`{PARENT}` = '{run_id}'"
+    found = client.search_runs([experiment_id(client)], wanted)
+    return {run.info.run_name or "": run.info.run_id for run in found}
 
 
 def close_run(client: MlflowClient, run_id: str, status: str = "FINISHED") -> None:
