@@ -11,16 +11,17 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from configs.command import run_command
+from configs.command import run_command, typed, where
 from configs.errors import UserError
 from configs.load import FOLDER, NAME, load, presets
 from configs.settings import Settings
-from configs.source import Text
+from configs.source import Text as Written
 from configs.table import Table as Shares
+from configs.terminal import console as terminal
+from configs.terminal import plain, short, visible
 from features.from_table import least_rows
 from ingestion.labelled.draft import Draft, draft
 from ingestion.labelled.guess import Guess
@@ -31,6 +32,7 @@ ABOUT = """Draft the settings of a labelled table: FILE TARGET, the file and the
   --positive VALUE  the value of the target that is predicted
   --force           write over a file that is there
   --source.text.*   how a text file is written, where it is not seen from it"""
+LONGEST = 300  # characters of a reason
 SHIPPED = ("contract", "default", "online_retail", "smoke")  # never written over
 
 
@@ -60,7 +62,7 @@ def main(
         aside.unlink(missing_ok=True)
     name = place.stem if place.parent.resolve() == FOLDER.resolve() else str(place)
     load(name, (), {})  # a draft that would be refused is a fault of ours, and shown here
-    _show(drafted, place, name)
+    _show(drafted, place, typed("train", *where(settings), CONFIG=name))
 
 
 def _home(path: str) -> Path:
@@ -103,8 +105,9 @@ def preset(drafted: Draft, data: Path) -> str:
     shown = data.resolve().relative_to(Path.cwd()) if inside else data.resolve()
     columns = len(drafted.guesses) + 1
     asked = [f"# CHECK: {_line(check)}" for check in drafted.checks]
+    size = f"{drafted.rows:,} rows, {columns} columns"
     lines = [
-        f"# Drafted by `make adopt` from {data.name} ({drafted.rows:,} rows, {columns} columns).",
+        f"# Drafted by `make adopt` from {_line(data.name)} ({size}).",
         "# Every line is a guess, its reason beside it: change what is wrong.",
         *asked,
         "source:",
@@ -156,7 +159,7 @@ def _because(guess: Guess) -> str:
     return _line(guess.reason) + (f"; CHECK: {_line(guess.check)}" if guess.check else "")
 
 
-def _written(text: Text) -> list[str]:
+def _written(text: Written) -> list[str]:
     given = text.model_dump(exclude_defaults=True)
     if not given:
         return []
@@ -176,26 +179,23 @@ def _shown(character: str) -> str:
 
 def _line(text: str) -> str:
     """Values may hold line ends, and a comment may not."""
-    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))[:300]
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))[:LONGEST]
 
 
-def _show(drafted: Draft, place: Path, name: str) -> None:
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 150
-    console.print(
-        f"{drafted.rows:,} rows; the target [bold]{escape(drafted.target)}[/] is", end=" "
-    )
-    console.print(escape(in_words(drafted.labels)))
-    console.print(f"predicted is {escape(repr(drafted.positive))}: {escape(drafted.why_positive)}")
+def _show(drafted: Draft, place: Path, command: str) -> None:
+    console = terminal()
+    for line in (
+        f"{drafted.rows:,} rows; the target {short(drafted.target)} is {in_words(drafted.labels)}",
+        f"predicted is {short(repr(drafted.positive))}: {drafted.why_positive}",
+    ):
+        console.print(Text(visible(line)), soft_wrap=True)
     table = Table(box=None, pad_edge=False)
     for head in ("column", "guess", "because"):
-        table.add_column(head, overflow="fold")
+        table.add_column(head, overflow="fold", no_wrap=head == "guess")
     said = {"leave_out": "left out", "id": "identifier", "group": "group of rows"}
     for guess in drafted.guesses:
-        table.add_row(
-            escape(guess.name), said.get(guess.kind, guess.kind), escape(_line(guess.reason))
-        )
+        kind = said.get(guess.kind, guess.kind)
+        table.add_row(plain(guess.name), kind, plain(_line(guess.reason), LONGEST))
     console.print(table)
     checks = [f"{guess.name}: {guess.check}" for guess in drafted.guesses if guess.check]
     if drafted.unlabelled:
@@ -218,9 +218,9 @@ def _show(drafted: Draft, place: Path, name: str) -> None:
     )
     console.print("\nCheck:")
     for check in checks:
-        console.print(f"  - {escape(_line(check))}", soft_wrap=True)
-    console.print(f"\nWritten: {place}", soft_wrap=True)
-    console.print(f"Next:    make train CONFIG={name}", soft_wrap=True)
+        console.print(Text(f"  - {short(_line(check), LONGEST)}"), soft_wrap=True)
+    for line in (f"\nWritten: {visible(place)}", f"Next:    {command}"):
+        console.print(Text(line), soft_wrap=True)
 
 
 def arguments(words: list[str]) -> tuple[list[str], dict[str, str], bool, list[str]]:

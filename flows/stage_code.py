@@ -14,8 +14,12 @@ import ast
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
+from threading import Lock
 
 ROOT = Path(__file__).parents[1]
+# Families are fitted by threads, and Python 3.11 counts the depth of a tree for all of them in one
+# place: two that parse at once end in a SystemError.
+_parsing = Lock()
 READS = {"features.engine": "features/sql"}  # module -> the folder whose files it reads
 
 SIMULATE = ("ingestion.simulation.part",)
@@ -77,7 +81,9 @@ def _imports(name: str, is_package: bool, source: bytes) -> set[str]:
     """What the module imports, with the packages that each lies in; some are not modules."""
     package = name if is_package else name.rpartition(".")[0]
     found = {package}
-    for node in _nodes(ast.parse(source)):
+    with _parsing:
+        tree = ast.parse(source)
+    for node in _nodes(tree):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

@@ -13,42 +13,63 @@ import httpx
 import numpy as np
 import pytest
 
+from configs.command import typed
+
 FAST = ("--training.families", "[xgboost, logistic]", "--tuning.trials", "2")
 LOOSE = ("--training.bootstrap", "100", "--features.max_feature_roc_auc", "1")
 
 
+# Ordinary to their owner; not to a terminal, a page, a formula or a pattern of names.
+RADIUS, TEXTURE = "[/red] radius (mm)", 'the "texture" \\ in % of $x^2$'
+NUMBERS = (
+    *(RADIUS, TEXTURE, "line\nend | `x` *y* ../z", "<img src=x onerror=alert(1)>"),
+    *("\x1b[2J\x1b]0;mine\x07", "😀 עברית \u202e"),
+)
+NOISE = ("n" * 250, "__proto__", "{{7*7}} {0} %s", " padded; =1+1")
+ID, CLINIC, DEVICE, TARGET = "id [#/] \x1b[1m", "[bold] clinic's 🏥", "device [1]", "left? [/] $"
+NORTH, SOUTH, EAST = "[/] $1 & <b>north</b>", "south\n| \x1b[31m \u202e", "e" * 250
+ILL, WELL = "malignant [/] <i> %", "benign | $"
+
+
 @pytest.fixture(scope="module")
 def cancer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """scikit-learn's breast cancer set with an identifier, a category, gaps and a constant."""
+    """scikit-learn's breast cancer set with an identifier, a category, gaps and a constant, and
+    the oddest names and texts that a file may hold."""
     from sklearn.datasets import load_breast_cancer
 
     data: Any = load_breast_cancer()
     draw = np.random.default_rng(1)
-    file = tmp_path_factory.mktemp("data") / "breast cancer.csv"
-    names = [str(name) for name in data.feature_names[:6]]
+    file = tmp_path_factory.mktemp("data") / "breast [1] 100 % of $x 'q' 😀.csv"
     with file.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle)
-        writer.writerow(["sample id", *names, "clinic", "device", "diagnosis"])
+        writer.writerow([ID, *NUMBERS, *NOISE, CLINIC, DEVICE, TARGET])
         for number, (x, y) in enumerate(zip(data.data, data.target, strict=True)):
             values = [round(float(v), 4) for v in x[:6]]
             if number % 40 == 0:
                 values[1] = ""
-            clinic = draw.choice(["north", "south", "east", ""], p=[0.5, 0.3, 0.15, 0.05])
-            outcome = ("malignant", "benign")[y]
-            writer.writerow([f"s{number:04}", *values, clinic, "A1", outcome])
+            noise = draw.normal(size=len(NOISE)).round(4)
+            clinic = draw.choice([NORTH, SOUTH, EAST, ""], p=[0.5, 0.3, 0.15, 0.05])
+            named = f"s{number:04} [/b] <i> \x1b[2J\n\u202e"
+            writer.writerow([named, *values, *noise, clinic, "A1", (ILL, WELL)[y]])
     return file
+
+
+def safe(text: str) -> str:
+    """The text, of which a terminal does nothing but show it."""
+    assert all(c.isprintable() or c in "\n\u200d" for c in text)
+    return text
 
 
 def test_from_a_file_to_a_served_prediction(
     quick_walk: Callable[..., Any], service: Callable[..., Any], cancer: Path, tmp_path: Path
 ) -> None:
-    var, preset = tmp_path / "var", tmp_path / "cancer.yaml"
-    asked = (str(cancer), "diagnosis", "--output", str(preset))
+    var, preset = tmp_path / "var", tmp_path / "a $b 'c' 100 %" / "cancer.yaml"
+    asked = (str(cancer), TARGET, "--output", str(preset))
     drafted = quick_walk(var, *asked, module="flows.adopt")
     assert drafted.code == 0, drafted.err
-    assert "predicted is 'malignant': the rarer one" in drafted.out
-    assert re.search(r"device\s+left out\s+every row has the same value", drafted.out)
-    assert f"make train CONFIG={preset}" in drafted.out
+    assert f"predicted is {ILL!r}: the rarer one" in safe(drafted.out)
+    assert re.search(r"device \[1\]\s+left out\s+every row has the same value", drafted.out)
+    assert typed("train", "--var", str(var), CONFIG=str(preset)) in drafted.out
 
     done = quick_walk(var, "--config", str(preset), *FAST, *LOOSE)
     assert done.code == 0, done.err
@@ -61,7 +82,10 @@ def test_from_a_file_to_a_served_prediction(
     assert summary["threshold"] is None and "Costs     none are set" in done.out
     assert any("known before the outcome?" in one["text"] for one in summary["questions"])
     assert "Look at" in done.out
+    assert "make serve CONFIG=" in safe(done.out)
     folder = var / "runs" / "latest"
+    for page in ("report.html", "model_card.md", "data_report.html", "contract.html", "run.log"):
+        assert "<img" not in safe((folder / page).read_text(encoding="utf-8")), page
     assert "No decision is taken: no costs are set" in (folder / "report.html").read_text()
     assert {"report.html", "data_report.html", "contract.html"} <= {
         p.name for p in folder.iterdir()
@@ -74,21 +98,27 @@ def test_from_a_file_to_a_served_prediction(
         assert all(0 <= row["probability"] <= 1 for row in answer["predictions"])
         assert answer["model"]["threshold"] is None
         assert {row["decision"] for row in answer["predictions"]} == {None}
-        one = {**example["customers"][0], "clinic": "north"}
+        one = {**example["customers"][0], CLINIC: NORTH}
         del one["customer_id"]  # each customer once, or nobody in particular
         variants = [
             one,
-            {**one, "clinic": "never seen"},
-            {**one, "clinic": "nor that"},
-            {**one, "clinic": None},
-            {name: value for name, value in one.items() if name != "mean texture"},
+            {**one, CLINIC: "never seen"},
+            {**one, CLINIC: "nor that"},
+            {**one, CLINIC: None},
+            {name: value for name, value in one.items() if name != TEXTURE},
         ]
         said = client.post("/predict", json={"customers": variants}).raise_for_status().json()
         found = [row["probability"] for row in said["predictions"]]
         assert found[1] == found[2]  # whatever is not known is the same other
-        bad = client.post("/predict", json={"customers": [{**one, "mean radius": None}]})
-        assert bad.status_code == 400 and "mean radius" in bad.json()["error"]
+        bad = client.post("/predict", json={"customers": [{**one, RADIUS: None}]})
+        assert bad.status_code == 400 and RADIUS in bad.json()["error"]
         described = client.get("/docs.json").json()["components"]["schemas"]["Prediction"]
-        assert described["properties"]["probability"]["description"] == (
-            "that diagnosis is malignant"
-        )
+        assert described["properties"]["probability"]["description"] == (f"that {TARGET} is {ILL}")
+        customer = client.get("/docs.json").json()["components"]["schemas"]["Customer"]
+        assert list(customer["properties"]) == [*NUMBERS, *NOISE, CLINIC, "customer_id"]
+        there = ("--config", str(preset), "--serving.port", url.rpartition(":")[2])
+        shown = quick_walk(var, *there, module="serving.predict")
+        assert shown.code == 0, shown.err
+        assert safe(shown.out).count("[/b] <i> \\x1b[2J\\n\\u202e") == len(example["customers"])
+    listed = quick_walk(var, "--config", str(preset), module="flows.models")
+    assert listed.code == 0 and "intact" in safe(listed.out), listed.err

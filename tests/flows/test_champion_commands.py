@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from configs.errors import UserError
 from configs.load import load
 from flows import models, promote, rollback
 from flows.promote import command
@@ -20,6 +21,8 @@ from registry.ledger import _file, history
 from registry.models import champion, find_version, register
 from registry.promotion import conclude
 from registry.store import open_store
+from serving import predict
+from tests.serving.test_client import Server, http
 
 TEST = {"roc_auc": 0.75, "roc_auc_low": 0.7, "roc_auc_high": 0.8}
 
@@ -181,6 +184,45 @@ def test_a_bundle_that_was_altered_is_shown_beside_the_others(
     assert "\x1b" not in out and "\u202e" not in out
     tables = out[: out.index("Warning")]
     assert max(map(len, tables.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_make_predict_shows_the_answers_of_the_champion_alone(settings, version):
+    found = find_version(open_store(settings), settings, version)
+    said = {"name": found.name, "version": version, "bundle_sha256": found.bundle_sha256}
+    one = {"row": 0, "customer_id": "1", "probability": 0.7, "decision": True}
+    answer = {"model": said | {"threshold": 0.5}, "predictions": [one]}
+    server = Server(http(200, answer))
+    port = int(server.url.rpartition(":")[2])
+    there = settings.model_copy(
+        update={"serving": settings.serving.model_copy(update={"port": port})}
+    )
+    try:
+        if version == champion(settings).version:
+            assert "0.700" in predict.table(predict.ask(there, b"{}"))
+        else:
+            with pytest.raises(UserError, match=f"version {version} answers, and version 2 is"):
+                predict.ask(there, b"{}")
+    finally:
+        server.close()
+
+
+def test_make_predict_takes_the_example_of_its_own_preset(settings):
+    runs = settings.var / "runs"
+    for name, content in (
+        ("20260101-a", {"config": "smoke"}),
+        ("20260102-b", {"config": "smoke"}),
+        ("20260103-c", {"config": "another"}),
+        ("20260104-d", ["smoke"]),
+        ("20260105-e", None),
+    ):
+        (runs / name).mkdir(parents=True)
+        (runs / name / "summary.json").write_text("{" if content is None else json.dumps(content))
+        (runs / name / "example.json").write_text(name)
+    (runs / "latest").symlink_to("20260103-c")
+    assert predict.example(settings) == b"20260102-b"
+    with pytest.raises(UserError, match="there is no run of preset online_retail"):
+        predict.example(load("online_retail", ["--var", str(settings.var)], env={}))
 
 
 def test_a_refused_version_mends_nothing_and_a_broken_ledger_is_no_dead_end(

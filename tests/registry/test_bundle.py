@@ -51,6 +51,22 @@ def with_examples(tmp_path, model):
     return folder, write_bundle(folder, model, DESCRIPTION, EXAMPLES)
 
 
+def test_mlflow_reads_the_signature_of_a_bundle(tmp_path):
+    from mlflow.models import Model
+
+    features = [
+        {"name": "charge (EUR) [/red] \x1b", "missing": "", "categories": []},
+        {"name": "clinic\n", "missing": "not asked", "categories": ["[/]", "b"]},
+    ]
+    write_bundle(tmp_path / "bundle", b"graph", {"features": features})
+    signature = Model.load(str(tmp_path / "bundle")).signature
+    assert [(c.name, c.type.name, c.required) for c in signature.inputs.inputs] == [
+        ("charge (EUR) [/red] \x1b", "double", True),
+        ("clinic\n", "string", False),
+    ]
+    assert signature.outputs.input_names() == ["probability"]
+
+
 def test_it_answers_with_the_probability_of_its_graph(bundle):
     folder, sha = bundle
     opened = load_bundle(folder, expected_sha256=sha)
@@ -124,7 +140,7 @@ def test_a_write_leaves_nothing_but_the_bundle(bundle):
     folder, _ = bundle
     assert sorted(path.name for path in folder.parent.iterdir()) == ["bundle"]
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert sorted(manifest) == ["bundle.json", "model.onnx"]
+    assert sorted(manifest) == ["MLmodel", "bundle.json", "model.onnx"]
 
 
 def test_examples_come_with_it_and_are_part_of_its_name(with_examples, tmp_path, model):

@@ -36,7 +36,7 @@ from serving.client.client import encode
 from serving.client.retry import LONGEST, wait_seconds
 from serving.predict import ask, table
 
-MODEL = {"name": "m", "version": 3, "bundle_sha256": "ab" * 32, "threshold": 0.5}
+MODEL = {"name": "golden-path-smoke", "version": 3, "bundle_sha256": "ab" * 32, "threshold": 0.5}
 PREDICTION = {"row": 0, "customer_id": "1", "probability": 0.7, "decision": True}
 FINE = {"model": MODEL, "predictions": [PREDICTION], "skipped": []}
 BUSY = {"error": "too many requests at once", "code": "busy", "detail": []}
@@ -437,7 +437,8 @@ def test_a_program_that_asks_loads_no_model_library() -> None:
 
 
 def at(server: Server, *overrides: str) -> Settings:
-    return load("smoke", ["--serving.port", server.url.rpartition(":")[2], *overrides])
+    port = server.url.rpartition(":")[2]
+    return load("smoke", ["--var", "/dev/null/var", "--serving.port", port, *overrides])
 
 
 LINES = {"as_of": "2011-01-03", "customers": [{"customer_id": "1", "lines": [{}]}]}
@@ -472,8 +473,29 @@ def test_without_costs_no_decision_is_shown_and_that_is_said(serve: Callable[...
     head, *_, last = table(ask(at(server), json.dumps({"customers": [CUSTOMER]}).encode())).split(
         "\n"
     )
-    assert head == "m version 3: probabilities only, it was trained without costs to decide by"
+    assert head == (
+        "golden-path-smoke version 3: probabilities only, it was trained without costs to decide by"
+    )
     assert last.split() == ["1", "0.700"]
+
+
+def test_the_answers_of_another_model_are_not_shown(serve: Callable[..., Server]) -> None:
+    server = serve(http(200, FINE | {"model": MODEL | {"name": "golden-path-\x1b[2J"}}))
+    with pytest.raises(UserError, match="not golden-path-smoke") as caught:
+        ask(at(server), json.dumps({"customers": [CUSTOMER]}).encode())
+    assert "make serve CONFIG=smoke" in caught.value.next_step
+    assert "\x1b" not in str(caught.value)
+
+
+def test_a_customer_may_be_called_anything(serve: Callable[..., Server]) -> None:
+    names = ("[/] \x1b[2J\n\u202e", "😀" * 9, "x" * 300)
+    server = serve(
+        http(200, FINE | {"predictions": [PREDICTION | {"customer_id": n} for n in names]})
+    )
+    said = table(ask(at(server), json.dumps({"customers": [CUSTOMER]}).encode()))
+    assert all(c.isprintable() or c == "\n" for c in said)
+    assert [line.split()[-2:] for line in said.splitlines()[-3:]] == [["0.700", "contact"]] * 3
+    assert max(map(len, said.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("body", [b"{", b"\xff", b"[" * 100_000, b""])
