@@ -151,6 +151,7 @@ def print_summary(
     console.print("* chosen on validation, before the test split was opened", style="dim")
     promoted = summary["decision"]["action"] == "promote"
     verdict = "is the new champion" if promoted else "is not promoted: the champion, if any, stays"
+    version = f"{model['name']} version {model['version']} ({summary['winner']})"
     seconds = dict(summary["seconds"])
     total = f"{seconds.pop('total'):.1f} in all"
     stages = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())
@@ -158,7 +159,7 @@ def print_summary(
     console.print()
     console.print(
         facts(
-            ("Decision", f"{model['name']} version {model['version']} {verdict}"),
+            ("Decision", f"{version} {verdict}"),
             *(("", reason) for reason in summary["decision"]["reasons"]),
             *([("Costs", NO_COSTS)] if summary["threshold"] is None else []),
             *(("Look at", question["text"]) for question in summary["questions"]),
