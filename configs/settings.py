@@ -132,8 +132,14 @@ class Gate(Section):
         None,
         ge=-1,
         le=1,
-        description="ROC AUC gain over the best single feature: low end of the interval; none: it"
-        " is enough not to be surely below it",
+        description="ROC AUC gain over the best single feature: low end of the interval; none: only"
+        " gate.baseline_margin counts",
+    )
+    baseline_margin: float = Field(
+        0.02,
+        ge=0,
+        le=1,
+        description="ROC AUC may surely be below the best single feature's by this much, no more",
     )
     min_gain: float = Field(
         0.0, ge=-1, le=1, description="ROC AUC gain over the champion: low end of the interval"

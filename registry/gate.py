@@ -114,22 +114,17 @@ def _chance(difference: Difference) -> Rule:
 
 
 def _baseline(difference: Difference, limits: Gate) -> Rule:
-    least = limits.min_baseline_gain
-    if least is None:
-        held, limit, figure = difference.high >= 0, "high end must not be below 0", difference.high
-    else:
-        held, limit, figure = (
-            difference.low > least,
-            f"low end must be above {least:g}",
-            difference.low,
-        )
+    least, margin = limits.min_baseline_gain, limits.baseline_margin
+    held, limit = difference.high >= -margin, f"high end must not be below {-margin:g}"
+    if least is not None:
+        held, limit = held and difference.low > least, f"{limit}, low end must be above {least:g}"
     return Rule(
         "baseline",
         difference.finite and held,
         f"ROC AUC against the baseline, one feature alone: {difference}",
         limit,
         "a model that ranks worse than one of its own features has not learnt what was there",
-        _number(figure),
+        _number(difference.high if least is None else difference.low),
     )
 
 

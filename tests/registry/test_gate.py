@@ -111,7 +111,8 @@ def test_each_rule_is_told_with_its_figure_its_limit_and_why():
 
 
 def test_every_broken_rule_is_named():
-    assert broken(evidence(roc_auc=WORSE, baseline_roc_auc=WORSE, export_max_difference=1.0)) == [
+    far = Difference(-0.05, -0.06, -0.04)
+    assert broken(evidence(roc_auc=WORSE, baseline_roc_auc=far, export_max_difference=1.0)) == [
         "export",
         "baseline",
         "better",
@@ -161,13 +162,16 @@ def test_a_model_that_is_not_surely_better_than_chance_is_rejected_the_first_one
     assert broken(replace(SOUND, champion=None, chance_roc_auc=difference)) == ["chance"]
 
 
-@pytest.mark.parametrize("difference", [WORSE, BROKEN, Difference(-0.01, -0.02, -1e-9)])
-def test_a_model_that_is_surely_worse_than_its_best_feature_is_rejected(difference):
+@pytest.mark.parametrize("difference", [BROKEN, Difference(-0.03, -0.04, -0.02 - 1e-9)])
+def test_a_model_that_is_surely_far_worse_than_its_best_feature_is_rejected(difference):
     assert broken(evidence(baseline_roc_auc=difference)) == ["baseline"]
     assert broken(replace(SOUND, champion=None, baseline_roc_auc=difference)) == ["baseline"]
+    near = Difference(-0.03, -0.04, -0.02)
+    assert broken(evidence(baseline_roc_auc=near)) == []
+    assert broken(evidence(baseline_roc_auc=near), Gate(baseline_margin=0.019)) == ["baseline"]
 
 
-@pytest.mark.parametrize("difference", [TIED, UNSURE, Difference(-0.01, -0.02, 0.0)])
+@pytest.mark.parametrize("difference", [TIED, UNSURE, WORSE])
 def test_a_model_may_be_as_good_as_its_best_feature_unless_a_gain_is_asked_for(difference):
     assert broken(evidence(baseline_roc_auc=difference)) == []
     assert broken(evidence(baseline_roc_auc=difference), Gate(min_baseline_gain=0)) == ["baseline"]
@@ -179,7 +183,8 @@ def test_the_gain_over_the_best_feature_is_above_its_limit_or_it_is_not():
     assert broken(evidence(baseline_roc_auc=Difference(0.02, 0.01 + 1e-9, 0.03)), limits) == []
     assert broken(evidence(baseline_roc_auc=BETTER), limits) == ["baseline"]
     told = rule("baseline", evidence(), limits)
-    assert (told["figure"], told["limit"]) == (BETTER.low, "low end must be above 0.01")
+    limit = "high end must not be below -0.02, low end must be above 0.01"
+    assert (told["figure"], told["limit"]) == (BETTER.low, limit)
 
 
 def test_rows_may_be_as_old_as_the_limit_and_no_older():
@@ -418,7 +423,7 @@ def test_what_each_rule_says_stands_here_word_for_word():
         (
             "baseline",
             "ROC AUC against the baseline, one feature alone: +0.0200 [+0.0100, +0.0300]",
-            "high end must not be below 0",
+            "high end must not be below -0.02",
             "a model that ranks worse than one of its own features has not learnt what was there",
             0.03,
         ),
@@ -552,6 +557,7 @@ LIMITS = st.builds(
     change_features=st.booleans(),
     replace_unscorable=st.booleans(),
     min_baseline_gain=st.sampled_from([None, 0.0, 0.01]),
+    baseline_margin=st.sampled_from([0.0, 0.02]),
 )
 
 
