@@ -37,9 +37,10 @@ class UserError(Exception):
 
 
 def _masked(text: str) -> str:
-    """Without the password of any URL in it: whatever is quoted may have been typed in the wrong
-    place."""
-    return re.sub(r"(://[^:/@\s]*):[^@\s]+@", r"\1:***@", text)
+    """Without the password and the parameters of any URL in it: whatever is quoted may have been
+    typed in the wrong place."""
+    text = re.sub(r"(://[^:/@\s]*):[^@\s]+@", r"\1:***@", text)
+    return re.sub(r"(://[^?;\s]*[?;])[^\s'\"]+", r"\1***", text)
 
 
 def _rebuild(kind: type[UserError], what: str, where: str, next_step: str) -> UserError:

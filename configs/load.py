@@ -25,26 +25,11 @@ from configs.errors import UserError
 from configs.refusals import COLUMNS, TABLE_COLUMNS, refusal, refuse_unknown, rule_field
 from configs.rules import CONTRACT
 from configs.settings import Settings
+from configs.yaml_text import MOST_BYTES, Writer, explained, read_yaml
 
 FOLDER = Path(__file__).parent
 PREFIX = "GOLDEN_PATH_"
 NAME = re.compile(r"[A-Za-z0-9_-]+")
-
-
-class _Reader(yaml.SafeLoader):
-    """YAML in which `1e-5` is a number, as it is in YAML 1.2 (PyYAML wants `1.0e-5`)."""
-
-
-class _Writer(yaml.SafeDumper):
-    """Quotes the text `1e-5`, so that `_Reader` reads text again."""
-
-
-for _side in (_Reader, _Writer):
-    _side.add_implicit_resolver(
-        "tag:yaml.org,2002:float",
-        re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
-        list("-+.0123456789"),
-    )
 
 
 def presets() -> list[str]:
@@ -87,7 +72,7 @@ def load(
 
 def dump(settings: Settings) -> str:
     """The settings as YAML that `load` would read back."""
-    return yaml.dump(_plain(settings.model_dump()), Dumper=_Writer, sort_keys=False)
+    return yaml.dump(_plain(settings.model_dump()), Dumper=Writer, sort_keys=False)
 
 
 # --- the layers -------------------------------------------------------------------------------
@@ -129,12 +114,13 @@ def _preset(config: str) -> Path:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        content = yaml.load(file.read_text(encoding="utf-8"), _Reader) or {}
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or the date 2024-13-45
+        with file.open("rb") as opened:
+            content = read_yaml(opened.read(MOST_BYTES + 1)) or {}
+    except (yaml.YAMLError, ValueError) as error:
         raise UserError(
-            f"this preset is no valid YAML: {' '.join(str(error).split())}",
+            f"this preset is not valid YAML for settings: {explained(error)}",
             where=str(file),
-            next_step="mend the line named",
+            next_step="correct the line named",
         ) from None
     if not isinstance(content, dict):
         raise UserError(
@@ -161,7 +147,7 @@ def _from_arguments(arguments: Sequence[str]) -> dict[str, Any]:
         word = rest.pop(0)
         if not word.startswith("--") or word == "--":
             raise UserError(
-                f"{word!r} is no option",
+                f"{word!r} is not an option",
                 where="command line",
                 next_step="write overrides as --section.key value",
             )
@@ -188,7 +174,7 @@ def _override(path: str, text: str, *, place: str) -> dict[str, Any]:
             next_step=f"choose a preset with --config: {', '.join(presets())}",
         )
     try:
-        value = yaml.load(text, _Reader)
+        value = read_yaml(text)
     except (yaml.YAMLError, ValueError):
         value = text
     field = dict(options()).get(path) or rule_field(path)

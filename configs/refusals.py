@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from difflib import get_close_matches
-from urllib.parse import unquote_plus
+from types import NoneType
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -12,12 +12,13 @@ from pydantic.fields import FieldInfo
 from configs.describe import accepted, options
 from configs.errors import UserError
 from configs.rules import Rule
-from configs.source import LOGIN, SECRET
 from configs.table import Column
+from configs.url import may_hold_password
 
 # A mapping that is itself a value: a layer replaces the one below it as a whole.
 COLUMNS = "source.columns"
 TABLE_COLUMNS = "source.table.columns"  # its keys may hold dots
+URLS = ("source.database.url", "tuning.storage")
 # A mapping of sections: a layer changes the fields it names.
 RULES = "contract.rules"
 
@@ -80,7 +81,7 @@ def refusal(error: ValidationError, places: Mapping[str, str]) -> UserError:
         wanted = f"a column of the table has {', '.join(Column.model_fields)}; see make adopt"
     elif path.startswith(RULES) and rule_field(path) is None:  # a rule as a whole
         path = item
-        wanted = "mend the rule; docs/contract.md shows every rule"
+        wanted = "correct the rule; docs/contract.md shows every rule"
         place = next(
             (at for name, at in reversed(list(places.items())) if name.startswith(item)), place
         )
@@ -89,15 +90,15 @@ def refusal(error: ValidationError, places: Mapping[str, str]) -> UserError:
     else:
         wanted = "a section of settings: write `key: value` lines below it"
     return UserError(
-        f"setting {path!r} is {_shown(first['input'])}: {first['msg']}{more}",
+        f"setting {path!r} is {_shown(path, first['input'])}: {first['msg']}{more}",
         where=place,
         next_step=wanted,
     )
 
 
-def _shown(value: object) -> str:
+def _shown(path: str, value: object) -> str:
     text = repr(value)
-    plain = unquote_plus(unquote_plus(text))  # a URL with a password, wherever it was written
-    if LOGIN.search(plain) or SECRET.search(plain):
+    of_url = any(f"{name}.".startswith(f"{path}.") for name in URLS)
+    if may_hold_password(text) or (of_url and not isinstance(value, int | float | NoneType)):
         return "a value that is not shown, because it may hold a password"
     return text if len(text) <= 200 else f"{text[:200]}…"

@@ -16,7 +16,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from configs.rules import Contract
 from configs.section import FilePath, Names, Section, VarFolder, Words
-from configs.source import Source, refuse_password
+from configs.source import Source
+from configs.url import refuse_password
 
 
 class Compute(Section):
@@ -71,7 +72,8 @@ class Tuning(Section):
 
     @model_validator(mode="after")
     def _no_password(self) -> Tuning:
-        refuse_password(self.storage or "", "tuning", "storage", self.password_variable)
+        if self.storage:
+            refuse_password(self.storage, "tuning", "storage", self.password_variable)
         return self
 
 
@@ -243,7 +245,11 @@ class Settings(BaseSettings):
     def _costs_of_the_simulated_shop(cls, given: dict[str, Any]) -> dict[str, Any]:
         """They belong to the example: nobody else's decisions follow from them."""
         source, training = given.get("source", {}), given.get("training", {})
-        kind = source.get("kind", "simulated") if isinstance(source, dict) else source.kind
+        kind = (
+            source.get("kind", "simulated")
+            if isinstance(source, dict)
+            else getattr(source, "kind", "")
+        )
         if kind != "simulated" or not isinstance(training, dict):
             return given
         return {**given, "training": {**COSTS, **training}}

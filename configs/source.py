@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from datetime import date
 from typing import Literal
-from urllib.parse import unquote_plus
 
 from pydantic import Field, model_validator
 
-from configs.errors import UserError
 from configs.section import FilePaths, Section, Share, Words
 from configs.table import Table
+from configs.url import refuse_password
 
 # The canonical columns of a transaction log (`ingestion/canonical.py` says what each holds), and
 # `amount`, which a source may have in place of a quantity or a unit price.
@@ -109,23 +107,6 @@ class Form(Section):
     )
 
 
-# USER:PASSWORD@ as SQLAlchemy finds it, and where a mistyped URL has it; NAME= of what is secret.
-LOGIN = re.compile(r"(?:(?<!/)//|^)[^:/]*:(?!//)[^@]*@")
-SECRET = re.compile(r"(?:password|passwd|pwd|secret|token|key)\w*\s*=", re.IGNORECASE)
-
-
-def refuse_password(url: str, section: str, setting: str, variable: str) -> None:
-    """Raises UserError for a URL with a password in it, wherever it was written."""
-    query = unquote_plus(unquote_plus(url.partition("?")[2]))  # odbc_connect=…;PWD%3D…
-    if LOGIN.search(url) or SECRET.search(query):
-        raise UserError(
-            "the URL holds a password",
-            where=f"{section}.{setting}",
-            next_step="take it out: passwords come from the environment variable named by"
-            f" {section}.password_variable ({variable}), or ~/.pgpass",
-        )
-
-
 class Database(Section):
     """A table or a query of a database (`ingestion/database.py`)."""
 
@@ -146,7 +127,8 @@ class Database(Section):
 
         Raises UserError, which no layer above it dresses up with the value.
         """
-        refuse_password(self.url or "", "source.database", "url", self.password_variable)
+        if self.url:
+            refuse_password(self.url, "source.database", "url", self.password_variable)
         return self
 
 

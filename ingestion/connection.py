@@ -48,7 +48,7 @@ def check_url(database: Database) -> URL:
         raise UserError(
             "source.kind is database, but there is no URL of one"
             if database.url is None
-            else "this is no SQLAlchemy URL (it is not shown, it may hold a password)",
+            else "this is not a SQLAlchemy URL (it is not shown, because it may hold a password)",
             where=place,
             next_step="write DIALECT://USER@HOST:PORT/NAME, as in postgresql://me@localhost/shop",
         ) from None

@@ -130,7 +130,7 @@ def _parsed(place: Place) -> URL:
         url = make_url(place.url)
     except (ArgumentError, ValueError):  # what they say holds the URL
         raise UserError(
-            "this is no SQLAlchemy URL (it is not shown, it may hold a password)",
+            "this is not a SQLAlchemy URL (it is not shown, because it may hold a password)",
             where=SETTING,
             next_step="write DIALECT://USER@HOST:PORT/NAME, or leave it out for a file under var/",
         ) from None

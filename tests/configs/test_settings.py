@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from configs.command import make, run_command
 from configs.describe import accepted, options
 from configs.errors import UserError
 from configs.load import dump, load, presets
+from configs.yaml_text import Reader
 
 FIELDS = dict(options())
 NUMERIC = sorted(name for name, field in FIELDS.items() if field.annotation in (int, float))
@@ -215,7 +217,7 @@ def test_several_faults_are_counted():
     assert "(and 1 more)" in refused(arguments=("--seed=-1", "--tuning.trials=0")).what
 
 
-@pytest.mark.parametrize("name", ["tuning", "source.simulation"])
+@pytest.mark.parametrize("name", ["tuning", "source.simulation", "source"])
 def test_a_section_is_no_value(name):
     error = refused(arguments=(f"--{name}", "5"))
     assert f"setting {name!r} is 5" in error.what and "a section of settings" in error.next_step
@@ -288,6 +290,33 @@ def test_a_preset_that_is_no_mapping_in_yaml_is_refused_with_its_file(folder, te
     assert refused("mine").where == str(folder / "mine.yaml")
 
 
+BOMB = "a: &a [x,x]\n" + "".join(f"{b}: &{b} [*{a},*{a}]\n" for a, b in pairwise("abcdefgh"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (BOMB, "aliases (*name) are not allowed: write the value out (line 2, column 8)"),
+        ("source: &a\n  x: *a", "aliases"),
+        ("a: &a {k: 1}\nb: {<<: *a}", "aliases"),
+        ("seed: " + "[" * 100_000, "nested more than 30 levels deep"),
+        ("seed: " + "{a: " * 100_000, "nested more than 30 levels deep"),
+        ("- " * 100_000, "nested more than 30 levels deep"),
+        ("seed: " + "1:" * 50_000 + "1", "a whole number of 100,001 characters"),
+        ("seed: 0x" + "f" * 50_000, "a whole number of 50,002 characters"),
+        ("# long\n" * 100_000, "more than 500,000 bytes"),
+        ("a: [1\nurl: db://me?token=s3cret", "(line 2, column 4)"),
+    ],
+)
+def test_a_text_that_would_grow_without_bounds_is_refused(folder, text, said):
+    (folder / "mine.yaml").write_text(text)
+    error = refused("mine")
+    assert "is not valid YAML" in error.what and said in error.what
+    assert len(str(error)) < 500 and "s3cret" not in str(error)
+    for given_as in [((f"--seed={text}",), {}), ((), {"GOLDEN_PATH_SEED": text})]:
+        assert len(str(refused("default", *given_as))) < 3000
+
+
 def test_a_preset_that_is_no_text_is_refused_with_its_file(folder):
     (folder / "mine.yaml").write_bytes(b"\xff\xfe\x00a")
     assert refused("mine").where == str(folder / "mine.yaml")
@@ -296,10 +325,10 @@ def test_a_preset_that_is_no_text_is_refused_with_its_file(folder):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("seed", "1"), "'seed' is no option"),
+        (("seed", "1"), "'seed' is not an option"),
         (("--seed",), "--seed has no value"),
         (("--seed", "--tuning.trials", "1"), "--seed has no value"),
-        (("--",), "'--' is no option"),
+        (("--",), "'--' is not an option"),
     ],
 )
 def test_a_command_line_that_cannot_be_read_is_refused(arguments, said):
@@ -370,7 +399,7 @@ def test_dates_and_texts_survive_dump(day, text, column):
         (f"--features.last_as_of={day.isoformat()}", f"--features.home_country={text}"),
         {"GOLDEN_PATH_SOURCE__COLUMNS__QUANTITY": column},
     )
-    read = yaml.load(dump(settings), loading._Reader)
+    read = yaml.load(dump(settings), Reader)
     assert read["features"]["last_as_of"] == day == settings.features.last_as_of
     assert read["features"]["home_country"] == text
     assert read["source"]["columns"] == {"quantity": column}
@@ -411,6 +440,59 @@ def test_the_url_of_the_studies_holds_no_password():
     with pytest.raises(UserError, match="holds a password") as caught:
         load("default", ["--tuning.storage", url], {})
     assert "secret" not in str(caught.value) and "tuning.password_variable" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql://me@db/x?motherduck_token=s3cret", "a parameter 'motherduck_token'"),
+        ("postgresql://me@db/x?sslmode=require&opaque=s3cret", "a parameter 'opaque'"),
+        ("postgresql://me@db/x?sslmode=require;x=s3cret", "a parameter 'x'"),
+        ("postgresql://me@db/x?s3cret", "a parameter that is not named"),
+        ("postgresql://me@db/x?s%33cret=1", "a parameter that is not named"),
+        ("mssql+pyodbc://me@db/x?driver=y%3BPWD%3Ds3cret", "a semicolon"),
+        ("mssql+pyodbc://me@db/x;PWD=s3cret", "the name of the database"),
+        ("postgresql://me%3As3cret@db/x", "the user in the URL"),
+        ("postgresql://db:s3cret/x", "not a SQLAlchemy URL"),
+        ("s3cret", "not a SQLAlchemy URL"),
+    ],
+)
+@pytest.mark.parametrize("name", ["source.database.url", "tuning.storage"])
+def test_a_url_has_only_parts_that_hold_no_password(name, url, said):
+    error = refused(arguments=(f"--{name}", url))
+    assert error.where == name and said in error.what and "s3cret" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--source.database", "{}"),
+        ("--source.database", "{{url: [{}]}}"),
+        ("--source", "{}"),
+        ("--tuning", "{}"),
+        ("--tuning.trials", "{}"),
+        ("{}",),
+    ],
+)
+def test_a_url_in_the_wrong_place_is_shown_without_its_parameters(arguments):
+    url = "postgresql://me@db/x?motherduck_token=s3cret"
+    error = refused(arguments=[word.format(url) for word in arguments])
+    assert "s3cret" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://me%40corp@db.example.com:5432/shop?sslmode=verify-full",
+        "postgresql:///shop?host=/var/run/postgresql&options=-csearch_path%3Dsales",
+        "postgresql://me@[::1]:5432/shop",
+        "sqlite:////tmp/100% mine/a=b;c@d.db",
+        "oracle+oracledb://me@db:1521?service_name=x",
+        "mssql+pyodbc://@db/shop?driver=ODBC+Driver+18+for+SQL+Server&Trusted_Connection=yes",
+    ],
+)
+def test_a_url_without_a_password_is_kept_as_it_is(url):
+    assert load("default", ["--tuning.storage", url], {}).tuning.storage == url
 
 
 def test_a_contact_that_costs_more_than_a_sale_is_worth_never_pays():

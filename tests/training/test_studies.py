@@ -154,7 +154,7 @@ def test_a_damaged_file_is_named_with_what_to_do(tmp_path, damage):
 @pytest.mark.parametrize(
     ("url", "what"),
     [
-        ("not a url", "no SQLAlchemy URL"),
+        ("not a url", "not a SQLAlchemy URL"),
         ("oracle+oracledb://me@localhost/x", "driver"),
         ("postgresql://me@127.0.0.1:1/x", "tuning storage does not work"),
     ],

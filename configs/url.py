@@ -1,0 +1,75 @@
+"""URLs of databases and services in settings: only parts that hold no password are allowed.
+
+Settings are shown, logged, and written beside what a run makes. A list of forbidden names would
+always lack one (`PWD`, `sslpassword`, `motherduck_token`), so this is a list of what may stay.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote, unquote_plus
+
+from configs.errors import UserError
+
+# Parameters that say where a database is and how to reach it.
+ALLOWED = (
+    *("application_name", "channel_binding", "charset", "client_encoding", "connect_timeout"),
+    *("driver", "gssencmode", "host", "hostaddr", "keepalives", "mode", "options", "passfile"),
+    *("port", "role", "schema", "service", "service_name", "sslcert", "sslmode", "sslrootcert"),
+    *("target_session_attrs", "timeout", "trusted_connection", "uri", "warehouse"),
+)
+# USER:PASSWORD@ as SQLAlchemy finds it, and where a mistyped URL has it.
+LOGIN = re.compile(r"(?:(?<!/)//|^)[^:/]*:(?!//)[^@]*@")
+FORM = re.compile(
+    r"(?P<scheme>[\w+]+)://(?:(?P<user>[^:/?@]*)@)?(?P<host>[\w.,-]*|\[[\w:.%]+\])(?::\d*)?"
+    r"(?:/(?P<name>[^?]*))?(?:\?(?P<query>.*))?"
+)
+USER = re.compile(r"[\w.@+$~\\-]*")
+NAME = re.compile(r"[^;=@:?&]*")  # of a database: a driver would read on after any of these
+FILES = ("sqlite", "duckdb")  # the database is a file, with any path
+
+
+def refuse_password(url: str, section: str, setting: str, variable: str) -> None:
+    """Raises UserError for a URL with a part that is not one of those allowed. What it holds is
+    never repeated.
+
+    variable: the value of {section}.password_variable.
+    """
+    fault = _fault(url)
+    if fault:
+        raise UserError(
+            fault,
+            where=f"{section}.{setting}",
+            next_step="take it out: passwords come from the environment variable named by"
+            f" {section}.password_variable ({variable}), or ~/.pgpass. What may stay is"
+            f" DIALECT://USER@HOST:PORT/NAME and the parameters {', '.join(ALLOWED)}",
+        )
+
+
+def may_hold_password(text: str) -> bool:
+    """Whether a text, wherever it was written, looks like a URL or like NAME=VALUE."""
+    plain = unquote_plus(unquote_plus(text))
+    return "://" in plain or "=" in plain or LOGIN.search(plain) is not None
+
+
+def _fault(url: str) -> str:
+    """What is wrong with a URL, without its values; empty if nothing is."""
+    if LOGIN.search(url):
+        return "the URL holds a password"
+    parts = FORM.fullmatch(url)
+    if parts is None:
+        return "this is not a SQLAlchemy URL (it is not shown, because it may hold a password)"
+    scheme = parts["scheme"].partition("+")[0]
+    if not USER.fullmatch(unquote(parts["user"] or "")):
+        return "the user in the URL has characters of a password"
+    if scheme not in FILES and not NAME.fullmatch(unquote(parts["name"] or "")):
+        return "the name of the database in the URL has characters of a password"
+    for item in re.split("[&;]", parts["query"] or ""):
+        name, equals, value = item.partition("=")
+        if item and name.lower() not in ALLOWED:
+            named = equals and re.fullmatch(r"[A-Za-z_]\w{0,40}", name)
+            shown = repr(name) if named else "that is not named"
+            return f"the URL has a parameter {shown}, which may hold a password"
+        if ";" in unquote_plus(unquote_plus(value)):  # …&driver=x;PWD=y
+            return f"the value of the parameter {name!r} has a semicolon, and may hold a password"
+    return ""
