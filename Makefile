@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help data train quarantine replay accept-batch serve predict bento image models promote rollback reproduce adopt ui test lint types docs notebook bench bench-ablation bench-quality bench-serving mutate lock setup clean
+.PHONY: help data train quarantine replay accept-batch serve predict bento image models promote rollback reproduce adopt ui test lint types docs notebook bench bench-ablation bench-quality bench-serving drill-kill mutate lock setup clean
 
 PYTHON ?= python3
 CONFIG ?= default
@@ -102,6 +102,9 @@ bench-quality: setup ## beside AutoGluon and FLAML on the same table and seconds
 
 bench-serving: setup ## the service beside FastAPI, BentoML's and MLflow's own, and ONNX Runtime alone  (ARGS="--soak 10")
 	@$(BIN)/python -m tests.bench.serving $(ARGS)
+
+drill-kill: setup ## kill 80 training runs and see whether the next one ends as if nothing had been  (25 minutes; ARGS="--only 5")
+	@$(BIN)/python -m tests.drills.kill $(ARGS)
 
 mutate: setup ## change the gate's code in hundreds of ways: does a test notice each?  (an environment of its own, five minutes)
 	@$(BIN)/python -m tests.registry.mutate $(ARGS)

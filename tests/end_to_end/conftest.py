@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import select
-import signal
 import socket
 import sqlite3
 import subprocess
 import sys
+import termios
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -138,8 +140,8 @@ def quick_walk(
 ) -> Iterator[Callable[..., Walk]]:
     """As `walk`, without the seconds of a start: forked off what is imported, on the shared API.
 
-    Named arguments are variables of the command's environment. A command with `end_at` is sent the
-    signal `how` as soon as that says so of its process and of what it has printed.
+    Named arguments are variables of the command's environment. A command with `end_at` is killed as
+    soon as that says so of its process and of what it has printed.
     """
     said = tmp_path_factory.mktemp("said")
     forked = subprocess.Popen(
@@ -158,7 +160,6 @@ def quick_walk(
         *arguments: str,
         module: str = "flows.train",
         end_at: Callable[[psutil.Process, str], bool] | None = None,
-        how: signal.Signals = signal.SIGKILL,
         **variables: str,
     ) -> Walk:
         order = {
@@ -175,7 +176,7 @@ def quick_walk(
             while not end_at(process, out.read_text() if out.exists() else ""):
                 assert process.status() != psutil.STATUS_ZOMBIE
                 time.sleep(0.005)
-            os.kill(child, how)
+            process.kill()
         ended, _, _ = select.select([forked.stdout], [], [], 300)
         assert ended, "no end after 300 s: " + (said / "err").read_text()
         code = int(forked.stdout.readline())
@@ -228,7 +229,6 @@ class Ended:
     out: str
     err: str
     var: Path
-    seconds: float  # from the signal to its end
     left: list[psutil.Process]  # of what it had started
     finished: bool
 
@@ -238,37 +238,56 @@ SEARCH = ("--tuning.trials", "500", "--training.families", "[xgboost, logistic]"
 
 
 @pytest.fixture(scope="session")
-def interrupted(
-    quick_walk: Callable[..., Walk], shared_api: str, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Ended, str]:
-    """A run from nothing, ended by Ctrl-C in its search; and how Prefect calls that."""
-    import httpx
-
+def interrupted(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """A run from nothing at a terminal, ended by Ctrl-C, typed twice, in its search: the terminal
+    sends the signal to every process of its foreground group. `out` is all that it shows."""
     var = tmp_path_factory.mktemp("again") / "var"
-    children: list[psutil.Process] = []
-    begun = 0.0
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "flows.train", "--config", "smoke", "--var", str(var)]
+    run = subprocess.Popen(
+        [*command, *SEARCH, "--tuning.workers", "2"],
+        cwd=ROOT,
+        env=environment,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(theirs)
+    shown: list[bytes] = []
 
-    def in_search(process: psutil.Process, said: str) -> bool:
-        nonlocal begun
-        if "trial " in said:
-            children.extend(process.children(recursive=True))
-            begun = time.monotonic()
-        return "trial " in said
+    def read() -> None:
+        with suppress(OSError):  # closed at the other end
+            while said := os.read(ours, 65536):
+                shown.append(said)
 
-    done = quick_walk(var, "--config", "smoke", *SEARCH, end_at=in_search, how=signal.SIGINT)
-    seconds = time.monotonic() - begun
-    _, left = psutil.wait_procs(children, timeout=20)
-    asked = {"sort": "START_TIME_DESC", "limit": 1}
-    (flow,) = httpx.post(f"{shared_api}/flow_runs/filter", json=asked, trust_env=False).json()
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        while "'event': 'trial'" not in "".join(
+            log.read_text() for log in var.glob("runs/2*/run.log")
+        ):
+            assert run.poll() is None, b"".join(shown).decode()
+            time.sleep(0.05)
+        children = psutil.Process(run.pid).children(recursive=True)
+        assert len(children) >= 5, "Prefect's API, two families, a helper of each"
+        os.write(ours, b"\x03\x03")
+        code = run.wait(120)
+        _, left = psutil.wait_procs(children, timeout=20)
+    finally:
+        run.kill()
+        run.wait()
+        reader.join()
+        os.close(ours)
     finished = (var / "runs" / "latest").exists()
-    ended = Ended(done.code, done.out, done.err, var, seconds, left, finished)
-    return ended, flow["state_type"]
+    return Ended(code, b"".join(shown).decode(), "", var, left, finished)
 
 
 @pytest.fixture(scope="session")
-def killed(environment: dict[str, str], interrupted: tuple[Ended, str]) -> Ended:
+def killed(environment: dict[str, str], interrupted: Ended) -> Ended:
     """The next run on the same state, killed after the first trial of its search."""
-    var = interrupted[0].var
+    var = interrupted.var
     command = [sys.executable, "-m", "flows.train", "--config", "smoke", "--var", str(var)]
     run = subprocess.Popen(
         [*command, *SEARCH],
@@ -287,17 +306,15 @@ def killed(environment: dict[str, str], interrupted: tuple[Ended, str]) -> Ended
                 break
         children = psutil.Process(run.pid).children(recursive=True)
         assert any("training.fit" in child.cmdline() for child in children)
-        begun = time.monotonic()
         run.kill()
         out, err = run.communicate(timeout=120)
-        seconds = time.monotonic() - begun
         _, left = psutil.wait_procs(children, timeout=20)
     finally:
         if run.poll() is None:
             run.kill()
             run.communicate()
     finished = (var / "runs" / "latest").exists()
-    return Ended(run.returncode, "".join(said) + out, err, var, seconds, left, finished)
+    return Ended(run.returncode, "".join(said) + out, err, var, left, finished)
 
 
 @pytest.fixture(scope="session")

@@ -16,15 +16,16 @@ def test_a_killed_run_leaves_no_process_and_the_next_goes_on_from_its_stages(kil
         states = dict(database.execute("SELECT status, count(*) FROM runs GROUP BY 1"))
     assert states["KILLED"] >= 1 and "RUNNING" not in states
     with sqlite3.connect(again.var / "prefect" / "prefect.db") as database:
-        query = "SELECT state_type FROM flow_run ORDER BY created LIMIT 2"
+        query = "SELECT state_type FROM flow_run ORDER BY created LIMIT 3"
         flows = [row[0] for row in database.execute(query)]
-    assert flows == ["CRASHED", "COMPLETED"]
+    assert flows == ["CANCELLED", "CRASHED", "COMPLETED"]
 
 
-def test_ctrl_c_ends_a_run_without_a_traceback(interrupted):
-    interrupted, state = interrupted
-    assert state == "CANCELLED"
+def test_ctrl_c_at_a_terminal_ends_a_run_and_all_that_it_started(interrupted):
     assert interrupted.code == 130
-    assert "Interrupted" in interrupted.err and "Traceback" not in interrupted.err
     assert interrupted.left == []
+    assert interrupted.out.endswith("the same command goes on from there.\r\n")
+    assert interrupted.out.count("Interrupted") == 1
+    for noise in ("Traceback", "Error", "failed"):
+        assert noise not in interrupted.out
     assert not interrupted.finished

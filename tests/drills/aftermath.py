@@ -1,0 +1,95 @@
+"""What a run has left, looked at by the project's own eyes: is all that is relied on whole?"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+
+def figures_of(var: Path) -> dict[str, Any]:
+    """What must come out the same: hashes of the data, figures and parameters of the families."""
+    summary = json.loads((var / "runs" / "latest" / "summary.json").read_text(encoding="utf-8"))
+    families = {
+        name: {part: found[part] for part in ("trials", "params", "valid", "test")}
+        for name, found in summary["families"].items()
+    }
+    kept = ("data_sha256", "table_sha256", "rows", "winner")
+    return {name: summary[name] for name in kept} | {"families": families}
+
+
+def problems_in(var: Path, preset: Path) -> list[str]:
+    """What is wrong there, in words. Looked for in a process of its own: MLflow keeps connections
+    to a database, which is another one after the next case."""
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.Process(target=_look, args=(var, preset, theirs))
+    process.start()
+    theirs.close()
+    try:
+        return ours.recv()
+    except EOFError:
+        return ["what is left could not be looked at"]
+    finally:
+        process.join()
+
+
+def _look(var: Path, preset: Path, answer: Any) -> None:
+    from configs.command import run_command
+
+    found: list[str] = []
+    code = run_command(
+        "tests.drills",
+        "",
+        lambda settings: found.extend(_problems(settings)),
+        ["--config", str(preset), "--var", str(var)],
+    )
+    answer.send(found if not code else [*found, "what is left cannot be read: see above"])
+
+
+def _problems(settings: Any) -> list[str]:
+    from flows.acceptance import last_validated
+    from flows.stage import RECORD, hash_file
+    from ingestion.batches import ACCEPTED, dataset_of, seen
+    from registry import ledger
+    from registry.models import versions
+    from registry.promotion import unsettled, verify
+    from registry.store import open_store
+
+    var, client = settings.var.absolute(), open_store(settings)
+    found = ledger.read(client)[1] + unsettled(client, settings)
+    past = ledger.history(client, settings)
+    decided = {entry.to_version for entry in past}
+    for version in versions(client, settings):
+        verify(version, past)
+        if version.version not in decided:
+            found.append(f"version {version.version} has no decision")
+    found += [f"record {entry.sequence} is open" for entry in past if entry.state == "open"]
+    for folder in (var / "stages").glob("[!.]*"):
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        files = {path.name: hash_file(path) for path in folder.iterdir() if path.name != RECORD}
+        if files != record["files"]:
+            found.append(f"the stage {folder.name} is half-made")
+    if not any(batch.status in ACCEPTED for batch in seen(var, dataset_of(settings))):
+        found.append("no batch is accepted")
+    if not last_validated(settings).folder.is_dir():
+        found.append("the validated batch is not where it is said to be")
+    found += _left_running(var)
+    return found
+
+
+def _left_running(var: Path) -> list[str]:
+    """Runs that MLflow's or Prefect's page would show as going on."""
+    queries = {
+        "mlflow/mlflow.db": "SELECT count(*) FROM runs WHERE status = 'RUNNING'",
+        "prefect/prefect.db": "SELECT count(*) FROM flow_run"
+        " WHERE state_type NOT IN ('COMPLETED', 'FAILED', 'CRASHED', 'CANCELLED')",
+    }
+    found = []
+    for name, query in queries.items():
+        with closing(sqlite3.connect(var / name, timeout=60)) as connection:
+            if count := connection.execute(query).fetchall()[0][0]:
+                found.append(f"{count} runs go on for ever in {name}")
+    return found

@@ -1,0 +1,223 @@
+"""`make drill-kill`: does a run that was killed at any moment cost nothing but time?
+
+    python -m tests.drills.kill [--seed N] [--only NUMBER ...]
+
+80 times a training run is killed with SIGKILL, half of them at chosen moments, among which is the
+first creation of every store, and half by chance (`moments.py`). Then the same command runs to its
+end, and what it leaves is compared with a run that nobody disturbed. Prints a line for each, writes
+var/bench/drill.json, and ends with exit code 1 unless all survived. Two are tried side by side:
+about 25 minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from configs.environment import QUIET
+from tests.drills.aftermath import figures_of, problems_in
+from tests.drills.moments import KNOWN, NOTHING, Case, cases
+
+ROOT = Path(__file__).parents[2]
+PRESET = Path(__file__).with_name("small.yaml")
+OUT = ROOT / "var" / "bench" / "drill.json"
+LIMIT = 300.0  # seconds for one run
+GONE = 15.0  # seconds for what a killed process leaves to notice it
+SIDE_BY_SIDE = 2
+
+
+@dataclass
+class Result:
+    number: int
+    name: str
+    start: str
+    killed: str  # what, and after how many seconds
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Place:
+    """MLflow keeps absolute paths, so every case runs in the same folder, filled anew."""
+
+    var: Path
+    known: Path  # a copy of what a run left there, without its stages
+    figures: dict[str, Any]  # of a run that nobody disturbed
+    seconds: dict[str, float]  # which it took, by what it found
+
+
+def prepare(folder: Path) -> Place:
+    """Two runs that nobody disturbs: from nothing, and on what the first has left."""
+    var, known, seconds = folder / "var", folder / "known", dict[str, float]()
+    for start in (NOTHING, KNOWN):
+        begun = time.monotonic()
+        code, said = run(var)
+        seconds[start] = time.monotonic() - begun
+        assert code == 0, said
+        found = problems_in(var, PRESET)
+        assert not found, found
+        if start == NOTHING:
+            figures = figures_of(var)
+            for name in ("stages", "optuna", "runs"):
+                shutil.rmtree(var / name)
+            shutil.copytree(var, known)
+    assert figures_of(var) == figures, "undisturbed runs differ"
+    return Place(var, known, figures, seconds)
+
+
+def try_case(number: int, case: Case, place: Place) -> Result:
+    shutil.rmtree(place.var, ignore_errors=True)
+    if case.start == KNOWN:
+        shutil.copytree(place.known, place.var)
+    killed, left = kill(case, place)
+    result = Result(number, case.name, case.start, killed)
+    if left:
+        result.problems.append(f"went on without the run: {', '.join(left)}")
+    code, said = run(place.var)
+    if code or "Traceback" in said or "Error" in said:
+        result.problems.append(f"the next run ends with {code}: {said[-600:]}")
+        return result
+    if figures_of(place.var) != place.figures:
+        result.problems.append("its figures are others")
+    result.problems += problems_in(place.var, PRESET)
+    return result
+
+
+def kill(case: Case, place: Place) -> tuple[str, list[str]]:
+    """What was killed, and which processes were still there afterwards."""
+    begun = time.monotonic()
+    after = case.share * place.seconds[case.start]
+    with started(place.var) as process:
+        while process.poll() is None and time.monotonic() - begun < LIMIT:
+            if case.seen(place.var) if case.seen else time.monotonic() - begun > after:
+                break
+            time.sleep(0.003)
+        seconds = time.monotonic() - begun
+        if process.poll() is not None:
+            return f"had ended after {seconds:.1f} s", []
+        main = psutil.Process(process.pid)
+        others = main.children(recursive=True)
+        for one in [main, *(others if case.tree else [])]:
+            with suppress(psutil.NoSuchProcess):
+                one.send_signal(signal.SIGKILL)
+        process.wait()
+    _, left = psutil.wait_procs(others, timeout=GONE)
+    words = []
+    for one in left:
+        with suppress(psutil.Error):
+            if one.status() != psutil.STATUS_ZOMBIE:
+                words.append(" ".join(one.cmdline())[-80:])
+                one.kill()
+    what = "all" if case.tree else "first"
+    return f"{what} of {len(others) + 1} processes, {seconds:.1f} s", words
+
+
+@contextmanager
+def started(var: Path) -> Iterator[subprocess.Popen[str]]:
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+    with (var.parent / "said").open("w+", encoding="utf-8") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flows.train", "--config", str(PRESET), "--var", str(var)],
+            cwd=ROOT,
+            env=QUIET | kept,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            text=True,
+        )
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+
+def run(var: Path) -> tuple[int, str]:
+    """The command to its end: its exit code, and what it said."""
+    with started(var) as process:
+        try:
+            code = process.wait(LIMIT)
+        except subprocess.TimeoutExpired:
+            return -1, f"no end after {LIMIT:.0f} s"
+    return code, (var.parent / "said").read_text(encoding="utf-8", errors="replace")
+
+
+def work(todo: list[tuple[int, Case]], results: Any) -> None:
+    """All of these cases, one after the other, in a folder of their own."""
+    with tempfile.TemporaryDirectory(prefix="drill-", ignore_cleanup_errors=True) as folder:
+        try:
+            place = prepare(Path(folder))
+        except Exception as error:
+            results.put(error)
+            raise
+        for number, case in todo:
+            try:
+                result = try_case(number, case, place)
+            except Exception as error:
+                result = Result(number, case.name, case.start, "", [f"the drill failed: {error!r}"])
+            results.put(result)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Kill training runs; see whether they survive.")
+    parser.add_argument("--seed", type=int, default=1, help="of the moments by chance")
+    parser.add_argument("--only", type=int, nargs="+", help="numbers of the cases to try")
+    options = parser.parse_args(arguments)
+    chosen = [
+        (number, case)
+        for number, case in enumerate(cases(options.seed), 1)
+        if not options.only or number in options.only
+    ]
+    begun, found = time.monotonic(), list[Result]()
+    results: Any = multiprocessing.Queue()
+    workers = [
+        multiprocessing.Process(target=work, args=(chosen[n::SIDE_BY_SIDE], results))
+        for n in range(min(SIDE_BY_SIDE, len(chosen)))
+    ]
+    for worker in workers:
+        worker.start()
+    print(f"{'':>3}  {'killed at':32} {'from':8} {'what, when':34} after it")
+    while len(found) < len(chosen):
+        result = results.get(timeout=10 * LIMIT)
+        if isinstance(result, Exception):
+            for worker in workers:
+                worker.terminate()
+            raise result
+        found.append(result)
+        told = "; ".join(result.problems) or "as if nothing had happened"
+        line = f"{result.number:>3}  {result.name:32} {result.start:8} {result.killed:34} {told}"
+        print(line, flush=True)
+    for worker in workers:
+        worker.join()
+    survived = sum(not result.problems for result in found)
+    content = {
+        "seed": options.seed,
+        "tried": len(found),
+        "survived": survived,
+        "seconds": round(time.monotonic() - begun, 1),
+        "cases": [vars(result) for result in sorted(found, key=lambda result: result.number)],
+    }
+    OUT.parent.mkdir(parents=True, exist_ok=True)
+    OUT.write_text(json.dumps(content, indent=2), encoding="utf-8")
+    print(f"survived / tried = {survived} / {len(found)}")
+    print(f"{content['seconds']:,.0f} s, seed {options.seed}, written to {OUT.relative_to(ROOT)}")
+    return 0 if survived == len(found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
