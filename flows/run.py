@@ -93,7 +93,7 @@ class _Safe(logging.Formatter):
         return "\n".join(map(visible, super().format(record).split("\n")))
 
 
-class _LogFile(logging.FileHandler):
+class LogFile(logging.FileHandler):  # Prefect takes a handler whose name begins with _ off
     def handleError(self, record: logging.LogRecord) -> None:
         """A line that cannot be written is left out, where logging would print a traceback: with a
         full disk the next file that the run writes says what is wrong."""
@@ -101,7 +101,7 @@ class _LogFile(logging.FileHandler):
 
 def _log_to(file: Path) -> None:
     """Everything any library logs goes to the file; the terminal stays for people."""
-    handler = _LogFile(file, encoding="utf-8")
+    handler = LogFile(file, encoding="utf-8")
     handler.set_name(RUN_LOG)
     handler.setFormatter(_Safe("%(asctime)s %(levelname)-7s %(name)s | %(message)s"))
     root = logging.getLogger()

@@ -13,8 +13,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-# What the run finds: an empty folder, or what an earlier one left, but no stages. So all is computed
-# again in both; in the second, databases, ledger and a champion are there.
+# What the run finds: an empty folder, or what an earlier one left, but no stages. All is computed
+# again in both; in the second, the databases, the ledger and a champion are there.
 NOTHING, KNOWN = "nothing", "known"
 
 Seen = Callable[[Path], bool]
