@@ -16,7 +16,7 @@ from flows.prefect_api import start_prefect_api, wait_until_ready
 from flows.run import start_run
 from flows.stopping import end_on_signals
 from ingestion.ingest import check_source
-from training.families import check_families
+from training.families import check_families, family_names
 
 ABOUT = "Train on the rows of the settings: validate, build features, tune, compare, decide."
 
@@ -41,6 +41,10 @@ def _train(settings: Settings) -> None:
         display.say(
             f"run {run.id}, preset {settings.name}: starting Prefect, Great Expectations, MLflow"
         )
+        for name in _not_named(settings):
+            display.say(
+                f"training/families/{name}.py is not compared: add {name} to training.families"
+            )
         import great_expectations  # noqa: F401  (while the API starts in its own process)
 
         from flows.training_flow import run_flow
@@ -56,6 +60,12 @@ def _train(settings: Settings) -> None:
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         summary = run_flow(settings, run, display)
     print_summary(display.console, summary, settings, run.folder)
+
+
+def _not_named(settings: Settings) -> list[str]:
+    """Families that were added to training/families/ and are not in the settings."""
+    shipped = type(settings.training).model_fields["families"].default
+    return [name for name in family_names() if name not in {*settings.training.families, *shipped}]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Model families: what each must offer, and how one is found.
 
-A family is one module of this folder. To add one, drop a file here with the five names of `Family`;
-the module's name is the family's name in the settings (`training.families`). Nothing is registered.
+A family is one module of this folder. To add one, put a file here with the five names of `Family`,
+and add the module's name to the setting `training.families`: then it is compared with the others.
+`tests/training/test_families.py` finds it by itself and runs `family_cases.py` on it.
 What reaches it is numbers: categories are columns by then (`training/categories.py`).
 
 Import a family only in a process of its own (`training/fit.py`): XGBoost and PyTorch bring two
@@ -89,11 +90,13 @@ def check_families(names: tuple[str, ...]) -> None:
     """Raises UserError for a family that is not there or is named twice."""
     for position, name in enumerate(names):
         if name not in family_names() or name in names[:position]:
-            fault = "is named twice" if name in names[:position] else "is no family"
+            twice = name in names[:position]
+            file = f", or add the file training/families/{name}.py"
             raise UserError(
-                f"{name!r} {fault}",
+                f"{name!r} is {'named twice' if twice else 'not a family'}",
                 where=f"training.families = {list(names)}",
-                next_step=f"choose from {', '.join(family_names())}, each once",
+                next_step=f"choose from {', '.join(family_names())}, each once"
+                f"{'' if twice else file}",
             )
 
 
