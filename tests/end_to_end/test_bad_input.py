@@ -148,7 +148,7 @@ def test_a_path_that_nobody_would_read(refuse, good):
 
 def test_an_unknown_family(refuse):
     said = refuse("--training.families", "[logistic, prophet]")
-    assert "'prophet' is no family" in said and "xgboost" in said
+    assert "'prophet' is not a family" in said and "xgboost" in said
 
 
 def test_a_run_that_dies_after_its_model_is_made_promotes_nothing(quick_walk, tmp_path):
