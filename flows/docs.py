@@ -25,6 +25,24 @@ MEASURED = ROOT / "var" / "bench"  # summaries of the runs that `make bench` mad
 FIGURES = DOCS / "figures.json"
 BEGIN, END = "<!-- figures -->\n", "<!-- /figures -->"
 
+ADD_A_FEATURE = """\
+## Add a feature
+
+1. Write it into the SELECT of its group, `features/sql/<group>.sql`: one row per `row_id`, from
+   `past_orders`, `past_products` or `past_cancellations`, which end at the as-of date. A new group
+   is a new file.
+2. Describe it in `features/catalogue.py`, in the order of the SELECT: name, unit, meaning, range,
+   when it is missing. If it needs a column that not every log has, add it to `NEEDS` there.
+3. `make docs`, then `make test`. The next `make train` builds the table and the models again.
+   A champion with other features is replaced only with `--gate.change_features true`.
+
+Every feature is checked for its range, for leaks, and to be the same in the service. A second
+implementation in pandas (`tests/features/reference.py`) and values worked out by hand
+(`tests/features/test_features_by_hand.py`) check the features that they name: add yours there.
+
+## The features
+"""
+
 
 def pages() -> dict[Path, str]:
     """Path -> content of every generated page."""
@@ -47,6 +65,7 @@ def _features() -> str:
         "Each sees only rows before the as-of date. The definitions are the SQL files of",
         "`features/sql/`, the descriptions `features/catalogue.py`. A log whose source does not",
         "declare the columns that a feature needs (`source.columns`) has no such feature.\n",
+        ADD_A_FEATURE,
         "| feature | unit | meaning | range | missing when | needs |",
         "|---|---|---|---|---|---|",
     ]
