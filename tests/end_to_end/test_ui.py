@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,7 +44,7 @@ def pages(smoke, environment):
     else:
         pytest.fail("".join(said))
     children = psutil.Process(run.pid).children(recursive=True)
-    yield ports
+    yield ports, "".join(said)
     run.send_signal(signal.SIGTERM)
     run.communicate(timeout=40)
     _, alive = psutil.wait_procs(children, timeout=20)
@@ -50,7 +52,7 @@ def pages(smoke, environment):
 
 
 def test_both_pages_show_the_run(smoke, pages):
-    mlflow, prefect = pages
+    (mlflow, prefect), said = pages
     with httpx.Client(trust_env=False, timeout=30) as client:
         assert "<html" in client.get(f"http://127.0.0.1:{mlflow}/").text.lower()
         run = client.get(
@@ -58,6 +60,49 @@ def test_both_pages_show_the_run(smoke, pages):
             params={"run_id": smoke.summary["mlflow"]["run_id"]},
         ).json()
         assert run["run"]["info"]["run_name"] == smoke.summary["run_id"]
+        _the_list_has_figures_in_columns(client, f"http://127.0.0.1:{mlflow}", said, run["run"])
+        _data_sets_and_signature_are_there(client, f"http://127.0.0.1:{mlflow}", smoke, run["run"])
         assert "<html" in client.get(f"http://127.0.0.1:{prefect}/").text.lower()
         flows = client.post(f"http://127.0.0.1:{prefect}/api/flow_runs/filter", json={}).json()
         assert smoke.summary["run_id"] in [flow["name"] for flow in flows]
+
+
+def _the_list_has_figures_in_columns(client, page, said, run):
+    """The address that is printed is the list of runs, in a view whose columns the runs have."""
+    number = run["info"]["experiment_id"]
+    assert f"{page}/#/experiments/{number}/runs?viewStateShareKey=figures" in said
+    found = client.get(
+        f"{page}/api/2.0/mlflow/experiments/get", params={"experiment_id": number}
+    ).json()
+    tags = {tag["key"]: tag["value"] for tag in found["experiment"]["tags"]}
+    columns = json.loads(tags["mlflow.sharedViewState.figures"])["selectedColumns"]
+    assert "metrics.`test_roc_auc`" in columns
+    families = client.post(
+        f"{page}/api/2.0/mlflow/runs/search",
+        json={
+            "experiment_ids": [number],
+            "filter": f"tags.`mlflow.parentRunId` = '{run['info']['run_id']}'",
+        },
+    ).json()["runs"]
+    assert len(families) > 1
+    for each in (run, *families):
+        known = {f"metrics.`{metric['key']}`" for metric in each["data"]["metrics"]}
+        assert {column for column in columns if column.startswith("metrics")} <= known
+        assert each["inputs"]["dataset_inputs"], "each says what it learnt from"
+
+
+def _data_sets_and_signature_are_there(client, page, smoke, run):
+    digests = {
+        one["dataset"]["name"]: one["dataset"]["digest"] for one in run["inputs"]["dataset_inputs"]
+    }
+    assert digests == {
+        "smoke valid rows": smoke.summary["data_sha256"][:36],
+        "smoke training table": smoke.summary["table_sha256"][:36],
+    }
+    model = smoke.summary["model"]
+    text = client.get(
+        f"{page}/model-versions/get-artifact",
+        params={"path": "MLmodel", "name": model["name"], "version": model["version"]},
+    ).text
+    inputs = json.loads(yaml.safe_load(text)["signature"]["inputs"])
+    assert len(inputs) == smoke.summary["table"]["features"]
