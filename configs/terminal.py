@@ -61,6 +61,13 @@ def console() -> Console:
     return made
 
 
+def say(console: Console, text: object, style: str = "") -> None:
+    """A sentence, folded between words; in a log it stays one line."""
+    from rich.text import Text
+
+    console.print(Text(visible(text), style=style), soft_wrap=console.width >= WIDE)
+
+
 def plain(text: object, most: int = CELL, style: str = "") -> Text:
     """Any text as a cell of a table: safe, short, and nothing in it is markup."""
     from rich.text import Text

@@ -21,7 +21,7 @@ from configs.settings import Settings
 from configs.source import Text as Written
 from configs.table import Table as Shares
 from configs.terminal import console as terminal
-from configs.terminal import plain, short, visible
+from configs.terminal import plain, say, short, visible
 from features.from_table import least_rows
 from ingestion.labelled.draft import Draft, draft
 from ingestion.labelled.guess import Guess
@@ -188,7 +188,7 @@ def _show(drafted: Draft, place: Path, command: str) -> None:
         f"{drafted.rows:,} rows; the target {short(drafted.target)} is {in_words(drafted.labels)}",
         f"predicted is {short(repr(drafted.positive))}: {drafted.why_positive}",
     ):
-        console.print(Text(visible(line)), soft_wrap=True)
+        say(console, line)
     table = Table(box=None, pad_edge=False)
     for head in ("column", "guess", "because"):
         table.add_column(head, overflow="fold", no_wrap=head == "guess")
@@ -218,7 +218,7 @@ def _show(drafted: Draft, place: Path, command: str) -> None:
     )
     console.print("\nCheck:")
     for check in checks:
-        console.print(Text(f"  - {short(_line(check), LONGEST)}"), soft_wrap=True)
+        say(console, f"  - {short(_line(check), LONGEST)}")
     for line in (f"\nWritten: {visible(place)}", f"Next:    {command}"):
         console.print(Text(line), soft_wrap=True)
 

@@ -113,8 +113,9 @@ def _versions(
     """Two lines each, so that they fit 80 columns."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("version", justify="right")
-    for name in ("family\nalias", "trained at\nrun", "test ROC AUC\n95 % interval"):
-        table.add_column(name, overflow="fold")
+    table.add_column("family\nalias", overflow="fold")
+    for name in ("trained at\nrun", "test ROC AUC\n95 % interval"):
+        table.add_column(name, no_wrap=True)
     for name in ("decision", "bundle"):
         table.add_column(name)
     for one in shown:

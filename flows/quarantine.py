@@ -16,7 +16,7 @@ from configs.settings import Settings
 from configs.source import CANONICAL, Source
 from configs.source import Text as Written
 from configs.terminal import console as terminal
-from configs.terminal import plain, short, visible
+from configs.terminal import plain, say, short, visible
 from flows.acceptance import Validated, last_seen
 from ingestion.contract import in_words
 from ingestion.labelled.rules import LARGEST, table_rules
@@ -35,9 +35,9 @@ def main(reason: str | None, settings: Settings) -> None:
         f" + {rows['quarantined']:,} in quarantine"
     )
     if found.why:
-        console.print(Text(f"This batch is {visible(found.why)}", style="bold"))
+        say(console, f"This batch is {found.why}", style="bold")
     for name, count in rows["warned"].items():
-        console.print(Text(f"{count:,} rows are warned of: {short(name)}"))
+        say(console, f"{count:,} rows are warned of: {short(name)}")
     if not rows["quarantined"]:
         return
     if reason is not None and reason not in rows["reasons"]:

@@ -7,6 +7,9 @@ import os
 import re
 import shutil
 import sys
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -22,7 +25,6 @@ from registry.models import champion, find_version, register
 from registry.promotion import conclude
 from registry.store import open_store
 from serving import predict
-from tests.serving.test_client import Server, http
 
 TEST = {"roc_auc": 0.75, "roc_auc_low": 0.7, "roc_auc_high": 0.8}
 
@@ -186,25 +188,42 @@ def test_a_bundle_that_was_altered_is_shown_beside_the_others(
     assert max(map(len, tables.splitlines())) <= 80
 
 
+@contextmanager
+def answering(answer):
+    """A service that gives this answer to everything; its port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            content = json.dumps(answer).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
 @pytest.mark.parametrize("version", [1, 2, 3])
 def test_make_predict_shows_the_answers_of_the_champion_alone(settings, version):
     found = find_version(open_store(settings), settings, version)
     said = {"name": found.name, "version": version, "bundle_sha256": found.bundle_sha256}
     one = {"row": 0, "customer_id": "1", "probability": 0.7, "decision": True}
     answer = {"model": said | {"threshold": 0.5}, "predictions": [one]}
-    server = Server(http(200, answer))
-    port = int(server.url.rpartition(":")[2])
-    there = settings.model_copy(
-        update={"serving": settings.serving.model_copy(update={"port": port})}
-    )
-    try:
+    with answering(answer) as port:
+        serving = settings.serving.model_copy(update={"port": port})
+        there = settings.model_copy(update={"serving": serving})
         if version == champion(settings).version:
             assert "0.700" in predict.table(predict.ask(there, b"{}"))
         else:
             with pytest.raises(UserError, match=f"version {version} answers, and version 2 is"):
                 predict.ask(there, b"{}")
-    finally:
-        server.close()
 
 
 def test_make_predict_takes_the_example_of_its_own_preset(settings):
