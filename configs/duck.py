@@ -42,6 +42,7 @@ def connect(
     try:
         with duckdb.connect(config=options) as connection:  # type: ignore[arg-type]
             connection.execute("SET TimeZone = 'UTC'")  # the same times on every machine
+            connection.execute("SET enable_progress_bar = false")  # stdout is ours
             yield connection
     except duckdb.IOException as error:
         if full := full_disk(error, folder or Path.cwd()):

@@ -73,7 +73,7 @@ class Text(Section):
         "utf-8", description="of the file"
     )
     escape: Literal["quote", "backslash"] = Field(
-        "quote", description='what stands before a quote within quotes: "" or \\"'
+        "quote", description='how a quote within quotes is written: quote: "", backslash: \\"'
     )
     any_suffix: bool = Field(
         False, description="read a file of any other name as text, such as export.log"
@@ -146,7 +146,11 @@ class Source(Section):
         default_factory=dict,
         description="canonical column -> column of the source, for those it has; none: all, as is",
     )
-    time_format: str | None = Field(None, description="strptime format of text times; none: ISO")
+    time_format: str | None = Field(
+        None,
+        description="strptime format of text times, or epoch_s epoch_ms epoch_us epoch_ns"
+        " excel_days for numbers; none: ISO",
+    )
     text: Text = Text()
     database: Database = Database()
     table: Table = Table()
@@ -163,3 +167,8 @@ class Source(Section):
         missing = self.table.missing_values if self.kind == "table" else ()
         text = self.text if self.kind == "files" else None
         return Form(time_format=self.time_format, text=text, missing_values=missing)
+
+    @property
+    def wanted(self) -> list[str]:
+        """The columns of the source that are read, of a log."""
+        return [self.columns.get(name, name) for name in sorted(self.declared)]

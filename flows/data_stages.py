@@ -74,6 +74,7 @@ def _simulated(settings: Settings) -> list[Stage]:
 
 def _files(settings: Settings) -> list[Stage]:
     from ingestion.files import expand, labels, read_file
+    from ingestion.formats import folder_columns
 
     source, stages = settings.source, []
     how = source.model_dump(mode="json", include={"columns", "time_format", "text"})
@@ -84,7 +85,12 @@ def _files(settings: Settings) -> list[Stage]:
             read_file(source, path, folder / ROWS, settings.compute, label=label)
             return {}
 
-        depends_on = {"how": how, "label": label, "content": hash_file(path)}
+        depends_on = {
+            "how": how,
+            "label": label,
+            "folders": folder_columns(path, source.wanted),
+            "content": hash_file(path),
+        }
         stages.append(run_stage(settings.var, "ingest", depends_on, READ_FILE, build))
         log.info("%s %s", "reused" if stages[-1].reused else "read", path)
     return stages

@@ -22,6 +22,7 @@ ROWS, TABLE = "rows.parquet", "table.parquet"
 def ingest_files(settings: Settings) -> list[Stage]:
     """A part for each file, known by its content."""
     from ingestion.files import expand, labels
+    from ingestion.formats import folder_columns
     from ingestion.labelled.read import named_columns, read_part
 
     source, stages = settings.source, []
@@ -37,7 +38,12 @@ def ingest_files(settings: Settings) -> list[Stage]:
             read_part(source, path, folder / ROWS, settings.compute, label=label)
             return {}
 
-        depends_on = {"table": how, "label": label, "content": hash_file(path)}
+        depends_on = {
+            "table": how,
+            "label": label,
+            "folders": folder_columns(path, how["columns"]),
+            "content": hash_file(path),
+        }
         stages.append(run_stage(settings.var, "ingest", depends_on, READ_TABLE_FILE, build))
         log.info("%s %s", "reused" if stages[-1].reused else "read", path)
     return stages

@@ -4,7 +4,8 @@ Every source ends in *parts*: Parquet files with `source` (the file or table a r
 `source_row` (1-based, as a person would count the rows there), the eight canonical columns, and
 `unreadable`: the values that could not be read, kept as text so that quarantine can show them.
 In a text file that includes any value of more than `LINE_ENDS` line ends: two stray quotes, lines
-apart, have taken what is between them for one value. Its beginning is kept.
+apart, have taken what is between them for one value. Its beginning is kept. Of an identifier it is
+a number of which digits are lost, as in `4.00638E+12`: it stands for many identifiers.
 
 What a source does not have is NULL, with these exceptions:
 
@@ -19,6 +20,7 @@ What a source does not have is NULL, with these exceptions:
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from configs.duck import literal, quoted
 from configs.source import Text
@@ -41,6 +43,13 @@ LINE_ENDS, SHOWN = 10, 200  # in a value of a text file; characters that are kep
 EXACT = 2**53  # beyond it doubles have gaps
 # Thousands separators as a pattern: a blank may be one that does not break, ' a typographic one.
 THOUSANDS = {"": "", ",": ",", ".": r"\.", " ": "[ \u00a0\u202f]", "'": "['’]"}
+EXACT_FLOAT = 2**24
+POWER = r"[+-]?\d+([.,]\d+)?[eE]\+\d+"  # as spreadsheets and programs write a large double
+CODES = ("customer_id", "invoice_id", "product_id")
+# Names that `source.time_format` may have in place of a format: numbers of units since a day.
+EPOCHS = {"epoch_s": 1e6, "epoch_ms": 1e3, "epoch_us": 1.0, "epoch_ns": 1e-3, "excel_days": 864e8}
+LATEST_MICROSECOND = 253_402_300_800_000_000  # of the year 9999
+EXCEL_DAY_OF_EPOCH = 25569  # 1970-01-01
 INTEGER = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?")
 
 
@@ -55,6 +64,7 @@ def select_canonical(
     text: Text | None = None,
     times: str | None = None,
     also_iso: bool = False,
+    constants: Mapping[str, str] | None = None,
 ) -> str:
     """SQL that reads a relation into the columns of a part.
 
@@ -62,9 +72,13 @@ def select_canonical(
     types.  number: SQL of `source_row`.  text: how numbers are written, for text files.
     times: a column with the times of those rows whose `invoiced_at` is a time, and no text of one.
     also_iso: whether a text that is not in the `time_format` may be an ISO time.
+    constants: of the columns that the relation does not have -> the text in each of their rows.
     Times become UTC when the session's time zone is UTC.
     """
-    found = [f"{quoted(column)} AS found_{name}" for name, column in mapping.items()]
+    values = {column: literal(text) for column, text in (constants or {}).items()}
+    found = [
+        f"{values.get(column, quoted(column))} AS found_{name}" for name, column in mapping.items()
+    ]
     found += [f"{quoted(times)} AS found_time"] if times else []
     raw = [
         f"{f'found_{name}' if text is None else _within_lines(f'found_{name}')} AS raw_{name}"
@@ -79,13 +93,16 @@ def select_canonical(
         iso = _reader("invoiced_at", types[mapping["invoiced_at"]], None, text)
         readers["invoiced_at"] = f"coalesce({readers['invoiced_at']}, {iso})"
     read = [f"{reader} AS {name}" for name, reader in readers.items()]
-    failed = {
-        name: f"{name} IS NULL AND {_given(f'found_{name}', types[column])}"
-        if MAPPED[name] != "VARCHAR"
-        else f"raw_{name} IS NULL AND found_{name} IS NOT NULL"
-        for name, column in mapping.items()
-        if MAPPED[name] != "VARCHAR" or text is not None
-    }
+    failed = {}
+    for name, column in mapping.items():
+        if MAPPED[name] != "VARCHAR":
+            failed[name] = f"{name} IS NULL AND {_given(f'found_{name}', types[column])}"
+        elif text is not None or name in CODES:
+            rounded = _rounded(f"raw_{name}", types[column]) if name in CODES else "false"
+            failed[name] = (
+                f"CASE WHEN {name} IS NULL THEN"
+                f" {rounded} OR raw_{name} IS NULL AND found_{name} IS NOT NULL ELSE false END"
+            )
     kept = ", ".join(
         f"CASE WHEN {condition} THEN {literal(name + '=')} || {_shown(name)} END"
         for name, condition in failed.items()
@@ -136,7 +153,7 @@ def _reader(name: str, kind: str, time_format: str | None, text: Text | None) ->
             number = read_number(raw, kind, text)
             return number if INTEGER.fullmatch(kind) else _finite(number)
         case "invoiced_at":
-            return _in_range(_time(raw, kind, time_format))
+            return _in_range(_time(raw, kind, time_format, text))
     return read_text(raw)
 
 
@@ -178,15 +195,36 @@ def _code(raw: str, kind: str) -> str:
     """A code or an id as text. Columns with missing values are often written as 13085.0."""
     if INTEGER.fullmatch(kind):
         return f"CAST({raw} AS VARCHAR)"
-    if kind in ("DOUBLE", "FLOAT") or kind.startswith("DECIMAL"):
-        number = f"CAST({raw} AS DOUBLE)"
+    if kind.startswith("DECIMAL"):
+        return f"regexp_replace(CAST({raw} AS VARCHAR), '[.]0+$', '')"
+    if kind in ("DOUBLE", "FLOAT"):  # NaN: a missing one
         return (
-            f"CASE WHEN {number} = floor({number}) AND abs({number}) <= {EXACT}"
-            f" THEN CAST(CAST({raw} AS BIGINT) AS VARCHAR)"
-            f" WHEN isfinite({number}) THEN CAST({raw} AS VARCHAR) END"  # NaN: a missing one
+            f"CASE WHEN NOT isfinite({raw}) OR {_rounded(raw, kind)} THEN NULL"
+            f" WHEN {raw} = floor({raw}) THEN CAST(CAST({raw} AS BIGINT) AS VARCHAR)"
+            f" ELSE CAST({raw} AS VARCHAR) END"
         )
     text = read_text(raw)  # looking at the end is ten times faster than a regular expression
-    return f"CASE WHEN suffix({text}, '.0') AND length({text}) > 2 THEN {text}[:-3] ELSE {text} END"
+    return (
+        f"CASE WHEN suffix({text}, '.0') AND length({text}) > 2"
+        f" THEN CASE WHEN NOT {_rounded(raw, kind)} THEN {text}[:-3] END"
+        f" WHEN contains({text}, '+') AND {_rounded(raw, kind)} THEN NULL ELSE {text} END"
+    )
+
+
+def _rounded(raw: str, kind: str) -> str:
+    """Whether a code or an id is a number that has lost digits: in a double or a float, or as text
+    that was made of one."""
+    if INTEGER.fullmatch(kind) or kind.startswith("DECIMAL"):
+        return "false"
+    if kind in ("DOUBLE", "FLOAT"):
+        limit = EXACT if kind == "DOUBLE" else EXACT_FLOAT
+        return f"(isfinite({raw}) AND abs({raw}) >= {limit})"
+    text = read_text(raw)
+    long = f"suffix({text}, '.0') AND length({text}) > 17"
+    return (
+        f"CASE WHEN {long} THEN coalesce(TRY_CAST({text} AS DOUBLE) >= {EXACT}, false)"
+        f" ELSE regexp_full_match({text}, {literal(POWER)}) END"
+    )
 
 
 def read_number(raw: str, kind: str, written: Text | None) -> str:
@@ -213,9 +251,17 @@ def read_number(raw: str, kind: str, written: Text | None) -> str:
     return f"CASE WHEN NOT contains({text}, '_') THEN TRY_CAST({text} AS DOUBLE) END"
 
 
-def _time(raw: str, kind: str, time_format: str | None) -> str:
+def _time(raw: str, kind: str, time_format: str | None, written: Text | None) -> str:
     if kind.startswith(("TIMESTAMP", "DATE")):
         return f"CAST({raw} AS TIMESTAMP)"
+    if time_format in EPOCHS:
+        number = read_number(raw, kind, written)
+        since = f"{number} - {EXCEL_DAY_OF_EPOCH}" if time_format == "excel_days" else number
+        micros = f"round(({since}) * {EPOCHS[time_format]!r})"
+        if time_format == "excel_days":  # which are doubles: the tick of the clock is a millisecond
+            micros = f"round({micros} / 1000) * 1000"
+        within = f"abs({micros}) < {LATEST_MICROSECOND}"
+        return f"CASE WHEN {within} THEN make_timestamp(CAST({micros} AS BIGINT)) END"
     text = read_text(raw) if kind == "VARCHAR" else _code(raw, kind)  # 19970101, 19970101.0
     if time_format:
         time = f"CAST(try_strptime({text}, {literal(time_format)}) AS TIMESTAMP)"

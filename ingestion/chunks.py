@@ -19,6 +19,7 @@ from configs.duck import connect
 from configs.errors import UserError
 from configs.settings import Compute
 from ingestion.canonical import select_canonical
+from ingestion.part import check_part
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,7 +42,8 @@ def write_part(
 
     columns: canonical column -> column of the source, in the order of a row's values.
     first_row: `source_row` of the first. No more than one chunk is held at a time. Raises
-    UserError for a column whose values are of a type that nobody types into a cell.
+    UserError for a column whose values are of a type that nobody types into a cell, and for times
+    and identifiers that are not what they were (`ingestion/part.py`).
     """
     import pyarrow.parquet as pq
 
@@ -68,6 +70,7 @@ def write_part(
             for chunk in chunks:
                 writer.write_table(canonical(chunk))
                 rows += len(chunk)
+        check_part(connection, target, time_format, columns, f"the rows of {label}")
     with target.open("rb") as file:
         return rows, hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -16,6 +16,7 @@ from configs.source import Source, Text
 from ingestion.canonical import select_canonical
 from ingestion.formats import SUFFIXES, explained, opened
 from ingestion.mapping import check_mapping, check_time_format, map_columns
+from ingestion.part import check_part
 from ingestion.text import check_text
 
 log = logging.getLogger("golden_path")
@@ -95,7 +96,7 @@ def write_whole(source: Source, path: Path, target: Path, copy: Callable[[Path],
 
 
 def _copy(source: Source, path: Path, target: Path, compute: Compute, label: str) -> None:
-    wanted, folder = [source.columns.get(name, name) for name in source.declared], target.parent
+    wanted, folder = source.wanted, target.parent
     with (
         connect(folder, compute, ordered=True) as connection,
         opened(connection, path, source.text, wanted, folder) as file,
@@ -110,9 +111,11 @@ def _copy(source: Source, path: Path, target: Path, compute: Compute, label: str
             number=file.number,
             text=file.text,
             times=file.times.get(mapping["invoiced_at"]),
+            constants=file.folders,
         )
         copied = connection.execute(f"COPY ({query}) TO {literal(target)} (FORMAT parquet)")
         file.check_rows(copied.fetchall()[0][0], path)
+        check_part(connection, target, source.time_format, mapping, f"source.path = {path}")
 
 
 def check_file(path: Path, text: Text) -> Path:

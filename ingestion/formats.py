@@ -8,8 +8,10 @@ import re
 import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import unquote
+from zipfile import BadZipFile
 
 import duckdb
 
@@ -20,6 +22,7 @@ from configs.source import Text
 from ingestion import text as texts
 from ingestion.sheets import read_sheets
 
+DAMAGED = (duckdb.Error, OSError, EOFError, zlib.error, csv.Error, BadZipFile, NotImplementedError)
 SUFFIXES = (".parquet", ".xlsx", *texts.SUFFIXES)
 
 
@@ -28,7 +31,8 @@ class Opened:
     """A file as DuckDB can read it. types: its columns. number: SQL of the row's number.
     text: how its numbers are written, if it is a text file. hint: what to try when a column that
     should be there is not. times: a column that mixes times and text -> the one of its times.
-    rows: how many a text file holds, as counted without DuckDB."""
+    rows: how many a text file holds, as counted without DuckDB. folders: columns that stand in the
+    names of the file's folders -> their value."""
 
     relation: str
     types: dict[str, str]
@@ -37,6 +41,7 @@ class Opened:
     hint: str = ""
     times: dict[str, str] = field(default_factory=dict)
     rows: int | None = None
+    folders: dict[str, str] = field(default_factory=dict)
 
     def check_rows(self, read: int, path: Path) -> None:
         """Raises UserError where DuckDB has read more or fewer rows than the file holds."""
@@ -57,7 +62,31 @@ def opened(
     wanted: Collection[str],
     folder: Path,
 ) -> Iterator[Opened]:
-    """wanted: the columns that are mapped.  folder: where a file may be rewritten to be read."""
+    """wanted: the columns that are mapped; one that the file lacks may be the name of a folder,
+    as in `month=2026-01/log.parquet`.  folder: where a file may be rewritten to be read."""
+    folders = folder_columns(path, wanted)
+    with _opened(connection, path, text, set(wanted) - set(folders), folder) as file:
+        folders = {name: value for name, value in folders.items() if name not in file.types}
+        types = file.types | dict.fromkeys(folders, "VARCHAR")
+        yield replace(file, types=types, folders=folders)
+
+
+def folder_columns(path: Path, wanted: Collection[str]) -> dict[str, str]:
+    """The wanted columns among the folders called `column=value` that a file lies in."""
+    pairs = (part.partition("=") for part in path.absolute().parent.parts if "=" in part)
+    named = {unquote(name): unquote(value) for name, _, value in pairs}
+    missing = "__HIVE_DEFAULT_PARTITION__"
+    return {k: "" if v == missing else v for k, v in named.items() if k in wanted}
+
+
+@contextmanager
+def _opened(
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    text: Text,
+    wanted: Collection[str],
+    folder: Path,
+) -> Iterator[Opened]:
     name = path.name.lower()
     if name.endswith(".parquet"):
         relation = parquet(path)
@@ -97,7 +126,7 @@ def explained(path: Path, text: Text) -> Iterator[None]:
         yield
     except UnicodeError as error:
         raise texts.not_decodable(path, text) from error
-    except (duckdb.Error, OSError, EOFError, zlib.error, csv.Error, CalamineError) as error:
+    except (*DAMAGED, CalamineError) as error:
         if says_full(error):
             raise  # it is not the file that is at fault
         told = first_line(error)

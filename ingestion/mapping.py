@@ -14,7 +14,7 @@ import duckdb
 
 from configs.errors import UserError
 from configs.source import Source
-from ingestion.canonical import MAPPED
+from ingestion.canonical import EPOCHS, MAPPED
 
 # What holds no single value that a person would have typed into a cell.
 NO_VALUE = re.compile(r"BOOLEAN|BLOB|BIT|STRUCT|MAP|UNION|VARIANT|GEOMETRY|.*\]$")
@@ -89,11 +89,19 @@ def missing_column(
 
 
 def check_time_format(time_format: str | None) -> None:
+    if time_format in EPOCHS:
+        return
+    if time_format is not None and "%" not in time_format:  # strptime would read no time by it
+        raise UserError(
+            f"the time format {time_format!r} has no % in it",
+            where="source.time_format",
+            next_step=f"write it for strptime, as in %d/%m/%Y %H:%M, or one of {', '.join(EPOCHS)}",
+        )
     try:
         duckdb.execute("SELECT try_strptime('', ?)", [time_format]).fetchall()
     except duckdb.Error as error:
         raise UserError(
             f"the time format {time_format!r} is not understood: {' '.join(str(error).split())}",
             where="source.time_format",
-            next_step="write it for strptime, as in %d/%m/%Y %H:%M",
+            next_step=f"write it for strptime, as in %d/%m/%Y %H:%M, or one of {', '.join(EPOCHS)}",
         ) from error

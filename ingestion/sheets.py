@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from configs.errors import UserError
+from ingestion.canonical import EXACT
 from ingestion.text import named
+from ingestion.workbook import check_workbook
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,11 +29,13 @@ def read_sheets(path: Path, wanted: Collection[str]) -> tuple[pa.Table, dict[str
 
     The log's header is that of the first sheet that has the wanted columns; other sheets may write
     it in another letter case. A sheet that looks like a part of the log without its header is
-    refused, any other is no log. Raises UserError, and CalamineError for what is no workbook.
+    refused, any other is no log. Raises UserError, and CalamineError or BadZipFile for what is not
+    a workbook.
     """
     import pyarrow as pa
     from python_calamine import CalamineWorkbook
 
+    check_workbook(path)
     workbook = CalamineWorkbook.from_path(path)
     titles = workbook.sheet_names
     sheets = [workbook.get_sheet_by_name(title).to_python() for title in titles]
@@ -88,7 +92,10 @@ def _array(cells: list) -> pa.Array:
     filled = [cell for cell in cells if cell != ""]
     if filled and all(isinstance(cell, date) for cell in filled):
         return _times(cells)
-    whole = [int(c) if isinstance(c, float) and c.is_integer() else c for c in cells]
+    whole = [
+        int(cell) if isinstance(cell, float) and cell.is_integer() and abs(cell) < EXACT else cell
+        for cell in cells
+    ]
     return pa.array([None if cell == "" else str(cell) for cell in whole], pa.string())
 
 

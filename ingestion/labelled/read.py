@@ -63,8 +63,10 @@ def read_part(source: Source, path: Path, target: Path, compute: Compute, *, lab
             opened(connection, path, source.text, wanted, target.parent) as read,
         ):
             check_columns(source.table, read.types, path, read.hint)
+            value = {name: literal(text) for name, text in read.folders.items()}
             cells = ", ".join(
-                f"{quoted(name)} := {as_text(quoted(name), read.types[name])}" for name in wanted
+                f"{quoted(name)} := {as_text(value.get(name, quoted(name)), read.types[name])}"
+                for name in wanted
             )
             copied = connection.execute(f"""
                 COPY (

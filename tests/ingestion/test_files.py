@@ -167,11 +167,13 @@ def test_columns_nobody_asked_for_are_left_out_whatever_they_are_called(tmp_path
     assert rows(path) == CANONICAL
 
 
-def test_a_folder_named_like_a_partition_adds_no_column(tmp_path):
+@pytest.mark.parametrize("name", ["log.parquet", "log.csv", "log.xlsx"])
+def test_a_folder_named_like_a_column_stands_for_the_column_that_the_file_lacks(tmp_path, name):
     folder = tmp_path / "country=Nowhere"
     folder.mkdir()
-    path = write_parquet(folder / "log.parquet", [LINE[:-1]], HEADER[:-1])
-    assert "no column 'country'" in refused(path).what
+    assert rows(write(folder / name, LINES)) == CANONICAL  # the file's own comes first
+    path = write(folder / name, [LINE[:-1]], HEADER[:-1])
+    assert rows(path) == [(*CANONICAL[0][:-2], "Nowhere", [])]
 
 
 @pytest.mark.parametrize(
@@ -280,7 +282,6 @@ def test_a_value_is_read(tmp_path, column, text, value):
         ("unit_price", "1e999"),
         ("invoiced_at", "01/12/2010 08:26"),
         ("invoiced_at", "10-12-01"),
-        ("invoiced_at", "40513.35"),
         ("invoiced_at", "2010-02-30"),
         ("invoiced_at", "infinity"),
         ("invoiced_at", " soon "),

@@ -9,6 +9,7 @@ import io
 import os
 import subprocess
 import sys
+import zipfile
 from datetime import date, datetime
 from pathlib import Path
 
@@ -330,7 +331,7 @@ def test_days_as_numbers_in_parquet(tmp_path, kind):
             query = query.replace("19970102", "'19970102'")
         connection.execute(f"COPY ({query}) TO '{path}' (FORMAT parquet)")
     assert read(path, time_format="%Y%m%d") == [("1", datetime(1997, 1, 2), 1, 2.5, [])]
-    assert read(path)[0][4][0].startswith("invoiced_at=19970102")
+    assert "--source.time_format %Y%m%d" in refused(path).next_step
 
 
 def test_days_as_numbers_in_a_workbook(tmp_path):
@@ -339,9 +340,55 @@ def test_days_as_numbers_in_a_workbook(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("time_format", "value", "fraction"),
+    [
+        ("epoch_s", "1700000000", 0),
+        ("epoch_s", "1700000000.25", 250_000),
+        ("epoch_ms", "1700000000123", 123_000),
+        ("epoch_us", "1700000000123456", 123_456),
+        ("epoch_ns", "1700000000123456000", 123_456),
+        ("excel_days", "45244.92592592593", 0),
+    ],
+)
+def test_times_that_are_numbers(tmp_path, time_format, value, fraction):
+    time = datetime(2023, 11, 14, 22, 13, 20, fraction)
+    parquet = tmp_path / "log.parquet"
+    (tmp_path / "log.csv").write_text(text(["1", value, "1", "2.5"]))
+    files = [tmp_path / "log.csv", parquet]
+    if time_format != "epoch_ns":
+        files.append(workbook(tmp_path / "log.xlsx", [HEADER, ["1", float(value), 1, 2.5]]))
+    for kind in ("DOUBLE", "VARCHAR", *(["BIGINT"] if value.isdigit() else [])):
+        with duckdb.connect() as connection:
+            query = f"SELECT '1' AS who, CAST({value} AS {kind}) AS at, 1 AS n, 2.5 AS price"
+            connection.execute(f"COPY ({query}) TO '{parquet}' (FORMAT parquet)")
+        for file in files:
+            assert read(file, time_format=time_format) == [("1", time, 1, 2.5, [])]
+            assert f"--source.time_format {time_format}" in refused(file).next_step
+        files = [parquet]
+
+
+def test_a_few_bare_numbers_among_times_are_unreadable(tmp_path):
+    lines = [LINE] * 200 + [["1", "1700000000", "1", "2.5"]]
+    (tmp_path / "log.csv").write_text(text(*lines))
+    assert read(tmp_path / "log.csv")[-1][4] == ["invoiced_at=1700000000"]
+    (tmp_path / "log.csv").write_text(text(["1", "1e400", "1", "2.5"], ["1", "2e400", "1", "2"]))
+    error = refused(tmp_path / "log.csv", time_format="epoch_s")
+    assert (
+        "2 of 2 times are bare numbers such as 1e400, which are no times in epoch_s" in error.what
+    )
+
+
+@pytest.mark.parametrize(
     ("kind", "value", "who"),
     [
         ("DOUBLE", "17850", "17850"),
+        ("FLOAT", "17850", "17850"),
+        ("DOUBLE", "9007199254740991", "9007199254740991"),
+        ("BIGINT", "9007199254740993", "9007199254740993"),
+        ("DECIMAL(30, 2)", "12345678901234567890", "12345678901234567890"),
+        ("VARCHAR", "'12345678901234567890'", "12345678901234567890"),
+        ("VARCHAR", "'00017850'", "00017850"),
+        ("VARCHAR", "'1E+A'", "1E+A"),
         ("DOUBLE", "'NaN'", None),
         ("DOUBLE", "1.5", "1.5"),
         ("DECIMAL(9, 2)", "17850", "17850"),
@@ -356,6 +403,61 @@ def test_ids_of_any_type(tmp_path, kind, value, who):
         connection.execute(f"COPY (SELECT CAST({value} AS {kind}) AS who, {day}) TO '{path}'")
     found = read(path)[0][0]
     assert found == who or found.startswith(who)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("DOUBLE", "9007199254740993"),
+        ("FLOAT", "16777217"),
+        ("VARCHAR", "'4.00638E+12'"),
+        ("VARCHAR", "'4,00638E+12'"),
+        ("VARCHAR", "'1e+18'"),
+        ("VARCHAR", "'12345678901234567.0'"),
+    ],
+)
+def test_an_identifier_that_has_lost_digits_is_nobodys(tmp_path, kind, value, caplog):
+    path = tmp_path / "log.parquet"
+
+    def write_log(rows: int) -> None:
+        one = f"CASE WHEN range = 0 THEN CAST({value} AS {kind}) ELSE range::VARCHAR::{kind} END"
+        query = f"SELECT {one} AS who, DATE '2010-12-01' AS at, 1 AS n, 2.5 AS price"
+        with duckdb.connect() as connection:
+            connection.execute(f"COPY ({query} FROM range({rows})) TO '{path}' (FORMAT parquet)")
+
+    write_log(20)
+    error = refused(path)
+    assert "1 of 20 values of customer_id are numbers that have lost digits" in error.what
+    write_log(200)
+    first, *others = read(path)
+    assert first[0] is None and first[4][0].startswith("customer_id=")
+    assert [row[0] for row in others] == [str(n) for n in range(1, 200)]
+    assert "lost digits" in caplog.text
+
+
+def test_long_numbers_of_a_workbook_and_leading_zeros_of_a_text(tmp_path):
+    book = workbook(tmp_path / "log.xlsx", [HEADER, [4006381000000002, TIME, 6, 2.55]])
+    assert read(book)[0][0] == "4006381000000002"
+    book = workbook(tmp_path / "log.xlsx", [HEADER, [4006381000000000002, TIME, 6, 2.55]])
+    assert "lost digits" in refused(book).what
+    (tmp_path / "log.csv").write_text(text(["007", *LINE[1:]], ["9007199254740993", *LINE[1:]]))
+    assert [row[0] for row in read(tmp_path / "log.csv")] == ["007", "9007199254740993"]
+
+
+def test_folders_that_are_columns(tmp_path):
+    columns = {**COLUMNS, "country": "land", "product_id": "code"}
+    header = text([*LINE, "x"], header=[*HEADER, "code"])
+    for folder in ("land=New%20Zealand/code=1", "land=__HIVE_DEFAULT_PARTITION__"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "log.csv").write_text(header)
+    made = source(tmp_path / "**" / "*.csv", columns=columns)
+    found = []
+    for path in expand(made):
+        read_file(made, path, tmp_path / "part.out", Compute())
+        with duckdb.connect() as connection:
+            part = connection.read_parquet(str(tmp_path / "part.out"))
+            found += part.project("country, product_id, customer_id").fetchall()
+    assert sorted(found, key=str) == [("New Zealand", "X", "17850"), (None, "X", "17850")]
 
 
 def test_a_parquet_file_with_a_column_of_row_numbers_of_its_own(tmp_path):
@@ -443,11 +545,11 @@ def test_any_table_of_texts_is_read_whole(
     parted = "\t" if delimiter == "tab" else delimiter
 
     def written(value: str) -> str:
-        if not quote_all and not set(value) & {*'"\r\n', parted} and value.strip() == value != "":
-            return value
+        quoted = quote_all or {*value} & {*'"\r\n', parted} or value.strip() != value or not value
+        before = '"' if escape == "quote" else "\\"
         if escape == "backslash":
-            return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-        return '"' + value.replace('"', '""') + '"'
+            value = value.replace("\\", "\\\\")
+        return '"' + value.replace('"', before + '"') + '"' if quoted else value
 
     names = [f"{name}{at}" for at, name in enumerate(header[:width])]
     lines = [*["A title"] * above, *(parted.join(map(written, row)) for row in [names, *rows])]
@@ -686,6 +788,47 @@ def test_dates_of_a_workbook_are_dates_whatever_stands_beside_them(tmp_path, tim
         (None, ["invoiced_at=at"]),
         (None, []),
     ]
+
+
+def far(path: Path, *cells: tuple[int, int]) -> Path:
+    book = openpyxl.Workbook()
+    for sheet in (book.active, book.create_sheet("more")):
+        sheet.append(HEADER)
+        for cell in cells:
+            sheet.cell(*cell, value=1)
+    book.save(path)
+    return path
+
+
+@pytest.mark.parametrize("cell", [(1_048_576, 16_384), (1_048_576, 2), (70, 16_384)])
+def test_a_cell_far_away_is_refused_before_places_are_made_up_to_it(tmp_path, cell):
+    error = refused(far(tmp_path / "log.xlsx", cell))
+    row, column = cell
+    assert f"the last of them in row {row:,} and column {max(column, 4):,}" in error.what
+
+
+def test_a_workbook_is_opened_within_bounds(tmp_path, monkeypatch):
+    def rewritten(sheet: str, end: str = "</sheetData></worksheet>") -> Path:
+        with zipfile.ZipFile(made) as old, zipfile.ZipFile(tmp_path / "new.xlsx", "w", 8) as new:
+            for name in old.namelist():
+                content = old.read(name)
+                if name.endswith("sheet1.xml"):
+                    content = content.partition(b"</sheetData>")[0] + (sheet + end).encode()
+                new.writestr(name, content)
+        return tmp_path / "new.xlsx"
+
+    made = far(tmp_path / "made.xlsx")
+    cells = "<c><v>1</v></c>" * 4
+    assert len(read(rewritten(f"<row>{cells}</row>" * 5), time_format="epoch_s")) == 5
+    wide = f"<row>{cells * 500}</row>" + "<row><c><v>1</v></c></row>" * 2000
+    assert "column 2,000" in refused(rewritten(wide)).what
+    value = '<row r="2"><c r="A2" t="inlineStr"><is><t>{}</t></is></c></row>'
+    assert "longer than 4,194,304" in refused(rewritten(value.format("x" * 9_000_000))).what
+    assert "cannot be read as xlsx" in refused(rewritten("<row", end="")).what
+    monkeypatch.setattr("ingestion.workbook.MOST_PLACES", 30)
+    assert "over 30 cells" in refused(far(tmp_path / "many.xlsx", (5, 4))).what
+    monkeypatch.setattr("ingestion.workbook.MOST_TEXT_BYTES", 100)
+    assert "unpacks to over" in refused(made).what
 
 
 def test_a_header_repeated_within_a_sheet_is_one_unreadable_row(tmp_path):
