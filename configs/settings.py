@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -77,9 +77,6 @@ class Tuning(Section):
         return self
 
 
-COSTS = {"contact_cost": 2.0, "sale_value": 5.0}  # of the simulated shop, in its own currency
-
-
 class Training(Section):
     """Families and how they are scored (`training/`)."""
 
@@ -94,13 +91,12 @@ class Training(Section):
     contact_cost: float | None = Field(
         None,
         gt=0,
-        description="cost of contacting one customer; none: no decision. The simulated shop has 2",
+        description="cost of contacting one customer; none: no decision",
     )
     sale_value: float | None = Field(
         None,
         gt=0,
-        description="value of a sale: contact when probability x value covers the cost. The"
-        " simulated shop has 5",
+        description="value of a sale: contact when probability x value covers the cost",
     )
     samples: int = Field(
         5,
@@ -239,20 +235,6 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Only what `configs/load.py` hands over: it layers the sources and remembers places."""
         return (init_settings,)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _costs_of_the_simulated_shop(cls, given: dict[str, Any]) -> dict[str, Any]:
-        """They belong to the example: nobody else's decisions follow from them."""
-        source, training = given.get("source", {}), given.get("training", {})
-        kind = (
-            source.get("kind", "simulated")
-            if isinstance(source, dict)
-            else getattr(source, "kind", "")
-        )
-        if kind != "simulated" or not isinstance(training, dict):
-            return given
-        return {**given, "training": {**COSTS, **training}}
 
     name: str = Field("default", description="the preset: configs/<name>.yaml")
     file: FilePath | None = Field(None, description="the preset's file, if not in configs/")

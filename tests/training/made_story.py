@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from configs.settings import Settings
+from configs.settings import Settings, Training
 from features.table import Rows
 from training.evaluate import Baseline, Evaluation
 from training.importance import permutation_importance
@@ -125,7 +125,7 @@ def made_story(
     )
     story: dict[str, Any] = {
         "summary": _summary(plain, promoted, n, rates, names),
-        "settings": Settings(),
+        "settings": Settings(training=Training(contact_cost=2.0, sale_value=5.0)),
         "evaluation": evaluation,
         "results": {name: _result(name, valid, validated[name], rng) for name in names},
         "schema": schema,
