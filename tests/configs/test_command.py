@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import subprocess
@@ -9,10 +10,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markupsafe import Markup
+from rich.columns import Columns
+from rich.console import Console
 
 from configs.command import RUN_LOG, make, run_command
 from configs.errors import UserError
 from configs.load import load
+from configs.terminal import JOINERS, on_page, plain, visible
 
 ROOT = Path(__file__).parents[2]
 
@@ -100,6 +107,18 @@ def test_the_next_command_leads_to_the_same_state():
     assert make("serve", load("default", env={})) == "make serve"
     elsewhere = load("smoke", ["--var", "/tmp/x"], env={})
     assert make("serve", elsewhere) == 'make serve CONFIG=smoke ARGS="--var /tmp/x"'
+
+
+@settings(max_examples=50)
+@given(st.text())
+def test_any_text_is_shown_by_a_terminal_and_does_nothing_else(text):
+    shown = visible(text)
+    assert all(c.isprintable() or c in JOINERS for c in shown)
+    assert visible(shown) == shown, "what is printable stays as it is"
+    screen = Console(file=io.StringIO(), force_terminal=True, width=200, color_system=None)
+    screen.print(Columns([plain(text, 60)]))
+    assert visible(screen.file.getvalue().strip()) == screen.file.getvalue().strip()
+    assert on_page(Markup("a\n")) == "a\n", "markup of ours is left alone"
 
 
 def test_an_error_shows_hostile_texts_and_does_what_none_of_them_says(capsys, tmp_path):
