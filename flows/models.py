@@ -14,7 +14,7 @@ from configs.command import make, run_command
 from configs.settings import Settings
 from configs.terminal import console as terminal
 from configs.terminal import plain, short, visible
-from registry.bundle import DESCRIPTION, MODEL, BundleRefused
+from registry.bundle import DESCRIPTION, LARGEST, MODEL, BundleRefused
 from registry.chain import Record
 from registry.ledger import history, read, standing
 from registry.models import CHAMPION, ModelVersion, aliases, versions
@@ -23,7 +23,6 @@ from registry.store import model_name, open_store
 
 ABOUT = "Show the registered versions of this preset's model, and the ledger of decisions."
 MANY = 20  # records shown
-LARGEST = 10_000_000  # bytes of a description that is looked into
 
 
 def main(settings: Settings) -> None:
@@ -93,7 +92,7 @@ def _look_into(version: ModelVersion, known: list[Record]) -> Shown:
 def _description(version: ModelVersion) -> dict[str, Any]:
     try:
         file = version.bundle / DESCRIPTION
-        if not file.is_file() or file.stat().st_size > LARGEST:
+        if not file.is_file() or file.stat().st_size > LARGEST[DESCRIPTION]:
             return {}
         said = json.loads(file.read_bytes())
         return said if isinstance(said, dict) else {}

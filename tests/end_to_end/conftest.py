@@ -356,7 +356,7 @@ def wait_for(port: int, process: subprocess.Popen[str]) -> None:
     """Return when the service says it is ready."""
     import httpx
 
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while time.monotonic() < deadline and process.poll() is None:
         try:
             if httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False).status_code == 200:

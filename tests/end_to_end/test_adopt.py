@@ -93,7 +93,7 @@ def test_from_a_file_to_a_served_prediction(
 
     example = json.loads((folder / "example.json").read_text())
     with service(var, config=str(preset)) as url:
-        client = httpx.Client(base_url=url, trust_env=False, timeout=20)
+        client = httpx.Client(base_url=url, trust_env=False, timeout=60)
         answer = client.post("/predict", json=example).raise_for_status().json()
         assert all(0 <= row["probability"] <= 1 for row in answer["predictions"])
         assert answer["model"]["threshold"] is None

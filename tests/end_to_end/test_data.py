@@ -74,7 +74,7 @@ def test_a_model_of_such_a_log_is_served(adopted, service):
     example = json.loads((adopted.var / "runs" / "latest" / "example.json").read_text())
     preset = adopted.var.parent / "purchases.yaml"
     with service(adopted.var, config=str(preset)) as url:
-        answer = httpx.post(f"{url}/predict", json=example, trust_env=False)
+        answer = httpx.post(f"{url}/predict", json=example, trust_env=False, timeout=60)
     assert answer.status_code == 200, answer.text
     assert len(answer.json()["predictions"]) == len(example["customers"])
 

@@ -137,7 +137,7 @@ def test_make_predict_prints_the_answer(smoke, url, walk):
 
 def test_a_wrong_value_is_the_clients_error(url):
     answer = httpx.post(
-        f"{url}/predict", json={"customers": [{"recency_days": "x"}]}, trust_env=False
+        f"{url}/predict", json={"customers": [{"recency_days": "x"}]}, trust_env=False, timeout=60
     )
     assert 400 <= answer.status_code < 500
     assert "recency_days" in answer.text

@@ -155,7 +155,7 @@ def check(said: str, answer: httpx.Response) -> None:
 
 @pytest.mark.parametrize("exchange", EXCHANGES, ids=lambda one: f"{one.path} {one.status}")
 def test_an_exchange_is_what_the_page_shows(exchange: Exchange, url: str) -> None:
-    with httpx.Client(base_url=url, trust_env=False, timeout=20) as client:
+    with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
         answer = client.request(exchange.method, exchange.path, content=exchange.body)
     assert answer.status_code == exchange.status, answer.text
     check(exchange.said, answer)
@@ -212,16 +212,18 @@ def curl(words: list[str], url: str) -> httpx.Response:
     headers = dict([asked.H.split(": ")]) if asked.H else {}
     method = asked.X or ("POST" if asked.d else "GET")
     address = asked.url.replace(URL, url)
-    return httpx.request(method, address, content=asked.d, headers=headers, trust_env=False)
+    return httpx.request(
+        method, address, content=asked.d, headers=headers, trust_env=False, timeout=60
+    )
 
 
 @pytest.fixture(scope="module")
 def logged(url: str, smoke: Any) -> Path:
     """The folder of the log, with the page's first customer in it."""
     lines = next(one for one in EXCHANGES if one.path.startswith("/predict_transactions"))
-    httpx.post(url + lines.path, content=lines.body, trust_env=False).raise_for_status()
+    httpx.post(url + lines.path, content=lines.body, trust_env=False, timeout=60).raise_for_status()
     folder = smoke.var / "serving"
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not any(
         day is not None
         for file in folder.glob("log/*/*.parquet")

@@ -213,5 +213,5 @@ def end(
 
 @pytest.fixture(scope="session")
 def client(running: Running) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=running.url, trust_env=False, timeout=20) as client:
+    with httpx.Client(base_url=running.url, trust_env=False, timeout=60) as client:
         yield client

@@ -86,7 +86,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 )
 def test_without_the_token_nothing_is_told(guarded: Running, header: str | None) -> None:
     headers = {} if header is None else {"authorization": header.encode("latin-1")}
-    with httpx.Client(base_url=guarded.url, trust_env=False, headers=headers) as client:
+    with httpx.Client(base_url=guarded.url, trust_env=False, headers=headers, timeout=60) as client:
         answers = [client.get(path) for path in CLOSED]
         answers += [client.post(path, content=body) for path, body in POSTS.items()]
     for one in answers:
@@ -98,14 +98,14 @@ def test_without_the_token_nothing_is_told(guarded: Running, header: str | None)
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
 def test_with_the_token_all_is_answered(guarded: Running, scheme: str) -> None:
     headers = {"authorization": f"{scheme} {TOKEN}"}
-    with httpx.Client(base_url=guarded.url, trust_env=False, headers=headers) as client:
+    with httpx.Client(base_url=guarded.url, trust_env=False, headers=headers, timeout=60) as client:
         assert {client.get(path).status_code for path in CLOSED} == {200}
         for path, body in POSTS.items():
             assert client.post(path, content=body).status_code == 200
 
 
 def test_health_and_the_files_of_the_page_are_open(guarded: Running) -> None:
-    with httpx.Client(base_url=guarded.url, trust_env=False) as client:
+    with httpx.Client(base_url=guarded.url, trust_env=False, timeout=60) as client:
         assert {client.get(path).status_code for path in OPEN} == {200}
 
 
@@ -126,11 +126,16 @@ def test_with_a_token_any_name_will_do_but_no_other_page(guarded: Running) -> No
 def test_the_token_is_written_nowhere(guarded: Running) -> None:
     for header in (f"Bearer {TOKEN}", f"Basic {TOKEN}", f"Bearer {TOKEN}x"):
         headers = {"authorization": header}
-        told = httpx.get(f"{guarded.url}/model", headers=headers, trust_env=False).text
-        told += httpx.get(f"{guarded.url}/{'x' * 9}", headers=headers, trust_env=False).text
+        told = httpx.get(f"{guarded.url}/model", headers=headers, trust_env=False, timeout=60).text
+        told += httpx.get(
+            f"{guarded.url}/{'x' * 9}", headers=headers, trust_env=False, timeout=60
+        ).text
         assert TOKEN not in told
     metrics = httpx.get(
-        f"{guarded.url}/metrics", headers={"authorization": f"Bearer {TOKEN}"}, trust_env=False
+        f"{guarded.url}/metrics",
+        headers={"authorization": f"Bearer {TOKEN}"},
+        trust_env=False,
+        timeout=60,
     )
     assert metrics.status_code == 200 and TOKEN not in metrics.text
     assert TOKEN not in guarded.log.read_text()
@@ -281,7 +286,7 @@ def test_only_names_of_this_machine_are_answered(
 def test_pages_of_other_sites_are_refused(running: Running, origin: str, status: int) -> None:
     host = f"127.0.0.1:{running.port}"
     headers = {"origin": origin.replace("{}", host)}
-    with httpx.Client(base_url=running.url, trust_env=False, headers=headers) as client:
+    with httpx.Client(base_url=running.url, trust_env=False, headers=headers, timeout=60) as client:
         for path in (*CLOSED, *OPEN):
             assert client.get(path).status_code == status, path
         for path, body in POSTS.items():
@@ -342,7 +347,7 @@ def test_methods_are_not_confused(running: Running, path: str) -> None:
 
 
 def test_a_head_is_that_of_the_answer_without_its_body(running: Running) -> None:
-    with httpx.Client(base_url=running.url, trust_env=False) as client:
+    with httpx.Client(base_url=running.url, trust_env=False, timeout=60) as client:
         for path in (*CLOSED, *OPEN):
             full, head = client.get(path), client.head(path)
             assert head.status_code == full.status_code == 200
@@ -361,7 +366,11 @@ def test_nothing_is_unpickled(running: Running, path: str, kind: str, tmp_path: 
     written = tmp_path / "by-the-pickle"
     pickle = f"cbuiltins\nopen\n(V{written}\nVw\ntR.".encode()
     sent = httpx.post(
-        running.url + path, content=pickle, headers={"content-type": kind}, trust_env=False
+        running.url + path,
+        content=pickle,
+        headers={"content-type": kind},
+        trust_env=False,
+        timeout=60,
     )
     assert sent.status_code == 415
     assert not written.exists()

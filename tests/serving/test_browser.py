@@ -194,7 +194,7 @@ def fresh(browser: Browser, shop: str) -> Iterator[Page]:
 
 
 def ask(url: str, path: str, body: Any) -> Any:
-    return httpx.post(url + path, json=body, trust_env=False).raise_for_status().json()
+    return httpx.post(url + path, json=body, trust_env=False, timeout=60).raise_for_status().json()
 
 
 def of_sample(url: str, sample: dict[str, Any]) -> dict[str, Any]:
@@ -233,7 +233,7 @@ def test_the_head_tells_what_is_served(page: Page, shop: str) -> None:
     expect(page.locator("#state")).to_have_text("ready")
     for target in ("docs", "docs.json", "metrics"):
         href = page.locator(f"nav a[href='{target}']").evaluate("link => link.href")
-        assert httpx.get(href, trust_env=False).status_code == 200
+        assert httpx.get(href, trust_env=False, timeout=60).status_code == 200
 
 
 def test_the_model_card_and_the_health(page: Page) -> None:
@@ -375,7 +375,7 @@ def test_another_version_is_noticed_and_asked_again(fresh: Page, shop: str) -> N
     """The answer of /model is altered on its way, as if another version had taken over."""
     field(fresh, "recency_days").fill("300")
     expect(fresh.locator("#difference")).to_contain_text("at first")
-    answer = httpx.get(shop + "model", trust_env=False).json() | {"version": 4}
+    answer = httpx.get(shop + "model", trust_env=False, timeout=60).json() | {"version": 4}
     fresh.route("**/model", lambda route: route.fulfill(json=answer))
     expect(fresh.locator("#news")).to_contain_text("version 4 is served (before: version 3)")
     expect(fresh.locator("#version")).to_have_text("version 4")
@@ -418,7 +418,7 @@ def test_a_token_is_asked_for_and_texts_stay_texts(browser: Browser, guarded: st
         expect(page.locator("#field-plan")).to_have_value(HOSTILE)
 
         headers = {"Authorization": f"Bearer {TOKEN}"}
-        with httpx.Client(base_url=guarded, headers=headers, trust_env=False) as client:
+        with httpx.Client(base_url=guarded, headers=headers, trust_env=False, timeout=60) as client:
 
             def probability(**values: Any) -> float:
                 answer = client.post("predict", json={"customers": [values]})

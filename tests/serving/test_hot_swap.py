@@ -83,10 +83,10 @@ class Service:
     workers: list[psutil.Process]
 
     def model(self) -> dict[str, Any]:
-        return httpx.get(f"{self.url}/model", trust_env=False).json()
+        return httpx.get(f"{self.url}/model", trust_env=False, timeout=60).json()
 
     def count(self, *labels: str) -> float:
-        lines = httpx.get(f"{self.url}/metrics", trust_env=False).text.splitlines()
+        lines = httpx.get(f"{self.url}/metrics", trust_env=False, timeout=60).text.splitlines()
         return sum(float(x.split()[-1]) for x in lines if all(label in x for label in labels))
 
     def serves(self, version: ModelVersion) -> bool:
@@ -158,7 +158,7 @@ def under_load(url: str, clients: int = 2) -> Iterator[list[Load]]:
     loads, stop = [Load() for _ in range(clients)], threading.Event()
 
     def ask(load: Load, path: str, body: str) -> None:
-        with httpx.Client(trust_env=False, timeout=10) as client:
+        with httpx.Client(trust_env=False, timeout=60) as client:
             while not stop.is_set():
                 try:
                     answer = client.post(f"{url}/{path}", content=body)
@@ -280,7 +280,10 @@ def test_an_operator_need_not_wait_for_the_next_look(
     kept = (broken.bundle / "bundle.json").rename(broken.bundle.with_suffix(".kept"))
     registry.promote(first)
     workers = ("--serving.workers", "2", "--serving.watch_seconds", "3600")
-    with serving(registry, *workers) as service, httpx.Client(trust_env=False) as client:
+    with (
+        serving(registry, *workers) as service,
+        httpx.Client(trust_env=False, timeout=60) as client,
+    ):
         assert len(service.workers) == 2
 
         def reload() -> httpx.Response:

@@ -186,7 +186,9 @@ def test_a_flood_is_answered_or_turned_away_at_once(small: Running) -> None:
     assert process.memory_info().rss < before + 250 * 2**20
     itself_again(small)
     # What was answered meanwhile was answered right.
-    alone = httpx.post(f"{small.url}/predict_transactions", content=MANY, trust_env=False).json()
+    alone = httpx.post(
+        f"{small.url}/predict_transactions", content=MANY, trust_env=False, timeout=60
+    ).json()
     assert len(alone["predictions"]) == 50
 
 

@@ -40,8 +40,10 @@ def test_what_was_answered_can_be_read_back(tmp_path: Path) -> None:
     with started(tmp_path, "--serving.log_requests", "true") as running:
         sent = [customer(number) for number in range(5)]
         body = json.dumps({"customers": sent})
-        answer = httpx.post(f"{running.url}/predict", content=body, trust_env=False).json()
-        refused = httpx.post(f"{running.url}/predict", content="{}", trust_env=False)
+        answer = httpx.post(
+            f"{running.url}/predict", content=body, trust_env=False, timeout=60
+        ).json()
+        refused = httpx.post(f"{running.url}/predict", content="{}", trust_env=False, timeout=60)
         assert refused.status_code == 400
     # Ended: what was held is written.
     folder = running.var / "serving" / "log"
@@ -70,7 +72,7 @@ def test_a_customer_is_the_same_however_the_lines_name_them(tmp_path: Path) -> N
             customers = [{"customer_id": name, "lines": lines}]
             body = json.dumps({"as_of": str(AS_OF), "customers": customers})
             url = f"{running.url}/predict_transactions"
-            answer = httpx.post(url, content=body, trust_env=False).json()
+            answer = httpx.post(url, content=body, trust_env=False, timeout=60).json()
             assert answer["predictions"][0]["customer_id"] == name, "as it was sent"
     folder = running.var / "serving" / "log"
     rows = ds.dataset(folder, partitioning="hive").to_table().to_pylist()
