@@ -35,6 +35,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SLACK = 6  # seconds on the clock for each second of computing: the machine may be busy
 LONGEST = 1000  # characters of a reason
 LOOK_SECONDS = 0.05  # until it is seen that another process has finished its trial
+# Arrow's own allocator takes a gigabyte of address space at once, which RLIMIT_DATA would count.
+OWN = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
 NO_MEMORY = ("Failed to allocate memory", "bad allocation", "bad_alloc")
 
 
@@ -123,7 +125,7 @@ class Trials:
         self._child = child = subprocess.Popen(
             [sys.executable, "-m", "serving.trial"],
             cwd=ROOT,
-            env=VARIABLES | os.environ | {"PYTHONPATH": path},
+            env=VARIABLES | os.environ | OWN | {"PYTHONPATH": path},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C reaches the launcher alone

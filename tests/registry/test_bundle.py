@@ -217,12 +217,13 @@ def test_a_file_that_would_fill_the_memory_is_not_read(with_examples, monkeypatc
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "bundle.json", "model.onnx", "examples.json"])
-def test_a_file_of_terabytes_that_take_no_space_on_the_disk_is_not_read(with_examples, name):
+def test_a_file_of_gigabytes_that_take_no_space_on_the_disk_is_not_read(with_examples, name):
     folder, _ = with_examples
     with (folder / name).open("ab") as file:
-        file.truncate(2**40)
-    with pytest.raises(BundleRefused, match=f"{name} has 1,099,511,627,776 bytes"):
+        file.truncate(10**10)
+    with pytest.raises(BundleRefused, match=f"{name} has 10,000,000,000 bytes"):
         load_bundle(folder)
+    (folder / name).unlink()
 
 
 def test_what_would_be_refused_is_not_written(tmp_path, model, monkeypatch):

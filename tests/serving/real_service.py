@@ -204,8 +204,8 @@ def end(
         return []
     family = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(how)
-    process.wait(30)
-    _, left = psutil.wait_procs(family, timeout=1)
+    process.wait(60)
+    _, left = psutil.wait_procs(family, timeout=10)
     for one in left:
         one.kill()
     return left
