@@ -193,7 +193,7 @@ class Serving(Section):
         description="computing time to open a champion in, and ask it about its own examples",
     )
     opening_megabytes: int = Field(
-        1000, ge=200, le=100_000, description="memory that this may take; beyond it is refused"
+        1000, ge=300, le=100_000, description="memory that this may take; beyond it is refused"
     )
     watch_seconds: float = Field(
         2.0, ge=0.1, le=3600, description="how often the champion is looked up"

@@ -18,6 +18,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -47,6 +48,7 @@ class Trial(msgspec.Struct, frozen=True):
     version: int
     folder: str
     bundle_sha256: str
+    parent: int  # process id: the child ends when it is gone
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -69,8 +71,9 @@ class TrialFailed(UserError):
 class Trials:
     """The trials of one process."""
 
-    def __init__(self, served: Served) -> None:
-        self._served, self._closed = served, False
+    def __init__(self, served: Served, launcher: bool = False) -> None:
+        """launcher: when this one is closed, the whole service ends."""
+        self._served, self._launcher, self._closed = served, launcher, False
         self._child: subprocess.Popen[bytes] | None = None
 
     def check(self, found: ModelVersion, *, again: bool = False) -> None:
@@ -80,7 +83,8 @@ class Trials:
             verdict = None if kept is None else _read(kept)
             if verdict is None or (verdict.reason and again):
                 verdict = self._run(found)
-                if kept is not None and not self._closed:
+                # Workers that wait for the verdict of the launcher need no trial to end with it.
+                if kept is not None and (not self._closed or self._launcher):
                     kept.write_bytes(msgspec.json.encode(verdict))
         if verdict.reason:
             raise TrialFailed(verdict)
@@ -120,7 +124,7 @@ class Trials:
 
     def _run(self, found: ModelVersion) -> Verdict:
         served = self._served
-        trial = Trial(served, found.version, str(found.bundle), found.bundle_sha256)
+        trial = Trial(served, found.version, str(found.bundle), found.bundle_sha256, os.getpid())
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         self._child = child = subprocess.Popen(
             [sys.executable, "-m", "serving.trial"],
@@ -226,6 +230,12 @@ def _bound(served: Served) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (size, size))
 
 
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
 def _of_memory(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, MemoryError) or any(said in str(error) for said in NO_MEMORY):
@@ -235,7 +245,9 @@ def _of_memory(error: BaseException | None) -> bool:
 
 
 def main() -> None:
-    verdict = _try(msgspec.json.decode(sys.stdin.buffer.read(), type=Trial))
+    trial = msgspec.json.decode(sys.stdin.buffer.read(), type=Trial)
+    threading.Thread(target=_end_with, args=[trial.parent], daemon=True).start()
+    verdict = _try(trial)
     sys.stdout.buffer.write(msgspec.json.encode(verdict))
     sys.stdout.buffer.flush()
     os._exit(0)  # what the bundle left behind is not tidied up

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +15,7 @@ import msgspec
 import psutil
 import pytest
 from made_graphs import bundle_of, endless
-from real_service import SAMPLES, make_bundle
+from real_service import ROOT, SAMPLES, make_bundle
 
 from configs.errors import UserError
 from registry.bundle import DESCRIPTION, EXAMPLES, MODEL, write_bundle
@@ -216,3 +218,25 @@ def test_a_trial_ends_with_the_service(told: Served, tmp_path: Path) -> None:
             waiting.result()
     assert psutil.Process().children() == []
     assert [one.name for one in (tmp_path / "trials").iterdir()] == ["lock"]
+
+
+TRYING = """
+import sys
+from pathlib import Path
+from registry.models import ModelVersion
+from serving.served import Served
+from serving.trial import Trials
+folder, sha256 = sys.argv[1:]
+Trials(Served(name="m", opening_seconds=600)).check(ModelVersion("m", 1, Path(folder), sha256, ""))
+"""
+
+
+def test_a_trial_ends_with_a_worker_that_is_killed(tmp_path: Path) -> None:
+    sha256 = bundle_of(tmp_path / "bundle", 0.5, graph=endless())
+    command = [sys.executable, "-c", TRYING, str(tmp_path / "bundle"), sha256]
+    with subprocess.Popen(command, cwd=ROOT) as worker:
+        while not (children := psutil.Process(worker.pid).children()):
+            assert worker.poll() is None
+            time.sleep(0.01)
+        worker.kill()
+    assert psutil.wait_procs(children, timeout=60)[1] == []

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -172,6 +173,21 @@ def test_a_champion_that_cannot_be_opened_is_not_served(
     (said,) = [one for one in done.stderr.splitlines() if one.startswith("Error")]
     assert said.startswith("Error: version 3 cannot be served: ") and why in said
     assert "Traceback" not in done.stderr
+
+
+def test_ending_the_launcher_ends_a_trial_under_way(tmp_path: Path) -> None:
+    sha256 = bundle_of(tmp_path / "bundle", 0.5, graph=endless())
+    words = (tmp_path / "bundle", sha256, "--serving.port", free_port(), "--var", tmp_path / "var")
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVE, *map(str, words), "--serving.opening_seconds", "600"],
+        cwd=ROOT,
+    )
+    launcher = psutil.Process(process.pid)
+    while not any("serving.trial" in child.cmdline() for child in launcher.children()):
+        assert process.poll() is None
+        time.sleep(0.05)
+    assert end(process, signal.SIGINT) == []
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
