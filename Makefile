@@ -15,6 +15,9 @@ DATA =
 TARGET =
 BIN := .venv/bin
 
+# What is set for other Pythons on this machine is not meant for the project's own.
+unexport PYTHONSAFEPATH PYTHONHOME
+
 # What a person types reaches the commands as it was typed: through the environment, not through the
 # recipe's text, where make and the shell would read $, quotes and spaces.
 export GP_CONFIG := $(value CONFIG)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import shlex
@@ -12,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from configs.describe import accepted, default_of, options
-from configs.environment import prepare
+from configs.environment import prepare, private
 from configs.errors import UserError
 from configs.full_disk import full_disk
 from configs.load import dump, load, presets
@@ -36,8 +37,16 @@ def run_command(
     about: str,
     body: Callable[[Settings], None],
     arguments: Sequence[str] | None = None,
+    *,
+    network: bool = False,
 ) -> int:
-    """Parse, load the settings, run the body; returns the exit code. No traceback is shown."""
+    """Parse, load the settings, run the body; returns the exit code. No traceback is shown.
+
+    network: the command reaches other machines.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # an ASCII terminal has no …
     rest = list(sys.argv[1:] if arguments is None else arguments)
     logging.getLogger("golden_path").addHandler(logging.NullHandler())  # before there is a log
     var = Path.cwd()  # until the settings say
@@ -53,8 +62,9 @@ def run_command(
         if show:
             print(dump(settings), end="")
             return 0
-        prepare(settings.var)
-        body(settings)
+        prepare(settings, network=network)
+        with private(settings.var):
+            body(settings)
         return 0
     except UserError as error:
         logging.getLogger("golden_path").info("stopped", exc_info=error)

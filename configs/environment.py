@@ -1,13 +1,21 @@
 """What the libraries are told before they load: no telemetry, loopback only, state under var/.
 
 Most of them read these variables while they are imported, so an entry point calls `prepare` first.
-A variable that is already set wins: whoever sets it knows why.
+What is set for other projects on the same machine does not count: the servers and databases of a
+run are its own, unless a setting of the project (`prefect.api_url`) points elsewhere.
 """
 
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from configs.settings import Settings
 
 QUIET = {
     # No usage statistics, of any library
@@ -33,14 +41,81 @@ QUIET = {
     "GIT_PYTHON_REFRESH": "quiet",
 }
 
+# Variables of the libraries, and of the servers that they start.
+FOREIGN = (
+    *("PREFECT_", "MLFLOW_", "_MLFLOW_", "BENTOML_", "GX_", "OTEL_"),
+    *("PROMETHEUS_", "UVICORN_", "GUNICORN_", "WEB_CONCURRENCY"),
+)
+# What a Prefect API that is not ours may need.
+OF_AN_API = (
+    *("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_CLIENT_CUSTOM_HEADERS"),
+    *("PREFECT_API_SSL_CERT_FILE", "PREFECT_API_TLS_INSECURE_SKIP_VERIFY"),
+)
+LOOPBACK = "127.0.0.1,localhost,::1"
 
-def prepare(var: Path) -> None:
-    """Set the variables of this process and of every process it starts."""
-    home = {
-        "PREFECT_HOME": str(var.absolute() / "prefect"),
-        "BENTOML_HOME": str(var.absolute() / "bentoml"),
-        "MPLCONFIGDIR": str(var.absolute() / "matplotlib"),
-        "MLFLOW_TRACKING_URI": f"sqlite:///{var.absolute() / 'mlflow' / 'mlflow.db'}",
+
+def prepare(settings: Settings, *, network: bool = False, in_prefect: bool = False) -> None:
+    """Set the variables of this process and of every process it starts, and remove foreign ones.
+
+    network: the command reaches other machines, through the proxy of this one if it has one.
+    in_prefect: Prefect started this process, with variables of its own.
+    """
+    var = settings.var.absolute()
+    ours = QUIET | {
+        "PREFECT_HOME": str(var / "prefect"),
+        "PREFECT_PROFILES_PATH": str(var / "prefect" / "profiles.toml"),
+        "BENTOML_HOME": str(var / "bentoml"),
+        "MPLCONFIGDIR": str(var / "matplotlib"),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{var / 'mlflow' / 'mlflow.db'}",
     }
-    for name, value in (QUIET | home).items():
-        os.environ.setdefault(name, value)
+    kept = {
+        settings.source.database.password_variable,
+        settings.tuning.password_variable,
+        settings.serving.token_variable,
+    }
+    if settings.prefect.api_url:
+        ours["PREFECT_API_URL"] = settings.prefect.api_url
+        kept |= set(OF_AN_API)
+    if in_prefect:
+        kept |= {name for name in os.environ if name.startswith("PREFECT_")}
+    for name in [name for name in os.environ if name.startswith(FOREIGN) and name not in kept]:
+        del os.environ[name]
+    for name, value in ours.items():
+        if name not in kept or name not in os.environ:
+            os.environ[name] = value
+    # Libraries would send requests to loopback to a proxy, and some do not even start with one.
+    direct = "*"
+    if network or in_prefect or settings.prefect.api_url:
+        theirs = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+        direct = f"{theirs},{LOOPBACK}" if theirs else LOOPBACK
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = direct
+    # Processes that are started here find the project's modules in the folder they start in, and
+    # print what a narrow encoding lacks as \u2026 (as `run_command` sees to for this one).
+    os.environ.pop("PYTHONSAFEPATH", None)
+    encoding = os.environ.get("PYTHONIOENCODING", "").partition(":")[0]
+    os.environ["PYTHONIOENCODING"] = f"{encoding}:backslashreplace"
+    if not os.environ.get("HOME"):
+        os.environ.pop("HOME", None)
+    if not Path(os.path.expanduser("~")).is_dir():  # noqa: PTH111  (Path.home() may raise)
+        os.environ["HOME"] = str(var / "home")
+
+
+@contextmanager
+def private(var: Path) -> Iterator[None]:
+    """var/ is for its owner alone, whatever the umask: it holds customers' data. Made when it is
+    not there, tightened when it is ours; one that stays empty is removed at the end."""
+    var = var.absolute()
+    made = not var.exists()
+    if made:
+        var.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = var.stat()
+    # --var may name a folder that is not for the state alone: /tmp, a home, the project itself.
+    shared = found.st_mode & stat.S_ISVTX or Path.cwd().is_relative_to(var.resolve())
+    if stat.S_IMODE(found.st_mode) != 0o700 and found.st_uid == os.getuid() and not shared:
+        var.chmod(0o700)
+    try:
+        yield
+    finally:
+        if made:
+            with suppress(OSError):  # not empty
+                var.rmdir()

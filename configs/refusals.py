@@ -18,7 +18,7 @@ from configs.url import may_hold_password
 # A mapping that is itself a value: a layer replaces the one below it as a whole.
 COLUMNS = "source.columns"
 TABLE_COLUMNS = "source.table.columns"  # its keys may hold dots
-URLS = ("source.database.url", "tuning.storage")
+URLS = ("source.database.url", "tuning.storage", "prefect.api_url")
 # A mapping of sections: a layer changes the fields it names.
 RULES = "contract.rules"
 

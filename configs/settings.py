@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from configs.rules import Contract
 from configs.section import FilePath, Names, Section, VarFolder, Words
 from configs.source import Source
-from configs.url import refuse_password
+from configs.url import from_variable, refuse_password
 
 
 class Compute(Section):
@@ -72,8 +72,8 @@ class Tuning(Section):
 
     @model_validator(mode="after")
     def _no_password(self) -> Tuning:
-        if self.storage:
-            refuse_password(self.storage, "tuning", "storage", self.password_variable)
+        told = from_variable(self.password_variable, "tuning.password_variable")
+        refuse_password(self.storage, "tuning.storage", told)
         return self
 
 
@@ -210,6 +210,20 @@ class Serving(Section):
     )
 
 
+class Prefect(Section):
+    """Where runs are recorded (`flows/prefect_api.py`)."""
+
+    api_url: str | None = Field(
+        None, description="a Prefect API, as http://HOST:4200/api; none: one of the run's own"
+    )
+
+    @model_validator(mode="after")
+    def _no_password(self) -> Prefect:
+        told = "the environment variables PREFECT_API_KEY and PREFECT_API_AUTH_STRING"
+        refuse_password(self.api_url, "prefect.api_url", told)
+        return self
+
+
 class Ui(Section):
     """Where `make ui` shows what the runs left (`flows/ui.py`)."""
 
@@ -248,4 +262,5 @@ class Settings(BaseSettings):
     training: Training = Training()
     gate: Gate = Gate()
     serving: Serving = Serving()
+    prefect: Prefect = Prefect()
     ui: Ui = Ui()

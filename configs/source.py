@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from configs.section import FilePaths, Section, Share, Words
 from configs.table import Table
-from configs.url import refuse_password
+from configs.url import from_variable, refuse_password
 
 # The canonical columns of a transaction log (`ingestion/canonical.py` says what each holds), and
 # `amount`, which a source may have in place of a quantity or a unit price.
@@ -127,8 +127,8 @@ class Database(Section):
 
         Raises UserError, which no layer above it dresses up with the value.
         """
-        if self.url:
-            refuse_password(self.url, "source.database", "url", self.password_variable)
+        told = from_variable(self.password_variable, "source.database.password_variable")
+        refuse_password(self.url, "source.database.url", told)
         return self
 
 

@@ -29,21 +29,24 @@ NAME = re.compile(r"[^;=@:?&]*")  # of a database: a driver would read on after 
 FILES = ("sqlite", "duckdb")  # the database is a file, with any path
 
 
-def refuse_password(url: str, section: str, setting: str, variable: str) -> None:
+def refuse_password(url: str | None, setting: str, password: str) -> None:
     """Raises UserError for a URL with a part that is not one of those allowed. What it holds is
     never repeated.
 
-    variable: the value of {section}.password_variable.
+    password: where a password is read from, in words.
     """
-    fault = _fault(url)
-    if fault:
+    if url and (fault := _fault(url)):
         raise UserError(
             fault,
-            where=f"{section}.{setting}",
-            next_step="take it out: passwords come from the environment variable named by"
-            f" {section}.password_variable ({variable}), or ~/.pgpass. What may stay is"
-            f" DIALECT://USER@HOST:PORT/NAME and the parameters {', '.join(ALLOWED)}",
+            where=setting,
+            next_step=f"take it out: passwords come from {password}. What may stay is"
+            f" SCHEME://USER@HOST:PORT/NAME and the parameters {', '.join(ALLOWED)}",
         )
+
+
+def from_variable(name: str, setting: str) -> str:
+    """Where the password of a database is read from, in words."""
+    return f"the environment variable named by {setting} ({name}), or ~/.pgpass"
 
 
 def may_hold_password(text: str) -> bool:
@@ -58,7 +61,7 @@ def _fault(url: str) -> str:
         return "the URL holds a password"
     parts = FORM.fullmatch(url)
     if parts is None:
-        return "this is not a SQLAlchemy URL (it is not shown, because it may hold a password)"
+        return "this is not a URL (it is not shown, because it may hold a password)"
     scheme = parts["scheme"].partition("+")[0]
     if not USER.fullmatch(unquote(parts["user"] or "")):
         return "the user in the URL has characters of a password"

@@ -21,4 +21,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command("flows.data", ABOUT, main))
+    sys.exit(run_command("flows.data", ABOUT, main, network=True))

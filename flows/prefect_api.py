@@ -1,8 +1,8 @@
 """Prefect's API for the time of one run, started before the heavy imports so that both overlap.
 
 Prefect would start the same server itself, but only once everything else is loaded: 7 s later.
-`python -m flows.prefect_api PORT` is that server. It ends when its parent does, killed or not: the
-parent holds the other end of its standard input.
+`python -m flows.prefect_api PORT` is that server, for `make ui` too. It ends when its parent does,
+killed or not: the parent holds the other end of its standard input.
 """
 
 from __future__ import annotations
@@ -15,16 +15,21 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from configs.errors import UserError
 from configs.full_disk import full_disk
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 FOREIGN_LIMIT = 10.0
 START_LIMIT = 120.0  # seconds; 12 with a new database on two cores
 
 
 def start_prefect_api(log: Path) -> subprocess.Popen[bytes] | None:
-    """Set PREFECT_API_URL to a server of our own, unless it is set already. Returns the server.
+    """Set PREFECT_API_URL to a server of our own, unless `prefect.api_url` has set it. Returns the
+    server.
 
     Call it before Prefect is imported: exit handlers run in reverse, so that the server outlives
     what Prefect still has to send at the end of the process.
@@ -77,9 +82,9 @@ def wait_until_ready(server: subprocess.Popen[bytes] | None, log: Path) -> None:
             time.sleep(0.05)
     if server is None:
         raise UserError(
-            "no Prefect API answers at the address in the environment",
-            where=f"PREFECT_API_URL={url}",
-            next_step="start that server, or unset PREFECT_API_URL: the run then brings its own",
+            f"no Prefect API answers at {url}",
+            where="prefect.api_url",
+            next_step="start that server, or leave the setting out: the run then starts its own",
         )
     raise full_disk(log.read_text(errors="replace")[-10_000:], log) or UserError(
         "Prefect's API did not start",
@@ -94,12 +99,44 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
+class SameOrigin:
+    """ASGI middleware: answers requests by the names of loopback, from pages that this server sent.
+
+    Any web page can have a browser send requests to loopback, and read the answers if it was loaded
+    under a name that now leads here (DNS rebinding). Prefect's server has no check of its own.
+    """
+
+    def __init__(self, app: ASGIApp, port: int) -> None:
+        self.app = app
+        self.hosts = {f"{name}:{port}".encode() for name in ("127.0.0.1", "localhost")}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket"):
+            headers = dict(scope["headers"])
+            host = headers.get(b"host")
+            scheme, _, origin = headers.get(b"origin", b"http://" + (host or b"")).partition(b"://")
+            if host not in self.hosts or origin not in self.hosts or scheme != b"http":
+                await self._refuse(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        from starlette.responses import PlainTextResponse
+
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            refusal = PlainTextResponse("The Host or Origin is not this server's own.", 403)
+            await refusal(scope, receive, send)
+
+
 def _serve(port: int) -> None:
     import uvicorn
     from prefect.server.api.server import create_app
 
+    app = SameOrigin(create_app(), port)
     server = uvicorn.Server(
-        uvicorn.Config(create_app(), host="127.0.0.1", port=port, log_level="error", lifespan="on")
+        uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", lifespan="on")
     )
 
     def stop_with_parent() -> None:

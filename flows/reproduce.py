@@ -34,7 +34,10 @@ ABOUT = "Repeat a run from its recorded settings, data and code, and compare the
 ANYWAY = "--anyway"
 SHOWN = (" roc_auc", " log_loss")  # of the figures that are the same
 # What `configs/environment.py` has set for this command, and leads into its own var/.
-OURS = {"PREFECT_HOME", "BENTOML_HOME", "MPLCONFIGDIR", "MLFLOW_TRACKING_URI"}
+OURS = {
+    *("PREFECT_HOME", "PREFECT_PROFILES_PATH", "PREFECT_API_URL"),
+    *("BENTOML_HOME", "MPLCONFIGDIR", "MLFLOW_TRACKING_URI"),
+}
 
 
 # Run by the code of the run, which may be of another revision: what `flows/train.py` does first.

@@ -23,7 +23,7 @@ from prefect.client.schemas.objects import TERMINAL_STATES, State, StateType
 from prefect.states import Cancelled, Crashed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from configs.environment import prepare
+from configs.environment import prepare, private
 from configs.load import load
 from configs.settings import Settings
 from flows import stopping
@@ -124,8 +124,8 @@ def train_deployed(config: str = "default", overrides: list[str] | None = None) 
     """The same for a Prefect deployment (`prefect.yaml`): parameters instead of a command line."""
     settings = load(config, overrides or [])
     check_source(settings.source)
-    prepare(settings.var)
-    with alone(settings.var, "train"):
+    prepare(settings, in_prefect=True)
+    with private(settings.var), alone(settings.var, "train"):
         run = start_run(settings.var)
         return run_flow(settings, run, Display())
 

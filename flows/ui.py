@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 import webbrowser
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from configs.command import run_command
@@ -40,31 +39,32 @@ def main(settings: Settings) -> None:
                 where=f"ui.{name.lower()}_port",
                 next_step=f"stop what listens there, or pass --ui.{name.lower()}_port {port + 1}",
             )
-    store, bin_folder = tracking_uri(settings), Path(sys.executable).parent
+    # Only by these names, and from these pages: see `flows.prefect_api.SameOrigin`.
+    hosts = [f"{name}:{ports['MLflow']}" for name in ("127.0.0.1", "localhost")]
     commands = {
         "MLflow": [
-            *(
-                f"{bin_folder}/mlflow",
-                "server",
-                "--host",
-                "127.0.0.1",
-                "--port",
-                str(ports["MLflow"]),
-            ),
-            *("--workers", "1", "--backend-store-uri", store),
+            *("mlflow", "server", "--host", "127.0.0.1", "--port", str(ports["MLflow"])),
+            *("--workers", "1", "--backend-store-uri", tracking_uri(settings)),
             *("--default-artifact-root", artifact_root(settings).as_uri()),
+            *("--allowed-hosts", ",".join(hosts)),
+            *("--cors-allowed-origins", ",".join(f"http://{host}" for host in hosts)),
         ],
-        "Prefect": [
-            *(f"{bin_folder}/prefect", "server", "start", "--host", "127.0.0.1"),
-            *("--port", str(ports["Prefect"]), "--no-services"),
-        ],
+        "Prefect": ["flows.prefect_api", str(ports["Prefect"])],
     }
-    # Prefect's page asks the API at this address, whatever port it was served from itself.
+    # Prefect's page asks the API at this address, whatever port it was served from itself. The
+    # services that start scheduled runs stay off.
     os.environ["PREFECT_SERVER_UI_API_URL"] = f"http://127.0.0.1:{ports['Prefect']}/api"
+    os.environ["PREFECT__SERVER_WEBSERVER_ONLY"] = "1"
     with log.open("wb") as output:
         processes = [
-            subprocess.Popen(c, stdout=output, stderr=output, start_new_session=True)
-            for c in commands.values()
+            subprocess.Popen(
+                [sys.executable, "-m", *command],
+                stdin=subprocess.PIPE,  # closes when this process is gone
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+            for command in commands.values()
         ]
     try:
         for number in (signal.SIGINT, signal.SIGTERM):

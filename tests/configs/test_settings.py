@@ -453,11 +453,11 @@ def test_the_url_of_the_studies_holds_no_password():
         ("mssql+pyodbc://me@db/x?driver=y%3BPWD%3Ds3cret", "a semicolon"),
         ("mssql+pyodbc://me@db/x;PWD=s3cret", "the name of the database"),
         ("postgresql://me%3As3cret@db/x", "the user in the URL"),
-        ("postgresql://db:s3cret/x", "not a SQLAlchemy URL"),
-        ("s3cret", "not a SQLAlchemy URL"),
+        ("postgresql://db:s3cret/x", "not a URL"),
+        ("s3cret", "not a URL"),
     ],
 )
-@pytest.mark.parametrize("name", ["source.database.url", "tuning.storage"])
+@pytest.mark.parametrize("name", ["source.database.url", "tuning.storage", "prefect.api_url"])
 def test_a_url_has_only_parts_that_hold_no_password(name, url, said):
     error = refused(arguments=(f"--{name}", url))
     assert error.where == name and said in error.what and "s3cret" not in str(error)

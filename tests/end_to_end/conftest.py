@@ -57,6 +57,34 @@ while line := sys.stdin.readline():
 """
 
 
+# What another person's machine may have in its environment. Nothing listens on port 9.
+NOBODY = "http://127.0.0.1:9"
+THEIRS = {
+    **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy"), NOBODY),
+    "ALL_PROXY": "socks5h://127.0.0.1:9",
+    "PREFECT_API_URL": f"{NOBODY}/api",
+    "PREFECT_API_KEY": "theirs",
+    "PREFECT_API_AUTH_STRING": "me:theirs",
+    "PREFECT_SERVER_API_AUTH_STRING": "another:theirs",
+    "PREFECT_HOME": "/nowhere/prefect",
+    "PREFECT_PROFILES_PATH": "/nowhere/profiles.toml",
+    "PREFECT_API_DATABASE_CONNECTION_URL": "postgresql+asyncpg://me@127.0.0.1:9/prefect",
+    "PREFECT_LOGGING_LEVEL": "DEBUG",
+    "MLFLOW_TRACKING_URI": NOBODY,
+    "MLFLOW_REGISTRY_URI": NOBODY,
+    "MLFLOW_TRACKING_TOKEN": "theirs",
+    "MLFLOW_RUN_ID": "0" * 32,
+    "MLFLOW_EXPERIMENT_NAME": "theirs",
+    "MLFLOW_EXPERIMENT_ID": "77",
+    "BENTOML_HOME": "/nowhere/bentoml",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": NOBODY,
+    "PYTHONSAFEPATH": "1",
+    "PYTHONPATH": f"{OFFLINE}{os.pathsep}{ROOT}",
+    "PYTHONIOENCODING": "ascii",
+    "HOME": "/nowhere",
+}
+
+
 @dataclass(frozen=True)
 class Walk:
     """One command that has ended."""
@@ -95,12 +123,20 @@ def environment(offline_log: Path, home: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def walk(environment: dict[str, str]) -> Callable[..., Walk]:
-    """`walk(var, "--config", "smoke")` runs `python -m flows.train` with these arguments."""
+    """`walk(var, "--config", "smoke")` runs `python -m flows.train` with these arguments, and with
+    further variables of the environment as named arguments."""
 
-    def run(var: Path, *arguments: str, module: str = "flows.train", timeout: float = 300) -> Walk:
+    def run(
+        var: Path,
+        *arguments: str,
+        module: str = "flows.train",
+        timeout: float = 300,
+        **variables: str,
+    ) -> Walk:
         command = [sys.executable, "-m", module, *arguments, "--var", str(var)]
+        env = environment | variables
         done = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout
+            command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout
         )
         return Walk(done.returncode, done.stdout, done.stderr, var)
 
@@ -147,7 +183,7 @@ def quick_walk(
     forked = subprocess.Popen(
         [sys.executable, "-c", FORKED],
         cwd=ROOT,
-        env=QUIET | environment | {"PREFECT_API_URL": shared_api},
+        env=QUIET | environment | {"GOLDEN_PATH_PREFECT__API_URL": shared_api},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -189,8 +225,9 @@ def quick_walk(
 
 @pytest.fixture(scope="session")
 def smoke(walk: Callable[..., Walk], tmp_path_factory: pytest.TempPathFactory) -> Walk:
-    """One whole run of the smoke preset, from nothing."""
-    done = walk(tmp_path_factory.mktemp("smoke") / "var", "--config", "smoke")
+    """One whole run of the smoke preset, from nothing, where everything is set for others."""
+    var = tmp_path_factory.mktemp("smoke") / "100% mine, 50 %d" / "var"
+    done = walk(var, "--config", "smoke", **THEIRS)
     assert done.code == 0, done.err
     return done
 

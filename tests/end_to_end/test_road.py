@@ -83,6 +83,7 @@ def test_the_terminal_shows_the_stages_and_the_table(smoke):
         "Next",
     ):
         assert word in smoke.out, word
+    assert smoke.out.isascii()  # as the encoding of its output demands
     assert smoke.err == ""
     assert "Traceback" not in smoke.out
 
@@ -133,6 +134,10 @@ def test_mlflow_knows_settings_data_and_revision(smoke):
     assert smoke.summary["decision"]["record"]["sequence"] == 1
     artifacts = {path.name for path in (smoke.var / "mlflow" / "artifacts").rglob("*")}
     assert {"model.onnx", "manifest.json", "report.html", "model_card.md"} <= artifacts
+
+
+def test_the_state_is_for_its_owner_alone(smoke):
+    assert smoke.var.stat().st_mode & 0o777 == 0o700
 
 
 def test_nothing_is_pickled(smoke):

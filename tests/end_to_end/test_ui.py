@@ -23,7 +23,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pages(smoke, environment):
     ports = free_port(), free_port()
     arguments = ("--ui.mlflow_port", str(ports[0]), "--ui.prefect_port", str(ports[1]))
@@ -106,3 +106,22 @@ def _data_sets_and_signature_are_there(client, page, smoke, run):
     ).text
     inputs = json.loads(yaml.safe_load(text)["signature"]["inputs"])
     assert len(inputs) == smoke.summary["table"]["features"]
+
+
+def test_no_page_of_another_site_reads_them(pages):
+    (mlflow, prefect), _ = pages
+    paths = {mlflow: "api/2.0/mlflow/runs/search", prefect: "api/flow_runs/filter"}
+    with httpx.Client(trust_env=False, timeout=60) as client:
+        for port, path in paths.items():
+
+            def status(host: str, origin: str | None, path: str = path, port: int = port) -> int:
+                headers = {"host": host} | ({"origin": f"http://{origin}"} if origin else {})
+                method = "POST" if path else "GET"
+                url = f"http://127.0.0.1:{port}/{path}"
+                return client.request(method, url, headers=headers, json={}).status_code
+
+            own, rebound = f"localhost:{port}", f"evil.example:{port}"  # a name that leads here
+            assert status(own, own) != 403 and status(own, None, path="") == 200
+            assert status(rebound, rebound) == status(rebound, None) == 403
+            assert status(rebound, None, path="") == 403
+            assert status(own, "evil.example") == 403
