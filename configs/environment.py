@@ -112,7 +112,8 @@ def private(var: Path) -> Iterator[None]:
     # --var may name a folder that is not for the state alone: /tmp, a home, the project itself.
     shared = found.st_mode & stat.S_ISVTX or Path.cwd().is_relative_to(var.resolve())
     if stat.S_IMODE(found.st_mode) != 0o700 and found.st_uid == os.getuid() and not shared:
-        var.chmod(0o700)
+        with suppress(OSError):  # on a disk that is read only
+            var.chmod(0o700)
     try:
         yield
     finally:

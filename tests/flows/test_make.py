@@ -97,6 +97,16 @@ def test_blanks_per_cents_dollars_and_quotes_can_be_pasted(typed_in):
         assert typed_in(command) == [text, "--x", text]
 
 
+def test_what_is_set_for_other_pythons_does_not_reach_a_command(tmp_path):
+    head = (ROOT / "Makefile").read_text().partition("\nhelp:")[0]
+    (tmp_path / "Makefile").write_text(head + "\nshow:\n\t@env\n")
+    theirs = {"PYTHONSAFEPATH": "1", "PYTHONHOME": "/nowhere"}
+    done = subprocess.run(
+        ["make", "show"], cwd=tmp_path, env=os.environ | theirs, capture_output=True, check=True
+    )
+    assert b"GP_CONFIG" in done.stdout and not any(name.encode() in done.stdout for name in theirs)
+
+
 def test_the_environment_sets_no_reason(arguments, monkeypatch):
     monkeypatch.setenv("REASON", "from elsewhere")
     monkeypatch.setenv("VERSION", "9")
