@@ -38,6 +38,7 @@ QUIET = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_CONFIGURE_LOGGING": "false",  # else every error goes to the terminal with a traceback
     "GIT_PYTHON_REFRESH": "quiet",
 }
 

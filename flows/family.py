@@ -16,6 +16,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from configs.errors import UserError
+from configs.full_disk import full_disk
 from configs.settings import Settings
 from flows.run import log
 from flows.stage import Stage, hash_text, run_stage, stage_key
@@ -147,7 +148,7 @@ def fit_in_process(
         )
     if code != 0:
         message = failure.get("message") or f"its process ended with code {code}"
-        raise UserError(
+        raise full_disk(message, log_file) or UserError(
             f"family {job['family']} failed: {message}",
             where=str(log_file),
             next_step="read the end of that file, or leave it out: --training.families '[...]'",

@@ -44,6 +44,7 @@ def open_store(settings: Settings) -> MlflowClient:
     """The client; makes the database (2 to 3 s when new), with the experiment in it."""
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).addHandler(logging.NullHandler())  # where there is no log
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from mlflow import MlflowClient

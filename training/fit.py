@@ -28,6 +28,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -210,6 +211,7 @@ def _write(output: Path, graph: bytes, result: dict[str, Any], arrays: dict[str,
 
 def main(arguments: list[str]) -> int:
     emit = _emitter()
+    place = Path(arguments[0] if arguments else ".").parent  # on the disk that is written to
     try:
         if arguments == [WORKER]:
             return _work(emit)
@@ -222,8 +224,15 @@ def main(arguments: list[str]) -> int:
         _limit_threads(job.threads)
         result = fit_family(job, emit)
     except Exception as error:  # the parent shows one message, the log has the rest
-        traceback.print_exc(file=sys.stderr)
-        emit({"event": "error", "message": f"{type(error).__name__}: {error}", **_parts(error)})
+        emit(
+            {
+                "event": "error",
+                "message": f"{type(error).__name__}: {error}",
+                **_parts(error, place),
+            }
+        )
+        with suppress(OSError):  # the log may lie on a disk that is full
+            traceback.print_exc(file=sys.stderr)
         return 1
     emit({"event": "done", "output": job.output, "valid_metrics": result["valid_metrics"]})
     return 0
@@ -244,13 +253,13 @@ def _work(emit: Emit) -> int:
     return 0
 
 
-def _parts(error: Exception) -> dict[str, str]:
+def _parts(error: Exception, place: Path) -> dict[str, str]:
     """What an error for people says, one by one."""
     from configs.errors import UserError
+    from configs.full_disk import full_disk
 
-    if not isinstance(error, UserError):
-        return {}
-    return {"what": error.what, "where": error.where, "next_step": error.next_step}
+    said = error if isinstance(error, UserError) else full_disk(error, place)
+    return {"what": said.what, "where": said.where, "next_step": said.next_step} if said else {}
 
 
 def _emitter() -> Emit:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
+from configs.full_disk import full_disk
 from registry.models import ModelVersion
 from serving.quiet import VARIABLES
 from serving.shipping import sources
@@ -72,9 +73,9 @@ def run_build(name: str, version: str, file: Path, *, staged: Path, home: Path) 
         log = home / "build.log"
         log.write_text(done.stdout + done.stderr, encoding="utf-8")
         last = done.stderr.strip().splitlines() or ["it says nothing"]
-        raise UserError(
+        raise full_disk(done.stderr, log) or UserError(
             f"BentoML could not build it: {last[-1]}",
             where=str(log),
-            next_step="a fault of the project, or a full disk: that log says which",
+            next_step="a fault of the project: please report it with that log",
         )
     return Path(done.stdout.strip().splitlines()[-1])
