@@ -7,8 +7,13 @@ run are its own, unless a setting of the project (`prefect.api_url`) points else
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import stat
+import sys
+import sysconfig
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -99,6 +104,26 @@ def prepare(settings: Settings, *, network: bool = False, in_prefect: bool = Fal
         os.environ.pop("HOME", None)
     if not Path(os.path.expanduser("~")).is_dir():  # noqa: PTH111  (Path.home() may raise)
         os.environ["HOME"] = str(var / "home")
+    _avoid_percent()
+
+
+def _avoid_percent() -> None:
+    """Import packages that lie in a folder with a % in its name through a link without one.
+
+    MLflow passes the folder that it lies in to alembic, which reads % as the start of a variable.
+    """
+    packages = sysconfig.get_path("purelib")
+    if "%" not in packages:
+        return
+    folder = tempfile.mkdtemp(prefix="golden-path-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    link = Path(folder, "packages")
+    link.symlink_to(packages)
+    # Behind the project's own modules, and for the processes that are started here too
+    place = sys.path.index(packages) if packages in sys.path else len(sys.path)
+    sys.path.insert(place, str(link))
+    paths = filter(None, (str(link), os.environ.get("PYTHONPATH")))
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
 
 
 @contextmanager

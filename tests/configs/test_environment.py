@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,19 @@ def test_without_a_home_there_is_one_under_var(environment, tmp_path, home, monk
         environment["HOME"] = home
     prepare(load("default", ["--var", str(tmp_path)], {}))
     assert Path.home() == tmp_path / "home"
+
+
+def test_packages_in_a_folder_with_a_per_cent_are_imported_through_another(
+    environment, tmp_path, monkeypatch
+):
+    packages = tmp_path / "100% mine" / "site-packages"
+    packages.mkdir(parents=True)
+    (packages / "installed.py").touch()
+    monkeypatch.setattr(sysconfig, "get_path", {"purelib": str(packages)}.__getitem__)
+    monkeypatch.setattr(sys, "path", ["", str(packages)])
+    prepare(load("default", ["--var", str(tmp_path)], {}))
+    assert sys.path[0] == "" and (Path(sys.path[1]) / "installed.py").exists()
+    assert "%" not in sys.path[1] and environment["PYTHONPATH"].startswith(sys.path[1])
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o077, 0o777])
