@@ -14,9 +14,10 @@ from configs.errors import UserError
 # Parameters that say where a database is and how to reach it.
 ALLOWED = (
     *("application_name", "channel_binding", "charset", "client_encoding", "connect_timeout"),
-    *("driver", "gssencmode", "host", "hostaddr", "keepalives", "mode", "options", "passfile"),
-    *("port", "role", "schema", "service", "service_name", "sslcert", "sslmode", "sslrootcert"),
-    *("target_session_attrs", "timeout", "trusted_connection", "uri", "warehouse"),
+    *("driver", "encrypt", "gssencmode", "host", "hostaddr", "keepalives", "mode", "options"),
+    *("passfile", "port", "role", "schema", "service", "service_name", "ssl_ca", "sslcert"),
+    *("sslkey", "sslmode", "sslrootcert", "target_session_attrs", "timeout"),
+    *("trusted_connection", "trustservercertificate", "unix_socket", "uri", "warehouse"),
 )
 # USER:PASSWORD@ as SQLAlchemy finds it, and where a mistyped URL has it.
 LOGIN = re.compile(r"(?:(?<!/)//|^)[^:/]*:(?!//)[^@]*@")
