@@ -98,6 +98,17 @@ def close(client: MlflowClient, entry: Record, *, done: bool = True) -> Record:
     return replace(entry, state="done" if done else "void")
 
 
+def close_unfinished(client: MlflowClient) -> None:
+    """Mark as KILLED what a killed command had begun to write: MLflow shows it as running. The
+    caller holds the lock, as for `record`."""
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is None:
+        return
+    for run in client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'"):
+        if "sha256" not in run.data.tags:
+            client.set_terminated(run.info.run_id, "KILLED")
+
+
 def history(client: MlflowClient, settings: Settings) -> list[Record]:
     """The whole records of this preset's model, oldest first."""
     return [entry for entry in read(client)[0] if entry.model == model_name(settings)]

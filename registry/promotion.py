@@ -269,6 +269,7 @@ def _previous(client: MlflowClient, settings: Settings, past: list[Record]) -> i
 
 def _mend(client: MlflowClient, settings: Settings) -> list[str]:
     said = []
+    ledger.close_unfinished(client)
     past = ledger.trusted(client, settings)
     if past and past[-1].state == "open":
         said.append(_finish(client, settings, past))

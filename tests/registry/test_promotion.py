@@ -406,6 +406,9 @@ def test_one_killed_before_its_record_was_whole_has_decided_nothing(store, setti
             decided(store, settings, version)
     assert history(store, settings) == [] and read(store)[1] == []
     assert mend(store, settings) == [] and champion(store, settings) is None
+    experiment = store.get_experiment_by_name("golden-path-decisions").experiment_id
+    states = [run.info.status for run in store.search_runs([experiment])]
+    assert states[0] == "KILLED" and "RUNNING" not in states
     decided(store, settings, version)
     assert champion(store, settings) == 1 and read(store)[1] == []
 
