@@ -1,0 +1,71 @@
+"""What the repository says of itself and pins: the lock files, the CI actions, the files around."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows.requirements import one_torch
+
+ROOT = Path(__file__).parents[2]
+LOCKS = ("requirements.lock", "requirements-cuda.lock")
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_every_locked_package_has_a_version_and_a_hash_and_no_source(name):
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    packages = [line for line in lines if not line.startswith("#")]
+    assert packages
+    for line in packages:
+        assert re.match(r"[\w.-]+==[\w.!]+( ;|  ?--hash)", line), line[:80]
+        assert " --hash=sha256:" in line and "://" not in line, line[:80]
+
+
+def test_all_builds_of_torch_are_one_line():
+    lines = [
+        "a==1 --hash=sha256:0",
+        "torch==2.13.0 ; sys_platform == 'linux' --hash=sha256:1 --hash=sha256:2",
+        "torch==2.13.0+cpu ; sys_platform != 'linux' --hash=sha256:3",
+        "torch==2.13.0 --hash=sha256:4",
+        "torch==2.12.0 --hash=sha256:5",
+    ]
+    assert one_torch(lines) == [
+        "a==1 --hash=sha256:0",
+        "torch==2.13.0 --hash=sha256:1 --hash=sha256:2 --hash=sha256:3 --hash=sha256:4",
+    ]
+
+
+def test_the_actions_of_ci_are_pinned_by_commit():
+    for file in (ROOT / ".github" / "workflows").glob("*.yml"):
+        for action in re.findall(r"uses: *(\S+)", file.read_text(encoding="utf-8")):
+            assert re.search(r"@[0-9a-f]{40}$", action), f"{file.name}: {action}"
+
+
+def test_the_forms_and_hooks_can_be_read_and_call_targets_that_exist():
+    for file in (ROOT / ".github").rglob("*.yml"):
+        assert yaml.safe_load(file.read_text(encoding="utf-8")), file
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for hook in hooks["repos"][0]["hooks"]:
+        assert re.search(rf"^{hook['entry'].removeprefix('make ')}:", makefile, re.MULTILINE)
+
+
+def test_the_licence_is_the_one_that_the_package_names():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["license"] == {"text": "Apache-2.0"}
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert "Apache License" in text and "Version 2.0, January 2004" in text
+
+
+def test_help_names_every_target_and_fits_a_terminal():
+    shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    lines = shown.stdout.splitlines()
+    assert max(map(len, lines)) < 80
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (phony,) = re.findall(r"^\.PHONY: (help .*)$", makefile, re.MULTILINE)
+    assert {line.split()[1] for line in lines if line.startswith("  make ")} == set(phony.split())
