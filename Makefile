@@ -51,7 +51,7 @@ ui: setup ## open MLflow's and Prefect's pages on the state under var/
 quarantine: setup ## show the rows kept out of the last batch  (REASON=duplicate)
 	@$(BIN)/python -m flows.quarantine $${GP_REASON:+"$$GP_REASON"} $(PRESET) $(ARGS)
 
-notebook: setup ## run docs/explore.ipynb again on what the last run left
+notebook: setup ## run docs/explore.ipynb on the last run: var/notebook/
 	@$(BIN)/python -m flows.notebook $(ARGS)
 
 ##@ Bring your own data

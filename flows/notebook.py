@@ -1,6 +1,8 @@
-"""Run `docs/explore.ipynb` again, so that the pictures in it are those of today's run.
+"""Run `docs/explore.ipynb` on what the last run left: the result is `var/notebook/explore.ipynb`.
 
-    python -m flows.notebook --var var
+    python -m flows.notebook [--var var] [--in-place]
+
+`--in-place` writes the notebook under docs/ itself, as it is committed.
 
 What is written holds no path, no user, and no time of day: the same run gives the same file, unless
 a library draws differently. Needs the extra `explore`.
@@ -10,11 +12,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from configs.environment import QUIET
+from configs.errors import UserError
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -62,13 +66,30 @@ def execute(
     return book
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Run docs/explore.ipynb again, in place.")
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="flows.notebook", description="Run docs/explore.ipynb.")
     parser.add_argument("--var", type=Path, default=Path("var"), help="folder of the runs to show")
+    parser.add_argument("--in-place", action="store_true", help="write docs/explore.ipynb itself")
+    options = parser.parse_args(arguments)
+    if not (options.var / "runs" / "latest").exists():
+        missing = UserError(
+            "no run has finished yet, so there is nothing to show",
+            where=str(options.var / "runs"),
+            next_step='make train, or name another folder: make notebook ARGS="--var FOLDER"',
+        )
+        print(missing, file=sys.stderr)
+        return 1
     import nbformat
 
-    nbformat.write(execute(parser.parse_args().var), NOTEBOOK)
+    target = NOTEBOOK if options.in_place else options.var / "notebook" / NOTEBOOK.name
+    book = execute(options.var)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(f".{target.name}.unfinished")
+    nbformat.write(book, unfinished)
+    unfinished.replace(target)
+    print(f"written to {target}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -13,7 +13,7 @@ pytest.importorskip("nbclient", reason="needs the extra `explore`")
 
 from nbclient.exceptions import CellExecutionError  # noqa: E402
 
-from flows.notebook import NOTEBOOK, execute  # noqa: E402
+from flows.notebook import NOTEBOOK, execute, main  # noqa: E402
 
 LARGEST = 700_000  # bytes
 FIGURES = 8
@@ -47,6 +47,19 @@ def test_it_runs_on_what_a_run_leaves(executed, smoke):
     assert len(figures(executed)) == FIGURES
     first = outputs(executed)[0].text
     assert smoke.summary["run_id"] in first and f"{smoke.summary['rows']['raw']:,} rows" in first
+
+
+def test_the_command_writes_under_var_and_leaves_the_committed_one(
+    executed, monkeypatch, tmp_path, capsys
+):
+    committed = NOTEBOOK.read_bytes()
+    monkeypatch.setattr("flows.notebook.execute", lambda var: executed)
+    assert main(["--var", str(tmp_path)]) == 1
+    assert "make train" in capsys.readouterr().err
+    (tmp_path / "runs" / "latest").mkdir(parents=True)
+    assert main(["--var", str(tmp_path)]) == 0
+    assert figures(nbformat.read(tmp_path / "notebook" / "explore.ipynb", as_version=4))
+    assert NOTEBOOK.read_bytes() == committed
 
 
 def test_it_stays_on_the_machine(executed, offline_log):
