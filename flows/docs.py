@@ -33,7 +33,7 @@ ADD_A_FEATURE = """\
    is a new file.
 2. Describe it in `features/catalogue.py`, in the order of the SELECT: name, unit, meaning, range,
    when it is missing. If it needs a column that not every log has, add it to `NEEDS` there.
-3. `make docs`, then `make test`. The next `make train` builds the table and the models again.
+3. `make docs`, then `make check`. The next `make train` builds the table and the models again.
    A champion with other features is replaced only with `--gate.change_features true`.
 
 Every feature is checked for its range, for leaks, and to be the same in the service. A second
