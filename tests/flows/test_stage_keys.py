@@ -219,4 +219,4 @@ def another(value: Any, field: Any) -> Any:
             return {**value, "country": next(iter(value.values()), "other")}
         case None if date in kinds:
             return date(2020, 1, 1)
-    return 1 if {int, float} & set(kinds) else "!"
+    return 1 if {int, float} & set(kinds) else "%Y"  # a text that a form of time may be, too

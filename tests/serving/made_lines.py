@@ -78,7 +78,7 @@ def opened(
 def made_champion(folder: Path, transactions: Transactions | None) -> Champion:
     sha256 = make_bundle(folder / "bundle")
     bundle = load_bundle(folder / "bundle")
-    model = Model("test-model", 3, sha256, bundle.threshold)
+    model = Model("golden-path-default", 3, sha256, bundle.threshold)
     return Champion(
         model, bundle, Decoder(bundle.features), transactions, reference_rows(bundle), []
     )

@@ -226,7 +226,7 @@ def says(page: Page, probability: float) -> None:
 
 
 def test_the_head_tells_what_is_served(page: Page, shop: str) -> None:
-    expect(page).to_have_title("test-model, version 3")
+    expect(page).to_have_title("golden-path-default, version 3")
     expect(page.locator("#question")).to_have_text(
         "The probability that the customer buys within 90 days."
     )
@@ -242,7 +242,7 @@ def test_the_model_card_and_the_health(page: Page) -> None:
     expect(row.locator("td").nth(1)).to_have_text("0.793")
     expect(page.locator("#features tbody tr")).to_have_count(len(NAMES))
     assert tuple(page.locator("#features code").all_text_contents()) == NAMES
-    expect(page.locator("#service dl")).to_contain_text("test-model, version 3")
+    expect(page.locator("#service dl")).to_contain_text("golden-path-default, version 3")
     expect(page.locator("#service tr", has_text="POST explain").locator("td").last).to_have_text(
         re.compile(r"^[1-9]\d*$")
     )

@@ -204,7 +204,8 @@ def test_ending_the_launcher_ends_the_whole_service(tmp_path: Path, how: signal.
     assert process.stdout is not None
     first = process.stdout.readline()
     assert (
-        f"Serving test-model version 3 (bundle {sha256[:12]}) at http://127.0.0.1:{port}" in first
+        f"Serving golden-path-default version 3 (bundle {sha256[:12]}) at http://127.0.0.1:{port}"
+        in first
     )
     assert psutil.Process(process.pid).children(recursive=True)
     assert end(process, how) == []
@@ -233,6 +234,7 @@ def example(running: Running) -> Iterator[Path]:
     row = {feature.name: max(feature.low, 1.0) for feature in CATALOGUE}
     rows = [row | {"customer_id": "12346"}, row | {"recency_days": 365.0}]
     (folder / "example.json").write_text(json.dumps({"customers": rows}))
+    (folder / "summary.json").write_text(json.dumps({"config": "default"}))
     (running.var / "runs" / "latest").symlink_to("1")
     yield folder / "example.json"
     shutil.rmtree(running.var / "runs")
@@ -242,7 +244,7 @@ def test_the_last_runs_example_is_answered_as_a_table(running: Running, example:
     done = command("serving.predict", "--serving.port", str(running.port), "--var", running.var)
     head, empty, title, *rows = done.stdout.splitlines()
     assert done.returncode == 0 and done.stderr == "" and empty == ""
-    assert head == "test-model version 3: contact from a probability of 0.5 on"
+    assert head == "golden-path-default version 3: contact from a probability of 0.5 on"
     assert title.split() == ["customer", "probability", "decision"]
     assert [row.split()[0] for row in rows] == ["12346", "row"]
     assert {row.split()[-1] for row in rows} == {"contact", "leave"}
@@ -251,18 +253,14 @@ def test_the_last_runs_example_is_answered_as_a_table(running: Running, example:
 
 def test_another_file_may_be_named(running: Running, example: Path, tmp_path: Path) -> None:
     file = shutil.copy(example, tmp_path / "mine.json")
-    assert (
-        command(
-            "serving.predict", "--config=smoke", "--serving.port", str(running.port), file
-        ).returncode
-        == 0
-    )
+    asked = ("serving.predict", "--serving.port", str(running.port), "--var", running.var, file)
+    assert command(*asked).returncode == 0
+    another = command(*asked, "--config=smoke")
+    refused(another, "what answers there is golden-path-default, not golden-path-smoke")
 
 
 def test_no_run_yet(tmp_path: Path) -> None:
-    refused(
-        command("serving.predict", "--var", tmp_path), "no run", "latest/example.json", "make train"
-    )
+    refused(command("serving.predict", "--var", tmp_path), "no run of preset default", "make train")
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_what_was_answered_can_be_read_back(tmp_path: Path) -> None:
     for row, one in zip(rows, sent):
         assert row["features"]["recency_days"] == one["recency_days"]
         assert row["features"]["gap_days_mean"] is None
-        assert (row["model"], row["version"]) == ("test-model", 3)
+        assert (row["model"], row["version"]) == ("golden-path-default", 3)
         assert row["bundle_sha256"] == running.bundle.sha256
         assert abs((row["asked_at"] - datetime.now(UTC)).total_seconds()) < 120
     everything = b"".join(file.read_bytes() for file in folder.rglob("*") if file.is_file())

@@ -93,7 +93,7 @@ def test_answers_are_the_bundles(
 def test_the_answer_names_the_model(client: httpx.Client, running: Running) -> None:
     model = post(client, good()).json()["model"]
     wanted = {
-        "name": "test-model",
+        "name": "golden-path-default",
         "version": 3,
         "threshold": 0.5,
         "bundle_sha256": running.bundle.sha256,
@@ -330,7 +330,7 @@ def test_metrics_count_requests_by_their_outcome(client: httpx.Client) -> None:
             begun[0] + 1,
             begun[1] + 1,
         )
-    assert count("model_info", 'name="test-model"', 'version="3"') == 1
+    assert count("model_info", 'name="golden-path-default"', 'version="3"') == 1
 
 
 def test_metrics_have_no_label_that_a_client_chooses(client: httpx.Client) -> None:

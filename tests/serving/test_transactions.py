@@ -88,7 +88,7 @@ def test_the_answer_for_one_customer(champion):
     told = ask(champion, body({"17850": TWO}))
     assert set(told) == {"model", "predictions", "skipped", "left_out"}
     assert told["model"] == {
-        "name": "test-model",
+        "name": "golden-path-default",
         "version": 3,
         "bundle_sha256": champion.bundle.sha256,
         "threshold": 0.5,
