@@ -57,7 +57,8 @@ def test_a_pickle_in_the_place_of_the_description_is_refused(tmp_path):
         (b"{", "no JSON"),
     ):
         (folder / "bundle.json").write_bytes(content)
-        manifest = {name: sha256(folder / name) for name in ("bundle.json", "model.onnx")}
+        listed = json.loads((folder / "manifest.json").read_text())
+        manifest = {name: sha256(folder / name) for name in listed}
         (folder / "manifest.json").write_text(json.dumps(manifest))
         with pytest.raises(BundleRefused, match=said):
             verify_bundle(folder)
