@@ -193,11 +193,11 @@ def changed(section: Any, path: tuple[str, ...]) -> Any:
     if isinstance(section, dict):
         return {**section, name: changed(section[name], rest)}
     value = getattr(section, name)
-    other = changed(value, rest) if rest else another(value, type(section).model_fields[name])
+    other = changed(value, rest) if rest else another(name, value, type(section).model_fields[name])
     return section.model_copy(update={name: other})
 
 
-def another(value: Any, field: Any) -> Any:
+def another(name: str, value: Any, field: Any) -> Any:
     kinds = [*get_args(field.annotation), field.annotation]
     choices = [choice for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
     match value:
@@ -219,4 +219,6 @@ def another(value: Any, field: Any) -> Any:
             return {**value, "country": next(iter(value.values()), "other")}
         case None if date in kinds:
             return date(2020, 1, 1)
-    return 1 if {int, float} & set(kinds) else "%Y"  # a text that a form of time may be, too
+    if {int, float} & set(kinds):
+        return 1
+    return "%Y" if name == "time_format" else "!"

@@ -253,9 +253,9 @@ def test_the_last_runs_example_is_answered_as_a_table(running: Running, example:
 
 def test_another_file_may_be_named(running: Running, example: Path, tmp_path: Path) -> None:
     file = shutil.copy(example, tmp_path / "mine.json")
-    asked = ("serving.predict", "--serving.port", str(running.port), "--var", running.var, file)
-    assert command(*asked).returncode == 0
-    another = command(*asked, "--config=smoke")
+    where = ("--serving.port", str(running.port), "--var", running.var, file)
+    assert command("serving.predict", *where).returncode == 0
+    another = command("serving.predict", "--config=smoke", *where)
     refused(another, "what answers there is golden-path-default, not golden-path-smoke")
 
 
