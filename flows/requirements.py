@@ -75,8 +75,8 @@ def resolve(
         ]
         subprocess.run(command, check=True, env=os.environ | uv_sources(find_links))
         joined = output.read_text(encoding="utf-8").replace("\\\n", " ")
-    lines = (" ".join(line.split()) for line in joined.splitlines())
-    return sorted(line for line in lines if line and not line.startswith("#"))
+    packages = (" ".join(line.split()) for line in joined.splitlines())
+    return sorted(line for line in packages if line and not line.startswith("#"))
 
 
 def uv_sources(find_links: bool) -> dict[str, str]:

@@ -89,6 +89,7 @@ def test_an_interrupt_is_no_fault(tmp_path, capsys):
     assert "Interrupted" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["--help", "--print-config"])
 def test_a_reader_that_goes_away_is_no_fault(what):
     command = f"{sys.executable} -m flows.train {what} | true"

@@ -23,6 +23,7 @@ def file(tmp_path_factory):
     return tmp_path_factory.mktemp("records") / "folder" / "record.json"
 
 
+@pytest.mark.slow
 @given(CONTENT)
 def test_what_was_written_comes_back(file, content):
     write_record(file, content)
@@ -30,6 +31,7 @@ def test_what_was_written_comes_back(file, content):
     assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 
+@pytest.mark.slow
 @given(CONTENT, CONTENT)
 def test_another_content_under_the_same_hash_is_refused(file, content, other):
     write_record(file, content)

@@ -104,6 +104,7 @@ def test_a_setting_of_text_takes_the_text_as_it_stands(text):
     assert load("default", [f"--features.home_country={text}"], {}).features.home_country == text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "names"),
     [
@@ -234,6 +235,7 @@ def test_a_date_that_does_not_exist_is_refused(folder, text):
 # --- unknown settings -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "hint"),
     [
@@ -293,6 +295,7 @@ def test_a_preset_that_is_no_mapping_in_yaml_is_refused_with_its_file(folder, te
 BOMB = "a: &a [x,x]\n" + "".join(f"{b}: &{b} [*{a},*{a}]\n" for a, b in pairwise("abcdefgh"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -360,6 +363,7 @@ numbers = st.one_of(
 )
 
 
+@pytest.mark.slow
 @bounded(max_examples=60)
 @given(st.sampled_from(NUMERIC), numbers, st.booleans())
 def test_a_numeric_override_is_shown_by_dump_or_refused_by_name(name, number, as_variable):
@@ -379,6 +383,7 @@ def test_a_numeric_override_is_shown_by_dump_or_refused_by_name(name, number, as
         assert shown == number and not math.isnan(number)
 
 
+@pytest.mark.slow
 @bounded(max_examples=60)
 @given(st.sampled_from(sorted(FIELDS)), st.text(max_size=12))
 def test_no_text_makes_an_override_fail_in_any_other_way(name, text):
@@ -391,6 +396,7 @@ def test_no_text_makes_an_override_fail_in_any_other_way(name, text):
         assert value is not None or "null" in accepted(FIELDS[name])
 
 
+@pytest.mark.slow
 @bounded(max_examples=25)  # an example is a dump and a reading of it: 50 ms
 @given(st.dates(), st.text(max_size=8), st.text(max_size=8))
 def test_dates_and_texts_survive_dump(day, text, column):

@@ -15,6 +15,8 @@ import pytest
 
 from configs.command import typed
 
+pytestmark = pytest.mark.slow
+
 FAST = ("--training.families", "[xgboost, logistic]", "--tuning.trials", "2")
 LOOSE = ("--training.bootstrap", "100", "--features.max_feature_roc_auc", "1")
 

@@ -14,6 +14,8 @@ import pytest
 
 from configs.source import Simulation
 
+pytestmark = pytest.mark.slow
+
 LOG = Simulation(customers=300, lines_per_invoice=2.0, products=100)
 SMALL = ("--source.simulation.customers", "500", "--source.simulation.lines_per_invoice", "2")
 

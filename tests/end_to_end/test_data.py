@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from cdnow import write_log
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs" / "adopt-your-data.md"
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 
 def test_a_killed_run_leaves_no_process_and_the_next_goes_on_from_its_stages(killed, again):
     assert killed.left == [], "what the run started must end with it"

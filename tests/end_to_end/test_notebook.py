@@ -15,6 +15,8 @@ from nbclient.exceptions import CellExecutionError  # noqa: E402
 
 from flows.notebook import NOTEBOOK, execute, main  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 LARGEST = 700_000  # bytes
 FIGURES = 8
 

@@ -6,6 +6,8 @@ import pytest
 
 from tests.places import real_log_or_skip
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def real(quick_walk, tmp_path_factory):

@@ -13,6 +13,8 @@ from configs.load import dump, load
 from flows.original import code_to_run, cores_to_use, find_original, why_not_repeatable
 from flows.stage import ROOT, code_sha256
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_run_is_repeated_with_the_same_figures_and_nothing_else_is_touched(
     other_question, quick_walk, tmp_path

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import pytest
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 FAMILIES = {"tabm", "xgboost", "logistic"}

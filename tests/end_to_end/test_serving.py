@@ -21,6 +21,8 @@ from registry.bundle import load_bundle
 from registry.models import champion
 from serving.client import Client
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def url(smoke, service):

@@ -36,6 +36,8 @@ from serving.__main__ import _welcome
 from serving.refusal import RETRY_AFTER, STATUS
 from serving.web.routes import ROUTES
 
+pytestmark = pytest.mark.slow
+
 TEXT = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
 URL, NEAR = "http://127.0.0.1:3000", 0.2
 OPEN, REST = {"[": "]", "{": "}"}, "..."

@@ -53,6 +53,7 @@ def assert_in_range(answer: Answer) -> None:
             assert np.isfinite(np.float32(value)), (key, feature.name, value)
 
 
+@pytest.mark.slow
 @given(
     log=st.lists(LINES, min_size=1, max_size=20),
     horizon=st.sampled_from([1, 90, 365]),

@@ -66,6 +66,7 @@ def test_a_receipt_book_that_begins_again_every_year_is_counted_right():
     assert [found[name] for name in ("orders_total", "orders_30d")] == [2, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("horizon", [1, 30, 90, 365])
 def test_the_label_window_ends_before_as_of_plus_horizon(horizon):
     question = Features(horizon_days=horizon)
@@ -80,6 +81,7 @@ def test_a_cancellation_is_no_purchase():
     assert ask([Line(MIDNIGHT - DAY, invoice_id="C1", quantity=-1)], [AS_OF]).features == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("days", WINDOWS)
 def test_a_window_holds_its_first_midnight(days):
     first = MIDNIGHT - days * DAY
@@ -105,6 +107,7 @@ def test_a_product_bought_before_and_in_the_window_counts_once_in_each():
     assert (found["products_365d"], found["products_total"]) == (2, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("active", [1, 30, 365, 1095])
 def test_who_is_asked_about_bought_at_the_first_midnight_of_the_active_days_or_later(active):
     question = Features(active_days=active)
@@ -113,6 +116,7 @@ def test_who_is_asked_about_bought_at_the_first_midnight_of_the_active_days_or_l
     assert ask([Line(first + JUST_BEFORE)], [AS_OF], question).features == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("horizon", [1, 90, 365])
 def test_the_season_is_the_label_window_365_days_earlier(horizon):
     question = Features(horizon_days=horizon)

@@ -15,6 +15,8 @@ from configs.settings import Features
 from features import engine
 from features.build import build_table
 
+pytestmark = pytest.mark.slow
+
 AS_OF = (date(2024, 3, 1), date(2024, 9, 1))
 QUESTION = Features(horizon_days=60, min_history_days=90)
 SEASON = {"season_orders", "season_revenue"}  # what they lack depends on the start of the log

@@ -11,6 +11,8 @@ from made_logs import Line, ask
 
 from configs.settings import Features
 
+pytestmark = pytest.mark.slow
+
 EARLIER, LATER = date(2025, 2, 1), date(2025, 3, 1)
 AS_OF = (EARLIER, LATER)
 MICROSECOND = timedelta(microseconds=1)

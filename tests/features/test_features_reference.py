@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pytest
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 from made_logs import SCHEMA, Answer, Line, as_table, ask, at, shop_log
@@ -15,6 +16,8 @@ from reference import reference
 
 from configs.settings import Features
 from features.catalogue import NAMES
+
+pytestmark = pytest.mark.slow
 
 
 def assert_agree(answer: Answer, log: pd.DataFrame, as_of: date, question: Features) -> int:

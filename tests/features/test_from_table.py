@@ -100,6 +100,7 @@ SPELLED = st.text("aAéÉßſσςKk1.0 \u0301", min_size=1, max_size=4).map(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(
     categories=CATEGORIES | st.lists(SPELLED, min_size=1, max_size=4, unique=True).map(tuple),
@@ -239,6 +240,7 @@ def test_rows_that_are_equal_in_every_feature_are_never_on_both_sides(tmp_path, 
     assert splits[0] == splits[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", [True, False])
 def test_common_combinations_are_drawn_one_by_one(tmp_path, named):
     """Four combinations in a thousand rows are no copies: each is in every split, in any order."""
@@ -309,6 +311,7 @@ def sides_of(path: Path) -> tuple[dict[str, set[str]], dict[str, int]]:
     return sides, {split: len(rows) for split, rows in read.items()}
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=8)
 @given(
     sizes=st.lists(st.integers(1, 12), min_size=80, max_size=120),
@@ -402,6 +405,7 @@ LEAVERS = {"reason": {"type": "category", "values": ["price", "moved"], "missing
 RANKS = {"rank": {"type": "number", "missing": True}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("columns", "value"), [(LEAVERS, ["price", "moved"]), (RANKS, [1, 2, 3])])
 @pytest.mark.parametrize("missing", [True, False])
 def test_a_column_that_only_one_label_has_or_lacks_stops_the_run(tmp_path, columns, value, missing):

@@ -59,6 +59,7 @@ def named(found: list[Leak]) -> dict[str, list[str]]:
     return reasons
 
 
+@pytest.mark.slow
 def test_a_clean_table_has_no_leak(log, clean):
     assert find_leaks(log, clean, QUESTION) == []
     stop_on_leaks([])
@@ -77,6 +78,7 @@ def test_a_log_in_two_files_without_products_and_invoices_has_no_leak(log, tmp_p
     assert find_leaks(parts, tmp_path / "table.parquet", QUESTION, declared) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "values",
     [
@@ -173,6 +175,7 @@ def change_sql(folder: Path, monkeypatch, name: str, change: Callable[[str], str
     monkeypatch.setattr(engine, "SQL", folder / "sql")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", LOOKAHEAD)
 def test_sql_that_looks_ahead_is_caught_and_its_features_are_named(
     case, log, tmp_path, monkeypatch
@@ -207,6 +210,7 @@ def test_a_table_of_which_nothing_is_declared_has_every_column_named(log, clean,
     assert named(find_leaks(log, tmp_path / "table.parquet", QUESTION)) == {"r": ["unknown"]}
 
 
+@pytest.mark.slow
 def test_an_honest_feature_may_look_at_everybody_who_is_asked_about(log, tmp_path, monkeypatch):
     def rank(sql: str) -> str:
         ranks = "percent_rank() OVER (PARTITION BY any_value(as_of) ORDER BY sum(cents))"
@@ -294,6 +298,7 @@ def grocer_log(customers: int = 600) -> list[Line]:
     return lines
 
 
+@pytest.mark.slow
 def test_an_honest_log_that_is_easy_is_called_suspicious_and_no_more(tmp_path):
     log, table = write(grocer_log(), tmp_path / "log.parquet"), tmp_path / "table.parquet"
     build_table(log, table, QUESTION)
@@ -309,6 +314,7 @@ def test_an_honest_log_that_is_easy_is_called_suspicious_and_no_more(tmp_path):
     assert find_leaks(log, table, QUESTION.model_copy(update={"max_feature_roc_auc": limit})) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_an_honest_log_of_rare_events_raises_no_alarm(tmp_path, seed):
     rng = np.random.default_rng(seed)

@@ -78,6 +78,7 @@ def test_many_customers_at_several_dates(online):
     assert online.ask(log, AS_OF) == expected
 
 
+@pytest.mark.slow
 def test_one_customer_after_the_other_has_what_they_have_among_all(online):
     log = shop_log(12, 300, seed=5)
     expected = trained(log, AS_OF)
@@ -107,12 +108,14 @@ LINE = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(lines=st.lists(LINE, min_size=0, max_size=25))
 @hypothesis_settings(max_examples=45, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 def test_random_logs(online, lines):
     assert online.ask(lines, AS_OF) == trained(lines, AS_OF)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
@@ -130,6 +133,7 @@ def test_the_settings_are_those_of_training(settings):
         found.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", ["product_id", "invoice_id", "quantity", "country"])
 def test_features_of_columns_that_are_not_declared_are_left_out(column):
     features = select(ALL - {column})

@@ -24,6 +24,8 @@ from features import engine
 from features.table import Rows
 from training.families import logistic, xgboost
 
+pytestmark = pytest.mark.slow
+
 TRAIN, TEST = date(2023, 9, 1), date(2024, 2, 1)
 SEEDS = range(6)  # one is off by .015 (standard deviation), their mean by .006
 FAMILIES = {

@@ -26,6 +26,8 @@ from registry.promotion import conclude
 from registry.store import open_store
 from serving import predict
 
+pytestmark = pytest.mark.slow
+
 TEST = {"roc_auc": 0.75, "roc_auc_low": 0.7, "roc_auc_high": 0.8}
 
 

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 WRITTEN = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", pages(), ids=lambda path: path.name)
 def test_a_generated_page_is_up_to_date(path):
     assert path.read_text(encoding="utf-8") == pages()[path], "run: make docs"

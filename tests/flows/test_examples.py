@@ -94,6 +94,7 @@ def samples_of(made: Made, count: int, declared: frozenset[str] = ALL) -> list[d
         return log_samples(connection, made.test, made.probability, declared, count)
 
 
+@pytest.mark.slow
 def test_the_lines_of_a_sample_make_the_features_that_the_model_was_tested_on(made):
     samples = samples_of(made, 6)
     assert [one["name"] for one in samples] == [f"sample {n}" for n in range(1, 7)]

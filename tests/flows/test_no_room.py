@@ -47,6 +47,7 @@ def left(var: Path) -> list[str]:
     return sorted(path.name for path in (var / "stages").iterdir())
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_leaves_no_part_of_a_stage(tmp_path):
     write_log(tmp_path / "a.csv")
     preset = write_preset(tmp_path / "shop.yaml", str(tmp_path / "a.csv"))
@@ -86,6 +87,7 @@ def optuna(var: Path) -> None:
             study.add_trial(create_trial(value=0.5, user_attrs={"result": "x" * 2000}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("use", "size"),
     [(mlflow, 0), (mlflow, 150_000), (optuna, 0), (optuna, 30_000), (optuna, 150_000)],
@@ -140,6 +142,7 @@ def test_a_log_that_cannot_be_written_ends_nothing_and_shows_no_traceback(tmp_pa
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_a_query_that_can_neither_hold_nor_spill_its_rows_says_what_to_set(tmp_path):
     with (
         pytest.raises(UserError, match="needs more than 256 MB") as caught,
@@ -149,6 +152,7 @@ def test_a_query_that_can_neither_hold_nor_spill_its_rows_says_what_to_set(tmp_p
     assert "compute.memory_mb" in caught.value.where
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_in_memory_spills_beside_the_output_and_is_gone_after(tmp_path):
     with connect(tmp_path, Compute(memory_mb=256)) as connection:
         connection.execute("CREATE TEMP TABLE t AS SELECT hash(range) h FROM range(50_000_000)")

@@ -42,6 +42,7 @@ def shop(tmp_path_factory):
     return settings
 
 
+@pytest.mark.slow
 def test_other_rows_are_named_before_anything_is_repeated(shop, monkeypatch):
     log = shop.var.parent / "log.csv"
     as_it_was = log.read_text()

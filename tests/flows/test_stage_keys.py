@@ -28,6 +28,8 @@ from flows.stage import Stage
 from flows.stage_code import ROOT, WIRING, closure
 from registry import tracking
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 
 

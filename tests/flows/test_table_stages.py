@@ -13,6 +13,8 @@ from flows.acceptance import last_validated
 from ingestion.batches import release, seen
 from ingestion.validate import ContractBroken
 
+pytestmark = pytest.mark.slow
+
 
 def run(found, page):
     parts = data_stages.ingest(found)

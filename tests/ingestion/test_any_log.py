@@ -150,6 +150,7 @@ def test_an_amount_with_a_quantity_gives_the_price(tmp_path):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=12)
 @given(
     amount=st.floats(-1e9, 1e9, allow_subnormal=False),

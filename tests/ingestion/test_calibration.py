@@ -262,6 +262,7 @@ def figures() -> dict[tuple[str, str], float]:
     return simulated()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*QUANTILES, *SHARES])
 def test_simulated_shop_is_like_the_published_one(figures, name):
     for key, (page, reach) in limits().items():
@@ -306,6 +307,7 @@ PUBLISHED_LOG = """
 """
 
 
+@pytest.mark.slow
 def test_the_figures_are_those_of_the_published_log(real_log_rows):
     """Measured as the simulated log is: so both are counted alike, and what stands here is true."""
     with duckdb.connect() as connection:

@@ -217,6 +217,7 @@ LIMITS = [
 ]
 
 
+@pytest.mark.slow
 def test_every_row_rule_holds_to_its_limit_and_not_beyond(tmp_path):
     lines = [CLEAN | {"description": str(n)} | change for n, (change, _) in enumerate(LIMITS)]
     found = judge(tmp_path, [*ANCHORS, *lines])[2:]
@@ -405,6 +406,7 @@ def logs(draw) -> list[dict]:
     return [*ANCHORS, *draw(st.permutations(lines))]
 
 
+@pytest.mark.slow
 @settings(max_examples=8, phases=NO_SHRINKING)
 @given(logs())
 @example([*ANCHORS, *[dict.fromkeys(COLUMNS) | {"unreadable": []}] * 3])

@@ -34,6 +34,8 @@ from ingestion import chunks
 from ingestion.canonical import COLUMNS
 from ingestion.database import check_database, read_new
 
+pytestmark = pytest.mark.slow
+
 MAPPED = {
     "invoice_id": "invoice",
     "product_id": "code",

@@ -43,6 +43,7 @@ def preset(file: Path, target: str, *arguments: str) -> Table:
 # --- the guesses ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_telco(tmp_path, capsys):
     telco = find("telco_churn.csv")
     if telco is None:
@@ -174,6 +175,7 @@ def test_what_digits_are_is_seen_from_name_and_values(name, kind, why):
     assert found.kind == kind and why in f"{found.reason}; {found.check}"
 
 
+@pytest.mark.slow
 @bounded(max_examples=20, deadline=None)
 @given(
     name=st.sampled_from([*COLUMNS, "n", "x", "age", "member_no", "key", "PLZ", "Kundennummer"]),
@@ -437,6 +439,7 @@ NAME = st.text(min_size=1, max_size=6).filter(lambda text: "\0" not in text and 
 VALUE = st.text(max_size=6).filter(lambda text: "\0" not in text)
 
 
+@pytest.mark.slow
 @bounded(max_examples=25, deadline=None)
 @given(
     names=st.lists(NAME, min_size=2, max_size=3, unique_by=str.casefold),

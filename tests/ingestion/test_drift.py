@@ -59,6 +59,7 @@ effects = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lines_at_a_time", [500_000, 700])  # one chunk, and many
 @given(effects, st.integers(1, 299), st.integers(0, 1000))
 @examples(max_examples=12, deadline=None)
@@ -224,6 +225,7 @@ def z_score(outcome, expected) -> float:
     return float((outcome - expected).sum() / max(error, 1e-9))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("effect", EFFECTS)
 @pytest.mark.parametrize("as_of", [date(2024, 12, 1), date(2025, 6, 1)])  # across the date; after
 def test_oracle_is_calibrated_under_drift(effect, as_of):
@@ -250,6 +252,7 @@ def test_oracle_is_calibrated_under_drift(effect, as_of):
     assert max(map(abs, scores.values()), default=0) < 4, scores
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("effect", EFFECTS)
 def test_calibration_would_notice_a_drift_that_the_oracle_does_not_know(effect):
     truth, rows, until, outcome = histories(FICKLE, EFFECTS[effect], date(2024, 12, 1))

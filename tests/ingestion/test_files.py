@@ -167,6 +167,7 @@ def test_columns_nobody_asked_for_are_left_out_whatever_they_are_called(tmp_path
     assert rows(path) == CANONICAL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["log.parquet", "log.csv", "log.xlsx"])
 def test_a_folder_named_like_a_column_stands_for_the_column_that_the_file_lacks(tmp_path, name):
     folder = tmp_path / "country=Nowhere"
@@ -176,6 +177,7 @@ def test_a_folder_named_like_a_column_stands_for_the_column_that_the_file_lacks(
     assert rows(path) == [(*CANONICAL[0][:-2], "Nowhere", [])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "decoy"),
     [
@@ -216,6 +218,7 @@ def test_the_numbers_of_a_workbook_are_read_as_a_person_sees_them(tmp_path):
     assert read == [(1, "536365", "85048", "7", 6, 2.0, day, "13085", "UK", [])]
 
 
+@pytest.mark.slow
 def test_source_row_counts_the_rows_below_the_header(tmp_path):
     lines = [[str(number), *LINE[1:]] for number in range(1, 60_001)]
     for name in ("log.csv", "log.parquet"):
@@ -233,6 +236,7 @@ def test_the_same_file_gives_the_same_bytes(tmp_path):
 # --- one value at a time ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("column", "text", "value"),
     [
@@ -325,6 +329,7 @@ def test_numbers_of_any_type_are_read_alike(tmp_path):
     assert rows(tmp_path / "log.parquet") == CANONICAL[:1]
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(st.lists(st.lists(st.text(max_size=8), min_size=8, max_size=8), max_size=5))
 def test_any_text_in_a_csv_is_read_as_it_is_in_parquet(tmp_path_factory, lines):
@@ -377,6 +382,7 @@ def test_text_under_another_name(tmp_path, name):
     assert "truncated, damaged or of another format" in error.next_step
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["log.parquet", "log.csv.gz", "log.xlsx"])
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.9, 0.999])
 def test_a_truncated_file(tmp_path, name, share):
@@ -386,6 +392,7 @@ def test_a_truncated_file(tmp_path, name, share):
     assert "cannot be read as" in refused(path).what
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["log.parquet", "log.csv.gz", "log.xlsx"])
 @settings(max_examples=15)
 @given(st.data())
@@ -410,6 +417,7 @@ def test_a_damaged_gzip_is_found_by_its_checksum(tmp_path):
     assert "CRC check failed" in refused(path).what
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("position", [0, 1, 30_000])
 @pytest.mark.parametrize(("change", "cells"), [("too long", 9), ("too short", 3)])
 def test_a_ragged_row_is_named_by_its_line(tmp_path, position, change, cells):

@@ -206,6 +206,7 @@ def test_a_header_twice_is_an_unreadable_row_not_a_crash(tmp_path):
     assert again == ("who", None, None, None, ["quantity=n", "unit_price=price", "invoiced_at=at"])
 
 
+@pytest.mark.slow
 def test_quoted_newlines_over_many_blocks_are_part_of_a_value(tmp_path):
     rows = [[f"c{n}\nof\r\nmany", *LINE[1:]] for n in range(60_000)]
     (tmp_path / "log.csv").write_text(text(*rows, quoting=csv.QUOTE_ALL), newline="")
@@ -256,6 +257,7 @@ def test_numbers_are_read_as_they_are_said_to_be_written(
     assert unreadable == ([] if value is not None else [f"unit_price={written}"])
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(
     number=st.integers(-(10**12), 10**12),
@@ -339,6 +341,7 @@ def test_days_as_numbers_in_a_workbook(tmp_path):
     assert read(path, time_format="%Y%m%d") == [("1", datetime(1997, 1, 2), 1, 2.5, [])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("time_format", "value", "fraction"),
     [
@@ -513,6 +516,7 @@ def opened_rows(path: Path, **options) -> list[tuple[str | None, ...]]:
         return found
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(
     rows=st.integers(1, 4).flatmap(
@@ -563,6 +567,7 @@ def test_any_table_of_texts_is_read_whole(
     assert found == [tuple(value or None for value in row) for row in rows]
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(st.text(st.sampled_from('ab,,""\n\n\r '), max_size=30))
 def test_no_row_of_any_text_is_lost_unsaid(tmp_path_factory, content):

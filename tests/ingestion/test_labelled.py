@@ -217,6 +217,7 @@ CELL = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @bounded(max_examples=12, deadline=None)
 @given(cells=st.lists(st.tuples(*[CELL] * 4, st.sampled_from(["Yes", "No", ""])), max_size=12))
 def test_every_row_is_valid_or_in_quarantine_with_a_reason(tmp_path_factory, cells):

@@ -70,6 +70,7 @@ def history(shop: Population, strength: float, as_of_day: int, customers: int = 
     return number[known] - 1, spans[0], spans[1], outcome[known]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shop", SHOPS)
 @pytest.mark.parametrize("strength", [0.0, 0.8])
 @pytest.mark.parametrize("as_of_day", [330, 600])  # late November; late August, before the peak

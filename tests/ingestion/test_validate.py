@@ -203,6 +203,7 @@ def test_the_limits_of_retail_hold_for_the_retail_presets_alone():
     assert Contract().rules["impossible_quantity"].high is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", BATCH_RULES)
 def test_a_batch_that_breaks_one_rule_is_refused_by_that_rule(tmp_path, code):
     batch, _, found, limit = BATCH_RULES[code]
@@ -224,6 +225,7 @@ def test_a_column_of_the_wrong_type_shows_the_first_value_that_does_not_read(tmp
     assert "row 5 of log holds '6=7'" in refused(write(tmp_path, batch))[0].what
 
 
+@pytest.mark.slow
 def test_a_share_just_over_its_limit_is_told_apart_from_it(tmp_path):
     batch = [line for line in lines() for _ in range(1)]
     batch += [batch[-1] | {"invoice_id": f"{n}"} for n in range(99_982)]
@@ -322,6 +324,7 @@ def test_empty_strings_are_missing_values(tmp_path):
 # --- the real log -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_online_retail_ii_is_split_as_its_description_counts(real_log_rows, tmp_path):
     contract = load("online_retail", [], {}).contract
     counts = validate_batch([real_log_rows], tmp_path, contract, now=NOW).rows

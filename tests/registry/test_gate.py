@@ -561,6 +561,7 @@ LIMITS = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(EVIDENCE, LIMITS)
 @settings(max_examples=300, deadline=None)
 def test_promoted_means_that_every_rule_held(found, limits):
@@ -571,6 +572,7 @@ def test_promoted_means_that_every_rule_held(found, limits):
     }
 
 
+@pytest.mark.slow
 @given(EVIDENCE, LIMITS, st.floats(0, 1), st.data())
 @settings(max_examples=300, deadline=None)
 def test_what_is_worse_is_never_promoted_in_its_place(found, limits, by, data):

@@ -15,6 +15,8 @@ from registry.bundle import write_bundle
 from registry.models import champion, find_champion, promote, register
 from registry.store import database, open_store
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):

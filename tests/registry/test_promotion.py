@@ -32,6 +32,8 @@ from registry.models import promote as point
 from registry.promotion import ChampionChanged, conclude, mend, release, roll_back, unsettled
 from registry.store import open_store
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 RULE = {"rule": "export", "held": True, "found": "", "limit": "", "why": "", "figure": float("nan")}
 YES = Decision("promote", ("held: it is better",), (RULE,))

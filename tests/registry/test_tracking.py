@@ -10,6 +10,8 @@ from configs.load import load
 from registry import tracking
 from registry.store import experiment_id, open_store
 
+pytestmark = pytest.mark.slow
+
 COMPLETE = {
     "number": 3,
     "state": "complete",

@@ -22,6 +22,8 @@ from serving.refusal import Refused
 from serving.web import access
 from serving.web.access import LOOPBACK, Access, is_loopback, read_token
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "correct-horse-battery-staple"
 ROW = {feature.name: max(feature.low or 0, 1.0) for feature in CATALOGUE}
 BODY = json.dumps({"customers": [ROW]})

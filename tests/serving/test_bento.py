@@ -35,6 +35,8 @@ from serving.shipping import packages, sources
 from serving.shipping.bento import Built, build, report, tag_name
 from serving.shipping.image import containerize, find_engine
 
+pytestmark = pytest.mark.slow
+
 # Imported by functions that a Bento never calls: it watches no registry.
 NEVER_CALLED = {"mlflow", "sqlalchemy"}
 TRAINING = (

@@ -35,6 +35,8 @@ from real_service import (
 from features.catalogue import NAMES, Feature
 from registry.bundle import write_bundle
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "a-token-that-nobody-guesses"
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
 HOSTILE = '<img src=x onerror="document.title=1">'

@@ -25,6 +25,8 @@ from serving.opening import open_champion
 from serving.served import Served
 from serving.trial import TrialFailed, Trials, Verdict
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:

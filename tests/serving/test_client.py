@@ -36,6 +36,8 @@ from serving.client.client import encode
 from serving.client.retry import LONGEST, wait_seconds
 from serving.predict import ask, table
 
+pytestmark = pytest.mark.slow
+
 MODEL = {"name": "golden-path-smoke", "version": 3, "bundle_sha256": "ab" * 32, "threshold": 0.5}
 PREDICTION = {"row": 0, "customer_id": "1", "probability": 0.7, "decision": True}
 FINE = {"model": MODEL, "predictions": [PREDICTION], "skipped": []}

@@ -130,6 +130,7 @@ def test_the_standard_error_is_that_of_other_reference_rows_and_orders():
     assert 0.85 < np.std(far) < 1.2
 
 
+@pytest.mark.slow
 @given(
     arrays(np.float32, 4, elements=st.floats(-50, 50, width=32) | st.just(NAN)),
     arrays(

@@ -34,6 +34,8 @@ from serving.refusal import STATUS, Refusal, Refused
 from serving.values.problems import Expected, find_problems
 from serving.values.schema import Customers, Decoder
 
+pytestmark = pytest.mark.slow
+
 POSTS = ("/predict", "/predict_transactions", "/explain", "/reload")
 LIMITS = Limits(max_rows=MAX_ROWS, max_lines=200, max_explained=20)
 TABLE = (

@@ -20,6 +20,8 @@ from real_service import AS_OF, Running, line, started
 
 from features.catalogue import CATALOGUE
 
+pytestmark = pytest.mark.slow
+
 ROW = {feature.name: max(feature.low or 0, 1.0) for feature in CATALOGUE}
 BODY = json.dumps({"customers": [ROW]}).encode()
 HEAD = b"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n" % len(BODY)

@@ -32,6 +32,8 @@ from registry.models import ModelVersion, champion, promote, register
 from registry.store import open_store
 from registry.tracking import open_run
 
+pytestmark = pytest.mark.slow
+
 LINES = {"lines": [line("1", 30), line("2", 9)]}
 CUSTOMER = {feature.name: max(feature.low or 0, 1.0) for feature in CATALOGUE}
 WATCH = 0.2  # seconds

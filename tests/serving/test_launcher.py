@@ -29,6 +29,8 @@ from serving.__main__ import _welcome
 from serving.address import check_address
 from serving.process import wait_until_ready
 
+pytestmark = pytest.mark.slow
+
 
 def command(*words: str | Path) -> subprocess.CompletedProcess[str]:
     arguments = [sys.executable, "-m", *map(str, words)]

@@ -20,6 +20,8 @@ from real_service import AS_OF, Running, line, started
 
 from features.catalogue import CATALOGUE
 
+pytestmark = pytest.mark.slow
+
 PLACES, SECONDS = 4, 0.6
 ROW = {feature.name: max(feature.low or 0, 1.0) for feature in CATALOGUE}
 HOST = b"host: localhost\r\ncontent-type: application/json\r\n"

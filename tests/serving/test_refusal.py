@@ -226,6 +226,7 @@ def test_the_codes_are_these_and_each_has_a_way_to_it() -> None:
     assert list(REACHED) == list(STATUSES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", STATUSES)
 def test_every_refusal_has_the_one_shape(
     served: Served, usual: Service, table: Service, tmp_path: Path, code: str
@@ -300,6 +301,7 @@ def test_few_bytes_do_not_make_a_large_answer(usual: Service) -> None:
     assert "(and many more)" in json.loads(refused)["error"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", [0.02, 0.15, 0.4])
 def test_who_is_late_frees_their_thread_soon_wherever_it_was(served: Served, part: float) -> None:
     """Measured in the computing time of the thread: how fast the machine is, and what else it does,

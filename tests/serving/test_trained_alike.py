@@ -23,6 +23,8 @@ from features import engine
 from features.catalogue import ALL, select
 from serving.lines.transactions import Transactions
 
+pytestmark = pytest.mark.slow
+
 DAYS = [date(2024, 3, 1), date(2024, 9, 1)]
 LEAST = frozenset({"customer_id", "invoiced_at", "amount"})
 DECLARED = {

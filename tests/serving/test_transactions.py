@@ -585,6 +585,7 @@ AS_WRITTEN = [  # a form; times and prices in it, as ISO and JSON
 AS_JSON = [("2024-02-01T08:26:00", 1002.55), ("2024-02-03 09:00", 0.5), ("2024-02-04 10:00Z", 3.0)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "written"), AS_WRITTEN)
 def test_lines_are_read_as_the_source_writes_them_and_as_iso_and_json(form, written):
     declared = frozenset({"customer_id", "invoiced_at", "amount"})
@@ -642,6 +643,7 @@ def test_what_a_line_may_be_is_said_in_the_form_of_the_source():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("old", "new", "refused"),
     [
@@ -664,6 +666,7 @@ def test_a_new_champion_reads_the_lines_that_the_old_one_read(champion, old, new
 # --- threads, interruption, memory ------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_requests_side_by_side_have_their_own_answers(champion):
     sent = [
         body({f"c{n}": [line(quantity=n + 1, invoice_id=str(i)) for i in range(n + 1)]})
@@ -695,6 +698,7 @@ def large(lines: int, as_of: str = "2023-06-01") -> bytes:
     )
 
 
+@pytest.mark.slow
 def test_a_request_that_is_cut_off_ends_and_leaves_nothing_for_the_next(champion):
     transactions, sent = champion.transactions, large(200_000)
     whole = time.thread_time()  # of computing: how busy the machine is plays no part
@@ -751,6 +755,7 @@ def test_a_request_that_is_over_before_its_query_begins_is_not_queried(champion)
     assert champion.transactions.pool.free.qsize() == 2
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_requests(champion):
     """Counted exactly: the process's own size moves by tens of megabytes, up and down."""
     some_left_out, wrong = {"17850": [*TWO, line(unit_price=0)]}, {"a": [line(quantity="x")]}
@@ -782,6 +787,7 @@ def test_memory_does_not_grow_with_requests(champion):
     assert duck_later == duck
 
 
+@pytest.mark.slow
 def test_a_service_of_lines_needs_neither_pandas_nor_training(tmp_path):
     code = f"""
 import json, sys
@@ -820,6 +826,7 @@ print(sorted(name for name in sys.modules if name.startswith("ingestion.")))
 # --- what a run writes into the bundle --------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_a_run_writes_into_the_bundle_is_what_the_service_reads(tmp_path):
     settings = load("smoke", [])
     first = datetime(2023, 1, 5, 10)

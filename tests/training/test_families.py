@@ -14,6 +14,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", family_names())
 def test_the_family_keeps_the_protocol(name):
     """All of `family_cases.py`, in a process of its own."""

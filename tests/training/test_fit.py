@@ -18,6 +18,8 @@ from features.table import read_rows
 from training.export import max_difference, run_onnx
 from training.metrics import point
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SIZES = {"train": 1500, "valid": 400, "test": 300}
 

@@ -143,6 +143,7 @@ def test_the_worst_are_the_lowest_of_those_judged():
     assert [one["slice"] for one in worst(scored, 2)] == ["0.6 True", "0.7 True"]
 
 
+@pytest.mark.slow
 def test_the_default_run_is_scored_in_seconds():
     test = made_rows(4300, 1, ("2025-01-01",))
     p, other = np.random.default_rng(1).random((2, 4300))

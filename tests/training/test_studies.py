@@ -18,6 +18,8 @@ from test_fit import FILES, ROOT, job_of
 from configs.errors import UserError
 from training.studies import Place, kept, open_study
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):

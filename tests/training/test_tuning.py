@@ -239,6 +239,7 @@ def interrupted(after: int, *, within: bool):
     return made_family(fit)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fits", [0, 1, 7])
 @pytest.mark.parametrize("within", [False, True])
 def test_an_interrupted_search_comes_out_as_one_that_was_not(tmp_path, fits, within):
