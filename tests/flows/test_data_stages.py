@@ -23,6 +23,8 @@ from flows.summary import warnings
 from ingestion.batches import dataset_of, release, seen
 from ingestion.validate import QUARANTINE, TRANSACTIONS, ContractBroken
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def shop(tmp_path) -> Path:
@@ -51,7 +53,6 @@ def rows(path: Path, columns: str = "*") -> list[tuple]:
 # --- incremental ------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_a_second_run_with_a_new_file_reads_that_one_and_equals_a_run_from_scratch(shop):
     write_log(shop / "a.csv", days=160)
     parts, _ = run(settings_of(shop))
@@ -70,7 +71,6 @@ def test_a_second_run_with_a_new_file_reads_that_one_and_equals_a_run_from_scrat
     assert tables[0] == tables[1] and len(tables[0]) > 50
 
 
-@pytest.mark.slow
 def test_files_that_overlap_count_each_line_once(shop):
     """As the two sheets of Online Retail do."""
     lines = write_log(shop / "whole.csv")
@@ -83,7 +83,6 @@ def test_files_that_overlap_count_each_line_once(shop):
     assert rows(both.path(TRANSACTIONS)) == rows(whole.path(TRANSACTIONS))
 
 
-@pytest.mark.slow
 def test_files_of_one_name_in_two_folders_are_told_apart(shop, capsys):
     rows_of = {}
     for name, first in (("x", date(2024, 1, 1)), ("y", date(2024, 5, 1))):
@@ -138,7 +137,6 @@ def test_records_that_were_altered_are_refused_with_what_to_do(shop, capsys):
 MORE = date(2024, 8, 28)  # the day after the first log ends
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "rule"),
     [
@@ -197,7 +195,6 @@ def test_a_batch_that_goes_on_like_the_last_one_is_accepted(shop):
     assert [b.status for b in seen(settings_of(shop).var, "shop")] == ["accepted"] * 2
 
 
-@pytest.mark.slow
 def test_what_was_accepted_once_stays_accepted(shop):
     write_log(shop / "a.csv")
     first, _ = run(settings_of(shop))
@@ -209,7 +206,6 @@ def test_what_was_accepted_once_stays_accepted(shop):
     assert [b.status for b in seen(settings_of(shop).var, "shop")] == ["accepted"] * 2
 
 
-@pytest.mark.slow
 def test_a_held_batch_whose_place_was_taken_is_not_released(shop):
     write_log(shop / "a.csv")
     run(settings_of(shop))
@@ -302,7 +298,6 @@ def test_a_row_that_is_taken_out_of_the_source_is_not_said_to_pass(shop, capsys)
     )
 
 
-@pytest.mark.slow
 def test_a_stricter_rule_moves_rows_the_other_way(shop, capsys):
     write_log(shop / "a.csv")
     run(settings_of(shop))
@@ -339,7 +334,6 @@ def test_a_replay_that_is_held_keeps_what_was_before(shop, capsys):
 # --- refused ----------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_the_quarantine_of_a_refused_batch_can_be_looked_into(shop, capsys):
     lines = write_log(shop / "a.csv", anonymous=0.0)
     free = [line.replace(",2.0,", ",0,").replace(",1.0,", ",0,") for line in lines]
@@ -369,7 +363,6 @@ def test_the_quarantine_of_a_held_batch_is_shown_as_such(shop, capsys):
     assert "This batch is held: price_change is" in capsys.readouterr().out
 
 
-@pytest.mark.slow
 def test_a_row_of_today_is_judged_again_when_its_time_has_come(shop, monkeypatch):
     """A stage that found rows in the future is not reused: they may be past by now."""
     lines = write_log(shop / "a.csv")

@@ -22,6 +22,8 @@ sys.path.insert(0, str(ROOT))  # for `python tests/ingestion/test_calibration.py
 from configs.source import Simulation  # noqa: E402
 from ingestion.simulation.simulator import simulate  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 PAGE = ROOT / "docs" / "simulator.md"
 # The published log's customers, products, days and lines per invoice; all else by default.
 SHOP = Simulation(
@@ -262,7 +264,6 @@ def figures() -> dict[tuple[str, str], float]:
     return simulated()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", [*QUANTILES, *SHARES])
 def test_simulated_shop_is_like_the_published_one(figures, name):
     for key, (page, reach) in limits().items():
@@ -307,7 +308,6 @@ PUBLISHED_LOG = """
 """
 
 
-@pytest.mark.slow
 def test_the_figures_are_those_of_the_published_log(real_log_rows):
     """Measured as the simulated log is: so both are counted alike, and what stands here is true."""
     with duckdb.connect() as connection:

@@ -143,6 +143,7 @@ def judged(name: str, kind: str, values: list) -> Guess:
         return guess(connection, name, kind, Text() if kind == "VARCHAR" else None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "kind", "why"),
     [

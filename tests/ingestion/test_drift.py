@@ -25,6 +25,8 @@ from ingestion.simulation.simulator import simulate
 from ingestion.simulation.streams import Streams
 from ingestion.simulation.unseen import buys_again_and_is_seen
 
+pytestmark = pytest.mark.slow
+
 ON = date(2025, 1, 1)
 SHOP = Simulation(customers=1200, days=600, products=300, lines_per_invoice=5.0)
 TINY = Simulation(customers=120, days=300, products=60, lines_per_invoice=3.0, dirt=5.0)
@@ -59,7 +61,6 @@ effects = st.fixed_dictionaries(
 )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("lines_at_a_time", [500_000, 700])  # one chunk, and many
 @given(effects, st.integers(1, 299), st.integers(0, 1000))
 @examples(max_examples=12, deadline=None)
@@ -225,7 +226,6 @@ def z_score(outcome, expected) -> float:
     return float((outcome - expected).sum() / max(error, 1e-9))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("effect", EFFECTS)
 @pytest.mark.parametrize("as_of", [date(2024, 12, 1), date(2025, 6, 1)])  # across the date; after
 def test_oracle_is_calibrated_under_drift(effect, as_of):
@@ -252,7 +252,6 @@ def test_oracle_is_calibrated_under_drift(effect, as_of):
     assert max(map(abs, scores.values()), default=0) < 4, scores
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("effect", EFFECTS)
 def test_calibration_would_notice_a_drift_that_the_oracle_does_not_know(effect):
     truth, rows, until, outcome = histories(FICKLE, EFFECTS[effect], date(2024, 12, 1))

@@ -268,6 +268,7 @@ def test_a_value_is_read(tmp_path, column, text, value):
     assert read[column] == value and read["unreadable"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("column", "text"),
     [

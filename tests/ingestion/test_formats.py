@@ -78,6 +78,7 @@ ENCODINGS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("encoding", "codec"), ENCODINGS)
 @pytest.mark.parametrize("name", ["log.csv", "log.csv.gz", "log.txt"])
 def test_every_encoding_is_read(tmp_path, encoding, codec, name):
@@ -122,6 +123,7 @@ def test_another_encoding_than_the_one_that_is_set(tmp_path, encoding, content):
 # --- delimiters and headers -------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("set_to", "written"),
     [(None, ","), (None, ";"), (None, "\t"), (None, "|"), ("tab", "\t"), ("\t", "\t")]
@@ -217,6 +219,7 @@ def test_quoted_newlines_over_many_blocks_are_part_of_a_value(tmp_path):
 # --- numbers and times ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("decimal", "thousands", "written", "value"),
     [
@@ -381,6 +384,7 @@ def test_a_few_bare_numbers_among_times_are_unreadable(tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "value", "who"),
     [
@@ -408,6 +412,7 @@ def test_ids_of_any_type(tmp_path, kind, value, who):
     assert found == who or found.startswith(who)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "value"),
     [
@@ -477,6 +482,7 @@ def test_a_parquet_file_with_a_column_of_row_numbers_of_its_own(tmp_path):
 # --- line ends and stray quotes ----------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ends", [("\n", "\r\n"), ("\r\n", "\n"), ("\r", "\n"), ("\n", "\r")])
 @pytest.mark.parametrize("name", ["log.csv", "log.txt.gz"])
 @pytest.mark.parametrize("encoding", ["utf-8", "windows-1252"])
@@ -593,6 +599,7 @@ def test_no_row_of_any_text_is_lost_unsaid(tmp_path_factory, content):
     assert len(found) == rows + begun
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("inner", ["\n", "\r\n"])
 @pytest.mark.parametrize("at", [0, 1, 3])
@@ -606,6 +613,7 @@ def test_a_header_may_hold_line_ends(tmp_path, end, inner, at):
     assert read(path, columns=columns) == [ROW]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["", "\n", '"\n'])
 @pytest.mark.parametrize("name", ["log.csv", "log.csv.gz"])
 @pytest.mark.parametrize("options", [{}, {"delimiter": "whitespace"}, {"encoding": "latin-1"}])
@@ -628,6 +636,7 @@ def test_a_quote_that_is_left_open_is_refused_before_it_holds_the_whole_file(tmp
 # --- lines above the header, quotes within quotes, other suffixes ------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("first", ["sep=;", '"sep=;"', "SEP=;;;;"])
 def test_the_line_in_which_excel_names_the_delimiter(tmp_path, first, end):
@@ -636,6 +645,7 @@ def test_the_line_in_which_excel_names_the_delimiter(tmp_path, first, end):
     assert read(tmp_path / "log.csv") == [ROW]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("above", [["Report of 2026"], ['All "sales" so far, net', ""], ["", ""]])
 @pytest.mark.parametrize("options", [{}, {"encoding": "utf-16"}, {"delimiter": "whitespace"}])
 def test_a_title_above_the_header(tmp_path, above, options):
@@ -661,6 +671,7 @@ def test_quotes_after_a_backslash(tmp_path):
     assert [row[0] for row in found] == ['say "a, b"', "c:\\"] and found[0][1:] == ROW[1:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["log.asc", "log.DATA", "log.dat.gz", "export", "log.2026", "a.gz"]
 )
@@ -704,6 +715,7 @@ def test_a_value_of_ten_line_ends_is_one(tmp_path):
     assert len(swallowed(tmp_path, 11, "\n", description="what")[1][3]) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["customer_id", "invoice_id", "product_id", "country", "quantity"])
 def test_any_mapped_column_may_have_swallowed_lines(tmp_path, name):
     (kept,) = swallowed(tmp_path, 500, "\n", **{name: "what"})[1][3]
@@ -724,6 +736,7 @@ def workbook(path: Path, *sheets: list[list]) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("position", [0, 1, 2])
 def test_an_extra_sheet_is_left_alone_wherever_it_stands(tmp_path, position):
     sheets = [[HEADER, LINE], [HEADER, LINE]]
@@ -907,6 +920,7 @@ def test_what_is_named_must_be_there_and_be_a_log(tmp_path, place, what):
 # --- the machine ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_is_not_the_files_fault_and_leaves_nothing(tmp_path):
     """In a process that may write 64 KiB to a file."""
     with duckdb.connect() as connection:
@@ -940,6 +954,7 @@ except UserError as error:
     assert [file.name for file in tmp_path.iterdir()] == ["log.parquet"]
 
 
+@pytest.mark.slow
 def test_the_order_of_rows_and_the_bytes_do_not_depend_on_threads(tmp_path):
     path = tmp_path / "log.parquet"
     with duckdb.connect() as connection:

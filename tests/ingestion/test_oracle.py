@@ -23,6 +23,8 @@ from ingestion.simulation.simulator import SimulatedLog, simulate
 from ingestion.simulation.streams import Streams
 from ingestion.simulation.write import SCHEMA
 
+pytestmark = pytest.mark.slow
+
 START, DAYS, HORIZON = date(2024, 1, 1), 730, 90
 # Online Retail II, and a shop where customers buy often and leave often.
 SHOPS = {"faithful": population(Simulation()), "fickle": Population(r=1.4, alpha=25, a=0.8, b=1.6)}
@@ -70,7 +72,6 @@ def history(shop: Population, strength: float, as_of_day: int, customers: int = 
     return number[known] - 1, spans[0], spans[1], outcome[known]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("shop", SHOPS)
 @pytest.mark.parametrize("strength", [0.0, 0.8])
 @pytest.mark.parametrize("as_of_day", [330, 600])  # late November; late August, before the peak

@@ -23,6 +23,8 @@ from ingestion.simulation.simulator import SimulatedLog, chunks_of_customers, si
 from ingestion.simulation.streams import SHOP, Streams, every
 from ingestion.simulation.write import Spill, write
 
+pytestmark = pytest.mark.slow
+
 SMALL = Simulation(customers=200, days=250, products=100, lines_per_invoice=4.0)
 # A sale that any contract keeps. Needs `$start` and `$end`, the limits of the log.
 CLEAN = r"""

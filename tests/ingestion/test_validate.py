@@ -159,6 +159,7 @@ WARNINGS = {  # a batch that is just beyond, and the measure that says so
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", WARNINGS)
 def test_a_batch_with_suspicious_customers_is_kept_with_a_warning(tmp_path, code):
     outcome = validate_batch(write(tmp_path, WARNINGS[code]), tmp_path, CONTRACT, now=NOW)
@@ -167,6 +168,7 @@ def test_a_batch_with_suspicious_customers_is_kept_with_a_warning(tmp_path, code
     assert outcome.rows.valid == 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.1, 0.3])
 def test_a_limit_that_keeps_out_many_rows_is_named_with_the_values_found(tmp_path, share):
     batch = [
@@ -188,6 +190,7 @@ def test_a_pattern_that_keeps_out_many_rows_is_named_with_the_texts(tmp_path):
     assert heavy.code == "no_product_code" and "most frequent: 'POST'" in heavy.text
 
 
+@pytest.mark.slow
 def test_a_batch_of_which_too_little_is_valid_names_the_rule_at_fault(tmp_path):
     error, broken = refused(write(tmp_path, changed(12, unit_price=9000.0)))
     assert broken == ["valid_share"]
@@ -213,6 +216,7 @@ def test_a_batch_that_breaks_one_rule_is_refused_by_that_rule(tmp_path, code):
     assert f"contract.rules.{code} " in error.next_step
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", BATCH_RULES)
 def test_a_batch_at_the_limit_is_kept(tmp_path, code):
     counts = validate_batch(write(tmp_path, BATCH_RULES[code][1]), tmp_path, CONTRACT, now=NOW).rows
@@ -301,6 +305,7 @@ def test_the_wrong_column_is_refused_by_its_type(tmp_path):
     assert "row 1 of log.csv holds 'MUG'" in error.what
 
 
+@pytest.mark.slow
 def test_empty_strings_are_missing_values(tmp_path):
     raw = from_csv(tmp_path, [*(line(n) for n in range(30)), ",,,,,,,", ' ," ",,"",  ,,,'])
     counts = validate_batch(raw, tmp_path, CONTRACT, now=NOW).rows

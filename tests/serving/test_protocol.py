@@ -135,6 +135,7 @@ def ended(connection: socket.socket) -> bool:
         return True
 
 
+@pytest.mark.slow
 def test_what_is_asked_ahead_waits_unread_and_is_answered_in_order(server: Server) -> None:
     n = 20_000
     with closing(server.connect(ASK.replace(b"%d", b"wait"))) as connection:

@@ -27,6 +27,8 @@ from serving.asked import Champion, Scored
 from serving.messages import Model
 from serving.request_log import RequestLog, hashed, read_key
 
+pytestmark = pytest.mark.slow
+
 
 def customer(number: int) -> dict[str, Any]:
     return {f.name: max(f.low or 0, 1.0) for f in CATALOGUE} | {
@@ -36,7 +38,6 @@ def customer(number: int) -> dict[str, Any]:
     }
 
 
-@pytest.mark.slow
 def test_what_was_answered_can_be_read_back(tmp_path: Path) -> None:
     with started(tmp_path, "--serving.log_requests", "true") as running:
         sent = [customer(number) for number in range(5)]
@@ -66,7 +67,6 @@ def test_what_was_answered_can_be_read_back(tmp_path: Path) -> None:
     assert stat.S_IMODE(folder.with_suffix(".key").stat().st_mode) == 0o600
 
 
-@pytest.mark.slow
 def test_a_customer_is_the_same_however_the_lines_name_them(tmp_path: Path) -> None:
     lines = [line("1", 30), line("2", 9)]
     with started(tmp_path, "--serving.log_requests", "true") as running:

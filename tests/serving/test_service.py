@@ -21,6 +21,8 @@ from real_service import MAX_ROWS, ROOT, Running
 
 from features.catalogue import CATALOGUE, NAMES
 
+pytestmark = pytest.mark.slow
+
 NULLABLE = [feature.name for feature in CATALOGUE if feature.missing]
 REQUIRED = [feature.name for feature in CATALOGUE if not feature.missing]
 TRAINING = ("mlflow", "xgboost", "torch", "sklearn", "prefect", "great_expectations", "training")
@@ -74,7 +76,6 @@ def send(client: httpx.Client, body: str | bytes, kind: str = "application/json"
 # --- answers -----------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @BOUNDED
 @given(rows=st.lists(customers, min_size=1, max_size=8, unique_by=who))
 def test_answers_are_the_bundles(
@@ -262,7 +263,6 @@ wrong = (
 )
 
 
-@pytest.mark.slow
 @BOUNDED
 @given(row=customers, name=st.sampled_from(NAMES), value=wrong)
 def test_any_row_with_one_wrong_value_is_refused_by_its_name(
@@ -273,7 +273,6 @@ def test_any_row_with_one_wrong_value_is_refused_by_its_name(
     assert [problem["where"] for problem in answer.json()["detail"]] == [f"customers[0].{name}"]
 
 
-@pytest.mark.slow
 @BOUNDED
 @given(
     body=anything,
@@ -392,7 +391,6 @@ def test_what_a_page_links_to_is_there(client: httpx.Client, page: str) -> None:
 # --- what it is made of ------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_serving_needs_no_training_library(running: Running, tmp_path: Path) -> None:
     worker = running.launcher.children()[0].environ()
     env = {

@@ -26,6 +26,7 @@ tables = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(tables)
 def test_the_figures_are_those_of_scikit_learn(table):
@@ -86,6 +87,7 @@ def test_intervals_repeat_and_the_seed_matters():
     assert first != score(*table, bootstrap=200, seed=2)
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth_about_as_often_as_they_say():
     truth = 0.5 * (1 + math.erf(1.0 / 2))  # two normals one apart: Phi(1 / sqrt 2)
     hits = 0
@@ -125,6 +127,7 @@ def test_a_model_does_not_differ_from_itself():
     assert all(v == {"difference": 0, "low": 0, "high": 0} for v in result.values())
 
 
+@pytest.mark.slow
 def test_a_thousand_resamples_take_seconds():
     table = drawn(4300, 8)
     started = time.perf_counter()

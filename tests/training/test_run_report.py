@@ -329,6 +329,7 @@ def test_no_figure_is_missing_or_unreadable(pages: tuple[Page, str]) -> None:
         assert not re.search(r"\b(nan|None|inf|NaT|Undefined)\b", text)
 
 
+@pytest.mark.slow
 def test_the_same_story_gives_the_same_bytes(story: Story, tmp_path: Path) -> None:
     for name in ("one", "two"):
         told(tmp_path / name, story)
@@ -347,6 +348,7 @@ def test_the_card_is_a_table_where_it_looks_like_one(pages: tuple[Page, str]) ->
 # Every kind of run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wanted", "kind"),
     [
@@ -421,6 +423,7 @@ def test_all_trials_failed_but_the_first(tmp_path: Path) -> None:
     assert "20 trials: 1 complete, 0 pruned, 19 failed" in page.text
 
 
+@pytest.mark.slow
 def test_markup_in_names_is_text(tmp_path: Path) -> None:
     evil = '"><script>alert(1)</script>|`[x](y)*'
     story = made_story(200, bootstrap=20, names=("xgboost", evil), plain=True)

@@ -206,6 +206,7 @@ def test_a_space_that_cannot_be_drawn_from_is_a_failed_trial_too():
     assert tuned.trials[1].error == "ValueError: low > high" and len(tuned.trials) == 8
 
 
+@pytest.mark.slow
 def test_nothing_but_failures_is_an_error_that_says_why_and_is_tried_again(tmp_path):
     def fit(*_, **__):
         raise OSError("disk full")
@@ -311,6 +312,7 @@ def test_the_trial_of_a_helper_that_dies_is_run_by_another():
     assert all(result.state != "failed" for result in tuned.trials)
 
 
+@pytest.mark.slow
 def test_a_trial_that_kills_twice_has_failed():
     whole = _Search(made_family(), 1, 60.0, 5, None, 2, lambda result, recalled: None)
     for _ in range(2):
