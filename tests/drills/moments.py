@@ -24,13 +24,14 @@ Seen = Callable[[Path], bool]
 class Case:
     """seen: whether the moment has come, by the folder of the state; None: after `share` of the
     time that the run takes undisturbed.  tree: kill all processes of the run at once, or only the
-    first, which the others have to notice."""
+    first, which the others have to notice.  ctrl_c: do not kill it, interrupt it."""
 
     name: str
     start: str
     tree: bool
     seen: Seen | None = None
     share: float = 0.0
+    ctrl_c: bool = False
 
 
 def file(pattern: str, size: int = 0) -> Seen:
@@ -102,9 +103,9 @@ CHOSEN: list[tuple[str, Callable[[], Seen], str]] = [
     ("search: first trial", lambda: line("'event': 'trial'"), KNOWN),
     ("search: refit", lambda: line("'name': 'refit'"), KNOWN),
     ("search: export", lambda: line("'name': 'export'"), KNOWN),
-    ("family: files written", lambda: file("stages/.logistic-*/.fit.*/model.onnx", 1), KNOWN),
+    ("family: files written", lambda: file("stages/.logistic-*/**/model.onnx", 1), KNOWN),
     ("family: done", lambda: file("stages/logistic-*"), KNOWN),
-    ("bundle: begun", lambda: file(f"{RUNS}/bundle.partial"), KNOWN),
+    ("bundle: begun", lambda: file(f"{RUNS}/bundle*"), KNOWN),
     ("bundle: there", lambda: file(f"{RUNS}/bundle"), NOTHING),
     ("bundle: logged", lambda: file("mlflow/artifacts/*/artifacts/bundle/*", 1), NOTHING),
     ("registered", lambda: row("SELECT count(*) FROM model_versions"), NOTHING),
@@ -122,8 +123,17 @@ CHOSEN: list[tuple[str, Callable[[], Seen], str]] = [
 ]
 
 
+# Where a Ctrl-C is tried too, with seconds in which it has to end: while libraries are imported and
+# Prefect's API starts, and in each stage.
+INTERRUPTED = (
+    *("folder of the run", "Prefect's database: half", "MLflow's database: a third"),
+    *("ingest: begun", "validate: begun", "features: begun", "data report", "search: first trial"),
+    *("family: done", "bundle: there", "report", "ledger: the record"),
+)
+
+
 def cases(seed: int) -> list[Case]:
-    """40 chosen moments, and as many by chance."""
+    """40 chosen moments, as many by chance, and 12 to interrupt a run at."""
     draw = random.Random(seed)
     found = [
         Case(name, start, tree=number % 3 != 2, seen=seen())
@@ -133,4 +143,7 @@ def cases(seed: int) -> list[Case]:
         start = NOTHING if number % 4 == 0 else KNOWN
         share = draw.random()
         found.append(Case(f"after {share:.0%}", start, tree=number % 3 != 2, share=share))
+    for name, seen, start in CHOSEN:
+        if name in INTERRUPTED:
+            found.append(Case(name, start, tree=False, seen=seen(), ctrl_c=True))
     return found
