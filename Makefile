@@ -5,8 +5,8 @@ SHELL := /bin/bash
 .PHONY: help check data train quarantine replay accept-batch serve predict bento image models promote rollback reproduce adopt ui test lint types docs notebook bench bench-ablation bench-quality bench-serving drill-kill mutate lock setup clean
 
 PYTHON ?= python3
-CONFIG ?= default
-ARGS ?=
+CONFIG = default
+ARGS =
 REASON =
 BATCH =
 VERSION =
@@ -16,7 +16,7 @@ TARGET =
 BIN := .venv/bin
 
 # What is set for other Pythons on this machine is not meant for the project's own.
-unexport PYTHONSAFEPATH PYTHONHOME
+unexport PYTHONSAFEPATH PYTHONHOME PYTHONPATH PYTHONOPTIMIZE PIP_TARGET PIP_PREFIX PIP_USER PIP_CONSTRAINT
 
 # What a person types reaches the commands as it was typed: through the environment, not through the
 # recipe's text, where make and the shell would read $, quotes and spaces.

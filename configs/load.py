@@ -96,7 +96,7 @@ def _same(place: str, _: str) -> str:
 def _preset(config: str) -> Path:
     if config in presets():
         return FOLDER / f"{config}.yaml"
-    file = Path(config)
+    file = Path(config).expanduser()
     if file.suffix in (".yaml", ".yml") and file.is_file():
         if NAME.fullmatch(file.stem) and file.stem not in presets():
             return file

@@ -13,6 +13,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -70,7 +71,8 @@ def make_once(
 
     build: writes it at the temporary path that it is given, and closes it. A process that is
     killed meanwhile leaves nothing at `path`, and the next one starts anew.
-    is_whole: whether the file that is there may stay; another one is removed.
+    is_whole: whether the file that is there may stay; another one is kept as `.unusable`, as it may
+    be somebody's.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
@@ -84,9 +86,10 @@ def make_once(
         # A folder, as SQLite keeps its journals beside the file.
         with TemporaryDirectory(prefix=prefix, dir=path.parent, ignore_cleanup_errors=True) as new:
             build(Path(new) / path.name)
-            path.unlink(missing_ok=True)
-            for suffix in JOURNALS:
-                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            for suffix in ("", *JOURNALS):
+                with suppress(FileNotFoundError):
+                    left = path.with_name(path.name + suffix)
+                    left.replace(path.with_name(f"{path.name}.unusable{suffix}"))
             (Path(new) / path.name).rename(path)
     finally:
         os.close(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 def _plain_path(value: object) -> object:
     if isinstance(value, str | Path) and str(value).strip() == "":
         raise ValueError("a path must not be empty")
-    return value
+    return os.path.expanduser(value) if isinstance(value, str) else value  # noqa: PTH111
 
 
 def _no_query(value: object) -> object:
@@ -30,6 +31,8 @@ def _several(value: object) -> object:
     values = [str(value)] if isinstance(value, str | Path) else value
     if isinstance(values, list | tuple) and any(str(part).strip() == "" for part in values):
         raise ValueError("a path must not be empty")
+    if isinstance(values, list | tuple):
+        return [os.path.expanduser(v) if isinstance(v, str) else v for v in values]  # noqa: PTH111
     return values
 
 

@@ -27,6 +27,8 @@ FORM = re.compile(
 )
 USER = re.compile(r"[\w.@+$~\\-]*")
 NAME = re.compile(r"[^;=@:?&]*")  # of a database: a driver would read on after any of these
+# Options of PostgreSQL's own that say how to read: their values are no secrets.
+OPTIONS = re.compile(r"(-c ?(search_path|statement_timeout|lock_timeout|timezone)=[\w,/\"$]*\s*)+")
 FILES = ("sqlite", "duckdb")  # the database is a file, with any path
 
 
@@ -66,6 +68,8 @@ def _fault(url: str) -> str:
     scheme = parts["scheme"].partition("+")[0]
     if not USER.fullmatch(unquote(parts["user"] or "")):
         return "the user in the URL has characters of a password"
+    if scheme == "duckdb" and set(";=#?") & set(unquote(parts["name"] or "")):
+        return "the name of the database in the URL holds parameters"  # md:x?motherduck_token=y
     if scheme not in FILES and not NAME.fullmatch(unquote(parts["name"] or "")):
         return "the name of the database in the URL has characters of a password"
     for item in re.split("[&;]", parts["query"] or ""):
@@ -74,6 +78,11 @@ def _fault(url: str) -> str:
             named = equals and re.fullmatch(r"[A-Za-z_]\w{0,40}", name)
             shown = repr(name) if named else "that is not named"
             return f"the URL has a parameter {shown}, which may hold a password"
-        if ";" in unquote_plus(unquote_plus(value)):  # …&driver=x;PWD=y
-            return f"the value of the parameter {name!r} has a semicolon, and may hold a password"
+        plain = unquote_plus(unquote_plus(value))
+        if set(";=@&") & set(plain) and not (
+            name.lower() == "options" and OPTIONS.fullmatch(plain)
+        ):
+            # …&driver=x;PWD=y, …&options=-c my.secret=x, …&uri=user:word@host
+            held = "a semicolon, = @ or &, and may hold a password"
+            return f"the value of the parameter {name!r} has {held}"
     return ""

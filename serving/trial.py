@@ -85,7 +85,8 @@ class Trials:
                 verdict = self._run(found)
                 # Workers that wait for the verdict of the launcher need no trial to end with it.
                 if kept is not None and (not self._closed or self._launcher):
-                    kept.write_bytes(msgspec.json.encode(verdict))
+                    with suppress(OSError):  # a full disk says nothing about the bundle
+                        kept.write_bytes(msgspec.json.encode(verdict))
         if verdict.reason:
             raise TrialFailed(verdict)
 
@@ -223,8 +224,9 @@ def _bound(served: Served) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     seconds = int(time.process_time() + served.opening_seconds) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
-    with suppress(OSError):  # of a system without /proc
+    with suppress(OSError):  # not on every system
         Path("/proc/self/oom_score_adj").write_text("1000")  # rather this than the service
+    with suppress(OSError):  # of a system without /proc
         pages = int(Path("/proc/self/statm").read_text().split()[5])
         size = pages * resource.getpagesize() + served.opening_megabytes * 2**20
         resource.setrlimit(resource.RLIMIT_DATA, (size, size))

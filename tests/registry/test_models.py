@@ -68,7 +68,7 @@ def test_a_database_that_a_kill_left_half_made_is_made_again(tmp_path):
     initial_models.Base.metadata.create_all(engine)  # MLflow's first step
     engine.dispose()
     assert find_champion(open_store(settings), settings) is None
-    assert [path.name for path in file.parent.iterdir()] == ["mlflow.db"]
+    assert {path.name for path in file.parent.iterdir()} == {"mlflow.db", "mlflow.db.unusable"}
     run = tracking.open_run(open_store(settings), "run")
     assert open_store(settings).get_run(run).info.status == "RUNNING", "it is not made again"
 
