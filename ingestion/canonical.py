@@ -140,9 +140,9 @@ def _reader(name: str, kind: str, time_format: str | None, text: Text | None) ->
     raw = f"raw_{name}"
     match name:
         case "product_id":  # 173 codes of the published log differ only in letter case
-            return f"upper({_code(raw, kind)})"
+            return f"upper({read_code(raw, kind)})"
         case "customer_id" | "invoice_id":
-            return _code(raw, kind)
+            return read_code(raw, kind)
         case "quantity" if INTEGER.fullmatch(kind):  # no way through text or double: faster
             return f"CAST(CASE WHEN {raw} BETWEEN -{EXACT} AND {EXACT} THEN {raw} END AS BIGINT)"
         case "quantity":  # a fraction is unreadable, not rounded
@@ -191,7 +191,7 @@ def _given(raw: str, kind: str) -> str:
     return f"{read_text(raw) if kind == 'VARCHAR' else raw} IS NOT NULL"
 
 
-def _code(raw: str, kind: str) -> str:
+def read_code(raw: str, kind: str) -> str:
     """A code or an id as text. Columns with missing values are often written as 13085.0."""
     if INTEGER.fullmatch(kind):
         return f"CAST({raw} AS VARCHAR)"
@@ -262,7 +262,7 @@ def _time(raw: str, kind: str, time_format: str | None, written: Text | None) ->
             micros = f"round({micros} / 1000) * 1000"
         within = f"abs({micros}) < {LATEST_MICROSECOND}"
         return f"CASE WHEN {within} THEN make_timestamp(CAST({micros} AS BIGINT)) END"
-    text = read_text(raw) if kind == "VARCHAR" else _code(raw, kind)  # 19970101, 19970101.0
+    text = read_text(raw) if kind == "VARCHAR" else read_code(raw, kind)  # 19970101, 19970101.0
     if time_format:
         time = f"CAST(try_strptime({text}, {literal(time_format)}) AS TIMESTAMP)"
     else:  # with a time zone first: DuckDB would drop the +01 of a text otherwise

@@ -13,7 +13,7 @@ PERSONS = (
     *("customer", "client", "patient", "person", "user", "member", "subscriber", "household"),
     *("account", "acct", "subject", "student", "employee", "passenger", "guest", "donor"),
     *("borrower", "applicant", "participant", "respondent", "driver", "player", "visitor"),
-    *("policyholder", "cardholder", "cust", "msisdn", "kunde", "kunden", "konto", "cliente"),
+    *("policyholder", "cardholder", "cust", "msisdn", "kunde", "kunden", "konto", "cliente", "hh"),
 )
 THINGS = (  # things that have a number
     *("policy", "contract", "loan", "card", "order", "invoice", "transaction", "encounter"),
@@ -37,6 +37,8 @@ DIAGNOSES = ("icd", "diag")
 ALWAYS = ("id", "uuid", "guid", "identifier", "pid", "uid", "ssn", "imei", "vin")
 NUMBERS = ("no", "nr", "nbr", "num", "number", "nummer", "key", "ref", "pk")
 COUNTS = ("n", *NUMBERS, "count", "total", "sum", "mean", "avg", "max", "min", "has", "is")
+# months_as_customer, distance_to_store, type_of_client: a measure or a class, whoever it is about.
+RELATIONS = ("per", "as", "of", "with", "since", "to", "in", "at", "for", "by", "from", "anzahl")
 # The names under which pandas, Spark and R save the row names of a table, or a column without one.
 SAVED = re.compile(r"unnamed.*|(__)?index(_level_\d+__)?|level_0|rownames?")
 ROWS = (
@@ -73,18 +75,22 @@ def says(name: str) -> Says:
     a decimal point.  An empty text: nothing of these.
     """
     found = words(name)
-    if not found or (len(found) > 1 and found[0] in COUNTS):  # number_of_accounts
+    if not found:
         return ""
     last, before = found[-1], set(found[:-1])
+    named = last in ALWAYS  # pk_customer_id, and not number_of_accounts
+    if before & set(RELATIONS) or (before and found[0] in COUNTS and not named):
+        return ""
     if set(found) & set(DIAGNOSES) and last not in COUNTS:
         return "diagnosis"
     if last in (*ALWAYS, *NUMBERS):
-        if before & set(KINDS):
-            return "kind"
-        if before & set(PERSONS):
-            return "person"
+        for word in reversed(found[:-1]):  # store_customer_id is a customer's
+            if word in PERSONS:
+                return "person"
+            if word in KINDS:
+                return "kind"
         return "identifier" if last in ALWAYS or before & set(THINGS) else "number"
-    if last in PERSONS:
+    if last in PERSONS and before <= {*PERSONS, *ALWAYS, *NUMBERS}:  # not loyalty_member
         return "person"
     if last in CODES:
         return "code"

@@ -62,7 +62,7 @@ def table_rules(table: Table) -> list[TableRule]:
             _present(
                 "no_id",
                 "id",
-                f"{table.id} is there, with at most {LONGEST_TEXT} characters",
+                f"{table.id} is there, with all its digits and at most {LONGEST_TEXT} characters",
                 "a row must have its identifier",
             ),
             _at_most(
@@ -75,7 +75,8 @@ def table_rules(table: Table) -> list[TableRule]:
         ]
     if table.group is not None:
         why = "a row of nobody may be on both sides of the split"
-        rules.append(_present("no_group", "group_id", f"{table.group} is there", why))
+        words = f"{table.group} is there, with all its digits"
+        rules.append(_present("no_group", "group_id", words, why))
     if table.split is not None:
         rules.append(
             _at_most(

@@ -22,7 +22,7 @@ from configs.rules import HOLD_SHARE, WARN_SHARE, Contract
 from configs.settings import Compute
 from configs.source import Source, Text
 from configs.table import LONGEST_TEXT, Table
-from ingestion.canonical import LINE_ENDS, read_number
+from ingestion.canonical import LINE_ENDS, read_code, read_number
 from ingestion.contract import batch_rules
 from ingestion.expectations import Finding, validate
 from ingestion.labelled.rules import LARGEST, TableRule, table_rules
@@ -133,7 +133,7 @@ def _judged(source: Source, rules: list[TableRule], parts: int) -> str:
         *(f"{_given(table, name)} AS t{place}" for place, name in enumerate(table.columns)),
         f"{_given(table, table.target or '')} AS label",
         f"{_key(table, table.id)} AS id",
-        f"{_given(table, table.group) if table.group else 'NULL::VARCHAR'} AS group_id",
+        f"{_key(table, table.group)} AS group_id",
         f"{_given(table, table.split) if table.split else 'NULL::VARCHAR'} AS found_split",
     ]
     read = ", ".join(f"{_number(f't{p}', source.text)} AS n{p}" for p in numbers)
@@ -197,10 +197,11 @@ def _given(table: Table, name: str) -> str:
 
 
 def _key(table: Table, name: str | None) -> str:
-    """SQL of an identifier. One that is too long for the service counts as none."""
+    """SQL of an identifier: 7.0 is 7. One that has lost digits, or is too long for the service,
+    counts as none."""
     if name is None:
         return "NULL::VARCHAR"
-    text = _given(table, name)
+    text = read_code(f"({_given(table, name)})", "VARCHAR")
     return f"CASE WHEN len({text}) <= {LONGEST_TEXT} THEN {text} END"
 
 

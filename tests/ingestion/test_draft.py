@@ -21,6 +21,7 @@ from configs.table import LONGEST_TEXT, Column, Table
 from flows import adopt
 from ingestion.labelled.draft import Draft, draft
 from ingestion.labelled.guess import Guess, guess
+from ingestion.labelled.names import says
 from ingestion.labelled.read import as_text
 from tests.places import find
 
@@ -597,3 +598,16 @@ def test_the_command_line():
         True,
         ["--source.text.decimal", ","],
     )
+
+
+@pytest.mark.parametrize(
+    ("said", "names"),
+    [
+        ("person", "CustomerID pk_customer_id store_customer_id patient_nbr hhid id_customer user"),
+        ("kind", "store_id plan_id customer_type_id"),
+        ("", "months_as_customer income_per_person type_of_client number_of_accounts"),
+        ("", "loyalty_member distance_to_store years_with_employer days_in_school"),
+    ],
+)
+def test_a_name_says_whom_it_names_and_a_measure_about_somebody_names_nobody(said, names):
+    assert {name: says(name) for name in names.split()} == dict.fromkeys(names.split(), said)
