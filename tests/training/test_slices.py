@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from itertools import product
 
 import numpy as np
@@ -141,15 +140,3 @@ def test_the_worst_are_the_lowest_of_those_judged():
         for auc, judged in product((0.9, 0.6, 0.7, 0.8), (True, False))
     ]
     assert [one["slice"] for one in worst(scored, 2)] == ["0.6 True", "0.7 True"]
-
-
-@pytest.mark.slow
-def test_the_default_run_is_scored_in_seconds():
-    test = made_rows(4300, 1, ("2025-01-01",))
-    p, other = np.random.default_rng(1).random((2, 4300))
-    started = time.perf_counter()
-    score_slices(
-        test.y, p, slice_rows(test.x, RETAIL), bootstrap=1000, seed=1, groups=test.customer_id,
-        champion=other, min_rows=200,
-    )  # fmt: skip
-    assert time.perf_counter() - started < 8  # about 1 s with the cores for itself
