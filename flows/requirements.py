@@ -26,10 +26,10 @@ HEADER = """\
 # `make setup` installs nothing whose hash is not here (pip's --require-hashes).
 """
 ABOUT_TORCH = """\
-# torch: the hashes of the standard builds, and of the CPU builds that pip's find-links offered when
-# this file was written. Set-up takes the CPU build where one is offered. If the hash of yours is
+# torch: the hashes of the standard builds, and of the CPU builds that pip was offered when this
+# file was written. Set-up takes the CPU build where one is offered. If the hash of yours is
 # not here (another Python or processor), add it to the line of torch: `pip hash FILE` prints it,
-# and `make lock` keeps it. Without find-links the standard build is installed.
+# and `make lock` keeps it. Where none is offered, the standard build is installed.
 """
 ABOUT_CUDA = """\
 # What the standard build of torch needs besides on Linux; with a CPU build it is not installed.
