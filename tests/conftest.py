@@ -10,6 +10,9 @@ from hypothesis import settings
 from configs.environment import QUIET
 
 os.environ.update(QUIET)  # libraries are as quiet as in a run; read while they are imported
+# What `make test ARGS=…` was given is for the tests, not for the make that they start.
+for _name in ("ARGS", "CONFIG", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS"):
+    os.environ.pop(_name, None)
 
 # How long one example takes says something about the machine, nothing about the code.
 settings.register_profile("golden-path", deadline=None)

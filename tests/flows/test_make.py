@@ -17,11 +17,8 @@ HOSTILE = """saves $5, $(whoami) and `touch x`; it's "better" & more"""
 
 
 @pytest.fixture
-def arguments(tmp_path, monkeypatch):
+def arguments(tmp_path):
     """`arguments("promote", "VERSION=3")`: what the command behind the target is given."""
-    # What `make test ARGS=...` was given is for the tests, not for the make that they start.
-    for name in ("ARGS", "MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS"):
-        monkeypatch.delenv(name, raising=False)
     python = tmp_path / "python"
     python.write_text('#!/bin/sh\n[ "$1" = -c ] || printf \'%s\\n\' "$@"\n')
     python.chmod(0o755)
