@@ -108,7 +108,7 @@ def _chance(difference: Difference) -> Rule:
         difference.finite and difference.low > 0,
         f"ROC AUC against chance, 0.5: {difference}",
         "low end must be above 0",
-        "a model that may know nothing is no model, whether or not there is a champion yet",
+        "a model that may be no better than chance must not serve, champion or not",
         _number(difference.low),
     )
 

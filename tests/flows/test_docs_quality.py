@@ -67,6 +67,7 @@ def page():
 
 def test_the_page_says_who_failed_and_which_aim_was_missed(page):
     assert "| flaml | its own | ROC AUC | failed |" in page
+    assert "nothing here says that we are ahead of the strongest peer" in page
     assert "0.0050, held" in page and "0.0151, missed" in page
     widths = {line.count("|") for line in page.splitlines() if line.startswith("| `")}
     assert widths == {9}, "each row has a cell for each heading"

@@ -417,7 +417,7 @@ def test_what_each_rule_says_stands_here_word_for_word():
             "chance",
             "ROC AUC against chance, 0.5: +0.0200 [+0.0100, +0.0300]",
             "low end must be above 0",
-            "a model that may know nothing is no model, whether or not there is a champion yet",
+            "a model that may be no better than chance must not serve, champion or not",
             0.01,
         ),
         (
