@@ -24,7 +24,7 @@ from registry.chain import Action, Record, left_by, stack
 from registry.gate import Decision
 from registry.models import ModelVersion, find_champion, find_version, promote, versions
 from registry.store import model_name
-from registry.tracking import under_way
+from registry.tracking import name_of, under_way
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -182,16 +182,19 @@ def unsettled(client: MlflowClient, settings: Settings) -> list[str]:
             " the alias was moved by something else"
         )
     found += [
-        f"version {version.version} has no decision: its run ended before; the next command that"
-        " moves the champion rejects it"
+        f"version {version.version} has no decision on record, and its run is over; the next"
+        " command that moves the champion rejects it"
         for version in undecided(client, settings)
     ]
     return found
 
 
 def undecided(client: MlflowClient, settings: Settings) -> list[ModelVersion]:
-    """The versions that no record is about and whose run is over, the oldest first."""
-    decided = {entry.to_version for entry in ledger.history(client, settings)}
+    """The versions that no record is about and whose run is over, the oldest first. None that is
+    or was champion: its record may have been lost (see `release`, `despite_ledger`)."""
+    decided = {_champion(client, settings)}
+    for entry in ledger.history(client, settings):
+        decided |= {entry.from_version, entry.to_version}
     return [
         version
         for version in reversed(versions(client, settings))
@@ -301,13 +304,13 @@ def _mend(client: MlflowClient, settings: Settings) -> list[str]:
             from_version=now,
             to_version=version.version,
             by=ledger.GATE,
-            reason="broken: its run ended before the decision was taken",
+            reason="broken: its run is over, and no decision about it is on record",
             bundle_sha256=version.bundle_sha256,
-            run_id=version.run_id,
+            run_id=name_of(client, version.run_id),
         )
         ledger.close(client, entry)
         said.append(
-            f"version {version.version} was registered by a run that ended before the decision:"
+            f"version {version.version} had no decision on record, and its run is over:"
             f" rejected, record {entry.sequence}"
         )
     return said

@@ -218,6 +218,17 @@ def under_way(client: MlflowClient, run_id: str) -> bool:
         return False
 
 
+def name_of(client: MlflowClient, run_id: str) -> str:
+    """The name of this run of MLflow's: the project's own run id, for one that `make train` opened.
+    "" when it was deleted."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(run_id).info.run_name or ""
+    except MlflowException:
+        return ""
+
+
 def _alive(run: MlflowRun) -> bool:
     import psutil
 

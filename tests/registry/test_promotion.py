@@ -120,10 +120,11 @@ def test_a_version_whose_run_ended_before_the_decision_is_rejected(store, settin
         tracking.close_run(store, left.run_id, "FAILED")
     else:
         store.set_tag(left.run_id, tracking.PROCESS, "999999999")
-    assert [text[:29] for text in unsettled(store, settings)] == ["version 2 has no decision: it"]
+    assert "version 2 has no decision on record" in unsettled(store, settings)[0]
     (said,) = mend(store, settings)
-    assert "version 2 was registered by a run that ended before the decision" in said
+    assert "version 2 had no decision on record, and its run is over: rejected" in said
     assert actions(store, settings) == [("promote", None, 1), ("reject", 1, 2)]
+    assert history(store, settings)[-1].run_id == "run", "the project's id, and not MLflow's"
     assert mend(store, settings) == unsettled(store, settings) == []
     decided(store, settings, going_on, YES, expected=1)
     assert champion(store, settings) == going_on.version
@@ -578,6 +579,29 @@ def test_what_is_altered_in_the_store_is_named_and_nothing_is_decided_by_it(own)
     assert "record 6 is missing" in read(client)[1] and mend(client, settings) == []
     entry = release(client, settings, 1, despite_ledger=True)
     assert entry.action == "release", "nothing is wrong with what it rests on"
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_who_is_or_was_champion_is_never_rejected_though_its_record_is_lost(
+    own, monkeypatch, killed
+):
+    client, settings = own
+    for number in (1, 2, 3):
+        tracking.close_run(client, find_version(client, settings, number).run_id)
+    file_of(client, history(client, settings)[2]).write_text("{}")
+    if killed:
+        with monkeypatch.context() as patch:
+            patch.setattr(promotion, "promote", kill)
+            with pytest.raises(Killed):
+                release(client, settings, 1, despite_ledger=True)
+        assert champion(client, settings) == 3
+        assert promotion.undecided(client, settings) == []
+        mend(client, settings)
+    else:
+        release(client, settings, 1, despite_ledger=True)
+    assert champion(client, settings) == 1
+    assert mend(client, settings) == unsettled(client, settings) == []
+    assert {action for action, *_ in actions(client, settings)} == {"promote", "restart"}
 
 
 DAMAGES = {
