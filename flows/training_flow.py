@@ -52,11 +52,14 @@ from registry.store import open_store
 def train(settings: Settings, run: Run, display: Display) -> dict[str, Any]:
     """Run every stage and return the summary, which is also in the run's folder."""
     stopping.install_handlers()
-    stopping.before_the_end(partial(_end_runs, Cancelled(message="interrupted"), run.id))
+    stopping.before_the_end(
+        partial(_end_runs, settings, Cancelled(message="interrupted"), {run.id})
+    )
     client = open_store(settings)
     stopping.before_the_end(partial(tracking.close_own_runs, client))
     tracking.close_dead_runs(client)
-    _end_runs(Crashed(message="its process is gone"), str(settings.var.absolute()), but=run.id)
+    earlier = {folder.name for folder in run.folder.parent.iterdir()} - {run.id}
+    _end_runs(settings, Crashed(message="its process is gone"), earlier)
     for line in mend(client, settings):  # before a champion is compared with
         display.say(line)
     parent = tracking.open_run(
@@ -104,18 +107,19 @@ def train(settings: Settings, run: Run, display: Display) -> dict[str, Any]:
     return summary
 
 
-def _end_runs(state: State[Any], tag: str, *, but: str = "") -> None:
-    """Tell Prefect how the runs with this tag ended, but for the one with the tag `but`, where it
-    believes that they go on: it does not notice the end of a process."""
+def _end_runs(settings: Settings, state: State[Any], ids: set[str]) -> None:
+    """Tell Prefect how these runs of the project ended, where it believes that they go on: it does
+    not notice the end of a process. By their ids, as another machine or container may use the same
+    API, and a folder of the same path."""
     going = FlowRunFilter(
-        tags=FlowRunFilterTags(all_=[tag]),
+        tags=FlowRunFilterTags(all_=[str(settings.var.absolute())]),
         state=FlowRunFilterState(
             type=FlowRunFilterStateType(any_=list(set(StateType) - TERMINAL_STATES))
         ),
     )
     with get_client(sync_client=True) as api:
         for found in api.read_flow_runs(flow_run_filter=going):
-            if but not in found.tags:
+            if ids & {*found.tags}:
                 api.set_flow_run_state(found.id, state, force=True)
 
 

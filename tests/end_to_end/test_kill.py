@@ -6,6 +6,8 @@ import sqlite3
 
 import pytest
 
+from configs.load import load
+
 pytestmark = pytest.mark.slow
 
 
@@ -23,6 +25,33 @@ def test_a_killed_run_leaves_no_process_and_the_next_goes_on_from_its_stages(kil
         query = "SELECT state_type FROM flow_run ORDER BY created LIMIT 3"
         flows = [row[0] for row in database.execute(query)]
     assert flows == ["CANCELLED", "CRASHED", "COMPLETED"]
+
+
+def test_runs_of_another_machine_with_a_folder_of_the_same_path_are_left_alone(
+    shared_api, tmp_path
+):
+    from prefect import flow
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.states import Crashed, Running
+
+    from flows.training_flow import _end_runs
+
+    settings = load("smoke", ["--var", str(tmp_path / "var")], env={})
+    ids = ["20260101-000000-aaaa", "20260101-000000-bbbb"]
+    with (
+        temporary_settings({PREFECT_API_URL: shared_api}),
+        get_client(sync_client=True) as api,
+    ):
+        ours, theirs = [
+            api.create_flow_run(
+                flow(lambda: None, name="train"), tags=[name, str(settings.var)], state=Running()
+            )
+            for name in ids
+        ]
+        _end_runs(settings, Crashed(), {ids[0], "20260101-000000-cccc"})
+        states = [api.read_flow_run(run.id).state.type.value for run in (ours, theirs)]
+    assert states == ["CRASHED", "RUNNING"]
 
 
 def test_ctrl_c_at_a_terminal_ends_a_run_and_all_that_it_started(interrupted):
