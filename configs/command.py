@@ -16,8 +16,9 @@ from configs.describe import accepted, default_of, options
 from configs.environment import prepare, private
 from configs.errors import UserError
 from configs.full_disk import full_disk
-from configs.load import dump, load, presets
+from configs.load import dump, load, not_used, presets
 from configs.settings import Settings
+from configs.terminal import visible
 
 RUN_LOG = "run.log"  # the name of the handler that writes it: `flows/run.py`
 USAGE = """usage: python -m {module} [--config NAME] [--print-config] [--section.key VALUE ...]
@@ -56,12 +57,19 @@ def run_command(
             return 0
         show = "--print-config" in rest
         rest = [word for word in rest if word != "--print-config"]
-        settings = load(_take_config(rest), rest)
+        config = _take_config(rest)
+        settings = load(config, rest)
         _overrides[:] = _without_var(rest)
         var = settings.var.absolute()
         if show:
             print(dump(settings), end="")
             return 0
+        if foreign := not_used(config, rest):
+            print(
+                f"The limits and costs of preset {visible(config)} are those of another source than"
+                f" {settings.source.kind}, and not used: {', '.join(map(visible, foreign))}."
+                " What holds here belongs in a preset of its own: docs/adopt-your-data.md"
+            )
         prepare(settings, network=network)
         with private(settings.var):
             body(settings)

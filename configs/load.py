@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from configs.describe import members, options
 from configs.errors import UserError
-from configs.refusals import COLUMNS, TABLE_COLUMNS, refusal, refuse_unknown, rule_field
+from configs.refusals import COLUMNS, RULES, TABLE_COLUMNS, refusal, refuse_unknown, rule_field
 from configs.rules import CONTRACT
 from configs.settings import Settings
 from configs.yaml_text import MOST_BYTES, Writer, explained, read_yaml
@@ -30,6 +30,8 @@ from configs.yaml_text import MOST_BYTES, Writer, explained, read_yaml
 FOLDER = Path(__file__).parent
 PREFIX = "GOLDEN_PATH_"
 NAME = re.compile(r"[A-Za-z0-9_-]+")
+KIND = "source.kind"
+COSTS = ("training.contact_cost", "training.sale_value")
 
 
 def presets() -> list[str]:
@@ -48,7 +50,10 @@ def load(
     """
     merged: dict[str, Any] = {}
     places: dict[str, str] = {}
-    for place, values in _layers(config, arguments, os.environ if env is None else env):
+    contract, preset, *overrides = _layers(config, arguments, os.environ if env is None else env)
+    foreign = _of_another_source(preset, overrides)
+    own = {path: value for path, value in preset[1].items() if path not in foreign}
+    for place, values in (contract, (preset[0], own), *overrides):
         for path, value in values.items():
             refuse_unknown(path, place(path))
             _put(merged, path, value)
@@ -65,9 +70,18 @@ def load(
             f"source.path is {', '.join(settings.source.path)!r},"
             f" but source.kind is {settings.source.kind}",
             where=places.get("source.path", "defaults"),
-            next_step="add --source.kind files, or choose a preset that reads files",
+            next_step="write a preset of your own that reads it (docs/adopt-your-data.md; for a row"
+            " per example: make adopt), or add --source.kind files",
         )
     return settings
+
+
+def not_used(config: str, arguments: Sequence[str] = ()) -> list[str]:
+    """The limits and costs of the preset that `load` leaves out: they are those of its own shop,
+    and the command line or the environment says another kind of source."""
+    _, preset, *overrides = _layers(config, arguments, os.environ)
+    foreign = _of_another_source(preset, overrides)
+    return list(dict.fromkeys(".".join(path.split(".")[:3]) for path in foreign))
 
 
 def dump(settings: Settings) -> str:
@@ -77,16 +91,24 @@ def dump(settings: Settings) -> str:
 
 # --- the layers -------------------------------------------------------------------------------
 
+Layer = tuple[Callable[[str], str], dict[str, Any]]
 
-def _layers(
-    config: str, arguments: Sequence[str], env: Mapping[str, str]
-) -> Iterator[tuple[Callable[[str], str], dict[str, Any]]]:
+
+def _layers(config: str, arguments: Sequence[str], env: Mapping[str, str]) -> Iterator[Layer]:
     """Each layer as (place of a setting, values by dotted name), the weakest first."""
     for file in (CONTRACT, _preset(config)):
         place = f"configs/{file.name}" if file.parent == FOLDER else str(file)
         yield partial(_same, place), _flatten(_read(file))
     yield (lambda path: PREFIX + path.upper().replace(".", "__")), _from_environment(env)
     yield (lambda path: f"--{path}"), _from_arguments(arguments)
+
+
+def _of_another_source(preset: Layer, overrides: Sequence[Layer]) -> list[str]:
+    values = preset[1]
+    own = values.get(KIND, Settings().source.kind)
+    if own == next((layer[KIND] for _, layer in reversed(overrides) if KIND in layer), own):
+        return []
+    return [path for path in values if path in COSTS or path.startswith(f"{RULES}.")]
 
 
 def _same(place: str, _: str) -> str:

@@ -63,7 +63,7 @@ def largest_difference(made: Path, ours: Path) -> float:
 
 
 def main(peer: str, transactions: str, preset: str, table: str, times: str = "1") -> None:
-    settings = load(preset, ["--source.kind", "files"], {}).features
+    settings = load(preset, [], {}).features
     days = sorted(set(pq.read_table(table, columns=["as_of"])["as_of"].to_pylist()))
     work = {"pandas": with_pandas, "polars": with_polars}[peer]
     seconds = []

@@ -26,11 +26,12 @@ from ingestion.validate import TRANSACTIONS, validate_batch
 
 
 def measure(preset: str, log: Path, folder: Path) -> dict[str, Any]:
-    settings = load(preset, ["--source.kind", "files", "--source.path", str(log)], {})
-    declared, compute = settings.source.declared, settings.compute
+    settings = load(preset, [], {})  # its rules too: the log is that of the preset
+    source = settings.source.model_copy(update={"kind": "files", "path": (str(log),)})
+    declared, compute = source.declared, settings.compute
     rows, table = folder / "rows.parquet", folder / "table.parquet"
     ends = [time.perf_counter()]
-    read_file(settings.source, log, rows, compute)
+    read_file(source, log, rows, compute)
     ends.append(time.perf_counter())
     outcome = validate_batch([rows], folder, settings.contract, now=datetime.now(), compute=compute)
     ends.append(time.perf_counter())

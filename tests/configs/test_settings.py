@@ -528,3 +528,36 @@ def test_costs_are_those_of_the_retail_presets_and_nobody_elses(tmp_path):
         load(str(own), ["--training.sale_value", "9"], {})
     both = ["--training.contact_cost", "3", "--training.sale_value", "9"]
     assert load(str(own), both, {}).training.threshold == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("default", ("files", "database", "table", "simulated")),
+        ("smoke", ("files", "simulated")),
+        ("online_retail", ("table", "files")),
+    ],
+)
+def test_another_source_does_not_carry_the_limits_and_costs_of_the_presets_shop(
+    name, kinds, tmp_path, capsys
+):
+    (tmp_path / "plain.yaml").write_text("{}")
+    plain = load(str(tmp_path / "plain.yaml"), [], {}).contract.rules
+    for kind in kinds:
+        found = load(name, ["--source.kind", kind], {})
+        own = load(name, [], {}).source.kind == kind
+        assert own == (found.training.threshold is not None) == (found.contract.rules != plain)
+        words = ["--config", name, "--source.kind", kind, "--var", str(tmp_path / "var")]
+        assert run_command("a.module", "", lambda settings: None, words) == 0
+        said = capsys.readouterr().out
+        for setting in ("training.contact_cost", "contract.rules.impossible_price,"):
+            assert (setting in said) == (not own)
+
+
+def test_limits_and_costs_given_together_with_another_source_hold():
+    words = ("--training.contact_cost", "3", "--training.sale_value", "9")
+    rule = ("--contract.rules.impossible_price.severity", "quarantine")
+    found = load("default", [*words, *rule], {"GOLDEN_PATH_SOURCE__KIND": "database"})
+    assert found.training.threshold == pytest.approx(1 / 3)
+    assert found.contract.rules["impossible_price"].severity == "quarantine"
+    assert found.contract.rules["no_product_code"].severity == "ignore"
