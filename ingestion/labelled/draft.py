@@ -14,10 +14,11 @@ from configs.duck import connect, quoted
 from configs.errors import UserError
 from configs.source import Text
 from configs.table import Table
+from configs.terminal import short
 from ingestion.files import check_file
 from ingestion.formats import Opened, explained, opened
 from ingestion.labelled.facts import given, present
-from ingestion.labelled.guess import REPEATS, Guess, guess
+from ingestion.labelled.guess import CODES, REPEATS, Guess, guess
 from ingestion.labelled.notation import Notation, recognised
 from ingestion.labelled.padded import padded_columns
 from ingestion.labelled.read import as_text
@@ -161,6 +162,8 @@ def _hinted(found: Guess, notation: Notation, zeros: bool) -> Guess:
     """A guess with what is to be said about how its numbers are written, or shown."""
     hints = {} if found.kind in ("id", "group") else notation.unread
     hints = notation.fractions if found.kind == "number" else hints
+    if found.check.startswith(CODES):  # they are written as codes are
+        hints = {}
     said = [hints.get(found.name, ""), ZEROS * zeros, found.check]
     return replace(found, check="; ".join(filter(None, said)))
 
@@ -182,10 +185,8 @@ def _one_identifier(guesses: list[Guess]) -> list[Guess]:
     settled = []
     for one in guesses:
         if one.kind in best and one is not best[one.kind]:
-            check = one.check or REPEATS * (one.kind == "group")
-            one = replace(
-                one, kind="leave_out", reason=f"another identifier: {one.reason}", check=check
-            )
+            check, reason = REPEATS * (one.kind == "group"), f"another identifier: {one.reason}"
+            one = replace(one, kind="leave_out", reason=reason, check=check)
         settled.append(one)
     return settled
 
@@ -205,13 +206,13 @@ def _positive(labels: list[tuple[str, int]], asked: str | None) -> tuple[str | N
 
 
 def _ask(labels: list[tuple[str, int]], why: str) -> str:
-    """A question about the positive value, where two numbers do not say which it is."""
-    numbers = all(re.fullmatch(r"[+-]?[0-9.]+", value) for value, _ in labels)
-    if not numbers or not why.startswith("the rarer"):
+    """A question about the positive value, where the two do not say which it is."""
+    if not why.startswith("the rarer"):
         return ""
+    other, taken = (short(value, 40) for value in (labels[0][0], labels[-1][0]))
     return (
-        f"the classes are {labels[0][0]} and {labels[-1][0]}, and nothing says which of them is the"
-        f" outcome: the rarer is taken; for the other, pass --positive {labels[0][0]}"
+        f"the classes are {other} and {taken}, and nothing says which of them is the outcome: the"
+        f" rarer, {taken}, is taken; for the other, pass --positive {shlex.quote(other)}"
     )
 
 

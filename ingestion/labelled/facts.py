@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from configs.duck import literal, quoted
 from configs.table import LONGEST_TEXT
-from ingestion.canonical import read_number
+from ingestion.canonical import EPOCHS, EXCEL_DAY_OF_EPOCH, read_number
 from ingestion.labelled.names import words
 from ingestion.labelled.rules import LARGEST
 
@@ -22,15 +24,28 @@ NO_VALUES = ("NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "?", r"\N
 CATEGORIES = 30  # the most frequent are named, the others are one
 DIRTY = 0.02  # share of values that may be unreadable in a column of numbers
 DATES = (
-    *("%Y-%m-%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y/%m/%d", "%Y%m%d", "%d-%b-%Y"),
-    *("%d/%m/%y", "%m/%d/%y", "%d.%m.%y"),
+    *("%Y-%m-%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y/%m/%d", "%Y%m%d", "%d-%m-%Y"),
+    *("%d/%m/%y", "%m/%d/%y", "%d.%m.%y", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%d %B %Y"),
+    *("%b %d, %Y", "%B %d, %Y", "%Y-%m", "%Y%m", "%b %Y", "%B %Y", "%b-%Y", "%b-%y"),
 )
-EPOCH = (946_684_800, 2_051_222_400)  # seconds since 1970, from 2000 to 2035
+# Characters of a day in that form, where strptime takes more or fewer.
+LENGTHS = {"%Y%m%d": "= 8", "%Y-%m": "= 7", "%Y%m": "= 6", "%d-%b-%y": "<= 9", "%b-%y": "= 6"}
+LENGTHS |= dict.fromkeys(("%d/%m/%y", "%m/%d/%y", "%d.%m.%y"), "<= 8")
+SEEN = 200  # values by which the form of dates is found
+YEARS = (date(2000, 1, 1), date(2035, 1, 1))  # times that numbers count to
+COUNTED = {  # of `EPOCHS`, in words
+    **{"epoch_s": "seconds since 1970", "epoch_ms": "milliseconds since 1970"},
+    **{"epoch_us": "microseconds since 1970", "epoch_ns": "nanoseconds since 1970"},
+    "excel_days": "days as a spreadsheet counts them",
+}
 TIMES = ("time", "timestamp", "ts", "date", "epoch", "created", "updated", "at", "datetime")
+DAYS = ("date", "datetime", "dob", "birthdate", "birthday")
 LONG = 10_000  # a number of five digits may be the number of something
 DIGITS = 1e15  # more digits than a spreadsheet keeps, and hardly a measurement
 # SQL of a number as a spreadsheet shows a long one.
 ROUNDED = "regexp_full_match(value, '[0-9.,]+[eE][+]?[0-9]+')"
+# SQL of a hash, a UUID or an e-mail address: what stands for somebody, whatever the column's name.
+OPAQUE = "regexp_full_match(value, '[0-9a-fA-F-]{16,}|[^@ ]+@[^@ ]+')"
 
 
 @dataclass(frozen=True)
@@ -142,27 +157,49 @@ class Column:
 
     def is_date(self, facts: Facts) -> bool:
         """Whether nearly all values are dates of this and the last century in a usual way."""
-        counts = []
+        counts = {}
         for form in DATES:
             # What follows a day is its time.
-            day = "left(value, 10)" if form.startswith("%Y") else "split_part(value, ' ', 1)"
-            length = {"%Y%m%d": "= 8", "%d/%m/%y": "<= 8", "%m/%d/%y": "<= 8", "%d.%m.%y": "<= 8"}
-            exact = f"length({day}) {length.get(form, '>= 8')}"
+            day = f"array_to_string(string_split(value, ' ')[1:{form.count(' ') + 1}], ' ')"
+            day = "left(value, 10)" if form.startswith("%Y") else day
+            exact = f"length({day}) {LENGTHS.get(form, '>= 8')}"
             year = f"year(try_strptime({day}, '{form}'))"
-            counts.append(f"count(*) FILTER ({exact} AND {year} BETWEEN 1900 AND 2100)")
-        found = self.connection.execute(
-            f"SELECT {', '.join(counts)} FROM (SELECT {self.value} AS value FROM texts)"
+            counts[form] = f"count(*) FILTER ({exact} AND {year} BETWEEN 1900 AND 2100)"
+        given = f"SELECT {self.value} AS value FROM texts WHERE value IS NOT NULL"
+        some = self.connection.execute(
+            f"SELECT {', '.join(counts.values())} FROM ({given} LIMIT {SEEN})"
         ).fetchall()[0]
-        return max(found) >= facts.filled * (1 - DIRTY)
+        best = max(some)
+        if best < min(SEEN, facts.filled) / 2:
+            return False
+        form = DATES[some.index(best)]
+        found = self.connection.execute(f"SELECT {counts[form]} FROM ({given})").fetchall()[0][0]
+        return int(found) >= facts.filled * (1 - DIRTY)
 
 
-def is_epoch(name: str, facts: Facts) -> bool:
-    """Whether they are seconds or milliseconds since 1970, by their size and the name."""
-    if not facts.all_whole or facts.low is None or facts.high is None:
-        return False
-    first, last = EPOCH
-    inside = any(first * unit <= facts.low and facts.high <= last * unit for unit in (1, 1000))
-    return inside and bool(set(words(name)) & set(TIMES))
+def counted_time(facts: Facts, forms: Collection[str], first: date = YEARS[0]) -> str:
+    """What the numbers count, where all are times between `first` and the end of `YEARS` in one of
+    the forms (`EPOCHS`), in words; "" for none."""
+    if not facts.numeric or facts.low is None or facts.high is None:
+        return ""
+    for form in forms:
+        zero = EXCEL_DAY_OF_EPOCH if form == "excel_days" else 0
+        low, high = ((value - zero) * EPOCHS[form] / 864e8 for value in (facts.low, facts.high))
+        since = date(1970, 1, 1)
+        if (first - since).days <= low and high <= (YEARS[1] - since).days:
+            ends = " to ".join(str(since + timedelta(days=day)) for day in (low, high))
+            return f"{COUNTED[form]}, from {ends}"
+    return ""
+
+
+def days_of(name: str, facts: Facts) -> str:
+    """The times that a column counts, in words, by the size of the values: seconds and shorter by
+    themselves where they are many, days where its name says that they are."""
+    said = set(words(name))
+    if said & set(DAYS) and (days := counted_time(facts, ["excel_days"], date(1910, 1, 1))):
+        return days
+    many = facts.distinct > CATEGORIES or said & set(TIMES)
+    return counted_time(facts, [form for form in EPOCHS if form != "excel_days"]) if many else ""
 
 
 def given(column: str) -> str:

@@ -12,7 +12,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from configs.table import LONGEST_TEXT, OWN
-from ingestion.labelled.facts import CATEGORIES, DIRTY, LONG, ROUNDED, Column, Facts, is_epoch
+from ingestion.labelled.facts import (
+    CATEGORIES,
+    DIRTY,
+    LONG,
+    OPAQUE,
+    ROUNDED,
+    Column,
+    Facts,
+    counted_time,
+    days_of,
+)
 from ingestion.labelled.names import Says, is_saved_index, may_number_rows, says, words
 from ingestion.mapping import NO_VALUE
 
@@ -72,6 +82,7 @@ def guess(connection: DuckDBPyConnection, name: str, kind: str, text: Text | Non
     return found
 
 
+CODES = "digits taken for a code"  # how the check of such a column begins
 _TOO_MANY = "if it may be used, make fewer of them in the file, such as by their first characters"
 _DATES = "make a number of it (days before the question is asked) if it may be used"
 
@@ -84,11 +95,14 @@ def _guess(column: Column, facts: Facts, said: Says) -> Guess:
         return Guess(name, "leave_out", "every row has the same value")
     if _numbers_rows(name, facts):
         return Guess(name, "leave_out", "the number of the row")
+    gaps = _missing(facts.rows - facts.filled)
+    counts = not facts.running and said not in ("person", "identifier", "number")
+    if counts and (since := days_of(name, facts)):
+        return Guess(name, "leave_out", f"dates: {since}{gaps}", f"taken for dates: {_DATES}")
     if found := _identifier(column, facts, said):
         return found
-    if column.is_date(facts) or is_epoch(name, facts):
-        gaps = facts.rows - facts.filled
-        return Guess(name, "leave_out", "dates" + _missing(gaps), check=_DATES)
+    if column.is_date(facts):
+        return Guess(name, "leave_out", "dates" + gaps, check=_DATES)
     bare = (
         said == "person" and len(words(name)) == 1 and (facts.high or 0) < LONG
     )  # persons, counted
@@ -98,7 +112,7 @@ def _guess(column: Column, facts: Facts, said: Says) -> Guess:
         why = "they begin with zeros" if facts.padded else "letters stand among them"
         if not facts.like_codes:
             why = "by its name"
-        return _category(column, facts, said, f"digits taken for a code ({why})")
+        return _category(column, facts, said, f"{CODES} ({why})")
     if facts.numeric:
         return _number(column, facts)
     return _category(column, facts, said)
@@ -149,15 +163,20 @@ def _identifier(column: Column, facts: Facts, said: Says) -> Guess | None:
     if named and several:
         reason = f"by its name an identifier, {facts.distinct:,} different ones in"
         reason += f" {facts.filled:,} rows"
-        if facts.filled < facts.rows * (1 - DIRTY):
-            gaps = facts.rows - facts.filled
-            check = f"{gaps:,} rows have none; {check or REPEATS}"
-            return Guess(name, "leave_out", reason, check)
-        if facts.filled < facts.rows:
-            without = f"{facts.rows - facts.filled:,} rows without one go to quarantine"
-            check = f"{without}; {check}" if check else without
-        check += "; " * bool(check) + "rows of one stay on one side of the split"
-        return Guess(name, "group", reason, check, rank=2 if said == "person" else 1)
+        alone = facts.distinct == facts.filled
+        gaps = facts.rows - facts.filled
+        checks = [f"{gaps:,} rows have none"] * (gaps > 0)
+        if gaps > facts.rows * DIRTY or not many:
+            checks += [check] if check else [REPEATS] * (not alone)
+            return Guess(name, "leave_out", reason, "; ".join(checks))
+        checks = [f"{gaps:,} rows without one go to quarantine"] * (gaps > 0) + [check] * bool(
+            check
+        )
+        if alone:
+            return Guess(name, "id", reason, "; ".join(checks), rank=-1)
+        checks.append("rows of one stay on one side of the split")
+        rank = 2 if said == "person" else 1
+        return Guess(name, "group", reason, "; ".join(checks), rank=rank)
     if facts.huge:
         why = "whole numbers beyond 15 digits, which hardly measure anything"
         return Guess(name, "leave_out", why, check or REPEATS)
@@ -191,6 +210,9 @@ def _number(column: Column, facts: Facts) -> Guess:
             f"whole numbers of {len(f'{low:.0f}')} digits each: if they name something (an account,"
             " a postcode), leave it out, or make it the group or a category"
         )
+    many = facts.all_whole and facts.distinct > CATEGORIES
+    if many and (days := counted_time(facts, ["excel_days"])):
+        checks.append(f"if they are dates ({days}), leave it out, or {_DATES}")
     if special := _special(column, facts, low, high):
         checks.append(special)
     if low >= 0:
@@ -248,6 +270,8 @@ def _category(column: Column, facts: Facts, said: Says, coded: str = "") -> Gues
             f" {covered / filled:.0%} of the rows"
         )
         checks = [coded, _TOO_MANY if coded or said in ("code", "kind", "diagnosis") else ""]
+        if column.count(OPAQUE) >= filled * (1 - DIRTY):
+            checks = [REPEATS]
         return replace(out, reason=reason, check="; ".join(filter(None, checks)))
     counted = ", ".join(f"{value} {count:,}" for value, count in top[:4])
     more = f" and {len(top) - 4} more" if len(top) > 4 else ""

@@ -13,7 +13,18 @@ PERSONS = (
     *("customer", "client", "patient", "person", "user", "member", "subscriber", "household"),
     *("account", "acct", "subject", "student", "employee", "passenger", "guest", "donor"),
     *("borrower", "applicant", "participant", "respondent", "driver", "player", "visitor"),
-    *("policyholder", "cardholder", "cust", "msisdn", "kunde", "kunden", "konto", "cliente", "hh"),
+    *(
+        "policyholder",
+        "cardholder",
+        "email",
+        "cust",
+        "msisdn",
+        "kunde",
+        "kunden",
+        "konto",
+        "cliente",
+        "hh",
+    ),
 )
 THINGS = (  # things that have a number
     *("policy", "contract", "loan", "card", "order", "invoice", "transaction", "encounter"),

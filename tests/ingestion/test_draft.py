@@ -213,6 +213,11 @@ def test_an_identifier_gets_the_same_guess_with_letters():
     [
         ("zone", ["02139", "10001", "94105"], "category", "they begin with zeros"),
         ("primary", ["250.83", "401", "428", "V27", "V57"], "category", "letters stand among them"),
+        ("who", [f"{n:032x}" for n in range(200)], "leave_out", "rows of one may stand on both"),
+        ("who", [f"p{n}@mail.example" for n in range(200)], "leave_out", "rows of one may stand"),
+        ("who", ["a9b3c4d5e6f7a8b9", "b9b3c4d5e6f7a8b9", "c9b3c4d5e6f7a8b9"], "category", ""),
+        ("patient_nbr", ["7", "8", "9", "12", "13"], "leave_out", "rows of one may stand on both"),
+        ("loyalty_id", ["a1", "b2", "c3"], "category", ""),
         ("member_id", ["4.00638E+12", *(f"4.{n:05}E+12" for n in range(99))], "group", "rounded"),
         ("size", ["16777217", "20000000", "33333333"], "number", "float32"),
         (
@@ -240,6 +245,34 @@ def test_what_values_say_of_a_column_and_what_is_to_be_checked(name, values, kin
     assert all(len(value) <= LONGEST_TEXT for value in found.values)
 
 
+def seconds(n: int) -> int:
+    return 1_600_000_000 + 90_001 * n
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind", "said"),
+    [
+        ("joined", seconds, "leave_out", "seconds since 1970, from 2020-09-13 to 20"),
+        ("x", lambda n: 1000 * seconds(n), "leave_out", "milliseconds since 1970, from 2020-09-13"),
+        ("x", lambda n: 10**6 * seconds(n) + n, "leave_out", "microseconds since 1970"),
+        ("x", lambda n: f"{seconds(n)}.25", "leave_out", "seconds since 1970"),
+        ("start_date", lambda n: 43_000 + 3 * n, "leave_out", "2017-09-22"),
+        ("since", lambda n: 43_000 + 3 * n, "number", "if they are dates (days as a spreadsheet"),
+        ("joined", lambda n: f"{n % 28 + 1} March 2024", "leave_out", "dates; make a number"),
+        ("joined", lambda n: f"Mar {n % 28 + 1}, 2024 08:26", "leave_out", "dates; make a number"),
+        ("month", lambda n: f"2024-{n % 12 + 1:02}", "leave_out", "dates; make a number"),
+        ("period", lambda n: 202_001 + n % 12 + 100 * (n % 4), "leave_out", "dates; make a number"),
+        ("customer_id", lambda n: seconds(n // 3), "group", "by its name"),
+        ("income", lambda n: 20_000 + 13 * n, "number", "if they name something"),
+        ("built", lambda n: 1950 + n % 70, "number", "70 numbers from 1950"),
+        ("amount", lambda n: 900_000_000 + 10**7 * n, "number", "float32"),
+    ],
+)
+def test_a_time_is_no_number_feature_in_silence(name, value, kind, said):
+    found = judged(name, "VARCHAR", [str(value(n)) for n in range(400)])
+    assert found.kind == kind and said in f"{found.reason}; {found.check}"
+
+
 def test_what_the_service_would_not_take_the_settings_and_the_draft_do_not_take_either():
     assert judged("x" * 301, "BIGINT", [1, 2, 3]).kind == "leave_out"
     many = tuple(f"{n:0300}" for n in range(1700))
@@ -260,7 +293,18 @@ def test_who_the_rows_are_about_is_the_group_and_the_best_identifier_names_them(
     assert (found.id, found.group) == ("order no", "customer_id")
     assert found.leave_out == ("column_1", "account") and list(found.columns) == ["plan"]
     said = (tmp_path / "drafted.yaml").read_text()
-    assert '- "account"  # another identifier: by its name' in said and "CHECK: rows of one" in said
+    assert '- "account"  # another identifier: by its name' in said
+    assert "CHECK: rows of one may stand on both sides" in said
+
+
+def test_an_identifier_with_gaps_names_the_rows_only_where_no_better_one_does(tmp_path):
+    """pandas writes whole numbers among missing ones as 10003.0."""
+    rows = [["" if n == 7 else f"{10_000 + 3 * n}.0", n % 9, "yn"[n % 2]] for n in range(90)]
+    (found, *_) = drafted(save(tmp_path / "t.csv", rows, ["customer_id", "x", "left"])).guesses
+    assert found.kind == "id" and found.check == "1 rows without one go to quarantine"
+    rows = [[*row[:2], f"k{n}", row[2]] for n, row in enumerate(rows)]
+    found = preset(save(tmp_path / "t.csv", rows, ["customer_id", "x", "key", "left"]), "left")
+    assert (found.id, found.group, found.leave_out) == ("key", None, ("customer_id",))
 
 
 def test_customer_id_names_the_rows_though_no_feature_may_be_called_so(tmp_path):
@@ -330,14 +374,15 @@ def test_a_number_below_zero_has_no_lower_limit(tmp_path):
         (("t", "u"), "t", "the rarer one: 't' (90 rows)"),
         (("true", "false"), "true", "it reads as a yes"),
         (("bad", "good"), "bad", "the rarer one: 'bad' (90 rows)"),
+        (("<=50K", ">50K"), "<=50K", "the rarer one: '<=50K' (90 rows)"),
     ],
 )
 def test_the_positive_value_is_a_yes_or_the_rarer_one(tmp_path, labels, positive, why):
     rows = [[n, n * 1.5, labels[n % 10 > 2]] for n in range(300)]
     found = drafted(save(tmp_path / "t.csv", rows, ["id", "x", "left"]))
     assert (found.positive, found.why_positive) == (positive, why)
-    asked = "the classes are 2 and 1" in " ".join(found.checks)
-    assert asked == (labels == ("1", "2"))
+    asked = f"the classes are {labels[1]} and {labels[0]}" in " ".join(found.checks)
+    assert asked == why.startswith("the rarer")
 
 
 def test_types_of_parquet_are_taken_as_they_are(tmp_path):
@@ -416,6 +461,13 @@ def test_how_numbers_are_written_is_seen_from_all_columns(
 )
 def test_numbers_that_may_be_read_wrongly_or_not_at_all_are_to_be_checked(tmp_path, columns, check):
     assert check in " ".join(guess.check for guess in written(tmp_path, columns).guesses)
+
+
+def test_codes_that_are_mostly_digits_get_one_judgement(tmp_path):
+    columns = {"primary": ["250.83", "401", "428", "V27", "V57"], "seen": ["1", "2", "none"]}
+    first, second = written(tmp_path, columns).guesses
+    assert "taken for a code" in first.check and "missing value" not in first.check
+    assert "missing value" in second.check
 
 
 def test_numbers_stored_as_text_in_a_file_with_types_are_to_be_checked(tmp_path):
