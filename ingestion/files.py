@@ -21,6 +21,17 @@ from ingestion.text import check_text
 
 log = logging.getLogger("golden_path")
 
+# What a file begins with that is not text, whatever its name says -> what it is, what to do.
+NOT_TEXT = {
+    b"\x1f\x8b": ("gzip data", "call it .gz at the end, as in log.csv.gz"),
+    b"PAR1\x15": ("Parquet", "call it .parquet at the end"),
+    b"PK\x03\x04": ("a ZIP archive or a workbook", "unpack it, or call it .xlsx at the end"),
+    b"\x28\xb5\x2f\xfd": ("Zstandard data", "unpack it"),
+    b"BZh91AY": ("bzip2 data", "unpack it"),
+    b"\xfd7zXZ": ("xz data", "unpack it"),
+    b"\xd0\xcf\x11\xe0": ("a workbook of the old kind (.xls)", "save it as .xlsx, or as CSV"),
+}
+
 SHOWN = ", ".join(suffix for suffix in SUFFIXES if not suffix.endswith(".gz")) + ", text also .gz"
 
 
@@ -127,9 +138,10 @@ def check_file(path: Path, text: Text) -> Path:
             next_step="pass --source.path FILE, or run on simulated data: make train",
         )
     known = path.name.lower().endswith(SUFFIXES) or text.any_suffix
-    if path.is_dir() or not known:
-        kind = "a folder" if path.is_dir() else f"a file of kind {path.suffix!r}"
-        step = "" if path.is_dir() else "if it is text, pass --source.text.any_suffix true; else "
+    if not path.is_file() or not known:
+        kind = f"a file of kind {path.suffix!r}" if path.is_file() else "no regular file"
+        kind = "a folder" if path.is_dir() else kind
+        step = "if it is text, pass --source.text.any_suffix true; else " * path.is_file()
         raise UserError(
             f"{path.name!r} is {kind}; what is read are files named {SHOWN}",
             where=f"source.path = {path}",
@@ -141,6 +153,16 @@ def check_file(path: Path, text: Text) -> Path:
             where=f"source.path = {path}",
             next_step="fetch it again",
         )
+    if not path.name.lower().endswith((".parquet", ".xlsx", ".gz")):
+        with path.open("rb") as file:
+            start = file.read(8)
+        for begun, (what, step) in NOT_TEXT.items():
+            if start.startswith(begun):
+                raise UserError(
+                    f"the file {path.name!r} is {what}, not text",
+                    where=f"source.path = {path}",
+                    next_step=step,
+                )
     return path
 
 

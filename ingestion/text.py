@@ -201,6 +201,12 @@ def _top(path: Path, text: Text) -> Top:
             whole += as_doubled(more)
         else:
             whole = line  # the quote is not one that opens a value
+    if line.count("\0") * 3 > len(line):
+        raise UserError(
+            "every second byte of the file is zero: it may be UTF-16 without a byte-order mark",
+            where=f"source.path = {path}",
+            next_step="save it as UTF-8",
+        )
     delimiter = _delimiter(path, delimiter, IN_QUOTES.sub("", whole))
     if delimiter == WHITESPACE:
         return Top(above, delimiter, rewrite.WORDS.findall(line), line)

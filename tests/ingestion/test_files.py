@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import os
 from datetime import date, datetime
 from pathlib import Path
 
@@ -381,6 +382,30 @@ def test_text_under_another_name(tmp_path, name):
     error = refused(tmp_path / name)
     assert f"cannot be read as {name.partition('.')[2]}: " in error.what
     assert "truncated, damaged or of another format" in error.next_step
+
+
+@pytest.mark.parametrize("name", ["log.parquet", "log.csv.gz", "log.xlsx"])
+def test_another_format_under_the_name_of_text_is_named(tmp_path, name):
+    """And not taken for text in another encoding."""
+    write(tmp_path / name, LINES).rename(tmp_path / "log.csv")
+    error = refused(tmp_path / "log.csv")
+    assert "not text" in error.what and name.rpartition(".")[2] in error.next_step
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "log.csv")
+    with pytest.raises(UserError, match="is no regular file"):
+        check_file(tmp_path / "log.csv", Text())
+
+
+def test_nan_is_missing_whatever_the_statistics_of_the_file_say(tmp_path):
+    """The least and the greatest value of a Parquet file leave NaN out."""
+    lines = [[*LINE[:3], 6.0, 2.55, 1291191960.0, 17850.0, "UK"]]
+    lines += [[*LINE[:3], nan, nan, nan, nan, "UK"] for nan in (float("nan"),)]
+    path = write_parquet(tmp_path / "log.parquet", lines)
+    good, bad = rows(path, time_format="epoch_s")
+    assert good[4:8] == (6, 2.55, datetime(2010, 12, 1, 8, 26), "17850")
+    assert bad[4:8] == (None, None, None, None)
 
 
 @pytest.mark.slow

@@ -110,6 +110,12 @@ def test_utf16_is_known_by_its_mark(tmp_path):
     assert "--source.text.encoding utf-16" in refused(tmp_path / "log.csv").next_step
 
 
+@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be"])
+def test_utf16_without_its_mark(tmp_path, codec):
+    (tmp_path / "log.csv").write_bytes(text(LINE).encode(codec))
+    assert "UTF-16 without a byte-order mark" in refused(tmp_path / "log.csv").what
+
+
 @pytest.mark.parametrize(
     ("encoding", "content"),
     [("utf-16", b"odd"), ("utf-16", text(LINE).encode()), ("windows-1252", b"a\x81,b\n")],

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import settings as bounded
@@ -14,7 +16,9 @@ from made_table import HEADER, made_rows, save, settings, table
 from configs.duck import parquet
 from configs.errors import UserError
 from configs.settings import Compute
+from configs.source import Text
 from ingestion.ingest import check_source
+from ingestion.labelled.draft import draft
 from ingestion.labelled.read import read_part
 from ingestion.labelled.target import check_target
 from ingestion.labelled.unseen import count_unseen
@@ -46,6 +50,22 @@ def rows(file: Path, columns: str = "*", order: str = "ALL") -> list[tuple]:
 
 
 # --- rows ---------------------------------------------------------------------------------------
+
+
+def test_nan_is_missing_whatever_the_statistics_of_the_file_say(tmp_path):
+    """The least and the greatest value of a Parquet file leave NaN out, in a target too."""
+    nan, made = float("nan"), made_rows(40)
+    columns = [list(column) for column in zip(*made, strict=True)]
+    columns[1] = [nan, *([41.0] * 39)]
+    columns[2] = [nan, *(row[2] + 0.5 for row in made[1:])]
+    columns[4] = [1.0, nan, *(float(row[4] == "Yes") for row in made[2:])]
+    pq.write_table(
+        pa.table(dict(zip(HEADER, columns, strict=True))), file := tmp_path / "table.parquet"
+    )
+    assert draft(file, "left", Text()).labels[0][0] in ("0", "1")
+    outcome = judged(tmp_path, file, positive="1")
+    assert outcome.rows.reasons == {"missing_visits": 1, "no_label": 1}
+    assert outcome.rows.valid == 38
 
 
 def test_every_bad_row_is_kept_with_its_reasons_its_place_and_its_text(tmp_path):
