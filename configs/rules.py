@@ -53,8 +53,6 @@ TEXTS = ("invoice_id", "product_id", "description", "customer_id", "country")
 NUMBERS = ("quantity", "unit_price", *COUNTED)
 # Without these a row cannot be counted for anyone: the rules about them are not to be switched off.
 NEEDED = ("missing_customer", "missing_time", "missing_quantity", "missing_price")
-# Of the rows: a rule that keeps out more is named at the end of the run, or holds the batch.
-WARN_SHARE, HOLD_SHARE = 0.05, 0.25
 
 
 class Rule(Section):
@@ -73,8 +71,12 @@ class Rule(Section):
     pattern: str | None = Field(None, description="the regular expression it must match")
     low: float | None = Field(None, description="the least it may be")
     high: float | None = Field(None, description="the most it may be")
-    warn_share: Share = Field(WARN_SHARE, description="of the rows: above it, it is named")
-    hold_share: Share = Field(HOLD_SHARE, description="of the rows: above it the batch is held")
+    warn_share: Share | None = Field(
+        None, description="of the rows: above it, it is named; none: contract.warn_share"
+    )
+    hold_share: Share | None = Field(
+        None, description="of the rows: above it the batch is held; none: contract.hold_share"
+    )
 
     @model_validator(mode="after")
     def _one_check(self) -> Rule:
@@ -115,6 +117,13 @@ class Contract(Section):
     )
     cancellation_prefix: str = Field(
         "C", description="what a cancelling invoice begins with; empty: a negative quantity cancels"
+    )
+    warn_share: Share = Field(
+        0.05,
+        description="of the rows: a rule that keeps out more is named at the end, of a table too",
+    )
+    hold_share: Share = Field(
+        0.25, description="of the rows: a rule that keeps out more holds the batch"
     )
     not_after: date | None = Field(None, description="later rows are in the future; none: now")
     audit_rows: int = Field(

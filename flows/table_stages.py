@@ -70,6 +70,7 @@ def validate(
             if rule.measure == "valid_share"
         ],
         "audit_rows": contract.audit_rows,
+        "heavy": [contract.warn_share, contract.hold_share],
     }
 
     def build(folder: Path) -> dict[str, Any]:

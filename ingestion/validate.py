@@ -111,7 +111,7 @@ def validate_batch(
         findings = check_measures(rules, measures)
         audited, audit = _audit(judged, contract, counts)
         days: list[Day] = judged.connection.execute(DAILY).fetchall()
-        heavy = _heavy_rules(judged, counts)
+        heavy = _heavy_rules(judged, counts, contract)
         outcome = Outcome(counts, [*findings, *audit], audited, measures, describe(days), heavy)
         content = json.dumps(outcome.to_dict(), indent=2, default=str)
         (folder / "contract.json").write_text(content, encoding="utf-8")
@@ -173,14 +173,16 @@ def check_measures(rules: dict[str, Rule], measures: dict[str, Any]) -> list[Fin
     ]
 
 
-def _heavy_rules(judged: Judged, counts: RowCounts) -> list[Heavy]:
+def _heavy_rules(judged: Judged, counts: RowCounts, contract: Contract) -> list[Heavy]:
     """The rules that keep out more than `warn_share` of the rows, with the values found."""
     found = []
     for bit, (name, rule) in enumerate(judged.rules.items()):
         rows = counts.reasons.get(name, 0)
-        if rows > rule.warn_share * counts.raw:
+        warn = contract.warn_share if rule.warn_share is None else rule.warn_share
+        hold_at = contract.hold_share if rule.hold_share is None else rule.hold_share
+        if rows > warn * counts.raw:
             text = heavy_text(name, rows, counts.raw, in_words(rule)) + _values(judged, rule, bit)
-            hold = rows > rule.hold_share * counts.raw
+            hold = rows > hold_at * counts.raw
             found.append(Heavy(name, rows, text, f"contract.rules.{name}", hold))
     return sorted(found, key=lambda heavy: -heavy.rows)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from configs.duck import connect, literal, parquet, quoted
-from configs.rules import HOLD_SHARE, WARN_SHARE, Contract
+from configs.rules import Contract
 from configs.settings import Compute
 from configs.source import Source, Text
 from configs.table import LONGEST_TEXT, Table
@@ -88,7 +88,7 @@ def validate_table(
         findings = check_measures(asked, measures)
         audited, audit = _audit(connection, rules, counts, contract.audit_rows)
         level = describe(count_unseen(connection, table))
-        heavy = _heavy_rules(connection, rules, counts)
+        heavy = _heavy_rules(connection, rules, counts, contract)
         outcome = Outcome(counts, [*findings, *audit], audited, measures, level, heavy)
         content = json.dumps(outcome.to_dict(), indent=2, default=str)
         (folder / "contract.json").write_text(content, encoding="utf-8")
@@ -109,18 +109,21 @@ def validate_table(
 
 
 def _heavy_rules(
-    connection: DuckDBPyConnection, rules: list[TableRule], counts: RowCounts
+    connection: DuckDBPyConnection,
+    rules: list[TableRule],
+    counts: RowCounts,
+    contract: Contract,
 ) -> list[Heavy]:
     """The rules that keep out a large share. Rows without a label hold nothing up: a table may well
     hold those that are to be scored."""
     found = []
     for rule in rules:
         rows = counts.reasons.get(rule.name, 0)
-        if rows > WARN_SHARE * counts.raw:
+        if rows > contract.warn_share * counts.raw:
             text = heavy_text(rule.name, rows, counts.raw, rule.words)
             if rule.bounded:
                 text += quantiles(connection, rule.column)
-            hold = rows > HOLD_SHARE * counts.raw and rule.name != "no_label"
+            hold = rows > contract.hold_share * counts.raw and rule.name != "no_label"
             found.append(Heavy(rule.name, rows, text, rule.setting, hold))
     return sorted(found, key=lambda heavy: -heavy.rows)
 

@@ -297,6 +297,22 @@ def test_a_table_that_is_mostly_quarantine_is_refused_and_the_quarantine_kept(tm
     assert len(rows(tmp_path / QUARANTINE)) == 30 and not (tmp_path / VALID).exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "named", "held"),
+    [
+        ((), True, False),
+        (("--contract.hold_share", "0.05"), True, True),
+        (("--contract.warn_share", "0.2"), False, False),
+    ],
+)
+def test_the_shares_that_warn_and_hold_are_settings_of_a_table_too(tmp_path, words, named, held):
+    bad = [[f"x{n}", "old", 3, "plus", "No"] for n in range(10)]
+    save(tmp_path / "table.csv", [*made_rows(90), *bad])
+    heavy = judged(tmp_path, None, *words).heavy
+    assert [rule.code for rule in heavy] == ["unreadable_value"] * named
+    assert [rule.hold for rule in heavy] == [held] * named
+
+
 # --- columns -------------------------------------------------------------------------------------
 
 

@@ -184,6 +184,16 @@ def test_a_limit_that_keeps_out_many_rows_is_named_with_the_values_found(tmp_pat
     assert "99% 9,000" in heavy.text
 
 
+def test_a_rule_has_the_shares_of_the_contract_or_its_own(tmp_path):
+    rule = CONTRACT.rules["impossible_price"]
+    own = {**CONTRACT.rules, "impossible_price": rule.model_copy(update={"hold_share": 0.5})}
+    for changes, hold in (({}, False), ({"hold_share": 0.1}, True), ({"rules": own}, False)):
+        contract = CONTRACT.model_copy(update={"hold_share": 0.1, **changes} if changes else {})
+        batch = write(tmp_path, changed(4, unit_price=9000.0))
+        (heavy,) = validate_batch(batch, tmp_path, contract, now=NOW).heavy
+        assert heavy.hold == hold
+
+
 def test_a_pattern_that_keeps_out_many_rows_is_named_with_the_texts(tmp_path):
     batch = changed(4, product_id="POST")
     (heavy,) = validate_batch(write(tmp_path, batch), tmp_path, CONTRACT, now=NOW).heavy
