@@ -29,7 +29,7 @@ from configs.yaml_text import MOST_BYTES, Writer, explained, read_yaml
 
 FOLDER = Path(__file__).parent
 PREFIX = "GOLDEN_PATH_"
-NAME = re.compile(r"[A-Za-z0-9_-]+")
+NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")  # MLflow takes 256 characters, with what we add
 KIND = "source.kind"
 COSTS = ("training.contact_cost", "training.sale_value")
 
@@ -56,6 +56,8 @@ def load(
     for place, values in (contract, (preset[0], own), *overrides):
         for path, value in values.items():
             refuse_unknown(path, place(path))
+            if value == {} and path not in (COLUMNS, TABLE_COLUMNS):
+                continue  # a section with nothing in it
             _put(merged, path, value)
             places.pop(path, None)  # so that the latest layer stands last
             places[path] = place(path)
@@ -125,7 +127,8 @@ def _preset(config: str) -> Path:
         raise UserError(
             f"a preset cannot be called {file.stem!r}: its name also names a model and a data set",
             where=f"--config {config}",
-            next_step="give the file a name of letters, digits, - and _ that no other preset has",
+            next_step="give the file a name of letters, digits, - and _ (at most 100) that no other"
+            " preset has",
         )
     raise UserError(
         f"no preset is called {config!r}",
@@ -221,7 +224,7 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         path = f"{prefix}{key}"
-        if isinstance(value, dict) and path not in (COLUMNS, TABLE_COLUMNS):
+        if isinstance(value, dict) and value and path not in (COLUMNS, TABLE_COLUMNS):
             flat |= _flatten(value, f"{path}.")
         else:
             flat[path] = value

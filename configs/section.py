@@ -15,6 +15,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 def _plain_path(value: object) -> object:
     if isinstance(value, str | Path) and str(value).strip() == "":
         raise ValueError("a path must not be empty")
+    if "\0" in str(value):
+        raise ValueError("a path cannot hold a zero byte")
     return os.path.expanduser(value) if isinstance(value, str) else value  # noqa: PTH111
 
 

@@ -120,6 +120,11 @@ class Table(Section):
                     f"a feature cannot be called {name!r}: the training table has a column of that"
                     " name of its own; rename it in the file, or leave it out"
                 )
+            if "\0" in name:
+                raise ValueError(
+                    f"the name {name[:40]!r} holds a zero byte, at which a file of columns ends it:"
+                    " rename it in the file, or leave it out"
+                )
             if len(name) > LONGEST_TEXT:
                 raise ValueError(
                     f"the name {name[:40]!r}… has {len(name):,} characters, at most {LONGEST_TEXT}"

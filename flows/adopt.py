@@ -74,7 +74,7 @@ def _home(path: str) -> Path:
 
 
 def _place(output: str | None, data: Path, force: bool) -> Path:
-    stem = re.sub(r"[^A-Za-z0-9_-]+", "_", data.name.split(".")[0]).strip("_") or "table"
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "_", data.name.split(".")[0]).strip("_")[:100] or "table"
     place = Path(output) if output else FOLDER / f"{stem}.yaml"
     if place.suffix not in (".yaml", ".yml"):
         raise UserError(

@@ -320,6 +320,33 @@ def test_a_text_that_would_grow_without_bounds_is_refused(folder, text, said):
         assert len(str(refused("default", *given_as))) < 3000
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("seed: 1\ntuning: {trials: 3}\nseed: 2", 3), ("source: {table: {columns: {a: 1, a: 2}}}", 1)],
+)
+def test_a_setting_that_stands_there_twice_is_refused(folder, text, line):
+    """YAML itself would keep the last one without a word."""
+    (folder / "mine.yaml").write_text(text)
+    assert "stands there twice" in (error := refused("mine")).what and f"line {line}," in error.what
+
+
+@pytest.mark.parametrize("text", ["tunning: {}", "source: {table: {colums: {}}}"])
+def test_an_unknown_section_is_refused_even_with_nothing_in_it(folder, text):
+    (folder / "mine.yaml").write_text(text)
+    assert "unknown setting" in refused("mine").what
+    (folder / "mine.yaml").write_text("tuning: {}\nsource: {table: {}}")
+    assert load("mine", env={}).tuning == load("default", env={}).tuning
+
+
+def test_names_that_a_later_stage_cannot_take_are_refused_by_the_settings(folder):
+    (long := folder / f"{'n' * 101}.yaml").write_text("")
+    assert "at most 100" in refused(str(long)).next_step
+    column = 'source: {table: {columns: {"a\\0b": {type: number}}}}'
+    (folder / "mine.yaml").write_text(column)
+    assert "zero byte" in refused("mine").what
+    assert "zero byte" in refused(arguments=("--var", "a\0b")).what
+
+
 def test_a_preset_that_is_no_text_is_refused_with_its_file(folder):
     (folder / "mine.yaml").write_bytes(b"\xff\xfe\x00a")
     assert refused("mine").where == str(folder / "mine.yaml")
