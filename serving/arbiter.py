@@ -26,4 +26,4 @@ def close_doors() -> None:
             self.sockets.close_all()  # the workers have their own, and close them too
             return super().stop()
 
-    circus.Arbiter = Arbiter  # type: ignore[misc]
+    circus.Arbiter = Arbiter
