@@ -199,9 +199,8 @@ def main(arguments: list[str] | None = None) -> int:
         for number, case in enumerate(cases(options.seed), 1)
         if not options.only or number in options.only
     ]
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # else, in the background, all ignore it
+    # In the background of a script Ctrl-C is ignored, and what is started there would ignore it too.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     begun, found = time.monotonic(), list[Result]()
     results: Any = multiprocessing.Queue()
     workers = [
