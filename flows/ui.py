@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 ABOUT = "Open MLflow's and Prefect's pages on the state that the runs left under var/."
-START_LIMIT = 120.0
+START_LIMIT, END_LIMIT = 120.0, 20.0  # seconds
 VIEW = "figures"
 METRICS = ("test_roc_auc", "test_log_loss", "valid_levelled_log_loss")
 TAGS = ("winner", "decision")
@@ -31,7 +31,10 @@ def main(settings: Settings) -> None:
     client = open_store(settings)  # before the first run: an empty page, not an error
     pages = {"MLflow": show_metrics(client), "Prefect": ""}
     log = settings.var.absolute() / "ui.log"
-    ports = {"MLflow": settings.ui.mlflow_port, "Prefect": settings.ui.prefect_port}
+    elsewhere = settings.prefect.api_url  # where the runs are, then: no page of ours has them
+    ports = {"MLflow": settings.ui.mlflow_port}
+    if not elsewhere:
+        ports["Prefect"] = settings.ui.prefect_port
     for name, port in ports.items():
         if _answers(port):
             raise UserError(
@@ -43,40 +46,44 @@ def main(settings: Settings) -> None:
     hosts = [f"{name}:{ports['MLflow']}" for name in ("127.0.0.1", "localhost")]
     commands = {
         "MLflow": [
-            *("mlflow", "server", "--host", "127.0.0.1", "--port", str(ports["MLflow"])),
+            *("flows.with_parent", "mlflow", "server"),
+            *("--host", "127.0.0.1", "--port", str(ports["MLflow"])),
             *("--workers", "1", "--backend-store-uri", tracking_uri(settings)),
             *("--default-artifact-root", artifact_root(settings).as_uri()),
             *("--allowed-hosts", ",".join(hosts)),
             *("--cors-allowed-origins", ",".join(f"http://{host}" for host in hosts)),
         ],
-        "Prefect": ["flows.prefect_api", str(ports["Prefect"])],
+        "Prefect": ["flows.prefect_api", str(settings.ui.prefect_port)],
     }
     # Prefect's page asks the API at this address, whatever port it was served from itself. The
     # services that start scheduled runs stay off.
-    os.environ["PREFECT_SERVER_UI_API_URL"] = f"http://127.0.0.1:{ports['Prefect']}/api"
+    os.environ["PREFECT_SERVER_UI_API_URL"] = f"http://127.0.0.1:{settings.ui.prefect_port}/api"
     os.environ["PREFECT__SERVER_WEBSERVER_ONLY"] = "1"
-    with log.open("wb") as output:
-        processes = [
-            subprocess.Popen(
-                [sys.executable, "-m", *command],
-                stdin=subprocess.PIPE,  # closes when this process is gone
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-            for command in commands.values()
-        ]
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
             signal.signal(number, signal.default_int_handler)
-        print("Starting MLflow's and Prefect's pages: about 15 s")
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
+        with log.open("wb") as output:
+            for name in ports:
+                process = subprocess.Popen(
+                    [sys.executable, "-m", *commands[name]],
+                    stdin=subprocess.PIPE,  # closes when this process is gone, and they end then
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                )
+                processes.append(process)
+        print(f"Starting the pages of {' and '.join(ports)}: about 15 s")
         for name, port in ports.items():
             _wait(name, port, processes, str(log))
             page = f"http://127.0.0.1:{port}{pages[name]}"
             print(f"  {name:8} {page}")
             if os.environ.get("DISPLAY") or sys.platform == "darwin":
                 webbrowser.open(page)
-        print("Ctrl-C ends both.", flush=True)
+        if elsewhere:
+            print(f"  Prefect  {elsewhere.removesuffix('/api')}  (prefect.api_url)")
+        print(f"Ctrl-C ends {'it' if elsewhere else 'both'}.", flush=True)
         while all(process.poll() is None for process in processes):
             time.sleep(0.5)
         raise UserError(
@@ -91,7 +98,10 @@ def main(settings: Settings) -> None:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGTERM)
         for process in processes:
-            process.wait(20)
+            try:
+                process.wait(END_LIMIT)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def show_metrics(client: MlflowClient) -> str:

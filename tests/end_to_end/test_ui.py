@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -25,14 +26,14 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-@pytest.fixture(scope="module")
-def pages(smoke, environment):
-    ports = free_port(), free_port()
-    arguments = ("--ui.mlflow_port", str(ports[0]), "--ui.prefect_port", str(ports[1]))
+@contextmanager
+def started(var, environment, *arguments, end_by):
+    """What `make ui` has printed once its pages are there; then it is ended by this signal."""
     run = subprocess.Popen(
-        [sys.executable, "-m", "flows.ui", "--var", str(smoke.var), *arguments],
+        [sys.executable, "-m", "flows.ui", "--var", str(var), *arguments],
         cwd=ROOT,
         env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # pytest under nohup
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -46,11 +47,27 @@ def pages(smoke, environment):
     else:
         pytest.fail("".join(said))
     children = psutil.Process(run.pid).children(recursive=True)
-    yield ports, "".join(said)
-    run.send_signal(signal.SIGTERM)
-    run.communicate(timeout=40)
-    _, alive = psutil.wait_procs(children, timeout=20)
+    assert children
+    yield "".join(said)
+    run.send_signal(end_by)
+    run.communicate(timeout=60)
+    _, alive = psutil.wait_procs(children, timeout=60)
     assert alive == []
+
+
+@pytest.fixture(scope="module")
+def pages(smoke, environment):
+    ports = free_port(), free_port()
+    arguments = ("--ui.mlflow_port", str(ports[0]), "--ui.prefect_port", str(ports[1]))
+    with started(smoke.var, environment, *arguments, end_by=signal.SIGKILL) as said:
+        yield ports, said
+
+
+def test_runs_that_are_recorded_elsewhere_are_looked_at_there(environment, tmp_path):
+    arguments = ("--ui.mlflow_port", str(free_port()), "--prefect.api_url", "http://there:4200/api")
+    with started(tmp_path / "var", environment, *arguments, end_by=signal.SIGHUP) as said:
+        assert "Prefect  http://there:4200  (prefect.api_url)" in said
+    assert not (tmp_path / "var" / "prefect" / "prefect.db").exists()
 
 
 def test_both_pages_show_the_run(smoke, pages):
