@@ -21,6 +21,7 @@ from configs.settings import Settings
 from flows.run import log
 from flows.stage import Stage, hash_text, run_stage, stage_key
 from flows.stage_code import fit
+from flows.stopping import wait_if_ending
 from flows.tasks import TABLE, Journey, read_result
 
 ROOT = Path(__file__).parents[1]
@@ -136,6 +137,7 @@ def fit_in_process(
                 on_event(event)
             code = process.wait()
         finally:
+            wait_if_ending()
             if process.poll() is None:
                 process.kill()
                 process.wait()

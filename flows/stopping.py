@@ -48,6 +48,13 @@ def before_the_end(act: Callable[[], None]) -> None:
     _to_do.append(act)
 
 
+def wait_if_ending() -> None:
+    """For a thread that sees a process end: where this one is ending too, that is no failure to
+    report."""
+    if _begun.locked():
+        time.sleep(2 * LIMIT)
+
+
 def _wait(reader: int) -> None:
     while os.read(reader, 1)[0] not in _handled:
         pass
@@ -68,10 +75,9 @@ def _end() -> None:
     late.daemon = True
     late.start()
     for process in processes:
-        # Stopped, not ended: an end would be taken for a failure and reported as one.
         with suppress(psutil.Error):
             if "training.fit" in process.cmdline():
-                process.suspend()
+                process.kill()  # now: this process may be killed before it is done here
     for act in _to_do:
         with suppress(Exception):
             act()

@@ -33,3 +33,10 @@ rooms      web/            HTTP, and the page for people
 Imports go from web to champions, lines, values, and to what requests share. Nothing here imports
 `training`, and a running service imports no training library.
 """
+
+import sys
+
+from configs.interrupt import exit_on_ctrl_c
+
+if sys.argv[0] == "-m":  # as it is while Python looks for the module of `python -m serving.predict`
+    exit_on_ctrl_c()

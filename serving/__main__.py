@@ -80,7 +80,7 @@ def serve(settings: Settings, served: Served, what: str) -> None:
     """Serve until Ctrl-C or SIGTERM. Raises UserError when it ends by itself."""
     host, port = _address(settings), settings.serving.port
     process, trials = None, Trials(served, launcher=True)
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
             signal.signal(number, signal.default_int_handler)  # end as Ctrl-C does
     try:

@@ -15,7 +15,6 @@ DATA = ("configs/contract.yaml", "features/sql", "serving/web/page")
 def files(root: Path = ROOT) -> list[Path]:
     """Paths relative to the repository, sorted: the modules, their packages, and the data."""
     found = {path for path, _ in modules(root).values()}
-    found |= {parent / "__init__.py" for path in found for parent in list(path.parents)[:-1]}
     for data in DATA:
         inside = (root / data).rglob("*") if (root / data).is_dir() else [root / data]
         found |= {path.relative_to(root) for path in inside if path.is_file()}
@@ -29,12 +28,12 @@ def modules(root: Path = ROOT) -> dict[str, tuple[Path, ast.Module]]:
     todo = [ENTRY]
     while todo:
         name = todo.pop()
-        path = _file(name, root)
+        path = _file(name, root) if name else None
         if path is None or name in found:
             continue
         tree = ast.parse((root / path).read_text(encoding="utf-8"))
         found[name] = (path, tree)
-        todo += imported(tree)
+        todo += [*imported(tree), name.rpartition(".")[0]]  # its package is imported before it
     return found
 
 

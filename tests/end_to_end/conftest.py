@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import select
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -176,8 +177,8 @@ def quick_walk(
 ) -> Iterator[Callable[..., Walk]]:
     """As `walk`, without the seconds of a start: forked off what is imported, on the shared API.
 
-    Named arguments are variables of the command's environment. A command with `end_at` is killed as
-    soon as that says so of its process and of what it has printed.
+    Named arguments are variables of the command's environment. A command with `end_at` is ended, by
+    the signal `end_by`, as soon as that says so of its process and of what it has printed.
     """
     said = tmp_path_factory.mktemp("said")
     forked = subprocess.Popen(
@@ -196,6 +197,7 @@ def quick_walk(
         *arguments: str,
         module: str = "flows.train",
         end_at: Callable[[psutil.Process, str], bool] | None = None,
+        end_by: signal.Signals = signal.SIGKILL,
         **variables: str,
     ) -> Walk:
         order = {
@@ -212,7 +214,7 @@ def quick_walk(
             while not end_at(process, out.read_text() if out.exists() else ""):
                 assert process.status() != psutil.STATUS_ZOMBIE
                 time.sleep(0.005)
-            process.kill()
+            process.send_signal(end_by)
         ended, _, _ = select.select([forked.stdout], [], [], 300)
         assert ended, "no end after 300 s: " + (said / "err").read_text()
         code = int(forked.stdout.readline())

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
+import subprocess
+import sys
+from pathlib import Path
 
+import psutil
 import pytest
 
+from configs.interrupt import CODE, MESSAGE
 from configs.load import load
+
+ROOT = Path(__file__).parents[2]
+PRESET = ROOT / "tests" / "drills" / "small.yaml"
 
 pytestmark = pytest.mark.slow
 
@@ -52,6 +61,46 @@ def test_runs_of_another_machine_with_a_folder_of_the_same_path_are_left_alone(
         _end_runs(settings, Crashed(), {ids[0], "20260101-000000-cccc"})
         states = [api.read_flow_run(run.id).state.type.value for run in (ours, theirs)]
     assert states == ["CRASHED", "RUNNING"]
+
+
+@pytest.fixture(scope="module")
+def var(tmp_path_factory):
+    """For the runs that are interrupted: each goes on from the stages of those before."""
+    return tmp_path_factory.mktemp("interrupted") / "var"
+
+
+@pytest.mark.parametrize("moment", ["ingest", "features", "tuning", "evaluate"])
+def test_ctrl_c_in_any_stage_ends_the_run_in_one_line(quick_walk, var, moment):
+    def come(_: psutil.Process, said: str) -> bool:
+        if moment == "tuning":
+            logs = sorted(var.glob("runs/2*/run.log"))
+            return bool(logs) and "'event': 'trial'" in logs[-1].read_text()
+        return "evaluate: " in said if moment == "evaluate" else any(var.glob(f"stages/.{moment}*"))
+
+    done = quick_walk(var, "--config", str(PRESET), end_at=come, end_by=signal.SIGINT)
+    assert done.code == CODE
+    assert done.err.endswith(MESSAGE)
+    for noise in ("Traceback", "Error", "failed"):
+        assert noise not in done.out + done.err
+
+
+def test_ctrl_c_while_libraries_are_imported_and_prefect_starts(environment, tmp_path):
+    run = subprocess.Popen(
+        [sys.executable, "-m", "flows.train", "--config", str(PRESET), "--var", str(tmp_path)],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert run.stdout is not None and "starting Prefect" in run.stdout.readline()
+    children = psutil.Process(run.pid).children(recursive=True)
+    run.send_signal(signal.SIGINT)
+    out, err = run.communicate(timeout=60)
+    assert (run.returncode, out, err) == (CODE, "", MESSAGE)
+    _, left = psutil.wait_procs(children, timeout=20)
+    assert children and left == []
 
 
 def test_ctrl_c_at_a_terminal_ends_a_run_and_all_that_it_started(interrupted):

@@ -1,0 +1,81 @@
+"""Ctrl-C, and a run that is killed while it ends by it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from configs.interrupt import CODE, MESSAGE
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = sorted(
+    ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
+    for package in ("flows", "serving")
+    for file in (ROOT / package).rglob("*.py")
+    if "sys.exit(" in (text := file.read_text(encoding="utf-8")).rpartition("__main__")[2]
+    and "from configs." in text  # the tool behind `make lock` needs nothing of the project
+)
+
+# Python imports a module of this name when it starts. Here it sends the signal at the first import
+# of what every command needs.
+SENDS = """
+import os, signal, sys
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
+
+class Sends:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("configs.errors", "configs.settings"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Sends())
+"""
+
+
+@pytest.mark.parametrize("module", COMMANDS)
+def test_ctrl_c_during_the_imports_of_a_command_is_one_line(module, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(SENDS)
+    done = subprocess.run(
+        [sys.executable, "-m", module],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (CODE, "", MESSAGE)
+
+
+def test_every_command_of_make_is_tried():
+    assert {"flows.train", "flows.adopt", "flows.models", "flows.ui"} <= {*COMMANDS}
+    assert {"serving", "serving.predict", "serving.shipping.bento"} <= {*COMMANDS}
+
+
+ENDING = """
+import os, signal, subprocess, sys, time
+from flows import stopping
+
+stopping.end_on_signals()
+stopping.before_the_end(lambda: os.kill(os.getpid(), signal.SIGKILL))
+command = [sys.executable, "-c", "import time; time.sleep(600)", "training.fit"]
+print(subprocess.Popen(command, start_new_session=True).pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_no_family_is_left_where_the_run_is_killed_while_it_ends():
+    run = subprocess.Popen([sys.executable, "-c", ENDING], cwd=ROOT, stdout=subprocess.PIPE)
+    assert run.stdout is not None
+    family = psutil.Process(int(run.stdout.readline()))
+    run.terminate()
+    assert run.wait(60) == -signal.SIGKILL
+    _, left = psutil.wait_procs([family], timeout=20)
+    assert left == []
