@@ -66,10 +66,11 @@ class Champions:
             return about
         return msgspec.json.encode(msgspec.json.decode(about) | {"refused": self.refused})
 
-    def look(self, *, again: bool = False) -> tuple[Outcome, str]:
+    def look(self, *, again: bool = False, told: bool = False) -> tuple[Outcome, str]:
         """Look up the champion, swap when it is another one: the outcome, and why it was refused.
 
-        again: try one that has been refused before once more.
+        again: try one that has been refused before once more.  told: look at it once more, by the
+        verdict of the worker that has tried it: each trial may take a minute.
         """
         asked_at = monotonic()
         with self._one_at_a_time:
@@ -77,7 +78,7 @@ class Champions:
             if began_at >= asked_at and tried_again >= again:
                 return found  # of somebody who was waiting as well: a trial takes seconds
             began_at, before = monotonic(), self.refused
-            outcome, why = self._look(again)
+            outcome, why = self._look(again, told)
             changed = outcome in ("swapped", "refused", "unknown") or self.refused != before
             if self.noted is not None and changed:
                 self.noted(outcome, self)
@@ -89,11 +90,11 @@ class Champions:
         if self.trials is not None:
             self.trials.close()
 
-    def _look(self, again: bool) -> tuple[Outcome, str]:
+    def _look(self, again: bool, told: bool) -> tuple[Outcome, str]:
         try:
             found = self.served.find()
         except UserError as error:
-            if self.unknown == error.what and not again:
+            if self.unknown == error.what and not (again or told):
                 return "unchanged", ""
             self.unknown = error.what
             log.error("the champion cannot be looked up, %s: %s", _stays(self.current), error.what)
@@ -109,7 +110,8 @@ class Champions:
         if old and (old.model.version, old.model.bundle_sha256) == key:
             self.refused = None
             return "unchanged", ""
-        if self.refused and (self.refused.version, self.refused.bundle_sha256) == key and not again:
+        refused = self.refused and (self.refused.version, self.refused.bundle_sha256)
+        if refused == key and not (again or told):
             return "unchanged", ""
         try:
             new = self._opened(found, again)

@@ -109,7 +109,7 @@ class Service(bentoml.Service[GoldenPath]):
                 continue
             told, seen, waited = touched != seen, touched, 0.0
             try:
-                await asyncio.to_thread(self.champions.look, again=told)
+                await asyncio.to_thread(self.champions.look, told=told)
             except Exception:
                 log.exception("the champion could not be looked up")
 

@@ -28,8 +28,10 @@ from serving.shipping.shipped import service
 from serving.web import front
 from serving.champions import Champions
 from serving.served import read_served
+from serving.trial import Trials
 name, version, file, base = sys.argv[1:]
-outcome, reason = Champions(read_served()).look()
+served = read_served()
+outcome, reason = Champions(served, trials=Trials(served)).look()
 if outcome != "swapped":
     sys.exit(reason)
 # No `distro`: BentoML would install a compiler, and everything here comes as a wheel.

@@ -168,6 +168,24 @@ def test_a_bundle_is_tried_once_by_all_of_a_service_and_again_when_an_operator_a
         other.check(found)
 
 
+def test_the_other_workers_take_the_verdict_of_the_one_that_an_operator_asked(
+    registry: Registry, bundle: Path, tmp_path: Path
+) -> None:
+    tried = []
+
+    class Kept(Trials):
+        def check(self, found: ModelVersion, *, again: bool = False) -> None:
+            tried.append(again)
+            raise TrialFailed(Verdict("time", "it takes too long"))
+
+    registry.champions.trials = Kept(registry.champions.served)
+    registry.look(version(1, tmp_path, bundle))
+    assert registry.champions.look(told=True) == ("refused", "it takes too long")
+    assert registry.champions.look(again=True) == ("refused", "it takes too long")
+    assert registry.champions.look() == ("unchanged", "")
+    assert tried == [False, False, True]
+
+
 def test_whoever_looks_while_a_look_is_under_way_shares_the_next_one(
     registry: Registry, bundle: Path, tmp_path: Path
 ) -> None:
