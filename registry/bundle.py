@@ -66,10 +66,13 @@ class Bundle:
         """None: there were no costs to decide by."""
         return self.description["threshold"]
 
-    def predict(self, x: np.ndarray) -> np.ndarray:
-        """Probabilities float64 (n,) for raw feature values float32 (n, f), NaN where missing."""
+    def predict(self, x: np.ndarray, options: Any = None) -> np.ndarray:
+        """Probabilities float64 (n,) for raw feature values float32 (n, f), NaN where missing.
+
+        options: onnxruntime.RunOptions, by which another thread can end it.
+        """
         (probability,) = self.session.run(
-            ["probability"], {"features": np.ascontiguousarray(x, np.float32)}
+            ["probability"], {"features": np.ascontiguousarray(x, np.float32)}, options
         )
         return probability.astype(np.float64)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from serving.stop import Stop
 if TYPE_CHECKING:
     from serving.lines.transactions import Transactions
     from serving.values.schema import Decoder
+
+FATAL = 4  # of ONNX Runtime: that a run was ended is no error to log
 
 
 @dataclass(frozen=True)
@@ -87,9 +90,18 @@ class Asked:
     stop: Stop = field(default_factory=Stop)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """`Bundle.predict` while there is time. Raises Refused after that."""
-        self.stop.check()
-        return self.champion.bundle.predict(x)
+        """`Bundle.predict` while there is time. Raises Refused after that, also where its graph
+        loops for ever over these values."""
+        from onnxruntime import RunOptions
+
+        options = RunOptions()
+        options.log_severity_level = FATAL
+        try:
+            with self.stop.calling(partial(setattr, options, "terminate", True)):
+                return self.champion.bundle.predict(x, options)
+        except Exception:
+            self.stop.check()  # it was ended
+            raise
 
     @property
     def skip(self) -> bool:

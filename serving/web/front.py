@@ -135,7 +135,7 @@ class Front:
             )
             assert route.answer is not None
             if route.inline and len(body) <= INLINE_BYTES:
-                return route.answer(asked)
+                return self.work.inline(route.answer, asked, stop)
             return await slot.run(route.answer, asked, stop)
 
     def _scored(self, scored: Scored) -> None:

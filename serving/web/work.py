@@ -6,6 +6,8 @@ Who finds no room is answered at once: a queue that grows helps nobody.
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -16,6 +18,7 @@ from serving.stop import Stop
 
 THREADS = 2
 WAITING = 4 * THREADS  # in threads, or waiting for one
+TICK = 0.25  # seconds between looks at the clock
 HELD_BYTES = 64 * 2**20  # of bodies that are arriving or being answered
 
 
@@ -24,6 +27,9 @@ class Work:
         self.max_concurrency, self.max_seconds = max_concurrency, max_seconds
         self.busy = self.threaded = self.held = 0
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="answers")
+        self._inline: tuple[float, Stop] | None = None
+        self._closed = threading.Event()
+        threading.Thread(target=self._watch, name="deadline", daemon=True).start()
 
     @contextmanager
     def slot(self) -> Iterator[Slot]:
@@ -37,7 +43,23 @@ class Work:
         finally:
             slot.leave()
 
+    def inline(self, answer: Callable[[Any], bytes], asked: Any, stop: Stop) -> bytes:
+        """The answer, here in the event loop. Raises Refused where the model takes too long."""
+        self._inline = time.monotonic() + self.max_seconds, stop
+        try:
+            return answer(asked)
+        finally:
+            self._inline = None
+
+    def _watch(self) -> None:
+        """The event loop cannot look at the clock while it waits for a model."""
+        while not self._closed.wait(TICK):
+            inline = self._inline
+            if inline is not None and time.monotonic() > inline[0]:
+                inline[1].set()
+
     def close(self) -> None:
+        self._closed.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 

@@ -62,8 +62,8 @@ def bundle_of(
     )
 
 
-def endless() -> Graph:
-    """A loop of 2^62 rounds."""
+def endless(beyond: float | None = None) -> Graph:
+    """A loop of 2^62 rounds. beyond: only when one of the values is larger than that."""
     inner = helper.make_graph(
         [
             helper.make_node("Identity", ["go_on"], ["on"]),
@@ -85,7 +85,16 @@ def endless() -> Graph:
         numpy_helper.from_array(np.int64(2**62), "rounds"),
         numpy_helper.from_array(np.bool_(True), "yes"),
     ]
-    return [helper.make_node("Loop", ["rounds", "yes", "zeros"], ["more"], body=inner)], constants
+    if beyond is None:
+        return [
+            helper.make_node("Loop", ["rounds", "yes", "zeros"], ["more"], body=inner)
+        ], constants
+    nodes = [
+        helper.make_node("ReduceMax", ["features"], ["largest"], keepdims=0),
+        helper.make_node("Greater", ["largest", "limit"], ["go"]),
+        helper.make_node("Loop", ["rounds", "go", "zeros"], ["more"], body=inner),
+    ]
+    return nodes, [constants[0], numpy_helper.from_array(np.float32(beyond), "limit")]
 
 
 def growing(kind: str) -> Graph:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
@@ -165,9 +165,14 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 @contextmanager
-def started(folder: Path, *overrides: str, **environment: str) -> Iterator[Running]:
-    """A service of its own on the tiny bundle, with these settings."""
-    sha256 = make_bundle(folder / "bundle")
+def started(
+    folder: Path,
+    *overrides: str,
+    make: Callable[[Path], str] = make_bundle,
+    **environment: str,
+) -> Iterator[Running]:
+    """A service of its own on the tiny bundle, or on what `make` makes, with these settings."""
+    sha256 = make(folder / "bundle")
     port, var, log = free_port(), folder / "var", folder / "service.log"
     began = time.monotonic()
     usual = ["--serving.port", str(port), "--var", str(var), "--serving.max_rows", str(MAX_ROWS)]
