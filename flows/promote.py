@@ -13,6 +13,8 @@ from flows.quarantine import arguments
 from registry.chain import Record
 from registry.promotion import existing, mend, release
 from registry.store import open_store
+from serving.served import Served
+from serving.trial import Trials, check_version
 
 ABOUT = "Make a version champion by hand, whatever the gate said; the ledger says who did it."
 REASON, DESPITE = "--reason", "--despite-ledger"
@@ -29,10 +31,12 @@ def main(
             f" {make('promote', settings, VERSION='N')}",
         )
     client, number = open_store(settings), version_number(asked)
-    existing(client, settings, number)  # what is refused mends nothing
+    version = existing(client, settings, number)  # what is refused mends nothing
     if not despite_ledger:
         for line in mend(client, settings):
             print(line)
+    # A service would refuse it, and go on with the one before until it is started again.
+    check_version(Trials(Served.of(settings, version.name)), version)
     tell(release(client, settings, number, reason=reason, despite_ledger=despite_ledger), settings)
 
 

@@ -19,7 +19,7 @@ from registry.store import database
 from serving.address import check_address, url, url_here
 from serving.process import end, start, wait_until_ready
 from serving.served import FILE, Served, write_served
-from serving.trial import Trials
+from serving.trial import Trials, check_version
 from serving.web.access import is_loopback, read_token
 
 
@@ -113,11 +113,7 @@ def _try(trials: Trials, served: Served) -> None:
     """Raises UserError for a champion that cannot be served."""
     found = served.find()
     if found is not None:
-        try:
-            trials.check(found)
-        except UserError as error:
-            what = f"version {found.version} cannot be served: {error.what}"
-            raise UserError(what, where=error.where, next_step=error.next_step) from None
+        check_version(trials, found)
 
 
 def _address(settings: Settings) -> str:

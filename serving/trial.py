@@ -156,6 +156,15 @@ class Trials:
         return _ended(served, found, child.returncode, late)
 
 
+def check_version(trials: Trials, found: ModelVersion) -> None:
+    """For a person. Raises UserError for a version that cannot be served."""
+    try:
+        trials.check(found)
+    except UserError as error:
+        what = f"version {found.version} cannot be served: {error.what}"
+        raise UserError(what, where=error.where, next_step=error.next_step) from None
+
+
 def _read(file: Path) -> Verdict | None:
     try:
         return msgspec.json.decode(file.read_bytes(), type=Verdict)

@@ -9,12 +9,14 @@ import shutil
 import sys
 import threading
 from contextlib import contextmanager
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from configs.errors import UserError
 from configs.load import load
+from features.catalogue import CATALOGUE
 from flows import models, promote, rollback
 from flows.promote import command
 from registry import tracking
@@ -35,11 +37,18 @@ def graph() -> bytes:
     from onnx import TensorProto, helper
 
     ends = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch"])
-        for name in ("features", "probability")
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in (("features", ["batch", 1]), ("probability", ["batch"]))
     ]
-    node = helper.make_node("Sigmoid", ["features"], ["probability"])
-    made = helper.make_model(helper.make_graph([node], "tiny", ends[:1], ends[1:]))
+    nodes = [
+        helper.make_node("Sigmoid", ["features"], ["column"]),
+        helper.make_node("ReduceMax", ["column"], ["probability"], axes=[1], keepdims=0),
+    ]
+    made = helper.make_model(
+        helper.make_graph(nodes, "tiny", ends[:1], ends[1:]),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=9,
+    )
     return made.SerializeToString()
 
 
@@ -51,6 +60,7 @@ def settings(tmp_path_factory):
     client = open_store(settings)
     for number, action in enumerate(("promote", "promote", "reject"), 1):
         said = {"family": "xgboost", "trained_at": f"2026-01-0{number}T10:00:00", "test": TEST}
+        said |= {"features": [asdict(CATALOGUE[0])], "threshold": 0.5}
         sha = write_bundle(var / "bundle", graph(), {**said, "run_id": f"run-{number}"})
         run = tracking.open_run(client, "run")
         made = register(
@@ -288,3 +298,17 @@ def test_a_corrupted_store_is_one_clear_error(settings, type_, tmp_path, monkeyp
         assert command("x", about.ABOUT, about.main) == 1
         said = capsys.readouterr().err
         assert "MLflow's database cannot be read" in said and "Traceback" not in said
+
+
+def test_a_version_that_cannot_be_served_is_not_promoted(settings, type_, tmp_path):
+    """Found in a process of its own, with bounds: it may loop for ever (`serving/trial.py`)."""
+    client, before = open_store(settings), champion(settings)
+    said = {"features": [asdict(CATALOGUE[0])] * 2, "threshold": 0.5}
+    sha = write_bundle(tmp_path / "bundle", graph(), said)
+    run = tracking.open_run(client, "run")
+    made = register(
+        client, settings, run_id=run, bundle=tmp_path / "bundle", bundle_sha256=sha, tags={}
+    )
+    code, told = type_(promote, "flows.promote", str(made.version))
+    assert code == 1 and f"version {made.version} cannot be served: its graph takes 1" in told
+    assert champion(settings) == before
