@@ -199,7 +199,7 @@ def main(arguments: list[str] | None = None) -> int:
         for number, case in enumerate(cases(options.seed), 1)
         if not options.only or number in options.only
     ]
-    # In the background of a script Ctrl-C is ignored, and what is started there would ignore it too.
+    # In the background of a script Ctrl-C is ignored, also by what is started there.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     begun, found = time.monotonic(), list[Result]()
     results: Any = multiprocessing.Queue()
