@@ -76,6 +76,7 @@ class LeakReport:
     limit: of the ROC AUC of a column by itself.  rows_scored: those it was measured on.
     rows_rebuilt: rows that were worked out again without the future, at these dates (ISO).
     strongest: the best column by itself and its ROC AUC; None with too few rows of a class.
+    strong: of a table, the best `SHOWN` of them, the strongest first.
     """
 
     leaks: tuple[Leak, ...]
@@ -84,6 +85,7 @@ class LeakReport:
     rows_rebuilt: int
     dates: tuple[str, ...]
     strongest: tuple[str, float] | None
+    strong: tuple[tuple[str, float], ...] = ()
 
 
 def suspicious(

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from features.catalogue import Feature
-from features.leak_report import ROWS_OF_A_CLASS, ROWS_SCORED, LeakReport, suspicious
+from features.leak_report import ROWS_OF_A_CLASS, ROWS_SCORED, SHOWN, LeakReport, suspicious
 from features.roc_auc import category_alone, presence_alone, roc_auc_alone
 from features.table import read_rows
 
@@ -34,7 +34,7 @@ def check_table_leaks(table: Path, features: Sequence[Feature], limit: float) ->
         alone = category_alone if feature.categories else roc_auc_alone
         scores[feature.name] = alone(values, label, group)
         presence[feature.name] = presence_alone(values, label, group)
-    best = max(scores, key=lambda name: scores[name].score)
-    strongest = (best, round(scores[best].score, 4))
+    ranked = sorted(scores, key=lambda name: -scores[name].score)[:SHOWN]
+    strong = tuple((name, round(scores[name].score, 4)) for name in ranked)
     leaks = tuple(suspicious(scores, presence, limit))
-    return LeakReport(leaks, limit, len(label), 0, (), strongest)
+    return LeakReport(leaks, limit, len(label), 0, (), strong[0], strong)

@@ -5,7 +5,7 @@ Nothing here stops a run: `features/leaks.py` does that where the figures are be
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from configs.settings import Settings
@@ -37,7 +37,7 @@ def questions(
         text = f"the model does not surely rank better than {name} alone: ROC AUC {said}"
         found.append({"about": name, "text": text})
     if settings.source.kind == "table":
-        for name, why in _strong(table["leak_check"]["strongest"], importance).items():
+        for name, why in _strong(table["leak_check"]["strong"], importance).items():
             text = (
                 f"is {name} known before the outcome? {'. '.join(why)}. If not, move it to"
                 " source.table.leave_out and train again"
@@ -47,12 +47,13 @@ def questions(
 
 
 def _strong(
-    strongest: tuple[str, float] | None, importance: Mapping[str, Any] | None
+    strong: Sequence[tuple[str, float]], importance: Mapping[str, Any] | None
 ) -> dict[str, list[str]]:
     """Columns that are strong by themselves or to the model -> why."""
     found: dict[str, list[str]] = {}
-    if strongest is not None and strongest[1] > STRONG:
-        found[strongest[0]] = [f"By itself it reaches a ROC AUC of {strongest[1]:.3f}"]
+    for name, score in strong:
+        if score > STRONG:
+            found[name] = [f"By itself it reaches a ROC AUC of {score:.3f}"]
     lost = {
         one["name"]: one["roc_auc_loss"] for one in (importance or {"features": ()})["features"]
     }

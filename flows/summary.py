@@ -65,7 +65,9 @@ def summarise(
         "warnings": warnings(validated.facts),
         "table": {key: table.facts[key] for key in ("features", "rows", "positive_rate", "as_of")},
         "leak_check": {
-            name: value for name, value in table.facts["leak_check"].items() if name != "leaks"
+            name: value
+            for name, value in table.facts["leak_check"].items()
+            if name not in ("leaks", "strong")
         },
         "families": {name: _family(stage, found, name) for name, stage in contestants.items()},
         "differences": found.between,

@@ -152,8 +152,9 @@ def _damaged(path: Path, reason: str) -> UserError:
     if not name.endswith(SUFFIXES[:2]):
         steps += (
             f"; if its values are not parted so, set source.text.delimiter: {texts.CHOICES}; if"
-            " lines stand above the header, source.text.skip_lines: their number; if quotes"
-            r" within quotes are written \", source.text.escape: backslash"
+            " lines stand above the header, source.text.skip_lines: their number; if the header"
+            " has more or fewer names than a row has values, source.text.names: all of them, with"
+            r" skip_lines: 1; if quotes within quotes are written \", source.text.escape: backslash"
         )
     return UserError(
         f"the file cannot be read as {kind.lstrip('.')}: {reason}",

@@ -149,8 +149,9 @@ def named(header: list[str], path: Path) -> list[str]:
             raise UserError(
                 f"the file has more than one column called {name!r} (letter case does not count)",
                 where=f"source.path = {path}, header row",
-                next_step="rename one of them; a text file without a header row needs"
-                " source.text.names",
+                next_step="rename one of them, or name all columns of a text file anew:"
+                " source.text.names a,b,… (with source.text.skip_lines 1, if the first line is a"
+                " header)",
             )
     return names
 

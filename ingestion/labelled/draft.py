@@ -238,8 +238,8 @@ def _check_file(path: Path, text: Text) -> None:
 def _check_there(types: dict[str, str], target: str, path: Path, hint: str) -> None:
     if target in types:
         return
-    near = get_close_matches(target, types, n=1)
-    near = near or [name for name in types if name.casefold() == target.casefold()]
+    same = [name for name in types if name.strip().casefold() == target.strip().casefold()]
+    near = same or get_close_matches(target, types, n=1)
     values = [name for name in types if re.fullmatch(r"\s*[-+$€]?[0-9][0-9.,:/-]*%?\s*", name)]
     steps = []
     if hint and values:  # a text file
@@ -252,6 +252,8 @@ def _check_there(types: dict[str, str], target: str, path: Path, hint: str) -> N
         "Name the column that holds the outcome: TARGET=COLUMN.",
         f'{hint} As in ARGS="--source.text.skip_lines 1"' if hint else "",
     ]
+    if same:
+        steps = [f"name it as the file does: TARGET={shlex.quote(same[0])}"]
     raise UserError(
         f"the file has no column {target!r}",
         where=f"{path}: its columns are {', '.join(list(types)[:40])}",

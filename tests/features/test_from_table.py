@@ -386,6 +386,7 @@ def test_a_column_that_tells_the_answer_stops_the_run(tmp_path):
     found = check_table_leaks(path, schema(table()), 0.85)
     assert [leak.name for leak in found.leaks] == ["visits"] and found.strongest == ("visits", 1.0)
     assert found.rows_rebuilt == 0
+    assert found.strong[0] == ("visits", 1.0) and len(found.strong) == 3
     with pytest.raises(UserError, match="suspiciously good by itself: visits"):
         stop_on_leaks(found.leaks)
 

@@ -20,7 +20,7 @@ def asked(var: Any = "var", kind: str = "table", **changes: Any) -> list[dict[st
     if kind != "table":
         found = load("default", [], {})
     facts = {
-        "leak_check": {"strongest": changes.get("strongest", ("visits", 0.7))},
+        "leak_check": {"strong": changes.get("strong", [("visits", 0.7)])},
         "groups_torn": changes.get("torn", 0),
         "test_rows_torn": 30,
         "rows": {"test": 60},
@@ -31,13 +31,13 @@ def asked(var: Any = "var", kind: str = "table", **changes: Any) -> list[dict[st
 
 
 def test_nothing_is_asked_where_nothing_is_odd():
-    assert asked() == [] and asked(strongest=None) == []
+    assert asked() == [] and asked(strong=[]) == []
 
 
 @pytest.mark.parametrize(
     ("changes", "about", "said"),
     [
-        ({"strongest": ("duration", 0.76)}, "duration", "ROC AUC of 0.760"),
+        ({"strong": [("duration", 0.76), ("age", 0.74)]}, "duration", "ROC AUC of 0.760"),
         ({"lost": {"duration": 0.2, "age": 0.1, "n": -0.3}}, "duration", "0.200 of ROC AUC"),
         ({"lost": {"duration": 0.06}}, "duration", "all others together 0.000"),
         ({"against": EVEN}, "visits", "+0.0010 [-0.0040, +0.0060]"),
@@ -50,10 +50,15 @@ def test_what_is_odd_is_asked_about_by_name(changes, about, said):
 
 
 def test_one_column_that_is_strong_in_both_ways_is_one_question():
-    (only,) = asked(strongest=("duration", 0.8), lost={"duration": 0.2, "age": 0.1})
+    (only,) = asked(strong=[("duration", 0.8)], lost={"duration": 0.2, "age": 0.1})
     assert "known before the outcome?" in only["text"] and "0.800" in only["text"]
     assert "0.200" in only["text"] and "source.table.leave_out" in only["text"]
 
 
+def test_each_of_several_strong_columns_is_asked_about():
+    found = asked(strong=[("duration", 0.83), ("seconds", 0.82), ("age", 0.6)])
+    assert [one["about"] for one in found] == ["duration", "seconds"]
+
+
 def test_a_strong_feature_of_a_log_is_not_asked_about_for_it_was_made_again_without_the_future():
-    assert asked(kind="files", strongest=("buy_probability", 0.79)) == []
+    assert asked(kind="files", strong=[("buy_probability", 0.79)]) == []

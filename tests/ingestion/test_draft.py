@@ -562,6 +562,47 @@ def test_a_file_without_a_header_leads_to_the_names_of_its_columns(tmp_path):
     assert load(str(tmp_path / "drafted.yaml"), (), {}).source.text.names == HEADER
 
 
+@pytest.mark.parametrize(
+    ("header", "end", "target", "columns"),
+    [
+        ("member,age,visits,plan,left", "", "left", ["age", "visits", "plan"]),
+        ("\ufeffmember,age,visits,plan,left", "", "left", ["age", "visits", "plan"]),
+        ('\ufeff"member","age","visits","plan","left"', "", "left", ["age", "visits", "plan"]),
+        (" member , age ,visits, plan, left ", "", " left ", [" age ", "visits", " plan"]),
+        ("member,age,visits,plan,left,", ",", "left", ["age", "visits", "plan"]),
+        ("member,age,visits,plan,left", ",", "left", ["age", "visits", "plan"]),
+        ("member,,visits,,left", "", "left", ["column_2", "visits", "column_4"]),
+    ],
+)
+def test_a_header_of_any_form_leads_to_a_preset(tmp_path, header, end, target, columns):
+    lines = [",".join(map(str, row)) + end for row in made_rows(90)]
+    (tmp_path / "t.csv").write_text("\n".join([header, *lines]), encoding="utf-8")
+    found = preset(tmp_path / "t.csv", target)
+    assert list(found.columns) == columns and found.target == target
+    assert found.id == header.replace("\ufeff", "").replace('"', "").split(",")[0]
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        (" member , age ,visits, plan, left ", "TARGET=' left '"),
+        ("member,age,visits,plan,LEFT", "TARGET=LEFT"),
+        ("member,age,Age,plan,left", "source.text.names a,b,… (with source.text.skip_lines 1"),
+        ("member,age,visits,plan,left,", "source.text.names: all of them, with skip_lines: 1"),
+        ("age,visits,plan,left", "source.text.names: all of them, with skip_lines: 1"),
+    ],
+)
+def test_a_header_that_is_not_clear_leads_to_what_helps(tmp_path, header, said):
+    lines = [",".join(map(str, row)) for row in made_rows(90)]
+    (tmp_path / "t.csv").write_text("\n".join([header, *lines]), encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        drafted(tmp_path / "t.csv")
+    assert said in caught.value.next_step
+    if "source.text.names" in said:
+        words = ("--source.text.names", ",".join(HEADER), "--source.text.skip_lines", "1")
+        assert preset(tmp_path / "t.csv", "left", *words).id == "member"
+
+
 @pytest.mark.parametrize("place", ["A1", "C4"])
 def test_zeros_that_a_workbook_only_shows_are_to_be_checked(tmp_path, place):
     book = openpyxl.Workbook()
