@@ -114,16 +114,17 @@ class Table(Section):
                     f"the column {name!r} is named twice: it is one of columns, target, id,"
                     " group, split or leave_out (letter case does not count)"
                 )
+        for name in named:
+            if "\0" in name and name not in self.leave_out:
+                raise ValueError(
+                    f"the name {name[:40]!r} holds a zero byte, at which Parquet ends it: rename it"
+                    " in the file, or leave it out"
+                )
         for name in self.columns:
             if name.casefold() in OWN:
                 raise ValueError(
                     f"a feature cannot be called {name!r}: the training table has a column of that"
                     " name of its own; rename it in the file, or leave it out"
-                )
-            if "\0" in name:
-                raise ValueError(
-                    f"the name {name[:40]!r} holds a zero byte, at which a file of columns ends it:"
-                    " rename it in the file, or leave it out"
                 )
             if len(name) > LONGEST_TEXT:
                 raise ValueError(

@@ -70,6 +70,9 @@ def guess(connection: DuckDBPyConnection, name: str, kind: str, text: Text | Non
     if len(name) > LONGEST_TEXT:
         why = f"its name has more than {LONGEST_TEXT} characters: shorten it in the file to use it"
         return Guess(name, "leave_out", why, check=why)
+    if "\0" in name:
+        why = "its name holds a zero byte: rename it in the file to use it"
+        return Guess(name, "leave_out", why, check=why)
     if NO_VALUE.match(kind) and kind != "BOOLEAN":
         return Guess(name, "leave_out", f"values of type {kind} are no single ones")
     if kind.startswith(("DATE", "TIME")):

@@ -275,6 +275,7 @@ def test_a_time_is_no_number_feature_in_silence(name, value, kind, said):
 
 def test_what_the_service_would_not_take_the_settings_and_the_draft_do_not_take_either():
     assert judged("x" * 301, "BIGINT", [1, 2, 3]).kind == "leave_out"
+    assert "zero byte" in judged("a\0b", "BIGINT", [1, 2, 3]).check
     many = tuple(f"{n:0300}" for n in range(1700))
     for columns in (
         {"x" * 301: Column(type="number")},
