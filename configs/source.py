@@ -79,7 +79,7 @@ class Text(Section):
         False, description="read a file of any other name as text, such as export.log"
     )
     decimal: Literal[".", ","] = Field(".", description="decimal mark of numbers in text")
-    thousands: Literal["", ",", ".", " ", "'"] = Field(
+    thousands: Literal["", ",", ".", " ", "'", "_"] = Field(
         "", description="thousands separator of numbers in text; none: numbers have none"
     )
     symbols: Words = Field(

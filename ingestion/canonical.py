@@ -41,10 +41,15 @@ MAPPED = {**COLUMNS, "amount": "DOUBLE"}  # what a source may declare
 EARLIEST, LATEST = "TIMESTAMP '1900-01-01'", "TIMESTAMP '9999-12-31 23:59:59.999999'"
 LINE_ENDS, SHOWN = 10, 200  # in a value of a text file; characters that are kept of a longer one
 EXACT = 2**53  # beyond it doubles have gaps
-# Thousands separators as a pattern: a blank may be one that does not break, ' a typographic one.
-THOUSANDS = {"": "", ",": ",", ".": r"\.", " ": "[ \u00a0\u202f]", "'": "['’]"}
+# Of numbers in text, as patterns: a blank may be thin or one that does not break, ' a typographic
+# one, and a minus a dash.
+BLANK = "[ \u00a0\u2007\u2009\u202f]"
+THOUSANDS = {"": "", ",": ",", ".": r"\.", " ": BLANK, "'": "['’]", "_": "_"}
+MINUS = "\u2212\u2013-"  # in a class
 EXACT_FLOAT = 2**24
-POWER = r"[+-]?\d+([.,]\d+)?[eE]\+\d+"  # as spreadsheets and programs write a large double
+# A large double as spreadsheets and programs write it: 4.00638E+12, 4,00638E12, 1e+18. 12E5 is a
+# code.
+ROUNDED = r"[+-]?\d+([.,]\d+)?[eE]\+\d+|\d[.,]\d+[eE]\d+"
 CODES = ("customer_id", "invoice_id", "product_id")
 # Names that `source.time_format` may have in place of a format: numbers of units since a day.
 EPOCHS = {"epoch_s": 1e6, "epoch_ms": 1e3, "epoch_us": 1.0, "epoch_ns": 1e-3, "excel_days": 864e8}
@@ -207,7 +212,8 @@ def read_code(raw: str, kind: str) -> str:
     return (
         f"CASE WHEN suffix({text}, '.0') AND length({text}) > 2"
         f" THEN CASE WHEN NOT {_rounded(raw, kind)} THEN {text}[:-3] END"
-        f" WHEN contains({text}, '+') AND {_rounded(raw, kind)} THEN NULL ELSE {text} END"
+        f" WHEN (contains({text}, '+') OR {text}[2] IN ('.', ','))"
+        f" AND {_rounded(raw, kind)} THEN NULL ELSE {text} END"
     )
 
 
@@ -223,32 +229,41 @@ def _rounded(raw: str, kind: str) -> str:
     long = f"suffix({text}, '.0') AND length({text}) > 17"
     return (
         f"CASE WHEN {long} THEN coalesce(TRY_CAST({text} AS DOUBLE) >= {EXACT}, false)"
-        f" ELSE regexp_full_match({text}, {literal(POWER)}) END"
+        f" ELSE regexp_full_match({text}, {literal(ROUNDED)}) END"
     )
 
 
 def read_number(raw: str, kind: str, written: Text | None) -> str:
-    """SQL that reads a value of a DuckDB type as a DOUBLE, or as NULL where it is no number."""
+    """SQL that reads a value of a DuckDB type as a DOUBLE, or as NULL where it is no number.
+
+    Text is read as `written` says, and only what is wholly written that way: 1,00 is not a hundred
+    where the comma is for thousands, and 2.55 is nothing where the comma is the decimal mark.
+    Whatever it says, −5 is -5, and so are (5) and 5-, as accounts have them.
+    """
     if INTEGER.fullmatch(kind) or kind.startswith(("DOUBLE", "FLOAT", "DECIMAL")):
         return f"CAST({raw} AS DOUBLE)"
-    text = read_text(raw)
-    if written is not None and not written.plain:
-        # Only what is wholly written that way: 1,00 is not a hundred where the comma is for
-        # thousands, and 2.55 is nothing where the comma is the decimal mark.
-        mark, groups = re.escape(written.decimal), THOUSANDS.get(written.thousands, "")
-        whole = rf"(\d+|[1-9]\d{{0,2}}({groups}\d{{3}})+)" if groups else r"\d+"
-        number = rf"({whole}({mark}\d*)?|{mark}\d+)([eE][+-]?\d+)?"
-        symbol = "|".join(map(re.escape, sorted(written.symbols, key=len, reverse=True)))
-        before = rf"(({symbol}){THOUSANDS[' ']}?[+-]?)?" if symbol else ""
-        after = rf"({THOUSANDS[' ']}?({symbol}))?" if symbol else ""
-        form = f"[+-]?{before}{number}{after}"
-        dropped = "|".join(part for part in (groups, symbol, symbol and THOUSANDS[" "]) if part)
-        plain = f"regexp_replace({text}, {literal(dropped)}, '', 'g')" if dropped else text
-        plain = f"replace({plain}, {literal(written.decimal)}, '.')"
-        plain = f"CASE WHEN regexp_full_match({text}, {literal(form)}) THEN {plain} END"
-        return f"TRY_CAST({plain} AS DOUBLE)"
-    # DuckDB reads 1_000 as a thousand.
-    return f"CASE WHEN NOT contains({text}, '_') THEN TRY_CAST({text} AS DOUBLE) END"
+    text, written = read_text(raw), written or Text()
+    mark, groups = re.escape(written.decimal), THOUSANDS[written.thousands]
+    whole = rf"(\d+|[1-9]\d{{0,2}}({groups}\d{{3}})+" if groups else r"(\d+"
+    whole += r"|[1-9]\d?(,\d\d)+,\d{3})" if groups == "," else ")"  # 1,23,456, as in India
+    number = rf"({whole}({mark}\d*)?|{mark}\d+)([eE][+-]?\d+)?"
+    symbol = "|".join(map(re.escape, sorted(written.symbols, key=len, reverse=True)))
+    before, after = (rf"(({symbol}){BLANK}?)?", rf"({BLANK}?({symbol}))?") if symbol else ("", "")
+    sign = rf"([+{MINUS}]{BLANK}?)?"
+    form = f"{sign}{before}{sign if symbol else ''}{number}{after}"
+    negative = rf"{before}\({before}{number}{after}\){after}|{before}{number}{after}[{MINUS}]"
+    dropped = "|".join(filter(None, (groups, symbol, BLANK, r"[()]", rf"[{MINUS}]$")))
+    plain = f"regexp_replace({text}, {literal(dropped)}, '', 'g')"
+    size = f"TRY_CAST(translate({plain}, '{MINUS}{written.decimal}', '---.') AS DOUBLE)"
+    read = (
+        f"CASE WHEN regexp_full_match({text}, {literal(form)}) THEN {size}"
+        f" WHEN regexp_full_match({text}, {literal(negative)}) THEN 0 - {size} END"
+    )
+    if not written.plain:
+        return read
+    # Nearly all are read at once, which is faster. DuckDB reads 1_000 as a thousand, and +-5.
+    usual = f"NOT contains({text}, '_') AND NOT contains({text}, '+-')"
+    return f"coalesce(CASE WHEN {usual} THEN TRY_CAST({text} AS DOUBLE) END, {read})"
 
 
 def _time(raw: str, kind: str, time_format: str | None, written: Text | None) -> str:

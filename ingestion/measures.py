@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
+from ingestion.canonical import ROUNDED
 from ingestion.contract import CHANGES
 from ingestion.judge import TYPES, Judged
 
@@ -65,10 +66,10 @@ def measure(judged: Judged, counts: RowCounts) -> dict[str, float | None]:
 
 # Of the rows with a customer: the share of the largest one, and the share whose identifier is
 # written as 4.00638E+12 or is long and ends in zeros, as spreadsheets leave a long number.
-CUSTOMERS = r"""
+CUSTOMERS = rf"""
     SELECT max(rows) / sum(rows),
            coalesce(sum(rows) FILTER (regexp_full_match(
-               customer_id, '[0-9]([.,][0-9]+)?[eE][+]?[0-9]+|[0-9]{6,}0{6,}')), 0) / sum(rows)
+               customer_id, '{ROUNDED}|[0-9]{{6,}}0{{6,}}')), 0) / sum(rows)
     FROM (SELECT customer_id, count(*) AS rows FROM raw WHERE customer_id IS NOT NULL GROUP BY 1)
 """
 

@@ -76,12 +76,21 @@ def check_text(text: Text) -> None:
             next_step="change one of them",
         )
     for symbol in text.symbols:
-        if not symbol.strip() or re.search(r"[\d.,'+-]", symbol) or symbol in ("e", "E"):
+        if not is_symbol(symbol):
             raise UserError(
                 f"{symbol!r} may be a part of a number, and not a symbol beside it",
                 where="source.text.symbols",
                 next_step="write what stands before or after a number, as in $,%",
             )
+
+
+def is_symbol(text: str) -> bool:
+    """Whether a text beside a number cannot be a part of it."""
+    return not re.search(r"[\d,'’()+\-\u2212\u2013]", text) and text.strip(" .") not in (
+        "",
+        "e",
+        "E",
+    )
 
 
 @contextmanager

@@ -160,8 +160,7 @@ def _draft(
 
 def _hinted(found: Guess, notation: Notation, zeros: bool) -> Guess:
     """A guess with what is to be said about how its numbers are written, or shown."""
-    hints = {} if found.kind in ("id", "group") else notation.unread
-    hints = notation.fractions if found.kind == "number" else hints
+    hints = notation.doubts if found.kind == "number" else notation.unread
     if found.check.startswith(CODES):  # they are written as codes are
         hints = {}
     said = [hints.get(found.name, ""), ZEROS * zeros, found.check]

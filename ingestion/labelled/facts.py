@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from configs.duck import literal, quoted
 from configs.table import LONGEST_TEXT
-from ingestion.canonical import EPOCHS, EXCEL_DAY_OF_EPOCH, read_number
+from ingestion.canonical import EPOCHS, EXCEL_DAY_OF_EPOCH, ROUNDED, read_number
 from ingestion.labelled.names import words
 from ingestion.labelled.rules import LARGEST
 
@@ -42,8 +42,7 @@ TIMES = ("time", "timestamp", "ts", "date", "epoch", "created", "updated", "at",
 DAYS = ("date", "datetime", "dob", "birthdate", "birthday")
 LONG = 10_000  # a number of five digits may be the number of something
 DIGITS = 1e15  # more digits than a spreadsheet keeps, and hardly a measurement
-# SQL of a number as a spreadsheet shows a long one.
-ROUNDED = "regexp_full_match(value, '[0-9.,]+[eE][+]?[0-9]+')"
+IS_ROUNDED = f"regexp_full_match(value, {literal(ROUNDED)})"
 # SQL of a hash, a UUID or an e-mail address: what stands for somebody, whatever the column's name.
 OPAQUE = "regexp_full_match(value, '[0-9a-fA-F-]{16,}|[^@ ]+@[^@ ]+')"
 
@@ -128,7 +127,7 @@ class Column:
                    count(*) FILTER (NOT finite AND NOT isnan(number)),
                    min(number) FILTER (finite), max(number) FILTER (finite),
                    count(*) FILTER (regexp_full_match(value, '0[0-9]+')),
-                   count(*) FILTER ({ROUNDED}),
+                   count(*) FILTER ({IS_ROUNDED}),
                    count(*) FILTER (number IS NULL AND regexp_full_match(value,
                                     '[A-Za-z]{{1,2}}[0-9][0-9.]*')),
                    count(*) FILTER (contains(value, ' ')),

@@ -15,9 +15,9 @@ from configs.table import LONGEST_TEXT, OWN
 from ingestion.labelled.facts import (
     CATEGORIES,
     DIRTY,
+    IS_ROUNDED,
     LONG,
     OPAQUE,
-    ROUNDED,
     Column,
     Facts,
     counted_time,
@@ -139,7 +139,7 @@ def _identifier(column: Column, facts: Facts, said: Says) -> Guess | None:
     check = ""
     if facts.rounded:
         check = (
-            f"{facts.rounded:,} values such as {column.some(ROUNDED)} were rounded by a"
+            f"{facts.rounded:,} values such as {column.some(IS_ROUNDED)} were rounded by a"
             " spreadsheet, which makes one of several: export them as text"
         )
     elif facts.huge and column.count("suffix(value, '0')") == facts.filled:

@@ -1,21 +1,26 @@
-"""How the numbers of a file are written: 1,234.50 or 1.234,50, with `$` or `%` or without.
+"""How the numbers of a file are written: 1,234.50 or 1.234,50, with `$` or `kg` or without.
 
 Read the usual way, a price in another notation is text of too many values, and 1.234 a fraction.
 So all columns of a file are looked at together: the notation in which most of them are numbers is
-drafted as `source.text`, and what it cannot decide is said.
+drafted as `source.text`, and what it cannot decide or read is said. Whether a text is a number is
+asked of the SQL that will read it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+import shlex
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from configs.duck import quoted
 from configs.source import Text
+from ingestion.canonical import read_number
 from ingestion.labelled.facts import DIRTY, given
 from ingestion.labelled.names import says
+from ingestion.text import is_symbol
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -23,30 +28,47 @@ if TYPE_CHECKING:
 # Decimal mark and thousands separator, the likelier first; of equally good ones it is the first.
 NOTATIONS = (
     *((".", ""), (".", ","), (",", ""), (",", "."), (".", " "), (",", " "), (".", "'"), (",", "'")),
+    (".", "_"),
 )
-SYMBOLS = (
-    *("US$", "R$", "$", "€", "£", "¥", "₹", "₽", "₩", "₺", "₪", "zł", "Kč", "kr", "CHF"),
-    *("EUR", "USD", "GBP", "JPY", "%", "‰"),
+# What may stand beside some numbers of a column and not beside others.
+CURRENCIES = (
+    *("US$", "R$", "A$", "C$", "HK$", "$", "€", "£", "¥", "₹", "₽", "₩", "₺", "₪", "₫", "₱", "₦"),
+    *("zł", "Kč", "kr", "Ft", "Rs", "Rs.", "Fr.", "RM", "CHF", "EUR", "USD", "GBP", "JPY", "INR"),
+    *("SEK", "NOK", "DKK", "PLN", "CZK", "HUF", "CAD", "AUD", "CNY", "BRL", "MXN", "ZAR", "TRY"),
 )
+SHARES = ("%", "‰")
+SIZES = ("k", "K", "m", "M", "B", "bn")  # thousands, millions: 2k is no 2
 SAMPLE = 500  # different values of a column that are looked at
 FEW = 3  # values that can be said to have a form
-BLANK = " \u00a0\u202f"
-_SYMBOL = "|".join(map(re.escape, SYMBOLS))
-WRITTEN = re.compile(
-    rf"[+-]?(?P<before>{_SYMBOL})?[{BLANK}]?[+-]?"
-    rf"(?P<digits>[.,]?\d(?:[\d.,'’{BLANK}]*[\d.,])?(?:[eE][+-]?\d+)?)"
-    rf"[{BLANK}]?(?P<after>{_SYMBOL})?"
-)
+MOST_SYMBOLS = 8  # of a column: with more they are words
+LONGEST_SYMBOL = 20
+AROUND = " \u00a0\u2007\u2009\u202f()+-\u2212\u2013"
+OUTSIDE = re.compile(r"([^0-9]*)[0-9](?:.*[0-9])?([^0-9]*)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Value:
+    """rows: that have this text.  before, after: what stands beside its digits; apart: whether a
+    blank is before the second.  reads: the notations in which it is a number, with these or without
+    them."""
+
+    text: str
+    rows: int
+    before: str
+    after: str
+    apart: bool
+    reads: frozenset[tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class Notation:
     """text: the settings that read the file's numbers.  seen: a column and a value for which they
-    differ from those that were given.  hints: column -> what cannot be decided or read."""
+    differ from those that were given.  doubts: column of numbers -> how they are read, if it may be
+    otherwise.  unread: column -> what of it is not read, and what helps."""
 
     text: Text
     seen: str = ""
-    fractions: dict[str, str] = field(default_factory=dict)
+    doubts: dict[str, str] = field(default_factory=dict)
     unread: dict[str, str] = field(default_factory=dict)
 
 
@@ -57,95 +79,137 @@ def recognised(
 
     of_text: whether it is a text file; settings do not change how numbers of any other are read.
     """
-    columns = {name: _sample(connection, name) for name in names}
-    given_marks = (text.decimal, text.thousands)
-    marks = [given_marks] if given_marks != (".", "") or not of_text else [*NOTATIONS]
-    usable = {
-        name: values
+    marks = (text.decimal, text.thousands)
+    named = ("person", "identifier", "kind", "code", "diagnosis")
+    sampled = {n: _values(connection, n, text) for n in names if says(n) not in named}
+    columns = {name: values for name, values in sampled.items() if values}
+    best = max(
+        NOTATIONS if marks == (".", "") and of_text else [marks],
+        key=lambda one: sum(_are_numbers(values, {one}) for values in columns.values()),
+    )
+    beside = {
+        name: _beside([value for value in values if best in value.reads])
+        if of_text and _are_numbers(values, {best})
+        else (set[str](), set[str]())
         for name, values in columns.items()
-        if values and says(name) not in ("person", "identifier", "kind", "code", "diagnosis")
     }
-    best = max(marks, key=lambda one: sum(_share(v, *one) >= 1 - DIRTY for v in usable.values()))
-    symbols = {
-        symbol
-        for values in usable.values()
-        if of_text and _share(values, *best) >= 1 - DIRTY
-        for symbol in _one_symbol(values) - set(text.symbols)
-    }
-    chosen = Text(
-        **{
-            **text.model_dump(),
+    symbols = set[str]().union(*(sure for sure, _ in beside.values())) - set(text.symbols)
+    chosen = text.model_copy(
+        update={
             "decimal": best[0],
             "thousands": best[1],
             "symbols": (*text.symbols, *sorted(symbols)),
         }
     )
     as_read = chosen if of_text else Text()
-    plain = {
-        name: sum(_readable(value, as_read) for value in values) >= len(values) * (1 - DIRTY)
-        for name, values in usable.items()
-    }
-    return Notation(
-        chosen,
-        _seen(usable, text, chosen),
-        {name: _fractions(usable[name], chosen) for name in usable if plain[name] and of_text},
-        {
-            name: _unread(usable[name], as_read, of_text=of_text)
-            for name in usable
-            if not plain[name]
-        },
+    doubts, unread, seen = {}, {}, ""
+    for name, values in columns.items():
+        read, as_given = (_read(connection, values, one) for one in (as_read, text))
+        if len(read) < len(values):
+            unread[name] = _unread(values, read, beside[name][1], of_text=of_text)
+        doubts[name] = _doubts(values, read, as_read)
+        differ = [each for each in read if of_text and as_given.get(each) != read[each]]
+        seen = seen or "".join(f"{name}: {each!r}" for each in differ[:1])
+    return Notation(chosen, seen, doubts, unread)
+
+
+def _values(connection: DuckDBPyConnection, name: str, text: Text) -> list[Value]:
+    """The most frequent values of a column; none if hardly one of them has a digit."""
+    value = given(quoted(name))
+    rows = connection.execute(
+        f"SELECT {value} AS value, count(*) FROM texts WHERE value IS NOT NULL"
+        f" GROUP BY 1 ORDER BY 2 DESC, hash(value) LIMIT {SAMPLE}"
+    ).fetchall()
+    counted = dict(sorted(rows, key=lambda row: (-row[1], row[0])))
+    with_digits = sum(rows for each, rows in counted.items() if any(map(str.isdecimal, each)))
+    if with_digits * 2 <= sum(counted.values()):
+        return []
+    around = {each: _around(each) for each in counted}
+    frequent = Counter[str]()
+    for each, rows in counted.items():
+        frequent.update(dict.fromkeys(filter(None, around[each][:2]), rows))
+    symbols = {*text.symbols, *(symbol for symbol, _ in frequent.most_common(MOST_SYMBOLS))}
+    found = [Value(each, rows, *around[each], frozenset()) for each, rows in counted.items()]
+    for decimal, thousands in {(text.decimal, text.thousands): 0, **dict.fromkeys(NOTATIONS)}:
+        form = Text(decimal=decimal, thousands=thousands, symbols=tuple(sorted(symbols)))
+        read = _read(connection, found, form)
+        found = [
+            replace(one, reads=one.reads | {(decimal, thousands)}) if one.text in read else one
+            for one in found
+        ]
+    return found
+
+
+def _read(connection: DuckDBPyConnection, values: Sequence[Value], text: Text) -> dict[str, float]:
+    """The numbers among the values, as they will be read."""
+    number = read_number("value", "VARCHAR", text)
+    return dict(
+        connection.execute(
+            f"SELECT value, {number} AS number FROM (SELECT unnest($1) AS value)"
+            " WHERE number IS NOT NULL",
+            [[value.text for value in values]],
+        ).fetchall()
     )
 
 
-def _sample(connection: DuckDBPyConnection, name: str) -> list[str]:
-    value = given(quoted(name))
-    rows = connection.execute(
-        f"SELECT {value} AS value FROM texts WHERE value IS NOT NULL"
-        f" GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT {SAMPLE}"
-    ).fetchall()
-    return [text for (text,) in rows]
-
-
-def _share(values: Sequence[str], decimal: str, thousands: str) -> float:
-    """The share of the values that are numbers in that notation, with whatever symbols."""
-    return sum(_is_number(value, decimal, thousands) for value in values) / len(values)
-
-
-def _is_number(value: str, decimal: str, thousands: str) -> bool:
-    found = WRITTEN.fullmatch(value)
+def _around(text: str) -> tuple[str, str, bool]:
+    """The symbols before and after the digits of a text, and whether the second stands apart."""
+    found = OUTSIDE.fullmatch(text)
     if found is None:
-        return False
-    mark = re.escape(decimal)
-    groups = {" ": f"[{BLANK}]", "'": "['’]"}.get(thousands, re.escape(thousands))
-    whole = rf"(\d+|[1-9]\d{{0,2}}({groups}\d{{3}})+)" if groups else r"\d+"
-    form = rf"({whole}({mark}\d*)?|{mark}\d+)([eE][+-]?\d+)?"
-    return re.fullmatch(form, found["digits"]) is not None
+        return "", "", False
+    before, after = found[1].strip(AROUND), found[2].lstrip(AROUND + ".,").rstrip(AROUND)
+    if before not in CURRENCIES:
+        before = before.rstrip(".,'’").strip(AROUND)
+        if before.isalpha() and before not in CURRENCIES and not found[1][-1:].isspace():
+            before = ""  # V27 is a code
+    before, after = (
+        symbol if is_symbol(symbol) and len(symbol) <= LONGEST_SYMBOL else ""
+        for symbol in (before, after)
+    )
+    return before, after, found[2][:1].isspace()
 
 
-def _symbols(value: str) -> set[str]:
-    found = WRITTEN.fullmatch(value)
-    return {part for part in (found["before"], found["after"]) if part} if found else set()
+def _rows(values: Iterable[Value]) -> int:
+    return sum(value.rows for value in values)
 
 
-def _one_symbol(values: Sequence[str]) -> set[str]:
-    """The symbol of a column, if it has one. Two would be added up, as 12 % and 0.12 would be."""
-    each = [_symbols(value) for value in values]
-    found = set[str]().union(*each)
-    shares = found & {"%", "‰"} and sum(map(bool, each)) < len(each) * (1 - DIRTY)
-    return found if len(found) == 1 and not shares else set()
+def _are_numbers(values: Sequence[Value], notations: Collection[tuple[str, str]]) -> bool:
+    """Whether nearly all are numbers in one of the notations, whatever stands beside them."""
+    numbers = _rows(value for value in values if value.reads & set(notations))
+    return numbers >= _rows(values) * (1 - DIRTY)
 
 
-def _readable(value: str, text: Text) -> bool:
-    known = _symbols(value) <= set(text.symbols)
-    return known and _is_number(value, text.decimal, text.thousands)
+def _beside(values: Sequence[Value]) -> tuple[set[str], set[str]]:
+    """What stands beside the numbers of a column, if it may be left out: sure, and to be asked.
+
+    A currency may stand beside some of them only. Anything else has to be the same for all: two
+    would be added up, as 12 % and 0.12 would be, or 2k and 300.
+    """
+    pairs = Counter[tuple[str, str]]()
+    for value in values:
+        pairs[value.before, value.after] += value.rows
+    (pair, rows), *_ = pairs.most_common(1)
+    if rows >= _rows(values) * (1 - DIRTY):
+        apart = all(value.apart for value in values if value.after == pair[1])  # 36 months, not 12A
+        sure = {*CURRENCIES, *SHARES, *([pair[1]] if apart else [])}
+        return set(pair) & sure - {""}, set(pair) - sure - {""}
+    found = {symbol for pair in pairs for symbol in pair if symbol}
+    return (found if len(found) == 1 and found <= set(CURRENCIES) else set()), set()
 
 
-def _seen(columns: dict[str, list[str]], given_text: Text, chosen: Text) -> str:
-    for name, values in columns.items():
-        for value in values:
-            if _readable(value, chosen) and not _readable(value, given_text):
-                return f"{name}: {value!r}"
-    return ""
+def _doubts(values: Sequence[Value], read: dict[str, float], text: Text) -> str:
+    """What is to be said of numbers that may mean something else than what is read."""
+    numbers = [value for value in values if value.text in read]
+    said = [_fractions([value.text for value in values], text)]
+    beside = {(value.before, value.after): value.text for value in numbers}
+    if len(beside) > 1 and not any(_beside(numbers)):
+        some = " and ".join(map(repr, list(beside.values())[:2]))
+        said.append(f"{some} are read as if the same stood beside them: mend them if it does not")
+    for value in numbers:
+        if re.search(r"\(|\d\D*[-\u2212\u2013]$", value.text):
+            said.append(f"{value.text!r} is read as {read[value.text]:g}")
+            break
+    return "; ".join(filter(None, said))
 
 
 def _fractions(values: Sequence[str], text: Text) -> str:
@@ -161,19 +225,46 @@ def _fractions(values: Sequence[str], text: Text) -> str:
     )
 
 
-def _unread(values: Sequence[str], text: Text, *, of_text: bool) -> str:
+def _unread(
+    values: Sequence[Value],
+    read: Collection[str],
+    asked: set[str],
+    *,
+    of_text: bool,
+) -> str:
     """What a person has to change so that the numbers of a column are read."""
-    if any(_share(values, *notation) >= 1 - DIRTY for notation in NOTATIONS):
+    first = repr(values[0].text[:30])
+    if any(c.isdecimal() and not c.isascii() for value in values[:FEW] for c in value.text):
+        return f"{first} and the like have other digits than 0 to 9, which are not read"
+    if asked:
+        symbols = ",".join(sorted(asked))
+        return (
+            f"{first} and the like are numbers with {symbols!r} beside them, and not read: if it is"
+            f" a unit, pass --source.text.symbols {shlex.quote(symbols)}"
+        )
+    known = {*CURRENCIES, *SHARES, *SIZES, ""}
+    amounts = all(v.before in known and (v.after in known or v.apart) for v in values if v.reads)
+    if amounts and _are_numbers(values, NOTATIONS):
         if not of_text:
             how = "stored as text, which are not read: store them as numbers"
         else:
-            how = "written in another way than source.text says, and not read: mend that, or them"
-        return f"{values[0]!r} and the like are numbers {how}"
-    read = {value for value in values if _readable(value, text)}
-    if len(read) <= len(values) / 2:
+            how = "written in another way than source.text says, or in several, and not read: mend"
+            how += " that, or them"
+        return f"{first} and the like are numbers {how}"
+    if _rows(value for value in values if value.text in read) <= _rows(values) / 2:
         return ""
-    others = ", ".join(repr(value[:30]) for value in values if value not in read)
-    return (
-        f"mostly numbers; the others are {others[:100]}: if they stand for a missing value, name"
-        " them in source.table.missing_values"
-    )
+    others = [value.text[:30] for value in values if value.text not in read]
+    digits = [each for each in others if any(map(str.isdecimal, each)) and not each[0].isalpha()]
+    words = [each for each in others if not any(map(str.isdecimal, each))]
+    said = []
+    if digits:  # V27 between numbers is a code
+        said.append(f"{_some(digits)} are not read: mend them in the file")
+    if words:
+        said.append(
+            f"if {_some(words)} stand for a missing value, name them in source.table.missing_values"
+        )
+    return "mostly numbers; " + ", and ".join(said) if said else ""
+
+
+def _some(texts: Sequence[str]) -> str:
+    return ", ".join(map(repr, texts))[:80]

@@ -434,6 +434,13 @@ def written(tmp_path: Path, columns: dict[str, list[str]]) -> Draft:
         ({"x": ["12.3 %", "7 %", "0.5 %"], "y": ["€ 9", "€ 12", "€ 3"]}, ".", "", ("%", "€")),
         ({"x": ["1.234,50 €", "12,00 €", "7,30 €"]}, ",", ".", ("€",)),
         ({"x": ["1.5", "2.25", "1e-3"], "y": ["a", "b", "1,5"]}, ".", "", ()),
+        ({"x": ["₹1,23,456", "₹2,50,000.50", "₹99"]}, ".", ",", ("₹",)),
+        ({"x": ["1'234.50", "(12'000.00)", "9.10"], "y": ["Rs. 5", "Rs. 7"]}, ".", "'", ("Rs.",)),
+        ({"x": ["1\u2009234,5", "\u221212\u202f345,6", "7\u2007000,1"]}, ",", " ", ()),
+        ({"x": ["\u221212.5", "12.5-", "(3)", "- 4"]}, ".", "", ()),
+        ({"x": ["EUR 12.50", "-EUR 3.10", "(EUR 7)", "8"]}, ".", "", ("EUR",)),
+        ({"x": ["63 kg", "71 kg"], "y": ["$1.5 mio", "$2 mio"]}, ".", "", ("$", "kg", "mio")),
+        ({"x": ["1_000", "12"]}, ".", "_", ()),
     ],
 )
 def test_how_numbers_are_written_is_seen_from_all_columns(
@@ -457,7 +464,17 @@ def test_how_numbers_are_written_is_seen_from_all_columns(
         ({"x": ["1.5", "2.5"], "z": ["3.5", "4"], "y": ["3,5", "7,25"]}, "in another way"),
         ({"x": ["$1", "€2", "$3"], "y": ["1", "2"]}, "in another way"),
         ({"x": ["12 %", "0.12", "0.2"], "y": ["1", "2"]}, "in another way"),
-        ({"x": ["1", "2", "3", "none"], "y": ["1", "2"]}, "'none': if they stand for a missing"),
+        ({"x": ["1", "2", "3", "none"], "y": ["1", "2"]}, "if 'none' stand for a missing"),
+        ({"x": ["1.5", "2", "3.5", "7", "1,5"]}, "in several"),
+        ({"x": ["1.5", "2", "3.5", "7", "1/5"]}, "'1/5' are not read: mend them"),
+        ({"x": ["63kg", "71kg"]}, "if it is a unit, pass --source.text.symbols kg"),
+        ({"x": ["~6", "~7"]}, "pass --source.text.symbols '~'"),
+        ({"x": ["2k", "300", "1.5k"]}, "in several"),
+        ({"x": ["2 years", "1 year", "3 years"]}, "in several"),
+        ({"x": ["12 %", "7 %"], "y": ["12 %", "0.12"]}, "as if the same stood beside them"),
+        ({"x": ["(1,234.00)", "12.50"]}, "'(1,234.00)' is read as -1234"),
+        ({"x": ["5-", "12"]}, "'5-' is read as -5"),
+        ({"x": ["\u0663", "\u0664"]}, "other digits than 0 to 9"),
     ],
 )
 def test_numbers_that_may_be_read_wrongly_or_not_at_all_are_to_be_checked(tmp_path, columns, check):
