@@ -131,7 +131,8 @@ def _values(connection: DuckDBPyConnection, name: str, text: Text) -> list[Value
     symbols = {*text.symbols, *(symbol for symbol, _ in frequent.most_common(MOST_SYMBOLS))}
     found = [Value(each, rows, *around[each], frozenset()) for each, rows in counted.items()]
     for decimal, thousands in {(text.decimal, text.thousands): 0, **dict.fromkeys(NOTATIONS)}:
-        form = Text(decimal=decimal, thousands=thousands, symbols=tuple(sorted(symbols)))
+        marks = {"decimal": decimal, "thousands": thousands, "symbols": tuple(sorted(symbols))}
+        form = text.model_copy(update=marks)
         read = _read(connection, found, form)
         found = [
             replace(one, reads=one.reads | {(decimal, thousands)}) if one.text in read else one
