@@ -69,8 +69,18 @@ def literal(text: str | Path) -> str:
 
 def as_pattern(path: Path) -> str:
     """The pattern that this path alone matches. DuckDB takes the path of every file that it reads
-    for a pattern, in which `a[1].csv` matches `a1.csv`, and `~` for the user's folder."""
-    return glob.escape(str(path.absolute()))
+    for a pattern, in which `a[1].csv` matches `a1.csv`, and `~` for the user's folder.
+
+    Raises UserError for a path that no pattern matches: in one, a backslash parts folders.
+    """
+    plain = str(path.absolute())
+    if "\\" in plain and glob.has_magic(plain):
+        raise UserError(
+            "a file cannot be read that has a backslash and one of * ? [ in its path",
+            where=plain,
+            next_step="rename the file, or the folders that it lies in",
+        )
+    return glob.escape(plain)
 
 
 def existing(path: Path) -> str:

@@ -26,7 +26,8 @@ MEASURES = {
     "cancelled_share": "share of the rows that cancel",
     "duplicate_share": "share of the rows that are second or later copies",
     "valid_share": "share of the rows left after quarantine",
-    "largest_customer_share": "share of the rows with a customer that the largest customer has",
+    "largest_customer_share": "share of the rows with a customer that the largest customer has; of"
+    " a labelled table, of the rows with a group",
     "rounded_customer_share": "share of the rows with a customer whose identifier looks rounded",
     "unreadable_quantity": "share of the rows whose quantity could not be read",
     "unreadable_unit_price": "share of the rows whose unit price could not be read",

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 UNSEEN = ("unseen_share", "unseen_change")  # measures of the contract
-ENOUGH = 100  # values of a file that are looked at by themselves: the share of fewer is chance
+ENOUGH = 100  # values of a file, of which the share is taken as it is: that of fewer may be chance
+SURE = (
+    4.0  # standard errors: of fewer values it is the least that the share may be (Wilson's bound)
+)
 EXAMPLES, SHOWN = 5, 40  # texts that are kept of a column, and characters of each
 NAMED = 5  # columns in a message
 
@@ -24,8 +27,8 @@ NAMED = 5  # columns in a message
 def count_unseen(connection: DuckDBPyConnection, table: Table) -> dict[str, dict[str, Any]]:
     """For each category column, of the valid rows of the table `judged`: values (that are there),
     unseen (how many are none of the categories), texts (how many different ones), examples (the
-    most frequent), file and share: where the share of the unseen is largest, among the files of
-    at least `ENOUGH` values and all of them together ("")."""
+    most frequent), file and share: where the share of the unseen is largest, among the files and
+    all of them together (""); at_least: it is the least that the share of few values may be."""
     found = {}
     for place, (name, column) in enumerate(table.columns.items()):
         if column.type == "category":
@@ -44,14 +47,18 @@ def _of_column(
     known = recognised((text for text, _ in texts), categories)
     unseen = [(text, rows) for text, rows in texts if text not in known]
     values, count = sum(rows for _, rows in texts), sum(rows for _, rows in unseen)
-    file, share = "", count / values if values else 0.0
+    file, share, at_least = "", count / values if values else 0.0, False
     if unseen:
         listed = f"AND text NOT IN ({', '.join(map(literal, known))})" if known else ""
+        z = SURE
+        least = f"(p + {z**2} / 2 / n - {z} * sqrt(p * (1 - p) / n + {(z / 2) ** 2} / n / n))"
         worst = connection.execute(f"""
-            SELECT source, count(*) FILTER (true {listed}) / count(*) AS share FROM {given}
-            GROUP BY 1 HAVING count(*) >= {ENOUGH} ORDER BY 2 DESC, 1 LIMIT 1
+            SELECT source, CASE WHEN n < {ENOUGH} THEN {least} / (1 + {z**2} / n) ELSE p END,
+                   n < {ENOUGH}
+            FROM (SELECT source, count(*) AS n, count(*) FILTER (true {listed}) / n AS p
+                  FROM {given} GROUP BY 1) ORDER BY 2 DESC, 1 LIMIT 1
         """).fetchall()
-        file, share = max([(file, share), *worst], key=lambda found: found[1])
+        file, share, at_least = max([(file, share, False), *worst], key=lambda found: found[1])
     return {
         "values": values,
         "unseen": count,
@@ -59,6 +66,7 @@ def _of_column(
         "examples": [text[:SHOWN] for text, _ in unseen[:EXAMPLES]],
         "file": file,
         "share": share,
+        "at_least": at_least,
     }
 
 
@@ -94,8 +102,9 @@ def in_words(name: str, found: dict[str, Any]) -> str:
     examples, more = found["examples"][:3], found["texts"] - len(found["examples"][:3])
     texts = ", ".join(map(repr, examples)) + (f" and {more:,} more" if more > 0 else "")
     file = f" of {found['file']}" if found["file"] else ""
+    least = "at least " if found.get("at_least") else ""  # an earlier version did not say it
     return (
-        f"column {name[:SHOWN]}: {found['share']:.1%} of the values{file} are none of its"
+        f"column {name[:SHOWN]}: {least}{found['share']:.1%} of the values{file} are none of its"
         f" categories ({texts})"
     )
 

@@ -80,10 +80,12 @@ def validate_table(
         counts = _count(connection)
         valid_share = counts.valid / counts.raw if counts.raw else None
         measures = {"rows": float(counts.raw), "valid_share": valid_share}
+        if table.group is not None:
+            measures["largest_customer_share"] = _largest_group(connection)
         asked = {
             name: rule
-            for name, rule in batch_rules(contract, frozenset()).items()
-            if rule.measure == "valid_share"
+            for name, rule in batch_rules(contract, frozenset({"customer_id"})).items()
+            if rule.measure in measures and rule.measure != "rows"
         }
         findings = check_measures(asked, measures)
         audited, audit = _audit(connection, rules, counts, contract.audit_rows)
@@ -106,6 +108,12 @@ def validate_table(
         _write(connection, folder, batch, table, [VALID, QUARANTINE])
         _reconcile(folder, counts)
     return outcome
+
+
+def _largest_group(connection: DuckDBPyConnection) -> float | None:
+    """The share of the rows with a group that the largest one has."""
+    rows = "SELECT count(*) AS rows FROM judged WHERE group_id IS NOT NULL GROUP BY group_id"
+    return connection.execute(f"SELECT max(rows) / sum(rows) FROM ({rows})").fetchall()[0][0]
 
 
 def _heavy_rules(

@@ -21,7 +21,7 @@ from ingestion.ingest import check_source
 from ingestion.labelled.draft import draft
 from ingestion.labelled.read import read_part
 from ingestion.labelled.target import check_target
-from ingestion.labelled.unseen import count_unseen
+from ingestion.labelled.unseen import count_unseen, in_words
 from ingestion.labelled.validate import VALID, validate_table
 from ingestion.validate import QUARANTINE, ContractBroken
 
@@ -148,7 +148,15 @@ def test_values_that_are_none_of_the_categories_are_counted_by_column_and_where_
             row = f"SELECT '{file}', '{text}', []::VARCHAR[] FROM range({rows})"
             connection.execute(f"INSERT INTO judged {row}")
         (plan,) = count_unseen(connection, table(columns={"plan": columns["plan"]})).values()
-    assert (plan["unseen"], plan["file"], plan["share"]) == (199, "b", 1.0)
+        assert (plan["unseen"], plan["file"], plan["share"]) == (199, "b", 1.0)
+        # So does a small one, unless it may be chance.
+        for size, surely in ((20, True), (4, False)):
+            connection.execute("DELETE FROM judged WHERE source <> 'a'")
+            row = f"SELECT 'd', 'une', []::VARCHAR[] FROM range({size})"
+            connection.execute(f"INSERT INTO judged {row}")
+            (plan,) = count_unseen(connection, table(columns={"plan": columns["plan"]})).values()
+            assert plan["file"] == "d" and plan["at_least"] and (plan["share"] > 0.5) == surely
+            assert "at least" in in_words("plan", plan)
 
 
 def test_equal_rows_without_an_identifier_are_rows_of_their_own(tmp_path):
@@ -172,6 +180,19 @@ def test_a_split_that_is_none_goes_to_quarantine(tmp_path):
         "valid",
         "valid",
     ]
+
+
+def test_a_group_with_a_large_share_of_the_rows_is_warned_about(tmp_path):
+    header = ["house", *HEADER]
+
+    def warned(largest: int) -> list[str]:
+        houses = ["1"] * largest + [f"h{n}" for n in range(20 - largest)]
+        made = [[h, f"m{n}", 30, n, "plus", "yn"[n % 2]] for n, h in enumerate(houses)]
+        save(tmp_path / "table.csv", made, header)
+        found = judged(tmp_path, group="house", positive="y").findings
+        return [f.code for f in found if not f.success and f.severity == "warn"]
+
+    assert (warned(4), warned(6)) == ([], ["largest_customer_share"])
 
 
 def test_a_group_is_kept_as_text_and_a_row_without_one_goes_to_quarantine(tmp_path):
