@@ -79,3 +79,12 @@ def pytest_collection_modifyitems(config, items):
             return place.get(file, len(place) + (not file.startswith("tests/serving/")))
 
         items.sort(key=turn)
+
+
+def pytest_ignore_collect(collection_path, config):
+    """`make check` does not even import a file of which every test is slow: what such a file needs
+    takes seconds of every worker."""
+    if config.option.markexpr != "not slow" or collection_path.suffix != ".py":
+        return None
+    text = collection_path.read_text(encoding="utf-8")
+    return True if "\npytestmark = pytest.mark.slow" in text else None

@@ -22,6 +22,8 @@ from features.report.labelled import histogram
 from features.report.plot import nice_ticks, robust_ends, time_ticks
 from features.report.table import wilson
 
+pytestmark = pytest.mark.slow
+
 CANONICAL = {
     "invoice_id": pa.string(),
     "product_id": pa.string(),
@@ -247,7 +249,6 @@ def test_wilson_agrees_with_scipy(hits: int, n: int) -> None:
     assert wilson(hits, n) == pytest.approx((expected.low, expected.high), abs=1e-6)
 
 
-@pytest.mark.slow
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 4)), min_size=1, max_size=30))
 def test_roc_auc_is_the_share_of_pairs_in_the_right_order(rows: list[tuple[bool, int]]) -> None:
     pairs = [
@@ -277,7 +278,6 @@ def test_a_feature_is_ranked_on_each_training_date_by_itself(tmp_path: Path) -> 
 # What it does not say
 
 
-@pytest.mark.slow
 def test_outcomes_of_the_test_split_do_not_reach_the_page(tmp_path: Path) -> None:
     def flipped(split: str) -> list[dict[str, Any]]:
         return [
@@ -337,7 +337,6 @@ def test_the_same_data_gives_the_same_page_whatever_the_machine(tmp_path: Path) 
     assert report(tmp_path / "two", rows, compute=Compute(threads=2, memory_mb=256)) == one
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("contract", ["", "[]", '{"findings": {"a": 1}}', '{"findings": [{}]}'])
 def test_a_contract_of_another_form_costs_only_the_explanations(
     tmp_path: Path, contract: str

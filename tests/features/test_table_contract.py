@@ -14,6 +14,8 @@ from features.catalogue import CATALOGUE
 from features.contract import read_frame, table_checks
 from ingestion.expectations import validate
 
+pytestmark = pytest.mark.slow
+
 QUESTION = Features(horizon_days=60, active_days=120, min_history_days=90, train_dates=4)
 
 
@@ -34,7 +36,6 @@ def broken(frame: pd.DataFrame, tmp_path: Path) -> list[str]:
     return [finding.code for finding in findings if not finding.success]
 
 
-@pytest.mark.slow
 def test_a_good_table_breaks_nothing(good, tmp_path):
     assert broken(good, tmp_path) == []
 
@@ -49,7 +50,6 @@ def test_a_missing_value_in_a_feature_that_is_never_missing(good, tmp_path):
     assert broken(good, tmp_path) == ["orders_total_present"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("feature", "value"),
     [("recency_days", -1.0), ("is_home", 2.0), ("active_months_365d", 14.0), ("year_sin", -1.1)],
@@ -60,7 +60,6 @@ def test_a_value_out_of_range(good, tmp_path, feature, value):
     assert broken(good, tmp_path) == [f"{feature}_range"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("split", ["train", "valid", "test"])
 def test_a_split_with_one_class(good, tmp_path, split):
     one_class = good[~((good["split"] == split) & (good["label"] == 1))]

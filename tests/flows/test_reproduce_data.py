@@ -15,6 +15,8 @@ from flows.original import find_original
 from flows.stage import code_sha256
 from ingestion.validate import TRANSACTIONS
 
+pytestmark = pytest.mark.slow
+
 RUN = "20260101-000000-abcd"
 
 
@@ -42,7 +44,6 @@ def shop(tmp_path_factory):
     return settings
 
 
-@pytest.mark.slow
 def test_other_rows_are_named_before_anything_is_repeated(shop, monkeypatch):
     log = shop.var.parent / "log.csv"
     as_it_was = log.read_text()

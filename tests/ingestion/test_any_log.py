@@ -23,6 +23,8 @@ from ingestion.database import check_database
 from ingestion.files import expand, read_file
 from ingestion.mapping import check_mapping
 
+pytestmark = pytest.mark.slow
+
 GUIDE = (Path(__file__).parents[2] / "docs" / "adopt-your-data.md").read_text(encoding="utf-8")
 PRESETS = dict(re.findall(r"```yaml\n# [^\n]*?: (?:configs/)?(\w+\.yaml)\n(.*?)```", GUIDE, re.S))
 
@@ -150,7 +152,6 @@ def test_an_amount_with_a_quantity_gives_the_price(tmp_path):
     ]  # fmt: skip
 
 
-@pytest.mark.slow
 @settings(max_examples=12)
 @given(
     amount=st.floats(-1e9, 1e9, allow_subnormal=False),

@@ -23,6 +23,8 @@ from ingestion.expectations import validate
 from ingestion.translate import latest_time, to_expectation, to_sql
 from ingestion.validate import ALL, ContractBroken, validate_batch
 
+pytestmark = pytest.mark.slow
+
 
 def contract(**changes: dict) -> Contract:
     """The contract of the retail presets with some fields of some rules changed."""
@@ -217,7 +219,6 @@ LIMITS = [
 ]
 
 
-@pytest.mark.slow
 def test_every_row_rule_holds_to_its_limit_and_not_beyond(tmp_path):
     lines = [CLEAN | {"description": str(n)} | change for n, (change, _) in enumerate(LIMITS)]
     found = judge(tmp_path, [*ANCHORS, *lines])[2:]
@@ -226,7 +227,6 @@ def test_every_row_rule_holds_to_its_limit_and_not_beyond(tmp_path):
     assert {code for reasons in found for code in reasons} | {"duplicate"} == set(RULES)
 
 
-@pytest.mark.slow
 def test_the_first_of_equal_lines_stays_and_the_others_go(tmp_path):
     gone = CLEAN | {"customer_id": None, "country": None}
     unreadable = [CLEAN | {"quantity": None, "unreadable": [f"quantity={x}"]} for x in "ab"]
@@ -237,7 +237,6 @@ def test_the_first_of_equal_lines_stays_and_the_others_go(tmp_path):
     ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("last", "reasons"), [(date(2024, 6, 30), [[], ["future_time"]]), (date.max, [[], []])]
 )
@@ -298,7 +297,6 @@ def test_a_prefix_and_a_pattern_are_text_and_no_sql(tmp_path):
     assert judge(tmp_path, [*anchors, line], LENIENT.model_copy(update=update))[2:] == [[]]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("update", [{"cancellation_prefix": ""}, {}])
 def test_without_a_mark_on_the_invoice_the_sign_cancels(tmp_path, update):
     """No prefix, or no invoices at all: a negative quantity is a cancellation."""
@@ -409,7 +407,6 @@ def logs(draw) -> list[dict]:
     return [*ANCHORS, *draw(st.permutations(lines))]
 
 
-@pytest.mark.slow
 @settings(max_examples=8, phases=NO_SHRINKING)
 @given(logs())
 @example([*ANCHORS, *[dict.fromkeys(COLUMNS) | {"unreadable": []}] * 3])
