@@ -17,7 +17,7 @@ from typing import IO
 
 from configs.errors import UserError
 
-MOST_PLACES = 20_000_000  # in all sheets: as many rows as a sheet can have, of 19 columns
+MOST_PLACES = 10_000_000  # in all sheets: a million takes 130 to 170 MB
 FEW_PLACES, SPARSE = 1_000_000, 20  # above the first, places for each cell that is there
 MOST_BYTES = 2 << 30  # of all parts; sheets as large as that have more places than are read
 MOST_TEXT_BYTES = 400 << 20  # of any other part, such as the texts that cells share

@@ -852,7 +852,8 @@ def test_a_workbook_is_opened_within_bounds(tmp_path, monkeypatch):
     assert "longer than 4,194,304" in refused(rewritten(value.format("x" * 9_000_000))).what
     assert "cannot be read as xlsx" in refused(rewritten("<row", end="")).what
     monkeypatch.setattr("ingestion.workbook.MOST_PLACES", 30)
-    assert "over 30 cells" in refused(far(tmp_path / "many.xlsx", (5, 4))).what
+    error = refused(far(tmp_path / "many.xlsx", (5, 4)))
+    assert "over 30 cells" in error.what and "save the table as CSV or Parquet" in error.next_step
     monkeypatch.setattr("ingestion.workbook.MOST_TEXT_BYTES", 100)
     assert "unpacks to over" in refused(made).what
 
