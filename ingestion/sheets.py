@@ -19,6 +19,7 @@ from ingestion.workbook import check_workbook
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from python_calamine import CalamineSheet
 
 log = logging.getLogger("golden_path")
 
@@ -38,13 +39,15 @@ def read_sheets(path: Path, wanted: Collection[str]) -> tuple[pa.Table, dict[str
     check_workbook(path)
     workbook = CalamineWorkbook.from_path(path)
     titles = workbook.sheet_names
-    sheets = [workbook.get_sheet_by_name(title).to_python() for title in titles]
+    found = [workbook.get_sheet_by_name(title) for title in titles]
+    sheets = [_without_blank_end(sheet.to_python()) for sheet in found]
     headers = [[str(cell) for cell in sheet[0]] if sheet else [] for sheet in sheets]
     first = next((at for at, header in enumerate(headers) if set(wanted) <= set(header)), 0)
     names = named(headers[first] if headers else [], path)
     rows: list[list] = []
-    for title, sheet in zip(titles, sheets, strict=True):
+    for title, sheet, read in zip(titles, sheets, found, strict=True):
         if sheet and _folded(sheet[0]) == _folded(headers[first]):
+            _refuse_merged(read, path)
             rows += sheet[1:]
         elif reason := _like_the_log(sheet, headers[first]):
             raise UserError(
@@ -67,6 +70,28 @@ def read_sheets(path: Path, wanted: Collection[str]) -> tuple[pa.Table, dict[str
             times[name] = f"times of {name}"
             arrays.append(_times(cells))
     return pa.Table.from_arrays(arrays, names=[*names, *times.values()]), times
+
+
+def _without_blank_end(sheet: list[list]) -> list[list]:
+    """Without the rows at its end that hold nothing but blanks: a blank or a format far below the
+    table is no row of it. Those between others keep the numbers of the rows."""
+    while sheet and not any(str(cell).strip() for cell in sheet[-1]):
+        sheet.pop()
+    return sheet
+
+
+def _refuse_merged(sheet: CalamineSheet, path: Path) -> None:
+    """Of merged cells only the first has a value: in all other rows it would be missing."""
+    header = (sheet.start or (0, 0))[0]
+    merged = [range_ for range_ in sheet.merged_cell_ranges or [] if range_[1][0] > header]
+    if merged:
+        row = min(first[0] for first, _ in merged) + 1
+        raise UserError(
+            f"{len(merged):,} groups of cells are merged, and only the first cell of each has a"
+            " value",
+            where=f"source.path = {path}, sheet {sheet.name}, row {row}",
+            next_step="unmerge them, and fill in the value in every row",
+        )
 
 
 def _folded(row: list) -> list[str]:

@@ -250,6 +250,7 @@ def _check_there(types: dict[str, str], target: str, path: Path, hint: str) -> N
         f"did you mean {near[0]!r}?" if near else "",
         "Name the column that holds the outcome: TARGET=COLUMN.",
         f'{hint} As in ARGS="--source.text.skip_lines 1"' if hint else "",
+        "The header must be the first row of its sheet." * path.name.lower().endswith(".xlsx"),
     ]
     if same:
         steps = [f"name it as the file does: TARGET={shlex.quote(same[0])}"]

@@ -212,6 +212,25 @@ def test_a_sheet_with_part_of_the_columns_is_refused_not_skipped(tmp_path):
     assert "Sheet1" in error.what and "Invoice" in error.what
 
 
+def test_blanks_far_below_the_table_of_a_workbook_are_no_rows(tmp_path):
+    blank = [None] * len(HEADER)
+    between = [HEADER, LINES[0], blank, LINES[1], *[blank] * 50, [" ", *blank[1:]]]
+    assert len(rows(write_xlsx(tmp_path / "log.xlsx", between))) == 3
+
+
+def test_merged_cells_of_which_all_but_the_first_would_be_missing_are_refused(tmp_path):
+    path = write_xlsx(tmp_path / "log.xlsx", [HEADER, *LINES])
+    book = openpyxl.load_workbook(path)
+    book.active.merge_cells("H2:H3")
+    book.save(path)
+    error = refused(path)
+    assert "are merged" in error.what and error.where.endswith("row 2")
+    book.active.unmerge_cells("H2:H3")
+    book.active.merge_cells("I1:K1")  # beside the header
+    book.save(path)
+    assert len(rows(path)) == 3
+
+
 def test_the_numbers_of_a_workbook_are_read_as_a_person_sees_them(tmp_path):
     line = [536365, 85048, 7, 6.0, 2, date(2010, 12, 1), 13085.0, "UK"]
     read = rows(write_xlsx(tmp_path / "log.xlsx", [HEADER, line]))
