@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from uuid import UUID
 
 import duckdb
 import openpyxl
@@ -199,6 +200,62 @@ def test_digits_get_the_same_guess_however_they_are_stored(
     as_digits = [None if value is None else str(value) for value in values]
     assert judged(name, "VARCHAR", as_digits) == expected
     assert judged(name, "DOUBLE", values) == expected
+
+
+PERSONS = ("CustomerID", "patient_nbr", "account_no")
+CLASSES = ("store", "zip", "plan_id")
+ONES = {  # of a number: an identifier as files write it
+    "digits": str,
+    "beside missing ones": lambda n: f"{10_000 + n}.0",
+    "near 2^31": lambda n: str(2**31 - 50 + n),
+    "zeros in front": lambda n: f"{n:06}",
+    "uuid": lambda n: str(UUID(int=n * 7919**7)),
+    "e-mail": lambda n: f"p{n}@mail.example",
+    "hash": lambda n: f"{n * 7919**7:032x}",
+    "letters": lambda n: f"A{n:05}",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("form", "rows"), [*((form, 400) for form in ONES), ("digits", 60)])
+def test_persons_are_identifiers_or_groups_and_classes_never_are(form, rows):
+    one = ONES[form]
+    shapes = {
+        "unique": [one(3 * n) for n in range(rows)],
+        "repeats": [one(n // 3) for n in range(rows)],
+        "few": [one(n % 5) for n in range(rows)],
+    }
+    found: dict[tuple[str, str], Guess] = {}
+    for shape, values in shapes.items():
+        names = [*PERSONS, *CLASSES, "loyalty_tier"]
+        with connect() as connection:
+            same = ", ".join(f"v AS {quoted(name)}" for name in names)
+            query = f"CREATE TABLE texts AS SELECT {same} FROM (SELECT unnest(?) AS v)"
+            connection.execute(query, [values])
+            for name in names:
+                found[name, shape] = guess(connection, name, "VARCHAR", Text())
+    for name in PERSONS:
+        assert found[name, "unique"].kind == "id"
+        # Of 20 persons no split can be made.
+        assert found[name, "repeats"].kind == ("group" if rows > 90 else "leave_out")
+        assert found[name, "few"].kind == "leave_out"
+        assert "rows of one may stand on both sides" in found[name, "few"].check
+    for name in CLASSES:
+        for shape in ("repeats", "few"):
+            assert found[name, shape].kind in ("category", "leave_out")
+            assert found[name, shape].check or form in ("uuid", "e-mail", "hash", "letters")
+    assert found["loyalty_tier", "few"].kind not in ("id", "group")
+
+
+@pytest.mark.parametrize("first", [0, 1, 1000])
+@pytest.mark.parametrize("name", ["Unnamed: 0", "RowNumber", "row", "", "index"])
+def test_running_numbers_are_left_out_sorted_or_shuffled_or_with_gaps(name, first):
+    values = [first + n for n in range(60)]
+    assert judged(name or "column", "BIGINT", values).reason == "the number of the row"
+    random.Random(1).shuffle(values)
+    assert judged(name or "column", "BIGINT", values).reason == "the number of the row"
+    if name in ("Unnamed: 0", "index"):  # of a table from which rows were taken
+        assert judged(name, "BIGINT", [7 * n for n in values]).reason == "the number of the row"
 
 
 def test_an_identifier_gets_the_same_guess_with_letters():
