@@ -225,6 +225,8 @@ def _check_file(path: Path, text: Text) -> None:
     try:
         check_file(path, text)
     except UserError as error:
+        if error.what.endswith("not text"):
+            raise UserError(error.what, where=str(path), next_step=error.next_step) from None
         is_file = path.is_file() and path.stat().st_size > 0
         step = ', and if it is text: ARGS="--source.text.any_suffix true"' if is_file else ""
         raise UserError(
@@ -235,6 +237,12 @@ def _check_file(path: Path, text: Text) -> None:
 
 
 def _check_there(types: dict[str, str], target: str, path: Path, hint: str) -> None:
+    if target in types and "\0" in target:
+        raise UserError(
+            f"the name {target[:40]!r} holds a zero byte, at which Parquet ends it",
+            where=str(path),
+            next_step="rename the column in the file",
+        )
     if target in types:
         return
     same = [name for name in types if name.strip().casefold() == target.strip().casefold()]

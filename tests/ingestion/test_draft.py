@@ -330,6 +330,15 @@ def test_a_time_is_no_number_feature_in_silence(name, value, kind, said):
     assert found.kind == kind and said in f"{found.reason}; {found.check}"
 
 
+def test_what_a_file_is_that_is_not_text_and_a_target_that_cannot_be_named(tmp_path):
+    (tmp_path / "t.csv").write_bytes(b"\x1f\x8b" + b"x" * 20)
+    with pytest.raises(UserError, match="gzip data, not text") as caught:
+        drafted(tmp_path / "t.csv")
+    assert "call it .gz" in caught.value.next_step
+    with pytest.raises(UserError, match="zero byte"):
+        drafted(save(tmp_path / "u.csv", made_rows(60), [*HEADER[:4], "a\0b"]), "a\0b")
+
+
 def test_what_the_service_would_not_take_the_settings_and_the_draft_do_not_take_either():
     assert judged("x" * 301, "BIGINT", [1, 2, 3]).kind == "leave_out"
     assert "zero byte" in judged("a\0b", "BIGINT", [1, 2, 3]).check
