@@ -141,6 +141,9 @@ def explained(path: Path, text: Text) -> Iterator[None]:
 def first_line(error: Exception) -> str:
     """What happened and where, without DuckDB's advice to its own callers and the SQL."""
     told = re.split(r"\n *(?:Possible |LINE \d|The search space)", str(error))[0]
+    # A long row, or one of many lines, stands before the reason: both are to be seen.
+    lines = [line.strip()[:120] for line in told.splitlines() if line.strip()]
+    told = " ".join(lines[:2] + lines[2:][-2:])
     told = re.sub(r"^[\w ]+ Error: ", "", " ".join(told.split()))
     return told[:300] or type(error).__name__
 

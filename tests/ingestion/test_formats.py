@@ -110,6 +110,11 @@ def test_utf16_is_known_by_its_mark(tmp_path):
     assert "--source.text.encoding utf-16" in refused(tmp_path / "log.csv").next_step
 
 
+def test_the_reason_is_told_even_where_the_row_is_long(tmp_path):
+    (tmp_path / "log.csv").write_text(text(LINE) + f"{'x' * 500},1\n")
+    assert "Expected Number of Columns: 4 Found: 2" in refused(tmp_path / "log.csv").what
+
+
 @pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be"])
 def test_utf16_without_its_mark(tmp_path, codec):
     (tmp_path / "log.csv").write_bytes(text(LINE).encode(codec))
