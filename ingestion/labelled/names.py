@@ -13,18 +13,8 @@ PERSONS = (
     *("customer", "client", "patient", "person", "user", "member", "subscriber", "household"),
     *("account", "acct", "subject", "student", "employee", "passenger", "guest", "donor"),
     *("borrower", "applicant", "participant", "respondent", "driver", "player", "visitor"),
-    *(
-        "policyholder",
-        "cardholder",
-        "email",
-        "cust",
-        "msisdn",
-        "kunde",
-        "kunden",
-        "konto",
-        "cliente",
-        "hh",
-    ),
+    *("policyholder", "cardholder", "email", "cust", "msisdn", "cliente", "hh"),
+    *("kunde", "kunden", "konto"),
 )
 THINGS = (  # things that have a number
     *("policy", "contract", "loan", "card", "order", "invoice", "transaction", "encounter"),

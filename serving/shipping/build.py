@@ -21,6 +21,7 @@ from serving.shipping import sources
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 # What is set here is not meant for the build.
 FOREIGN = ("BENTOML_", "PROMETHEUS_", "SERVED_", "PYTHONPATH")
+REFUSED = 3  # how it ends for a champion that the service would not take
 BUILD = """
 import sys
 import bentoml
@@ -33,7 +34,8 @@ name, version, file, base = sys.argv[1:]
 served = read_served()
 outcome, reason = Champions(served, trials=Trials(served)).look()
 if outcome != "swapped":
-    sys.exit(reason)
+    print(reason, file=sys.stderr)
+    sys.exit(3)  # REFUSED
 # No `distro`: BentoML would install a compiler, and everything here comes as a wheel.
 service.image = bentoml.images.Image(base_image=base, distro="", lock_python_packages=False)
 try:
@@ -75,6 +77,12 @@ def run_build(name: str, version: str, file: Path, *, staged: Path, home: Path) 
         log = home / "build.log"
         log.write_text(done.stdout + done.stderr, encoding="utf-8")
         last = done.stderr.strip().splitlines() or ["it says nothing"]
+        if done.returncode == REFUSED:
+            raise UserError(
+                f"the service would not take the champion: {last[-1]}",
+                where=str(log),
+                next_step="make rollback, or make train for another",
+            )
         raise full_disk(done.stderr, log) or UserError(
             f"BentoML could not build it: {last[-1]}",
             where=str(log),
