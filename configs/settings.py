@@ -155,7 +155,7 @@ class Gate(Section):
         0.05, ge=0, le=1, description="ROC AUC of a slice may fall by this under the champion's"
     )
     max_latency_ms: float = Field(
-        5.0, gt=0, description="one row through the exported model, 99th percentile"
+        5.0, gt=0, description="one row through the exported model on its core, 99th percentile"
     )
     max_data_age_days: int | None = Field(
         None, ge=1, description="the newest row may be this old at the decision; none: any age"
