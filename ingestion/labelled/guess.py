@@ -115,7 +115,8 @@ def _guess(column: Column, facts: Facts, said: Says) -> Guess:
         why = "they begin with zeros" if facts.padded else "letters stand among them"
         if not facts.like_codes:
             why = "by its name"
-        return _category(column, facts, said, f"{CODES} ({why})")
+        found = _category(column, facts, said, f"{CODES} ({why})")
+        return replace(found, check="; ".join(filter(None, [found.check, _lost(column, facts)])))
     if facts.numeric:
         return _number(column, facts)
     return _category(column, facts, said)
@@ -136,14 +137,7 @@ def _identifier(column: Column, facts: Facts, said: Says) -> Guess | None:
         return None  # it has fractions: it measures
     if facts.length > FREE_TEXT or facts.too_long:
         return None
-    check = ""
-    if facts.rounded:
-        check = (
-            f"{facts.rounded:,} values such as {column.some(IS_ROUNDED)} were rounded by a"
-            " spreadsheet, which makes one of several: export them as text"
-        )
-    elif facts.huge and column.count("suffix(value, '0')") == facts.filled:
-        check = "all end in 0: a spreadsheet keeps 15 digits of a number; export them as text"
+    check = _lost(column, facts)
     long = facts.all_whole and (facts.high or 0) >= LONG
     many = facts.distinct > CATEGORIES
     named = said in ("person", "identifier") or (
@@ -186,6 +180,18 @@ def _identifier(column: Column, facts: Facts, said: Says) -> Guess | None:
     return None
 
 
+def _lost(column: Column, facts: Facts) -> str:
+    """What is to be said of identifiers and codes of which a spreadsheet has dropped digits."""
+    if facts.rounded:
+        return (
+            f"{facts.rounded:,} values such as {column.some(IS_ROUNDED)} were rounded by a"
+            " spreadsheet, which makes one of several: export them as text"
+        )
+    if facts.huge and column.count("suffix(value, '0')") == facts.filled:
+        return "all end in 0: a spreadsheet keeps 15 digits of a number; export them as text"
+    return ""
+
+
 def _number(column: Column, facts: Facts) -> Guess:
     low, high, name = facts.low, facts.high, column.name
     if low is None or high is None:
@@ -196,13 +202,12 @@ def _number(column: Column, facts: Facts) -> Guess:
     checks = []
     if facts.numbers < facts.filled:
         shown = column.some(f"{column.number} IS NULL")
-        stray = facts.filled - facts.numbers
-        checks.append(f"{stray:,} rows go to quarantine: no number is {shown}")
+        checks.append(f"{_to_quarantine(facts.filled - facts.numbers)}: no number is {shown}")
     elif 2 < facts.distinct <= 10 and float(low).is_integer() and float(high).is_integer():
         checks.append("few whole numbers: if they are codes without an order, make it a category")
     if facts.infinite:
-        rows_of = f"{facts.infinite:,} row{'s go' if facts.infinite > 1 else ' goes'} to quarantine"
-        checks.append(f"{rows_of}: infinite, or beyond what float32 can hold")
+        gone = _to_quarantine(facts.infinite)
+        checks.append(f"{gone}: infinite, or beyond what float32 can hold")
     if max(abs(low), abs(high)) > FLOAT32:
         checks.append(
             f"models compute in float32, in which neighbouring numbers beyond {FLOAT32:,} are one:"
@@ -285,8 +290,8 @@ def _category(column: Column, facts: Facts, said: Says, coded: str = "") -> Gues
             checks.append(f"{distinct:,} texts: the {CATEGORIES} most frequent are told apart")
     if facts.too_long:
         checks.append(
-            f"{facts.too_long:,} rows go to quarantine: a text of more than {LONGEST_TEXT}"
-            " characters, which the service does not take"
+            f"{_to_quarantine(facts.too_long)}: a text of more than {LONGEST_TEXT} characters,"
+            " which the service does not take"
         )
     gaps = facts.rows - filled
     return Guess(
@@ -298,6 +303,10 @@ def _category(column: Column, facts: Facts, said: Says, coded: str = "") -> Gues
         missing=gaps > 0,
         absent=column.absent,
     )
+
+
+def _to_quarantine(rows: int) -> str:
+    return f"{rows:,} row goes to quarantine" if rows == 1 else f"{rows:,} rows go to quarantine"
 
 
 def _missing(gaps: int) -> str:

@@ -276,6 +276,8 @@ def test_an_identifier_gets_the_same_guess_with_letters():
         ("patient_nbr", ["7", "8", "9", "12", "13"], "leave_out", "rows of one may stand on both"),
         ("loyalty_id", ["a1", "b2", "c3"], "category", ""),
         ("member_id", ["4.00638E+12", *(f"4.{n:05}E+12" for n in range(99))], "group", "rounded"),
+        ("client", [f"4.{n:05}E+12" for n in range(30)], "category", "rounded by a spreadsheet"),
+        ("store", [f"4.{n:05}E+12" for n in range(200)], "leave_out", "rounded by a spreadsheet"),
         ("size", ["16777217", "20000000", "33333333"], "number", "float32"),
         (
             "days",
@@ -420,7 +422,7 @@ def test_a_few_unreadable_numbers_are_dirt_and_said(tmp_path):
     ]
     assert (
         found.kind == "number"
-        and "1 rows go to quarantine: no number is 'about ten'" in found.check
+        and "1 row goes to quarantine: no number is 'about ten'" in found.check
     )
 
 

@@ -11,7 +11,6 @@ import socket
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -28,6 +27,7 @@ from schemathesis.engine import events, from_schema
 
 from configs.source import CANONICAL
 from features.catalogue import CATALOGUE, Feature
+from serving import reading
 from serving.asked import Limits
 from serving.lines.schema import Lines, LinesDecoder
 from serving.refusal import STATUS, Refusal, Refused
@@ -245,8 +245,34 @@ def test_bytes_that_are_no_text_are_refused_wherever_they_stand(
     assert "is no UTF-8 at byte" in answer.json()["error"]
 
 
-def test_ten_thousand_unknown_fields_cost_no_time_and_no_room(client: httpx.Client) -> None:
+def test_of_many_unknown_fields_few_are_compared_with_the_known_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Looking for the one that may have been meant takes a tenth of a millisecond for each."""
+    looked = Counter[str]()
+
+    def look(name: str, *_: Any, **__: Any) -> list[str]:
+        looked[name] += 1
+        return []
+
+    monkeypatch.setattr(reading, "get_close_matches", look)
+    many = {f"recency_dayz_{number:x}": 1 for number in range(5000)}
+    described = [asdict(feature) for feature in CATALOGUE]
+    lines = [{"invoice_idz": 1} for _ in range(LIMITS.max_lines)]
+    for decoder, body in (
+        (Decoder(described), customers(many)),
+        (Decoder(described), many),
+        (Decoder(described), customers(*[row(recency_dayz=1)] * MAX_ROWS)),
+        (LinesDecoder(frozenset(CANONICAL)), bought({"customer_id": "1", "lines": [many]})),
+        (LinesDecoder(frozenset(CANONICAL)), bought({"customer_id": "1", "lines": lines})),
+    ):
+        looked.clear()
+        with pytest.raises(Refused):
+            decoder.read(json.dumps(body).encode(), LIMITS, skip=False)
+        assert 0 < looked.total() <= 20
+
+
+def test_thousands_of_unknown_fields_make_a_small_answer(client: httpx.Client) -> None:
     wrong = {f"recency_dayz_{number:x}": 1 for number in range(5000)}
     line_wrong = {f"invoice_idz_{number:x}": 1 for number in range(5000)}
     for path, body in (
@@ -258,7 +284,6 @@ def test_ten_thousand_unknown_fields_cost_no_time_and_no_room(client: httpx.Clie
     ):
         answer = client.post(path, content=json.dumps(body))
         assert answer.status_code == 400
-        assert answer.elapsed < timedelta(seconds=0.35), path
         assert len(answer.content) < 10_000
         first, *_ = answer.json()["detail"]
         assert first["reason"] == "unknown_field"
