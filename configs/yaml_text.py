@@ -13,6 +13,7 @@ import yaml
 
 MOST_BYTES = 500_000  # of a text: a preset with a thousand columns has a fifth of it
 MOST_LEVELS = 30  # of nesting: the settings have six
+USUAL = re.compile(r"[-+]?(0|[1-9][0-9_]*)")  # and not 010, which YAML reads as 8, or 12:30, as 750
 MOST_DIGITS = 100  # of a whole number: Python needs quadratic time for long ones
 
 
@@ -53,6 +54,12 @@ class Reader(yaml.SafeLoader):
             raise yaml.MarkedYAMLError(
                 problem=f"a whole number of {len(node.value):,} characters; at most {MOST_DIGITS}"
                 " are read",
+                problem_mark=node.start_mark,
+            )
+        if not USUAL.fullmatch(node.value):
+            raise yaml.MarkedYAMLError(
+                problem=f"YAML reads {node.value!r} as {super().construct_yaml_int(node)}: write"
+                " that, or the text in quotes",
                 problem_mark=node.start_mark,
             )
         return super().construct_yaml_int(node)

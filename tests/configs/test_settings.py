@@ -320,6 +320,17 @@ def test_a_text_that_would_grow_without_bounds_is_refused(folder, text, said):
         assert len(str(refused("default", *given_as))) < 3000
 
 
+@pytest.mark.parametrize(("text", "number"), [("010", 8), ("007", 7), ("12:30", 750), ("0x1F", 31)])
+def test_a_text_that_yaml_takes_for_another_number_is_refused(folder, text, number):
+    """Codes and times of day among the values of a category would be other values, unsaid."""
+    values = f"source: {{table: {{columns: {{a: {{type: category, values: [{text}]}}}}}}}}"
+    (folder / "mine.yaml").write_text(values)
+    assert f"YAML reads {text!r} as {number}: write that, or the text in quotes" in (
+        refused("mine").what
+    )
+    assert load("default", [f"--source.table.group={text}"], {}).source.table.group == text
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [("seed: 1\ntuning: {trials: 3}\nseed: 2", 3), ("source: {table: {columns: {a: 1, a: 2}}}", 1)],
