@@ -184,7 +184,8 @@ def _one_identifier(guesses: list[Guess]) -> list[Guess]:
     settled = []
     for one in guesses:
         if one.kind in best and one is not best[one.kind]:
-            check, reason = REPEATS * (one.kind == "group"), f"another identifier: {one.reason}"
+            check = one.lost or REPEATS * (one.kind == "group")
+            reason = f"another identifier: {one.reason}"
             one = replace(one, kind="leave_out", reason=reason, check=check)
         settled.append(one)
     return settled

@@ -48,7 +48,8 @@ class Guess:
     """kind: what becomes of the column; group: the identifier of whom several rows are about.
     reason: what of its values says so.  check: what a person should look at, if anything.
     values, low, missing: of the contract (`configs/table.py`).  absent: the texts among its values
-    that stand for a missing one.  rank: of several identifiers, the highest is taken."""
+    that stand for a missing one.  rank: of several identifiers, the highest is taken.
+    lost: what is said of its digits, also where another column is the identifier."""
 
     name: str
     kind: Literal["number", "category", "id", "group", "leave_out"]
@@ -59,6 +60,7 @@ class Guess:
     missing: bool = False
     absent: tuple[str, ...] = ()
     rank: int = 0
+    lost: str = ""
 
 
 def guess(connection: DuckDBPyConnection, name: str, kind: str, text: Text | None) -> Guess:
@@ -78,7 +80,8 @@ def guess(connection: DuckDBPyConnection, name: str, kind: str, text: Text | Non
     if kind.startswith(("DATE", "TIME")):
         return Guess(name, "leave_out", "dates", check=_DATES)
     column = Column(connection, name, text)
-    found = _guess(column, column.facts(), says(name))
+    facts = column.facts()
+    found = replace(_guess(column, facts, says(name)), lost=_lost(column, facts))
     if found.kind in ("number", "category") and name.casefold() in OWN:
         why = f"a feature cannot be called {name}: rename it in the file to use it"
         return Guess(name, "leave_out", why, check=why)

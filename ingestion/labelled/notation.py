@@ -205,7 +205,9 @@ def _doubts(values: Sequence[Value], read: dict[str, float], text: Text) -> str:
     beside = {(value.before, value.after): value.text for value in numbers}
     if len(beside) > 1 and not any(_beside(numbers)):
         some = " and ".join(map(repr, list(beside.values())[:2]))
-        said.append(f"{some} are read as if the same stood beside them: mend them if it does not")
+        said.append(
+            f"{some} are read as if the same stood beside them: correct the file if it does not"
+        )
     for value in numbers:
         if re.search(r"\(|\d\D*[-\u2212\u2013]$", value.text):
             said.append(f"{value.text!r} is read as {read[value.text]:g}")
@@ -249,8 +251,8 @@ def _unread(
         if not of_text:
             how = "stored as text, which are not read: store them as numbers"
         else:
-            how = "written in another way than source.text says, or in several, and not read: mend"
-            how += " that, or them"
+            how = "written in another way than source.text says, or in several, and not read:"
+            how += " correct that, or the file"
         return f"{first} and the like are numbers {how}"
     if _rows(value for value in values if value.text in read) <= _rows(values) / 2:
         return ""
@@ -259,7 +261,7 @@ def _unread(
     words = [each for each in others if not any(map(str.isdecimal, each))]
     said = []
     if digits:  # V27 between numbers is a code
-        said.append(f"{_some(digits)} are not read: mend them in the file")
+        said.append(f"{_some(digits)} are not read: correct them in the file")
     if words:
         said.append(
             f"if {_some(words)} stand for a missing value, name them in source.table.missing_values"

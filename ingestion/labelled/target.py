@@ -51,7 +51,7 @@ def not_binary(values: Sequence[tuple[str, int]], place: str) -> UserError:
         what,
         where=place,
         next_step="make a column of two values of it (above a limit or not; one class or the"
-        " rest), or mend the rows of a value that is none",
+        " rest), or correct the rows of a value that is none",
     )
 
 

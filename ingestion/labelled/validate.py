@@ -99,7 +99,7 @@ def validate_table(
                 f"the table breaks its contract: {figure(broken[0])} ({broken[0].why})"
                 f"{at_fault(broken[0], heavy)}{also(broken)}",
                 where=f"rule {broken[0].code}",
-                next_step="look at the rows (make quarantine), then mend the source, or what"
+                next_step="look at the rows (make quarantine), then correct the source, or what"
                 " source.table.columns says of the column",
             )
             error.outcome = outcome

@@ -366,6 +366,13 @@ def test_who_the_rows_are_about_is_the_group_and_the_best_identifier_names_them(
     assert "CHECK: rows of one may stand on both sides" in said
 
 
+def test_that_a_second_identifier_was_rounded_is_said_too(tmp_path):
+    rows = [[f"c{n // 3}", f"4.{n // 4:05}E+12", n % 7, "yn"[n % 2]] for n in range(300)]
+    file = save(tmp_path / "t.csv", rows, ["customer_id", "account", "x", "left"])
+    found = {guess.name: guess for guess in drafted(file).guesses}["account"]
+    assert found.kind == "leave_out" and "rounded by a spreadsheet" in found.check
+
+
 def test_an_identifier_with_gaps_names_the_rows_only_where_no_better_one_does(tmp_path):
     """pandas writes whole numbers among missing ones as 10003.0."""
     rows = [["" if n == 7 else f"{10_000 + 3 * n}.0", n % 9, "yn"[n % 2]] for n in range(90)]
@@ -534,7 +541,7 @@ def test_how_numbers_are_written_is_seen_from_all_columns(
         ({"x": ["12 %", "0.12", "0.2"], "y": ["1", "2"]}, "in another way"),
         ({"x": ["1", "2", "3", "none"], "y": ["1", "2"]}, "if 'none' stand for a missing"),
         ({"x": ["1.5", "2", "3.5", "7", "1,5"]}, "in several"),
-        ({"x": ["1.5", "2", "3.5", "7", "1/5"]}, "'1/5' are not read: mend them"),
+        ({"x": ["1.5", "2", "3.5", "7", "1/5"]}, "'1/5' are not read: correct them"),
         ({"x": ["63kg", "71kg"]}, "if it is a unit, pass --source.text.symbols kg"),
         ({"x": ["~6", "~7"]}, "pass --source.text.symbols '~'"),
         ({"x": ["2k", "300", "1.5k"]}, "in several"),
