@@ -16,7 +16,7 @@ TARGET =
 BIN := .venv/bin
 
 # What is set for other Pythons on this machine is not meant for the project's own.
-unexport PYTHONSAFEPATH PYTHONHOME PYTHONPATH PYTHONOPTIMIZE PIP_TARGET PIP_PREFIX PIP_USER PIP_CONSTRAINT
+unexport PYTHONSAFEPATH PYTHONHOME PYTHONPATH PYTHONOPTIMIZE PYTHONWARNINGS PIP_TARGET PIP_PREFIX PIP_USER PIP_CONSTRAINT
 
 # What a person types reaches the commands as it was typed: through the environment, not through the
 # recipe's text, where make and the shell would read $, quotes and spaces.

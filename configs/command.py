@@ -14,7 +14,7 @@ from pathlib import Path
 
 from configs.describe import accepted, default_of, options
 from configs.environment import prepare, private
-from configs.errors import UserError
+from configs.errors import NO_ROOM, UserError
 from configs.full_disk import full_disk
 from configs.load import dump, load, not_used, presets
 from configs.settings import Settings
@@ -53,7 +53,7 @@ def run_command(
     var = Path.cwd()  # until the settings say
     try:
         if "--help" in rest or "-h" in rest:
-            print(_help(module, about))
+            print(_help(module, about), flush=True)
             return 0
         show = "--print-config" in rest
         rest = [word for word in rest if word != "--print-config"]
@@ -62,7 +62,7 @@ def run_command(
         _overrides[:] = _without_var(rest)
         var = settings.var.absolute()
         if show:
-            print(dump(settings), end="")
+            print(dump(settings), end="", flush=True)
             return 0
         if foreign := not_used(config, rest):
             print(
@@ -73,6 +73,8 @@ def run_command(
         prepare(settings, network=network)
         with private(settings.var):
             body(settings)
+        if sys.stdout is not None:  # it is, when it was closed
+            sys.stdout.flush()  # else Python does so at its exit, and fails with words of its own
         return 0
     except UserError as error:
         logging.getLogger("golden_path").info("stopped", exc_info=error)
@@ -84,7 +86,7 @@ def run_command(
         return 1
     except OSError as error:
         logging.getLogger("golden_path").info("stopped", exc_info=error)
-        print(full_disk(error, var) or _explained(error), file=sys.stderr)
+        print(_unwritten(error) or full_disk(error, var) or _explained(error), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(
@@ -166,6 +168,22 @@ def _explained(error: OSError) -> UserError:
         where=str(error.filename or ""),
         next_step="see that it can be read and written, or pass --var FOLDER",
     )
+
+
+def _unwritten(error: OSError) -> UserError | None:
+    """The error for people when it is our own output that cannot be written."""
+    if error.errno not in NO_ROOM or error.filename is not None or sys.stdout is None:
+        return None
+    try:
+        print(flush=True)
+    except OSError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  (Python flushes it at exit)
+        return UserError(
+            f"the output could not be written: {error.strerror}",
+            where="standard output",
+            next_step="see where it is sent to: the disk of that file may be full",
+        )
+    return None
 
 
 def _without_var(arguments: list[str]) -> list[str]:

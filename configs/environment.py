@@ -95,6 +95,10 @@ def prepare(settings: Settings, *, network: bool = False, in_prefect: bool = Fal
         theirs = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
         direct = f"{theirs},{LOOPBACK}" if theirs else LOOPBACK
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = direct
+    # Prefect's server reads the certificates while it is imported, and ends where there are none.
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        if direct == "*" or not Path(os.environ.get(name, "")).exists():
+            os.environ.pop(name, None)
     # Processes that are started here find the project's modules in the folder they start in, and
     # print what a narrow encoding lacks as \u2026 (as `run_command` sees to for this one).
     os.environ.pop("PYTHONSAFEPATH", None)

@@ -43,6 +43,14 @@ def recognised(texts: Iterable[str], known: Sequence[str]) -> dict[str, int]:
     return {text: place for text, place in found if place is not None}
 
 
+def alike(texts: Sequence[str]) -> list[list[str]]:
+    """The texts in groups that are one in any letter case, in the order of their first ones."""
+    groups: dict[str, list[str]] = {}
+    for text in texts:
+        groups.setdefault(_any_case(text), []).append(text)
+    return list(groups.values())
+
+
 def same_text(text: str) -> str:
     """NFC, single blanks, and a decimal number without the zeros that say nothing."""
     text = _RUN.sub(" ", unicodedata.normalize("NFC", text)).strip()

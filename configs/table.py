@@ -34,7 +34,8 @@ def _as_text(value: Any) -> Any:
         raise ValueError(
             'YAML reads yes, no, on, off, true and false so: write it in quotes, "Yes"'
         )
-    return str(value) if isinstance(value, int | float) else value
+    # As it was written, where that is known: 1.50 is not 1.5.
+    return str(getattr(value, "written", value)) if isinstance(value, int | float) else value
 
 
 Value = Annotated[str, BeforeValidator(_as_text)]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 JOINERS = "\u200c\u200d"  # inside of words and emoji
 WIDE = 150  # columns of a log: nobody wants its lines folded at 80
+NARROW = 80
 LINES, CHARACTERS = 20, 2000  # of one part of an error
 CELL = 60  # characters of a name or a value in a table
 
@@ -52,12 +53,14 @@ def on_page(value: object) -> object:
 
 
 def console() -> Console:
-    """Where commands print: at a terminal as wide as that is; in a pipe as COLUMNS says."""
+    """Where commands print: as wide as the terminal is, in a pipe as COLUMNS says. Not narrower
+    than the tables need: a terminal folds the lines, and a folded table loses its figures."""
     from rich.console import Console
 
     made = Console(highlight=False, emoji=False)
     if not made.is_terminal and "COLUMNS" not in os.environ:
         made.width = WIDE
+    made.width = max(made.width, NARROW)
     return made
 
 

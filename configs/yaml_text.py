@@ -64,8 +64,20 @@ class Reader(yaml.SafeLoader):
             )
         return super().construct_yaml_int(node)
 
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
+        real = _Real(super().construct_yaml_float(node))
+        real.written = node.value
+        return real
+
+
+class _Real(float):
+    """A number that keeps how it was `written`, for a setting that is a text."""
+
+    written: str
+
 
 Reader.add_constructor("tag:yaml.org,2002:int", Reader.construct_yaml_int)
+Reader.add_constructor("tag:yaml.org,2002:float", Reader.construct_yaml_float)
 
 
 class Writer(yaml.SafeDumper):

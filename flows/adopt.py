@@ -24,7 +24,7 @@ from configs.terminal import console as terminal
 from configs.terminal import plain, say, short, visible
 from features.from_table import least_rows
 from ingestion.labelled.draft import Draft, draft
-from ingestion.labelled.guess import Guess
+from ingestion.labelled.guess import Guess, rows_that
 from ingestion.labelled.target import in_words
 
 ABOUT = """Draft the settings of a labelled table: FILE TARGET, the file and the column to predict.
@@ -200,7 +200,8 @@ def _show(drafted: Draft, place: Path, command: str) -> None:
     checks = [f"{guess.name}: {guess.check}" for guess in drafted.guesses if guess.check]
     if drafted.unlabelled:
         words = f" (no label is {in_words(drafted.absent)})" if drafted.absent else ""
-        checks.append(f"{drafted.unlabelled:,} rows have no label{words}, and go to quarantine")
+        some = (f"have no label{words}, and go", f"has no label{words}, and goes")
+        checks.append(f"{rows_that(drafted.unlabelled, *some)} to quarantine")
     rarest, count = drafted.labels[-1]
     if count < (least := least_rows(Shares())):
         checks.append(

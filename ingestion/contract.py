@@ -25,7 +25,8 @@ MEASURES = {
     "anonymous_share": "share of the rows without a customer",
     "cancelled_share": "share of the rows that cancel",
     "duplicate_share": "share of the rows that are second or later copies",
-    "valid_share": "share of the rows left after quarantine",
+    "valid_share": "share of the rows left after quarantine; of a labelled table, of those"
+    " that have a label",
     "largest_customer_share": "share of the rows with a customer that the largest customer has; of"
     " a labelled table, of the rows with a group",
     "rounded_customer_share": "share of the rows with a customer whose identifier looks rounded",

@@ -22,7 +22,7 @@ from ingestion.labelled.guess import CODES, REPEATS, Guess, guess
 from ingestion.labelled.notation import Notation, recognised
 from ingestion.labelled.padded import padded_columns
 from ingestion.labelled.read import as_text
-from ingestion.labelled.target import check_target, in_words
+from ingestion.labelled.target import check_target, in_words, same_classes
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -117,6 +117,13 @@ def _draft(
     found = connection.execute(
         f"SELECT {given(quoted(target))}, count(*) FROM texts GROUP BY 1 ORDER BY 2 DESC, 1"
     ).fetchall()
+    spelt = same_classes(found, positive)
+    if spelt:
+        counts: dict[str | None, int] = {}
+        for value, count in found:
+            one = value if value is None else spelt[value]
+            counts[one] = counts.get(one, 0) + count
+        found = sorted(counts.items(), key=lambda item: -item[1])
     labels = [(value, count) for value, count in found if value is not None]
     absent = present(connection, quoted(target))
     chosen, why = _positive(labels, positive)
@@ -146,6 +153,8 @@ def _draft(
     rows = sum(count for _, count in found)
     unlabelled = rows - sum(count for _, count in labels)
     checks = []
+    if spelt:
+        checks.append(f"{', '.join(map(repr, spelt))} in the target are two classes, spelt so")
     if positive is None and (ask := _ask(labels, why)):
         checks.append(ask)
     if notation.seen:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from configs.rules import Contract
+from configs.spelling import alike
 from configs.table import LONGEST_TEXT, OWN
 from ingestion.labelled.facts import (
     CATEGORIES,
@@ -36,6 +38,7 @@ FREE_TEXT = 60  # characters of a value on average
 ALL_DIFFERENT = 0.9  # values over rows: from there on a text names its row
 SPECIAL = 0.002  # share of rows from which on 999 is no chance
 FLOAT32 = 2**24  # models compute in float32, where the whole numbers beyond it have gaps
+SMALLEST = 1.2e-38  # and have less and less digits below this one
 # By themselves, such rows may be on both sides of a split.
 REPEATS = (
     "rows of one may stand on both sides of a drawn split: if so, name it in source.table.group, or"
@@ -165,13 +168,13 @@ def _identifier(column: Column, facts: Facts, said: Says) -> Guess | None:
         reason += f" {facts.filled:,} rows"
         alone = facts.distinct == facts.filled
         gaps = facts.rows - facts.filled
-        checks = [f"{gaps:,} rows have none"] * (gaps > 0)
+        checks = [f"{rows_that(gaps, 'have', 'has')} none"] * (gaps > 0)
         if gaps > facts.rows * DIRTY or not many:
             checks += [check] if check else [REPEATS] * (not alone)
             return Guess(name, "leave_out", reason, "; ".join(checks))
-        checks = [f"{gaps:,} rows without one go to quarantine"] * (gaps > 0) + [check] * bool(
-            check
-        )
+        went = rows_that(gaps, "without one go", "without one goes")
+        checks = [f"{went} to quarantine"] * (gaps > 0)
+        checks += [check] * bool(check)
         if alone:
             return Guess(name, "id", reason, "; ".join(checks), rank=-1)
         checks.append("rows of one stay on one side of the split")
@@ -196,9 +199,18 @@ def _lost(column: Column, facts: Facts) -> str:
 
 
 def _number(column: Column, facts: Facts) -> Guess:
-    low, high, name = facts.low, facts.high, column.name
-    if low is None or high is None:
+    name = column.name
+    if facts.low is None or facts.high is None:
         return Guess(name, "leave_out", "no row has a finite number")
+    low, high = facts.low + 0.0, facts.high + 0.0  # -0.0 is 0
+    beyond = ""
+    if facts.infinite > facts.filled * Contract().hold_share:
+        beyond = f"{facts.infinite:,} numbers are infinite, or beyond what float32 can hold"
+    elif 0 < max(abs(low), abs(high)) < SMALLEST:
+        beyond = f"numbers from {low:g} to {high:g}, which are 0 in float32"
+    if beyond:
+        unit = "models compute in float32: write them in another unit in the file to use them"
+        return Guess(name, "leave_out", beyond, check=unit)
     reason = f"{facts.distinct:,} numbers from {low:g} to {high:g}"
     gaps = facts.rows - facts.filled
     reason += _missing(gaps)
@@ -291,6 +303,14 @@ def _category(column: Column, facts: Facts, said: Says, coded: str = "") -> Gues
         more += f"; {distinct - len(top):,} rarer ones count as other"
         if distinct > CATEGORIES:
             checks.append(f"{distinct:,} texts: the {CATEGORIES} most frequent are told apart")
+    # Digits of codes are told apart: 250.8 and 250.80 are two diagnoses.
+    groups = alike([value for value, _ in top]) if not coded else [[value] for value, _ in top]
+    if spelt := [group for group in groups if len(group) > 1]:
+        if len(groups) == 1 and filled == facts.rows:
+            return replace(out, reason=f"every row has the same value: {_spelt(spelt)}")
+        checks.append(
+            f"{_spelt(spelt)}: taken for one category; if they differ, name each of them in values"
+        )
     if facts.too_long:
         checks.append(
             f"{_to_quarantine(facts.too_long)}: a text of more than {LONGEST_TEXT} characters,"
@@ -302,14 +322,25 @@ def _category(column: Column, facts: Facts, said: Says, coded: str = "") -> Gues
         "category",
         f"{distinct:,} texts: {counted}{more}{_missing(gaps)}",
         "; ".join(checks),
-        values=tuple(value for value, _ in top),
+        values=tuple(group[0] for group in groups),
         missing=gaps > 0,
         absent=column.absent,
     )
 
 
+def _spelt(groups: list[list[str]]) -> str:
+    """`'Red', 'RED'; 'Blue', 'blue' and 3 more`."""
+    shown = "; ".join(", ".join(repr(text[:30]) for text in group[:4]) for group in groups[:3])
+    return shown + (f" and {len(groups) - 3} more" if groups[3:] else "")
+
+
+def rows_that(count: int, several: str, one: str) -> str:
+    """`2 rows go`, `1 row goes`."""
+    return f"{count:,} rows {several}" if count != 1 else f"1 row {one}"
+
+
 def _to_quarantine(rows: int) -> str:
-    return f"{rows:,} row goes to quarantine" if rows == 1 else f"{rows:,} rows go to quarantine"
+    return rows_that(rows, "go", "goes") + " to quarantine"
 
 
 def _missing(gaps: int) -> str:

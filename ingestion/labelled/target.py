@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from configs.errors import UserError
+from configs.spelling import alike
 from configs.table import Table
 
 SHOWN = 8  # values in a message
@@ -38,6 +39,17 @@ def check_target(
             where="source.table.positive",
             next_step=f"set it to {values[-1][0]!r} or {values[0][0]!r} (letter case counts)",
         )
+
+
+def same_classes(labels: Sequence[tuple[str | None, int]], positive: str | None) -> dict[str, str]:
+    """Of a target of more than two values that is binary where letter case, and `1.0` for `1`, do
+    not count: each value -> the one that it stands for, which is `positive` where it may be."""
+    values = [value for value, _ in labels if value is not None]
+    groups = alike(values) if 2 < len(values) <= CONTINUOUS else []
+    if len(groups) != 2:
+        return {}
+    chosen = [positive if positive in group else group[0] for group in groups]
+    return {text: one for one, group in zip(chosen, groups, strict=True) for text in group}  # type: ignore[misc]
 
 
 def not_binary(values: Sequence[tuple[str, int]], place: str) -> UserError:

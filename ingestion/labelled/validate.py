@@ -26,7 +26,7 @@ from ingestion.canonical import LINE_ENDS, read_code, read_number
 from ingestion.contract import batch_rules
 from ingestion.expectations import Finding, validate
 from ingestion.labelled.rules import LARGEST, TableRule, table_rules
-from ingestion.labelled.target import check_target
+from ingestion.labelled.target import check_target, same_classes
 from ingestion.labelled.unseen import count_unseen, describe
 from ingestion.measures import RowCounts
 from ingestion.validate import (
@@ -72,13 +72,16 @@ def validate_table(
             f"SELECT {number} AS part, * FROM {parquet(part)}" for number, part in enumerate(parts)
         )
         connection.execute(f"CREATE TEMP VIEW raw AS {each}")
-        connection.execute(f"CREATE TEMP TABLE judged AS {_judged(source, rules, len(parts))}")
+        label = _label(connection, table)
+        judged = _judged(source, rules, len(parts), label)
+        connection.execute(f"CREATE TEMP TABLE judged AS {judged}")
         labels = connection.execute(
             "SELECT label, count(*) FROM judged GROUP BY 1 ORDER BY 2 DESC, 1"
         ).fetchall()
         check_target(labels, table)
         counts = _count(connection)
-        valid_share = counts.valid / counts.raw if counts.raw else None
+        labelled = counts.raw - counts.reasons.get("no_label", 0)  # others are there to be scored
+        valid_share = counts.valid / labelled if labelled else None
         measures = {"rows": float(counts.raw), "valid_share": valid_share}
         if table.group is not None:
             measures["largest_customer_share"] = _largest_group(connection)
@@ -136,13 +139,24 @@ def _heavy_rules(
     return sorted(found, key=lambda heavy: -heavy.rows)
 
 
-def _judged(source: Source, rules: list[TableRule], parts: int) -> str:
-    """SQL of every row with its typed values and the rules that it breaks."""
+def _label(connection: DuckDBPyConnection, table: Table) -> str:
+    """SQL of the label: one text for each class, however it is spelt."""
+    given = _given(table, table.target or "")
+    found = connection.execute(
+        f"SELECT {given}, count(*) FROM raw GROUP BY 1 ORDER BY 2 DESC, 1"
+    ).fetchall()
+    spelt = same_classes(found, table.positive).items()
+    cases = " ".join(f"WHEN {literal(text)} THEN {literal(one)}" for text, one in spelt)
+    return f"CASE {given} {cases} END" if cases else given
+
+
+def _judged(source: Source, rules: list[TableRule], parts: int, label: str) -> str:
+    """SQL of every row with its typed values and the rules that it breaks. label: SQL of it."""
     table = source.table
     numbers = [p for p, column in enumerate(table.columns.values()) if column.type == "number"]
     texts = [
         *(f"{_given(table, name)} AS t{place}" for place, name in enumerate(table.columns)),
-        f"{_given(table, table.target or '')} AS label",
+        f"{label} AS label",
         f"{_key(table, table.id)} AS id",
         f"{_key(table, table.group)} AS group_id",
         f"{_given(table, table.split) if table.split else 'NULL::VARCHAR'} AS found_split",

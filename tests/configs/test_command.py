@@ -19,7 +19,7 @@ from rich.console import Console
 from configs.command import RUN_LOG, make, run_command
 from configs.errors import UserError
 from configs.load import load
-from configs.terminal import JOINERS, on_page, plain, visible
+from configs.terminal import JOINERS, console, on_page, plain, visible
 
 ROOT = Path(__file__).parents[2]
 
@@ -95,6 +95,22 @@ def test_a_reader_that_goes_away_is_no_fault(what):
     command = f"{sys.executable} -m flows.train {what} | true"
     done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
     assert done.stderr == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", ["--help", "--print-config"])
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_an_output_that_cannot_be_written_is_not_said_to_be_a_full_disk(words):
+    command = f"{sys.executable} -m flows.models {words} > /dev/full"
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: the output could not be written: No space left")
+    assert "Exception ignored" not in done.stderr and "free)" not in done.stderr
+
+
+def test_a_narrow_terminal_does_not_cut_figures(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    assert console().width == 80
 
 
 def test_help_names_every_section(capsys):

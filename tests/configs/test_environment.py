@@ -83,6 +83,14 @@ def test_a_process_that_prefect_started_keeps_what_it_was_given(environment):
     assert "MLFLOW_RUN_ID" not in environment
 
 
+def test_certificates_that_are_not_there_are_not_looked_for(environment, tmp_path):
+    environment |= {"SSL_CERT_FILE": "/nowhere/ca.pem", "SSL_CERT_DIR": str(tmp_path)}
+    prepare(load(env={}), network=True)
+    assert "SSL_CERT_FILE" not in environment and environment["SSL_CERT_DIR"] == str(tmp_path)
+    prepare(load(env={}))
+    assert "SSL_CERT_DIR" not in environment, "loopback needs none"
+
+
 @pytest.mark.parametrize("home", [None, "", "/nowhere"])
 def test_without_a_home_there_is_one_under_var(environment, tmp_path, home, monkeypatch):
     import pwd

@@ -286,6 +286,21 @@ def test_a_preset_is_a_name_and_no_path(name):
     assert "no preset is called" in refused(name).what
 
 
+def test_a_number_that_stands_for_a_text_is_kept_as_it_was_written(folder):
+    """To YAML 1.50 is 1.5."""
+    column = "{type: category, values: [1.50, 1e3, 12]}"
+    (folder / "mine.yaml").write_text(
+        f"source: {{table: {{positive: 1.0, columns: {{zone: {column}}}}}}}\n"
+        "tuning: {seconds: 12.0}"
+    )
+    found = load("mine", (), {})
+    assert found.source.table.columns["zone"].values == ("1.50", "1e3", "12")
+    assert found.source.table.positive == "1.0"
+    (folder / "again.yaml").write_text(dump(found))
+    assert load("again", (), {}).source.table == found.source.table
+    assert type(found.tuning.seconds) is float, "a number is a plain one"
+
+
 @pytest.mark.parametrize("text", ["a: [1", "a: b: c", "\tx: 1", "- 1\n- 2", "just text", "!!int x"])
 def test_a_preset_that_is_no_mapping_in_yaml_is_refused_with_its_file(folder, text):
     (folder / "mine.yaml").write_text(text)

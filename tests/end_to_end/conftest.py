@@ -79,6 +79,7 @@ THEIRS = {
     "MLFLOW_EXPERIMENT_ID": "77",
     "BENTOML_HOME": "/nowhere/bentoml",
     "OTEL_EXPORTER_OTLP_ENDPOINT": NOBODY,
+    "SSL_CERT_FILE": "/nowhere/ca.pem",
     "PYTHONSAFEPATH": "1",
     "PYTHONPATH": f"{OFFLINE}{os.pathsep}{ROOT}",
     "PYTHONIOENCODING": "ascii",

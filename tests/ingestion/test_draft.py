@@ -35,6 +35,11 @@ def guesses(file: Path, target: str = "left") -> dict[str, tuple[str, str]]:
     return {guess.name: (guess.kind, guess.reason) for guess in drafted(file, target).guesses}
 
 
+def spelt(word: str, number: int) -> str:
+    """Most often as it is."""
+    return (word.upper(), word.lower(), word, word, word)[number % 5]
+
+
 def preset(file: Path, target: str, *arguments: str) -> Table:
     """The table as the drafted preset says it, once loaded."""
     output = file.with_name("drafted.yaml")
@@ -294,6 +299,11 @@ def test_an_identifier_gets_the_same_guess_with_letters():
         ("days", [*map(str, range(-9, 90)), "899"], "number", ""),
         ("created_at", [str(1_700_000_000 + 86_400 * n) for n in range(90)], "leave_out", "days"),
         ("seen", [f"{n % 12 + 1}/{n % 28 + 1}/2024 8:26" for n in range(90)], "leave_out", "days"),
+        ("debt", ["1e38", "9e38", "4e38"], "leave_out", "another unit"),
+        ("charge", ["1e-50", "3e-48", "2e-41"], "leave_out", "another unit"),
+        ("colour", ["Red", "RED", "red", "blue"], "category", "'RED', 'Red', 'red': taken for one"),
+        ("flag", ["TRUE", "True", "true"], "leave_out", ""),
+        ("icd_code", ["250.8", "250.80", "V27", "401"], "category", "letters stand among them"),
         ("answer", ["Yes", "No", "x" * 301], "leave_out", "300 characters"),
         ("answer", [*["Yes"] * 99, *["No"] * 100, "x" * 301], "category", "2 rows go to quar"),
     ],
@@ -302,6 +312,17 @@ def test_what_values_say_of_a_column_and_what_is_to_be_checked(name, values, kin
     found = judged(name, "VARCHAR", [values[n % len(values)] for n in range(400)])
     assert found.kind == kind and check in found.check and bool(check) == bool(found.check)
     assert all(len(value) <= LONGEST_TEXT for value in found.values)
+
+
+def test_spellings_of_one_category_are_one_and_codes_are_told_apart():
+    colours = judged("colour", "VARCHAR", ["red", "RED", "blue", "red", "Blue"] * 40)
+    assert colours.values == ("red", "Blue") and "if they differ, name each" in colours.check
+    codes = judged("icd_code", "VARCHAR", ["250.8", "250.80", "V27", "401"] * 40)
+    assert set(codes.values) == {"250.8", "250.80", "V27", "401"}
+
+
+def test_zero_has_no_sign():
+    assert judged("x", "DOUBLE", [-0.0, 0.0, 0.5, -0.0]).reason.startswith("2 numbers from 0 to")
 
 
 def seconds(n: int) -> int:
@@ -377,7 +398,7 @@ def test_an_identifier_with_gaps_names_the_rows_only_where_no_better_one_does(tm
     """pandas writes whole numbers among missing ones as 10003.0."""
     rows = [["" if n == 7 else f"{10_000 + 3 * n}.0", n % 9, "yn"[n % 2]] for n in range(90)]
     (found, *_) = drafted(save(tmp_path / "t.csv", rows, ["customer_id", "x", "left"])).guesses
-    assert found.kind == "id" and found.check == "1 rows without one go to quarantine"
+    assert found.kind == "id" and found.check == "1 row without one goes to quarantine"
     rows = [[*row[:2], f"k{n}", row[2]] for n, row in enumerate(rows)]
     found = preset(save(tmp_path / "t.csv", rows, ["customer_id", "x", "key", "left"]), "left")
     assert (found.id, found.group, found.leave_out) == ("key", None, ("customer_id",))
@@ -731,6 +752,17 @@ def test_a_word_for_a_missing_value_is_no_label(tmp_path, capsys):
     error = refused(str(file), "left", str(tmp_path / "o.yaml"), None, False)
     assert "one class only" in error.what and "no label is 'NA'" in error.what
     assert "another word" in error.next_step
+
+
+def test_a_target_may_spell_its_two_classes_in_several_ways(tmp_path, capsys):
+    file = save(tmp_path / "t.csv", [[*r[:4], spelt(r[4], n)] for n, r in enumerate(made_rows(90))])
+    assert preset(file, "left").positive == "Yes"
+    assert "'YES'" in (said := capsys.readouterr().out) and "are two classes" in said
+    rows = [[n * n % 31, str(n % 2) + ".0" * (n % 3 == 0)] for n in range(40)]
+    assert preset(save(tmp_path / "t.csv", rows, ["x", "left"]), "left").positive in ("1", "1.0")
+    assert len(drafted(save(tmp_path / "t.csv", rows, ["x", "left"])).labels) == 2
+    rows = [[n * n % 31, "aA"[n % 2]] for n in range(40)]
+    assert len(drafted(save(tmp_path / "t.csv", rows, ["x", "left"])).labels) == 2, "as they stand"
 
 
 def test_infinite_values_and_too_few_rows_are_said(tmp_path, capsys):

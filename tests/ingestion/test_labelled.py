@@ -308,6 +308,28 @@ def test_a_target_with_three_values_stops_the_run_and_leaves_nothing_to_go_on_wi
     assert not (tmp_path / VALID).exists()
 
 
+def test_a_class_is_one_however_it_is_spelt(tmp_path):
+    made = made_rows(60)
+    save(tmp_path / "table.csv", made)
+    judged(tmp_path)
+    expected = rows(tmp_path / VALID, "row_id, label")
+    for n, row in enumerate(made):
+        row[4] = (row[4].upper(), row[4].lower(), row[4])[n % 3]
+    save(tmp_path / "table.csv", made)
+    judged(tmp_path)
+    assert rows(tmp_path / VALID, "row_id, label") == expected
+
+
+def test_rows_without_a_label_hold_nothing_up(tmp_path):
+    made = made_rows(90)
+    for row in made[:60]:
+        row[4] = ""
+    save(tmp_path / "table.csv", made)
+    outcome = judged(tmp_path)
+    assert (outcome.rows.valid, outcome.rows.quarantined) == (30, 60)
+    assert outcome.measures["valid_share"] == 1 and not any(heavy.hold for heavy in outcome.heavy)
+
+
 def test_a_table_that_is_mostly_quarantine_is_refused_and_the_quarantine_kept(tmp_path):
     save(tmp_path / "table.csv", [[m, "old", v, p, y] for m, _, v, p, y in made_rows(30)])
     error = refused(tmp_path)
