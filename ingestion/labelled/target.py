@@ -49,7 +49,7 @@ def same_classes(labels: Sequence[tuple[str | None, int]], positive: str | None)
     if len(groups) != 2:
         return {}
     chosen = [positive if positive in group else group[0] for group in groups]
-    return {text: one for one, group in zip(chosen, groups, strict=True) for text in group}  # type: ignore[misc]
+    return {text: one for one, group in zip(chosen, groups, strict=True) for text in group}
 
 
 def not_binary(values: Sequence[tuple[str, int]], place: str) -> UserError:
