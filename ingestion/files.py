@@ -131,9 +131,16 @@ def _copy(source: Source, path: Path, target: Path, compute: Compute, label: str
 
 def check_file(path: Path, text: Text) -> Path:
     """The path, once it is known to be a file of a kind that is read."""
-    if not path.exists():
+    if path.name.startswith("~$") and path.is_file():
         raise UserError(
-            f"the file {path.name!r} does not exist",
+            f"{path.name!r} is the mark that Excel leaves beside a workbook that is open",
+            where=f"source.path = {path}",
+            next_step="close the workbook; if it is closed, delete that file",
+        )
+    if not path.exists():
+        leads = " (a link that leads nowhere)" if path.is_symlink() else ""
+        raise UserError(
+            f"the file {path.name!r} does not exist{leads}",
             where=f"source.path = {path}",
             next_step="pass --source.path FILE, or run on simulated data: make train",
         )

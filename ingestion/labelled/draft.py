@@ -20,7 +20,7 @@ from ingestion.formats import Opened, explained, opened
 from ingestion.labelled.facts import given, present
 from ingestion.labelled.guess import CODES, REPEATS, Guess, guess
 from ingestion.labelled.notation import Notation, recognised
-from ingestion.labelled.padded import padded_columns
+from ingestion.labelled.padded import padded_columns, uncomputed_columns
 from ingestion.labelled.read import as_text
 from ingestion.labelled.target import check_target, in_words, same_classes
 
@@ -41,6 +41,8 @@ ZEROS = (
     "the workbook shows zeros in front (00001) that the stored number has not (1): if other systems"
     " write them, store the column as text"
 )
+
+UNCOMPUTED = "formulas without a stored value"
 
 
 @dataclass(frozen=True)
@@ -99,9 +101,17 @@ def draft(path: Path, target: str, text: Text, positive: str | None = None) -> D
             file.check_rows(connection.execute(made).fetchall()[0][0], path)
             shown = padded_columns(path)
             zeros = {name for place, name in enumerate(file.types) if place in shown}
+            computed = uncomputed_columns(path)
+            uncomputed = {name for place, name in enumerate(file.types) if place in computed}
+            if target in uncomputed:
+                raise UserError(
+                    f"the target {target!r} holds {UNCOMPUTED}",
+                    where=str(path),
+                    next_step="open the workbook in a spreadsheet and save it, which computes them",
+                )
             others = [name for name in file.types if name != target]
             notation = recognised(connection, others, text, of_text=file.text is not None)
-            return _draft(connection, file, target, notation, positive, path, zeros)
+            return _draft(connection, file, target, notation, positive, path, zeros, uncomputed)
 
 
 def _draft(
@@ -112,6 +122,7 @@ def _draft(
     positive: str | None,
     path: Path,
     zeros: set[str],
+    uncomputed: set[str],
 ) -> Draft:
     # As validation will read it: the words for a missing value are no labels.
     found = connection.execute(
@@ -137,7 +148,7 @@ def _draft(
     check_target(found, Table(target=target, positive=chosen), absent)
     text = notation.text if file.text is not None else None
     guesses = [
-        _hinted(guess(connection, name, kind, text), notation, name in zeros)
+        _hinted(guess(connection, name, kind, text), notation, name in zeros, name in uncomputed)
         for name, kind in file.types.items()
         if name != target
     ]
@@ -167,12 +178,14 @@ def _draft(
     )
 
 
-def _hinted(found: Guess, notation: Notation, zeros: bool) -> Guess:
+def _hinted(found: Guess, notation: Notation, zeros: bool, uncomputed: bool) -> Guess:
     """A guess with what is to be said about how its numbers are written, or shown."""
     hints = notation.doubts if found.kind == "number" else notation.unread
     if found.check.startswith(CODES):  # they are written as codes are
         hints = {}
     said = [hints.get(found.name, ""), ZEROS * zeros, found.check]
+    if uncomputed:
+        said.append(f"{UNCOMPUTED}: open the workbook in a spreadsheet and save it")
     return replace(found, check="; ".join(filter(None, said)))
 
 

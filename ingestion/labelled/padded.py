@@ -1,4 +1,5 @@
-"""Which columns of a workbook show numbers with zeros in front, as in 00001.
+"""Which columns of a workbook show numbers with zeros in front, as in 00001; which hold formulas
+that were never computed.
 
 Excel keeps the number 1 and the format `00000`. Whoever reads the values gets 1, and the identifier
 of every other system is 00001: only the formats of the cells tell (ECMA-376, 18.3 and 18.8.30).
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import IO
@@ -17,6 +19,7 @@ ROWS = 1000  # of a sheet that are looked at
 LARGEST_STYLES = 1 << 24  # bytes: an archive may unpack to any size
 ZEROS = re.compile(r"0{2,}|0[0-]*-[0-]*0")  # 00000, and 000-00-0000
 CELL = re.compile(r"([A-Z]+)\d+")
+UNREADABLE = (OSError, KeyError, zipfile.BadZipFile, ElementTree.ParseError)
 
 
 def padded_columns(path: Path) -> set[int]:
@@ -28,13 +31,27 @@ def padded_columns(path: Path) -> set[int]:
                 styles = _padding_styles(file)
             if not styles:
                 return set()
-            sheets = [n for n in book.namelist() if re.fullmatch(r"xl/worksheets/[^/]+\.xml", n)]
-            found = set[int]()
-            for name in sheets:
-                with book.open(name) as file:
-                    found |= _columns(file, styles)
-            return found
-    except (OSError, KeyError, zipfile.BadZipFile, ElementTree.ParseError):
+            return _columns(
+                book, lambda cell: cell.get("s") in styles and cell.get("t", "n") == "n"
+            )
+    except UNREADABLE:
+        return set()
+
+
+def uncomputed_columns(path: Path) -> set[int]:
+    """Places of the columns with formulas that have no value beside them: a program wrote them, and
+    no spreadsheet has saved them since. What is not a workbook has none."""
+    try:
+        with zipfile.ZipFile(path) as book:
+            return _columns(
+                book,
+                lambda cell: (
+                    cell.find("{*}f") is not None
+                    and not cell.findtext("{*}v")
+                    and cell.get("t") != "str"  # a formula whose value is an empty text
+                ),
+            )
+    except UNREADABLE:
         return set()
 
 
@@ -50,14 +67,24 @@ def _padding_styles(file: IO[bytes]) -> set[str]:
     return {str(place) for place, cell in enumerate(cells) if cell.get("numFmtId") in zeros}
 
 
-def _columns(file: IO[bytes], styles: set[str]) -> set[int]:
+def _columns(book: zipfile.ZipFile, wanted: Callable[[ElementTree.Element], bool]) -> set[int]:
+    """Places of the columns that hold such a cell in the first rows of a sheet."""
+    found = set[int]()
+    for name in book.namelist():
+        if re.fullmatch(r"xl/worksheets/[^/]+\.xml", name):
+            with book.open(name) as file:
+                found |= _of_sheet(file, wanted)
+    return found
+
+
+def _of_sheet(file: IO[bytes], wanted: Callable[[ElementTree.Element], bool]) -> set[int]:
     rows = (row for _, row in ElementTree.iterparse(file) if row.tag.endswith("}row"))
     used, found = set[int](), set[int]()
     for row in islice(rows, ROWS):
         for cell in row:
             if place := CELL.fullmatch(cell.get("r", "")):
                 used.add(_number(place[1]))
-                if cell.get("s") in styles and cell.get("t", "n") == "n":
+                if wanted(cell):
                     found.add(_number(place[1]))
         row.clear()
     return {place - min(used) for place in found}

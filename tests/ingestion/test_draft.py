@@ -730,6 +730,18 @@ def test_zeros_that_a_workbook_only_shows_are_to_be_checked(tmp_path, place):
     assert "shows zeros in front" in found["zip"] and "zeros" not in found["x"]
 
 
+def test_formulas_that_no_spreadsheet_has_computed_are_named(tmp_path):
+    book = openpyxl.Workbook()
+    book.active.append(["x", "twice", "left"])
+    for n in range(2, 62):
+        book.active.append([n * n % 17, f"=A{n}*2", "yn"[n % 2]])
+    book.save(file := tmp_path / "t.xlsx")
+    checks = {guess.name: guess.check for guess in drafted(file).guesses}
+    assert "formulas without a stored value" in checks["twice"]
+    assert "formulas" not in checks["x"]
+    assert "formulas without" in refused(str(file), "twice", None, None, False).what
+
+
 def test_the_folder_of_a_user_may_be_written_as_a_tilde(tmp_path, monkeypatch):
     save(tmp_path / "t.csv", made_rows(60))
     monkeypatch.setenv("HOME", str(tmp_path))

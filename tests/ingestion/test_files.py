@@ -411,6 +411,17 @@ def test_another_format_under_the_name_of_text_is_named(tmp_path, name):
     assert "not text" in error.what and name.rpartition(".")[2] in error.next_step
 
 
+def test_what_else_a_pattern_may_match(tmp_path):
+    for name, what in (("~$log.xlsx", "workbook that is open"), ("gone.csv", "leads nowhere")):
+        if name == "gone.csv":
+            (tmp_path / name).symlink_to(name)  # to itself
+        else:
+            (tmp_path / name).write_bytes(b"\5user")
+        with pytest.raises(UserError) as caught:
+            check_file(tmp_path / name, Text())
+        assert what in caught.value.what and caught.value.next_step
+
+
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "log.csv")
     with pytest.raises(UserError, match="is no regular file"):
