@@ -36,7 +36,7 @@ Imports go from web to champions, lines, values, and to what requests share. Not
 
 import sys
 
-from configs.interrupt import exit_on_ctrl_c
-
 if sys.argv[0] == "-m":  # as it is while Python looks for the module of `python -m serving.predict`
+    from configs.interrupt import exit_on_ctrl_c
+
     exit_on_ctrl_c()
