@@ -16,6 +16,8 @@ from features.catalogue import ALL, CATALOGUE, GROUPS, NAMES, select
 from features.contract import read_frame, table_checks
 from ingestion.expectations import validate
 
+pytestmark = pytest.mark.slow
+
 QUESTION = Features(horizon_days=60, active_days=120, min_history_days=90, train_dates=4)
 LOG = shop_log(60, 260)
 LEAST = frozenset({"customer_id", "invoiced_at", "amount"})

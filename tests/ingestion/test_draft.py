@@ -26,6 +26,8 @@ from ingestion.labelled.names import says
 from ingestion.labelled.read import as_text
 from tests.places import find
 
+pytestmark = pytest.mark.slow
+
 
 def drafted(file: Path, target: str = "left", **changes) -> Draft:
     return draft(file, target, Text(), **changes)
@@ -50,7 +52,6 @@ def preset(file: Path, target: str, *arguments: str) -> Table:
 # --- the guesses ---------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_telco(tmp_path, capsys):
     telco = find("telco_churn.csv")
     if telco is None:
@@ -150,7 +151,6 @@ def judged(name: str, kind: str, values: list) -> Guess:
         return guess(connection, name, kind, Text() if kind == "VARCHAR" else None)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "kind", "why"),
     [
@@ -183,7 +183,6 @@ def test_what_digits_are_is_seen_from_name_and_values(name, kind, why):
     assert found.kind == kind and why in f"{found.reason}; {found.check}"
 
 
-@pytest.mark.slow
 @bounded(max_examples=20, deadline=None)
 @given(
     name=st.sampled_from([*COLUMNS, "n", "x", "age", "member_no", "key", "PLZ", "Kundennummer"]),
@@ -221,7 +220,6 @@ ONES = {  # of a number: an identifier as files write it
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("form", "rows"), [*((form, 400) for form in ONES), ("digits", 60)])
 def test_persons_are_identifiers_or_groups_and_classes_never_are(form, rows):
     one = ONES[form]
@@ -607,7 +605,6 @@ NAME = st.text(min_size=1, max_size=6).filter(lambda text: "\0" not in text and 
 VALUE = st.text(max_size=6).filter(lambda text: "\0" not in text)
 
 
-@pytest.mark.slow
 @bounded(max_examples=25, deadline=None)
 @given(
     names=st.lists(NAME, min_size=2, max_size=3, unique_by=str.casefold),

@@ -25,6 +25,8 @@ from ingestion.labelled.unseen import count_unseen, in_words
 from ingestion.labelled.validate import VALID, validate_table
 from ingestion.validate import QUARANTINE, ContractBroken
 
+pytestmark = pytest.mark.slow
+
 
 def judged(folder: Path, file: Path | None = None, *arguments: str, **changes):
     """Read and judge `table.csv` (or `file`) of the folder."""
@@ -258,7 +260,6 @@ CELL = st.sampled_from(
 )
 
 
-@pytest.mark.slow
 @bounded(max_examples=12, deadline=None)
 @given(cells=st.lists(st.tuples(*[CELL] * 4, st.sampled_from(["Yes", "No", ""])), max_size=12))
 def test_every_row_is_valid_or_in_quarantine_with_a_reason(tmp_path_factory, cells):
