@@ -16,6 +16,7 @@ from configs.describe import accepted, default_of, options
 from configs.environment import prepare, private
 from configs.errors import NO_ROOM, UserError
 from configs.full_disk import full_disk
+from configs.interrupt import CODE, MESSAGE
 from configs.load import dump, load, not_used, presets
 from configs.settings import Settings
 from configs.terminal import visible
@@ -89,11 +90,8 @@ def run_command(
         print(_unwritten(error) or full_disk(error, var) or _explained(error), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(
-            "Interrupted. Finished stages are kept: the same command goes on from there.",
-            file=sys.stderr,
-        )
-        return 130
+        print(MESSAGE, end="", file=sys.stderr)
+        return CODE
     except Exception as error:  # a fault of ours: the traceback belongs in the log
         if full := full_disk(error, var):  # as a database, Prefect or MLflow says it
             logging.getLogger("golden_path").info("stopped", exc_info=error)

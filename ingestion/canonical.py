@@ -234,7 +234,7 @@ def _rounded(raw: str, kind: str) -> str:
 
 
 def read_number(raw: str, kind: str, written: Text | None) -> str:
-    """SQL that reads a value of a DuckDB type as a DOUBLE, or as NULL where it is no number.
+    """SQL that reads a value of a DuckDB type as a DOUBLE, or as NULL where it is not a number.
 
     Text is read as `written` says, and only what is wholly written that way: 1,00 is not a hundred
     where the comma is for thousands, and 2.55 is nothing where the comma is the decimal mark.
