@@ -5,16 +5,18 @@ Every line of the draft is a guess with its reason; nothing is trained. The next
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
 
-from configs.command import run_command, typed, where
+from configs.command import make, run_command, typed, where
 from configs.errors import UserError
 from configs.load import FOLDER, NAME, load, presets
 from configs.settings import Settings
@@ -51,7 +53,9 @@ def main(
             next_step="make adopt DATA=FILE TARGET=COLUMN",
         )
     path = _home(data)
-    place = _place(output and str(_home(output)), path, force)
+    value = ("--positive", positive) if positive else ()
+    again = partial(make, "adopt", settings, *value, DATA=data, TARGET=target)
+    place = _place(output and str(_home(output)), path, force, again)
     drafted = draft(path, target, settings.source.text, positive)
     aside = place.with_name(f".{place.name}.unfinished.yaml")
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -73,14 +77,14 @@ def _home(path: str) -> Path:
         return Path(path)
 
 
-def _place(output: str | None, data: Path, force: bool) -> Path:
-    stem = re.sub(r"[^A-Za-z0-9_-]+", "_", data.name.split(".")[0]).strip("_")[:100] or "table"
-    place = Path(output) if output else FOLDER / f"{stem}.yaml"
+def _place(output: str | None, data: Path, force: bool, again: Callable[..., str]) -> Path:
+    """Where the draft is written. again: the command as it was typed, with further words."""
+    place = Path(output) if output else FOLDER / f"{_cleaned(data.name.split('.')[0])}.yaml"
     if place.suffix not in (".yaml", ".yml"):
         raise UserError(
             f"a preset is a YAML file, and {place.name!r} is not called so",
             where="--output",
-            next_step=f"--output {place.with_suffix('.yaml')}",
+            next_step=again("--output", str(_free(place))),
         )
     other = FOLDER / f"{place.stem}.yaml"
     clash = place.stem in presets() and other.resolve() != place.resolve()
@@ -88,15 +92,31 @@ def _place(output: str | None, data: Path, force: bool) -> Path:
         raise UserError(
             f"a preset cannot be called {place.stem!r}: its name also names a model and a data set",
             where=str(place),
-            next_step="--output configs/ANOTHER_NAME.yaml, of letters, digits, - and _",
+            next_step=again("--output", str(_free(place))),
         )
     if place.exists() and not force:
         raise UserError(
             f"{place} is there already, and may hold what somebody decided",
             where=str(place),
-            next_step="--output another file, or write over it: make adopt … ARGS=--force",
+            next_step=f"{again('--output', str(_free(place)))}; or to write over it:"
+            f" {again(*(('--output', output) if output else ()), '--force')}",
         )
     return place
+
+
+def _cleaned(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_")[:100] or "table"
+
+
+def _free(place: Path) -> Path:
+    """A place beside this one whose name is allowed and not taken."""
+    stem, taken = _cleaned(place.stem), {*presets(), *SHIPPED}
+    free = (f"{stem}_{number}" if number > 1 else stem for number in itertools.count(1))
+    return next(
+        beside
+        for name in free
+        if name not in taken and not (beside := place.with_name(f"{name}.yaml")).exists()
+    )
 
 
 def preset(drafted: Draft, data: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shlex
 from pathlib import Path
 from uuid import UUID
 
@@ -636,6 +637,18 @@ def refused(*arguments) -> UserError:
     return caught.value
 
 
+def pasted(command: str) -> Path:
+    """What a shell and make hand to adopt of this command, done; the preset that it wrote."""
+    words = shlex.split(command)
+    assert words[:2] == ["make", "adopt"]
+    given = dict(word.split("=", 1) for word in words[2:])
+    plain, named, force, rest = adopt.arguments(shlex.split(given["ARGS"]))
+    assert not plain and not rest
+    place, value = named["output"], named.get("positive")
+    adopt.main(given["DATA"], given["TARGET"], place, value, force, load("default", (), {}))
+    return Path(place)
+
+
 @pytest.mark.parametrize(
     ("target", "said"),
     [
@@ -798,7 +811,17 @@ def test_a_draft_is_not_written_over_unless_told_so(tmp_path):
 @pytest.mark.parametrize("name", ["default.yaml", "contract.yaml", "a b.yaml", "x.txt"])
 def test_a_name_that_is_no_preset_of_its_own_is_refused(tmp_path, name):
     file = save(tmp_path / "t.csv", made_rows(60))
-    refused(str(file), "left", str(tmp_path / name), None, True)
+    place = pasted(refused(str(file), "left", str(tmp_path / name), "No", True).next_step)
+    assert place.parent == tmp_path and load(str(place), (), {}).source.table.positive == "No"
+
+
+def test_both_commands_beside_a_draft_that_is_there_can_be_pasted(tmp_path):
+    file, output = save(tmp_path / "a t.csv", made_rows(60)), tmp_path / "o.yaml"
+    output.write_text("mine")
+    error = refused(str(file), "left", str(output), None, False)
+    beside, over = error.next_step.split("; or to write over it: ")
+    assert pasted(beside) == tmp_path / "o_2.yaml" and output.read_text() == "mine"
+    assert pasted(over) == output and output.read_text() != "mine"
 
 
 def test_nothing_named_and_nothing_left_to_learn_from_are_refused(tmp_path):
