@@ -157,7 +157,8 @@ class Column:
     def is_date(self, facts: Facts) -> bool:
         """Whether nearly all values are dates of this and the last century in a usual way."""
         counts = {}
-        for form in DATES:
+        forms = ("%Y%m%d", "%Y%m") if facts.numeric else DATES  # numbers can be no others
+        for form in forms:
             # What follows a day is its time.
             day = f"array_to_string(string_split(value, ' ')[1:{form.count(' ') + 1}], ' ')"
             day = "left(value, 10)" if form.startswith("%Y") else day
@@ -171,7 +172,7 @@ class Column:
         best = max(some)
         if best < min(SEEN, facts.filled) / 2:
             return False
-        form = DATES[some.index(best)]
+        form = forms[some.index(best)]
         found = self.connection.execute(f"SELECT {counts[form]} FROM ({given})").fetchall()[0][0]
         return int(found) >= facts.filled * (1 - DIRTY)
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from configs.duck import quoted
@@ -81,8 +81,8 @@ def recognised(
     """
     marks = (text.decimal, text.thousands)
     named = ("person", "identifier", "kind", "code", "diagnosis")
-    sampled = {n: _values(connection, n, text) for n in names if says(n) not in named}
-    columns = {name: values for name, values in sampled.items() if values}
+    sampled = {n: _sampled(connection, n) for n in names if says(n) not in named}
+    columns = _values(connection, {name: rows for name, rows in sampled.items() if rows}, text)
     best = max(
         NOTATIONS if marks == (".", "") and of_text else [marks],
         key=lambda one: sum(_are_numbers(values, {one}) for values in columns.values()),
@@ -103,8 +103,10 @@ def recognised(
     )
     as_read = chosen if of_text else Text()
     doubts, unread, seen = {}, {}, ""
+    texts = {value.text for values in columns.values() for value in values}
+    numbers, as_given = (_read(connection, texts, one) for one in (as_read, text))
     for name, values in columns.items():
-        read, as_given = (_read(connection, values, one) for one in (as_read, text))
+        read = {value.text: numbers[value.text] for value in values if value.text in numbers}
         if len(read) < len(values):
             unread[name] = _unread(values, read, beside[name][1], of_text=of_text)
         doubts[name] = _doubts(values, read, as_read)
@@ -113,8 +115,8 @@ def recognised(
     return Notation(chosen, seen, doubts, unread)
 
 
-def _values(connection: DuckDBPyConnection, name: str, text: Text) -> list[Value]:
-    """The most frequent values of a column; none if hardly one of them has a digit."""
+def _sampled(connection: DuckDBPyConnection, name: str) -> dict[str, int]:
+    """Rows by value, of the most frequent values; none if hardly one of them has a digit."""
     value = given(quoted(name))
     rows = connection.execute(
         f"SELECT {value} AS value, count(*) FROM texts WHERE value IS NOT NULL"
@@ -122,33 +124,49 @@ def _values(connection: DuckDBPyConnection, name: str, text: Text) -> list[Value
     ).fetchall()
     counted = dict(sorted(rows, key=lambda row: (-row[1], row[0])))
     with_digits = sum(rows for each, rows in counted.items() if any(map(str.isdecimal, each)))
-    if with_digits * 2 <= sum(counted.values()):
-        return []
-    around = {each: _around(each) for each in counted}
-    frequent = Counter[str]()
-    for each, rows in counted.items():
-        frequent.update(dict.fromkeys(filter(None, around[each][:2]), rows))
-    symbols = {*text.symbols, *(symbol for symbol, _ in frequent.most_common(MOST_SYMBOLS))}
-    found = [Value(each, rows, *around[each], frozenset()) for each, rows in counted.items()]
-    for decimal, thousands in {(text.decimal, text.thousands): 0, **dict.fromkeys(NOTATIONS)}:
-        marks = {"decimal": decimal, "thousands": thousands, "symbols": tuple(sorted(symbols))}
-        form = text.model_copy(update=marks)
-        read = _read(connection, found, form)
-        found = [
-            replace(one, reads=one.reads | {(decimal, thousands)}) if one.text in read else one
-            for one in found
+    return counted if with_digits * 2 > sum(counted.values()) else {}
+
+
+def _values(
+    connection: DuckDBPyConnection, sampled: dict[str, dict[str, int]], text: Text
+) -> dict[str, list[Value]]:
+    """The values of each column, and in which notations they are numbers."""
+    around = {each: _around(each) for counted in sampled.values() for each in counted}
+    symbols = {}
+    # Columns with the same symbols are read at once: a query takes longer to plan than to answer.
+    together = defaultdict[tuple[str, ...], set[str]](set)
+    for name, counted in sampled.items():
+        frequent = Counter[str]()
+        for each, rows in counted.items():
+            frequent.update(dict.fromkeys(filter(None, around[each][:2]), rows))
+        most = (symbol for symbol, _ in frequent.most_common(MOST_SYMBOLS))
+        symbols[name] = tuple(sorted({*text.symbols, *most}))
+        together[symbols[name]].update(counted)
+    reads = defaultdict[tuple[tuple[str, ...], str], set[tuple[str, str]]](set)
+    for some, texts in together.items():
+        for marks in {(text.decimal, text.thousands), *NOTATIONS}:
+            form = {"decimal": marks[0], "thousands": marks[1], "symbols": some}
+            for each in _read(connection, texts, text.model_copy(update=form)):
+                reads[some, each].add(marks)
+    return {
+        name: [
+            Value(each, rows, *around[each], frozenset(reads[symbols[name], each]))
+            for each, rows in counted.items()
         ]
-    return found
+        for name, counted in sampled.items()
+    }
 
 
-def _read(connection: DuckDBPyConnection, values: Sequence[Value], text: Text) -> dict[str, float]:
-    """The numbers among the values, as they will be read."""
+def _read(connection: DuckDBPyConnection, texts: Collection[str], text: Text) -> dict[str, float]:
+    """The numbers among the texts, as they will be read."""
+    if not texts:
+        return {}
     number = read_number("value", "VARCHAR", text)
     return dict(
         connection.execute(
             f"SELECT value, {number} AS number FROM (SELECT unnest($1) AS value)"
             " WHERE number IS NOT NULL",
-            [[value.text for value in values]],
+            [list(texts)],
         ).fetchall()
     )
 
