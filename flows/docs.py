@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,10 @@ def _figures(runs: dict[str, dict[str, Any]]) -> str:
     rows["seconds on 2 cores"] = [f"{run['seconds']['total']:.0f}" for run in columns]
     head, *body = [f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items()]
     note = "\nFigures of the last `make bench`; 95 % intervals; bold: chosen on validation.\n"
+    for name, run in zip(rows[""], columns, strict=True):
+        for question in run.get("questions", ()):
+            said = f"What the run itself points out, {name}: {question['text']}."
+            note += textwrap.fill(said, 100) + "\n"
     return "\n".join([head, "|---|---|---|", *body]) + "\n" + note
 
 
@@ -190,6 +195,7 @@ def _take_measured() -> None:
         "differences",
         "slices",
         "decision",
+        "questions",
     )
     found = {path.stem: json.loads(path.read_text()) for path in MEASURED.glob("summaries/*.json")}
     figures = json.loads(FIGURES.read_text(encoding="utf-8"))
