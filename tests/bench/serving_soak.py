@@ -8,10 +8,11 @@ first one caches fill and allocators find their size.
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
-import numpy as np
+from scipy.stats import linregress
 
 from registry.bundle import Bundle
 from tests.bench import serving_requests as requests
@@ -21,7 +22,7 @@ from tests.bench.serving_processes import Server, loading, result
 from tests.bench.serving_rounds import CONNECTIONS, MEMORY_MB
 
 EVERY, SWAP_EVERY = 5.0, 30.0  # seconds
-STEADY = 1.0  # MB per minute: what the floor of ten minutes can tell from nothing
+STEADY = 1.0  # MB per minute
 
 
 def soak(
@@ -42,11 +43,17 @@ def soak(
                 print(f"  {times[-1]:4.1f} min  {memory[-1]:6.1f} MB", flush=True)
         found = result(process)
     half = len(times) // 2
-    slope = _slope(times[half:], memory[half:])
+    slope, error = _slope(times[half:], memory[half:])
     statuses = found["statuses"]
     name = f"{minutes:g} minutes of mixed load: "
     return [
-        figure(name + "growth of memory in the second half", slope, "MB/min", STEADY),
+        figure(
+            name + "growth of memory in the second half",
+            slope,
+            "MB/min",
+            STEADY,
+            peers={"standard error": error},
+        ),
         figure(name + "memory at the start", memory[0], "MB"),
         figure(name + "memory half-way", memory[half], "MB"),
         figure(name + "most memory", max(memory), "MB", MEMORY_MB),
@@ -56,13 +63,17 @@ def soak(
     ]
 
 
-def _slope(times: list[float], memory: list[float]) -> float:
-    """MB per minute of the least memory of each half minute. times: in minutes."""
+def _slope(times: list[float], memory: list[float]) -> tuple[float, float]:
+    """MB per minute of the least memory of each half minute, and its standard error. times: in
+    minutes."""
     several = round(SWAP_EVERY / EVERY)
     parts = [slice(start, start + several) for start in range(0, len(times), several)]
     floor = [min(memory[part]) for part in parts]
     middle = [sum(times[part]) / len(times[part]) for part in parts]
-    return float(np.polyfit(middle, floor, 1)[0]) if len(floor) > 1 else 0.0
+    if len(floor) < 3:
+        return 0.0, math.inf
+    line = linregress(middle, floor)
+    return float(line.slope), float(line.stderr)
 
 
 def _faults(statuses: dict[str, int]) -> int:
