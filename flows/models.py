@@ -18,8 +18,8 @@ from registry.bundle import DESCRIPTION, LARGEST, MODEL, BundleRefused
 from registry.chain import Record
 from registry.ledger import history, read, standing
 from registry.models import CHAMPION, ModelVersion, aliases, versions
-from registry.promotion import unsettled, verify
 from registry.store import model_name, open_store
+from registry.unfinished import unsettled, verify
 
 ABOUT = "Show the registered versions of this preset's model, and the ledger of decisions."
 MANY = 20  # records shown

@@ -1,8 +1,9 @@
 """Who is champion changes here and nowhere else: by the gate, by hand, or by going back.
 
 Each change is written to the ledger first and carried out after, under one lock. What a killed
-command leaves is a record that is not carried out; the next command here carries it out, because
-the decision had been taken. Nothing is done by a ledger that is not whole.
+command leaves is a record that is not carried out; the next command here carries it out first
+(`registry/unfinished.py`), because the decision had been taken. Nothing is done by a ledger that
+is not whole.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +20,12 @@ from configs.command import make
 from configs.errors import UserError
 from configs.settings import Settings
 from registry import ledger
-from registry.bundle import DESCRIPTION, BundleRefused, verify_bundle
-from registry.chain import Action, Record, left_by, stack
+from registry.bundle import DESCRIPTION
+from registry.chain import Action, Record, stack
 from registry.gate import Decision
-from registry.models import ModelVersion, find_champion, find_version, promote, versions
+from registry.models import ModelVersion, find_version, promote, versions
 from registry.store import model_name
-from registry.tracking import name_of, under_way
+from registry.unfinished import champion_number, settle, verify
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -55,8 +56,8 @@ def conclude(
     more, and LedgerBroken, with nothing written, when the ledger is not whole.
     """
     with _alone(settings):
-        _mend(client, settings)
-        now = _champion(client, settings)
+        settle(client, settings)
+        now = champion_number(client, settings)
         changed = decision.action == "promote" and now != expected_champion
         reasons = decision.reasons
         if changed:
@@ -114,7 +115,7 @@ def release(
         problems = ledger.standing(client, settings)[1] if despite_ledger else []
         if problems:
             return _move(client, settings, "restart", named, reason, problems)
-        _mend(client, settings)
+        settle(client, settings)
         return _move(client, settings, "release", named, reason)
 
 
@@ -130,7 +131,7 @@ def roll_back(
     with _alone(settings):
         if number is not None:
             existing(client, settings, number)
-        _mend(client, settings)
+        settle(client, settings)
         past = ledger.trusted(client, settings)
         if number is None:
             number = _previous(client, settings, past)
@@ -161,45 +162,7 @@ def mend(client: MlflowClient, settings: Settings) -> list[str]:
     decision because its run failed, a champion that somebody set in MLflow.
     Returns what was done, in words; [] when there was nothing to mend. Raises LedgerBroken."""
     with _alone(settings):
-        return _mend(client, settings)
-
-
-def unsettled(client: MlflowClient, settings: Settings) -> list[str]:
-    """What `mend` would find, with nothing changed."""
-    past, problems = ledger.standing(client, settings)
-    if problems:
-        return [f"no command moves the champion by a ledger like this: {ledger.way_out(settings)}"]
-    now = _champion(client, settings)
-    found = [
-        f"record {entry.sequence} ({entry.action} version {entry.to_version}) was written down and"
-        " not carried out: its command was killed; the next one that moves the champion finishes it"
-        for entry in past
-        if entry.state == "open"
-    ]
-    if not found and now != left_by(past):
-        found.append(
-            f"version {now or '–'} is champion, the ledger says {left_by(past) or '–'}:"
-            " the alias was moved by something else"
-        )
-    found += [
-        f"version {version.version} has no decision on record, and its run is over; the next"
-        " command that moves the champion rejects it"
-        for version in undecided(client, settings)
-    ]
-    return found
-
-
-def undecided(client: MlflowClient, settings: Settings) -> list[ModelVersion]:
-    """The versions that no record is about and whose run is over, the oldest first. None that is
-    or was champion: its record may have been lost (see `release`, `despite_ledger`)."""
-    decided = {_champion(client, settings)}
-    for entry in ledger.history(client, settings):
-        decided |= {entry.from_version, entry.to_version}
-    return [
-        version
-        for version in reversed(versions(client, settings))
-        if version.version not in decided and not under_way(client, version.run_id)
-    ]
+        return settle(client, settings)
 
 
 # --- under the lock ---------------------------------------------------------------------------
@@ -213,7 +176,7 @@ def _move(
     reason: str,
     problems: Sequence[str] = (),
 ) -> Record:
-    now = _champion(client, settings)
+    now = champion_number(client, settings)
     if version.version == now and action != "restart":
         raise UserError(
             f"version {version.version} is champion already",
@@ -241,24 +204,8 @@ def _move(
     return ledger.close(client, entry)
 
 
-def verify(version: ModelVersion, known: Iterable[Record]) -> None:
-    """Raises BundleRefused unless the bundle is what was registered, and what these records of the
-    ledger know. One that is yet to be carried out knows its bundle, or promotes none."""
-    verify_bundle(version.bundle, expected_sha256=version.bundle_sha256)
-    for entry in known:
-        if entry.to_version != version.version or entry.bundle_sha256 == version.bundle_sha256:
-            continue
-        if entry.bundle_sha256 or entry.state == "open":
-            raise BundleRefused(
-                f"the model bundle is refused: version {version.version} is registered with another"
-                f" hash than record {entry.sequence} of the ledger has",
-                where=str(version.bundle),
-                next_step="train again (make train); never mend a bundle by hand",
-            )
-
-
 def _previous(client: MlflowClient, settings: Settings, past: list[Record]) -> int:
-    now = _champion(client, settings)
+    now = champion_number(client, settings)
     before = [number for number in stack(past) if number != now]
     if not before:
         raise UserError(
@@ -268,78 +215,6 @@ def _previous(client: MlflowClient, settings: Settings, past: list[Record]) -> i
             next_step=f"see all versions: {make('models', settings)}",
         )
     return before[-1]
-
-
-def _mend(client: MlflowClient, settings: Settings) -> list[str]:
-    said = []
-    ledger.close_unfinished(client)
-    past = ledger.trusted(client, settings)
-    if past and past[-1].state == "open":
-        said.append(_finish(client, settings, past))
-        past = ledger.trusted(client, settings)
-    expected = left_by(past)
-    now = _champion(client, settings)
-    if now != expected:
-        version = find_version(client, settings, now) if now else None
-        entry = ledger.record(
-            client,
-            settings,
-            action="found",
-            from_version=expected,
-            to_version=now,
-            by="unknown",
-            reason="the alias stood here and no record had put it there",
-            bundle_sha256=version.bundle_sha256 if version else "",
-        )
-        ledger.close(client, entry)
-        said.append(
-            f"version {now or '–'} is champion, the ledger said {expected or '–'}:"
-            f" written down as record {entry.sequence}"
-        )
-    for version in undecided(client, settings):
-        entry = ledger.record(
-            client,
-            settings,
-            action="reject",
-            from_version=now,
-            to_version=version.version,
-            by=ledger.GATE,
-            reason="broken: its run is over, and no decision about it is on record",
-            bundle_sha256=version.bundle_sha256,
-            run_id=name_of(client, version.run_id),
-        )
-        ledger.close(client, entry)
-        said.append(
-            f"version {version.version} had no decision on record, and its run is over:"
-            f" rejected, record {entry.sequence}"
-        )
-    return said
-
-
-def _finish(client: MlflowClient, settings: Settings, past: list[Record]) -> str:
-    """Carry out what a killed command had written down last, where that can still be done."""
-    entry = past[-1]
-    what = f"record {entry.sequence} ({entry.action} version {entry.to_version})"
-    now = _champion(client, settings)
-    if entry.action in ("reject", "found") or now == entry.to_version:
-        ledger.close(client, entry)
-        return f"{what}: its command was killed, and all of it had been done"
-    version = find_version(client, settings, entry.to_version or 0)
-    try:
-        if version is None or now != entry.from_version:
-            raise UserError(f"the champion is version {now or '–'} by now")
-        verify(version, past)
-    except UserError as error:
-        ledger.close(client, entry, done=False)
-        return f"{what}: its command was killed, and it is dropped: {error.what}"
-    promote(client, version)
-    ledger.close(client, entry)
-    return f"{what}: its command was killed; carried out now"
-
-
-def _champion(client: MlflowClient, settings: Settings) -> int | None:
-    found = find_champion(client, settings)
-    return found.version if found else None
 
 
 @contextmanager

@@ -55,8 +55,8 @@ def _problems(settings: Any) -> list[str]:
     from ingestion.batches import ACCEPTED, dataset_of, seen
     from registry import ledger
     from registry.models import versions
-    from registry.promotion import unsettled, verify
     from registry.store import open_store
+    from registry.unfinished import unsettled, verify
 
     var, client = settings.var.absolute(), open_store(settings)
     found = ledger.read(client)[1] + unsettled(client, settings)

@@ -22,15 +22,16 @@ from onnx import TensorProto, helper
 
 from configs.errors import UserError
 from configs.load import load
-from registry import ledger, promotion, tracking
+from registry import ledger, promotion, tracking, unfinished
 from registry.bundle import BundleRefused, write_bundle
 from registry.chain import Record, content_of, hash_of, left_by, verify
 from registry.gate import Decision
 from registry.ledger import LedgerBroken, history, read
 from registry.models import find_champion, find_version, register
 from registry.models import promote as point
-from registry.promotion import ChampionChanged, conclude, mend, release, roll_back, unsettled
+from registry.promotion import ChampionChanged, conclude, mend, release, roll_back
 from registry.store import open_store
+from registry.unfinished import unsettled
 
 pytestmark = pytest.mark.slow
 
@@ -595,7 +596,7 @@ def test_who_is_or_was_champion_is_never_rejected_though_its_record_is_lost(
             with pytest.raises(Killed):
                 release(client, settings, 1, despite_ledger=True)
         assert champion(client, settings) == 3
-        assert promotion.undecided(client, settings) == []
+        assert unfinished.undecided(client, settings) == []
         mend(client, settings)
     else:
         release(client, settings, 1, despite_ledger=True)
