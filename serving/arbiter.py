@@ -14,16 +14,17 @@ LOOK_SECONDS = 1.0  # until a worker that died is seen, and another one started;
 
 
 def close_doors() -> None:
-    """To be called in that process, before BentoML makes its arbiter."""
-    from bentoml._internal.utils import circus
+    """To be called once in that process, before BentoML makes its arbiter, which is a subclass."""
+    from circus.arbiter import Arbiter  # BentoML brings it: kantoku, a fork of circus
 
-    class Arbiter(circus.Arbiter):
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            within = {"endpoint": "inproc://commands", "pubsub_endpoint": "inproc://events"}
-            super().__init__(*args, **(kwargs | within | {"check_delay": LOOK_SECONDS}))
+    begin, stop = Arbiter.__init__, Arbiter.stop
 
-        def stop(self) -> Any:
-            self.sockets.close_all()  # the workers have their own, and close them too
-            return super().stop()
+    def begin_within(self: Arbiter, *args: Any, **kwargs: Any) -> None:
+        within = {"endpoint": "inproc://commands", "pubsub_endpoint": "inproc://events"}
+        begin(self, *args, **(kwargs | within | {"check_delay": LOOK_SECONDS}))
 
-    circus.Arbiter = Arbiter
+    def stop_listening_first(self: Arbiter, *args: Any, **kwargs: Any) -> Any:
+        self.sockets.close_all()  # the workers have their own, and close them too
+        return stop(self, *args, **kwargs)
+
+    Arbiter.__init__, Arbiter.stop = begin_within, stop_listening_first
