@@ -179,7 +179,8 @@ def _around(text: str) -> tuple[str, str, bool]:
     before, after = found[1].strip(AROUND), found[2].lstrip(AROUND + ".,").rstrip(AROUND)
     if before not in CURRENCIES:
         before = before.rstrip(".,'’").strip(AROUND)
-        if before.isalpha() and before not in CURRENCIES and not found[1][-1:].isspace():
+        apart = found[1].rstrip("+-(\u2212\u2013")[-1:].isspace()  # kg -5
+        if before.isalpha() and before not in CURRENCIES and not apart:
             before = ""  # V27 is a code
     before, after = (
         symbol if is_symbol(symbol) and len(symbol) <= LONGEST_SYMBOL else ""

@@ -6,12 +6,13 @@ import re
 
 import duckdb
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from configs.source import Text
 from ingestion.canonical import read_number
 from ingestion.labelled.draft import draft
+from ingestion.labelled.notation import CURRENCIES
 from ingestion.text import is_symbol
 
 MARKS = [(".", ","), (",", "."), (",", " "), (".", "'"), (".", "_"), (".", ""), (",", "")]
@@ -119,6 +120,8 @@ def test_what_is_read_is_wholly_written_in_that_way(values, marks):
 def test_a_column_of_numbers_is_drafted_as_they_were_meant_or_asked_about(
     tmp_path_factory, cents, way, apart
 ):
+    glued = way[1].removesuffix("{}")
+    assume(not glued.isalpha() or glued in CURRENCIES)  # kg5 is as much a code as V27 is
     path = tmp_path_factory.mktemp("numbers") / "t.csv"
     values = [write(one, way, apart) for one in cents]
     lines = [f"{values[n % len(values)]};{'yn'[n % 3 == 0]};{n % 7}" for n in range(90)]
