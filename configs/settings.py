@@ -231,6 +231,82 @@ class Ui(Section):
     prefect_port: int = Field(4200, ge=1, le=65535, description="Prefect's page")
 
 
+class Scoring(Section):
+    """The monthly list of scores (`serving/batch.py`)."""
+
+    explained: int = Field(
+        10_000,
+        ge=0,
+        le=1_000_000,
+        description="customers, by probability, for whom the list says what moved the score most",
+    )
+    max_gap_days: int = Field(
+        14,
+        ge=0,
+        le=366,
+        description="the log may end this many days before the as-of date; beyond it is refused",
+    )
+
+
+class Alerts(Section):
+    """Where alerts go, besides the file under var/ (`monitoring/alerts.py`)."""
+
+    webhook: Literal["none", "json", "alertmanager"] = Field(
+        "none", description="POST alerts: as JSON, or to the API of Alertmanager, version 2"
+    )
+    webhook_variable: str = Field(
+        "ALERTS_WEBHOOK_URL",
+        description="environment variable with the URL: many such URLs are secrets themselves",
+    )
+    webhook_token_variable: str = Field(
+        "ALERTS_WEBHOOK_TOKEN", description="environment variable with a bearer token, if any"
+    )
+    smtp_host: str | None = Field(None, description="mail server; none: no mail")
+    smtp_port: int = Field(25, ge=1, le=65535, description="its port")
+    smtp_tls: Literal["none", "starttls", "tls"] = Field(
+        "none", description="how the connection to it is encrypted"
+    )
+    smtp_user: str | None = Field(None, description="log in to it under this name")
+    smtp_password_variable: str = Field(
+        "ALERTS_SMTP_PASSWORD", description="environment variable with the password of that name"
+    )
+    mail_from: str = Field("golden-path@localhost", description="sender of the mails")
+    mail_to: Words = Field((), description="who gets them")
+    seconds: float = Field(10.0, gt=0, le=300, description="time limit of one delivery")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Alerts:
+        if (self.smtp_host is None) != (not self.mail_to):
+            raise ValueError("smtp_host and mail_to go together: set both, or none for no mail")
+        return self
+
+
+class Operations(Section):
+    """The clock, and when to retrain (`flows/operate.py`)."""
+
+    today: date | None = Field(
+        None, description="the clock: later rows are not there yet; none: the day it is (UTC)"
+    )
+    start: date | None = Field(
+        None, description="a day in the first month to operate; none: the latest month that is over"
+    )
+    late_days: int = Field(
+        10, ge=0, le=31, description="a month whose rows end this many days before it is whole"
+    )
+    baseline_months: int = Field(
+        12, ge=12, le=36, description="months that the frozen baseline of the sensors is made of"
+    )
+    pool_dates: int = Field(
+        3, ge=1, le=12, description="as-of dates with ripe labels that are judged together"
+    )
+    retrain_months: int = Field(
+        3, ge=0, le=24, description="train by calendar after so many months; 0: never"
+    )
+    cooldown_days: int | None = Field(
+        None, ge=0, le=730, description="days between two trainings; none: one horizon"
+    )
+
+
 class Settings(BaseSettings):
     """Everything that can be set. See `configs/load.py` for the order of the layers."""
 
@@ -262,5 +338,8 @@ class Settings(BaseSettings):
     training: Training = Training()
     gate: Gate = Gate()
     serving: Serving = Serving()
+    scoring: Scoring = Scoring()
+    operations: Operations = Operations()
+    alerts: Alerts = Alerts()
     prefect: Prefect = Prefect()
     ui: Ui = Ui()

@@ -1,1 +1,1 @@
-"""What changed since training: drift and delayed labels. Not built yet; its walls are."""
+"""What changed since training, and what to do about it: sensors, performance, verdicts, alerts."""

@@ -1,0 +1,126 @@
+"""The values that monitoring measures and hands on: one small frozen dataclass for each.
+
+A *month* is written `2026-04` and holds the rows of its calendar days. It is judged when it is
+over, as of the first day of the next one. Everything here is made of plain JSON values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal
+
+# ok, alarm: judged.  pending: beyond three quarters of the limit, an alarm if the next month is
+# too, on the same side.  learning: the baseline or last year is not there yet.  too_few: not
+# enough rows.  baseline: a month that the baseline is made of.  skipped: no such column.
+State = Literal["ok", "pending", "alarm", "learning", "too_few", "baseline", "skipped"]
+VerdictName = Literal["broken data", "changed demand", "worse", "calendar"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a sensor read in a month. value, expected, sd: in the sensor's own unit (`sensors.py`);
+    n: the rows or events it is made of; z: (value - expected) / sd; limit: of |z|; until: the month
+    from which it can judge, where it is learning; text: one sentence for people."""
+
+    sensor: str
+    month: str
+    state: State
+    value: float | None = None
+    n: int = 0
+    expected: float | None = None
+    sd: float | None = None
+    z: float | None = None
+    limit: float | None = None
+    until: str | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Performance:
+    """A champion's scores of one as-of date against what the customers did in the horizon after.
+
+    observed, predicted: shares of buyers; baseline_roc_auc: of the champion's best single feature
+    on the same customers, where it is known."""
+
+    as_of: str
+    version: int
+    official: bool
+    rows: int
+    positives: int
+    roc_auc: float | None
+    roc_auc_low: float | None
+    roc_auc_high: float | None
+    log_loss: float | None
+    observed: float
+    predicted: float
+    baseline_roc_auc: float | None = None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The ROC AUC that an as-of date's scores would have if their probabilities were right (CBPE),
+    before any label is known. Never an alarm."""
+
+    as_of: str
+    version: int
+    rows: int
+    roc_auc: float | None
+    low: float | None
+    high: float | None
+    expected_buyers: float
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far a feature's distribution, or the score's (`probability`), is from that of the same
+    month of the year before. An explanation beside an alarm, never an alarm itself."""
+
+    month: str
+    feature: str
+    beside: str  # the month it is compared with
+    psi: float | None
+    ks: float | None
+    mean: float | None
+    mean_before: float | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a month comes to, and what to do. since: the first month of the same verdict in a row;
+    evidence: sentences; retrain_due: when a retraining can learn from what was found; explained:
+    the features that moved most, as sentences; learning: what cannot be judged yet, and until
+    when."""
+
+    month: str
+    verdict: VerdictName
+    action: str
+    since: str
+    evidence: tuple[str, ...]
+    champion: int | None
+    retrain_due: str | None = None
+    explained: tuple[str, ...] = ()
+    learning: tuple[str, ...] = ()
+
+
+def month_of(day: date) -> str:
+    """The month that a day lies in."""
+    return f"{day:%Y-%m}"
+
+
+def first_day(month: str) -> date:
+    """The first day of a month."""
+    year, number = map(int, month.split("-"))
+    return date(year, number, 1)
+
+
+def add_months(month: str, count: int) -> str:
+    """The month `count` months later (earlier, where it is negative)."""
+    year, number = map(int, month.split("-"))
+    index = year * 12 + number - 1 + count
+    return f"{index // 12:04d}-{index % 12 + 1:02d}"
+
+
+def end_of(month: str) -> date:
+    """The first day after the month: the as-of date at which it is judged."""
+    return first_day(add_months(month, 1))
