@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check data train quarantine replay accept-batch serve predict bento image models promote rollback reproduce adopt ui test lint types docs notebook bench bench-ablation bench-quality bench-serving drill-kill mutate lock setup clean
+.PHONY: help check data train score quarantine replay accept-batch serve predict bento image models promote rollback reproduce adopt ui test lint types docs notebook bench bench-ablation bench-quality bench-serving drill-kill mutate lock setup clean
 
 PYTHON ?= python3
 CONFIG = default
@@ -13,6 +13,7 @@ VERSION =
 RUN = latest
 DATA =
 TARGET =
+AS_OF =
 BIN := .venv/bin
 
 # What is set for other Pythons on this machine is not meant for the project's own.
@@ -27,6 +28,7 @@ export GP_VERSION := $(value VERSION)
 export GP_RUN := $(value RUN)
 export GP_DATA := $(value DATA)
 export GP_TARGET := $(value TARGET)
+export GP_AS_OF := $(value AS_OF)
 PRESET := --config "$$GP_CONFIG"
 
 help: ## list the targets
@@ -44,6 +46,9 @@ serve: setup ## answer predictions on http://127.0.0.1:3000
 
 predict: setup ## send an example of the last run to the service
 	@$(BIN)/python -m serving.predict $(PRESET) $(ARGS)
+
+score: setup ## list everybody's score: var/scores/  (AS_OF=2026-05-01; of a table DATA=new.csv)
+	@$(BIN)/python -m flows.score $${GP_AS_OF:+--as-of "$$GP_AS_OF"} $${GP_DATA:+--data "$$GP_DATA"} $(PRESET) $(ARGS)
 
 ui: setup ## open MLflow's and Prefect's pages on the state under var/
 	@$(BIN)/python -m flows.ui $(PRESET) $(ARGS)

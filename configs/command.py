@@ -9,7 +9,7 @@ import shlex
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from configs.describe import accepted, default_of, options
@@ -37,15 +37,18 @@ settings:
 def run_command(
     module: str,
     about: str,
-    body: Callable[[Settings], None],
+    body: Callable[..., None],
     arguments: Sequence[str] | None = None,
     *,
     network: bool = False,
+    options: Mapping[str, str] | None = None,
 ) -> int:
     """Parse, load the settings, run the body; returns the exit code. No traceback is shown.
 
-    network: the command reaches other machines.
+    network: the command reaches other machines.  options: this command's own, with what they mean:
+    `--as-of DAY` reaches the body as `as_of="DAY"`, None where it is not given.
     """
+    own = options or {}
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # an ASCII terminal has no …
@@ -54,11 +57,13 @@ def run_command(
     var = Path.cwd()  # until the settings say
     try:
         if "--help" in rest or "-h" in rest:
-            print(_help(module, about), flush=True)
+            print(_help(module, about, own), flush=True)
             return 0
         show = "--print-config" in rest
         rest = [word for word in rest if word != "--print-config"]
-        config = _take_config(rest)
+        named = take(rest, "--config", f"choose one of {', '.join(presets())}")
+        config = "default" if named is None else named
+        given = {name.replace("-", "_"): take(rest, f"--{name}", own[name]) for name in own}
         settings = load(config, rest)
         _overrides[:] = _without_var(rest)
         var = settings.var.absolute()
@@ -73,7 +78,7 @@ def run_command(
             )
         prepare(settings, network=network)
         with private(settings.var):
-            body(settings)
+            body(settings, **given)
         if sys.stdout is not None:  # it is, when it was closed
             sys.stdout.flush()  # else Python does so at its exit, and fails with words of its own
         return 0
@@ -219,25 +224,28 @@ def _release(error: BaseException | None) -> None:
         error = below
 
 
-def _take_config(arguments: list[str]) -> str:
-    """Remove `--config NAME` (or `--config=NAME`) and return the name."""
+def take(arguments: list[str], option: str, next_step: str) -> str | None:
+    """Remove `OPTION VALUE` (or `OPTION=VALUE`) and return the value; None where it is not there.
+    Raises UserError, with this next step, for one without a value."""
     for index, word in enumerate(arguments):
-        if word.startswith("--config="):
+        if word.startswith(f"{option}="):
             return arguments.pop(index).partition("=")[2]
-        if word == "--config":
+        if word == option:
             if index + 1 == len(arguments):
-                raise UserError(
-                    "--config has no value",
-                    where="command line",
-                    next_step=f"choose one of {', '.join(presets())}",
-                )
+                raise UserError(f"{option} has no value", where="command line", next_step=next_step)
             del arguments[index]
             return arguments.pop(index)
-    return "default"
+    return None
 
 
-def _help(module: str, about: str) -> str:
+def _help(module: str, about: str, own: Mapping[str, str]) -> str:
     lines = [USAGE.format(module=module, about=about, presets=", ".join(presets()))]
+    if own:  # before the settings
+        lines[0] = lines[0].replace(
+            "\nsettings:\n",
+            "".join(f"  --{name + ' VALUE':16}{what}\n" for name, what in own.items())
+            + "\nsettings:\n",
+        )
     for name, field in list(options())[2:]:  # the first two are the preset, which --config sets
         default = f" (default: {value})" if (value := default_of(field)) else ""
         lines.append(f"  --{name}  {accepted(field)}\n      {field.description or ''}{default}")

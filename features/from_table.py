@@ -90,7 +90,7 @@ def build_from_table(
     features = schema(table)
     with connect(target.parent, compute) as connection:
         connection.execute(f"CREATE VIEW valid AS FROM {parquet(valid)}")
-        values = {feature.name: _value(connection, feature) for feature in features}
+        values = {feature.name: feature_sql(connection, feature) for feature in features}
         columns = ", ".join(f"{value} AS {quoted(name)}" for name, value in values.items())
         _draw(connection, table, values, seed)
         _check_splits(connection, table)
@@ -121,7 +121,7 @@ def build_from_table(
     )
 
 
-def _value(connection: DuckDBPyConnection, feature: Feature) -> str:
+def feature_sql(connection: DuckDBPyConnection, feature: Feature) -> str:
     """SQL of a feature, from the rows of `valid`."""
     found = f"typed.{quoted(feature.name)}"
     if not feature.categories:

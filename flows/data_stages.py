@@ -7,18 +7,19 @@ reads that one. A database is read from where the last run stopped (`ingestion/d
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from configs.errors import UserError
 from configs.rules import Contract
 from configs.settings import Settings
 from flows import table_stages
 from flows.acceptance import accept_or_hold, keep_refused
 from flows.run import log
 from flows.stage import Stage, hash_file, hash_text, run_stage
-from flows.stage_code import READ_FILE, SIMULATE, VALIDATE
+from flows.stage_code import CUT, READ_FILE, SIMULATE, VALIDATE
 from ingestion.batches import name_of
 from ingestion.page import write_page
 from ingestion.validate import ContractBroken, validate_batch
@@ -41,7 +42,47 @@ class Parts:
 
 
 def ingest(settings: Settings) -> Parts:
-    """Read what is new in the source. Raises UserError for what cannot be read."""
+    """Read what is new in the source. Raises UserError for what cannot be read.
+
+    With `operations.today`, a log is as it stood before that day.
+    """
+    parts, today = _read(settings), settings.operations.today
+    if today is None or settings.source.kind == "table":
+        return parts
+    return _cut(settings, parts, today)
+
+
+def _cut(settings: Settings, parts: Parts, today: date) -> Parts:
+    """The parts without the rows of that day and later ones. Most are wholly before or after it."""
+    from ingestion.cut import cut_part, spans
+
+    paths: list[Path] = []
+    hashes: list[str] = []
+    for path, content in zip(parts.paths, parts.hashes, strict=True):
+        first, last = spans(path)
+        if first is not None and first >= today:
+            continue
+        if last is not None and last >= today:
+
+            def build(folder: Path, path: Path = path) -> dict[str, Any]:
+                cut_part(path, folder / ROWS, today, settings.compute)
+                return {}
+
+            depends_on = {"part": content, "today": today}
+            stage = run_stage(settings.var, "cut", depends_on, CUT, build)
+            path, content = stage.path(ROWS), stage.files[ROWS]
+        paths.append(path)
+        hashes.append(content)
+    if not paths:
+        raise UserError(
+            f"no row of the source lies before {today}",
+            where="operations.today",
+            next_step="set a later day, or bring the rows of before",
+        )
+    return replace(parts, paths=paths, hashes=hashes)
+
+
+def _read(settings: Settings) -> Parts:
     source = settings.source
     if source.kind == "database":
         from ingestion.database import read_new
@@ -79,7 +120,13 @@ def _files(settings: Settings) -> list[Stage]:
     source, stages = settings.source, []
     how = source.model_dump(mode="json", include={"columns", "time_format", "text"})
     paths = expand(source)
+    seen: dict[str, str] = {}
     for path, label in zip(paths, labels(paths), strict=True):
+        content, folders = hash_file(path), folder_columns(path, source.wanted)
+        first = seen.setdefault(json.dumps([content, folders], sort_keys=True), label)
+        if first != label:  # sent twice: its rows would all be copies
+            log.warning("%s holds the same bytes as %s: it is read once", label, first)
+            continue
 
         def build(folder: Path, path: Path = path, label: str = label) -> dict[str, Any]:
             read_file(source, path, folder / ROWS, settings.compute, label=label)
@@ -88,8 +135,8 @@ def _files(settings: Settings) -> list[Stage]:
         depends_on = {
             "how": how,
             "label": label,
-            "folders": folder_columns(path, source.wanted),
-            "content": hash_file(path),
+            "folders": folders,
+            "content": content,
         }
         stages.append(run_stage(settings.var, "ingest", depends_on, READ_FILE, build))
         log.info("%s %s", "reused" if stages[-1].reused else "read", path)
@@ -147,7 +194,8 @@ def dated(settings: Settings) -> Contract:
     """The contract, with the last day that a row can carry where the source knows it."""
     from ingestion.ingest import last_day
 
-    contract = settings.contract
+    contract, today = settings.contract, settings.operations.today
     if contract.not_after is not None:
         return contract
-    return contract.model_copy(update={"not_after": last_day(settings.source)})
+    last = last_day(settings.source) if today is None else today - timedelta(days=1)
+    return contract.model_copy(update={"not_after": last})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,7 +61,8 @@ def register_task(
             tags={"family": winner, "config": journey.settings.name},
         )
         verify_bundle(version.bundle, expected_sha256=sha)
-        decision = decide(evidence(table, contest, description), journey.settings.gate)
+        today = journey.settings.operations.today
+        decision = decide(evidence(table, contest, description, today), journey.settings.gate)
     return Outcome(version, decision)
 
 
@@ -94,8 +95,12 @@ def carry_out(
     return {"sequence": entry.sequence, "sha256": entry.sha256}
 
 
-def evidence(table: Stage, contest: Contest, description: dict[str, Any]) -> Evidence:
-    """What the gate looks at, from the evaluation and the two bundles' descriptions."""
+def evidence(
+    table: Stage, contest: Contest, description: dict[str, Any], today: date | None = None
+) -> Evidence:
+    """What the gate looks at, from the evaluation and the two bundles' descriptions.
+
+    today: the clock; none: the day it is (UTC)."""
     from registry.gate import ChampionEvidence, Difference, Evidence, judged_slices
 
     found, theirs = contest.evaluation, contest.description
@@ -117,7 +122,7 @@ def evidence(table: Stage, contest: Contest, description: dict[str, Any]) -> Evi
         baseline_roc_auc=Difference(**found.against_baseline),
         calibration_error=scores["calibration_error"],
         latency_p99_ms=found.latency["p99_ms"],
-        today=datetime.now(UTC).date(),
+        today=today or datetime.now(UTC).date(),
         schema=tuple(description["features"]),
         newest_row=newest_row(table.facts["as_of"], description["question"]),
         learnt_until=learnt_until(description),
@@ -195,6 +200,7 @@ def describe(
         "calibration": result["calibration"]["kind"],
         "valid": result["valid_metrics"],
         "test": evaluation.scores[evaluation.winner],
+        "baseline": {**asdict(evaluation.baseline), "against": evaluation.against_baseline},
         "transactions": transactions(settings, table),
         "source_form": settings.source.form.model_dump(mode="json"),
     }

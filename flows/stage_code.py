@@ -25,6 +25,7 @@ READS = {"features.engine": "features/sql"}  # module -> the folder whose files 
 SIMULATE = ("ingestion.simulation.part",)
 READ_FILE = ("ingestion.files",)
 READ_TABLE_FILE = ("ingestion.labelled.read",)
+CUT = ("ingestion.cut",)
 VALIDATE = ("ingestion.validate",)
 VALIDATE_TABLE = ("ingestion.labelled.validate",)
 FEATURES = ("features.build", "features.leaks", "flows.table_check")
@@ -44,7 +45,8 @@ def figures(root: Path = ROOT) -> list[Path]:
     """All files that a run's figures come from, relative to `root`, sorted."""
     families = sorted(file.stem for file in (root / "training" / "families").glob("[!_]*.py"))
     modules = (
-        *(*SIMULATE, *READ_FILE, *READ_TABLE_FILE, *VALIDATE, *VALIDATE_TABLE, *FEATURES),
+        *(*SIMULATE, *READ_FILE, *READ_TABLE_FILE, *CUT),
+        *(*VALIDATE, *VALIDATE_TABLE, *FEATURES),
         *(*FEATURES_OF_TABLE, *ENSEMBLE, *EVALUATE),
         *(module for family in families for module in fit(family)),
     )

@@ -55,8 +55,10 @@ def table_rules(table: Table) -> list[TableRule]:
             "every number is finite",
             "infinite, or beyond what float32 can hold: models compute in it",
         ),
-        _present("no_label", "label", f"{table.target} is there", "nothing to learn from"),
     ]
+    if table.target is not None:  # none: rows that are to be scored
+        why = "nothing to learn from"
+        rules.append(_present("no_label", "label", f"{table.target} is there", why))
     if table.id is not None:
         rules += [
             _present(

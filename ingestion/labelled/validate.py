@@ -61,7 +61,8 @@ def validate_table(
     compute: Compute | None = None,
 ) -> Outcome:
     """Check the parts (`ingestion/labelled/read.py`) and write the outcome into `folder`: the valid
-    rows, the quarantine and `contract.json`.
+    rows, the quarantine and `contract.json`. Where `source.table.target` is None the rows are there
+    to be scored, and need no label.
 
     Raises UserError for a target that is not binary, and ContractBroken when hardly a row is valid:
     then of the Parquet files only the quarantine is there.
@@ -72,13 +73,14 @@ def validate_table(
             f"SELECT {number} AS part, * FROM {parquet(part)}" for number, part in enumerate(parts)
         )
         connection.execute(f"CREATE TEMP VIEW raw AS {each}")
-        label = _label(connection, table)
+        label = "NULL::VARCHAR" if table.target is None else _label(connection, table)
         judged = _judged(source, rules, len(parts), label)
         connection.execute(f"CREATE TEMP TABLE judged AS {judged}")
         labels = connection.execute(
             "SELECT label, count(*) FROM judged GROUP BY 1 ORDER BY 2 DESC, 1"
         ).fetchall()
-        check_target(labels, table)
+        if table.target is not None:
+            check_target(labels, table)
         counts = _count(connection)
         labelled = counts.raw - counts.reasons.get("no_label", 0)  # others are there to be scored
         valid_share = counts.valid / labelled if labelled else None

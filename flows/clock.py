@@ -1,0 +1,25 @@
+"""The clock: `operations.today`, or the day it is."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+from configs.errors import UserError
+from configs.settings import Settings
+
+
+def today(settings: Settings) -> date:
+    """The day it is (UTC), or the one that the settings say."""
+    return settings.operations.today or datetime.now(UTC).date()
+
+
+def read_day(text: str, where: str) -> date:
+    """A day, or the first day of a month: `2026-05-01` or `2026-05`. Raises UserError."""
+    try:
+        return date.fromisoformat(text if len(text) > 7 else f"{text}-01")
+    except ValueError:
+        raise UserError(
+            f"{text!r} is not a day",
+            where=where,
+            next_step="write it as YYYY-MM-DD, such as 2026-05-01",
+        ) from None

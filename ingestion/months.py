@@ -1,0 +1,69 @@
+"""The calendar months of a log: how much each holds, and a digest that names its rows.
+
+A month that was scored and judged should stay as it was. Its digest is over the content of its rows
+in any order, so that the same rows in other files, or sent twice, are the same month.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from configs.duck import connect, parquet
+from configs.settings import Compute
+from configs.source import CANONICAL
+
+
+@dataclass(frozen=True)
+class Month:
+    """month: `2026-04`.  rows: valid ones, up to the day before `last_day` ends.  anonymous: rows
+    kept out because they have no customer, copies left out.  digest: of both."""
+
+    month: str
+    rows: int
+    anonymous: int
+    last_day: date
+    digest: str
+
+
+def months_of(
+    transactions: Path, quarantine: Path, until: date, compute: Compute | None = None
+) -> list[Month]:
+    """Every month with a row before `until`, the oldest first.
+
+    transactions, quarantine: the Parquet files of a validated batch.  The digest is the sum of
+    the rows' MD5 hashes: unlike DuckDB's own `hash`, it is the same in every version.
+    """
+    columns = ", ".join(f"coalesce(CAST({name} AS VARCHAR), '\\N')" for name in CANONICAL)
+    row = f"md5_number_lower(concat_ws(chr(31), {columns}))::HUGEINT"
+    with connect(None, compute) as connection:
+        found = connection.execute(f"""
+            WITH rows AS (
+                SELECT {", ".join(CANONICAL)}, false AS anonymous FROM {parquet(transactions)}
+                UNION ALL
+                SELECT {", ".join(CANONICAL)}, true FROM {parquet(quarantine)}
+                WHERE list_contains(reasons, 'missing_customer')
+                  AND NOT list_contains(reasons, 'duplicate')
+            )
+            SELECT strftime(invoiced_at, '%Y-%m'), count(*) FILTER (NOT anonymous),
+                   count(*) FILTER (anonymous), CAST(max(invoiced_at) AS DATE),
+                   coalesce(sum({row}) FILTER (NOT anonymous), 0),
+                   coalesce(sum({row}) FILTER (anonymous), 0)
+            FROM rows WHERE invoiced_at < DATE '{until}' GROUP BY 1 ORDER BY 1
+        """).fetchall()
+    return [
+        Month(month, rows, anonymous, last, _sha256([month, rows, anonymous, *map(str, sums)]))
+        for month, rows, anonymous, last, *sums in found
+    ]
+
+
+def digest_of(months: list[Month]) -> str:
+    """One SHA-256 over several months: which rows a figure was made from."""
+    return _sha256([[month.month, month.digest] for month in months])
+
+
+def _sha256(content: object) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
