@@ -6,6 +6,7 @@ A log is compared by its days, a labelled table by the values that are none of i
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,8 @@ def accept_or_hold(settings: Settings, name: str, stage: Stage, page: Path) -> B
     A batch that was accepted or released once is not judged again.
     """
     var, dataset = settings.var.absolute(), dataset_of(settings)
-    known, last = find(var, dataset, name), last_accepted(var, dataset, but=name)
+    known = find(var, dataset, name)
+    last = last_accepted(var, dataset, but=name, before=_clock(settings))
     findings = [Finding(**_fields(finding)) for finding in stage.facts["findings"]]
     compared: list[Finding] = []
     if known is None or known.status != "accepted":
@@ -153,6 +155,11 @@ def accept_or_hold(settings: Settings, name: str, stage: Stage, page: Path) -> B
         )
     remember(settings, "validated", seen)
     return batch
+
+
+def _clock(settings: Settings) -> date | None:
+    """The day that a log is cut at; a table has no days."""
+    return None if settings.source.kind == "table" else settings.operations.today
 
 
 def _measure(stage: Stage, last: Batch | None) -> dict[str, float | None]:

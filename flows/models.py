@@ -139,13 +139,15 @@ def _ledger(past: list[Record]) -> Table:
         table.add_column(name, justify="right" if name == "record" else "left")
     for entry in list(reversed(past))[:MANY]:
         before, after = entry.from_version or "–", entry.to_version or "–"
-        rejected = entry.action == "reject"
+        stays = entry.action in ("reject", "trigger")
         first, *rest = entry.reason.splitlines() or [""]
         table.add_row(
             str(entry.sequence),
             entry.time[:16].replace("T", " "),
-            f"{entry.action} {after}" + ("" if entry.state == "done" else f" ({entry.state})"),
-            f"{before} stays" if rejected else f"{before} → {after}",
+            entry.action
+            + (f" {after}" if entry.to_version else "")
+            + ("" if entry.state == "done" else f" ({entry.state})"),
+            f"{before} stays" if stays else f"{before} → {after}",
             plain(entry.by, 20),
             plain(first, 200).append(f" (and {len(rest)} more)" if rest else ""),
         )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from flows.clock import today
 from flows.contest import Contest
 from flows.run import code_revision
 from flows.stage import Stage, code_sha256
@@ -61,8 +62,8 @@ def register_task(
             tags={"family": winner, "config": journey.settings.name},
         )
         verify_bundle(version.bundle, expected_sha256=sha)
-        today = journey.settings.operations.today
-        decision = decide(evidence(table, contest, description, today), journey.settings.gate)
+        found = evidence(table, contest, description, today(journey.settings))
+        decision = decide(found, journey.settings.gate)
     return Outcome(version, decision)
 
 
@@ -87,6 +88,7 @@ def carry_out(
             **found.scores[found.winner],
             "against_champion": found.against_champion or {},
             "against_baseline": found.against_baseline,
+            "clock": str(today(journey.settings)),
         },
         data_sha256=summary["data_sha256"],
         code_revision=summary["code_revision"],
@@ -95,12 +97,8 @@ def carry_out(
     return {"sequence": entry.sequence, "sha256": entry.sha256}
 
 
-def evidence(
-    table: Stage, contest: Contest, description: dict[str, Any], today: date | None = None
-) -> Evidence:
-    """What the gate looks at, from the evaluation and the two bundles' descriptions.
-
-    today: the clock; none: the day it is (UTC)."""
+def evidence(table: Stage, contest: Contest, description: dict[str, Any], day: date) -> Evidence:
+    """What the gate looks at, from the evaluation and the two bundles' descriptions. day: it is."""
     from registry.gate import ChampionEvidence, Difference, Evidence, judged_slices
 
     found, theirs = contest.evaluation, contest.description
@@ -122,7 +120,7 @@ def evidence(
         baseline_roc_auc=Difference(**found.against_baseline),
         calibration_error=scores["calibration_error"],
         latency_p99_ms=found.latency["p99_ms"],
-        today=today or datetime.now(UTC).date(),
+        today=day,
         schema=tuple(description["features"]),
         newest_row=newest_row(table.facts["as_of"], description["question"]),
         learnt_until=learnt_until(description),

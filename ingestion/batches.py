@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +57,17 @@ def find(var: Path, dataset: str, name: str) -> Batch | None:
     return next((batch for batch in seen(var, dataset) if batch.name == name), None)
 
 
-def last_accepted(var: Path, dataset: str, *, but: str) -> Batch | None:
-    """The batch that was accepted last, other than the batch `but`."""
+def last_accepted(var: Path, dataset: str, *, but: str, before: date | None = None) -> Batch | None:
+    """The batch that was accepted last, other than the batch `but`.
+
+    before: only batches whose last row is of an earlier day. A log as it stood on a day is compared
+    with what was accepted up to then, in whatever order months are worked off.
+    """
     accepted = [b for b in seen(var, dataset) if b.status in ACCEPTED and b.name != but]
+    if before is not None:
+        accepted = [b for b in accepted if b.level.get("last_day", "") < before.isoformat()]
+        # The longest one: a past month may have been worked off after a later one.
+        return max(accepted, key=lambda b: (b.level["last_day"], b.decided), default=None)
     return max(accepted, key=lambda batch: batch.decided, default=None)
 
 

@@ -16,8 +16,9 @@ NOTHING = "0" * 64  # what stands before the first record
 
 # promote, reject: by the gate.  release, rollback: by a person.  restart: by a person although the
 # ledger was not whole; what it says of the model begins anew there.  found: the alias was seen to
-# stand where no record had put it, so somebody moved it in MLflow.
-Action = Literal["promote", "reject", "release", "rollback", "restart", "found"]
+# stand where no record had put it, so somebody moved it in MLflow.  trigger: why a retraining was
+# started; it is about no version.
+Action = Literal["trigger", "promote", "reject", "release", "rollback", "restart", "found"]
 MOVES = ("promote", "release", "rollback", "restart", "found")
 
 

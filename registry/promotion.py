@@ -157,6 +157,25 @@ def existing(client: MlflowClient, settings: Settings, number: int) -> ModelVers
     return version
 
 
+def write_trigger(
+    client: MlflowClient, settings: Settings, *, reason: str, figures: Mapping[str, Any], by: str
+) -> Record:
+    """Write down why a retraining is started; the champion stays. Raises LedgerBroken."""
+    with _alone(settings):
+        settle(client, settings)
+        entry = ledger.record(
+            client,
+            settings,
+            action="trigger",
+            from_version=champion_number(client, settings),
+            to_version=None,
+            by=by,
+            reason=reason,
+            figures=figures,
+        )
+        return ledger.close(client, entry)
+
+
 def mend(client: MlflowClient, settings: Settings) -> list[str]:
     """Finish what a killed command left: a record that is not carried out, a version without a
     decision because its run failed, a champion that somebody set in MLflow.

@@ -112,7 +112,7 @@ def _finish(client: MlflowClient, settings: Settings, past: list[Record]) -> str
     entry = past[-1]
     what = f"record {entry.sequence} ({entry.action} version {entry.to_version})"
     now = champion_number(client, settings)
-    if entry.action in ("reject", "found") or now == entry.to_version:
+    if entry.action in ("trigger", "reject", "found") or now == entry.to_version:
         ledger.close(client, entry)
         return f"{what}: its command was killed, and all of it had been done"
     version = find_version(client, settings, entry.to_version or 0)

@@ -1,0 +1,154 @@
+"""What monitoring keeps of each month: facts in Parquet, the verdict, and what both were made from.
+
+    baseline/v1.json              the frozen baseline of the sensors
+    facts/<kind>/month=….parquet  readings, performance, estimates, drift, quality
+    verdicts/month=….json         the verdict, its inputs, and the SHA-256 of its facts
+
+All of it is written aside and renamed. A verdict or a fact that was altered is named and made
+anew: everything here can be computed again from the log and the scores.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from configs.records import RecordAltered, read_record, write_bytes, write_record
+from monitoring.facts import Verdict
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A month that was judged. inputs: what it was made from, JSON values; facts: path below the
+    folder -> SHA-256."""
+
+    verdict: Verdict
+    inputs: dict[str, Any]
+    facts: dict[str, str]
+
+
+def write_facts(folder: Path, kind: str, month: str, of: type[T], values: Iterable[T]) -> str:
+    """Write facts of one kind as Parquet, a column for each field of the dataclass; returns the
+    SHA-256. The same facts give the same bytes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [asdict(value) for value in values]  # type: ignore[call-overload]
+    schema = _schema(of)
+    table = pa.Table.from_pylist(rows, schema=schema)
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    write_bytes(folder / path_of(kind, month), buffer.getvalue())
+    return hashlib.sha256(buffer.getvalue()).hexdigest()
+
+
+def read_facts(folder: Path, kind: str, of: type[T], months: Iterable[str]) -> list[T]:
+    """The facts of one kind of these months, those that are there, in order."""
+    import pyarrow.parquet as pq
+
+    found: list[T] = []
+    for month in months:
+        file = folder / path_of(kind, month)
+        if file.exists():
+            for row in pq.read_table(file, partitioning=None).to_pylist():
+                found.append(of(**row))
+    return found
+
+
+def path_of(kind: str, month: str) -> str:
+    return f"facts/{kind}/month={month}.parquet"
+
+
+def write_judged(folder: Path, judged: Judged) -> None:
+    write_record(
+        folder / "verdicts" / f"month={judged.verdict.month}.json",
+        {"verdict": asdict(judged.verdict), "inputs": judged.inputs, "facts": judged.facts},
+    )
+
+
+def read_judged(folder: Path) -> tuple[list[Judged], list[str]]:
+    """The months that were judged and are intact, in order; and what was altered, in sentences."""
+    found, altered = [], []
+    for file in sorted((folder / "verdicts").glob("month=*.json")):
+        try:
+            record = read_record(file)
+            verdict = Verdict(**_tuples(record["verdict"]))
+            judged = Judged(verdict, dict(record["inputs"]), dict(record["facts"]))
+            if file.name != f"month={verdict.month}.json":
+                raise RecordAltered("it is the verdict of another month")
+        except (RecordAltered, TypeError, LookupError, ValueError) as error:
+            altered.append(f"{file} was altered ({error}): its month is judged anew")
+            continue
+        damaged = [name for name, sha in judged.facts.items() if _sha256(folder / name) != sha]
+        if damaged:
+            altered.append(f"{folder / damaged[0]} was altered: its month is judged anew")
+            continue
+        found.append(judged)
+    return found, altered
+
+
+def changed_months(judged: Sequence[Judged], now: Mapping[str, str]) -> list[str]:
+    """Months whose rows are not those that they were judged on. now: month -> its digest."""
+    then: dict[str, str] = {}
+    for one in judged:
+        then |= one.inputs.get("months", {})
+    return sorted(month for month, digest in then.items() if now.get(month, digest) != digest)
+
+
+def baselines(folder: Path) -> list[dict[str, Any]]:
+    """The frozen baselines, the oldest first: `version`, `since` (the first month it judges),
+    `reason`, `made_from` and `sensors`. Raises RecordAltered for one that was altered: what it
+    froze cannot be told from the log alone."""
+    found = []
+    for file in (folder / "baseline").glob("v*.json"):
+        try:
+            found.append(read_record(file))
+        except RecordAltered as error:
+            raise RecordAltered(f"{file}: {error}") from None
+    return sorted(found, key=lambda baseline: baseline["version"])
+
+
+def baseline_for(found: Sequence[dict[str, Any]], month: str) -> dict[str, Any] | None:
+    """The newest baseline that judges this month."""
+    return next((one for one in reversed(found) if one["since"] <= month), None)
+
+
+def write_baseline(folder: Path, content: dict[str, Any]) -> None:
+    write_record(folder / "baseline" / f"v{content['version']}.json", content)
+
+
+def _sha256(file: Path) -> str:
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def _tuples(content: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
+
+
+def _schema(of: type) -> Any:
+    """The Arrow schema of a dataclass of plain values."""
+    import pyarrow as pa
+
+    kinds = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+    hints = get_type_hints(of)
+
+    def kind(hint: Any) -> Any:
+        parts = [part for part in getattr(hint, "__args__", ()) if part is not type(None)]
+        if hint in kinds:
+            return kinds[hint]
+        if getattr(hint, "__origin__", None) is tuple:
+            return pa.list_(kinds[parts[0]])
+        if parts and all(isinstance(part, str) for part in parts):  # a Literal
+            return pa.string()
+        return kind(parts[0])
+
+    return pa.schema([(field.name, kind(hints[field.name])) for field in fields(of)])

@@ -1,0 +1,110 @@
+"""What a month comes to: one of four verdicts, each with what to do.
+
+broken data     a sensor of the data alarms: hold the month, never retrain, page somebody
+changed demand  customers buy more or less, or others do: retrain when labels after the change exist
+worse           the champion surely ranks worse than it did: retrain now
+calendar        nothing alarms: retrain by the calendar
+
+The first that applies counts, in this order: figures of broken data say nothing about demand, and
+rows after a change of demand have no labels to judge a champion by yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+from monitoring.facts import Reading, Verdict, VerdictName, add_months, end_of, first_day
+
+ACTIONS: Mapping[VerdictName, str] = {
+    "broken data": "hold this month's scores and do not retrain; look at the rows, repair the"
+    " source, and judge the month again",
+    "changed demand": "tell whoever plans with the scores; retrain when the labels of after the"
+    " change are there",
+    "worse": "retrain now",
+    "calendar": "nothing to do; the next retraining comes by the calendar",
+}
+
+
+def decide(
+    month: str,
+    readings: Sequence[Reading],
+    meanings: Mapping[str, VerdictName],
+    *,
+    worse: Sequence[str] = (),
+    held: str = "",
+    earlier: Sequence[Verdict] = (),
+    champion: int | None = None,
+    horizon_days: int,
+    explained: Sequence[str] = (),
+    learning: Sequence[str] = (),
+) -> Verdict:
+    """The verdict of a month.
+
+    readings: of its sensors.  meanings: sensor -> the verdict that its alarm stands for.  worse:
+    sentences that say so of the champion; empty: it is not.  held: why the contract holds the
+    month's rows.  earlier: verdicts of the months before it, in order.  explained, learning: what
+    goes with the verdict, in sentences.
+    """
+    alarms = {
+        name: [r.text for r in readings if r.state == "alarm" and meanings.get(r.sensor) == name]
+        for name in ("broken data", "changed demand")
+    }
+    broken = [*([held] if held else []), *alarms["broken data"]]
+    demand = alarms["changed demand"]
+    found: tuple[tuple[VerdictName, Sequence[str]], ...] = (
+        ("broken data", broken),
+        ("changed demand", demand),
+        ("worse", worse),
+        ("calendar", ()),
+    )
+    verdict = next(name for name, evidence in found if evidence or name == "calendar")
+    since = _since(month, verdict, earlier)
+    due = _due(month, demand, earlier, horizon_days)
+    return Verdict(
+        month=month,
+        verdict=verdict,
+        action=_action(verdict, due),
+        since=since,
+        # What is lower in the order is said too: broken data may hide a change of demand.
+        evidence=tuple(sentence for _, evidence in found for sentence in evidence),
+        champion=champion,
+        retrain_due=due,
+        explained=tuple(explained) if verdict != "calendar" else (),
+        learning=tuple(learning),
+    )
+
+
+def _since(month: str, verdict: VerdictName, earlier: Sequence[Verdict]) -> str:
+    """The first month of the same verdict in a row."""
+    last = earlier[-1] if earlier else None
+    if last and last.month == add_months(month, -1) and last.verdict == verdict:
+        return last.since
+    return month
+
+
+def _due(
+    month: str, demand: Sequence[str], earlier: Sequence[Verdict], horizon_days: int
+) -> str | None:
+    """The day from which a training can learn from the change of demand: its test date lies a
+    horizon after the change, and the labels of that date are known a horizon later. A change that
+    was found before and is not over keeps its day."""
+    last = earlier[-1] if earlier else None
+    known = last.retrain_due if last and last.month == add_months(month, -1) else None
+    if known is not None and (demand or known > end_of(month).isoformat()):
+        return known
+    if not demand:
+        return None
+    return (first_day(month) + timedelta(days=2 * horizon_days)).isoformat()
+
+
+def _action(verdict: VerdictName, due: str | None) -> str:
+    if verdict == "changed demand" and due:
+        return f"{ACTIONS[verdict]}: from {due} on"
+    return ACTIONS[verdict]
+
+
+def unaccepted(verdicts: Sequence[Verdict], since: str) -> list[str]:
+    """Months of broken data that nobody has repaired or accepted: `since` is the first month of the
+    baseline that counts now."""
+    return [v.month for v in verdicts if v.verdict == "broken data" and v.month >= since]
