@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 
 from configs.errors import UserError
 from configs.settings import Settings
+from registry.chain import Record
 
 
 def today(settings: Settings) -> date:
@@ -23,3 +24,11 @@ def read_day(text: str, where: str) -> date:
             where=where,
             next_step="write it as YYYY-MM-DD, such as 2026-05-01",
         ) from None
+
+
+def clock_of(entry: Record) -> date | None:
+    """The day of a training by the clock; None for records of other kinds. Earlier versions of the
+    project wrote none down: theirs is the day of the record."""
+    if entry.action not in ("promote", "reject") or not entry.run_id:
+        return None
+    return date.fromisoformat(entry.figures.get("clock", entry.time[:10]))

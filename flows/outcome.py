@@ -198,7 +198,8 @@ def describe(
         "calibration": result["calibration"]["kind"],
         "valid": result["valid_metrics"],
         "test": evaluation.scores[evaluation.winner],
-        "baseline": {**asdict(evaluation.baseline), "against": evaluation.against_baseline},
+        # The best single feature, and how much the model is above it: difference, low, high.
+        "baseline": {**asdict(evaluation.baseline), **evaluation.against_baseline},
         "transactions": transactions(settings, table),
         "source_form": settings.source.form.model_dump(mode="json"),
     }

@@ -7,6 +7,7 @@ Starts Prefect's API first, imports the heavy libraries while it comes up, then 
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING, Any
 
 from configs.command import run_command
 from configs.load import dump
@@ -18,6 +19,9 @@ from flows.stopping import end_on_signals
 from ingestion.ingest import check_source
 from training.families import check_families, family_names
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 ABOUT = "Train on the rows of the settings: validate, build features, tune, compare, decide."
 
 
@@ -26,10 +30,15 @@ def main(settings: Settings) -> None:
     check_source(settings.source)  # before anything is started or written
     check_families(settings.training.families)
     with alone(settings.var, "train"):
-        _train(settings)
+        run_training(settings)
 
 
-def _train(settings: Settings) -> None:
+def run_training(settings: Settings, console: Console | None = None) -> dict[str, Any]:
+    """One training run, in this process: its summary. The caller holds the lock of var/.
+
+    console: where it says what it does; none: the terminal. Prefect's API is started once a
+    process.
+    """
     run = start_run(settings.var)
     (run.folder / "settings.yaml").write_text(dump(settings), encoding="utf-8")
     with run.clock("start"):
@@ -37,7 +46,7 @@ def _train(settings: Settings) -> None:
         server = start_prefect_api(api_log)
         from flows.display import Display
 
-        display = Display()
+        display = Display(console)
         display.say(
             f"run {run.id}, preset {settings.name}: starting Prefect, Great Expectations, MLflow"
         )
@@ -60,6 +69,7 @@ def _train(settings: Settings) -> None:
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         summary = run_flow(settings, run, display)
     print_summary(display.console, summary, settings, run.folder)
+    return summary
 
 
 def _not_named(settings: Settings) -> list[str]:

@@ -103,6 +103,19 @@ class Verdict:
     learning: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Quality:
+    """What the contract said of a month's rows. rows: valid and quarantined together; reasons:
+    quarantined rows by reason, the most first, as sentences; status: of the batch that brought
+    them."""
+
+    month: str
+    rows: int
+    quarantined: int
+    status: Literal["accepted", "held", "released"]
+    reasons: tuple[str, ...] = ()
+
+
 def month_of(day: date) -> str:
     """The month that a day lies in."""
     return f"{day:%Y-%m}"

@@ -16,6 +16,7 @@ from datetime import timedelta
 
 from monitoring.facts import Reading, Verdict, VerdictName, add_months, end_of, first_day
 
+# In the order in which they count.
 ACTIONS: Mapping[VerdictName, str] = {
     "broken data": "hold this month's scores and do not retrain; look at the rows, repair the"
     " source, and judge the month again",
@@ -31,7 +32,6 @@ def decide(
     readings: Sequence[Reading],
     meanings: Mapping[str, VerdictName],
     *,
-    worse: Sequence[str] = (),
     held: str = "",
     earlier: Sequence[Verdict] = (),
     champion: int | None = None,
@@ -41,33 +41,27 @@ def decide(
 ) -> Verdict:
     """The verdict of a month.
 
-    readings: of its sensors.  meanings: sensor -> the verdict that its alarm stands for.  worse:
-    sentences that say so of the champion; empty: it is not.  held: why the contract holds the
-    month's rows.  earlier: verdicts of the months before it, in order.  explained, learning: what
-    goes with the verdict, in sentences.
+    readings: of its sensors and of the champion.  meanings: their names -> the verdict that an
+    alarm stands for; what is not there never counts.  held: why the contract holds the month's
+    rows.  earlier: verdicts of the months before it, in order.  explained, learning: what goes
+    with the verdict, in sentences.
     """
-    alarms = {
-        name: [r.text for r in readings if r.state == "alarm" and meanings.get(r.sensor) == name]
-        for name in ("broken data", "changed demand")
-    }
-    broken = [*([held] if held else []), *alarms["broken data"]]
-    demand = alarms["changed demand"]
-    found: tuple[tuple[VerdictName, Sequence[str]], ...] = (
-        ("broken data", broken),
-        ("changed demand", demand),
-        ("worse", worse),
-        ("calendar", ()),
-    )
-    verdict = next(name for name, evidence in found if evidence or name == "calendar")
+    found: dict[VerdictName, list[str]] = {name: [] for name in ACTIONS}
+    if held:
+        found["broken data"].append(held)
+    for reading in readings:
+        if reading.state == "alarm" and reading.sensor in meanings:
+            found[meanings[reading.sensor]].append(reading.text)
+    verdict = next(name for name in ACTIONS if found[name] or name == "calendar")
     since = _since(month, verdict, earlier)
-    due = _due(month, demand, earlier, horizon_days)
+    due = _due(month, found["changed demand"], earlier, horizon_days)
     return Verdict(
         month=month,
         verdict=verdict,
         action=_action(verdict, due),
         since=since,
         # What is lower in the order is said too: broken data may hide a change of demand.
-        evidence=tuple(sentence for _, evidence in found for sentence in evidence),
+        evidence=tuple(sentence for sentences in found.values() for sentence in sentences),
         champion=champion,
         retrain_due=due,
         explained=tuple(explained) if verdict != "calendar" else (),
