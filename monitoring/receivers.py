@@ -1,0 +1,96 @@
+"""What a receiver of alerts is, and what webhook and mail share.
+
+A receiver sends one event at a time within a time limit. What goes wrong is said without the URL,
+the token or the password, and without the receiver's own words, which may repeat them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from configs.errors import UserError
+from configs.terminal import visible
+from monitoring.episodes import Event
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an event was not taken. down: no other event would get through now either."""
+
+    reason: str
+    down: bool
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """name: as in `deliveries.jsonl`.  send: an event and those of the same alert before it;
+    returns None when it was taken."""
+
+    name: str
+    host: str
+    send: Callable[[Event, Sequence[Event]], Failure | None] = field(repr=False)
+
+
+def title_of(event: Event, dataset: str) -> str:
+    """One line: what, of which data set, since when."""
+    if event.state == "resolved":
+        return f"[over] {visible(dataset)}: {visible(event.sensor)}, since {event.first_month}"
+    severity, sensor = event.severity, visible(event.sensor)
+    return f"[{severity}] {visible(dataset)}: {sensor}, since {event.first_month}"
+
+
+def variable(environ: Mapping[str, str], name: str, why: str) -> str:
+    value = environ.get(name, "").strip()
+    if not value:
+        raise UserError(
+            f"the environment variable {name} is not set",
+            where=why,
+            next_step=f"set {name}, or take the setting out",
+        )
+    return value
+
+
+def certificates(environ: Mapping[str, str]) -> ssl.SSLContext:
+    file = environ.get("SSL_CERT_FILE")
+    try:
+        return ssl.create_default_context(cafile=file or None)
+    except (OSError, ssl.SSLError) as error:
+        raise UserError(
+            f"the certificates cannot be read: {error}",
+            where=f"SSL_CERT_FILE ({file})",
+            next_step="set it to a file of certificates in PEM, or unset it",
+        ) from None
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def late(seconds: float) -> Failure:
+    return Failure(f"it did not answer within {seconds:g} s", down=True)
+
+
+def why(error: BaseException) -> str:
+    """What ended a connection, in the system's words alone."""
+    one: BaseException | None = error
+    while one is not None:
+        if isinstance(one, ssl.SSLCertVerificationError):
+            return f"its certificate is not accepted: {one.verify_message}"
+        if isinstance(one, ssl.SSLError):
+            return "it does not speak TLS as expected"
+        if isinstance(one, socket.gaierror):
+            return "its name is not known"
+        if isinstance(one, TimeoutError):
+            return "it did not answer in time"
+        if isinstance(one, OSError) and one.errno:
+            return f"no connection: {os.strerror(one.errno)}"
+        one = one.__cause__ or one.__context__
+    return f"it failed ({type(error).__name__})"
