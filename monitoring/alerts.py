@@ -92,7 +92,7 @@ def raise_alert(
     text: str,
     action: str,
     *,
-    verdict: str = "broken data",
+    verdict: VerdictName | None = None,
     severity: Severity = "page",
     today: date | None = None,
 ) -> list[Event]:
@@ -101,7 +101,7 @@ def raise_alert(
 
     sensor: a name that is not a sensor's or a verdict's.
     """
-    condition = Condition(severity, verdict, short(text, MOST_TEXT), short(action, MOST_TEXT))
+    condition = Condition(severity, verdict or "", short(text, MOST_TEXT), short(action, MOST_TEXT))
     return _change(folder, "raised", month, {sensor: condition}, today)
 
 

@@ -15,6 +15,7 @@ from typing import Literal
 
 from configs.terminal import short
 from monitoring.facts import Reading, Verdict, VerdictName, end_of
+from monitoring.verdict import ACTIONS
 
 MOST_TEXT = 1000  # characters of a sentence in an event
 Severity = Literal["page", "ticket"]
@@ -91,16 +92,19 @@ def judgement(
             named = stands_for.get(reading.sensor, verdict.verdict)
             explained.add(stands_for.get(reading.sensor, usual))
             text = reading.text or f"{reading.sensor} is outside its limits"
-            said[reading.sensor] = condition_of(named, text, verdict.action)
+            # Broken data may hide a change of demand, which asks for something else.
+            action = verdict.action if named == verdict.verdict else ACTIONS[named]
+            said[reading.sensor] = condition_of(named, text, action)
         elif reading.state in OVER:
             said[reading.sensor] = None
-    for name in SEVERITY:
-        if name == verdict.verdict:
+    order = list(ACTIONS)
+    for name in order[: order.index(verdict.verdict) + 1]:  # what comes after it was not judged
+        if name == verdict.verdict and name in SEVERITY:
             if name not in explained:
                 text = " ".join(verdict.evidence) or f"the verdict is: {name}"
                 said[name] = condition_of(name, text, verdict.action)
-        elif verdict.verdict != "broken data" and name not in explained:
-            said[name] = None  # on broken data nothing else is judged
+        elif name in SEVERITY and name not in explained:
+            said[name] = None
     return said
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from configs.command import make, run_command
 from configs.errors import UserError
 from configs.settings import Settings
+from ingestion.batches import dataset_of
 from registry.alias import the_champion
 from registry.store import database
 from serving.address import check_address, url, url_here
@@ -48,6 +49,9 @@ def served_of(settings: Settings, name: str) -> Served:
             *([serving.host] if serving.allowed_hosts or is_loopback(serving.host) else []),
         ],
         log_folder=_log_folder(settings) if serving.log_requests else None,
+        metrics_file=str(
+            settings.var.absolute() / "monitoring" / dataset_of(settings) / "golden_path.prom"
+        ),
         signal_file=str(home(settings) / "reload"),
         trials_folder=str(home(settings) / "trials"),
         launcher=os.getpid(),

@@ -56,6 +56,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     token_file: str | None = None
     allowed_hosts: list[str] = []
     log_folder: str | None = None  # where requests are logged; none: they are not
+    metrics_file: str | None = None  # what monitoring wrote, for /metrics; none: nothing is added
     signal_file: str | None = None  # touched by /reload, so that the other workers look at once
     trials_folder: str | None = None  # where it is kept which bundles have passed a trial
     launcher: int | None = None  # process id: the service ends when it is gone

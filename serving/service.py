@@ -71,7 +71,9 @@ class Service(bentoml.Service[GoldenPath]):
         self.champions = Champions(SERVED, trials=Trials(SERVED), noted=metrics.note)
         access = Access.of(SERVED.token_variable, SERVED.token_file, SERVED.allowed_hosts)
         self.work = Work(SERVED.max_concurrency, SERVED.max_seconds)
-        self.front = Front(super().to_asgi(is_main), self.champions, access, self.work)
+        metrics_file = Path(SERVED.metrics_file) if SERVED.metrics_file else None
+        behind = super().to_asgi(is_main)
+        self.front = Front(behind, self.champions, access, self.work, metrics_file)
         protocol.install(SERVED.max_seconds, self.front.answered["other"].count)
         self.log = None
         if SERVED.log_folder:

@@ -12,11 +12,12 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 from urllib.parse import parse_qsl
 
-from serving import metrics
+from serving import metrics, monitored
 from serving.asked import Asked, Scored
 from serving.champions import Champions
 from serving.refusal import Problem, Refused, invalid, parameter, shown
@@ -38,10 +39,18 @@ DECIDE = (
 
 
 class Front:
-    """behind: BentoML's application."""
+    """behind: BentoML's application.  metrics_file: what monitoring wrote, added to its metrics."""
 
-    def __init__(self, behind: Any, champions: Champions, access: Access, work: Work) -> None:
+    def __init__(
+        self,
+        behind: Any,
+        champions: Champions,
+        access: Access,
+        work: Work,
+        metrics_file: Path | None = None,
+    ) -> None:
         self.behind, self.champions, self.access, self.work = behind, champions, access, work
+        self.metrics_file = metrics_file
         self.scores = metrics.Scores()
         self.answered = {route.name: metrics.Answered(route.name) for route in ROUTES.values()}
         self.answered["other"] = metrics.Answered("other")
@@ -71,7 +80,10 @@ class Front:
                 )
                 raise Refused("method_not_allowed", "", problem, headers={"allow": allowed})
             if route.behind:
-                await self.behind(scope, receive, send)
+                if route.name == "metrics" and self.metrics_file is not None:
+                    await monitored.answer(self.behind, scope, receive, send, self.metrics_file)
+                else:
+                    await self.behind(scope, receive, send)
                 self.answered[route.name].count(200, perf_counter() - began)
                 return
             if route.give is not None:
