@@ -1,0 +1,133 @@
+"""What is kept of a month: the same facts are the same bytes, and what was altered is named."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from configs.records import RecordAltered
+from monitoring import state
+from monitoring.facts import Drift, Estimate, Performance, Quality, Reading, Verdict
+from monitoring.state import Judged
+
+VERDICT = Verdict("2026-04", "calendar", "nothing", "2026-04", ("because",), 3)
+READINGS = [
+    Reading("price", "2026-04", "ok", 0.01, 120, 0.0, 0.002, 1.5, 6.0, None, "fine"),
+    Reading("invoices", "2026-04", "learning", until="2026-09"),
+]
+
+
+def keep(folder, *, month="2026-04", months=None):
+    sha = state.write_facts(folder, "readings", month, Reading, READINGS)
+    verdict = Verdict(month, "calendar", "nothing", month, (), 3)
+    judged = Judged(verdict, {"months": months or {}}, {state.path_of("readings", month): sha})
+    state.write_judged(folder, judged)
+    return judged
+
+
+def test_what_was_written_is_read_back(tmp_path):
+    judged = keep(tmp_path)
+    assert state.read_judged(tmp_path) == ([judged], [])
+    assert state.read_facts(tmp_path, "readings", Reading, ["2026-04"]) == READINGS
+
+
+def test_the_same_facts_are_the_same_bytes(tmp_path):
+    one = state.write_facts(tmp_path / "a", "readings", "2026-04", Reading, READINGS)
+    other = state.write_facts(tmp_path / "b", "readings", "2026-04", Reading, READINGS)
+    assert one == other
+    assert one != state.write_facts(tmp_path, "readings", "2026-04", Reading, READINGS[:1])
+
+
+@pytest.mark.parametrize("of", [Reading, Performance, Estimate, Drift, Quality])
+def test_facts_of_every_kind_can_be_empty(tmp_path, of):
+    state.write_facts(tmp_path, "some", "2026-04", of, [])
+    assert state.read_facts(tmp_path, "some", of, ["2026-04"]) == []
+
+
+def test_months_come_in_their_order(tmp_path):
+    for month in ("2026-10", "2025-12", "2026-02"):
+        keep(tmp_path, month=month)
+    found = [one.verdict.month for one in state.read_judged(tmp_path)[0]]
+    assert found == ["2025-12", "2026-02", "2026-10"]
+
+
+def test_an_altered_verdict_is_named_and_left_out(tmp_path):
+    keep(tmp_path)
+    file = tmp_path / "verdicts" / "month=2026-04.json"
+    content = json.loads(file.read_text())
+    content["verdict"]["verdict"] = "worse"
+    file.write_text(json.dumps(content))
+    found, altered = state.read_judged(tmp_path)
+    assert found == []
+    assert "month=2026-04.json" in altered[0] and "judged anew" in altered[0]
+
+
+def test_an_altered_fact_is_named_and_its_month_left_out(tmp_path):
+    keep(tmp_path)
+    keep(tmp_path, month="2026-05")
+    file = tmp_path / state.path_of("readings", "2026-04")
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    found, altered = state.read_judged(tmp_path)
+    assert [one.verdict.month for one in found] == ["2026-05"]
+    assert "facts/readings/month=2026-04.parquet" in altered[0]
+
+
+def test_a_verdict_under_the_name_of_another_month_is_named(tmp_path):
+    keep(tmp_path)
+    file = tmp_path / "verdicts" / "month=2026-04.json"
+    file.rename(file.with_name("month=2026-05.json"))
+    assert state.read_judged(tmp_path)[0] == []
+
+
+def test_months_whose_rows_changed_are_named(tmp_path):
+    judged = [
+        keep(tmp_path, month="2026-04", months={"2026-03": "a", "2026-04": "b"}),
+        keep(tmp_path, month="2026-05", months={"2026-03": "a", "2026-04": "b", "2026-05": "c"}),
+    ]
+    now = {"2026-03": "a", "2026-04": "B", "2026-05": "c", "2026-06": "new"}
+    assert state.changed_months(judged, now) == ["2026-04"]
+    assert state.changed_months(judged, {**now, "2026-04": "b"}) == []
+
+
+def test_a_baseline_judges_from_its_first_month_on(tmp_path):
+    for version, since in ((1, "2026-04"), (2, "2026-09")):
+        state.write_baseline(tmp_path, {"version": version, "since": since, "sensors": {}})
+    found = state.baselines(tmp_path)
+    chosen = [state.baseline_for(found, month) for month in ("2026-03", "2026-04", "2026-09")]
+    assert [one and one["version"] for one in chosen] == [None, 1, 2]
+
+
+def test_an_altered_baseline_is_refused(tmp_path):
+    state.write_baseline(tmp_path, {"version": 1, "since": "2026-04", "sensors": {"price": 1}})
+    file = tmp_path / "baseline" / "v1.json"
+    file.write_text(file.read_text().replace('"price": 1', '"price": 2'))
+    with pytest.raises(RecordAltered, match=r"v1\.json"):
+        state.baselines(tmp_path)
+
+
+numbers = st.none() | st.floats(allow_nan=False)
+texts = st.text(st.characters(codec="utf-8"), max_size=20)
+
+
+@given(
+    st.builds(
+        Reading,
+        sensor=texts,
+        month=st.just("2026-04"),
+        state=st.sampled_from(["ok", "alarm", "learning"]),
+        value=numbers,
+        n=st.integers(0, 2**40),
+        z=numbers,
+        until=st.none() | texts,
+        text=texts,
+    )
+)
+def test_any_reading_is_read_back_as_it_was(tmp_path_factory, reading):
+    folder = tmp_path_factory.mktemp("facts")
+    state.write_facts(folder, "readings", "2026-04", Reading, [reading])
+    (found,) = state.read_facts(folder, "readings", Reading, ["2026-04"])
+    assert asdict(found) == asdict(reading)
