@@ -40,8 +40,11 @@ class Reading:
 class Performance:
     """A champion's scores of one as-of date against what the customers did in the horizon after.
 
-    observed, predicted: shares of buyers; baseline_roc_auc: of the champion's best single feature
-    on the same customers, where it is known."""
+    roc_auc, log_loss: None where nobody or everybody bought; recalibrated_log_loss: what is left of
+    it when the level is right.  observed, predicted: shares of buyers, low and high of their
+    difference; baseline_roc_auc: of the champion's best single feature on the same customers, and
+    gain: how much the champion is above it, where it is known. Intervals: 95 %.  text: a sentence.
+    """
 
     as_of: str
     version: int
@@ -55,12 +58,56 @@ class Performance:
     observed: float
     predicted: float
     baseline_roc_auc: float | None = None
+    recalibrated_log_loss: float | None = None
+    gap_low: float | None = None
+    gap_high: float | None = None
+    gain: float | None = None
+    gain_low: float | None = None
+    gain_high: float | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """The same over several as-of dates of one version: ROC AUCs are means over the dates, and all
+    intervals and errors know that one customer is in several of them.
+
+    error, gain_error: standard errors of roc_auc and gain.  customers: different ones.
+    positives, negatives: rows."""
+
+    version: int
+    as_of: tuple[str, ...]
+    rows: int
+    customers: int
+    positives: int
+    negatives: int
+    roc_auc: float | None
+    roc_auc_low: float | None
+    roc_auc_high: float | None
+    error: float | None
+    log_loss: float | None
+    log_loss_low: float | None
+    log_loss_high: float | None
+    recalibrated_log_loss: float | None
+    observed: float
+    predicted: float
+    gap_low: float
+    gap_high: float
+    baseline: str | None = None  # name of the feature
+    baseline_roc_auc: float | None = None
+    gain: float | None = None
+    gain_low: float | None = None
+    gain_high: float | None = None
+    gain_error: float | None = None
+    text: str = ""
 
 
 @dataclass(frozen=True)
 class Estimate:
     """The ROC AUC that an as-of date's scores would have if their probabilities were right (CBPE),
-    before any label is known. Never an alarm."""
+    before any label is known. low, high: where it would then be found in 95 % of all cases.
+    expected_buyers: the sum of the probabilities.  text: a sentence with the assumption. Never an
+    alarm."""
 
     as_of: str
     version: int
@@ -69,12 +116,16 @@ class Estimate:
     low: float | None
     high: float | None
     expected_buyers: float
+    text: str = ""
 
 
 @dataclass(frozen=True)
 class Drift:
     """How far a feature's distribution, or the score's (`probability`), is from that of the same
-    month of the year before. An explanation beside an alarm, never an alarm itself."""
+    month of the year before. An explanation beside an alarm, never an alarm itself.
+
+    psi, ks: None where there are too few customers.  missing, missing_before: shares without a
+    value; the means are those of the others.  text: a sentence."""
 
     month: str
     feature: str
@@ -83,6 +134,9 @@ class Drift:
     ks: float | None
     mean: float | None
     mean_before: float | None
+    missing: float = 0.0
+    missing_before: float = 0.0
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,3 +191,11 @@ def add_months(month: str, count: int) -> str:
 def end_of(month: str) -> date:
     """The first day after the month: the as-of date at which it is judged."""
     return first_day(add_months(month, 1))
+
+
+def year_before(day: date) -> date:
+    """The same day of the year before; of the 29th of February the 28th."""
+    try:
+        return day.replace(year=day.year - 1)
+    except ValueError:
+        return day.replace(year=day.year - 1, day=28)

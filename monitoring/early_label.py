@@ -1,0 +1,91 @@
+"""The early label: who bought within four weeks of the as-of date, beside the same a year before.
+
+A champion says who buys within 90 days. What share of those should have bought after 28 days
+depends on the season and is not known; but it was seen a year ago. So the ratio of early buyers to
+the sum of the probabilities is compared with the same ratio of the same champion's scores of the
+same day a year before. It says months before the labels whether customers buy less, or more, than
+the scores imply. It is shown and never decides: it is as much the season's whim as the champion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
+
+import numpy as np
+
+from monitoring.facts import Reading, year_before
+from monitoring.labels import Outcomes
+from monitoring.ranking import clustered_error
+
+EARLY_LABEL = "early_label"
+# Four weeks: known before the next as-of date even in February, and each weekday four times.
+EARLY_DAYS = 28
+LIMIT = 3.5
+# Of the log ratio: what two years differ by without any drift, measured in undrifted shops
+# (`tests/bench/monitoring_labels.py`).
+BETWEEN_YEARS = 0.03
+FEWEST = 50  # early buyers
+
+
+def early_label(
+    outcomes: Sequence[Outcomes], month: str, *, as_of: date, until: str | None = None
+) -> Reading:
+    """The early label of the scores as of a day, beside the same version's of a year before.
+
+    outcomes: of one version on both days, read together with `days=EARLY_DAYS` (`read_outcomes`).
+    month: the one that is judged.  until: the month from which there
+    are scores of a year before.
+
+    value: log of early buyers over the sum of the probabilities.  expected: the same a year before.
+    sd: the error of their difference, clustered by customer, and what years differ by.
+    """
+    days = {one.as_of: one for one in outcomes}
+    now, before = days.get(as_of), days.get(year_before(as_of))
+    blank = Reading(EARLY_LABEL, month, "learning", limit=LIMIT, until=until)
+    if now is None:
+        return replace(blank, text=f"No scores as of {as_of} have four weeks behind them.")
+    blank = replace(blank, n=len(now))
+    if before is None:
+        text = (
+            f"{now.bought.sum():,} of {len(now):,} customers bought within four weeks of {as_of};"
+            f" version {now.version} has no scores as of {year_before(as_of)} to compare with."
+        )
+        return replace(blank, text=text)
+    if min(now.bought.sum(), before.bought.sum()) < FEWEST:
+        text = (
+            f"Too few to judge: {now.bought.sum()} customers bought within four weeks of {as_of}"
+            f" and {before.bought.sum()} a year before; {FEWEST} are needed."
+        )
+        return replace(blank, state="too_few", text=text)
+    value, expected = _log_ratio(now), _log_ratio(before)
+    parts = np.concatenate([_parts(now), -_parts(before)])
+    sampling = clustered_error(parts, np.concatenate([now.customer, before.customer]))
+    sd = float(np.hypot(sampling, BETWEEN_YEARS))
+    z = (value - expected) / sd
+    ratio = np.exp(value - expected)
+    return replace(
+        blank,
+        state="alarm" if abs(z) > LIMIT else "ok",
+        value=value,
+        expected=expected,
+        sd=sd,
+        z=z,
+        until=None,
+        text=(
+            f"{now.bought.mean():.1%} of {len(now):,} customers bought within four weeks of"
+            f" {as_of}: {ratio:.2f} times what the scores imply by the ratio of a year before"
+            f" ({np.exp(-LIMIT * sd):.2f} to {np.exp(LIMIT * sd):.2f} is usual)."
+        ),
+    )
+
+
+def _log_ratio(one: Outcomes) -> float:
+    return float(np.log(one.bought.sum() / one.probability.sum()))
+
+
+def _parts(one: Outcomes) -> np.ndarray:
+    """What each row (n,) adds to the error of the log ratio (delta method)."""
+    buyers = float(one.bought.sum())
+    return (one.bought - one.probability * buyers / one.probability.sum()) / buyers

@@ -1,0 +1,326 @@
+"""How good a champion's scores were, once its labels are known, and whether that is *worse*.
+
+Two questions decide, each of several as-of dates together and with the error of the champion's own
+test figure counted:
+
+    champion_gain      Is the champion still as far above its best single feature as in its test?
+                       Both rank the same customers, so what makes a season or a year harder to
+                       predict falls on both. Finds a champion that is broken or out of date.
+    champion_roc_auc   Is its ROC AUC far below that of its test? Seasons move it by some hundredths
+                       without any fault, so only a large fall counts. Finds what breaks both.
+
+The limits were measured (`tests/bench/monitoring_labels.py`, docs/monitoring.md). Whether the
+probabilities have the right level is shown and decides nothing: a level drifts with the season.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from monitoring.facts import Performance, Pooled, Reading
+from monitoring.labels import Outcomes
+from monitoring.ranking import clustered_error, components, rank
+
+NORMAL_95 = 1.959964  # standard errors on each side of a 95 % interval
+POWER_80 = 0.841621  # the quantile of the normal distribution at .8
+EDGE = 1e-6  # probabilities are kept this far from 0 and 1 where a logarithm is taken of them
+FEWEST = 50  # rows of each outcome: with fewer nothing is judged
+LIMIT = 3.0  # standard errors
+GAIN, ROC_AUC = "champion_gain", "champion_roc_auc"
+# A fall that is no reason to train: what the gain over the single feature moves by between two
+# seasons, and ROC AUC itself.
+ALLOWED = {GAIN: 0.01, ROC_AUC: 0.05}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a champion's own test said, from its `bundle.json`. Errors: standard errors."""
+
+    roc_auc: float
+    error: float
+    baseline: str | None = None
+    gain: float | None = None
+    gain_error: float | None = None
+
+
+def reference(description: Mapping[str, Any]) -> Reference | None:
+    """Of the content of `bundle.json`: `test` with roc_auc, roc_auc_low and roc_auc_high;
+    `baseline` with feature, roc_auc and, of the difference between the two, low and high.
+
+    Without low and high the error of the difference is taken to be that of the ROC AUC, which is
+    larger. None where the test has no ROC AUC.
+    """
+    test, single = description.get("test") or {}, description.get("baseline") or {}
+    if not {"roc_auc", "roc_auc_low", "roc_auc_high"} <= set(test):
+        return None
+    roc_auc, error = test["roc_auc"], _error(test["roc_auc_low"], test["roc_auc_high"])
+    if not {"feature", "roc_auc"} <= set(single):
+        return Reference(roc_auc, error)
+    known = {"low", "high"} <= set(single)
+    return Reference(
+        roc_auc,
+        error,
+        baseline=str(single["feature"]),
+        gain=roc_auc - single["roc_auc"],
+        gain_error=_error(single["low"], single["high"]) if known else error,
+    )
+
+
+def performance_of(outcomes: Outcomes, *, official: bool = True) -> Performance:
+    """The figures of one as-of date. official: whether its list was the one that people got."""
+    found = pooled([outcomes])
+    assert found is not None
+    return Performance(
+        as_of=outcomes.as_of.isoformat(),
+        version=found.version,
+        official=official,
+        rows=found.rows,
+        positives=found.positives,
+        roc_auc=found.roc_auc,
+        roc_auc_low=found.roc_auc_low,
+        roc_auc_high=found.roc_auc_high,
+        log_loss=found.log_loss,
+        observed=found.observed,
+        predicted=found.predicted,
+        baseline_roc_auc=found.baseline_roc_auc,
+        recalibrated_log_loss=found.recalibrated_log_loss,
+        gap_low=found.gap_low,
+        gap_high=found.gap_high,
+        gain=found.gain,
+        gain_low=found.gain_low,
+        gain_high=found.gain_high,
+        text=found.text,
+    )
+
+
+def pooled(dates: Sequence[Outcomes]) -> Pooled | None:
+    """The figures of several as-of dates of one version, read together (`read_outcomes`).
+
+    ROC AUC: the mean of the dates', as a month with more buyers does not make a customer better.
+    Log loss and shares: over all rows. A date on which nobody or everybody bought has no ROC AUC
+    and no log loss after recalibration, and takes no part in theirs. Errors are clustered by
+    customer (`monitoring/ranking.py`). None without rows. Raises ValueError for several versions.
+    """
+    dates = [one for one in dates if len(one)]
+    if not dates:
+        return None
+    if len(versions := {one.version for one in dates}) > 1:
+        raise ValueError(f"versions {sorted(versions)} are not judged together")
+    customer = np.concatenate([one.customer for one in dates])
+    bought = np.concatenate([one.bought for one in dates]).astype(np.float64)
+    p = np.concatenate([one.probability for one in dates])
+    safe = np.clip(p, EDGE, 1 - EDGE)
+    losses = -np.where(bought == 1, np.log(safe), np.log1p(-safe))
+    gap, gap_error = _mean(bought - p, customer)
+    loss, loss_error = _mean(losses, customer)
+    ranking, single, recalibrated = [], [], []
+    for one in dates:
+        if (ranked := rank(one.probability, one.bought)) is None:
+            continue
+        ranking.append((one.customer, ranked.roc_auc, components(ranked, one.bought)))
+        recalibrated.append((_recalibrated(one), len(one)))
+        if one.baseline is not None:
+            alone = rank(one.baseline, one.bought)
+            assert alone is not None
+            single.append((one.customer, alone.roc_auc, components(alone, one.bought)))
+    found: dict[str, Any] = {}
+    if ranking:
+        roc_auc, error = _mean_over_dates(ranking)
+        found |= {"roc_auc": roc_auc, "error": error, "log_loss": loss}
+        found |= _low_high("roc_auc", roc_auc, error) | _low_high("log_loss", loss, loss_error)
+        values, rows = zip(*recalibrated)
+        found["recalibrated_log_loss"] = float(np.average(values, weights=rows))
+    if ranking and len(single) == len(ranking):
+        pairs = [(who, a - b, x - y) for (who, a, x), (_, b, y) in zip(ranking, single)]
+        gain, gain_error = _mean_over_dates(pairs)
+        found |= {"gain": gain, "gain_error": gain_error, **_low_high("gain", gain, gain_error)}
+        found |= {"baseline": dates[0].baseline_name, "baseline_roc_auc": roc_auc - gain}
+    figures = Pooled(
+        **{name: None for name in ("roc_auc", "roc_auc_low", "roc_auc_high", "error", "log_loss")}
+        | {name: None for name in ("log_loss_low", "log_loss_high", "recalibrated_log_loss")}
+        | _low_high("gap", gap, gap_error)
+        | found,
+        version=dates[0].version,
+        as_of=tuple(one.as_of.isoformat() for one in dates),
+        rows=len(p),
+        customers=len(np.unique(customer)),
+        positives=int(bought.sum()),
+        negatives=int(len(bought) - bought.sum()),
+        observed=float(bought.mean()),
+        predicted=float(p.mean()),
+    )
+    return replace(figures, text=in_words(figures))
+
+
+def judge_performance(
+    found: Pooled | None,
+    test: Reference | None,
+    month: str,
+    *,
+    until: str | None = None,
+    allowed: Mapping[str, float] = ALLOWED,
+    limit: float = LIMIT,
+) -> list[Reading]:
+    """Whether a champion is *worse* than its test said: two readings, `champion_gain` and
+    `champion_roc_auc`; an alarm of either is the evidence.
+
+    found: of the last dates of the champion whose labels are known; None: none are.  test: see
+    `reference`.  month: the one that is judged.  until: the month in which its first label is
+    known.  allowed: falls that are no reason to train.  limit: in standard errors.
+
+    In a reading, value is the gain or ROC AUC, expected that of the test less the fall that is
+    allowed, sd the error of both. One-sided: better than its test is never an alarm.
+    """
+    readings = []
+    for sensor in (GAIN, ROC_AUC):
+        blank = Reading(sensor, month, "learning", limit=limit, until=until)
+        if test is None:
+            readings.append(
+                replace(blank, state="skipped", text="The bundle has no figures of its test.")
+            )
+            continue
+        if found is None:
+            when = f" before {until}" if until else ""
+            text = f"No label of this champion's scores is known{when}."
+            readings.append(replace(blank, text=text))
+            continue
+        blank = replace(blank, until=None, n=found.rows)
+        if min(found.positives, found.negatives) < FEWEST or found.roc_auc is None:
+            text = (
+                f"Too few to judge: {found.positives} rows bought and {found.negatives} did not;"
+                f" {FEWEST} of each are needed."
+            )
+            readings.append(replace(blank, state="too_few", text=text))
+            continue
+        if sensor == GAIN:
+            readings.append(_judge_gain(blank, found, test, allowed[GAIN], limit))
+        else:
+            readings.append(_judge_roc_auc(blank, found, test, allowed[ROC_AUC], limit))
+    return readings
+
+
+def detectable(error: float, allowed: float, limit: float) -> float:
+    """The true fall that is found with probability .8: beyond the one that is allowed, the limit
+    and .84 standard errors."""
+    return allowed + (limit + POWER_80) * error
+
+
+def in_words(found: Pooled) -> str:
+    """A sentence about pooled figures, or those of one date."""
+    when = found.as_of[0]
+    if len(found.as_of) > 1:
+        when = f"{found.as_of[0]} to {found.as_of[-1]} ({len(found.as_of)} dates)"
+    shares = f"{found.observed:.1%} bought, {found.predicted:.1%} were predicted"
+    who = f"Version {found.version} as of {when}, {found.rows:,} rows"
+    if found.customers != found.rows:
+        who += f" of {found.customers:,} customers"
+    if found.roc_auc is None or found.roc_auc_low is None or found.roc_auc_high is None:
+        return f"{who}: {shares}; no ROC AUC, as nobody or everybody bought."
+    text = f"{who}: ROC AUC {found.roc_auc:.3f} [{found.roc_auc_low:.3f}, {found.roc_auc_high:.3f}]"
+    if found.gain is not None and found.gain_low is not None and found.gain_high is not None:
+        text += (
+            f", {found.gain:+.3f} [{found.gain_low:+.3f}, {found.gain_high:+.3f}] against"
+            f" {found.baseline} alone"
+        )
+    return f"{text}; {shares}."
+
+
+def _judge_gain(
+    blank: Reading, found: Pooled, test: Reference, allowed: float, limit: float
+) -> Reading:
+    """Both gains are of the same feature, or they could not be compared."""
+    if (
+        found.gain is None
+        or found.gain_error is None
+        or test.gain is None
+        or test.gain_error is None
+        or found.baseline != test.baseline
+    ):
+        text = "The bundle does not name a single feature of the catalogue to compare with."
+        return replace(blank, state="skipped", text=text)
+    error = float(np.hypot(found.gain_error, test.gain_error))
+    what = f"against {found.baseline} alone the ROC AUC is"
+    said = f"{what} {found.gain:+.3f}, in the champion's test it was {test.gain:+.3f}"
+    return _judged(blank, found.gain, test.gain, error, allowed, limit, said)
+
+
+def _judge_roc_auc(
+    blank: Reading, found: Pooled, test: Reference, allowed: float, limit: float
+) -> Reading:
+    assert found.roc_auc is not None and found.error is not None
+    error = float(np.hypot(found.error, test.error))
+    said = f"the ROC AUC is {found.roc_auc:.3f}, in the champion's test it was {test.roc_auc:.3f}"
+    return _judged(blank, found.roc_auc, test.roc_auc, error, allowed, limit, said)
+
+
+def _judged(
+    blank: Reading,
+    value: float,
+    of_test: float,
+    error: float,
+    allowed: float,
+    limit: float,
+    said: str,
+) -> Reading:
+    expected, error = of_test - allowed, max(error, 1e-9)  # two identical rankings have no error
+    z = (value - expected) / error
+    worse = z < -limit
+    verdict = (
+        f"This is surely a fall of more than {allowed:g}"
+        if worse
+        else f"A fall of {detectable(error, allowed, limit):.3f} would be found with power .8"
+    )
+    return replace(
+        blank,
+        state="alarm" if worse else "ok",
+        value=value,
+        expected=expected,
+        sd=error,
+        z=z,
+        text=f"{said[0].upper()}{said[1:]}. {verdict}.",
+    )
+
+
+def _error(low: float, high: float) -> float:
+    return (high - low) / (2 * NORMAL_95)
+
+
+def _mean(values: np.ndarray, customer: np.ndarray) -> tuple[float, float]:
+    """The mean over rows and its standard error, clustered by customer."""
+    mean = float(values.mean())
+    return mean, clustered_error((values - mean) / len(values), customer)
+
+
+def _mean_over_dates(parts: Sequence[tuple[np.ndarray, float, np.ndarray]]) -> tuple[float, float]:
+    """The mean of the dates' figures and its standard error. parts: of each date the customers, the
+    figure and what each row adds to its error."""
+    who = np.concatenate([customer for customer, _, _ in parts])
+    adds = np.concatenate([rows for _, _, rows in parts]) / len(parts)
+    return float(np.mean([figure for _, figure, _ in parts])), clustered_error(adds, who)
+
+
+def _low_high(name: str, value: float, error: float) -> dict[str, float]:
+    return {
+        f"{name}_low": value - NORMAL_95 * error,
+        f"{name}_high": value + NORMAL_95 * error,
+    }
+
+
+def _recalibrated(one: Outcomes) -> float:
+    """Log loss after intercept recalibration: the least over all shifts of the log-odds (Newton's
+    method on a convex function of one number)."""
+    safe = np.clip(one.probability, EDGE, 1 - EDGE)
+    z, shift = np.log(safe / (1 - safe)), 0.0
+    for _ in range(50):
+        shifted = 1 / (1 + np.exp(-(z + shift)))
+        slope = max(float(np.sum(shifted * (1 - shifted))), 1e-12)
+        step = float(np.sum(one.bought - shifted)) / slope
+        shift += min(max(step, -1.0), 1.0)
+        if abs(step) < 1e-7:
+            break
+    shifted = np.clip(1 / (1 + np.exp(-(z + shift))), EDGE, 1 - EDGE)
+    return float(-np.mean(np.where(one.bought == 1, np.log(shifted), np.log1p(-shifted))))
