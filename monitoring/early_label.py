@@ -41,8 +41,9 @@ def early_label(
     value: log of early buyers over the sum of the probabilities.  expected: the same a year before.
     sd: the error of their difference, clustered by customer, and what years differ by.
     """
-    days = {one.as_of: one for one in outcomes}
-    now, before = days.get(as_of), days.get(year_before(as_of))
+    now = next((one for one in outcomes if one.as_of == as_of), None)
+    key = now and (year_before(as_of), now.version)
+    before = next((one for one in outcomes if (one.as_of, one.version) == key), None)
     blank = Reading(EARLY_LABEL, month, "learning", limit=LIMIT, until=until)
     if now is None:
         return replace(blank, text=f"No scores as of {as_of} have four weeks behind them.")

@@ -1,0 +1,178 @@
+"""Drift of features and of scores, beside a year before: an explanation in figures and words."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, time, timedelta
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+from scipy.stats import ks_2samp
+
+from configs.settings import Features
+from features.catalogue import NAMES
+from monitoring.drift import compare, feature_drift, ks, psi, score_drift
+from tests.features.made_logs import Line, ask, shop_log, write
+from tests.monitoring.made_scores import write_scores
+
+AS_OF = date(2024, 11, 1)
+QUESTION = Features()
+values = st.lists(st.sampled_from([0.0, 1.0, 2.0, 3.5, 1e9, float("nan")]), min_size=1, max_size=60)
+
+
+@cache
+def log() -> tuple[Line, ...]:
+    """Twice as many invoices in the second year."""
+    first = shop_log(300, 700, days=365)
+    again = shop_log(300, 1400, seed=2, days=305)
+    later = [
+        Line(
+            line.invoiced_at + timedelta(days=365),
+            line.customer_id,
+            f"later {line.invoice_id}",
+            line.product_id,
+            line.quantity,
+            line.unit_price,
+        )
+        for line in again
+    ]
+    return (*first, *later)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    path = write(log(), tmp_path_factory.mktemp("log") / "log.parquet")
+    return feature_drift(path, AS_OF, NAMES, QUESTION)
+
+
+def test_every_feature_is_compared_with_the_same_month_of_the_year_before(found):
+    assert {one.feature for one in found} == set(NAMES)
+    assert {(one.month, one.beside) for one in found} == {("2024-10", "2023-10")}
+
+
+def test_the_most_drifted_come_first(found):
+    psis = [one.psi for one in found]
+    assert psis == sorted(psis, reverse=True)
+
+
+def test_means_are_those_of_the_features_of_training(found):
+    answer = ask(log(), [AS_OF, date(2023, 11, 1)]).features
+    by_name = {one.feature: one for one in found}
+    for name in ("orders_90d", "gap_days_mean", "season_orders"):
+        for day, mean in (
+            (AS_OF, by_name[name].mean),
+            (date(2023, 11, 1), by_name[name].mean_before),
+        ):
+            known = [
+                row[name]
+                for (_, as_of), row in answer.items()
+                if as_of == day and row[name] is not None
+            ]
+            assert mean == (pytest.approx(np.mean(known)) if known else None)
+
+
+def test_it_says_what_moved_in_words(found):
+    by_name = {one.feature: one for one in found}
+    orders = by_name["orders_90d"]
+    assert orders.mean > orders.mean_before
+    assert orders.text.startswith("orders_90d (invoices): mean ")
+    assert ", a year before " in orders.text and f"PSI {orders.psi:.2f}." in orders.text
+
+
+def test_a_feature_that_was_missing_for_everybody_says_so(found):
+    """The log begins less than a year before the earlier date."""
+    season = next(one for one in found if one.feature == "season_orders")
+    assert (season.missing, season.missing_before) == (0, 1)
+    assert (season.mean_before, season.ks) == (None, None)
+    assert "missing for 0.0%, a year before for 100.0%" in season.text
+
+
+@pytest.mark.slow
+def test_rows_from_the_as_of_date_on_change_nothing(found, tmp_path):
+    end = datetime.combine(AS_OF, time())
+    before = [line for line in log() if line.invoiced_at < end]
+    later = [Line(end, "customer 1", "9"), Line(end + timedelta(days=3), "new", "10")]
+    path = write([*before, *later], tmp_path / "log.parquet")
+    assert feature_drift(path, AS_OF, NAMES, QUESTION) == found
+
+
+def test_a_log_that_does_not_reach_back_a_year_says_so(tmp_path):
+    path = write(shop_log(300, 700, days=200), tmp_path / "log.parquet")
+    found = feature_drift(path, date(2023, 7, 1), ["orders_90d", "gone"], QUESTION)
+    assert [one.feature for one in found] == ["orders_90d"]
+    assert (found[0].psi, found[0].ks) == (None, None)
+    assert found[0].text == "orders_90d: there are no customers a year before to compare with."
+    assert feature_drift(path, date(2023, 7, 1), ["gone"], QUESTION) == []
+
+
+def test_fewer_than_100_customers_are_too_few():
+    one = compare("orders_90d", np.ones(99), np.ones(500), "2026-07", "2025-07")
+    assert (one.psi, one.ks, one.mean) == (None, None, 1)
+    assert one.text == (
+        "orders_90d: too few to compare: 99 customers, a year before 500; 100 of each are needed."
+    )
+
+
+@pytest.mark.parametrize(("now", "drifted"), [(1.0, False), (2.0, True), (0.5, True)])
+def test_a_constant_feature_drifts_only_when_it_changes(now, drifted):
+    one = compare("is_home", np.full(500, now), np.ones(500), "2026-07", "2025-07")
+    assert (one.psi > 1) == (one.ks == 1) == drifted
+
+
+def test_a_feature_without_any_value_has_no_drift():
+    nothing = np.full(300, np.nan)
+    one = compare("overdue_ratio", nothing, nothing, "2026-07", "2025-07")
+    assert (one.psi, one.ks, one.mean) == (0, None, None)
+    assert one.text == "overdue_ratio (ratio): missing for all customers in both; PSI 0.00."
+
+
+@given(values, values)
+def test_psi_is_finite_never_negative_and_zero_for_the_same_values(now, before):
+    now, before = np.array(now), np.array(before)
+    assert 0 <= psi(now, before) < 50
+    assert psi(before, before) == pytest.approx(0)
+
+
+@given(values, values)
+@examples(max_examples=50)
+def test_the_distance_is_that_of_scipy(now, before):
+    now, before = (np.nan_to_num(np.array(v), nan=-1) for v in (now, before))
+    assert ks(now, before) == pytest.approx(ks_2samp(now, before, method="asymp").statistic)
+
+
+def test_psi_of_shifted_deciles_is_the_textbooks():
+    before = np.arange(10_000) / 10_000
+    now = np.concatenate([before[:5000], before[:5000]])  # nothing in the upper half
+    shares = np.full(10, 0.1), np.r_[np.full(5, 0.2), np.zeros(5)]
+    a, b = ((share * 10_000 + 0.5) / 10_005 for share in shares)
+    assert psi(now, before) == pytest.approx(np.sum((a - b) * np.log(a / b)), rel=0.01)
+
+
+def scores(folder, as_of: date, level: float, version: int = 1):
+    p = np.clip(np.random.default_rng(1).normal(level, 0.1, 500), 0, 1)
+    names = [f"c{i}" for i in range(500)]
+    return write_scores(folder / f"{as_of}.parquet", names, p, as_of=as_of, version=version)
+
+
+def test_scores_are_compared_with_last_year_or_else_with_the_month_before(tmp_path):
+    now = scores(tmp_path, date(2026, 8, 1), 0.5)
+    last_year = scores(tmp_path, date(2025, 8, 1), 0.4)
+    previous = scores(tmp_path, date(2026, 7, 1), 0.5)
+    found = score_drift(now, last_year=last_year, previous=previous)
+    assert (found.feature, found.month, found.beside) == ("probability", "2026-07", "2025-07")
+    assert found.psi > 0.2 and ", a year before 0.396;" in found.text
+    found = score_drift(now, previous=previous)
+    assert (found.beside, found.psi) == ("2026-06", 0)
+    assert ", in 2026-06 0.496;" in found.text
+
+
+def test_scores_of_another_version_are_not_compared(tmp_path):
+    now = scores(tmp_path, date(2026, 8, 1), 0.5, version=2)
+    last_year = scores(tmp_path, date(2025, 8, 1), 0.4)
+    assert score_drift(now, last_year=last_year) is None
+    previous = scores(tmp_path, date(2026, 7, 1), 0.5, version=2)
+    assert score_drift(now, last_year=last_year, previous=previous).beside == "2026-06"
+    assert score_drift(now) is None

@@ -1,0 +1,289 @@
+"""What a champion's scores were worth, how sure that is, and when it is worse."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from features.roc_auc import roc_auc_alone
+from monitoring.labels import Outcomes
+from monitoring.performance import (
+    GAIN,
+    NORMAL_95,
+    ROC_AUC,
+    Reference,
+    detectable,
+    judge_performance,
+    performance_of,
+    pooled,
+    reference,
+)
+from tests.monitoring.made_scores import drawn
+from training.metrics import paired_difference, point, score
+
+DATES = (date(2026, 5, 1), date(2026, 6, 1), date(2026, 7, 1))
+
+
+def of(probability, bought, customer=None, **fields) -> Outcomes:
+    n = len(bought)
+    return Outcomes(
+        as_of=fields.pop("as_of", DATES[0]),
+        version=fields.pop("version", 1),
+        customer=np.arange(n) if customer is None else np.asarray(customer),
+        probability=np.asarray(probability, dtype=np.float64),
+        bought=np.asarray(bought, dtype=np.int8),
+        **fields,
+    )
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0.1, 0.2, 0.5, 0.7, 0.9]), st.booleans()), min_size=2
+    ).filter(lambda rows: len({bought for _, bought in rows}) == 2)
+)
+def test_figures_are_those_of_training_whatever_the_ties(rows):
+    p, y = (np.array(column, dtype=float) for column in zip(*rows))
+    found, expected = performance_of(of(p, y)), point(y, p)
+    assert found.roc_auc == pytest.approx(expected["roc_auc"])
+    assert found.log_loss == pytest.approx(expected["log_loss"])
+    assert found.recalibrated_log_loss == pytest.approx(expected["levelled_log_loss"], abs=1e-6)
+    assert (found.rows, found.positives) == (len(y), y.sum())
+    assert (found.observed, found.predicted) == (pytest.approx(y.mean()), pytest.approx(p.mean()))
+
+
+def test_the_interval_is_the_one_of_the_leak_check():
+    one = drawn(400)
+    alone = roc_auc_alone(one.probability, one.bought, one.customer)
+    found = performance_of(one)
+    assert found.roc_auc == pytest.approx(alone.score)
+    assert found.roc_auc_low == pytest.approx(alone.low)
+
+
+@pytest.mark.slow
+def test_intervals_agree_with_a_bootstrap_of_customers_on_three_dates():
+    """The same customers on all dates, so that resampling rows would be too sure."""
+    rng = np.random.default_rng(4)
+    n = 1500
+    z, lasting = rng.normal(size=(2, n))
+    dates = []
+    for day in DATES:
+        bought = (z + lasting + 0.3 * rng.normal(size=n) > 0).astype(np.int8)
+        said = 1 / (1 + np.exp(-(1.5 * z + 0.2 * rng.normal(size=n))))
+        single = z + 0.8 * rng.normal(size=n)
+        dates.append(of(said, bought, as_of=day, baseline=single, baseline_name="orders_365d"))
+    found = pooled(dates)
+    drawn_again: dict[str, list[float]] = {"roc_auc": [], "gain": [], "log_loss": [], "gap": []}
+    for _ in range(300):
+        take = rng.integers(n, size=n)
+        again = pooled(
+            [
+                replace(
+                    one,
+                    probability=one.probability[take],
+                    bought=one.bought[take],
+                    baseline=one.baseline[take],
+                )
+                for one in dates
+            ]
+        )
+        for name in ("roc_auc", "gain", "log_loss"):
+            drawn_again[name].append(getattr(again, name))
+        drawn_again["gap"].append(again.observed - again.predicted)
+    for name, values in drawn_again.items():
+        half = (getattr(found, f"{name}_high") - getattr(found, f"{name}_low")) / 2
+        assert half / NORMAL_95 == pytest.approx(np.std(values), rel=0.12)
+    rows_alone = np.sqrt(
+        np.mean(
+            [(performance_of(one).roc_auc_high - performance_of(one).roc_auc) ** 2 for one in dates]
+        )
+        / 3
+    )
+    assert found.roc_auc_high - found.roc_auc > 1.3 * rows_alone
+
+
+def test_the_gain_is_the_paired_difference_of_training():
+    one = drawn(600)
+    ranks = np.unique(one.baseline, return_inverse=True)[1] / 1000
+    paired = paired_difference(one.bought, one.probability, ranks, bootstrap=400, seed=1)["roc_auc"]
+    found = performance_of(one)
+    assert found.gain == pytest.approx(paired["difference"])
+    assert found.gain_high - found.gain_low == pytest.approx(
+        paired["high"] - paired["low"], rel=0.15
+    )
+
+
+def test_an_interval_of_one_date_agrees_with_the_bootstrap_of_training():
+    one = drawn(600)
+    expected, found = score(one.bought, one.probability, bootstrap=400, seed=1), performance_of(one)
+    for name in ("roc_auc", "log_loss"):
+        if name == "roc_auc":
+            width = found.roc_auc_high - found.roc_auc_low
+        else:
+            both = pooled([one])
+            width = both.log_loss_high - both.log_loss_low
+        assert width == pytest.approx(expected[f"{name}_high"] - expected[f"{name}_low"], rel=0.15)
+
+
+def test_a_month_with_more_buyers_does_not_make_the_ranking_better():
+    """Pooling the rows would reward a score for knowing the season."""
+    rng = np.random.default_rng(1)
+    quiet = of(np.full(500, 0.2), rng.random(500) < 0.2, as_of=DATES[0])
+    busy = of(np.full(500, 0.6), rng.random(500) < 0.6, as_of=DATES[1])
+    assert pooled([quiet, busy]).roc_auc == 0.5
+
+
+@given(st.permutations(range(30)))
+def test_the_order_of_the_rows_changes_nothing(order):
+    one, order = drawn(30, seed=3), np.array(order)
+    other = of(
+        one.probability[order],
+        one.bought[order],
+        one.customer[order],
+        baseline=one.baseline[order],
+        baseline_name=one.baseline_name,
+    )
+    for a, b in zip(vars(pooled([one])).values(), vars(pooled([other])).values()):
+        assert a == (pytest.approx(b) if isinstance(a, float) else b)
+
+
+@pytest.mark.parametrize("bought", [0, 1])
+def test_where_nobody_or_everybody_bought_there_is_no_roc_auc(bought):
+    found = performance_of(of([0.2, 0.8], [bought, bought]))
+    assert (found.roc_auc, found.log_loss, found.gain) == (None, None, None)
+    assert found.text.endswith("no ROC AUC, as nobody or everybody bought.")
+    (gain, roc_auc) = judge_performance(pooled([of([0.5], [bought])]), TEST, "2026-08")
+    assert gain.state == roc_auc.state == "too_few"
+
+
+def test_a_date_without_buyers_takes_no_part_in_the_ranking_of_a_pool():
+    one = drawn(300)
+    nobody = replace(drawn(300, as_of=DATES[1]), bought=np.zeros(300, dtype=np.int8))
+    both = pooled([one, nobody])
+    assert both.roc_auc == pytest.approx(pooled([one]).roc_auc)
+    assert both.rows == 600 and both.customers == 300
+
+
+def test_equal_scores_say_nothing_and_break_nothing():
+    one = drawn(200)
+    flat = replace(one, probability=np.full(200, 0.5), baseline=np.full(200, -np.inf))
+    found = performance_of(flat)
+    assert (found.roc_auc, found.gain) == (0.5, 0)
+    assert found.roc_auc_low == found.roc_auc_high == 0.5
+
+
+def test_probabilities_of_0_and_1_have_a_finite_log_loss():
+    found = performance_of(of([0, 1, 0, 1], [0, 1, 1, 0]))
+    assert np.isfinite([found.log_loss, found.recalibrated_log_loss]).all()
+
+
+TEST = Reference(0.8, 0.008, "orders_365d", 0.05, 0.004)
+BUNDLE = {
+    "test": {"roc_auc": 0.8, "roc_auc_low": 0.784, "roc_auc_high": 0.816},
+    "baseline": {
+        **{"feature": "orders_365d", "direction": 1, "missing": "last", "roc_auc": 0.75},
+        **{"difference": 0.05, "low": 0.042, "high": 0.058},
+    },
+}
+
+
+def test_the_test_figures_of_a_bundle_are_read_with_their_errors():
+    found = reference(BUNDLE)
+    assert (found.roc_auc, found.baseline) == (0.8, "orders_365d")
+    assert found.gain == pytest.approx(0.05)
+    assert found.error == pytest.approx(0.008, abs=2e-4)
+    assert found.gain_error == pytest.approx(0.004, abs=1e-4)
+
+
+def test_a_bundle_of_before_the_single_feature_was_kept_is_judged_by_its_roc_auc():
+    old = {"test": BUNDLE["test"]}
+    assert reference(old).gain is None
+    assert reference({"test": {"roc_auc": 0.8}}) is None
+    gain, roc_auc = judge_performance(pooled([drawn()]), reference(old), "2026-08")
+    assert (gain.state, roc_auc.state) == ("skipped", "ok")
+    partly = {**old, "baseline": {"feature": "orders_365d", "roc_auc": 0.75}}
+    assert reference(partly).gain_error == reference(old).error
+
+
+def known_as(found) -> Reference:
+    """The test of a champion that was as good as this."""
+    return Reference(found.roc_auc, found.error, found.baseline, found.gain, found.gain_error)
+
+
+def test_a_champion_as_good_as_in_its_test_is_not_worse():
+    test = known_as(pooled([drawn(seed=9)]))
+    gain, roc_auc = judge_performance(pooled([drawn(seed=10)]), test, "2026-08")
+    assert (gain.sensor, roc_auc.sensor) == (GAIN, ROC_AUC)
+    assert gain.state == roc_auc.state == "ok"
+    assert gain.z == pytest.approx((gain.value - gain.expected) / gain.sd)
+    assert "would be found with power .8" in gain.text
+
+
+def test_a_champion_whose_scores_are_mixed_up_for_a_third_of_the_customers_is_worse():
+    test = known_as(pooled([drawn(3000, seed=9)]))
+    broken = drawn(3000, seed=10)
+    mixed = broken.probability.copy()
+    mixed[:1000] = np.random.default_rng(1).permutation(mixed[:1000])
+    gain, _ = judge_performance(pooled([replace(broken, probability=mixed)]), test, "2026-08")
+    assert gain.state == "alarm" and gain.z < -gain.limit
+    assert "surely" in gain.text
+
+
+def test_a_year_that_is_harder_for_everybody_is_no_fall_of_the_gain():
+    test = known_as(pooled([drawn(3000, seed=9)]))
+    harder = drawn(3000, seed=10)
+    rng = np.random.default_rng(2)
+    luck = rng.random(3000) < 0.1
+    bought = np.where(luck, rng.random(3000) < 0.5, harder.bought).astype(np.int8)
+    gain, roc_auc = judge_performance(pooled([replace(harder, bought=bought)]), test, "2026-08")
+    assert gain.state == "ok"
+    assert roc_auc.value < test.roc_auc - 0.02
+
+
+def test_better_than_the_test_is_never_an_alarm():
+    test = replace(known_as(pooled([drawn()])), roc_auc=0.55, gain=-0.2)
+    assert [one.state for one in judge_performance(pooled([drawn()]), test, "2026-08")] == [
+        "ok"
+    ] * 2
+
+
+def test_before_any_label_is_known_it_is_learning_and_says_until_when():
+    for one in judge_performance(None, TEST, "2026-06", until="2026-08"):
+        assert (one.state, one.until) == ("learning", "2026-08")
+        assert one.text == "No label of this champion's scores is known before 2026-08."
+
+
+def test_without_figures_of_a_test_nothing_is_judged():
+    readings = judge_performance(pooled([drawn()]), None, "2026-08")
+    assert [one.state for one in readings] == ["skipped", "skipped"]
+
+
+def test_few_rows_are_too_few_and_not_ok():
+    readings = judge_performance(pooled([drawn(60)]), TEST, "2026-08")
+    assert [one.state for one in readings] == ["too_few", "too_few"]
+    assert "50 of each are needed" in readings[0].text
+
+
+def test_the_gain_over_another_feature_is_not_compared():
+    other = replace(TEST, baseline="recency_days")
+    gain, roc_auc = judge_performance(pooled([drawn()]), other, "2026-08")
+    assert (gain.state, roc_auc.state) == ("skipped", "ok")
+
+
+def test_no_rows_have_no_figures():
+    assert pooled([]) is None
+    assert pooled([of([], [])]) is None
+
+
+@pytest.mark.slow
+@examples(max_examples=10)
+@given(st.floats(0.001, 0.02), st.floats(0, 0.05), st.floats(1, 5))
+def test_the_detectable_effect_is_found_four_times_out_of_five(error, allowed, limit):
+    fall = detectable(error, allowed, limit)
+    found = np.random.default_rng(1).normal(-fall, error, 20_000) < -allowed - limit * error
+    assert found.mean() == pytest.approx(0.8, abs=0.01)
