@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from configs.duck import connect, literal, parquet
 from configs.settings import Compute
-from monitoring.facts import VerdictName, add_months, end_of, month_of
+from monitoring.facts import VerdictName, add_months, end_of, first_day, month_of
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -88,8 +88,8 @@ SENSORS = {
         needs=(("country",),),
     ),
     "invoices": Sensor(
-        meaning="invoices, with and without a customer, beside the same month of last year: log"
-        " ratio, against the usual ratio of the baseline",
+        meaning="invoices, with and without a customer, beside the same month of last year with"
+        " this month's weekdays: log ratio, against the usual ratio of the baseline",
         verdict="changed demand",
         unit="log ratio",
         c=4.0,
@@ -105,15 +105,16 @@ class Measured:
     """What a sensor measures in a month, whatever the baseline.
 
     value: in the sensor's unit; None where nothing can be measured.  n: what the value is made of
-    (`Sensor.of`).  before: invoices of the same month of last year, None where it is not there.
-    missing: columns that the source would need; then nothing is measured.
+    (`Sensor.of`).  before: invoices of the same month of last year, had it had this month's
+    weekdays; None where the log has no last year.  missing: columns that the source would need;
+    then nothing is measured.
     """
 
     sensor: str
     month: str
     value: float | None
     n: int
-    before: int | None = None
+    before: float | None = None
     missing: str = ""
 
 
@@ -183,18 +184,23 @@ FROM (SELECT month, {INVOICES} AS named FROM sales GROUP BY month)
 FULL JOIN (SELECT month, {INVOICES} AS nameless FROM anonymous GROUP BY month) USING (month)
 """
 ABROAD = """
-WITH firsts AS (
-    SELECT min(month) AS month, arg_min(country, (invoiced_at, country)) AS country
-    FROM sales GROUP BY customer_id
+WITH by_month AS (
+    SELECT customer_id, month, arg_min(country, (invoiced_at, country)) AS country
+    FROM sales GROUP BY ALL
+),
+-- In a struct, because arg_min passes over NULL: to another month, which may be a later one.
+firsts AS (
+    SELECT min(month) AS month, arg_min({{'of': country}}, month)['of'] AS country
+    FROM by_month GROUP BY customer_id
 )
 SELECT month, count(*) FILTER (country <> {home}) / count(*), count(*)
 FROM firsts WHERE country IS NOT NULL GROUP BY month
 """
-SPAN = """
-SELECT min(invoiced_at) FROM (
-    SELECT min(invoiced_at) AS invoiced_at FROM sales
-    UNION ALL SELECT min(invoiced_at) FROM anonymous
-)
+DAYS = f"""
+SELECT CAST(invoiced_at AS DATE), {INVOICES}
+FROM (SELECT invoiced_at, invoice_id FROM sales
+      UNION ALL SELECT invoiced_at, invoice_id FROM anonymous)
+GROUP BY 1
 """
 
 
@@ -232,8 +238,8 @@ def measure_months(
     }
     with connect(folder, compute) as connection:
         connection.execute(SALES.format(**places))
-        ((first,),) = connection.execute(SPAN).fetchall()
-        if first is None:
+        days = dict(connection.execute(DAYS).fetchall())
+        if not days:
             return []
         counts = {
             month: (named, nameless)
@@ -245,7 +251,8 @@ def measure_months(
         for name, query in (("price", PRICE), ("unit", UNIT), ("abroad", ABROAD)):
             if not missing[name]:
                 found[name] = _by_month(connection, query.format(**places))
-    months = _months(first.date(), until)
+    first = min(days)
+    months = _months(first, until)
     found["anonymous"] = {
         month: (nameless / (named + nameless), named + nameless)
         for month, (named, nameless) in counts.items()
@@ -254,7 +261,7 @@ def measure_months(
     for name in SENSORS:
         for month in months:
             if name == "invoices":
-                measured.append(_beside_last_year(counts, month, first.date()))
+                measured.append(_beside_last_year(counts, days, month, first))
             elif missing[name]:
                 measured.append(Measured(name, month, None, 0, missing=missing[name]))
             else:
@@ -267,15 +274,34 @@ def _by_month(connection: DuckDBPyConnection, query: str) -> dict[int, tuple[flo
     return {month: (value, n) for month, value, n in connection.execute(query).fetchall()}
 
 
-def _beside_last_year(counts: dict[int, tuple[int, int]], month: str, first: date) -> Measured:
-    """A month of nothing is left to whoever waits for its rows: it has no ratio."""
+def _beside_last_year(
+    counts: dict[int, tuple[int, int]], days: dict[date, int], month: str, first: date
+) -> Measured:
+    """A month without rows has no ratio: whether they are late is not for a sensor to say."""
     n = sum(counts.get(_number(month), (0, 0)))
     last_year = add_months(month, -12)
     if last_year < _first_whole(first):
         return Measured("invoices", month, None, n)
     before = sum(counts.get(_number(last_year), (0, 0)))
-    value = math.log(n / before) if n and before else None
-    return Measured("invoices", month, value, n, before=before)
+    # How much is sold on each weekday, in the twelve months before. A month has four or five of it.
+    sold, seen = [0] * 7, [0] * 7
+    for day in _days(last_year, month):
+        sold[day.weekday()] += days.get(day, 0)
+        seen[day.weekday()] += 1
+    each = [count / number for count, number in zip(sold, seen)]
+    now, then = (
+        sum(each[day.weekday()] for day in _days(one, add_months(one, 1)))
+        for one in (month, last_year)
+    )
+    adjusted = before * now / then if then else 0.0
+    value = math.log(n / adjusted) if n and adjusted else None
+    return Measured("invoices", month, value, n, before=adjusted)
+
+
+def _days(first: str, stop: str) -> list[date]:
+    """The days of the months from `first` up to, and without, `stop`."""
+    begin = first_day(first)
+    return [begin + timedelta(days=n) for n in range((first_day(stop) - begin).days)]
 
 
 def _first_whole(first: date) -> str:

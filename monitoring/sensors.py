@@ -7,18 +7,17 @@ explain an alarm and never are one. A sensor looks at the month itself. Its read
 
 where the months of the baseline say what to expect: their mean, and how much they differ beyond
 what chance gives (the method of moments of DerSimonian & Laird 1986, with a floor). `sd` adds to
-that what chance gives a month of this size, and how well the mean is known. It is an alarm where
-|z| > c, or where two months running are beyond three quarters of c on the same side.
-
+that what XX
 `measure_months` reads the rows, `freeze` makes the baseline, `read_month` judges one month. What
 came of it in simulated years and in a real log is in docs/monitoring.md.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from monitoring.facts import Reading, State, add_months
@@ -26,10 +25,11 @@ from monitoring.measure import SENSORS, Measured, Sensor, measure_months
 
 __all__ = ["SENSORS", "Measured", "Sensor", "freeze", "measure_months", "read_month"]
 
-WARN = 0.75  # of c: two months running beyond it are an alarm
+WARN, HALF = 0.75, 0.5  # of c: a month beyond the first is pending; see `_judge`
 OVERDISPERSION = 1.3  # variance of a month's invoices over that of a Poisson count
 MONTHS = 12  # of a baseline
 ENOUGH = 9  # of them with a value: the first months of a log have no past to compare with
+RECENT = 6  # months of the usual ratio: a shop's growth slows down, and the last months say it best
 
 
 # --- the baseline -----------------------------------------------------------------------------
@@ -39,7 +39,8 @@ def freeze(measured: Sequence[Measured], months: Sequence[str]) -> dict[str, Any
     """The baseline that these months make, as JSON values: `months`, and for each of `sensors`
 
     - `mean` over the months, in the sensor's unit, each weighted by its n; None while the sensor is
-      learning, with `until`, the month from which a baseline can be made;
+      learning, with `until`, the month from which a baseline can be made, or None where the months
+      have too few rows;
     - `sd` between months beyond chance, `floor`, which is taken where it is larger, and `error`,
       the standard error of the mean;
     - `c`, the limit of |z|; `months`, those that had a value; `n`, what they are made of;
@@ -59,10 +60,14 @@ def _expect(name: str, measured: list[Measured], months: Sequence[str]) -> dict[
     used = [one for one in measured if one.month in months and _enough(one)]
     limits = {"c": sensor.c, "floor": sensor.floor, "months": [one.month for one in used]}
     if len(months) < MONTHS or len(used) < ENOUGH:
-        return {"mean": None, **limits, "until": _until(name, measured)}
-    values = [one.value or 0.0 for one in used]
+        valued = [one for one in measured if one.month in months and one.value is not None]
+        few = len(months) >= MONTHS and len(valued) >= ENOUGH  # waiting would not help
+        return {"mean": None, **limits, "until": None if few else _until(name, measured)}
+    if name == "invoices":
+        return {**_expect_ratio(used, sensor.floor), **limits}
     total = sum(one.n for one in used)
     weights = [one.n / total for one in used]
+    values = [one.value or 0.0 for one in used]
     mean = sum(w * value for w, value in zip(weights, values))
     noise = [_noise(one, mean, total) for one in used]
     # The months differ by what is between them, and by what chance adds to each.
@@ -70,9 +75,32 @@ def _expect(name: str, measured: list[Measured], months: Sequence[str]) -> dict[
     by_chance = sum(w * (1 - w) * v for w, v in zip(weights, noise))
     between = max(0.0, spread - by_chance) / (1 - sum(w * w for w in weights))
     error = sum(w * w * (max(between, sensor.floor**2) + v) for w, v in zip(weights, noise))
-    found = {"mean": mean, "sd": math.sqrt(between), "error": math.sqrt(error), "n": total}
-    usual = {"usual_ratio": math.exp(mean)} if name == "invoices" else {}
-    return {**found, **usual, **limits}
+    return {
+        "mean": mean, "sd": math.sqrt(between), "error": math.sqrt(error), "n": total, **limits,
+    }  # fmt: skip
+
+
+def _expect_ratio(used: list[Measured], floor: float) -> dict[str, Any]:
+    """Of the invoices. Their ratio to last year moves slowly, as the shop's growth does: so it is
+    the mean of the last months, and what is between months is seen in the steps from one to the
+    next."""
+    recent = used[-RECENT:]
+    total = sum(one.n for one in recent)
+    weights = [one.n / total for one in recent]
+    mean = sum(w * (one.value or 0.0) for w, one in zip(weights, recent))
+    noise = {one.month: _noise(one, mean, total) for one in used}
+    steps = [
+        ((b.value or 0.0) - (a.value or 0.0)) ** 2 - noise[a.month] - noise[b.month]
+        for a, b in itertools.pairwise(used)
+    ]
+    between = max(0.0, sum(steps) / 2 / len(steps))
+    error = sum(
+        w * w * (max(between, floor**2) + noise[one.month]) for w, one in zip(weights, recent)
+    )
+    return {
+        "mean": mean, "usual_ratio": math.exp(mean), "sd": math.sqrt(between),
+        "error": math.sqrt(error), "n": total,
+    }  # fmt: skip
 
 
 def _until(name: str, measured: list[Measured]) -> str | None:
@@ -136,14 +164,17 @@ def _unjudged(one: Measured, known: dict[str, Any], months: Sequence[str]) -> Re
     if one.missing:
         return reading("skipped", f"The source has no column {one.missing}.")
     if one.month in months:
-        judged = {} if known["mean"] is None or not _enough(one) else _figures(one, known)
-        return replace(reading("baseline", f"{_words(one, known)} Part of the baseline."), **judged)
+        found = reading("baseline", f"{_words(one, known)} Part of the baseline.")
+        judged = known["mean"] is not None and _enough(one)
+        return _with_figures(found, _figures(one, known)) if judged else found
+    if known["mean"] is None and known["until"] is None:
+        text = f"the months of the baseline have fewer than {sensor.least} {sensor.of} each"
+        return reading("too_few", f"Too few to judge: {text}.")
     if known["mean"] is None:
         until = known["until"]
-        when = f"from {until} on a baseline can be made" if until else "it has measured nothing yet"
         needs = " with the same month of the year before" if name == "invoices" else ""
-        text = f"Learning: it needs {MONTHS} months{needs} as its baseline; {when}."
-        return reading("learning", text, until)
+        text = f"{MONTHS} months{needs} as its baseline; from {until} on one can be made"
+        return reading("learning", f"Learning: it needs {text}.", until)
     if one.month < months[0]:
         until = add_months(months[-1], 1)
         return reading("learning", f"Before the baseline; it judges from {until} on.", until)
@@ -151,7 +182,7 @@ def _unjudged(one: Measured, known: dict[str, Any], months: Sequence[str]) -> Re
         return reading("too_few", f"The month has no {sensor.of}: its rows may be missing.")
     if not _enough(one):
         if name == "invoices":
-            had = f"{one.before or 0:,} invoices last year"
+            had = f"{one.before or 0:,.0f} invoices last year"
         else:
             had = f"{one.n:,} {sensor.of}"
         return reading("too_few", f"Too few to judge: {had}, {sensor.least} are needed.")
@@ -160,30 +191,42 @@ def _unjudged(one: Measured, known: dict[str, Any], months: Sequence[str]) -> Re
 
 def _judge(one: Measured, known: dict[str, Any], last: Measured | None) -> Reading:
     """last: the month before, where that is judged too."""
-    figures = _figures(one, known)
-    z, c = figures["z"], known["c"]
-    earlier = _figures(last, known)["z"] if last else 0.0
+    here, c = _figures(one, known), known["c"]
+    z, earlier = here.z, _figures(last, known).z if last else 0.0
+    together = z * earlier > 0 and min(abs(z), abs(earlier)) > HALF * c
     state: State = "ok"
     said = f"As usual: z = {z:.1f}, alarm beyond {c:g}."
     if abs(z) > c:
         state, said = "alarm", f"Alarm: z = {z:.1f}, beyond {c:g}."
-    elif min(abs(z), abs(earlier)) > WARN * c and z * earlier > 0:
+    elif together and abs(z + earlier) > math.sqrt(2) * c:
         state = "alarm"
-        said = f"Alarm: z = {z:.1f} after {earlier:.1f}, two months running beyond {WARN * c:g}."
+        said = f"Alarm: z = {z:.1f} after {earlier:.1f}, beyond {c:g} together."
     elif abs(z) > WARN * c:
         state = "pending"
         said = f"Pending: z = {z:.1f}; an alarm beyond {c:g}, or if the next month is as far off."
     text = f"{_words(one, known)} {said}"
-    return replace(Reading(one.sensor, one.month, state, one.value, one.n, text=text), **figures)
+    return _with_figures(Reading(one.sensor, one.month, state, one.value, one.n, text=text), here)
 
 
-def _figures(one: Measured, known: dict[str, Any]) -> dict[str, float]:
-    """expected, sd, z and limit of a month that has a value."""
+@dataclass(frozen=True)
+class _Figures:
+    """What is expected of a month that has a value, in the sensor's unit, and how far off it is."""
+
+    expected: float
+    sd: float
+    z: float
+    limit: float
+
+
+def _figures(one: Measured, known: dict[str, Any]) -> _Figures:
+    mean = known["mean"]
     between = max(known["sd"], known["floor"])
-    noise = _noise(one, known["mean"], known["n"])
-    sd = math.sqrt(between**2 + noise + known["error"] ** 2)
-    z = ((one.value or 0.0) - known["mean"]) / sd
-    return {"expected": known["mean"], "sd": sd, "z": z, "limit": known["c"]}
+    sd = math.sqrt(between**2 + _noise(one, mean, known["n"]) + known["error"] ** 2)
+    return _Figures(mean, sd, ((one.value or 0.0) - mean) / sd, known["c"])
+
+
+def _with_figures(reading: Reading, found: _Figures) -> Reading:
+    return replace(reading, expected=found.expected, sd=found.sd, z=found.z, limit=found.limit)
 
 
 def _words(one: Measured, known: dict[str, Any]) -> str:
@@ -191,19 +234,19 @@ def _words(one: Measured, known: dict[str, Any]) -> str:
     if one.value is None:
         return f"No value: {one.n:,} {SENSORS[one.sensor].of}."
     judged = known["mean"] is not None and _enough(one)
-    mean, sd = (known["mean"], _figures(one, known)["sd"]) if judged else (0.0, 0.0)
+    mean, sd = (known["mean"], _figures(one, known).sd) if judged else (0.0, 0.0)
     if one.sensor == "price":
         usual = f", usually {_beside(mean)} (± {sd:.1%})" if judged else ""
         return f"The same products cost {_beside(one.value)} their last six months{usual}."
     if one.sensor == "invoices":
         before = one.before or 0
         if not judged:
-            return f"{one.n:,} invoices, {before:,} in the same month of last year."
+            return f"{one.n:,} invoices, {before:,.0f} in the same month of last year."
         expected = before * math.exp(mean)
         return (
             f"{one.n:,} invoices are {_beside(one.value - mean)} the {expected:,.0f} (± {sd:.1%})"
-            f" expected: {before:,} in the same month of last year, times the usual"
-            f" {math.exp(mean):.2f}."
+            f" expected: {before:,.0f} in the same month of last year, if with the same weekdays,"
+            f" times the usual {math.exp(mean):.2f}."
         )
     what = {
         "unit": "lines are above six times their product's usual quantity",

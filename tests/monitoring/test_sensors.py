@@ -1,0 +1,116 @@
+"""A month is read against the baseline: as usual, pending, an alarm, or why it cannot be judged."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_shop import BASELINE, FIRST, JUDGED, states
+
+from monitoring.facts import add_months
+from monitoring.sensors import SENSORS, Measured, freeze, read_month
+
+
+def test_a_healthy_shop_has_no_alarm(measured):
+    readings = read_month(measured, freeze(measured, BASELINE), JUDGED)
+    assert states(readings) == dict.fromkeys(SENSORS, "ok")
+    for reading in readings:
+        assert reading.z == pytest.approx((reading.value - reading.expected) / reading.sd)
+        assert reading.limit == SENSORS[reading.sensor].c
+        assert "As usual" in reading.text
+
+
+def priced(*values: float) -> list[Measured]:
+    """Twelve months at 0, of which the floor is the sd, and then these months."""
+    months = [add_months(BASELINE[0], n) for n in range(12 + len(values))]
+    return [
+        Measured("price", month, value, 500)
+        for month, value in zip(months, [0.0] * 12 + list(values))
+    ]
+
+
+def price_states(*zs: float) -> list[str]:
+    """The states of months with these z."""
+    sd = SENSORS["price"].floor * math.sqrt(1 + 1 / 12)
+    found = priced(*(z * sd for z in zs))
+    baseline = freeze(found, BASELINE)
+    months = [add_months(JUDGED, n) for n in range(len(zs))]
+    readings = [read_month(found, baseline, month)[0] for month in months]
+    assert [r.z for r in readings] == pytest.approx(list(zs))
+    return [r.state for r in readings]
+
+
+C = SENSORS["price"].c
+
+
+@pytest.mark.parametrize(
+    ("zs", "expected"),
+    [
+        ((1.01 * C,), ["alarm"]),
+        ((-1.01 * C,), ["alarm"]),
+        ((0.74 * C, 0), ["ok", "ok"]),
+        ((0.76 * C, 0), ["pending", "ok"]),
+        ((0.76 * C, 0.76 * C), ["pending", "alarm"]),
+        ((0.9 * C, 0.55 * C), ["pending", "alarm"]),  # together beyond sqrt(2) c
+        ((0.8 * C, 0.55 * C), ["pending", "ok"]),
+        ((-0.9 * C, 0.9 * C), ["pending", "pending"]),  # on two sides
+        ((3 * C, 0.49 * C), ["alarm", "ok"]),  # one bad month does not make the next an alarm
+    ],
+)
+def test_two_months_running_are_an_alarm_together(zs, expected):
+    assert price_states(*zs) == expected
+
+
+@given(st.lists(st.floats(-2 * C, 2 * C), min_size=1, max_size=4))
+@settings(max_examples=50)
+def test_two_months_beyond_three_quarters_on_one_side_are_always_an_alarm(zs):
+    zs = [round(z, 6) for z in zs]
+    for before, z, state in zip([0.0, *zs], zs, price_states(*zs)):
+        if abs(z) > C or (min(abs(z), abs(before)) > 0.751 * C and z * before > 0):
+            assert state == "alarm"
+        if abs(z) < C / 2:
+            assert state == "ok"
+
+
+def test_the_last_month_of_the_baseline_does_not_count_as_the_first_of_two():
+    months = priced(0.0)
+    odd = [replace(one, value=0.02) if one.month == BASELINE[-1] else one for one in months]
+    odd[-1] = replace(odd[-1], value=0.035)
+    reading = read_month(odd, freeze(odd, BASELINE), JUDGED)[0]
+    assert reading.state == "pending"
+
+
+def test_months_of_the_baseline_are_shown_and_not_judged(measured):
+    baseline = freeze(measured, BASELINE)
+    readings = read_month(measured, baseline, BASELINE[3])
+    assert states(readings) == dict.fromkeys(SENSORS, "baseline")
+    assert all(r.value is not None and r.expected is not None for r in readings)
+    before = read_month(measured, baseline, add_months(BASELINE[0], -1))
+    assert states(before) == dict.fromkeys(SENSORS, "learning")
+    assert {r.until for r in before} == {JUDGED}
+
+
+def test_without_variance_the_floor_is_the_sd(measured):
+    baseline = freeze(measured, BASELINE)
+    price = read_month(measured, baseline, JUDGED)[0]
+    assert price.sd == pytest.approx(SENSORS["price"].floor * math.sqrt(13 / 12), rel=0.01)
+
+
+def test_fewer_than_twelve_months_are_learning_until_when(measured):
+    baseline = freeze(measured, BASELINE[:11])
+    readings = {r.sensor: r for r in read_month(measured, baseline, JUDGED)}
+    assert states(list(readings.values())) == dict.fromkeys(SENSORS, "learning")
+    assert readings["anonymous"].until == add_months(FIRST, 12)
+    assert readings["invoices"].until == add_months(FIRST, 24)
+    assert "2026-01" in readings["invoices"].text
+
+
+def test_without_last_year_the_invoices_are_learning_and_the_others_judge(measured):
+    first_year = [add_months(FIRST, n) for n in range(12)]
+    readings = read_month(measured, freeze(measured, first_year), add_months(FIRST, 12))
+    assert states(readings) == dict.fromkeys(SENSORS, "ok") | {"invoices": "learning"}
+    invoices = readings[-1]
+    assert invoices.until == "2026-01" and "same month of the year before" in invoices.text
