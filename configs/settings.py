@@ -208,6 +208,12 @@ class Serving(Section):
     log_requests: bool = Field(
         False, description="keep what was asked and answered, in Parquet under var/serving/log"
     )
+    shadow: Literal["none", "challenger"] = Field(
+        "none", description="the version of this alias scores the same requests, unseen by clients"
+    )
+    shadow_share: float = Field(
+        0.25, gt=0, le=1, description="most of one core that it takes, in each worker"
+    )
 
 
 class Prefect(Section):

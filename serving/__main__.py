@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from configs.command import make, run_command
+from configs.customer_hash import read_key
 from configs.errors import UserError
 from configs.settings import Settings
 from ingestion.batches import dataset_of
@@ -52,6 +53,8 @@ def served_of(settings: Settings, name: str) -> Served:
         metrics_file=str(
             settings.var.absolute() / "monitoring" / dataset_of(settings) / "golden_path.prom"
         ),
+        shadow_folder=_shadow_folder(settings) if serving.shadow != "none" else None,
+        shadow_share=serving.shadow_share,
         signal_file=str(home(settings) / "reload"),
         trials_folder=str(home(settings) / "trials"),
         launcher=os.getpid(),
@@ -60,8 +63,6 @@ def served_of(settings: Settings, name: str) -> Served:
 
 def _log_folder(settings: Settings) -> str:
     """Made here, so that what is in its way is one message. Raises UserError."""
-    from serving.request_log import read_key
-
     folder = settings.var.absolute() / "serving" / "log"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -73,6 +74,18 @@ def _log_folder(settings: Settings) -> str:
             next_step="see to that, or start without it: --serving.log_requests false",
         ) from None
     return str(folder)
+
+
+def _shadow_folder(settings: Settings) -> str:
+    """Beside the log of requests, which it needs. Raises UserError."""
+    if not settings.serving.log_requests:
+        raise UserError(
+            "serving.shadow without serving.log_requests: what the challenger says in shadow is"
+            " compared in the log of requests, and nowhere else",
+            where="setting serving.log_requests",
+            next_step="--serving.log_requests true, or --serving.shadow none",
+        )
+    return str(settings.var.absolute() / "serving" / "shadow")
 
 
 def home(settings: Settings) -> Path:

@@ -29,6 +29,7 @@ def about(champion: Champion, limits: Limits, loaded_at: str) -> bytes:
             "transactions": section and {**section, "contract": _of_pages(section["contract"])},
             "limits": vars(limits),
             "refused": None,  # `Champions.about` says which, if any
+            "shadow": None,
         }
     )
 

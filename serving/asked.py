@@ -6,10 +6,12 @@ HTTP, and answers all of a request from the one champion that it was handed.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from serving.lines.transactions import Transactions
     from serving.values.schema import Decoder
 
+# Of requests: each process begins somewhere else, so that two never have the same.
+NUMBERS = count(secrets.randbits(62))
 FATAL = 4  # of ONNX Runtime: that a run was ended is no error to log
 
 
@@ -59,7 +63,8 @@ class Scored:
 
     ids: of n customers; from invoice lines as ingestion reads them, so that one customer is the
     same however they were written.  x: float32 (n, f).  probability: float64 (n,).  as_of: of
-    invoice lines.
+    invoice lines.  seconds: that the model's one call took on its core, for `call_rows` rows: those
+    that have no answer are not among the n.  request: a number that no other request has.
     """
 
     champion: Champion
@@ -67,6 +72,9 @@ class Scored:
     x: np.ndarray
     probability: np.ndarray
     as_of: date | None = None
+    seconds: float = 0.0
+    call_rows: int = 0
+    request: int = field(default_factory=NUMBERS.__next__)
 
 
 def _unseen(_: Any) -> None:

@@ -20,7 +20,7 @@ from configs.errors import UserError
 from registry.bundle import BundleRefused
 from registry.models import ModelVersion
 from serving.asked import Champion, Limits
-from serving.messages import RefusedVersion
+from serving.messages import RefusedVersion, ShadowVersion
 from serving.opening import OtherContract, open_champion, same_contract
 from serving.refusal import REFUSED, Problem, Refused
 from serving.served import Served
@@ -42,6 +42,7 @@ class Champions:
     unknown: str = ""  # why the last look found out nothing
     trials: Trials | None = None  # none: bundles are opened without one
     noted: Callable[[Outcome, Champions], None] | None = None
+    in_shadow: Callable[[], ShadowVersion | None] = lambda: None
     told: int = 0  # when this one told the others to look
     _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
     _last: tuple[float, bool, tuple[Outcome, str]] = (-1.0, False, ("none", ""))
@@ -61,10 +62,9 @@ class Champions:
 
     def about(self) -> bytes:
         """What `GET /model` answers. Raises Refused when there is no champion."""
-        about = self.ready().about
-        if self.refused is None:
-            return about
-        return msgspec.json.encode(msgspec.json.decode(about) | {"refused": self.refused})
+        about, others = self.ready().about, {"refused": self.refused, "shadow": self.in_shadow()}
+        said = {name: one for name, one in others.items() if one is not None}
+        return msgspec.json.encode(msgspec.json.decode(about) | said) if said else about
 
     def look(self, *, again: bool = False, told: bool = False) -> tuple[Outcome, str]:
         """Look up the champion, swap when it is another one: the outcome, and why it was refused.
@@ -118,7 +118,7 @@ class Champions:
         except Exception as error:  # a bundle can be wrong in ways that no list holds
             why = error.what if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             why = why[:LONGEST]
-            self.refused = RefusedVersion(*key, _reason(error), why)
+            self.refused = RefusedVersion(*key, reason_of(error), why)
             log.error("version %s refused, %s: %s", found.version, _stays(old), why)
             return "refused", why
         self.current, self.refused = new, None
@@ -149,7 +149,7 @@ def reload(champions: Champions) -> tuple[Outcome, Champion]:
     return outcome, champions.ready()
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """One word for `/metrics`."""
     if isinstance(error, TrialFailed):
         return error.reason

@@ -122,6 +122,18 @@ class RefusedVersion(msgspec.Struct, frozen=True):
     why: str
 
 
+class ShadowVersion(msgspec.Struct, frozen=True):
+    """The challenger that scores the same requests, unseen (`serving.shadow`). state: `scoring`;
+    `ended`, its process did, and is started again; or `refused`, with the reason, as for a
+    champion, and why."""
+
+    version: int
+    bundle_sha256: str
+    state: str
+    reason: str = ""
+    why: str = ""
+
+
 class About(msgspec.Struct, frozen=True):
     """What `GET /model` says of who answers. null: an older bundle does not say."""
 
@@ -149,6 +161,7 @@ class About(msgspec.Struct, frozen=True):
     transactions: dict[str, Any] | None = None
     limits: dict[str, Any] | None = None
     refused: RefusedVersion | None = None
+    shadow: ShadowVersion | None = None
     params: dict[str, Any] | None = None
     versions: dict[str, Any] | None = None
 

@@ -21,6 +21,7 @@ from serving.asked import Champion, Scored
 
 if TYPE_CHECKING:
     from serving.champions import Champions
+    from serving.shadow_process import Done
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 ROWS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10_000)
@@ -63,6 +64,30 @@ CHANGES = Counter(
     "golden_path_champion_changes", "Looks at a new champion, by outcome", ["outcome"]
 )
 BUSY = Gauge("golden_path_in_flight", "Requests being answered", multiprocess_mode="livesum")
+SHADOWS = Gauge(
+    "golden_path_shadow_model_info",
+    "1 per worker for the version in shadow",
+    ["name", "version", "bundle"],
+    multiprocess_mode="livesum",
+)
+NOT_IN_SHADOW = Gauge(
+    "golden_path_shadow_refused_model_info",
+    "1 per worker for the challenger that should be in shadow and was refused",
+    ["name", "version", "bundle", "reason"],
+    multiprocess_mode="livesum",
+)
+SHADOW_ROWS = Counter(
+    "golden_path_shadow_rows", "Customers that the version in shadow has scored", ["version"]
+)
+SHADOW_DROPPED = Counter(
+    "golden_path_shadow_dropped_rows", "Customers that it was not asked about", ["reason"]
+)
+SHADOW_ERRORS = Counter(
+    "golden_path_shadow_errors", "Customers for whom it had no answer", ["reason"]
+)
+SHADOW_SECONDS = Counter(
+    "golden_path_shadow_seconds", "Time that it took on its core, its log included", ["version"]
+)
 LOG_LOST = Counter("golden_path_log_lost_rows", "Rows that the request log had no room for")
 
 
@@ -163,6 +188,17 @@ class Info:
 
 
 _SERVES, _REFUSES = Info(SERVES), Info(REFUSES)
+in_shadow, not_in_shadow = Info(SHADOWS).say, Info(NOT_IN_SHADOW).say
+
+
+def shadow_scored(version: int, done: Done) -> None:
+    """After a batch of the version in shadow."""
+    SHADOW_ROWS.labels(str(version)).inc(done.rows)
+    SHADOW_SECONDS.labels(str(version)).inc(done.seconds)
+    LOG_LOST.inc(done.lost)
+    for reason, rows in (("failed", done.failed), ("no_answer", done.no_answer - done.failed)):
+        if rows:
+            SHADOW_ERRORS.labels(reason).inc(rows)
 
 
 def note(outcome: str, champions: Champions) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -121,11 +122,7 @@ FIELD = ("name", "unit", "low", "high", "categories")  # what clients have built
 
 def same_contract(old: Champion, new: Champion) -> None:
     """Raises OtherContract when clients of the old one would be refused by the new one."""
-    ours = {one["name"]: _promised(one) for one in old.features}
-    theirs = {one["name"]: _promised(one) for one in new.features}
-    differ = [
-        name for name in dict.fromkeys([*ours, *theirs]) if ours.get(name) != theirs.get(name)
-    ]
+    differ = changed_features(old.features, new.features)
     what = f"asks for other features than the one that serves: {', '.join(differ[:3])}"
     if not differ:
         lost = _columns(old) ^ _columns(new)
@@ -142,6 +139,13 @@ def same_contract(old: Champion, new: Champion) -> None:
         " such a one with gate.change_features only); once they send what it asks for, end the"
         " service and start it again"
     )
+
+
+def changed_features(old: Iterable[dict[str, Any]], new: Iterable[dict[str, Any]]) -> list[str]:
+    """Names of the features that clients of the old ones send otherwise, or not at all."""
+    ours = {one["name"]: _promised(one) for one in old}
+    theirs = {one["name"]: _promised(one) for one in new}
+    return [name for name in dict.fromkeys([*ours, *theirs]) if ours.get(name) != theirs.get(name)]
 
 
 def _same_form(old: Form, new: Form) -> None:

@@ -5,7 +5,9 @@
 A customer's identifier is kept as a keyed hash (BLAKE2b): the same customer has the same hash, so
 that what they did later can be joined by who has the key, `var/serving/log.key`; without it even a
 short number cannot be found by trying. The feature values are those that the model saw: of a
-category its code.
+category its code. `request` and `row` name a row: what a challenger in shadow says of it has the
+same two (`serving/shadow_process.py`). `seconds` is what the model took for the row on its core: of
+its call an equal part of each of its `call_rows` rows.
 
 Rows are written by the worker every few seconds, aside and then renamed; a worker that is killed
 loses what it had not written. What cannot be written is counted and let go: answering comes first.
@@ -13,18 +15,18 @@ loses what it had not written. What cannot be written is counted and let go: ans
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
-import secrets
 from collections import deque
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from configs.customer_hash import hashed, read_key
 from serving.asked import Scored
 from serving.messages import Model
 
@@ -32,8 +34,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 log = logging.getLogger("golden_path.serving")
+T = TypeVar("T")
 MOST_HELD = 200_000  # rows, between two writings
-HASH_BYTES = 16
 
 
 class RequestLog:
@@ -72,19 +74,8 @@ class RequestLog:
         return lost
 
     def _write(self, rows: list[tuple[datetime, Scored]]) -> None:
-        import pyarrow.parquet as pq
-
-        first = rows[0][0]
-        folder = self.folder / f"date={first:%Y-%m-%d}"
-        folder.mkdir(parents=True, exist_ok=True)
         self._number += 1
-        target = folder / f"{first:%H%M%S}-{os.getpid()}-{self._number:06}.parquet"
-        aside = target.with_name(f".{target.name}.unfinished")
-        try:
-            pq.write_table(self._table(rows), aside)
-            aside.replace(target)
-        finally:
-            aside.unlink(missing_ok=True)
+        write_table(self._table(rows), self.folder, rows[0][0], self._number)
 
     def _table(self, rows: list[tuple[datetime, Scored]]) -> pa.Table:
         """One row per customer. All are of one champion."""
@@ -98,50 +89,56 @@ class RequestLog:
         ids = [one for _, scored in rows for one in scored.ids]
         names = [feature["name"] for feature in champion.features]
         values = [pa.array(x[:, place], from_pandas=True) for place in range(len(names))]
+        seconds = [scored.seconds / max(scored.call_rows, 1) for _, scored in rows]
         return pa.table(
             {
                 "asked_at": pa.array(
-                    [at for (at, _), count in zip(rows, counts) for _ in range(count)],
-                    pa.timestamp("us", "UTC"),
+                    repeated([at for at, _ in rows], counts), pa.timestamp("us", "UTC")
                 ),
+                "request": pa.array(repeated([one.request for _, one in rows], counts), pa.int64()),
+                "row": pa.array([row for count in counts for row in range(count)], pa.int32()),
                 "model": pa.array([model.name] * n, pa.string()),
                 "version": pa.array([model.version] * n, pa.int32()),
                 "bundle_sha256": pa.array([model.bundle_sha256] * n, pa.string()),
                 "customer": pa.array([hashed(self._key, one) for one in ids], pa.string()),
-                "as_of": pa.array(
-                    [
-                        scored.as_of
-                        for (_, scored), count in zip(rows, counts)
-                        for _ in range(count)
-                    ],
-                    pa.date32(),
-                ),
+                "as_of": pa.array(repeated([one.as_of for _, one in rows], counts), pa.date32()),
                 "features": pa.StructArray.from_arrays(values, names),
                 "probability": pa.array(probability, pa.float64()),
-                "decision": pa.nulls(n, pa.bool_())
-                if model.threshold is None
-                else pa.array(probability >= model.threshold, pa.bool_()),
+                "decision": decisions(probability, model.threshold),
+                "seconds": pa.array(repeated(seconds, counts), pa.float64()),
+                "call_rows": pa.array(
+                    repeated([one.call_rows for _, one in rows], counts), pa.int32()
+                ),
             }
         )
 
 
-def hashed(key: bytes, customer_id: str | None) -> str | None:
-    """What stands for a customer in the log: 32 hexadecimal digits."""
-    if customer_id is None:
-        return None
-    return hashlib.blake2b(customer_id.encode(), key=key, digest_size=HASH_BYTES).hexdigest()
+def write_table(table: pa.Table, folder: Path, first: datetime, number: int) -> None:
+    """Write rows under the day of the first, aside and then renamed. number: of this process."""
+    import pyarrow.parquet as pq
 
-
-def read_key(file: Path) -> bytes:
-    """The key of the hashes; made when there is none, readable by its owner alone."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    made = file.with_name(f".{file.name}.{os.getpid()}")
+    day = folder / f"date={first:%Y-%m-%d}"
+    day.mkdir(parents=True, exist_ok=True)
+    target = day / f"{first:%H%M%S}-{os.getpid()}-{number:06}.parquet"
+    aside = target.with_name(f".{target.name}.unfinished")
     try:
-        with os.fdopen(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
-            opened.write(secrets.token_bytes(32))
-        os.link(made, file)  # the first worker's counts
-    except FileExistsError:
-        pass
+        pq.write_table(table, aside)
+        aside.replace(target)
     finally:
-        made.unlink(missing_ok=True)
-    return file.read_bytes()
+        aside.unlink(missing_ok=True)
+
+
+def decisions(probability: np.ndarray, threshold: float | None) -> pa.Array:
+    """Whether each of the probabilities (n,) reaches the threshold; null without one, and for NaN.
+
+    As the answers have it (`serving/values/scoring.py`)."""
+    import pyarrow as pa
+
+    if threshold is None:
+        return pa.nulls(len(probability), pa.bool_())
+    return pa.array(probability >= threshold, pa.bool_(), mask=np.isnan(probability))
+
+
+def repeated(values: Sequence[T], counts: Sequence[int]) -> list[T]:
+    """Each value of a request as often as it has rows."""
+    return [value for value, count in zip(values, counts, strict=True) for _ in range(count)]

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from configs.errors import UserError
-from registry.alias import read_champion
-from registry.models import ModelVersion
+from registry.alias import read_alias, read_champion
+from registry.models import CHALLENGER, ModelVersion
 
 if TYPE_CHECKING:
     from configs.settings import Settings
@@ -57,6 +57,8 @@ class Served(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     allowed_hosts: list[str] = []
     log_folder: str | None = None  # where requests are logged; none: they are not
     metrics_file: str | None = None  # what monitoring wrote, for /metrics; none: nothing is added
+    shadow_folder: str | None = None  # where the challenger's answers go; none: it is not asked
+    shadow_share: float = 0.25
     signal_file: str | None = None  # touched by /reload, so that the other workers look at once
     trials_folder: str | None = None  # where it is kept which bundles have passed a trial
     launcher: int | None = None  # process id: the service ends when it is gone
@@ -76,6 +78,13 @@ class Served(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 self.name, fixed.version, Path(fixed.folder), fixed.bundle_sha256, run_id=""
             )
         return read_champion(Path(self.database or ""), self.name)
+
+    def find_challenger(self) -> ModelVersion | None:
+        """Who is challenger now; None when nobody is, and where one bundle is served for good.
+        Raises UserError."""
+        if self.database is None:
+            return None
+        return read_alias(Path(self.database), self.name, CHALLENGER)
 
 
 def read_served(env: Mapping[str, str] = os.environ) -> Served:

@@ -40,6 +40,7 @@ class GoldenPath:
         gc.collect()
         gc.freeze()
         tasks = [service.watch(seen), *([service.write_log()] if service.log else [])]
+        tasks += [service.watch_shadow(seen)] if service.shadow else []
         self.tasks = [asyncio.create_task(task) for task in tasks]
 
     @bentoml.on_shutdown
@@ -53,7 +54,7 @@ class GoldenPath:
 class Service(bentoml.Service[GoldenPath]):
     """BentoML's service, with our application before its own."""
 
-    __slots__ = ("champions", "front", "log", "work")
+    __slots__ = ("champions", "front", "log", "shadow", "work")
 
     def to_asgi(self, is_main: bool = True) -> Any:
         # Here, in the worker: the arbiter imports this module too, and needs none of it. And the
@@ -81,6 +82,14 @@ class Service(bentoml.Service[GoldenPath]):
 
             self.log = RequestLog(Path(SERVED.log_folder))
             self.front.on_scored.append(self.log.add)
+        self.shadow = None
+        if SERVED.shadow_folder:
+            from serving.shadow import Shadow
+
+            most = max(1, SERVED.max_concurrency // 2)
+            self.shadow = Shadow(SERVED, Trials(SERVED), lambda: self.work.busy > most)
+            self.champions.in_shadow = self.shadow.about
+            self.front.on_scored.append(self.shadow.offer)
         return self.front
 
     def touched(self) -> int:
@@ -115,6 +124,19 @@ class Service(bentoml.Service[GoldenPath]):
             except Exception:
                 log.exception("the champion could not be looked up")
 
+    async def watch_shadow(self, seen: int) -> None:
+        """Look for a challenger as often as for a champion, and beside it: its trial may take
+        long. One that was refused is tried again when an operator has all workers look."""
+        assert self.shadow is not None
+        while True:
+            touched = self.touched()
+            again, seen = touched != seen, touched
+            try:
+                await asyncio.to_thread(self.shadow.look, self.champions.current, again=again)
+            except Exception:
+                log.exception("the challenger could not be looked up")
+            await asyncio.sleep(SERVED.watch_seconds)
+
     async def write_log(self) -> None:
         """Every few seconds what was answered."""
         from serving import metrics
@@ -129,6 +151,8 @@ class Service(bentoml.Service[GoldenPath]):
 
     def close(self) -> None:
         self.champions.close()
+        if self.shadow is not None:
+            self.shadow.close()
         self.work.close()
         if self.log is not None:
             self.log.write()

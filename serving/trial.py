@@ -36,7 +36,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SLACK = 6  # seconds on the clock for each second of computing: the machine may be busy
 LONGEST = 1000  # characters of a reason
 LOOK_SECONDS = 0.05  # until it is seen that another process has finished its trial
-# Arrow's own allocator takes a gigabyte of address space at once, which RLIMIT_DATA would count.
+# Of a process with a bound on its memory: Arrow's own allocator takes a gigabyte of address space
+# at once, which RLIMIT_DATA would count.
 OWN = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
 NO_MEMORY = ("Failed to allocate memory", "bad allocation", "bad_alloc")
 
@@ -225,19 +226,25 @@ def _try(trial: Trial) -> Verdict:
 
 
 def _bound(served: Served) -> None:
-    """From here on this process may have so many seconds, and so much memory, more.
+    """From here on this process may have so many seconds, and so much memory, more."""
+    seconds = int(time.process_time() + served.opening_seconds) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+    bound_memory(served.opening_megabytes)
+
+
+def bound_memory(megabytes: int) -> None:
+    """From here on this process may have so much memory more, and is the first to go when the
+    machine has none.
 
     RLIMIT_DATA counts memory that can be written to; RLIMIT_AS would count what libraries reserve
     and never use, which is many times as much.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    seconds = int(time.process_time() + served.opening_seconds) + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     with suppress(OSError):  # not on every system
         Path("/proc/self/oom_score_adj").write_text("1000")  # rather this than the service
     with suppress(OSError):  # of a system without /proc
         pages = int(Path("/proc/self/statm").read_text().split()[5])
-        size = pages * resource.getpagesize() + served.opening_megabytes * 2**20
+        size = pages * resource.getpagesize() + megabytes * 2**20
         resource.setrlimit(resource.RLIMIT_DATA, (size, size))
 
 

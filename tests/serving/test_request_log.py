@@ -20,12 +20,13 @@ import pyarrow.parquet as pq
 import pytest
 from real_service import AS_OF, Running, line, started
 
+from configs.customer_hash import hashed, read_key
 from features.catalogue import CATALOGUE, NAMES
 from registry.bundle import load_bundle
 from serving import request_log
 from serving.asked import Champion, Scored
 from serving.messages import Model
-from serving.request_log import RequestLog, hashed, read_key
+from serving.request_log import RequestLog
 
 pytestmark = pytest.mark.slow
 
