@@ -1,0 +1,1 @@
+"""Pages for people: Matplotlib charts as SVG, and Jinja templates. Only `flows` imports it."""

@@ -1,0 +1,160 @@
+"""What the page of monitoring is made of: the values of `monitoring/facts.py`, and those that only
+the page needs.
+
+Days are written `2026-04-01`, months `2026-04`. Tuples may come in any order unless it is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from monitoring.facts import Drift, Estimate, Performance, Reading, Verdict, VerdictName
+
+Action = Literal["promote", "reject", "release", "rollback", "trigger"]
+
+
+@dataclass(frozen=True)
+class SensorNote:
+    """What a sensor measures, the verdict that its alarm stands for, the unit of its values, and
+    its limit of |z|. Made from an entry of SENSORS in `monitoring/sensors.py`."""
+
+    meaning: str
+    verdict: str
+    unit: str
+    limit: float
+
+
+@dataclass(frozen=True)
+class Champion:
+    """A version while it was champion. since, until: clock days, until None: it still is; roc_auc,
+    low, high: on the test split of its training, with its interval."""
+
+    version: int
+    since: str
+    until: str | None = None
+    roc_auc: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """An entry of the ledger. day: the clock day or a time that begins with it; version: the one
+    that it is about, None for a trigger."""
+
+    day: str
+    action: Action
+    version: int | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training. winner: the model family; roc_auc, low, high: on the test split; decision: what
+    the gate said of it."""
+
+    day: str
+    run_id: str
+    winner: str
+    version: int | None
+    roc_auc: float | None
+    low: float | None
+    high: float | None
+    decision: Literal["promote", "reject", "release", ""]
+
+
+@dataclass(frozen=True)
+class Alert:
+    """An alert, once per sensor (or verdict) and first month. last_month None: it is open."""
+
+    sensor: str
+    first_month: str
+    severity: Literal["page", "ticket"]
+    text: str
+    action: str = ""
+    last_month: str | None = None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A list of scores. official: the first one made for its as-of date; path: as people type it,
+    relative to the folder of the project."""
+
+    as_of: str
+    version: int
+    rows: int
+    path: str
+    official: bool = True
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What the contract said of a month's rows. rows: valid and quarantined ones together;
+    reasons: why it is held, or why rows were quarantined, as sentences."""
+
+    month: str
+    rows: int
+    quarantined: int
+    status: Literal["accepted", "held", "released"]
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Shadow:
+    """A challenger that scored the champion's requests. text: how they compare, as sentences;
+    figures: name -> the champion's and the challenger's, as they are shown."""
+
+    champion: int
+    challenger: int
+    days: int
+    rows: int
+    text: tuple[str, ...] = ()
+    figures: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PageState:
+    """Everything the page shows. made_at: as it is shown; day: the clock's; readings: every sensor
+    in every month, the months of the baseline too; pooled: the pooled performance, as sentences;
+    early_label: its readings; commands: make target -> what to type for it, where that is more than
+    `make <target>` (`page.TARGETS` are used)."""
+
+    dataset: str
+    made_at: str
+    day: str
+    sensors: Mapping[str, SensorNote] = field(default_factory=dict)
+    verdicts: tuple[Verdict, ...] = ()
+    readings: tuple[Reading, ...] = ()
+    performance: tuple[Performance, ...] = ()
+    pooled: tuple[str, ...] = ()
+    estimates: tuple[Estimate, ...] = ()
+    champions: tuple[Champion, ...] = ()
+    early_label: tuple[Reading, ...] = ()
+    drifts: tuple[Drift, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    runs: tuple[Run, ...] = ()
+    alerts: tuple[Alert, ...] = ()
+    scores: tuple[Scores, ...] = ()
+    batches: tuple[Batch, ...] = ()
+    shadow: Shadow | None = None
+    commands: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def latest(self) -> Verdict | None:
+        """The verdict of the latest judged month."""
+        return max(self.verdicts, key=lambda verdict: verdict.month, default=None)
+
+    def of_month(self, month: str) -> list[Reading]:
+        """What every sensor, the early label too, read in a month."""
+        return [one for one in (*self.readings, *self.early_label) if one.month == month]
+
+
+# What to type next after each verdict: a target of make.
+NEXT: dict[VerdictName, str] = {
+    "broken data": "quarantine",
+    "changed demand": "operate",
+    "worse": "train",
+    "calendar": "operate",
+}
