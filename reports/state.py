@@ -7,10 +7,10 @@ Days are written `2026-04-01`, months `2026-04`. Tuples may come in any order un
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from monitoring.facts import Drift, Estimate, Performance, Reading, Verdict, VerdictName
+from monitoring.facts import Drift, Estimate, Performance, Reading, Verdict
 
 Action = Literal["promote", "reject", "release", "rollback", "trigger"]
 
@@ -119,7 +119,7 @@ class PageState:
     """Everything the page shows. made_at: as it is shown; day: the clock's; readings: every sensor
     in every month, the months of the baseline too; pooled: the pooled performance, as sentences;
     early_label: its readings; commands: make target -> what to type for it, where that is more than
-    `make <target>` (`page.TARGETS` are used)."""
+    `make <target>` (TARGETS of `reports/monitoring.py`)."""
 
     dataset: str
     made_at: str
@@ -144,17 +144,34 @@ class PageState:
     @property
     def latest(self) -> Verdict | None:
         """The verdict of the latest judged month."""
-        return max(self.verdicts, key=lambda verdict: verdict.month, default=None)
+        return max(self.verdicts, key=lambda one: one.month, default=None)
 
     def of_month(self, month: str) -> list[Reading]:
         """What every sensor, the early label too, read in a month."""
         return [one for one in (*self.readings, *self.early_label) if one.month == month]
 
 
-# What to type next after each verdict: a target of make.
-NEXT: dict[VerdictName, str] = {
-    "broken data": "quarantine",
-    "changed demand": "operate",
-    "worse": "train",
-    "calendar": "operate",
-}
+def in_order(state: PageState) -> PageState:
+    """The same with every list in the order of its time, so that nobody has to sort again."""
+    return replace(
+        state,
+        verdicts=tuple(sorted(state.verdicts, key=lambda one: one.month)),
+        readings=tuple(sorted(state.readings, key=lambda one: (one.month, one.sensor))),
+        performance=tuple(
+            sorted(state.performance, key=lambda one: (one.as_of, not one.official, one.version))
+        ),
+        estimates=tuple(sorted(state.estimates, key=lambda one: (one.as_of, one.version))),
+        champions=tuple(sorted(state.champions, key=lambda one: (one.since, one.version))),
+        early_label=tuple(sorted(state.early_label, key=lambda one: one.month)),
+        drifts=tuple(sorted(state.drifts, key=lambda one: (one.month, one.feature))),
+        decisions=tuple(  # what started a training stands before what came of it
+            sorted(
+                state.decisions,
+                key=lambda one: (one.day, one.action != "trigger", one.version or 0, one.reason),
+            )
+        ),
+        runs=tuple(sorted(state.runs, key=lambda one: (one.day, one.run_id))),
+        alerts=tuple(sorted(state.alerts, key=lambda one: (one.first_month, one.sensor))),
+        scores=tuple(sorted(state.scores, key=lambda one: (one.as_of, one.version))),
+        batches=tuple(sorted(state.batches, key=lambda one: one.month)),
+    )

@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import StringIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
 from configs.terminal import visible
 from monitoring.facts import add_months
-from reports.words import month_name
+from reports.words import figure as shown
+from reports.words import month_name, short_month
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,6 +50,10 @@ class Hint:
     left: float
     right: float
     text: str
+
+    @classmethod
+    def of_month(cls, month: str, text: str) -> Hint:
+        return cls(at_month(month) - 0.5, at_month(month) + 0.5, f"{short_month(month)}: {text}")
 
 
 Draw = Callable[["Figure", int], Iterable[Hint]]  # (figure, its width) -> hints for its first axes
@@ -192,6 +197,73 @@ def colour(version: int) -> str:
 
 def marker(version: int) -> str:
     return MARKERS[(version - 1) % SERIES]
+
+
+def mark(
+    made: Axes, x: float, y: float, shape: str, ink: str, size: float, hollow: bool = False
+) -> None:
+    """One marker, `size` pixels wide."""
+    fill, edge = (INK["card"], ink) if hollow else (ink, INK["card"])
+    made.plot(
+        [x],
+        [y],
+        marker=shape,
+        ms=size,
+        mfc=fill,
+        mec=edge,
+        mew=1.4 if hollow else 0.8,
+        ls="",
+        clip_on=False,
+        zorder=4,
+    )
+
+
+def whisker(
+    made: Axes, x: float, low: float | None, high: float | None, ink: str, **style: Any
+) -> None:
+    if low is not None and high is not None:
+        made.plot([x, x], [low, high], color=ink, lw=1.5, zorder=3, **style)
+
+
+def percent_tick(share: float) -> str:
+    """A share on an axis, without digits that are noughts."""
+    return f"{100 * share:.3g} %".replace("-", "−")
+
+
+def auc_tick(value: float) -> str:
+    """0.75 or 0.775: two digits where they are enough."""
+    return shown(value, 2 if abs(value * 100 - round(value * 100)) < 1e-6 else 3)
+
+
+def compact(value: float) -> str:
+    """12.5k or 3M: an amount as short as an axis wants it."""
+    for limit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= limit:
+            return f"{value / limit:.3g}{letter}"
+    return f"{value:.3g}"
+
+
+def dashed(made: Axes, points: Sequence[tuple[float, float]]) -> None:
+    """What was expected, or was before: a dashed line with hollow squares."""
+    x, y = [point[0] for point in points], [point[1] for point in points]
+    made.plot(
+        x,
+        y,
+        color=INK["s1"],
+        lw=1.4,
+        ls=(0, (4, 3)),
+        marker="s",
+        ms=5,
+        mfc=INK["card"],
+        mec=INK["s1"],
+        clip_on=False,
+    )
+
+
+def solid(made: Axes, points: Sequence[tuple[float, float]]) -> None:
+    """What is: a line with dots."""
+    x, y = [point[0] for point in points], [point[1] for point in points]
+    made.plot(x, y, color=INK["s0"], lw=1.8, marker="o", ms=5.5, clip_on=False)
 
 
 def _inner(written: str, name: str) -> str:

@@ -264,7 +264,7 @@ def undrifted(months: int = 12) -> PageState:
             "train": "make train CONFIG=year",
             "operate": "make operate CONFIG=year",
             "quarantine": "make quarantine CONFIG=year",
-            "rebaseline": "make rebaseline CONFIG=year",
+            "rebaseline": 'make rebaseline CONFIG=year REASON="why"',
         },
     )
 

@@ -1,0 +1,236 @@
+"""The charts of the champions: what their scores were worth over time, what was decided, and how
+the trainings came out. Versions differ by their markers and not only by their colours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from configs.terminal import short
+from monitoring.facts import Estimate, Performance
+from reports import svg
+from reports.state import Champion, PageState, Run
+from reports.svg import INK, MEDIUM, NARROW, Hint, at_day, at_month, axes, chart, ends
+from reports.words import figure, interval, month_name, percent
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LANES = ("champion", "gate", "triggers", "alerts")
+GATE = {  # a decision's marker, colour, and word
+    "promote": ("^", "good", "promoted"),
+    "reject": ("X", "bad", "rejected"),
+    "release": ("s", "s0", "released"),
+    "rollback": ("<", "warn", "rolled back"),
+}
+
+
+def performance(state: PageState, first: str, last: str) -> Markup:
+    """ROC AUC by as-of date and version, observed and estimated, the test figures as lines, and
+    below it on the same axis who was champion, what the gate decided, triggers and alerts."""
+    known = [
+        *(value for p in state.performance for value in (p.roc_auc, p.roc_auc_low, p.roc_auc_high)),
+        *(value for e in state.estimates for value in (e.roc_auc, e.low, e.high)),
+        *(c.roc_auc for c in state.champions),
+    ]
+    low, high = ends(known, 0.06)
+    left_end = at_month(first) - 1.0
+    right_end = max(at_day(state.day), *(at_day(e.as_of) for e in state.estimates), 0) + 0.6
+
+    def draw(made_in: Figure, width: int) -> list[Hint]:
+        wide = width > NARROW
+        whole = made_in.get_figheight() * 72
+        left, lane = (70, 22) if wide else (62, 22)
+        lanes_high = lane * len(LANES)
+        made = axes(made_in, left, 36 + lanes_high + 8, 8, 8)
+        below = axes(made_in, left, 36, 8, whole - 36 - lanes_high)
+        for one in state.champions:
+            _test_line(made, one, at_day(state.day))
+        for estimate in state.estimates:
+            _estimate(made, estimate)
+        for found in state.performance:
+            _observed(made, found)
+        _lanes(below, state, left_end, right_end)
+        for decision in state.decisions:
+            if decision.action in ("promote", "rollback", "release"):
+                for panel in (made, below):
+                    panel.axvline(at_day(decision.day), color=INK["soft"], lw=1, ls=(0, (2, 3)))
+        svg.month_axis(below, first, last, 14 if wide else 5, days=True)
+        for panel in (made, below):
+            panel.set_xlim(left_end, right_end)
+        made.set_xticks([])
+        svg.value_axis(made, low, high, svg.auc_tick, 5)
+        return _date_hints(state)
+
+    alt = f"ROC AUC of each champion by as-of date, {month_name(first)} to {month_name(last)}: "
+    alt += _performance_words(state.performance) or "no label window is complete yet"
+    return svg.wide_and_narrow("performance", (400, 360), alt, draw)
+
+
+def buyers(found: Sequence[Performance], estimates: Sequence[Estimate]) -> Markup:
+    """The share of buyers by as-of date, predicted and observed."""
+    expected = {one.as_of: one.expected_buyers / max(one.rows, 1) for one in estimates}
+    expected |= {one.as_of: one.predicted for one in found}
+    observed = {one.as_of: one.observed for one in found}
+    days = sorted(expected)
+    low, high = ends([*expected.values(), *observed.values()], 0.05)
+
+    def draw(made_in: Figure, width: int) -> list[Hint]:
+        made = axes(made_in, 46, 36, 8, 8)
+        svg.dashed(made, [(at_day(day), expected[day]) for day in days])
+        svg.solid(made, [(at_day(day), value) for day, value in observed.items()])
+        svg.month_axis(made, days[0][:7], days[-1][:7], 6, days=True)
+        made.set_xlim(at_day(days[0]) - 0.4, at_day(days[-1]) + 0.4)
+        svg.value_axis(made, low, high, svg.percent_tick, 4)
+        return [
+            Hint(
+                at_day(day) - 0.5,
+                at_day(day) + 0.5,
+                f"{day}: {percent(expected[day])} predicted, "
+                + (f"{percent(observed[day])} bought" if day in observed else "not known yet"),
+            )
+            for day in days
+        ]
+
+    said = [
+        f"{d}: {percent(expected[d])} predicted, {percent(observed[d])} observed" for d in observed
+    ]
+    alt = f"Share of buyers by as-of date; {'; '.join(said) or 'no label window is complete yet'}"
+    return chart("buyers", MEDIUM, 200, alt, draw)
+
+
+def trend(found: Sequence[Run]) -> Markup:
+    """The test ROC AUC of each training by its day; promoted versions are filled."""
+    days = [one.day[:10] for one in found]
+    low, high = ends([v for one in found for v in (one.roc_auc, one.low, one.high)], 0.05)
+
+    def draw(made_in: Figure, width: int) -> list[Hint]:
+        made = axes(made_in, 46, 36, 8, 8)
+        promoted = [
+            (at_day(one.day), one.roc_auc)
+            for one in found
+            if one.decision == "promote" and one.roc_auc is not None
+        ]
+        made.plot([x for x, _ in promoted], [y for _, y in promoted], c=INK["soft"], lw=1)
+        for one in found:
+            if one.roc_auc is None:
+                continue
+            ink = svg.colour(one.version) if one.version else INK["soft"]
+            svg.whisker(made, at_day(one.day), one.low, one.high, ink)
+            filled = one.decision in ("promote", "release")
+            shape = svg.marker(one.version) if one.version else "o"
+            svg.mark(made, at_day(one.day), one.roc_auc, shape, ink, 7.5, hollow=not filled)
+        svg.month_axis(made, days[0][:7], days[-1][:7], 10 if width > NARROW else 5, days=True)
+        made.set_xlim(at_day(days[0]) - 0.6, at_day(days[-1]) + 0.6)
+        svg.value_axis(made, low, high, svg.auc_tick, 4)
+        return [
+            Hint(
+                at_day(one.day) - 0.3,
+                at_day(one.day) + 0.3,
+                f"{one.day[:10]}: {f'version {one.version}' if one.version else short(one.run_id)},"
+                f" {figure(one.roc_auc)} ({interval(one.low, one.high)})",
+            )
+            for one in found
+        ]
+
+    said = ", ".join(f"{one.day[:10]} {figure(one.roc_auc)}" for one in found)
+    return svg.wide_and_narrow("trend", (190, 190), f"Test ROC AUC of each training: {said}", draw)
+
+
+def _test_line(made: Axes, one: Champion, now: float) -> None:
+    """What a champion's test promised, over the time that it was champion."""
+    if one.roc_auc is None:
+        return
+    start, end = at_day(one.since), at_day(one.until) if one.until else now
+    ink = svg.colour(one.version)
+    made.plot([start, max(end, start + 0.4)], [one.roc_auc] * 2, color=ink, lw=1.6, ls=(0, (6, 3)))
+
+
+def _observed(made: Axes, found: Performance) -> None:
+    if found.roc_auc is None:
+        return
+    x = at_day(found.as_of) + (0 if found.official else 0.4)
+    ink, size = svg.colour(found.version), 8 if found.official else 5
+    svg.whisker(made, x, found.roc_auc_low, found.roc_auc_high, ink)
+    svg.mark(made, x, found.roc_auc, svg.marker(found.version), ink, size)
+
+
+def _estimate(made: Axes, found: Estimate) -> None:
+    if found.roc_auc is None:
+        return
+    x, ink = at_day(found.as_of) + 0.2, svg.colour(found.version)
+    svg.whisker(made, x, found.low, found.high, ink, ls=(0, (1, 2)))
+    svg.mark(made, x, found.roc_auc, svg.marker(found.version), ink, 6, hollow=True)
+
+
+def _lanes(made: Axes, state: PageState, left: float, right: float) -> None:
+    place = {name: len(LANES) - 1 - lane for lane, name in enumerate(LANES)}
+    made.set_ylim(-0.5, len(LANES) - 0.5)
+    made.set_yticks([place[name] for name in LANES], list(LANES))
+    made.grid(visible=False)
+    made.axhline(len(LANES) - 0.5, color=INK["line"], lw=1)
+    end, pixels = at_day(state.day), made.bbox.width / (right - left)
+    for one in state.champions:
+        start = max(at_day(one.since), left)
+        if one.until and at_day(one.until) <= start:
+            continue
+        stop = at_day(one.until) if one.until else end
+        made.barh(
+            place["champion"],
+            max(stop - start, 0.1),
+            0.72,
+            start,
+            color=svg.colour(one.version),
+            alpha=0.25,
+            lw=0,
+        )
+        label = f"v{one.version}"
+        if (stop - start) * pixels > 8 + 7 * len(label):
+            made.annotate(
+                label,
+                (start, place["champion"]),
+                xytext=(4, -4),
+                textcoords="offset points",
+                color=INK["text"],
+                fontsize=10.5,
+            )
+    for decision in state.decisions:
+        if at_day(decision.day) < left:
+            continue
+        if decision.action == "trigger":
+            svg.mark(made, at_day(decision.day), place["triggers"], "D", INK["warn"], 7)
+        else:
+            shape, ink, _ = GATE[decision.action]
+            svg.mark(made, at_day(decision.day), place["gate"], shape, INK[ink], 8.5)
+    for alert in state.alerts:
+        start = at_month(alert.first_month) - 0.5
+        stop = at_month(alert.last_month) + 0.5 if alert.last_month else end
+        made.barh(
+            place["alerts"], max(stop - start, 0.2), 0.42, start, color=INK["bad"], alpha=0.65, lw=0
+        )
+
+
+def _date_hints(state: PageState) -> list[Hint]:
+    said: dict[str, list[str]] = {}
+    for found in state.performance:
+        ends_said = interval(found.roc_auc_low, found.roc_auc_high)
+        said.setdefault(found.as_of, []).append(
+            f"version {found.version} {figure(found.roc_auc)} ({ends_said})"
+        )
+    for one in state.estimates:
+        said.setdefault(one.as_of, []).append(
+            f"version {one.version} estimated {figure(one.roc_auc)} ({interval(one.low, one.high)})"
+        )
+    return [
+        Hint(at_day(day) - 0.5, at_day(day) + 0.5, f"{day}: {'; '.join(texts)}")
+        for day, texts in sorted(said.items())
+    ]
+
+
+def _performance_words(found: Sequence[Performance]) -> str:
+    return ", ".join(
+        f"{one.as_of} version {one.version} {figure(one.roc_auc)}" for one in found if one.official
+    )

@@ -1,0 +1,98 @@
+"""Charts by month: the mean score beside the year before, and what the data contract said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from monitoring.facts import Drift
+from reports import svg
+from reports.state import Batch
+from reports.svg import INK, MEDIUM, Hint, at_month, axes, chart, ends
+from reports.words import count, figure, month_name, percent, short_month
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+HEIGHT = 200
+
+
+def mean_score(drifts: Sequence[Drift]) -> Markup:
+    """The mean probability by month, beside that of the month it is compared with."""
+    months = [one.month for one in drifts]
+    now = [(at_month(one.month), one.mean) for one in drifts if one.mean is not None]
+    before = [(at_month(d.month), d.mean_before) for d in drifts if d.mean_before is not None]
+    low, high = ends([mean for _, mean in (*now, *before)], 0.05)
+
+    def draw(made_in: Figure, width: int) -> list[Hint]:
+        made = axes(made_in, 46, 36, 8, 8)
+        svg.dashed(made, before)
+        svg.solid(made, now)
+        svg.month_axis(made, months[0], months[-1], 6)
+        svg.value_axis(made, low, high, svg.percent_tick, 4)
+        return [
+            Hint.of_month(
+                one.month,
+                f"mean {percent(one.mean)}; {short_month(one.beside)}: {percent(one.mean_before)};"
+                f" PSI {figure(one.psi)}",
+            )
+            for one in drifts
+        ]
+
+    newest = drifts[-1]
+    alt = (
+        f"Mean probability by month beside the month it is compared with;"
+        f" {month_name(newest.month)}: {percent(newest.mean)}, before {percent(newest.mean_before)}"
+    )
+    return chart("mean-score", MEDIUM, HEIGHT, alt, draw)
+
+
+def batch_rows(batches: Sequence[Batch]) -> Markup:
+    """Rows by month; those that are held in another colour."""
+    most = max(one.rows for one in batches)
+    return _batch_bars(
+        "rows",
+        batches,
+        [one.rows for one in batches],
+        svg.compact,
+        f"Rows by month, valid and quarantined; the most are {count(most)}",
+    )
+
+
+def batch_shares(batches: Sequence[Batch]) -> Markup:
+    """The quarantined share of rows by month; those that are held in another colour."""
+    shares = [one.quarantined / max(one.rows, 1) for one in batches]
+    alt = f"Quarantined share of rows by month; the highest is {percent(max(shares))}"
+    return _batch_bars("quarantined", batches, shares, svg.percent_tick, alt)
+
+
+def _batch_bars(
+    name: str,
+    batches: Sequence[Batch],
+    values: Sequence[float],
+    show: Callable[[float], str],
+    alt: str,
+) -> Markup:
+    held = [one.month for one in batches if one.status == "held"]
+
+    def draw(made_in: Figure, width: int) -> list[Hint]:
+        made = axes(made_in, 46, 36, 8, 8)
+        for one, value in zip(batches, values, strict=True):
+            x, stopped = at_month(one.month), one.status == "held"
+            made.bar(x, value, 0.72, color=INK["bad" if stopped else "s0"], alpha=0.85, lw=0)
+        svg.month_axis(made, batches[0].month, batches[-1].month, 6)
+        left, right = made.get_xlim()
+        made.set_xlim(left, max(right, left + 6))  # the bar of a single month is not a wall
+        svg.value_axis(made, 0, max(max(values) * 1.08, 1e-9), show, 4)
+        return [
+            Hint.of_month(
+                one.month,
+                f"{count(one.rows)} rows, {count(one.quarantined)} quarantined, {one.status}",
+            )
+            for one in batches
+        ]
+
+    said = f"; held: {', '.join(map(month_name, held))}" if held else ""
+    return chart(name, MEDIUM, HEIGHT, alt + said, draw)

@@ -1,0 +1,137 @@
+"""The chart of a sensor: its values by month, the band without alarm, and the alarms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from math import isfinite
+from statistics import median
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from monitoring.facts import Reading
+from reports import svg
+from reports.svg import INK, NARROW, Hint, at_month, axes, chart, ends
+from reports.words import NOT_JUDGED, STATES, in_unit, month_name, month_ranges
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+HEIGHT, TALL = 158, 200  # of a chart of the width NARROW, and of wider ones
+
+
+def band(reading: Reading) -> tuple[float, float] | None:
+    """Between which values a reading is no alarm; None where it has no limit."""
+    if reading.expected is None or reading.sd is None or reading.limit is None:
+        return None
+    half = reading.limit * reading.sd
+    limits = reading.expected - half, reading.expected + half
+    return limits if all(map(isfinite, limits)) else None
+
+
+def sensor_chart(
+    name: str,
+    title: str,
+    unit: str,
+    readings: Sequence[Reading],
+    first: str,
+    last: str,
+    width: int = NARROW,
+) -> Markup:
+    """A sensor over its months, from `first` to `last`: its value, its band, the months of the
+    baseline shaded, alarms marked. So wide, in pixels."""
+    shown = [one for one in readings if one.value is not None and isfinite(one.value)]
+    bands = {one.month: limits for one in readings if (limits := band(one))}
+    low, high = _sensor_ends([one.value for one in shown if one.value is not None], bands)
+
+    def draw(made_in: Figure, width: int) -> list[Hint]:
+        made = axes(made_in, 46, 36, 6, 8)
+        _shade(made, [one.month for one in readings if one.state == "baseline"])
+        _bands(made, bands)
+        for run in svg.runs([at_month(one.month) for one in shown]):
+            values = {at_month(one.month): one.value for one in shown}
+            made.plot(run, [_clamp(values[x], low, high) for x in run], color=INK["soft"], lw=1.2)
+        for one in shown:
+            _reading(made, one, low, high)
+        svg.month_axis(made, first, last, 6)
+        svg.value_axis(made, low, high, lambda value: _tick(value, unit), 4)
+        return [Hint.of_month(one.month, _in_words(one, unit, bands)) for one in readings]
+
+    alarms = [one.month for one in readings if one.state == "alarm"]
+    said = f"alarm in {month_ranges(alarms)}" if alarms else "no alarm"
+    newest = f"; {month_name(shown[-1].month)}: {in_unit(shown[-1].value, unit)}" if shown else ""
+    alt = f"{title}, {month_name(first)} to {month_name(last)}: {said}{newest}"
+    return chart(name, width, HEIGHT if width == NARROW else TALL, alt, draw)
+
+
+def _sensor_ends(
+    values: Sequence[float], bands: dict[str, tuple[float, float]]
+) -> tuple[float, float]:
+    """An axis on which the band can still be read: what is far outside stops at its end."""
+    if not bands:
+        return ends(values, 1e-9 + 0.2 * max(map(abs, values), default=1.0))
+    below, above = min(low for low, _ in bands.values()), max(high for _, high in bands.values())
+    room = 1.5 * median(high - low for low, high in bands.values())
+    inside = [min(max(value, below - room), above + room) for value in values]
+    return ends([*inside, below, above], 1e-12)
+
+
+def _clamp(value: float | None, low: float, high: float) -> float:
+    assert value is not None
+    edge = 0.04 * (high - low)
+    return min(max(value, low + edge), high - edge)
+
+
+def _shade(made: Axes, months: Iterable[str]) -> None:
+    for run in svg.runs([at_month(month) for month in months]):
+        made.axvspan(run[0] - 0.5, run[-1] + 0.5, color=INK["shade"], lw=0, zorder=0)
+        made.annotate(
+            "baseline",
+            (run[0] - 0.5, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(4, -11),
+            textcoords="offset points",
+            color=INK["soft"],
+            fontsize=10,
+        )
+
+
+def _bands(made: Axes, bands: dict[str, tuple[float, float]]) -> None:
+    """One step per month, as the band may be another in each; what is expected is its middle."""
+    limits = {at_month(month): found for month, found in bands.items()}
+    for run in svg.runs([*limits]):
+        edges = [run[0] - 0.5, *(x + 0.5 for x in run)]
+        floors, tops = [limits[x][0] for x in run], [limits[x][1] for x in run]
+        middles = [(low + high) / 2 for low, high in zip(floors, tops, strict=True)]
+        made.stairs(tops, edges, baseline=floors, fill=True, color=INK["s0"], alpha=0.16, lw=0)
+        made.stairs(middles, edges, baseline=None, color=INK["s0"], lw=1, ls=(0, (3, 3)))
+
+
+def _reading(made: Axes, one: Reading, low: float, high: float) -> None:
+    assert one.value is not None
+    x, y = at_month(one.month), _clamp(one.value, low, high)
+    if one.state == "alarm":
+        beyond = y != one.value  # an arrow: the value lies outside of the picture
+        shape = "D" if not beyond else "^" if one.value > y else "v"
+        svg.mark(made, x, y, shape, INK["bad"], 8.5)
+    elif one.state == "pending":
+        svg.mark(made, x, y, "s", INK["warn"], 7)
+    elif one.state in NOT_JUDGED:
+        svg.mark(made, x, y, "o", INK["soft"], 5, hollow=True)
+    else:
+        ink = INK["soft"] if one.state == "baseline" else INK["s0"]
+        svg.mark(made, x, y, "o", ink, 3.5 if one.state == "baseline" else 5.5)
+
+
+def _tick(value: float, unit: str) -> str:
+    """A value of a sensor on an axis."""
+    return svg.percent_tick(value) if "share" in unit else in_unit(value, unit)
+
+
+def _in_words(one: Reading, unit: str, bands: dict[str, tuple[float, float]]) -> str:
+    said = f"{in_unit(one.value, unit)}, {STATES[one.state]}"
+    if one.month in bands:
+        low, high = bands[one.month]
+        said += f"; band {in_unit(low, unit)} to {in_unit(high, unit)}"
+    return said

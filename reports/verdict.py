@@ -1,0 +1,127 @@
+"""The verdict of a month as the page says it: what it is, since when, how sure, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from monitoring.facts import Reading, Verdict, VerdictName, add_months, month_of
+from reports import svg, words
+from reports.state import PageState
+
+# What to type next: a target of make.
+NEXT: dict[VerdictName, str] = {
+    "broken data": "quarantine",
+    "changed demand": "operate",
+    "worse": "train",
+    "calendar": "operate",
+}
+HEADLINES = {
+    "broken data": "The data are broken",
+    "changed demand": "Demand has changed",
+    "worse": "The champion ranks worse",
+    "calendar": "No finding",
+}
+MEANS = {
+    "broken data": "a data sensor is in alarm; hold the month, do not retrain on it",
+    "changed demand": "a demand sensor is in alarm; retrain when labels of the time after it are"
+    " complete",
+    "worse": "the labels show that the champion ranks worse; train now",
+    "calendar": "nothing was found; retrain by the calendar",
+}
+KINDS = {"broken data": "bad", "changed demand": "warn", "worse": "worse", "calendar": "good"}
+
+
+@dataclass(frozen=True)
+class Month:
+    """A month of the strip. kind: its colour and icon; notes: what else is to be said of it."""
+
+    verdict: Verdict
+    kind: str
+    word: str
+    notes: tuple[str, ...]
+
+
+def latest_verdict(state: PageState) -> dict[str, Any] | None:
+    """The latest month's: what, since when, how sure, what to do, what is not judged yet."""
+    latest = state.latest
+    if latest is None:
+        return None
+    readings = state.of_month(latest.month)
+    judged = month_of_strip(state, latest)
+    over = add_months(
+        month_of(date.fromisoformat(state.day[:10])), -1
+    )  # the newest month that is over
+    months = svg.at_month(latest.month) - svg.at_month(latest.since) + 1
+    return {
+        "latest": latest,
+        "kind": judged.kind,
+        "headline": _headline(judged, readings),
+        "months": months,
+        "sure": _how_sure(state, latest, readings),
+        "next": NEXT[latest.verdict],
+        "waiting": _not_judged(latest, readings),
+        "late": over if over > latest.month else None,
+        "champion": max(state.champions, key=lambda one: one.since, default=None),
+        "open": sum(one.last_month is None for one in state.alerts),
+        "scored": max(state.scores, key=lambda one: (one.as_of, one.official), default=None),
+    }
+
+
+def month_of_strip(state: PageState, verdict: Verdict) -> Month:
+    readings = state.of_month(verdict.month)
+    judged = [one for one in readings if one.state in words.JUDGED]
+    waiting = _not_judged(verdict, readings)
+    kind, word = KINDS[verdict.verdict], verdict.verdict
+    if verdict.verdict == "calendar" and waiting:
+        kind = "partly" if judged else "unjudged"
+    pending = sum(one.state == "pending" for one in readings)
+    notes = (f"{pending} pending",) if pending else ()
+    return Month(verdict, kind, word, notes + ((f"{len(waiting)} not judged",) if waiting else ()))
+
+
+def _headline(judged: Month, readings: Sequence[Reading]) -> str:
+    """What the month comes to. A month in which nothing could be judged has no verdict to trust."""
+    if judged.kind == "unjudged":
+        return "Nothing could be judged yet"
+    if judged.kind == "partly":
+        return "No finding in what could be judged"
+    return HEADLINES[judged.verdict.verdict]
+
+
+def _not_judged(verdict: Verdict, readings: Sequence[Reading]) -> list[str]:
+    """What cannot be judged yet, or not in this month, as sentences; each sensor once."""
+    said = list(verdict.learning)
+    for one in readings:
+        if one.state in words.NOT_JUDGED and not any(one.sensor in text for text in said):
+            until = f", can judge from {words.month_name(one.until)} on" if one.until else ""
+            few = f": {words.plural(one.n, 'row')}" if one.state == "too_few" else ""
+            said.append(f"{one.sensor}: {words.STATES[one.state]}{few or until}")
+    return said
+
+
+def _how_sure(state: PageState, latest: Verdict, readings: Sequence[Reading]) -> list[str]:
+    """The distance of the sensors that speak from what was expected, and what the labels say."""
+    loud = [one for one in readings if one.state in ("alarm", "pending") and one.z is not None]
+    loud.sort(key=lambda one: one.state)  # alarms first
+    pending = {"pending": " (pending)", "alarm": ""}
+    said = [f"{one.sensor}{pending[one.state]}: {words.distance(one)}" for one in loud]
+    calm = [one for one in readings if one.state == "ok" and one.z is not None and one.limit]
+    if not loud and calm:
+        nearest = max(calm, key=lambda one: abs(one.z or 0) / (one.limit or 1))
+        share = abs(nearest.z or 0) / (nearest.limit or 1)
+        said.append(
+            f"{words.plural(len(calm), 'sensor')} judged; the closest to its limit is"
+            f" {nearest.sensor}, at {100 * share:.0f} % of it"
+        )
+    known = [one for one in state.performance if one.official and one.roc_auc is not None]
+    if known:
+        newest = max(known, key=lambda one: one.as_of)
+        said.append(
+            f"ROC AUC {words.figure(newest.roc_auc)}"
+            f" ({words.interval(newest.roc_auc_low, newest.roc_auc_high)}) on {newest.as_of},"
+            " the newest date with complete labels"
+        )
+    return said

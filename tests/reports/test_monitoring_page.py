@@ -1,0 +1,461 @@
+"""The page of monitoring: its verdict stands first, its figures are the state's, nothing outside is
+needed to read it, and no text from outside becomes markup."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields, replace
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_states import (
+    START,
+    STATES,
+    empty,
+    first_month,
+    rate_drift,
+    undrifted,
+    until_month,
+)
+
+from monitoring.facts import Reading, Verdict, add_months
+from reports import words
+from reports.monitoring import Decision, PageState, SensorNote, write_page
+from tests.serving.browser import find_browser, open_browser, watched
+
+HOSTILE = pytest.param("hostile", marks=pytest.mark.slow)
+VOID = {"meta", "br", "link", "img", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """What a page holds: its tags with their attributes, its text, and what was not closed."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, Any]]] = []
+        self.texts: list[str] = []
+        self.open: list[str] = []
+        self.wrong: list[str] = []
+        self.feed(page)
+        self.close()
+        self.text = " ".join(" ".join(self.texts).split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] != "style":
+            self.texts.append(data)
+
+    def having(self, kind: str) -> list[dict[str, Any]]:
+        """The attributes of what is of a class."""
+        return [held for _, held in self.tags if kind in (held.get("class") or "").split()]
+
+
+def written(state: PageState, folder: Path) -> str:
+    target = folder / "page.html"
+    write_page(target, state)
+    return target.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Name of a state -> its page, rendered once."""
+
+    @cache
+    def page_of(name: str) -> str:
+        return written(STATES[name](), tmp_path_factory.mktemp("page"))
+
+    return page_of
+
+
+def strip_of(page: str) -> list[tuple[str, str]]:
+    """The strip of months: the class and the text of each."""
+    strip = page[page.index('<ol class="strip">') : page.index("</ol>")]
+    cells = re.findall(r'<li class="([^"]*)">(.*?)</li>', strip, re.S)
+    return [(kind, Page(cell).text) for kind, cell in cells]
+
+
+def section(page: str, name: str) -> str:
+    return page[page.index(f'<section id="{name}"') :].partition("</section>")[0]
+
+
+# --- how it is made ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["rate", "first", "empty", HOSTILE])
+def test_the_page_is_well_formed_and_needs_nothing_else(name: str, pages: Any) -> None:
+    page = pages(name)
+    read = Page(page)
+    assert read.wrong == [] and read.open == []
+    assert not {"script", "link", "img", "iframe", "object"} & {tag for tag, _ in read.tags}
+    policy = next(held["content"] for _, held in read.tags if "http-equiv" in held)
+    assert policy.startswith("default-src 'none'; style-src 'unsafe-inline'")
+    for _, held in read.tags:
+        assert not any(key.startswith(("on", "src")) for key in held)
+    assert not re.search(r"https?:|url\((?!#)|@import|data:", page)
+
+
+@pytest.mark.parametrize("name", ["rate", "empty", HOSTILE])
+def test_every_link_leads_to_a_place_on_the_page_and_no_place_is_twice(
+    name: str, pages: Any
+) -> None:
+    tags = Page(pages(name)).tags
+    places = [held["id"] for _, held in tags if "id" in held]
+    assert len(places) == len(set(places))
+    links = [held["href"] for _, held in tags if "href" in held]
+    assert links and {link[1:] for link in links} <= set(places)
+    clipped = re.findall(r"url\(#([^)]*)\)", pages(name))
+    assert set(clipped) <= set(places)
+
+
+@pytest.mark.slow
+def test_the_same_state_gives_the_same_bytes_whatever_the_order_and_the_configuration(
+    pages: Any, tmp_path: Path
+) -> None:
+    import matplotlib
+
+    state = STATES["rate"]()
+    shuffled = {
+        field.name: tuple(Random(1).sample(value, len(value)))
+        for field in fields(state)
+        if isinstance(value := getattr(state, field.name), tuple) and field.name != "pooled"
+    }
+    with matplotlib.rc_context({"axes.facecolor": "red", "font.size": 30, "svg.fonttype": "path"}):
+        assert written(replace(state, **shuffled), tmp_path) == pages("rate")
+
+
+def test_a_failure_leaves_the_page_that_stood_there(tmp_path: Path) -> None:
+    written(empty(), tmp_path)
+    before = (tmp_path / "page.html").read_bytes()
+    broken = replace(empty(), verdicts=(Verdict("not a month", "calendar", "", "", (), None),))
+    with pytest.raises(ValueError):
+        write_page(tmp_path / "page.html", broken)
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+    assert (tmp_path / "page.html").read_bytes() == before
+
+
+def test_every_chart_has_words_and_its_figures_in_a_table(pages: Any) -> None:
+    page = pages("rate")
+    charts = Page(page).having("chart")
+    assert len(charts) == 5 + 2 + 2 + 1 + 2 + 2  # the performance and the trend twice: for phones
+    for chart in charts:
+        assert chart["role"] == "img" and len(chart["aria-label"]) > 40
+    text = Page(page).text
+    for one in rate_drift().performance:
+        assert words.figure(one.roc_auc) in text
+        assert words.interval(one.roc_auc_low, one.roc_auc_high) in text
+    for one in rate_drift().estimates:
+        assert words.interval(one.low, one.high) in text
+    for sensor in rate_drift().readings:
+        assert words.in_unit(sensor.value, STATES["rate"]().sensors[sensor.sensor].unit) in text
+
+
+def test_colours_of_the_charts_are_variables_of_the_page(pages: Any) -> None:
+    page = pages("rate")
+    drawn = page[page.index("</style>") :]
+    assert not re.search(r"(fill|stroke): ?(#|black|white|rgb)", drawn)
+    names = set(re.findall(r"var\(--([\w]+)\)", drawn))
+    assert names <= set(re.findall(r"--(\w+):", page))
+
+
+@pytest.mark.slow
+def test_two_years_are_a_page_of_moderate_size(tmp_path: Path) -> None:
+    assert len(written(undrifted(24), tmp_path)) < 1_500_000
+
+
+# --- what it says ------------------------------------------------------------------------------
+
+
+def test_the_verdict_of_the_latest_month_stands_first(pages: Any) -> None:
+    page = pages("rate-6")
+    head = Page(page[: page.index('id="months"')]).text
+    assert Page(section(page, "verdict")).having("warn")
+    for said in (
+        "Demand has changed",
+        "September 2026 · verdict changed demand",
+        "July 2026 3 months in a row with this verdict.",
+        "standard deviations below the expected value; an alarm begins at 4.",
+        "invoices: 21 % fewer than in the same month of last year",
+        "Retraining is due on 2026-12-28.",
+        "make operate CONFIG=year",
+        'make rebaseline CONFIG=year REASON="why"',
+    ):
+        assert said in head
+
+
+@pytest.mark.parametrize("name", ["rate", "broken", "first"])
+def test_every_month_and_every_alarm_is_in_the_text(name: str, pages: Any) -> None:
+    state, page = STATES[name](), pages(name)
+    strip = strip_of(page)
+    assert len(strip) == len(state.verdicts)
+    for verdict, (_, text) in zip(state.verdicts, strip, strict=True):
+        assert text.startswith(f"{words.short_month(verdict.month)} {verdict.verdict}")
+    rows = Page(section(page, "sensors")).text
+    for one in state.readings:
+        if one.state == "alarm":
+            assert re.search(rf"{words.short_month(one.month)} [^A-Z]+ alarm", rows)
+    alerts = Page(section(page, "alerts")).text
+    for alert in state.alerts:
+        assert alert.text in alerts and words.short_month(alert.first_month) in alerts
+
+
+def test_a_month_in_which_not_everything_could_be_judged_is_not_green(pages: Any) -> None:
+    page = pages("first")
+    ((kind, text),) = strip_of(page)
+    assert kind == "partly now" and text.endswith("3 not judged")
+    head = Page(section(page, "verdict")).text
+    assert "No finding in what could be judged" in head
+    assert "invoices: learning, can judge from April 2027 on." in head
+    assert "abroad: too few rows: 12 rows." in head
+    assert not Page(section(page, "verdict")).having("good")
+
+
+def test_a_month_in_which_nothing_could_be_judged_has_no_verdict_to_trust(tmp_path: Path) -> None:
+    learning = tuple(
+        replace(one, state="learning", until="2027-04")
+        for one in first_month().readings
+        if one.month == START
+    )
+    state = replace(empty(), verdicts=first_month().verdicts, readings=learning)
+    page = written(state, tmp_path)
+    assert strip_of(page)[0][0] == "unjudged now"
+    assert "Nothing could be judged yet" in Page(section(page, "verdict")).text
+
+
+@pytest.mark.slow
+def test_a_year_without_a_finding_is_green_once_everything_can_be_judged(pages: Any) -> None:
+    kinds = [kind for kind, _ in strip_of(pages("undrifted"))]
+    assert kinds == ["partly"] * 2 + ["good"] * 9 + ["good now"]
+    assert "the closest to its limit is" in Page(section(pages("undrifted"), "verdict")).text
+
+
+def test_a_held_month_is_named_with_its_reasons_and_the_command(pages: Any) -> None:
+    said = Page(section(pages("broken"), "quality")).text
+    assert "September 2026 is held. the quarantined share rose from 22.1 % to 41.0 %." in said
+    assert "make quarantine CONFIG=year" in said
+    assert "The data are broken" in Page(section(pages("broken"), "verdict")).text
+
+
+def test_a_month_that_is_over_and_not_judged_is_said(tmp_path: Path) -> None:
+    state = replace(empty(), verdicts=undrifted().verdicts[:3], day="2026-08-15")
+    said = "July 2026 is over and not judged yet"
+    assert said in Page(written(state, tmp_path)).text
+    assert "is over and not" not in Page(written(replace(state, day="2026-07-31"), tmp_path)).text
+
+
+def test_an_estimate_stands_with_its_assumption(pages: Any, tmp_path: Path) -> None:
+    assumption = "It holds only if the probabilities are still right"
+    assert assumption in Page(pages("rate")).text
+    state = rate_drift()
+    state = replace(empty(), verdicts=state.verdicts, performance=state.performance)
+    assert assumption not in Page(written(state, tmp_path)).text
+
+
+def test_decisions_runs_and_scores_are_listed(pages: Any) -> None:
+    state, page = rate_drift(), pages("rate")
+    decisions = Page(section(page, "performance")).text
+    for one in state.decisions:
+        assert f"{one.day}" in decisions and one.reason in decisions
+    runs = Page(section(page, "runs")).text
+    assert all(one.run_id in runs for one in state.runs)
+    scores = Page(section(page, "scores")).text
+    assert all(one.path in scores for one in state.scores)
+
+
+def test_what_explains_months_in_a_row_stands_once(pages: Any) -> None:
+    said = Page(section(pages("rate"), "explanation")).text
+    assert said.count("Jul 2026 to Jan 2027: changed demand") == 1
+    assert said.count("orders_90d: mean 1.9, a year before 2.6.") == 1
+    assert "there is no alarm to explain" in said  # in the latest month
+
+
+def test_a_value_far_outside_of_its_band_does_not_flatten_the_chart(pages: Any) -> None:
+    """The share of wrong units is at 1.7 %, its band ends at 0.4 %: the axis ends below 1.2 %."""
+    card = section(pages("broken"), "sensors").split("<article>")[2]
+    ticks = re.findall(r"<text[^>]*>([\d.]+) %</text>", card)
+    assert ticks and max(map(float, ticks)) < 1.2
+    assert "alarm in Sep 2026; September 2026: 1.7 %" in card
+
+
+# --- states of a beginning ---------------------------------------------------------------------
+
+
+def test_without_anything_the_page_says_what_to_type(pages: Any) -> None:
+    text = Page(pages("empty")).text
+    for said in ("No month was judged yet", "There is no champion", "make train", "make operate"):
+        assert said in text
+    assert Page(pages("empty")).having("chart") == []
+
+
+def test_a_champion_before_its_first_month(tmp_path: Path) -> None:
+    state = until_month(undrifted(), 1)
+    state = replace(empty(), champions=state.champions, runs=state.runs, decisions=state.decisions)
+    text = Page(written(state, tmp_path)).text
+    assert "No month was judged yet" in text and "There is no champion" not in text
+    assert "No scores were made yet" in text
+
+
+def test_judged_months_without_a_champion_and_without_a_baseline(tmp_path: Path) -> None:
+    verdict = Verdict("2026-04", "calendar", "Train a first model", "2026-04", (), None)
+    reading = Reading("price", "2026-04", "learning", 1.0, 900, until="2027-04")
+    state = replace(empty(), verdicts=(verdict,), readings=(reading,), day="2026-05-01")
+    text = Page(written(state, tmp_path)).text
+    assert "Nothing could be judged yet" in text
+    assert "price: learning, can judge from April 2027 on." in text
+    assert "There is no champion yet: make train" in text
+
+
+def test_a_sensor_without_its_column_says_so(tmp_path: Path) -> None:
+    readings = tuple(Reading("price", month, "skipped") for month in ("2026-04", "2026-05"))
+    state = replace(empty(), verdicts=undrifted().verdicts[:2], readings=readings)
+    text = Page(section(written(state, tmp_path), "sensors")).text
+    assert "The source has no such column" in text
+
+
+# --- odd states --------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_markup_in_names_is_text(pages: Any) -> None:
+    page = pages("hostile")
+    read = Page(page)
+    assert not {"script", "img"} & {tag for tag, _ in read.tags}
+    assert not any(key.startswith("on") for _, held in read.tags for key in held)
+    assert read.text.count("<script>alert(1)</script>") > 30
+    assert "{{ 7 * 7 }}" in read.text and "\u202e" not in page
+    assert page.count("متجر") > 30
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.floats(-1e9, 1e9),
+    st.sampled_from([0.0, float("nan"), float("inf"), -float("inf")]),
+)
+READINGS = st.builds(
+    Reading,
+    sensor=st.sampled_from(["price", "other <b>"]),
+    month=st.integers(0, 60).map(lambda place: add_months(START, place)),
+    state=st.sampled_from([*words.STATES]),
+    value=VALUES,
+    n=st.integers(0, 10**9),
+    expected=VALUES,
+    sd=st.one_of(st.none(), st.floats(0, 1e9), st.just(float("inf"))),
+    z=VALUES,
+    limit=st.one_of(st.none(), st.floats(0.1, 10)),
+)
+
+
+@pytest.mark.slow
+@settings(max_examples=20)
+@given(
+    readings=st.lists(READINGS, max_size=12, unique_by=lambda one: (one.sensor, one.month)),
+    early=st.lists(READINGS, max_size=3, unique_by=lambda one: one.month),
+)
+def test_any_readings_have_a_page(
+    readings: list[Reading], early: list[Reading], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Values that are missing, huge or no numbers, states without a band, missing months."""
+    verdicts = tuple(
+        Verdict(month, "calendar", "", month, (), None)
+        for month in sorted({one.month for one in readings})
+    )
+    state = replace(
+        empty(),
+        day="2032-01-01",
+        sensors={"price": SensorNote("prices", "broken data", "share", 6.0)},
+        readings=tuple(readings),
+        early_label=tuple(early),
+        verdicts=verdicts,
+        decisions=(Decision("2026-01-01", "trigger", None, "before all of them"),),
+    )
+    page = written(state, tmp_path_factory.mktemp("any"))
+    read = Page(page)
+    assert read.wrong == [] and read.open == []
+    assert not re.search(r"\b(nan|inf)\b", page[page.index("</style>") :])
+    for one in readings:
+        assert words.short_month(one.month) in read.text
+
+
+@given(st.lists(st.integers(0, 40), unique=True).map(sorted))
+def test_ranges_name_the_ends_of_months_in_a_row(places: list[int]) -> None:
+    months = [add_months(START, place) for place in places]
+    said = words.month_ranges(months)
+    starts = [place for place in places if place - 1 not in places]
+    assert said.count(",") == max(len(starts) - 1, 0)
+    assert all(words.short_month(add_months(START, place)) in said for place in starts)
+
+
+@given(st.one_of(st.none(), st.floats()), st.sampled_from(["", "share", "ratio", "log ratio"]))
+def test_any_value_of_a_sensor_can_be_read(value: float | None, unit: str) -> None:
+    shown = words.in_unit(value, unit)
+    assert shown and "nan" not in shown and "inf" not in shown and shown not in ("−0", "-0")
+
+
+# --- in a browser ------------------------------------------------------------------------------
+
+NO_BROWSER = pytest.mark.skipif(find_browser() is None, reason="no Chromium or Chrome was found")
+CUT = """[...document.querySelectorAll('svg.chart')].flatMap(chart => {
+  const room = chart.getBoundingClientRect();
+  if (!room.width) return [];
+  return [...chart.querySelectorAll('text')].filter(text => {
+    const box = text.getBoundingClientRect();
+    return box.left < room.left - 2 || box.right > room.right + 2
+      || box.top < room.top - 2 || box.bottom > room.bottom + 2;
+  }).map(text => text.textContent);
+})"""
+
+
+@NO_BROWSER
+@pytest.mark.slow
+def test_nothing_sticks_out_of_a_narrow_screen_and_no_label_is_cut(
+    pages: Any, tmp_path: Path
+) -> None:
+    with open_browser() as browser:
+        for name in ("rate", "broken", "first", "empty", "hostile", "long"):
+            target = tmp_path / f"{name}.html"
+            target.write_text(pages(name), encoding="utf-8")
+            for width in (360, 800, 1280):
+                with watched(browser, viewport={"width": width, "height": 740}) as seen:
+                    seen.page.goto(target.as_uri())
+                    seen.page.evaluate(
+                        "document.querySelectorAll('details').forEach(one => (one.open = true))"
+                    )
+                    wide = seen.page.evaluate("document.documentElement.scrollWidth")
+                    assert wide == width, (name, width)
+                    assert seen.page.evaluate(CUT) == [], (name, width)
+                    assert seen.hosts == {""} and seen.complaints == []
+
+
+@NO_BROWSER
+@pytest.mark.slow
+def test_the_page_is_dark_where_the_reader_wants_it_and_light_in_print(
+    pages: Any, tmp_path: Path
+) -> None:
+    target = tmp_path / "page.html"
+    target.write_text(pages("rate"), encoding="utf-8")
+    ground = "getComputedStyle(document.querySelector('section')).backgroundColor"
+    label = "getComputedStyle(document.querySelector('svg.chart text')).fill"
+    with open_browser() as browser, watched(browser, color_scheme="dark") as seen:
+        seen.page.goto(target.as_uri())
+        dark = [seen.page.evaluate(ground), seen.page.evaluate(label)]
+        seen.page.emulate_media(color_scheme="light")
+        light = [seen.page.evaluate(ground), seen.page.evaluate(label)]
+        assert all(one != other for one, other in zip(dark, light, strict=True))
+        seen.page.emulate_media(color_scheme="dark", media="print")
+        assert [seen.page.evaluate(ground), seen.page.evaluate(label)] == light
