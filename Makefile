@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check data train score quarantine replay accept-batch serve predict bento image models promote rollback reproduce adopt ui test lint types docs notebook bench bench-ablation bench-quality bench-serving drill-kill mutate lock setup clean
+.PHONY: help check data train score monitor operate backfill rebaseline simulate-year quarantine replay accept-batch serve predict bento image models promote rollback reproduce adopt ui test lint types docs notebook bench bench-ablation bench-quality bench-serving drill-kill mutate lock setup clean
 
 PYTHON ?= python3
 CONFIG = default
@@ -14,6 +14,10 @@ RUN = latest
 DATA =
 TARGET =
 AS_OF =
+FROM =
+TO =
+RESTATE =
+DRIFT =
 BIN := .venv/bin
 
 # What is set for other Pythons on this machine is not meant for the project's own.
@@ -29,6 +33,10 @@ export GP_RUN := $(value RUN)
 export GP_DATA := $(value DATA)
 export GP_TARGET := $(value TARGET)
 export GP_AS_OF := $(value AS_OF)
+export GP_FROM := $(value FROM)
+export GP_TO := $(value TO)
+export GP_RESTATE := $(value RESTATE)
+export GP_DRIFT := $(value DRIFT)
 PRESET := --config "$$GP_CONFIG"
 
 help: ## list the targets
@@ -74,6 +82,21 @@ accept-batch: setup ## release a batch held because it differs from the last  (B
 	@$(BIN)/python -m flows.accept_batch $${GP_BATCH:+"$$GP_BATCH"} $(PRESET) $(ARGS)
 
 ##@ Operate
+
+simulate-year: setup ## a year of operation in minutes  (DRIFT=rate|price|unit|missing|mix|none)
+	@$(BIN)/python -m flows.simulate_year $${GP_DRIFT:+--drift "$$GP_DRIFT"} --config "$${GP_CONFIG/#default/year}" $(ARGS)
+
+operate: setup ## work off every month that is due: score, judge, retrain when there is a reason
+	@$(BIN)/python -m flows.operate $${GP_RESTATE:+--restate "$$GP_RESTATE"} $(PRESET) $(ARGS)
+
+monitor: setup ## judge the last month that is over: verdict, alerts, page  (RESTATE=2026-02)
+	@$(BIN)/python -m flows.monitor $${GP_RESTATE:+--restate "$$GP_RESTATE"} $(PRESET) $(ARGS)
+
+backfill: setup ## score and judge past months; nothing is trained  (FROM=2025-06 TO=2026-03)
+	@$(BIN)/python -m flows.backfill $${GP_FROM:+--from "$$GP_FROM"} $${GP_TO:+--to "$$GP_TO"} $(PRESET) $(ARGS)
+
+rebaseline: setup ## freeze a new baseline of the sensors  (REASON="why the months are normal")
+	@$(BIN)/python -m flows.rebaseline $${GP_REASON:+--reason "$$GP_REASON"} $(PRESET) $(ARGS)
 
 models: setup ## list versions, who is champion, and every decision
 	@$(BIN)/python -m flows.models $(PRESET) $(ARGS)

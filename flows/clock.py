@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 
 from configs.errors import UserError
 from configs.settings import Settings
+from monitoring.facts import end_of
 from registry.chain import Record
 
 
@@ -24,6 +25,12 @@ def read_day(text: str, where: str) -> date:
             where=where,
             next_step="write it as YYYY-MM-DD, such as 2026-05-01",
         ) from None
+
+
+def as_of_month(settings: Settings, month: str) -> Settings:
+    """The settings with the clock on the day after the month."""
+    clock = settings.operations.model_copy(update={"today": end_of(month)})
+    return settings.model_copy(update={"operations": clock})
 
 
 def clock_of(entry: Record) -> date | None:

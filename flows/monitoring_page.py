@@ -1,0 +1,215 @@
+"""What monitoring shows: the page for people and the metrics for Prometheus, from what is kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar, cast, get_args
+
+from configs.command import make
+from configs.settings import Settings
+from flows.clock import clock_of, today
+from flows.monitor import EARLY_LABEL, PAGE, folder_of, scores_until
+from flows.score import RECORD
+from ingestion.batches import dataset_of
+from monitoring import alerts as alerts_kept
+from monitoring import state
+from monitoring.facts import Drift, Estimate, Performance, Pooled, Quality, Reading
+from registry.chain import Record
+from reports import monitoring as page
+from reports.state import Action
+
+T = TypeVar("T")
+METRICS = "golden_path.prom"
+
+
+def write_monitoring_page(settings: Settings) -> Path:
+    """Write the page of the data set, and return its path."""
+    target = folder_of(settings) / PAGE
+    page.write_page(target, gather(settings))
+    return target
+
+
+def write_metrics(settings: Settings) -> None:
+    """Write the metrics of the data set, which the service shows on /metrics too."""
+    from monitoring.delivery import count_queued
+    from monitoring.prometheus import Standing, write_textfile
+    from registry.alias import champion_now
+
+    folder = folder_of(settings)
+    judged, _ = state.read_judged(folder)
+    months = [one.verdict.month for one in judged][-1:]
+    scores = scores_until(settings, today(settings))
+    champion = champion_now(settings)
+    write_textfile(
+        folder / METRICS,
+        Standing(
+            dataset=dataset_of(settings),
+            verdict=judged[-1].verdict if judged else None,
+            readings=state.read_facts(folder, "readings", Reading, months),
+            performance=state.read_facts(folder, "pooled", Pooled, months),
+            estimates=state.read_facts(folder, "estimates", Estimate, months),
+            champion=champion.version if champion else None,
+            scored_rows=scores[-1].rows if scores else None,
+            alerts=alerts_kept.alerts_of(folder),
+            queued=count_queued(folder),
+            successes=_successes(folder, [one.folder / RECORD for one in scores]),
+        ),
+    )
+
+
+def _successes(folder: Path, scores: Sequence[Path]) -> dict[str, datetime]:
+    """When each command last finished something."""
+    found = {
+        "score": scores,
+        "monitor": list((folder / "verdicts").glob("month=*.json")),
+        "operate": list((folder / "operated").glob("month=*.json")),
+    }
+    return {
+        command: datetime.fromtimestamp(max(file.stat().st_mtime for file in files), UTC)
+        for command, files in found.items()
+        if files
+    }
+
+
+def gather(settings: Settings) -> page.PageState:
+    """Everything that the page shows."""
+    from monitoring.performance import GAIN, ROC_AUC
+    from monitoring.sensors import SENSORS
+    from registry import ledger
+    from registry.store import open_store
+
+    folder = folder_of(settings)
+    judged, _ = state.read_judged(folder)
+    months = [one.verdict.month for one in judged]
+
+    def kept(kind: str, of: type[T]) -> list[T]:
+        return state.read_facts(folder, kind, of, months)
+
+    readings = kept("readings", Reading)
+    shown = (EARLY_LABEL, GAIN, ROC_AUC)
+    past = ledger.history(open_store(settings), settings)
+    pools = state.read_facts(folder, "pooled", Pooled, months[-1:])
+    return page.PageState(
+        dataset=dataset_of(settings),
+        made_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        day=today(settings).isoformat(),
+        sensors={
+            name: page.SensorNote(one.meaning, one.verdict, one.unit, one.c)
+            for name, one in SENSORS.items()
+        },
+        verdicts=tuple(one.verdict for one in judged),
+        readings=tuple(one for one in readings if one.sensor not in shown),
+        performance=_once(
+            kept("performance", Performance), lambda one: (one.as_of, one.version, one.official)
+        ),
+        pooled=tuple(one.text for one in pools),
+        estimates=_once(kept("estimates", Estimate), lambda one: (one.as_of, one.version)),
+        champions=champions(past),
+        early_label=tuple(one for one in readings if one.sensor == EARLY_LABEL),
+        drifts=tuple(kept("drift", Drift)),
+        decisions=decisions(past),
+        runs=runs(settings, past),
+        alerts=tuple(
+            page.Alert(
+                one.sensor,
+                one.first_month,
+                one.severity,
+                one.text,
+                one.action,
+                one.last_month if one.over else None,
+            )
+            for one in alerts_kept.alerts_of(folder)
+        ),
+        scores=tuple(
+            page.Scores(one.as_of.isoformat(), one.version, one.rows, _shown(one.folder))
+            for one in scores_until(settings, today(settings))
+        ),
+        batches=tuple(
+            page.Batch(one.month, one.rows, one.quarantined, one.status, one.reasons)
+            for one in kept("quality", Quality)
+        ),
+        commands={name: make(name, settings) for name in page.TARGETS},
+    )
+
+
+def champions(past: Sequence[Record]) -> tuple[page.Champion, ...]:
+    """Each version while it was champion, by the ledger."""
+    found: list[page.Champion] = []
+    for entry in past:
+        if not entry.moves or entry.to_version is None:
+            continue
+        day = _day(entry)
+        if found:
+            last = found.pop()
+            found.append(page.Champion(**{**vars(last), "until": day}))
+        figures = {name: _number(entry.figures.get(f"roc_auc{end}")) for name, end in ENDS.items()}
+        found.append(page.Champion(entry.to_version, day, None, **figures))
+    return tuple(found)
+
+
+ENDS = {"roc_auc": "", "low": "_low", "high": "_high"}
+
+
+def decisions(past: Sequence[Record]) -> tuple[page.Decision, ...]:
+    """The ledger's entries that the page shows on the axis of time."""
+    shown = get_args(Action)
+    return tuple(
+        page.Decision(_day(entry), cast(Action, entry.action), entry.to_version, entry.reason)
+        for entry in past
+        if entry.action in shown
+    )
+
+
+def runs(settings: Settings, past: Sequence[Record]) -> tuple[page.Run, ...]:
+    """The trainings that ended with a decision. The family is in the run's summary, if it is still
+    there."""
+    found = []
+    for entry in past:
+        day = clock_of(entry)
+        if day is None:
+            continue
+        figures = {name: _number(entry.figures.get(f"roc_auc{end}")) for name, end in ENDS.items()}
+        winner = _winner(settings.var.absolute() / "runs" / entry.run_id / "summary.json")
+        found.append(
+            page.Run(
+                day.isoformat(),
+                entry.run_id,
+                winner,
+                entry.to_version,
+                **figures,
+                decision=cast(Any, entry.action),
+            )
+        )
+    return tuple(found)
+
+
+def _winner(summary: Path) -> str:
+    try:
+        return str(json.loads(summary.read_text(encoding="utf-8"))["winner"])
+    except (OSError, ValueError, LookupError):
+        return ""
+
+
+def _day(entry: Record) -> str:
+    """The day by the clock, of a manual promotion the day it was made."""
+    return str(entry.figures.get("clock", entry.time[:10]))
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _once(values: Iterable[T], key: Callable[[T], Any]) -> tuple[T, ...]:
+    """The latest of those with the same key: a month tells again what the month before did."""
+    return tuple({key(value): value for value in values}.values())
+
+
+def _shown(folder: Path) -> str:
+    """A path as a person types it."""
+    try:
+        return str(folder.relative_to(Path.cwd()))
+    except ValueError:
+        return str(folder)

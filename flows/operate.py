@@ -1,0 +1,329 @@
+"""Work off every month that is due, in order: `make operate`.
+
+For each month: ingest → validate → score → judge → train when due → gate → promote. The running
+service finds a new champion by itself.
+
+A month is due when it is over and was not worked off yet. All of it happens as of the day after the
+month (`operations.today`): nothing sees a later row, also when several months are worked off at
+once. Each step finds what a killed command has finished, so the same command goes on after a kill,
+and a month whose rows are not there yet stops it without harm.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from configs.command import make, run_command
+from configs.errors import UserError
+from configs.records import write_record
+from configs.settings import Settings
+from configs.terminal import visible
+from flows.clock import as_of_month, clock_of, today
+from flows.lock import alone
+from flows.monitor import (
+    Watched,
+    finish,
+    folder_of,
+    judge,
+    judge_held,
+    refuse_table,
+    restate_from,
+    watch,
+    whole_months,
+)
+from flows.score import score_log
+from flows.stopping import end_on_signals
+from ingestion.ingest import check_source
+from ingestion.validate import ContractBroken
+from monitoring import state
+from monitoring.alerts import clear_alert, raise_alert
+from monitoring.facts import Verdict, add_months, end_of, month_of
+from monitoring.state import Judged
+from monitoring.verdict import unaccepted
+from registry.alias import the_champion
+
+if TYPE_CHECKING:
+    from registry.chain import Record
+
+ABOUT = "Work off every month that is due: score, judge, retrain when there is a reason."
+OPTIONS = {"restate": "a month whose rows were changed since: take them over (2026-02)"}
+BY = "operate"
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """Why a retraining is started. evidence: sentences."""
+
+    kind: str  # a verdict's name
+    reason: str
+    evidence: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Operated:
+    """A month that was worked off. trigger: why it was trained, "" where it was not; deferred: why
+    not, though there was a reason; decision: of the gate, with the version it is about."""
+
+    month: str
+    rows: int
+    scored: int
+    verdict: str
+    champion: int
+    trigger: str = ""
+    deferred: str = ""
+    decision: str = ""
+    version: int | None = None
+    run_id: str = ""
+
+
+def main(settings: Settings, *, restate: str | None) -> None:
+    refuse_table(settings)
+    end_on_signals()
+    check_source(settings.source)
+    with alone(settings.var, BY):
+        the_champion(settings)  # before anything is read
+        stopped = None
+        try:
+            if restate is not None:
+                for judged in restate_from(settings, restate):
+                    print_line(f"{judged.verdict.month}: {judged.verdict.verdict}, judged anew")
+            if not operate(settings, print_line):
+                last = last_operated(settings)
+                print(f"No month is due: {last} was the last, and today is {today(settings)}.")
+        except UserError as error:
+            stopped = error
+        finish(settings)  # of the months before it, and the alert that one could not be worked off
+        if stopped is not None:
+            raise stopped
+
+
+def print_line(text: str) -> None:
+    print(visible(text), flush=True)
+
+
+def operate(settings: Settings, say: Callable[[str], None]) -> list[Operated]:
+    """Work off all due months, the oldest first; say: told what happens, a line at a time.
+
+    Raises UserError for a month whose rows are missing, held or changed, and whatever a stage
+    raises; the months before it are done by then.
+    """
+    done = []
+    for month in due_months(settings):
+        at = as_of_month(settings, month)
+        try:
+            done.append(operate_month(at, month, say))
+        except ContractBroken:
+            raise  # said as broken data
+        except UserError as error:
+            raise_alert(
+                folder_of(settings), month, BY, error.what, error.next_step, today=end_of(month)
+            )
+            raise
+        clear_alert(folder_of(settings), month, BY, today=end_of(month))
+    return done
+
+
+def due_months(settings: Settings) -> list[str]:
+    """The months that are over and were not worked off, the oldest first. Raises UserError for a
+    clock that went back."""
+    last, clock = last_operated(settings), today(settings)
+    newest = add_months(month_of(clock), -1)
+    if last is not None:
+        if end_of(last) > clock:
+            raise UserError(
+                f"the clock went back: {last} was worked off already, and today is {clock}",
+                where="operations.today" if settings.operations.today else "the system's clock",
+                next_step="set the clock right",
+            )
+        first = add_months(last, 1)
+    else:
+        start = settings.operations.start
+        first = newest if start is None else month_of(start)
+    return [month for n in range(1200) if (month := add_months(first, n)) <= newest]
+
+
+def last_operated(settings: Settings) -> str | None:
+    """The newest month that was worked off."""
+    found = sorted((folder_of(settings) / "operated").glob("month=*.json"))
+    return found[-1].stem.removeprefix("month=") if found else None
+
+
+def operate_month(settings: Settings, month: str, say: Callable[[str], None]) -> Operated:
+    """Work off one month; the clock stands on the day after it."""
+    say(f"{month}: ingest, validate")
+    try:
+        watched = watch(settings)
+    except ContractBroken as error:
+        judge_held(settings, month, error)
+        raise
+    check_there(watched, month)
+    scores = score_log(settings, watched.validated, end_of(month))
+    say(
+        f"{month}: {scores.record['rows']:,} customers scored by version {scores.record['version']}"
+    )
+    judged, notes = judge(watched, month)
+    for note in notes:
+        say(f"{month}: {note}")
+    say(f"{month}: {judged.verdict.verdict}")
+    rows = next(one.rows for one in watched.months if one.month == month)
+    found = {
+        "month": month,
+        "rows": rows,
+        "scored": scores.record["rows"],
+        "verdict": judged.verdict.verdict,
+        "champion": scores.record["version"],
+    }
+    operated = _retrain(settings, watched, month, judged, found, say)
+    write_record(folder_of(settings) / "operated" / f"month={month}.json", asdict(operated))
+    return operated
+
+
+def check_there(watched: Watched, month: str) -> None:
+    """Raises UserError when the month's rows are not there, or not to its end."""
+    if month in whole_months(watched):
+        return
+    last = watched.months[-1].last_day if watched.months else None
+    has = any(one.month == month for one in watched.months)
+    raise UserError(
+        f"the rows of {month} are not whole: the log ends on {last}"
+        if has
+        else f"the rows of {month} are missing: the log ends on {last}",
+        where="source",
+        next_step=f"bring them, then the same command goes on from {month}"
+        + (" (a shorter end of a month: operations.late_days)" if has else ""),
+    )
+
+
+# --- retraining -------------------------------------------------------------------------------
+
+
+def _retrain(
+    settings: Settings,
+    watched: Watched,
+    month: str,
+    judged: Judged,
+    found: dict[str, Any],
+    say: Callable[[str], None],
+) -> Operated:
+    """Train when there is a reason and nothing forbids it; the gate decides what comes of it."""
+    from registry import ledger
+    from registry.store import open_store
+
+    client, clock = open_store(settings), end_of(month)
+    past = ledger.history(client, settings)
+    trigger = find_trigger(settings, watched, judged.verdict, past, clock)
+    if trigger is None:
+        return Operated(**found)
+    forbidden = why_not(settings, watched, past, clock)
+    if forbidden:
+        say(f"{month}: no retraining ({trigger.reason}): {forbidden}")
+        return Operated(**found, deferred=f"{trigger.reason}: {forbidden}")
+    decided = decision_as_of(past, clock)
+    if decided is None:
+        _write_trigger_once(settings, client, past, trigger, month, clock)
+        say(f"{month}: retraining: {trigger.reason}")
+        _train(settings)
+        past = ledger.history(client, settings)
+        decided = decision_as_of(past, clock)
+        assert decided is not None, "a training ends with a decision"
+    verb = "is champion" if decided.action == "promote" else "is rejected"
+    say(f"{month}: version {decided.to_version} {verb}")
+    return Operated(
+        **found,
+        trigger=trigger.kind,
+        decision=decided.action,
+        version=decided.to_version,
+        run_id=decided.run_id,
+    )
+
+
+def find_trigger(
+    settings: Settings, watched: Watched, verdict: Verdict, past: Sequence[Record], clock: date
+) -> Trigger | None:
+    """Why to train now: the champion is worse, the labels of a changed demand are there, or the
+    calendar says so."""
+    trained = last_trained(past, clock)
+    if verdict.verdict == "worse":
+        return Trigger("worse", "the champion ranks worse than it did", verdict.evidence)
+    known, _ = state.read_judged(watched.folder)
+    for one in known:
+        due = one.verdict.retrain_due
+        if due and date.fromisoformat(due) <= clock and (trained is None or f"{trained}" < due):
+            reason = f"demand changed in {one.verdict.since}, and its labels are known since {due}"
+            return Trigger("changed demand", reason, one.verdict.evidence)
+    months = settings.operations.retrain_months
+    if months and (trained is None or month_of(trained) <= add_months(month_of(clock), -months)):
+        return Trigger("calendar", f"the last training was on {trained}", ())
+    return None
+
+
+def why_not(settings: Settings, watched: Watched, past: Sequence[Record], clock: date) -> str:
+    """Why nothing is trained although there is a reason; "" when nothing forbids it."""
+    known, _ = state.read_judged(watched.folder)
+    baseline = state.baselines(watched.folder)
+    since = baseline[-1]["since"] if baseline else ""
+    broken = unaccepted([one.verdict for one in known], since)
+    if broken:
+        return (
+            f"the data of {', '.join(broken)} is broken; repair it and take it over"
+            f" ({make('operate', settings, RESTATE=broken[0])}), or accept it as the new normal"
+            f" ({make('rebaseline', settings, REASON='why')})"
+        )
+    cooldown = settings.operations.cooldown_days
+    cooldown = settings.features.horizon_days if cooldown is None else cooldown
+    trained = last_trained(past, clock)
+    if trained is not None and clock != trained and (clock - trained).days < cooldown:
+        return f"the last training was on {trained}, less than {cooldown} days ago"
+    return ""
+
+
+def last_trained(past: Sequence[Record], clock: date) -> date | None:
+    """The clock's day of the last training before this day that ended with a decision."""
+    days = [day for entry in past if (day := clock_of(entry)) and day < clock]
+    return max(days, default=None)
+
+
+def decision_as_of(past: Sequence[Record], clock: date) -> Record | None:
+    """The gate's decision of a training on this day of the clock."""
+    return next((entry for entry in reversed(past) if clock_of(entry) == clock), None)
+
+
+def _write_trigger_once(
+    settings: Settings,
+    client: Any,
+    past: Sequence[Record],
+    trigger: Trigger,
+    month: str,
+    clock: date,
+) -> None:
+    """A command that was killed after it wrote the trigger finds it."""
+    from registry.promotion import write_trigger
+
+    for entry in past:
+        if entry.action == "trigger" and entry.figures.get("month") == month:
+            return
+    figures = {
+        "month": month,
+        "clock": clock.isoformat(),
+        "trigger": trigger.kind,
+        "evidence": list(trigger.evidence),
+    }
+    write_trigger(client, settings, reason=trigger.reason, figures=figures, by=BY)
+
+
+def _train(settings: Settings) -> None:
+    """A training run as of the clock; what it says goes to its log alone."""
+    from rich.console import Console
+
+    from flows.train import run_training
+
+    run_training(settings, Console(file=io.StringIO(), width=100))
+
+
+if __name__ == "__main__":
+    sys.exit(run_command("flows.operate", ABOUT, main, options=OPTIONS))

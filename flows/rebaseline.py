@@ -1,0 +1,61 @@
+"""Freeze a new baseline of the sensors: `make rebaseline REASON="prices were raised on purpose"`.
+
+The months that were judged keep their verdicts. From the next one on the sensors compare with the
+last twelve whole months, and months of broken data before it count as accepted: they no longer
+forbid a retraining.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from configs.command import make, run_command
+from configs.errors import UserError
+from configs.settings import Settings
+from flows.lock import alone
+from flows.monitor import folder_of, freeze_baseline, refuse_table, watch, whole_months
+from ingestion.ingest import check_source
+from monitoring import state
+from monitoring.facts import add_months
+
+ABOUT = "Freeze a new baseline of the sensors, from the last twelve whole months."
+OPTIONS = {"reason": "why the months before are the new normal; it is written down"}
+
+
+def main(settings: Settings, *, reason: str | None) -> None:
+    refuse_table(settings)
+    if not reason or not reason.strip():
+        raise UserError(
+            "no reason is given",
+            where="REASON",
+            next_step=make("rebaseline", settings, REASON="why the months before are normal"),
+        )
+    check_source(settings.source)
+    with alone(settings.var, "rebaseline"):
+        watched = watch(settings)
+        whole = whole_months(watched)
+        found = state.baselines(folder_of(settings))
+        version = found[-1]["version"] + 1 if found else 1
+        since = add_months(whole[-1], 1) if whole else ""
+        if found and found[-1]["since"] >= since:
+            raise UserError(
+                f"baseline {found[-1]['version']} judges from {found[-1]['since']} on, and no month"
+                " was judged by it yet",
+                where=str(folder_of(settings) / "baseline"),
+                next_step=f"judge a month first: {make('monitor', settings)}",
+            )
+        content = freeze_baseline(watched, since, reason.strip(), version) if whole else None
+        if content is None:
+            count = settings.operations.baseline_months
+            raise UserError(
+                f"the log has {len(whole)} whole months, and a baseline is made of {count}",
+                where="operations.baseline_months",
+                next_step="wait for more months",
+            )
+    made = sorted(content["made_from"])
+    print(f"Baseline {version} is frozen on {made[0]} to {made[-1]}; it judges from {since} on.")
+    print(f"Next: {make('monitor', settings)}")
+
+
+if __name__ == "__main__":
+    sys.exit(run_command("flows.rebaseline", ABOUT, main, options=OPTIONS))

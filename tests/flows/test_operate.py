@@ -1,0 +1,193 @@
+"""Which months are due, why a training is started, and what forbids it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+
+import pytest
+
+from configs.errors import UserError
+from configs.load import load
+from configs.records import write_record
+from flows import operate
+from flows.clock import as_of_month
+from flows.monitor import Watched, folder_of
+from monitoring import state
+from monitoring.facts import Verdict, add_months, end_of
+from monitoring.state import Judged
+from registry.chain import Record
+
+CALM = Verdict("2026-04", "calendar", "nothing", "2026-04", (), 1)
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return load("online_retail", ["--var", str(tmp_path), "--operations.today", "2026-08-15"], {})
+
+
+@pytest.fixture
+def watched(settings, tmp_path):
+    return Watched(settings, tmp_path, "batch")
+
+
+def entry(action="reject", clock="2026-04-01", run_id="run", **figures) -> Record:
+    told = {"clock": clock, **figures} if clock else figures
+    blank = dict.fromkeys(Record.__dataclass_fields__, "")
+    return Record(
+        **{
+            **blank,
+            "sequence": 1,
+            "time": "2026-01-05T10:00:00+00:00",
+            "action": action,
+            "figures": told,
+            "rules": [],
+            "run_id": run_id,
+            "from_version": None,
+            "to_version": 1,
+        }
+    )
+
+
+def worked_off(settings, *months):
+    for month in months:
+        write_record(folder_of(settings) / "operated" / f"month={month}.json", {"month": month})
+
+
+def judged(settings, *verdicts):
+    for verdict in verdicts:
+        state.write_judged(folder_of(settings), Judged(verdict, {}, {}))
+
+
+# --- due months -------------------------------------------------------------------------------
+
+
+def test_at_first_the_latest_month_that_is_over_is_due(settings):
+    assert operate.due_months(settings) == ["2026-07"]
+
+
+def test_or_all_since_the_start_that_is_set(settings):
+    start = settings.operations.model_copy(update={"start": date(2026, 5, 20)})
+    settings = settings.model_copy(update={"operations": start})
+    assert operate.due_months(settings) == ["2026-05", "2026-06", "2026-07"]
+
+
+def test_months_that_were_missed_are_due_in_their_order(settings):
+    worked_off(settings, "2026-03", "2026-04")
+    assert operate.due_months(settings) == ["2026-05", "2026-06", "2026-07"]
+
+
+def test_no_month_is_due_twice(settings):
+    worked_off(settings, "2026-07")
+    assert operate.due_months(settings) == []
+
+
+def test_a_month_is_due_from_the_day_after_it_on(settings):
+    worked_off(settings, "2026-06")
+    for day, due in ((date(2026, 7, 31), []), (date(2026, 8, 1), ["2026-07"])):
+        clock = settings.operations.model_copy(update={"today": day})
+        at = settings.model_copy(update={"operations": clock})
+        assert operate.due_months(at) == due
+
+
+def test_a_clock_that_went_back_is_refused(settings):
+    worked_off(settings, "2026-09")
+    with pytest.raises(UserError, match="clock went back: 2026-09 was worked off"):
+        operate.due_months(settings)
+
+
+# --- triggers ---------------------------------------------------------------------------------
+
+
+def trigger(settings, watched, verdict=CALM, past=(), clock=date(2026, 8, 1)):
+    return operate.find_trigger(settings, watched, verdict, past, clock)
+
+
+def test_the_calendar_asks_for_a_training_after_so_many_months(settings, watched):
+    past = [entry(clock="2026-05-01")]
+    assert trigger(settings, watched, past=past).kind == "calendar"  # three months
+    assert trigger(settings, watched, past=past, clock=date(2026, 7, 1)) is None
+
+
+def test_or_never(settings, watched):
+    never = settings.operations.model_copy(update={"retrain_months": 0})
+    settings = settings.model_copy(update={"operations": never})
+    assert trigger(settings, watched, past=[entry(clock="2020-05-01")]) is None
+
+
+def test_a_worse_champion_is_retrained_at_once(settings, watched):
+    worse = replace(CALM, verdict="worse", evidence=("it ranks worse",))
+    found = trigger(settings, watched, worse, [entry(clock="2026-07-01")])
+    assert (found.kind, found.evidence) == ("worse", ("it ranks worse",))
+
+
+def test_a_change_of_demand_waits_for_its_labels(settings, watched):
+    changed = Verdict(
+        "2026-04", "changed demand", "wait", "2026-04", ("fewer invoices",), 1, "2026-09-28"
+    )
+    judged(settings, changed)
+    past = [entry(clock="2026-08-01")]
+    assert trigger(settings, watched, past=past, clock=date(2026, 9, 1)) is None
+    found = trigger(settings, watched, past=past, clock=date(2026, 10, 1))
+    assert (found.kind, found.evidence) == ("changed demand", ("fewer invoices",))
+
+
+def test_and_is_learnt_from_once(settings, watched):
+    changed = Verdict("2026-04", "changed demand", "wait", "2026-04", ("x",), 1, "2026-09-28")
+    judged(settings, changed)
+    past = [entry(clock="2026-10-01")]  # a training after the day, whatever it was for
+    assert trigger(settings, watched, past=past, clock=date(2026, 11, 1)) is None
+
+
+# --- what forbids a training ------------------------------------------------------------------
+
+
+def why_not(settings, watched, past=(), clock=date(2026, 8, 1)):
+    return operate.why_not(settings, watched, past, clock)
+
+
+def test_nothing_is_learnt_from_broken_data(settings, watched):
+    judged(settings, replace(CALM, verdict="broken data", evidence=("prices",)))
+    assert "the data of 2026-04 is broken" in why_not(settings, watched)
+
+
+def test_until_a_baseline_accepts_it(settings, watched):
+    judged(settings, replace(CALM, verdict="broken data", evidence=("prices",)))
+    state.write_baseline(
+        folder_of(settings), {"version": 1, "since": "2026-05", "reason": "on purpose"}
+    )
+    assert why_not(settings, watched) == ""
+
+
+def test_nor_within_a_horizon_of_the_last_training(settings, watched):
+    assert "less than 90 days ago" in why_not(settings, watched, [entry(clock="2026-06-01")])
+    assert why_not(settings, watched, [entry(clock="2026-05-01")]) == ""
+
+
+def test_the_training_of_this_very_day_is_no_earlier_one(settings, watched):
+    assert why_not(settings, watched, [entry(clock="2026-08-01")]) == ""
+
+
+# --- the clock of a record --------------------------------------------------------------------
+
+
+def test_a_training_is_found_by_the_day_of_its_clock():
+    past = [entry("reject", "2026-04-01"), entry("promote", "2026-07-01"), entry("release")]
+    assert operate.last_trained(past, date(2026, 7, 1)) == date(2026, 4, 1)
+    assert operate.last_trained(past, date(2026, 7, 2)) == date(2026, 7, 1)
+    assert operate.decision_as_of(past, date(2026, 7, 1)) is past[1]
+
+
+def test_a_record_of_before_the_clock_was_written_down_has_its_own_day():
+    assert operate.last_trained([entry(clock=None)], date(2026, 7, 1)) == date(2026, 1, 5)
+
+
+def test_decisions_of_persons_are_no_trainings():
+    past = [entry("release", run_id="run"), entry("rollback"), entry("trigger")]
+    assert operate.last_trained(past, date(2026, 7, 1)) is None
+
+
+def test_a_month_is_worked_off_as_of_the_day_after_it(settings):
+    for month in ("2026-02", "2026-12"):
+        at = as_of_month(settings, month)
+        assert at.operations.today == end_of(month) == end_of(add_months(month, 0))
