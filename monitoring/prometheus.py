@@ -24,7 +24,16 @@ from typing import TYPE_CHECKING, Any, get_args
 from configs.sealed_text import write_sealed
 from configs.terminal import short
 from monitoring.alerts import Alert
-from monitoring.facts import Estimate, Performance, Reading, State, Verdict, VerdictName, end_of
+from monitoring.facts import (
+    Estimate,
+    Performance,
+    Pooled,
+    Reading,
+    State,
+    Verdict,
+    VerdictName,
+    end_of,
+)
 
 if TYPE_CHECKING:
     from prometheus_client.core import GaugeMetricFamily
@@ -88,7 +97,7 @@ class Standing:
     dataset: str
     verdict: Verdict | None = None
     readings: Sequence[Reading] = ()
-    performance: Sequence[Performance | Any] = ()
+    performance: Sequence[Performance | Pooled] = ()
     estimates: Sequence[Estimate] = ()
     champion: int | None = None
     scored_rows: int | None = None

@@ -102,6 +102,24 @@ def test_the_dashboard_shows_every_metric_of_monitoring() -> None:
     assert set(METRICS) - shown == {"golden_path_retrain_due_timestamp_seconds"}
 
 
+def test_no_expression_names_a_metric_that_there_is_not() -> None:
+    """`or vector(0)` would hide it."""
+    from prometheus_client.metrics import MetricWrapperBase
+
+    from serving import metrics, monitored
+
+    there = {*METRICS, monitored.STATE}
+    for one in vars(metrics).values():
+        if isinstance(one, MetricWrapperBase):
+            (family,) = one.describe()
+            ends = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}
+            there |= {family.name + end for end in ends.get(family.type, [""])}
+    used = {name for _, expr in EXPRESSIONS for name in NAME.findall(expr)}
+    used |= {name for rule in rules() for name in NAME.findall(rule["expr"])}
+    used |= set(NAME.findall((DEPLOY / "prometheus" / "tests.yml").read_text()))
+    assert used <= there
+
+
 # --- asked of a real Prometheus -----------------------------------------------------------------
 
 
