@@ -55,8 +55,10 @@ TARGETS = {  # of make, named on the page; what is typed for them where the stat
 }
 SCORE = "probability"  # the name of the score among the drifts
 EARLY = "early_label"  # and of the early label among the sensors
+OWN = SensorNote("", "", words.LOG_RATIO, 0.0)  # of the early label, where the state says none
 LONGEST = 80  # characters of a name
 SHOWN, ROWS = 10, 12  # features, and newest rows of a list, that are shown without unfolding
+STRIP = 24  # months of the strip that are shown without unfolding
 SECTIONS = {
     "verdict": "Verdict",
     "months": "Months",
@@ -122,6 +124,7 @@ def _template() -> Template:
         "ranges": words.month_ranges,
         "short": lambda text: short(text, LONGEST),
         "sentence": words.sentence,
+        "capital": lambda text: text[:1].upper() + text[1:],
         "rail": lambda value, high: f"{100 * min(max(value or 0, 0) / high, 1):.1f}",
     }
     environment.globals |= {
@@ -134,6 +137,7 @@ def _template() -> Template:
         "MEANS": verdict.MEANS,
         "KINDS": verdict.KINDS,
         "ROWS": ROWS,
+        "STRIP": STRIP,
     }
     return environment.get_template("monitoring.html.jinja")
 
@@ -173,7 +177,7 @@ def _card(
         "distance": words.distance(readings[-1]),
         "alarms": [one.month for one in readings if one.state == "alarm"],
         "skipped": all(one.state == "skipped" for one in readings),
-        "rows": [(one, band(one)) for one in reversed(readings)],
+        "rows": [(one, band(one, unit)) for one in reversed(readings)],
         "chart": sensor_chart(anchor, name, unit, readings, *months, width),
     }
 
@@ -205,7 +209,7 @@ def _early(state: PageState) -> dict[str, Any]:
     readings, card, chart = state.early_label, None, None
     official = [one for one in state.performance if one.official]
     if readings:
-        months, note = (readings[0].month, readings[-1].month), state.sensors.get(EARLY)
+        months, note = (readings[0].month, readings[-1].month), state.sensors.get(EARLY, OWN)
         card = _card("early-label", "early label", note, readings, months, svg.MEDIUM)
     if official or state.estimates:
         chart = champion_charts.buyers(official, state.estimates)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from math import isfinite
+from math import expm1, isfinite
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from markupsafe import Markup
 from monitoring.facts import Reading
 from reports import svg
 from reports.svg import INK, NARROW, Hint, at_month, axes, chart, ends
-from reports.words import NOT_JUDGED, STATES, in_unit, month_name, month_ranges
+from reports.words import LOG_RATIO, NOT_JUDGED, STATES, figure, in_unit, month_name, month_ranges
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,12 +21,15 @@ if TYPE_CHECKING:
 HEIGHT, TALL = 158, 200  # of a chart of the width NARROW, and of wider ones
 
 
-def band(reading: Reading) -> tuple[float, float] | None:
-    """Between which values a reading is no alarm; None where it has no limit."""
+def band(reading: Reading, unit: str) -> tuple[float, float] | None:
+    """Between which values a reading is no alarm; None where it has no limit. No share is below
+    zero."""
     if reading.expected is None or reading.sd is None or reading.limit is None:
         return None
     half = reading.limit * reading.sd
     limits = reading.expected - half, reading.expected + half
+    if "share" in unit:
+        limits = max(limits[0], 0.0), limits[1]
     return limits if all(map(isfinite, limits)) else None
 
 
@@ -41,44 +44,58 @@ def sensor_chart(
 ) -> Markup:
     """A sensor over its months, from `first` to `last`: its value, its band, the months of the
     baseline shaded, alarms marked. So wide, in pixels."""
-    shown = [one for one in readings if one.value is not None and isfinite(one.value)]
-    bands = {one.month: limits for one in readings if (limits := band(one))}
-    low, high = _sensor_ends([one.value for one in shown if one.value is not None], bands)
+    values = {
+        one.month: _drawn(one.value, unit)
+        for one in readings
+        if one.value is not None and isfinite(one.value)
+    }
+    limits = {one.month: found for one in readings if (found := band(one, unit))}
+    bands = {  # low, high, and what is expected; the months of the baseline are what it is made of
+        one.month: tuple(_drawn(value, unit) for value in (*limits[one.month], one.expected or 0))
+        for one in readings
+        if one.month in limits and one.state != "baseline"
+    }
+    low, high = _ends([*values.values()], [*bands.values()])
 
     def draw(made_in: Figure, width: int) -> list[Hint]:
         made = axes(made_in, 46, 36, 6, 8)
         _shade(made, [one.month for one in readings if one.state == "baseline"])
-        _bands(made, bands)
-        for run in svg.runs([at_month(one.month) for one in shown]):
-            values = {at_month(one.month): one.value for one in shown}
-            made.plot(run, [_clamp(values[x], low, high) for x in run], color=INK["soft"], lw=1.2)
-        for one in shown:
-            _reading(made, one, low, high)
+        _bands(made, {at_month(month): found for month, found in bands.items()})
+        line = {at_month(month): _clamp(value, low, high) for month, value in values.items()}
+        for run in svg.runs([*line]):
+            made.plot(run, [line[x] for x in run], color=INK["soft"], lw=1.2)
+        for one in readings:
+            if one.month in values:
+                _reading(made, one, values[one.month], low, high)
         svg.month_axis(made, first, last, 6)
         svg.value_axis(made, low, high, lambda value: _tick(value, unit), 4)
-        return [Hint.of_month(one.month, _in_words(one, unit, bands)) for one in readings]
+        return [Hint.of_month(one.month, _in_words(one, unit, limits)) for one in readings]
 
     alarms = [one.month for one in readings if one.state == "alarm"]
     said = f"alarm in {month_ranges(alarms)}" if alarms else "no alarm"
-    newest = f"; {month_name(shown[-1].month)}: {in_unit(shown[-1].value, unit)}" if shown else ""
-    alt = f"{title}, {month_name(first)} to {month_name(last)}: {said}{newest}"
+    newest = readings[-1] if readings else None
+    value = f"; {month_name(newest.month)}: {in_unit(newest.value, unit)}" if newest else ""
+    alt = f"{title}, {month_name(first)} to {month_name(last)}: {said}{value}"
     return chart(name, width, HEIGHT if width == NARROW else TALL, alt, draw)
 
 
-def _sensor_ends(
-    values: Sequence[float], bands: dict[str, tuple[float, float]]
-) -> tuple[float, float]:
+def _drawn(value: float, unit: str) -> float:
+    """A value as it is drawn: a log ratio as the change that it stands for, so that the axis has
+    round changes."""
+    return expm1(min(value, 100)) if unit == LOG_RATIO else value
+
+
+def _ends(values: Sequence[float], bands: Sequence[tuple[float, ...]]) -> tuple[float, float]:
     """An axis on which the band can still be read: what is far outside stops at its end."""
     if not bands:
         return ends(values, 1e-9 + 0.2 * max(map(abs, values), default=1.0))
-    below, above = min(low for low, _ in bands.values()), max(high for _, high in bands.values())
-    room = 1.5 * median(high - low for low, high in bands.values())
+    below, above = min(found[0] for found in bands), max(found[1] for found in bands)
+    room = 1.5 * median(found[1] - found[0] for found in bands)
     inside = [min(max(value, below - room), above + room) for value in values]
-    return ends([*inside, below, above], 1e-12)
+    return ends([*inside, below, above], 1e-9)
 
 
-def _clamp(value: float | None, low: float, high: float) -> float:
-    assert value is not None
+def _clamp(value: float, low: float, high: float) -> float:
     edge = 0.04 * (high - low)
     return min(max(value, low + edge), high - edge)
 
@@ -97,23 +114,19 @@ def _shade(made: Axes, months: Iterable[str]) -> None:
         )
 
 
-def _bands(made: Axes, bands: dict[str, tuple[float, float]]) -> None:
-    """One step per month, as the band may be another in each; what is expected is its middle."""
-    limits = {at_month(month): found for month, found in bands.items()}
-    for run in svg.runs([*limits]):
+def _bands(made: Axes, bands: dict[int, tuple[float, ...]]) -> None:
+    """One step per month, as the band may be another in each."""
+    for run in svg.runs([*bands]):
         edges = [run[0] - 0.5, *(x + 0.5 for x in run)]
-        floors, tops = [limits[x][0] for x in run], [limits[x][1] for x in run]
-        middles = [(low + high) / 2 for low, high in zip(floors, tops, strict=True)]
+        floors, tops, middles = zip(*(bands[x] for x in run), strict=True)
         made.stairs(tops, edges, baseline=floors, fill=True, color=INK["s0"], alpha=0.16, lw=0)
         made.stairs(middles, edges, baseline=None, color=INK["s0"], lw=1, ls=(0, (3, 3)))
 
 
-def _reading(made: Axes, one: Reading, low: float, high: float) -> None:
-    assert one.value is not None
-    x, y = at_month(one.month), _clamp(one.value, low, high)
+def _reading(made: Axes, one: Reading, value: float, low: float, high: float) -> None:
+    x, y = at_month(one.month), _clamp(value, low, high)
     if one.state == "alarm":
-        beyond = y != one.value  # an arrow: the value lies outside of the picture
-        shape = "D" if not beyond else "^" if one.value > y else "v"
+        shape = "D" if y == value else "^" if value > y else "v"  # an arrow: beyond the picture
         svg.mark(made, x, y, shape, INK["bad"], 8.5)
     elif one.state == "pending":
         svg.mark(made, x, y, "s", INK["warn"], 7)
@@ -125,7 +138,8 @@ def _reading(made: Axes, one: Reading, low: float, high: float) -> None:
 
 
 def _tick(value: float, unit: str) -> str:
-    """A value of a sensor on an axis."""
+    if unit == LOG_RATIO:
+        return f"{figure(100 * value, 0 if abs(value) > 0.095 else 1, '+')} %".replace(".0 ", " ")
     return svg.percent_tick(value) if "share" in unit else in_unit(value, unit)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite
+from math import expm1, isfinite
 
 from monitoring.facts import Reading, State, add_months
 
@@ -23,6 +23,7 @@ STATES: dict[State, str] = {
 JUDGED = ("ok", "pending", "alarm")
 NOT_JUDGED = ("learning", "too_few")
 NONE = "–"
+LOG_RATIO = "log ratio"  # the unit of some sensors
 
 
 def month_name(month: str) -> str:
@@ -69,10 +70,12 @@ def percent(share: float | None, digits: int = 1) -> str:
 
 
 def in_unit(value: float | None, unit: str) -> str:
-    """A value of a sensor: shares in per cent, amounts with their thousands, others with three
-    digits that count."""
+    """A value of a sensor: shares and changes in per cent, amounts with their thousands, others
+    with three digits that count. A log ratio is shown as the change that it stands for."""
     if value is None or not isfinite(value):
         return NONE
+    if unit == LOG_RATIO:
+        return f"{figure(100 * expm1(min(value, 100)), 1, '+')} %"
     if "share" in unit:
         return percent(value, 2 if abs(value) < 0.01 else 1)
     if abs(value) >= 1000:

@@ -17,6 +17,7 @@ from monitoring.facts import (
     add_months,
     end_of,
 )
+from monitoring.measure import SENSORS as MEANINGS
 from reports.monitoring import (
     Alert,
     Batch,
@@ -28,37 +29,20 @@ from reports.monitoring import (
     SensorNote,
     Shadow,
 )
+from reports.words import STATES, in_unit
 
 SENSORS = {
-    "price": SensorNote(
-        "Prices like for like: a product against its own last six months",
-        "broken data",
-        "ratio",
-        6.0,
-    ),
-    "unit": SensorNote(
-        "Lines above six times the usual quantity of their product", "broken data", "share", 5.0
-    ),
-    "anonymous": SensorNote(
-        "Lines of sales that name no customer", "broken data", "share of lines", 5.0
-    ),
-    "abroad": SensorNote(
-        "New customers from other countries", "changed demand", "share of new customers", 4.8
-    ),
-    "invoices": SensorNote(
-        "Invoices against the same month of last year, without the usual growth",
-        "changed demand",
-        "log ratio",
-        4.0,
-    ),
+    name: SensorNote(one.meaning, one.verdict, one.unit, one.c) for name, one in MEANINGS.items()
 }
-# sensor -> expected, sd
-EXPECTED = {
-    "price": (1.002, 0.0021),
-    "unit": (0.0021, 0.0004),
-    "anonymous": (0.213, 0.006),
-    "abroad": (0.094, 0.011),
-    "invoices": (0.083, 0.017),
+# sensor -> expected, sd; what its text says
+EXPECTED = {"price": (0.0, 0.0052), "unit": (0.047, 0.0042), "anonymous": (0.071, 0.009)}
+EXPECTED |= {"abroad": (0.07, 0.034), "invoices": (0.092, 0.048)}
+TEXTS = {
+    "price": "The same products cost {} beside their last six months",
+    "unit": "{} of 6,209 lines are above six times their product's usual quantity",
+    "anonymous": "{} of 1,389 invoices name no customer",
+    "abroad": "{} of 58 new customers live abroad",
+    "invoices": "1,389 invoices are {} beside the same month of last year",
 }
 FEATURES = (
     *("recency_days", "orders_30d", "orders_90d", "orders_365d", "value_90d", "value_365d"),
@@ -77,17 +61,20 @@ def readings(
         limit, before = SENSORS[name].limit, 0.0
         for place in range(-12, months):
             month = add_months(first, place)
-            z = random.gauss(0, 1) + ((drift or {}).get(name, 0.0) if place >= at else 0.0)
-            value, n = expected + z * sd, 16_000 + random.randrange(9_000)
+            z = random.gauss(0, 0.8) + ((drift or {}).get(name, 0.0) if place >= at else 0.0)
+            value, n = max(expected + z * sd, -0.9), 16_000 + random.randrange(9_000)
+            said = f"{TEXTS[name].format(in_unit(value, SENSORS[name].unit))}. "
             if place < 0:
-                made.append(Reading(name, month, "baseline", value, n))
+                said += "Part of the baseline."
+                made.append(Reading(name, month, "baseline", value, n, text=said))
                 continue
             state: State = "ok"
             if abs(z) > limit or (min(abs(z), abs(before)) > 0.75 * limit and z * before > 0):
                 state = "alarm"
             elif abs(z) > 0.75 * limit:
                 state = "pending"
-            made.append(Reading(name, month, state, value, n, expected, sd, z, limit))
+            said += f"{STATES[state].capitalize()}: z = {z:.1f}, alarm beyond {limit:g}."
+            made.append(Reading(name, month, state, value, n, expected, sd, z, limit, text=said))
             before = z
     return tuple(made)
 
@@ -283,8 +270,8 @@ def rate_drift() -> PageState:
                 " change are complete",
                 since="2026-07",
                 evidence=(
-                    "invoices: 21 % fewer than in the same month of last year, where 8 % more were"
-                    " expected",
+                    "1,389 invoices: 21 % fewer than in the same month of last year, where 8 % more"
+                    " were expected",
                 ),
                 retrain_due="2026-12-28",
                 explained=(
@@ -295,10 +282,10 @@ def rate_drift() -> PageState:
         elif place >= 10:
             one = replace(one, since="2027-02")
         verdicts.append(replace(one, champion=3 if place >= 9 else 1))
-    found = readings(first, 12, {"invoices": -9.0})
+    found = readings(first, 12, {"invoices": -6.0})
     after = {"2027-02", "2027-03"}  # a new baseline was frozen
     found = tuple(
-        replace(one, state="ok", z=0.4, expected=(one.value or 0) - 0.007)
+        replace(one, state="ok", z=0.4, expected=(one.value or 0) - 0.019)
         if one.sensor == "invoices" and one.month in after
         else one
         for one in found
@@ -335,7 +322,7 @@ def rate_drift() -> PageState:
                 "invoices",
                 "2026-07",
                 "ticket",
-                "21 % fewer invoices than in July 2025, where 8 % more were expected (z −8.7)",
+                "21 % fewer invoices than in July 2025, where 8 % more were expected (z −6.2)",
                 "Ask those who sell what changed; retraining is due on 2026-12-28.",
                 "2027-01",
             ),
@@ -407,8 +394,8 @@ def broken_data() -> PageState:
         action="Hold the month and ask its sender; do not retrain on it",
         since="2026-09",
         evidence=(
-            "unit: 1.8 % of the lines are above six times the usual quantity of their product,"
-            " where 0.2 % were expected",
+            "20.7 % of 6,209 lines are above six times their product's usual quantity, where 4.7 %"
+            " were expected",
         ),
     )
     return replace(
@@ -421,7 +408,7 @@ def broken_data() -> PageState:
                 "unit",
                 "2026-09",
                 "page",
-                "1.8 % of the lines are above six times the usual quantity (z 38.2)",
+                "20.7 % of the lines are above six times the usual quantity (z 38.2)",
                 "Hold the month; ask its sender.",
             ),
         ),
@@ -508,7 +495,7 @@ def hostile() -> PageState:
     )
 
 
-STATES = {
+MADE = {
     "undrifted": undrifted,
     "rate": rate_drift,
     "rate-6": lambda: until_month(rate_drift(), 6),

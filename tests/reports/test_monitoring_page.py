@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_states import (
+    MADE,
     START,
-    STATES,
     empty,
     first_month,
     rate_drift,
@@ -79,7 +79,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
     @cache
     def page_of(name: str) -> str:
-        return written(STATES[name](), tmp_path_factory.mktemp("page"))
+        return written(MADE[name](), tmp_path_factory.mktemp("page"))
 
     return page_of
 
@@ -130,7 +130,7 @@ def test_the_same_state_gives_the_same_bytes_whatever_the_order_and_the_configur
 ) -> None:
     import matplotlib
 
-    state = STATES["rate"]()
+    state = MADE["rate"]()
     shuffled = {
         field.name: tuple(Random(1).sample(value, len(value)))
         for field in fields(state)
@@ -163,7 +163,7 @@ def test_every_chart_has_words_and_its_figures_in_a_table(pages: Any) -> None:
     for one in rate_drift().estimates:
         assert words.interval(one.low, one.high) in text
     for sensor in rate_drift().readings:
-        assert words.in_unit(sensor.value, STATES["rate"]().sensors[sensor.sensor].unit) in text
+        assert words.in_unit(sensor.value, MADE["rate"]().sensors[sensor.sensor].unit) in text
 
 
 def test_colours_of_the_charts_are_variables_of_the_page(pages: Any) -> None:
@@ -172,6 +172,14 @@ def test_colours_of_the_charts_are_variables_of_the_page(pages: Any) -> None:
     assert not re.search(r"(fill|stroke): ?(#|black|white|rgb)", drawn)
     names = set(re.findall(r"var\(--([\w]+)\)", drawn))
     assert names <= set(re.findall(r"--(\w+):", page))
+
+
+@pytest.mark.slow
+def test_of_many_months_the_newest_are_unfolded(pages: Any) -> None:
+    page = pages("long")
+    assert len(strip_of(page)) == 24 and strip_of(page)[-1][1].startswith("Mar 2031")
+    months = Page(section(page, "months")).text
+    assert all(words.short_month(one.month) in months for one in MADE["long"]().verdicts)
 
 
 @pytest.mark.slow
@@ -191,7 +199,7 @@ def test_the_verdict_of_the_latest_month_stands_first(pages: Any) -> None:
         "September 2026 · verdict changed demand",
         "July 2026 3 months in a row with this verdict.",
         "standard deviations below the expected value; an alarm begins at 4.",
-        "invoices: 21 % fewer than in the same month of last year",
+        "21 % fewer than in the same month of last year",
         "Retraining is due on 2026-12-28.",
         "make operate CONFIG=year",
         'make rebaseline CONFIG=year REASON="why"',
@@ -201,7 +209,7 @@ def test_the_verdict_of_the_latest_month_stands_first(pages: Any) -> None:
 
 @pytest.mark.parametrize("name", ["rate", "broken", "first"])
 def test_every_month_and_every_alarm_is_in_the_text(name: str, pages: Any) -> None:
-    state, page = STATES[name](), pages(name)
+    state, page = MADE[name](), pages(name)
     strip = strip_of(page)
     assert len(strip) == len(state.verdicts)
     for verdict, (_, text) in zip(state.verdicts, strip, strict=True):
@@ -286,11 +294,11 @@ def test_what_explains_months_in_a_row_stands_once(pages: Any) -> None:
 
 
 def test_a_value_far_outside_of_its_band_does_not_flatten_the_chart(pages: Any) -> None:
-    """The share of wrong units is at 1.7 %, its band ends at 0.4 %: the axis ends below 1.2 %."""
+    """The share of wrong units is at 20.7 %, its band ends at 6.8 %: the axis ends below 15 %."""
     card = section(pages("broken"), "sensors").split("<article>")[2]
     ticks = re.findall(r"<text[^>]*>([\d.]+) %</text>", card)
-    assert ticks and max(map(float, ticks)) < 1.2
-    assert "alarm in Sep 2026; September 2026: 1.7 %" in card
+    assert ticks and max(map(float, ticks)) < 15
+    assert "alarm in Sep 2026; September 2026: 20." in card
 
 
 # --- states of a beginning ---------------------------------------------------------------------
