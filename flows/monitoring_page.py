@@ -157,7 +157,12 @@ def decisions(past: Sequence[Record]) -> tuple[page.Decision, ...]:
     """The ledger's entries that the page shows on the axis of time."""
     shown = get_args(Action)
     return tuple(
-        page.Decision(_day(entry), cast(Action, entry.action), entry.to_version, entry.reason)
+        page.Decision(
+            _day(entry),
+            cast(Action, entry.action),
+            entry.to_version,
+            entry.reason.replace("\n", "; "),
+        )
         for entry in past
         if entry.action in shown
     )

@@ -287,7 +287,7 @@ def _free_port() -> int:
 def _wait_for_swap(client: Client, months: Sequence[Operated]) -> None:
     """Give the service the time to take up the last champion."""
     last = next((one.version for one in reversed(months) if one.decision == "promote"), None)
-    for _ in range(100):
+    for _ in range(600):
         if last is None or last in client.versions:
             return
         time.sleep(0.1)

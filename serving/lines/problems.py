@@ -59,13 +59,22 @@ def _kind(name: str, form: Form) -> Kind:
     return Kind(True, True, False, words)  # some sources count the seconds or the days
 
 
-def latest_as_of() -> date:
-    """Tomorrow: what is known by the end of today is known by then. The day is UTC's."""
-    return datetime.now(UTC).date() + timedelta(days=1)
+def latest_as_of(last_day: date | None = None) -> date:
+    """Tomorrow: what is known by the end of today is known by then. The day is UTC's.
+
+    last_day: of the log that the champion learnt from. The time of a simulated shop may be ahead of
+    ours: then it is the day after.
+    """
+    known = datetime.now(UTC).date()
+    return (known if last_day is None else max(known, last_day)) + timedelta(days=1)
 
 
-def read_whole(request: Any, limits: Limits) -> tuple[date, list[Any]]:
-    """The as-of date and the customers; raises Refused for what concerns all of the request."""
+def read_whole(
+    request: Any, limits: Limits, last_day: date | None = None
+) -> tuple[date, list[Any]]:
+    """The as-of date and the customers; raises Refused for what concerns all of the request.
+
+    last_day: see `latest_as_of`."""
     names = ("as_of", "customers")
     if not isinstance(request, dict):
         expected = '{"as_of": "2011-09-10", "customers": [...]}'
@@ -73,7 +82,7 @@ def read_whole(request: Any, limits: Limits) -> tuple[date, list[Any]]:
     problems = strangers(request, names) + required(request, names)
     as_of = None
     if "as_of" in request:
-        as_of, wrong = _day(request["as_of"])
+        as_of, wrong = _day(request["as_of"], latest_as_of(last_day))
         problems += wrong
     customers: list[Any] = []
     if "customers" in request:
@@ -109,8 +118,7 @@ def _count(customer: Any) -> int:
     return len(lines) if isinstance(lines, list) else 0
 
 
-def _day(value: Any) -> tuple[date | None, list[Problem]]:
-    latest = latest_as_of()
+def _day(value: Any, latest: date) -> tuple[date | None, list[Problem]]:
     expected = f"a day from {FIRST} to {latest} (tomorrow, UTC)"
     reason, what, day = "invalid", "must be a day as YYYY-MM-DD", None
     if not isinstance(value, str):

@@ -55,9 +55,12 @@ class Lines:
 
 class LinesDecoder:
     """Reads requests with lines of these columns (`settings.source.declared`), as a source of this
-    form writes them."""
+    form writes them. last_day: of the log that the champion learnt from, where that is known."""
 
-    def __init__(self, declared: frozenset[str], form: Form | None = None) -> None:
+    def __init__(
+        self, declared: frozenset[str], form: Form | None = None, last_day: date | None = None
+    ) -> None:
+        self.last_day = last_day
         self.columns = tuple(name for name in MAPPED if name in declared - {"customer_id"})
         self.kinds = kinds_of(self.columns, form or Form())
         self.request = request_type(self.kinds)
@@ -75,7 +78,7 @@ class LinesDecoder:
         except (msgspec.DecodeError, ValueError, RecursionError):
             return self._read_slowly(body, limits, skip)
         customers = request.customers
-        if not FIRST <= request.as_of <= latest_as_of():
+        if not FIRST <= request.as_of <= latest_as_of(self.last_day):
             return self._read_slowly(body, limits, skip)
         sized(customers, "customers", limits.max_rows)
         if more := too_many(sum(len(customer.lines) for customer in customers), limits):
@@ -84,7 +87,7 @@ class LinesDecoder:
 
     def _read_slowly(self, body: bytes, limits: Limits, skip: bool) -> Lines:
         request = parse(body)
-        as_of, customers = read_whole(request, limits)
+        as_of, customers = read_whole(request, limits, self.last_day)
         rows: list[int] = []
         good: list[Any] = []
         wrong = Findings()

@@ -79,9 +79,9 @@ class Transactions:
         self.declared = frozenset(section["declared"])
         self.settings = Features.model_validate(section["features"])
         self.form = form or Form()
-        self.decoder = LinesDecoder(self.declared, self.form)
-        self.request = self.decoder.request  # the type, for the service's description
         contract = Contract.model_validate_json(msgspec.json.encode(section["contract"]))
+        self.decoder = LinesDecoder(self.declared, self.form, contract.not_after)
+        self.request = self.decoder.request  # the type, for the service's description
         rules = line_rules(contract, self.declared)
         self._why = {name: rule.why for name, rule in rules.items()} | {AFTER: WHY_AFTER}
         queries = {
