@@ -163,6 +163,7 @@ def ends(values: Iterable[float | None], least: float, room: float = 0.08) -> tu
     """The ends of a y axis that holds the values, at least so far apart."""
     known = [value for value in values if value is not None] or [0.0]
     low, high = min(known), max(known)
+    least = max(least, 1e-6 * max(abs(low), abs(high)))  # what a float can tell apart
     middle, half = (low + high) / 2, max((high - low) / 2, least / 2) * (1 + 2 * room)
     return middle - half, middle + half
 

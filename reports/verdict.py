@@ -51,18 +51,17 @@ def latest_verdict(state: PageState) -> dict[str, Any] | None:
         return None
     readings = state.of_month(latest.month)
     judged = month_of_strip(state, latest)
-    over = add_months(
-        month_of(date.fromisoformat(state.day[:10])), -1
-    )  # the newest month that is over
+    # The newest month that is over.
+    over = add_months(month_of(date.fromisoformat(state.day[:10])), -1)
     months = svg.at_month(latest.month) - svg.at_month(latest.since) + 1
     return {
         "latest": latest,
         "kind": judged.kind,
-        "headline": _headline(judged, readings),
+        "headline": _headline(judged),
         "months": months,
         "sure": _how_sure(state, latest, readings),
         "next": NEXT[latest.verdict],
-        "waiting": _not_judged(latest, readings),
+        "waiting": [*_not_judged(state, latest), *_early(state, latest.month)],
         "late": over if over > latest.month else None,
         "champion": max(state.champions, key=lambda one: one.since, default=None),
         "open": sum(one.last_month is None for one in state.alerts),
@@ -71,18 +70,23 @@ def latest_verdict(state: PageState) -> dict[str, Any] | None:
 
 
 def month_of_strip(state: PageState, verdict: Verdict) -> Month:
-    readings = state.of_month(verdict.month)
-    judged = [one for one in readings if one.state in words.JUDGED]
-    waiting = _not_judged(verdict, readings)
-    kind, word = KINDS[verdict.verdict], verdict.verdict
-    if verdict.verdict == "calendar" and waiting:
-        kind = "partly" if judged else "unjudged"
+    """Green, `good`, is only a month in which everything could be judged that can raise an alarm;
+    the early label cannot."""
+    readings = [one for one in state.readings if one.month == verdict.month]
+    waiting = _not_judged(state, verdict)
+    kind = KINDS[verdict.verdict]
+    if verdict.verdict == "calendar":
+        if not any(one.state in words.JUDGED for one in readings):
+            kind = "unjudged"
+        elif waiting:
+            kind = "partly"
     pending = sum(one.state == "pending" for one in readings)
-    notes = (f"{pending} pending",) if pending else ()
-    return Month(verdict, kind, word, notes + ((f"{len(waiting)} not judged",) if waiting else ()))
+    notes = [f"{pending} pending"] if pending else []
+    notes += [f"{len(waiting)} not judged"] if waiting else []
+    return Month(verdict, kind, verdict.verdict, tuple(notes))
 
 
-def _headline(judged: Month, readings: Sequence[Reading]) -> str:
+def _headline(judged: Month) -> str:
     """What the month comes to. A month in which nothing could be judged has no verdict to trust."""
     if judged.kind == "unjudged":
         return "Nothing could be judged yet"
@@ -91,15 +95,27 @@ def _headline(judged: Month, readings: Sequence[Reading]) -> str:
     return HEADLINES[judged.verdict.verdict]
 
 
-def _not_judged(verdict: Verdict, readings: Sequence[Reading]) -> list[str]:
-    """What cannot be judged yet, or not in this month, as sentences; each sensor once."""
-    said = list(verdict.learning)
-    for one in readings:
-        if one.state in words.NOT_JUDGED and not any(one.sensor in text for text in said):
-            until = f", can judge from {words.month_name(one.until)} on" if one.until else ""
-            few = f": {words.plural(one.n, 'row')}" if one.state == "too_few" else ""
-            said.append(f"{one.sensor}: {words.STATES[one.state]}{few or until}")
-    return said
+def _not_judged(state: PageState, verdict: Verdict) -> list[str]:
+    """What cannot be judged yet, or not in this month, as sentences: the sensors, and whatever else
+    the verdict names."""
+    readings = [one for one in state.of_month(verdict.month) if one.state in words.NOT_JUDGED]
+    early = {one.sensor for one in state.early_label}
+    said = [_waits(one) for one in readings if one.sensor not in early]
+    texts = {one.text for one in readings}
+    return said + [text for text in verdict.learning if text not in texts]
+
+
+def _early(state: PageState, month: str) -> list[str]:
+    found = [one for one in state.early_label if one.month == month]
+    return [_waits(one) for one in found if one.state in words.NOT_JUDGED]
+
+
+def _waits(one: Reading) -> str:
+    """Why a sensor has not judged, and until when."""
+    until = f"can judge from {words.month_name(one.until)} on" if one.until else ""
+    few = words.plural(one.n, "row") if one.state == "too_few" else ""
+    why = one.text or ", ".join(part for part in (words.STATES[one.state], few, until) if part)
+    return f"{one.sensor.replace('_', ' ')}: {why}"
 
 
 def _how_sure(state: PageState, latest: Verdict, readings: Sequence[Reading]) -> list[str]:

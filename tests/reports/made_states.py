@@ -427,7 +427,7 @@ def first_month() -> PageState:
                 until="2027-04", text="The same month of last year is not in the log"
             )  # fmt: skip
         elif one.sensor == "abroad" and one.month == START:
-            one = replace(one, state="too_few", n=12, z=None, expected=None, sd=None)
+            one = replace(one, state="too_few", n=12, z=None, expected=None, sd=None, text="")
         found.append(one)
     return replace(state, readings=tuple(found))
 

@@ -229,9 +229,29 @@ def test_a_month_in_which_not_everything_could_be_judged_is_not_green(pages: Any
     assert kind == "partly now" and text.endswith("3 not judged")
     head = Page(section(page, "verdict")).text
     assert "No finding in what could be judged" in head
-    assert "invoices: learning, can judge from April 2027 on." in head
-    assert "abroad: too few rows: 12 rows." in head
+    assert "invoices: The same month of last year is not in the log." in head
+    assert "abroad: too few rows, 12 rows." in head
     assert not Page(section(page, "verdict")).having("good")
+
+
+def test_what_the_verdict_says_of_a_sensor_stands_once_and_the_early_label_is_no_reason(
+    tmp_path: Path,
+) -> None:
+    said = "Learning: it needs 12 months as its baseline."
+    judged = Reading("price", START, "ok", 0.0, 900, 0.0, 0.1, 0.0, 6.0)
+    waits = Reading("unit", START, "learning", text=said)
+    early = Reading("early_label", START, "learning", text="No scores of a year before.")
+    verdict = Verdict(START, "calendar", "", START, (), 1, learning=(early.text,))
+    state = replace(
+        empty(), day="2026-05-01", verdicts=(verdict,), readings=(judged,), early_label=(early,)
+    )
+    page = written(state, tmp_path)
+    assert strip_of(page)[0][0] == "good now"
+    assert "early label: No scores of a year before." in Page(section(page, "verdict")).text
+    verdict = replace(verdict, learning=(said, early.text))
+    page = written(replace(state, verdicts=(verdict,), readings=(judged, waits)), tmp_path)
+    assert strip_of(page) == [("partly now", "Apr 2026 calendar 1 not judged")]
+    assert Page(section(page, "verdict")).text.count(said) == 1
 
 
 def test_a_month_in_which_nothing_could_be_judged_has_no_verdict_to_trust(tmp_path: Path) -> None:
