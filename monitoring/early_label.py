@@ -15,7 +15,7 @@ from datetime import date
 
 import numpy as np
 
-from monitoring.facts import Reading, year_before
+from monitoring.facts import Reading, State, year_before
 from monitoring.labels import Outcomes
 from monitoring.ranking import clustered_error
 
@@ -23,20 +23,26 @@ EARLY_LABEL = "early_label"
 # Four weeks: known before the next as-of date even in February, and each weekday four times.
 EARLY_DAYS = 28
 LIMIT = 3.5
+PENDING = 0.75  # of the limit: two months running beyond it, on one side, are an alarm too
 # Of the log ratio: what two years differ by without any drift, measured in undrifted shops
 # (`tests/bench/monitoring_labels.py`).
-BETWEEN_YEARS = 0.03
+BETWEEN_YEARS = 0.02
 FEWEST = 50  # early buyers
 
 
 def early_label(
-    outcomes: Sequence[Outcomes], month: str, *, as_of: date, until: str | None = None
+    outcomes: Sequence[Outcomes],
+    month: str,
+    *,
+    as_of: date,
+    previous: Reading | None = None,
+    until: str | None = None,
 ) -> Reading:
     """The early label of the scores as of a day, beside the same version's of a year before.
 
     outcomes: of one version on both days, read together with `days=EARLY_DAYS` (`read_outcomes`).
-    month: the one that is judged.  until: the month from which there
-    are scores of a year before.
+    month: the one that is judged.  previous: the early label of the month before it.  until: the
+    month from which there are scores of a year before.
 
     value: log of early buyers over the sum of the probabilities.  expected: the same a year before.
     sd: the error of their difference, clustered by customer, and what years differ by.
@@ -68,7 +74,7 @@ def early_label(
     ratio = np.exp(value - expected)
     return replace(
         blank,
-        state="alarm" if abs(z) > LIMIT else "ok",
+        state=_state(z, previous),
         value=value,
         expected=expected,
         sd=sd,
@@ -80,6 +86,15 @@ def early_label(
             f" ({np.exp(-LIMIT * sd):.2f} to {np.exp(LIMIT * sd):.2f} is usual)."
         ),
     )
+
+
+def _state(z: float, previous: Reading | None) -> State:
+    if abs(z) > LIMIT:
+        return "alarm"
+    if abs(z) <= PENDING * LIMIT:
+        return "ok"
+    before = previous.z if previous and previous.z is not None else 0.0
+    return "alarm" if abs(before) > PENDING * LIMIT and before * z > 0 else "pending"
 
 
 def _log_ratio(one: Outcomes) -> float:

@@ -38,6 +38,16 @@ def test_fewer_and_more_are_found(share, sign):
     assert found.state == "alarm" and np.sign(found.z) == sign
 
 
+def test_two_months_running_beyond_three_quarters_of_the_limit_are_an_alarm():
+    once = early_label(both(0.34), "2026-07", as_of=NOW)
+    assert (once.state, once.z < 0) == ("pending", True)
+    for z, state in ((-2.7, "alarm"), (2.7, "pending"), (-2.6, "pending"), (None, "pending")):
+        again = early_label(both(0.34), "2026-07", as_of=NOW, previous=replace(once, z=z))
+        assert again.state == state
+    fine = early_label(both(), "2026-07", as_of=NOW, previous=replace(once, z=-3.4))
+    assert fine.state == "ok"
+
+
 def test_a_season_in_which_few_buy_at_once_is_no_alarm_if_the_year_before_was_so():
     assert early_label(both(0.2, 0.2), "2026-07", as_of=NOW).state == "ok"
 

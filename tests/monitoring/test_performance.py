@@ -221,7 +221,7 @@ def test_a_champion_as_good_as_in_its_test_is_not_worse():
     assert (gain.sensor, roc_auc.sensor) == (GAIN, ROC_AUC)
     assert gain.state == roc_auc.state == "ok"
     assert gain.z == pytest.approx((gain.value - gain.expected) / gain.sd)
-    assert "would be found with power .8" in gain.text
+    assert "is found four times out of five" in gain.text
 
 
 def test_a_champion_whose_scores_are_mixed_up_for_a_third_of_the_customers_is_worse():
