@@ -2,14 +2,21 @@
 
 A shop's features move all the time: customers grow older, the season changes. So a drift of
 features explains an alarm and never is one: in undrifted simulated years the usual rules alarm in
-up to 100 % of the months. PSI: Siddiqi 2006, Credit Risk Scorecards, chapter 10.
+up to 100 % of the months. And the largest drift explains little: the log grows, so everybody's
+tenure is always far from last year's. What explains is what moved lately: the same comparison as of
+an earlier day, before the alarm, tells how much of a drift was there already.
+
+PSI: Siddiqi 2006, Credit Risk Scorecards, chapter 10. How far two samples are shifted: the
+probability that a value of the one is above one of the other (Mann & Whitney 1947).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,7 +24,10 @@ from configs.duck import connect, parquet
 from configs.settings import Compute, Features
 from features.catalogue import CATALOGUE, NAMES
 from features.engine import build_features, read_log, run
-from monitoring.facts import Drift, month_of, year_before
+from monitoring.facts import Drift, add_months, first_day, month_of, year_before
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 FEWEST = 100  # customers on each side
 BINS = 10
@@ -31,39 +41,43 @@ def feature_drift(
     features: Sequence[str],
     settings: Features,
     *,
+    since: date | None = None,
     compute: Compute | None = None,
     folder: Path | None = None,
 ) -> list[Drift]:
-    """Compare features at an as-of date with those of a year earlier, the most drifted first.
+    """Compare features at an as-of date with those of a year earlier, first what moved most lately.
 
     transactions: valid rows in canonical columns; rows from `as_of` on change nothing.  features:
     names, such as those of the champion; one that the catalogue does not have is left out.
-    Both dates have the customers that training asks about (`active_days`), and both are computed in
-    one pass. folder: where DuckDB may spill.
+    since: the as-of date of before the alarm that is to be explained; none: a month before.
+    folder: where DuckDB may spill.
+
+    All dates have the customers that training asks about (`active_days`), and are computed in one
+    pass. Where the log does not reach back a year before `since`, the largest PSI comes first.
     """
-    before = year_before(as_of)
+    since = since or first_day(add_months(month_of(as_of), -1))
+    dates = [as_of, year_before(as_of), since, year_before(since)]
     wanted = [CATALOGUE[NAMES.index(name)] for name in features if name in NAMES]
     if not wanted:
         return []
+    drifts = []
     with connect(folder, compute) as connection:
         connection.execute(
             f"CREATE VIEW transactions AS FROM {parquet(transactions)}"
             f" WHERE invoiced_at < '{as_of}'"
         )
         read_log(connection, settings)
-        connection.execute(
-            f"CREATE TABLE as_of_dates AS SELECT unnest([DATE '{as_of}', DATE '{before}']) AS as_of"
+        connection.execute("CREATE TABLE as_of_dates (as_of DATE)")
+        connection.executemany(
+            "INSERT INTO as_of_dates VALUES (?)", [[day] for day in sorted(set(dates))]
         )
         run(connection, "spine")
         build_features(connection, wanted)
-        found = connection.execute("FROM features").fetchnumpy()
-    is_now = found["as_of"].astype("datetime64[D]") == np.datetime64(as_of)
-    columns = {one.name: _numbers(found[one.name]) for one in wanted}
-    drifts = [
-        compare(name, values[is_now], values[~is_now], _month(as_of), _month(before))
-        for name, values in columns.items()
-    ]
-    return sorted(drifts, key=lambda drift: -1.0 if drift.psi is None else drift.psi, reverse=True)
+        for one in wanted:
+            now, before, *earlier = _columns(connection, one.name, dates)
+            months = _month(as_of), _month(dates[1])
+            drifts.append(compare(one.name, now, before, *months, Earlier(since, *earlier)))
+    return sorted(drifts, key=_order, reverse=True)
 
 
 def score_drift(
@@ -85,22 +99,41 @@ def score_drift(
     return None
 
 
-def compare(name: str, now: np.ndarray, before: np.ndarray, month: str, beside: str) -> Drift:
+@dataclass(frozen=True)
+class Earlier:
+    """The same column, (k,) and (l,), as of an earlier day and a year before that."""
+
+    since: date
+    now: np.ndarray
+    before: np.ndarray
+
+
+def compare(
+    name: str,
+    now: np.ndarray,
+    before: np.ndarray,
+    month: str,
+    beside: str,
+    earlier: Earlier | None = None,
+) -> Drift:
     """The drift of one column: float (n,) and (m,), NaN where a value is missing."""
-    here, there = now[~np.isnan(now)], before[~np.isnan(before)]
     enough = min(len(now), len(before)) >= FEWEST
+    if earlier and (not enough or min(len(earlier.now), len(earlier.before)) < FEWEST):
+        earlier = None
+    here, there = _known(now), _known(before)
     drift = Drift(
         month=month,
         feature=name,
         beside=beside,
         psi=psi(now, before) if enough else None,
         ks=ks(here, there) if enough and min(len(here), len(there)) >= FEWEST else None,
-        mean=float(here.mean()) if len(here) else None,
-        mean_before=float(there.mean()) if len(there) else None,
-        missing=1 - len(here) / len(now) if len(now) else 0.0,
-        missing_before=1 - len(there) / len(before) if len(before) else 0.0,
+        mean=_mean(now),
+        mean_before=_mean(before),
+        missing=_missing(now),
+        missing_before=_missing(before),
+        moved=_moved(now, before, earlier) if earlier else None,
     )
-    return Drift(**{**vars(drift), "text": in_words(drift, len(now), len(before))})
+    return replace(drift, text=in_words(drift, len(now), len(before), earlier))
 
 
 def psi(now: np.ndarray, before: np.ndarray) -> float:
@@ -109,7 +142,7 @@ def psi(now: np.ndarray, before: np.ndarray) -> float:
     A value that fills several deciles is one bin; half a row is added to each bin, so that an empty
     one is not infinitely far.
     """
-    edges = _edges(before[~np.isnan(before)])
+    edges = _edges(_known(before))
     counts = np.stack([_count(values, edges) for values in (now, before)]) + 0.5
     counts = counts[:, counts.sum(axis=0) > 1]  # bins that both leave empty say nothing
     a, b = counts / counts.sum(axis=1, keepdims=True)
@@ -127,8 +160,8 @@ def ks(now: np.ndarray, before: np.ndarray) -> float:
     return float(np.max(np.abs(shares[0] - shares[1])))
 
 
-def in_words(drift: Drift, rows: int, rows_before: int) -> str:
-    """`orders_30d (invoices): mean 1.9, a year before 2.6; PSI 0.31.`"""
+def in_words(drift: Drift, rows: int, rows_before: int, earlier: Earlier | None = None) -> str:
+    """`orders_30d (invoices): mean 1.9, a year before 2.6; as of 2026-07-01 2.5 and 2.6; PSI …`"""
     years = int(drift.month[:4]) - int(drift.beside[:4])
     same = drift.month[5:] == drift.beside[5:] and years == 1
     when = "a year before" if same else f"in {drift.beside}"
@@ -144,6 +177,9 @@ def in_words(drift: Drift, rows: int, rows_before: int) -> str:
     else:
         parts[0] += f": mean {_number(drift.mean)}, {when} {_number(drift.mean_before)}"
     said = []
+    then = [_mean(values) for values in (earlier.now, earlier.before)] if earlier else []
+    if earlier and None not in then:
+        said.append(f"as of {earlier.since} {' and '.join(_number(m or 0.0) for m in then)}")
     if abs(drift.missing - drift.missing_before) >= 0.005:
         said.append(f"missing for {drift.missing:.1%}, {when} for {drift.missing_before:.1%}")
     elif drift.mean is None and drift.mean_before is None:
@@ -173,8 +209,58 @@ def _count(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return np.append(counts, missing.sum()).astype(np.float64)
 
 
-def _numbers(column: np.ndarray) -> np.ndarray:
-    return np.ma.filled(column.astype(np.float64), np.nan)
+def _columns(
+    connection: DuckDBPyConnection, name: str, dates: Sequence[date]
+) -> Iterator[np.ndarray]:
+    """A feature at each of the dates, NaN where missing. One feature at a time: all of them would
+    be hundreds of megabytes of a million customers."""
+    found = connection.execute(
+        f"SELECT as_of, {name} AS value FROM features"
+        " ORDER BY row_id"  # so that a mean has the same last digit every time
+    ).fetchnumpy()
+    as_of = found["as_of"].astype("datetime64[D]")
+    value = np.ma.filled(found["value"].astype(np.float64), np.nan)
+    for day in dates:
+        yield value[as_of == np.datetime64(day)]
+
+
+def _order(drift: Drift) -> tuple[float, float]:
+    moved, psi = (-1.0 if value is None else value for value in (drift.moved, drift.psi))
+    return moved, psi
+
+
+def _moved(now: np.ndarray, before: np.ndarray, earlier: Earlier) -> float:
+    """By how much the shift against the year before, or the share without a value, is another one
+    than at the earlier day."""
+    pairs = (now, before), (earlier.now, earlier.before)
+    gap, gap_then = (_missing(a) - _missing(b) for a, b in pairs)
+    shift, shift_then = _shift(now, before), _shift(earlier.now, earlier.before)
+    moved = abs(gap - gap_then)
+    if shift is None or shift_then is None:
+        return moved
+    return max(moved, abs(shift - shift_then))
+
+
+def _shift(now: np.ndarray, before: np.ndarray) -> float | None:
+    """The probability that a value of now is above one of before; ties count half."""
+    here, there = _known(now), np.sort(_known(before))
+    if not len(here) or not len(there):
+        return None
+    sides = (np.searchsorted(there, here, side=side) for side in ("left", "right"))
+    return float(sum(side.mean() for side in sides) / 2 / len(there))
+
+
+def _known(values: np.ndarray) -> np.ndarray:
+    return values[~np.isnan(values)]
+
+
+def _mean(values: np.ndarray) -> float | None:
+    known = _known(values)
+    return float(known.mean()) if len(known) else None
+
+
+def _missing(values: np.ndarray) -> float:
+    return float(np.isnan(values).mean()) if len(values) else 0.0
 
 
 def _number(value: float) -> str:

@@ -125,7 +125,8 @@ class Drift:
     month of the year before. An explanation beside an alarm, never an alarm itself.
 
     psi, ks: None where there are too few customers.  missing, missing_before: shares without a
-    value; the means are those of the others.  text: a sentence."""
+    value; the means are those of the others.  moved: how much of it came lately, 0 to 1
+    (`monitoring/drift.py`); None where that is not known.  text: a sentence."""
 
     month: str
     feature: str
@@ -136,6 +137,7 @@ class Drift:
     mean_before: float | None
     missing: float = 0.0
     missing_before: float = 0.0
+    moved: float | None = None
     text: str = ""
 
 

@@ -53,9 +53,40 @@ def test_every_feature_is_compared_with_the_same_month_of_the_year_before(found)
     assert {(one.month, one.beside) for one in found} == {("2024-10", "2023-10")}
 
 
-def test_the_most_drifted_come_first(found):
+def test_what_moved_most_since_the_month_before_comes_first(found):
+    moved = [one.moved for one in found]
+    assert moved == sorted(moved, reverse=True)
+
+
+def test_a_drift_that_was_there_before_the_alarm_comes_after_one_that_is_new(tmp_path):
+    """Everybody's tenure grows with the log; from September on all buy twice as much at a time."""
+    start = datetime(2022, 1, 1)
+    lines = [
+        Line(
+            start + timedelta(days=day, hours=9),
+            f"c{(day * 7 + place) % 150}",
+            f"{day} {place}",
+            quantity=2 if day >= 973 else 1,  # 2024-08-31
+        )
+        for day in range(1005)
+        for place in range(4)
+    ]
+    path = write(lines, tmp_path / "log.parquet")
+    names = ["tenure_days", "orders_30d", "revenue_30d"]
+    found = feature_drift(path, date(2024, 10, 1), names, QUESTION, since=date(2024, 8, 31))
+    assert found[0].feature == "revenue_30d"
+    tenure = next(one for one in found if one.feature == "tenure_days")
+    assert tenure.psi > 1 and tenure.moved < 0.1
+    assert "as of 2024-08-31" in found[0].text
+
+
+def test_where_the_log_is_too_short_for_the_day_before_the_largest_psi_comes_first(tmp_path):
+    path = write([line for line in log() if line.invoiced_at.year < 2024], tmp_path / "log.parquet")
+    as_of, since = date(2024, 4, 1), date(2024, 2, 1)  # by February 2023 fewer than 100 had bought
+    found = feature_drift(path, as_of, NAMES, QUESTION, since=since)
+    assert {one.moved for one in found} == {None}
     psis = [one.psi for one in found]
-    assert psis == sorted(psis, reverse=True)
+    assert psis == sorted(psis, reverse=True) and psis[0] > psis[-1]
 
 
 def test_means_are_those_of_the_features_of_training(found):
@@ -136,6 +167,7 @@ def test_psi_is_finite_never_negative_and_zero_for_the_same_values(now, before):
     assert psi(before, before) == pytest.approx(0)
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of SciPy, about samples of one value
 @given(values, values)
 @examples(max_examples=50)
 def test_the_distance_is_that_of_scipy(now, before):

@@ -1,0 +1,429 @@
+"""What is said of a champion after the fact, in shops whose drift is known: false alarms and power.
+
+One *shop-year* is a simulated shop of `configs/year.yaml`, a champion that is trained on what was
+known at the end of March 2026 (the project's own splits, calibration and test, a family's starting
+parameters), and twelve months of scores. The champion is also broken on purpose. Everything is
+measured through `monitoring/`, from score files and the log.
+
+    python -m tests.bench.monitoring_labels --seeds 2000-2199
+    python -m tests.bench.monitoring_labels --seeds 3000-3049 --drift rate
+
+A shop-year is kept in var/bench/monitoring_labels/, so a run goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import tempfile
+import time
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+os.environ["OMP_NUM_THREADS"] = "1"  # of small fits: two threads would wait for each other
+
+import numpy as np
+
+from configs.duck import connect, parquet
+from configs.load import load
+from configs.records import write_file
+from configs.settings import Settings
+from features.build import build_table
+from features.catalogue import NAMES
+from features.engine import build_features, read_log, run
+from features.table import Rows, read_rows
+from ingestion.simulation.part import ROWS, simulate_part
+from ingestion.validate import TRANSACTIONS, validate_batch
+from monitoring.drift import feature_drift, score_drift
+from monitoring.early_label import EARLY_DAYS, early_label
+from monitoring.estimate import estimate, estimate_from
+from monitoring.facts import Reading, add_months, end_of, first_day, year_before
+from monitoring.labels import Outcomes, read_outcomes, ripe
+from monitoring.performance import judge_performance, performance_of, pooled, reference
+from tests.bench.figures import figure, show
+from tests.monitoring.made_scores import write_scores
+from training import families
+from training.baseline import find_baseline
+from training.calibration import fit_calibration
+from training.folds import join, make_folds
+from training.metrics import paired_difference, score
+
+ROOT = Path(__file__).parents[2]
+KEPT = ROOT / "var" / "bench" / "monitoring_labels"
+FIRST, MONTHS = "2026-04", 12  # the months that are judged
+DRIFT_ON, DRIFT_MONTH = "2026-07-01", "2026-07"
+LAST_TEST = date(2025, 12, 31)  # a training at the end of March 2026 would test on it
+DRIFTS: dict[str, dict[str, float]] = {
+    "none": {},
+    "rate": {"purchase_rate": 0.8},
+    "rate_up": {"purchase_rate": 1.25},
+    "price": {"price_level": 1.1},
+    "unit": {"broken_unit": 0.05},
+    "missing": {"missing_customers": 0.2},
+    "mix": {"customer_mix": 0.5},
+}
+FAMILIES = ("xgboost", "logistic")  # in turn, by seed
+MEASURES = ("labels", "performance", "early_label", "estimate", "ranking", "monitoring_labels")
+LIMIT_FALSE_YEARS = 0.01  # of *worse*
+
+
+@dataclass(frozen=True)
+class Champion:
+    """predict: features float32 (n, f) -> calibrated probabilities.  description: of `bundle.json`,
+    what monitoring reads."""
+
+    predict: Callable[[np.ndarray], np.ndarray]
+    description: dict[str, Any]
+
+
+def main() -> int:
+    parser = ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seeds", default="2000-2199", help="first-last")
+    parser.add_argument("--drift", default="none", choices=DRIFTS)
+    arguments = parser.parse_args()
+    first, last = map(int, arguments.seeds.split("-"))
+    found = [shop_year(seed, arguments.drift) for seed in range(first, last + 1)]
+    show(figures(found, arguments.drift))
+    for line in in_words(found, arguments.drift):
+        print(line)
+    return 0
+
+
+def shop_year(seed: int, drift: str = "none", transactions: Path | None = None) -> dict[str, Any]:
+    """What monitoring says of one shop-year, found or measured; JSON values.
+
+    transactions: the valid rows of that shop, where somebody has simulated it already.
+    """
+    kept, settings = KEPT / f"{drift}-{seed}.json", settings_of(drift)
+    made_by = code_and_settings(settings)
+    if kept.exists():
+        found = json.loads(kept.read_text(encoding="utf-8"))
+        if found["made_by"] == made_by:
+            return found
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        found = measure(transactions or simulated(settings, seed, folder), settings, seed, folder)
+    about = {"seed": seed, "drift": drift, "made_by": made_by}
+    write_file(kept, json.dumps({**about, **found}))
+    print(f"{drift} {seed}", flush=True)
+    return found
+
+
+def code_and_settings(settings: Settings) -> str:
+    """A hash of what a shop-year depends on."""
+    found = hashlib.sha256(settings.model_dump_json().encode())
+    modules = [*sorted((ROOT / "monitoring").glob("*.py")), Path(__file__)]
+    for module in modules:
+        if module.stem in MEASURES:
+            found.update(module.read_bytes())
+    return found.hexdigest()
+
+
+def settings_of(drift: str) -> Settings:
+    effects = [f for name, value in DRIFTS[drift].items() for f in (f"--{_SET}.{name}", f"{value}")]
+    return load("year", [*effects, f"--{_SET}.on", DRIFT_ON] if effects else [], {})
+
+
+_SET = "source.simulation.drift"
+
+
+def simulated(settings: Settings, seed: int, folder: Path) -> Path:
+    """The valid rows of a shop, on the day after its last one: the contract keeps out rows of a
+    future that the clock of this machine has not reached."""
+    simulation = settings.source.simulation
+    now = datetime.combine(simulation.start, datetime.min.time()) + timedelta(simulation.days)
+    simulate_part(settings.source, seed, folder, settings.compute)
+    validate_batch([folder / ROWS], folder, settings.contract, now=now)
+    return folder / TRANSACTIONS
+
+
+def measure(log: Path, settings: Settings, seed: int, folder: Path) -> dict[str, Any]:
+    """Train, score every month, break the champion, and let monitoring judge each month."""
+    champion = train(log, settings, seed, folder)
+    months = [add_months(FIRST, n) for n in range(MONTHS)]
+    days = [end_of(month) for month in months]
+    rows = features_at(log, [*days, *map(year_before, days)], settings)
+    files = {
+        day: write_scores(
+            folder / f"as_of={day}" / "part.parquet", names, champion.predict(x), as_of=day
+        )
+        for day, (names, x) in rows.items()
+    }
+    until = end_of(months[-1])
+    how: dict[str, Any] = {"known_until": until, "compute": settings.compute, "folder": folder}
+    horizon = settings.features.horizon_days
+    outcomes = read_outcomes(
+        [files[day] for day in days if ripe(day, horizon, until)],
+        log,
+        settings.features,
+        baseline=champion.description["baseline"],
+        **how,
+    )
+    early = read_outcomes(
+        [files[day] for day in files if ripe(day, EARLY_DAYS, until)],
+        log,
+        settings.features,
+        days=EARLY_DAYS,
+        **how,
+    )
+    estimates = [estimate_from(str(one.as_of), 1, one.probability) for one in outcomes]
+    return {
+        "family": FAMILIES[seed % 2],
+        "worse": {
+            name: judged(broken, champion.description, months, horizon)
+            for name, broken in variants(outcomes, champion, rows, seed)
+        },
+        "early": early_labels(early, months),
+        "estimates": [
+            [one.roc_auc, one.low, one.high, performance_of(truth).roc_auc]
+            for one, truth in zip(estimates, outcomes, strict=True)
+        ],
+    }
+
+
+def train(log: Path, settings: Settings, seed: int, folder: Path) -> Champion:
+    """A champion as the pipeline would make it, without a search: folds by date, calibrated by the
+    season, tested once, beside the best single feature."""
+    family = families.load_family(FAMILIES[seed % 2])
+    asked = settings.features.model_copy(update={"last_as_of": LAST_TEST})
+    table = folder / "table.parquet"
+    build_table(log, table, asked, compute=settings.compute)
+    learn, valid, test = (read_rows(table, (part,), NAMES) for part in ("train", "valid", "test"))
+    how: dict[str, Any] = {"seed": seed, "threads": 1}
+    params, said = dict(family.BASELINE), np.empty(len(valid))
+    rounds = []
+    for fold in make_folds(learn, valid, asked.horizon_days):
+        model = family.fit(family.BASELINE, fold.train, fold.valid, **how)
+        said[fold.place] = family.predict(model, fold.valid.x)
+        rounds.append(model.params.get("rounds"))
+    if None not in rounds:
+        params["rounds"] = int(np.mean(rounds))
+    both = join(learn, valid)
+    model = family.fit(params, both, None, **how)
+    fitted = family.predict(model, both.x)
+    calibration = fit_calibration("season", fitted, both, said, valid, NAMES)
+
+    def predict(x: np.ndarray) -> np.ndarray:
+        return np.clip(calibration.apply(family.predict(model, x), x), 0, 1)
+
+    return Champion(predict, describe(learn, test, predict(test.x), settings, seed))
+
+
+def describe(
+    learn: Rows, test: Rows, p: np.ndarray, settings: Settings, seed: int
+) -> dict[str, Any]:
+    """The parts of `bundle.json` that monitoring reads."""
+    assert test.y is not None
+    single, ranking = find_baseline(learn, test, [{"name": name} for name in NAMES])
+    how: dict[str, Any] = {"bootstrap": settings.training.bootstrap, "seed": seed}
+    against = paired_difference(test.y, p, ranking, groups=test.unit, **how)["roc_auc"]
+    return {
+        "test": score(test.y, p, groups=test.unit, **how),
+        "baseline": {**vars(single), **against},
+    }
+
+
+def features_at(
+    log: Path, days: Sequence[date], settings: Settings
+) -> dict[date, tuple[np.ndarray, np.ndarray]]:
+    """Customers (n,) and features float32 (n, f) at each as-of date, in one pass."""
+    with connect(compute=settings.compute) as connection:
+        connection.execute(f"CREATE VIEW transactions AS FROM {parquet(log)}")
+        read_log(connection, settings.features)
+        connection.execute("CREATE TABLE as_of_dates (as_of DATE)")
+        connection.executemany("INSERT INTO as_of_dates VALUES (?)", [[day] for day in set(days)])
+        run(connection, "spine")
+        build_features(connection)
+        found = connection.execute("FROM features ORDER BY as_of, customer_id").fetchnumpy()
+    as_of = found["as_of"].astype("datetime64[D]")
+    x = np.column_stack([np.ma.filled(found[name].astype(float), np.nan) for name in NAMES])
+    return {
+        day: (found["customer_id"][as_of == day], x[as_of == day].astype(np.float32))
+        for day in sorted(set(days))
+    }
+
+
+def variants(
+    outcomes: list[Outcomes], champion: Champion, rows: dict[date, Any], seed: int
+) -> Iterator[tuple[str, list[Outcomes]]]:
+    """The champion as it is, and broken: its scores exchanged among a part of the customers, or a
+    feature that has been zero since it was trained."""
+    rng = np.random.default_rng(seed)
+    yield "intact", outcomes
+    for name, part in (("third mixed up", 3), ("tenth mixed up", 10)):
+        yield name, [mixed_up(one, part, rng) for one in outcomes]
+    best = champion.description["baseline"]["feature"]
+    some = NAMES[seed % len(NAMES)]
+    for name, feature in (("best feature stuck", best), ("some feature stuck", some)):
+        yield name, [stuck(one, champion, rows[one.as_of][1], feature) for one in outcomes]
+
+
+def mixed_up(one: Outcomes, part: int, rng: np.random.Generator) -> Outcomes:
+    p = one.probability.copy()
+    chosen = rng.permutation(len(p))[: len(p) // part]
+    p[chosen] = p[rng.permutation(chosen)]
+    return replace(one, probability=p)
+
+
+def stuck(one: Outcomes, champion: Champion, x: np.ndarray, feature: str) -> Outcomes:
+    x = x.copy()
+    x[:, NAMES.index(feature)] = 0
+    return replace(one, probability=champion.predict(x))
+
+
+def judged(
+    outcomes: list[Outcomes], description: dict[str, Any], months: Sequence[str], horizon: int
+) -> dict[str, Any]:
+    """The months of an alarm, the lowest z of each reading, and the mean ROC AUC."""
+    readings: list[Reading] = []
+    for month in months:
+        known = [one for one in outcomes if ripe(one.as_of, horizon, end_of(month))]
+        readings += judge_performance(pooled(known[-3:]), reference(description), month)
+    alarms = sorted({one.month for one in readings if one.state == "alarm"})
+    names = dict.fromkeys(one.sensor for one in readings)
+    return {
+        "first": next((one.month for one in readings if one.z is not None), None),
+        "alarms": alarms,
+        "lowest": {
+            name: min(one.z for one in readings if one.sensor == name and one.z is not None)
+            for name in names
+        },
+        "roc_auc": float(np.mean([performance_of(one).roc_auc for one in outcomes])),
+    }
+
+
+def early_labels(outcomes: list[Outcomes], months: Sequence[str]) -> list[dict[str, Any]]:
+    """The early label of each month whose first day has scores."""
+    found: list[Reading] = []
+    for month in months[1:]:
+        previous = found[-1] if found else None
+        found.append(early_label(outcomes, month, as_of=first_day(month), previous=previous))
+    return [{"month": one.month, "state": one.state, "z": one.z} for one in found]
+
+
+def figures(found: Sequence[dict[str, Any]], drift: str = "none") -> list[dict[str, Any]]:
+    """Shares of shop-years and months, each with its exact 95 % interval in its name."""
+    years = len(found)
+    shown = []
+
+    def share(name: str, hits: int, of: int, limit: float | None = None, better: str = "") -> None:
+        low, high = exact_interval(hits, of)
+        name = f"{name}: {hits} of {of} [{low:.1%}, {high:.1%}]"
+        shown.append(figure(name, hits / max(of, 1), "", limit, better or "lower"))
+
+    intact = [one["worse"]["intact"] for one in found]
+    allowed = LIMIT_FALSE_YEARS if drift == "none" else None
+    share(f"{drift}: years with *worse*", sum(bool(x["alarms"]) for x in intact), years, allowed)
+    states = [[one for one in shop["early"] if one["z"] is not None] for shop in found]
+    if drift == "none":
+        early = sum(any(one["state"] == "alarm" for one in shop) for shop in states)
+        share("none: years with an alarm of the early label (shown only)", early, years)
+        for name in next(iter(found))["worse"]:
+            if name == "intact":
+                continue
+            broken = [one["worse"][name] for one in found]
+            for count in (1, 3):
+                hits = sum(caught(one, count) for one in broken)
+                share(f"{name}: *worse* within {count} judged month(s)", hits, years)
+    else:
+        for count in (1, 2, 3):
+            last = add_months(DRIFT_MONTH, count - 1)
+            hits = sum(
+                any(one["state"] == "alarm" and DRIFT_MONTH <= one["month"] <= last for one in shop)
+                for shop in states
+            )
+            share(f"{drift}: early label within {count} month(s)", hits, years, better="higher")
+    pairs = np.array([one for shop in found for one in shop["estimates"]], dtype=float)
+    estimated, low, high, truth = pairs.T
+    inside = int(np.sum((low <= truth) & (truth <= high)))
+    share(f"{drift}: ROC AUC within the interval of the estimate", inside, len(pairs))
+    error = float(np.mean(np.abs(estimated - truth)))
+    shown.append(figure(f"{drift}: mean error of the estimate", error, ""))
+    together = float(np.corrcoef(estimated, truth)[0, 1])
+    shown.append(figure(f"{drift}: correlation of estimate and truth", together, "", None, ""))
+    return shown
+
+
+def caught(one: dict[str, Any], count: int) -> bool:
+    """Whether the first alarm comes within so many months of the first that could be judged."""
+    if one["first"] is None or not one["alarms"]:
+        return False
+    return one["alarms"][0] <= add_months(one["first"], count - 1)
+
+
+def exact_interval(hits: int, of: int) -> tuple[float, float]:
+    """Clopper & Pearson 1934, 95 %."""
+    from scipy.stats import binomtest
+
+    if not of:
+        return 0.0, 1.0
+    interval = binomtest(hits, of).proportion_ci(0.95, "exact")
+    return float(interval.low), float(interval.high)
+
+
+def in_words(found: Sequence[dict[str, Any]], drift: str) -> list[str]:
+    """What the margins leave, and what a feature that is stuck costs where it is found."""
+    lowest = {
+        name: sorted(one["worse"]["intact"]["lowest"][name] for one in found)
+        for name in next(iter(found))["worse"]["intact"]["lowest"]
+    }
+    lines = [
+        f"{drift}: lowest z of a year, {name}: median {values[len(values) // 2]:+.1f},"
+        f" least {values[0]:+.1f}"
+        for name, values in lowest.items()
+    ]
+    stuck_ones = [
+        (one["worse"]["intact"]["roc_auc"] - one["worse"][name]["roc_auc"], one["worse"][name])
+        for one in found
+        for name in ("best feature stuck", "some feature stuck")
+    ]
+    for low, high in ((-1.0, 0.005), (0.005, 0.02), (0.02, 0.05), (0.05, 1.0)):
+        these = [broken for cost, broken in stuck_ones if low <= cost < high]
+        ever = sum(bool(broken["alarms"]) for broken in these)
+        third = sum(caught(broken, 3) for broken in these)
+        lines.append(
+            f"{drift}: a stuck feature that costs {max(low, 0):g} to {high:g} of ROC AUC:"
+            f" found in {third} of {len(these)} within 3 judged months, in {ever} in the year"
+        )
+    return lines
+
+
+def one_month(seed: int = 1) -> list[dict[str, Any]]:
+    """Seconds of everything that a month needs: labels of three dates, the early label, estimate,
+    drift of features and scores."""
+    settings = settings_of("none")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        log = simulated(settings, seed, folder)
+        champion = train(log, settings, seed, folder)
+        days = [end_of(add_months("2026-04", n)) for n in range(9)]
+        rows = features_at(log, [*days, *map(year_before, days)], settings)
+        files = {
+            day: write_scores(folder / f"{day}.parquet", names, champion.predict(x), as_of=day)
+            for day, (names, x) in rows.items()
+        }
+        end, before = days[-1], days[-2]
+        how: dict[str, Any] = {"known_until": end, "compute": settings.compute, "folder": folder}
+        begun = time.perf_counter()
+        known = [files[day] for day in days if ripe(day, 90, end)][-3:]
+        single = champion.description["baseline"]
+        outcomes = read_outcomes(known, log, settings.features, baseline=single, **how)
+        judge_performance(pooled(outcomes), reference(champion.description), "2026-12")
+        both = [files[before], files[year_before(before)]]
+        early = read_outcomes(both, log, settings.features, days=EARLY_DAYS, **how)
+        early_label(early, "2026-12", as_of=before)
+        estimate(files[end])
+        feature_drift(log, end, NAMES, settings.features, compute=settings.compute)
+        score_drift(files[end], last_year=files[year_before(end)])
+        seconds = time.perf_counter() - begun
+    return [figure("everything about the champion in a month, 6,000 customers", seconds, "s", 2.0)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
