@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from configs.duck import connect, literal, parquet
 from configs.settings import Compute
-from monitoring.facts import VerdictName, add_months, end_of, first_day, month_of
+from monitoring.catalogue import SENSORS, Sensor
+from monitoring.facts import add_months, end_of, first_day, month_of
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -24,80 +25,6 @@ MANY = 6  # times the usual quantity
 FEW_LINES = 5  # of a product in its past: with fewer it has no usual price and quantity
 TRIM = 10  # the price sensor leaves out a tenth of the products at either end
 WHOLE_UNTIL = 7  # a log that begins on this day of a month has the month whole
-
-
-@dataclass(frozen=True)
-class Sensor:
-    """What a sensor means, and its limits.
-
-    verdict: what an alarm stands for.  unit: of value, expected and sd.  c: limit of |z|.
-    floor: least standard deviation between months.  least: n below it is too few to judge.
-    of: what n counts.  needs: columns, of each group one.
-    """
-
-    meaning: str
-    verdict: VerdictName
-    unit: str
-    c: float
-    floor: float
-    least: int
-    of: str
-    needs: tuple[tuple[str, ...], ...] = ()
-
-
-SENSORS = {
-    "price": Sensor(
-        meaning="unit prices beside those of the same products in their last six months: mean log"
-        " ratio over products, without the tenth at either end",
-        verdict="broken data",
-        unit="log ratio",
-        c=6.0,
-        floor=0.005,
-        least=50,
-        of="lines",
-        needs=(("product_id",), ("unit_price", "amount"), ("unit_price", "quantity")),
-    ),
-    "unit": Sensor(
-        meaning="share of lines with more than six times their product's usual quantity, which is"
-        " its geometric mean in its last six months",
-        verdict="broken data",
-        unit="share of lines",
-        c=5.0,
-        floor=0.003,
-        least=200,
-        of="lines",
-        needs=(("product_id",), ("quantity",)),
-    ),
-    "anonymous": Sensor(
-        meaning="share of invoices that name no customer, of those whose lines are valid otherwise",
-        verdict="broken data",
-        unit="share of invoices",
-        c=5.0,
-        floor=0.005,
-        least=50,
-        of="invoices",
-    ),
-    "abroad": Sensor(
-        meaning="share of new customers (of this month's first invoice) who live abroad",
-        verdict="changed demand",
-        unit="share of new customers",
-        c=4.8,
-        floor=0.01,
-        least=20,
-        of="new customers",
-        needs=(("country",),),
-    ),
-    "invoices": Sensor(
-        meaning="invoices, with and without a customer, beside the same month of last year with"
-        " this month's weekdays: log ratio, against the usual ratio of the baseline",
-        verdict="changed demand",
-        unit="log ratio",
-        c=4.0,
-        floor=0.01,
-        least=50,
-        of="invoices",
-    ),
-}
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from monitoring.catalogue import SENSORS, Sensor
 from monitoring.facts import Reading, State, add_months
-from monitoring.measure import SENSORS, Measured, Sensor, measure_months
+from monitoring.measure import Measured, measure_months
 
 __all__ = ["SENSORS", "Measured", "Sensor", "freeze", "measure_months", "read_month"]
 
