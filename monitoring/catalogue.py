@@ -74,10 +74,10 @@ SENSORS = {
     ),
     "invoices": Sensor(
         meaning="invoices, with and without a customer, beside the same month of last year with"
-        " this month's weekdays: log ratio, against the usual ratio of the baseline",
+        " this month's weekdays: log ratio, against the usual ratio",
         verdict="changed demand",
         unit="log ratio",
-        c=4.0,
+        c=3.5,
         floor=0.01,
         least=50,
         of="invoices",

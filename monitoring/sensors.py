@@ -7,7 +7,14 @@ explain an alarm and never are one. A sensor looks at the month itself. Its read
 
 where the months of the baseline say what to expect: their mean, and how much they differ beyond
 what chance gives (the method of moments of DerSimonian & Laird 1986, with a floor). `sd` adds to
-that what XX
+that what chance gives a month of this size, and how well the mean is known. It is an alarm where
+|z| > c, or where two months running are as far off together: both on one side, each beyond half of
+c, and their sum beyond sqrt(2) c, as it is if both are beyond three quarters of c.
+
+A baseline is frozen, because one that follows the months would soon take a drift for usual. Only
+the invoices' ratio to last year, which moves as the shop grows, is allowed to go half the way with
+the months that were as usual.
+
 `measure_months` reads the rows, `freeze` makes the baseline, `read_month` judges one month. What
 came of it in simulated years and in a real log is in docs/monitoring.md.
 """
@@ -31,6 +38,8 @@ OVERDISPERSION = 1.3  # variance of a month's invoices over that of a Poisson co
 MONTHS = 12  # of a baseline
 ENOUGH = 9  # of them with a value: the first months of a log have no past to compare with
 RECENT = 6  # months of the usual ratio: a shop's growth slows down, and the last months say it best
+FOLLOWED, FOLLOW = 3, 0.5  # the ratio expected goes half the way to that of the last three months
+SHRINK = 0.5  # what eleven steps from month to month say of their variance is rough
 
 
 # --- the baseline -----------------------------------------------------------------------------
@@ -45,7 +54,8 @@ def freeze(measured: Sequence[Measured], months: Sequence[str]) -> dict[str, Any
     - `sd` between months beyond chance, `floor`, which is taken where it is larger, and `error`,
       the standard error of the mean;
     - `c`, the limit of |z|; `months`, those that had a value; `n`, what they are made of;
-    - of the invoices `usual_ratio`, to those of the year before: exp(mean).
+    - of the invoices `usual_ratio`, to those of the year before: exp(mean), and `recent`, how far
+      the last months were from the mean.
 
     It is frozen: it holds for every later month, until another one is made on purpose.
     """
@@ -84,7 +94,7 @@ def _expect(name: str, measured: list[Measured], months: Sequence[str]) -> dict[
 def _expect_ratio(used: list[Measured], floor: float) -> dict[str, Any]:
     """Of the invoices. Their ratio to last year moves slowly, as the shop's growth does: so it is
     the mean of the last months, and what is between months is seen in the steps from one to the
-    next."""
+    next. `recent`: how far the last ones are from the mean, for `_judge_months`."""
     recent = used[-RECENT:]
     total = sum(one.n for one in recent)
     weights = [one.n / total for one in recent]
@@ -94,13 +104,14 @@ def _expect_ratio(used: list[Measured], floor: float) -> dict[str, Any]:
         ((b.value or 0.0) - (a.value or 0.0)) ** 2 - noise[a.month] - noise[b.month]
         for a, b in itertools.pairwise(used)
     ]
-    between = max(0.0, sum(steps) / 2 / len(steps))
+    between = max(0.0, SHRINK * sum(steps) / 2 / len(steps))
     error = sum(
         w * w * (max(between, floor**2) + noise[one.month]) for w, one in zip(weights, recent)
     )
     return {
         "mean": mean, "usual_ratio": math.exp(mean), "sd": math.sqrt(between),
         "error": math.sqrt(error), "n": total,
+        "recent": [(one.value or 0.0) - mean for one in used[-FOLLOWED:]],
     }  # fmt: skip
 
 
@@ -133,25 +144,64 @@ def _noise(one: Measured, mean: float, total: int) -> float:
 # --- a month ----------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class _Figures:
+    """What is expected of a month that has a value, in the sensor's unit, and how far off it is."""
+
+    expected: float
+    sd: float
+    z: float
+    limit: float
+
+
 def read_month(measured: Sequence[Measured], baseline: dict[str, Any], month: str) -> list[Reading]:
     """A reading of each sensor for the month, in the order of `SENSORS`.
 
-    measured: by `measure_months`, with at least this month and the one before.  baseline: by
-    `freeze`; sensors that it does not know are learning.
+    measured: by `measure_months`, with every month since the baseline.  baseline: by `freeze`.
+    Nothing after the month plays a part.
     """
     found = {(one.sensor, one.month): one for one in measured}
-    before = add_months(month, -1)
     readings = []
     for name in SENSORS:
-        known = baseline["sensors"].get(name, {"mean": None, "until": None})
         one = found.get((name, month), Measured(name, month, None, 0))
+        known = baseline["sensors"][name]
         reading = _unjudged(one, known, baseline["months"])
         if reading is None:
-            last = found.get((name, before))
-            judged = last is not None and _unjudged(last, known, baseline["months"]) is None
-            reading = _judge(one, known, last if judged else None)
+            first = add_months(baseline["months"][-1], 1)
+            so_far = [found.get((name, each)) for each in _months(first, month)]
+            reading = _judge_months(so_far, known, baseline["months"])
         readings.append(reading)
     return readings
+
+
+def _months(first: str, last: str) -> list[str]:
+    months = [first]
+    while months[-1] < last:
+        months.append(add_months(months[-1], 1))
+    return months
+
+
+def _judge_months(
+    so_far: Sequence[Measured | None], known: dict[str, Any], months: Sequence[str]
+) -> Reading:
+    """The reading of the last of these months, which begin after the baseline.
+
+    What is expected of the invoices goes half the way from the baseline's ratio to that of the last
+    three months that were as usual: the customers of a shop come and go, and its growth with them.
+    Months that were not as usual take no part, or a drift would soon be what is expected.
+    """
+    recent, follow = list(known.get("recent", ())), "recent" in known
+    reading = None
+    for one in so_far:
+        if one is None or _unjudged(one, known, months):
+            reading = None
+            continue
+        before = reading.z if reading is not None else None
+        reading = _judge(one, known, _figures(one, known, recent), before)
+        if follow and reading.state == "ok":
+            recent.append((one.value or 0.0) - known["mean"])
+    assert reading is not None  # the last of them can be judged
+    return reading
 
 
 def _unjudged(one: Measured, known: dict[str, Any], months: Sequence[str]) -> Reading | None:
@@ -165,9 +215,10 @@ def _unjudged(one: Measured, known: dict[str, Any], months: Sequence[str]) -> Re
     if one.missing:
         return reading("skipped", f"The source has no column {one.missing}.")
     if one.month in months:
-        found = reading("baseline", f"{_words(one, known)} Part of the baseline.")
         judged = known["mean"] is not None and _enough(one)
-        return _with_figures(found, _figures(one, known)) if judged else found
+        figures = _figures(one, known) if judged else None
+        found = reading("baseline", f"{_words(one, figures)} Part of the baseline.")
+        return _with_figures(found, figures) if figures else found
     if known["mean"] is None and known["until"] is None:
         text = f"the months of the baseline have fewer than {sensor.least} {sensor.of} each"
         return reading("too_few", f"Too few to judge: {text}.")
@@ -190,10 +241,11 @@ def _unjudged(one: Measured, known: dict[str, Any], months: Sequence[str]) -> Re
     return None
 
 
-def _judge(one: Measured, known: dict[str, Any], last: Measured | None) -> Reading:
-    """last: the month before, where that is judged too."""
-    here, c = _figures(one, known), known["c"]
-    z, earlier = here.z, _figures(last, known).z if last else 0.0
+def _judge(
+    one: Measured, known: dict[str, Any], figures: _Figures, before: float | None
+) -> Reading:
+    """before: z of the month before, where that was judged too."""
+    z, c, earlier = figures.z, figures.limit, before or 0.0
     together = z * earlier > 0 and min(abs(z), abs(earlier)) > HALF * c
     state: State = "ok"
     said = f"As usual: z = {z:.1f}, alarm beyond {c:g}."
@@ -205,59 +257,56 @@ def _judge(one: Measured, known: dict[str, Any], last: Measured | None) -> Readi
     elif abs(z) > WARN * c:
         state = "pending"
         said = f"Pending: z = {z:.1f}; an alarm beyond {c:g}, or if the next month is as far off."
-    text = f"{_words(one, known)} {said}"
-    return _with_figures(Reading(one.sensor, one.month, state, one.value, one.n, text=text), here)
+    text = f"{_words(one, figures)} {said}"
+    return _with_figures(
+        Reading(one.sensor, one.month, state, one.value, one.n, text=text), figures
+    )
 
 
-@dataclass(frozen=True)
-class _Figures:
-    """What is expected of a month that has a value, in the sensor's unit, and how far off it is."""
-
-    expected: float
-    sd: float
-    z: float
-    limit: float
-
-
-def _figures(one: Measured, known: dict[str, Any]) -> _Figures:
-    mean = known["mean"]
-    between = max(known["sd"], known["floor"])
-    sd = math.sqrt(between**2 + _noise(one, mean, known["n"]) + known["error"] ** 2)
-    return _Figures(mean, sd, ((one.value or 0.0) - mean) / sd, known["c"])
+def _figures(one: Measured, known: dict[str, Any], recent: Sequence[float] = ()) -> _Figures:
+    """recent: how far the last months that were as usual are from the mean, where that counts."""
+    mean, error = known["mean"], known["error"]
+    variance = max(known["sd"], known["floor"]) ** 2 + _noise(one, mean, known["n"])
+    expected = mean
+    if recent := recent[-FOLLOWED:]:
+        expected += FOLLOW * sum(recent) / len(recent)
+        error *= 1 - FOLLOW
+        variance *= 1 + FOLLOW**2 / len(recent)
+    sd = math.sqrt(variance + error**2)
+    return _Figures(expected, sd, ((one.value or 0.0) - expected) / sd, known["c"])
 
 
 def _with_figures(reading: Reading, found: _Figures) -> Reading:
     return replace(reading, expected=found.expected, sd=found.sd, z=found.z, limit=found.limit)
 
 
-def _words(one: Measured, known: dict[str, Any]) -> str:
-    """What was measured and what was expected, in plain units."""
+def _words(one: Measured, figures: _Figures | None) -> str:
+    """What was measured and, where that is known, what was expected, in plain units."""
     if one.value is None:
         return f"No value: {one.n:,} {SENSORS[one.sensor].of}."
-    judged = known["mean"] is not None and _enough(one)
-    mean, sd = (known["mean"], _figures(one, known).sd) if judged else (0.0, 0.0)
+    mean, sd = (figures.expected, figures.sd) if figures else (0.0, 0.0)
     if one.sensor == "price":
-        usual = f", usually {_beside(mean)} (± {sd:.1%})" if judged else ""
-        return f"The same products cost {_beside(one.value)} their last six months{usual}."
+        usual = f"; usual is {_beside(mean)} (± {sd:.1%})" if figures else ""
+        return f"The same products cost {_beside(one.value)} than in their last six months{usual}."
     if one.sensor == "invoices":
         before = one.before or 0
-        if not judged:
+        if not figures:
             return f"{one.n:,} invoices, {before:,.0f} in the same month of last year."
         expected = before * math.exp(mean)
         return (
-            f"{one.n:,} invoices are {_beside(one.value - mean)} the {expected:,.0f} (± {sd:.1%})"
-            f" expected: {before:,.0f} in the same month of last year, if with the same weekdays,"
-            f" times the usual {math.exp(mean):.2f}."
+            f"{one.n:,} invoices are {_beside(one.value - mean)} than the {expected:,.0f} expected"
+            f" (± {sd:.1%}): {before:,.0f} in the same month of last year, if with the same"
+            f" weekdays, times the usual {math.exp(mean):.2f}."
         )
     what = {
         "unit": "lines are above six times their product's usual quantity",
         "anonymous": "invoices name no customer",
         "abroad": "new customers live abroad",
     }[one.sensor]
-    usual = f", usually {mean:.1%} (± {sd:.1%})" if judged else ""
+    usual = f", usually {mean:.1%} (± {sd:.1%})" if figures else ""
     return f"{one.value:.1%} of {one.n:,} {what}{usual}."
 
 
 def _beside(log_ratio: float) -> str:
     change = math.expm1(log_ratio)
-    return f"{abs(change):.1%} {'less than' if change < 0 else 'more than'}"
+    return f"{abs(change):.1%} {'less' if change < 0 else 'more'}"

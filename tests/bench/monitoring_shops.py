@@ -41,10 +41,10 @@ DRIFTS: dict[str, dict[str, float]] = {
     "slower": {"purchase_rate": 0.8},
     "faster": {"purchase_rate": 1.25},
 }
-# What the measurements are made by, besides libraries.
+# What the measurements are made by, besides libraries and the preset's settings.
 MADE_BY = (
-    "configs/year.yaml", "configs/contract.yaml", "monitoring/measure.py", "ingestion/judge.py",
-    "ingestion/validate.py", "ingestion/canonical.py", "ingestion/simulation",
+    "monitoring/measure.py", "ingestion/judge.py", "ingestion/validate.py",
+    "ingestion/canonical.py", "ingestion/simulation",
 )  # fmt: skip
 
 
@@ -118,8 +118,10 @@ def keep(place: Path, found: Any) -> None:
 
 @cache
 def code() -> str:
-    """A hash of the files that the measurements are made by."""
-    found = hashlib.sha256()
+    """A hash of the settings and the code that the measurements are made by."""
+    settings = load("year", [], {})
+    read = settings.model_dump_json(include={"source", "contract"})
+    found = hashlib.sha256((read + settings.features.home_country).encode())
     for name in MADE_BY:
         path = ROOT / name
         for file in sorted(path.glob("*.py")) if path.is_dir() else [path]:

@@ -47,7 +47,7 @@ def fewer(row: Row) -> Row | None:
 @pytest.mark.parametrize(
     ("sensor", "change", "words"),
     [
-        ("price", dearer, "The same products cost 10.0% more than their last six months"),
+        ("price", dearer, "The same products cost 10.0% more than in their last six months"),
         ("unit", by_the_dozen, "lines are above six times their product's usual quantity"),
         ("abroad", from_abroad, "of 50 new customers live abroad"),
         ("invoices", fewer, "90 invoices are"),
@@ -300,3 +300,30 @@ def test_a_file_that_is_sent_twice_changes_nothing(tmp_path):
         )
     assert found[0] == found[1]
     assert sum(one.n for one in found[0] if one.sensor == "unit") > 1000
+
+
+def test_last_year_is_compared_as_if_it_had_the_same_weekdays(tmp_path):
+    """A shop that sells ten invoices on every weekday and none on a Saturday or Sunday."""
+    days = [date(2024, 1, 1) + timedelta(days=n) for n in range(790)]
+    valid: list[Row] = [
+        {
+            "invoice_id": f"{day} {n}",
+            "product_id": "10001",
+            "description": None,
+            "quantity": 1,
+            "unit_price": 1.0,
+            "invoiced_at": datetime(day.year, day.month, day.day, 12),
+            "customer_id": "anna",
+            "country": HOME,
+        }
+        for day in days
+        if day.weekday() < 5
+        for n in range(10)
+    ]
+    found = measure(Shop(valid), tmp_path, UNTIL)
+    invoices = {one.month: one for one in found if one.sensor == "invoices"}
+    # February 2025 has twenty such days, that of 2024 a leap day more.
+    assert (invoices["2025-02"].n, invoices["2024-02"].n) == (200, 210)
+    judged = [one.value for one in invoices.values() if one.before is not None]
+    assert len(judged) == 14
+    assert judged == pytest.approx([0.0] * 14, abs=1e-12)

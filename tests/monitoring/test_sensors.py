@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_shop import BASELINE, FIRST, JUDGED, states
 
-from monitoring.facts import add_months
+from monitoring.facts import Reading, add_months
 from monitoring.sensors import SENSORS, Measured, freeze, read_month
 
 
@@ -114,3 +114,63 @@ def test_without_last_year_the_invoices_are_learning_and_the_others_judge(measur
     assert states(readings) == dict.fromkeys(SENSORS, "ok") | {"invoices": "learning"}
     invoices = readings[-1]
     assert invoices.until == "2026-01" and "same month of the year before" in invoices.text
+
+
+# --- the invoices, whose expected ratio follows the shop ----------------------------------------
+
+
+def invoiced(*ratios: float, of: int = 1500) -> list[Measured]:
+    """Twelve months with as many invoices as the year before, and then these ratios to it."""
+    values = [0.0] * 12 + [math.log(ratio) for ratio in ratios]
+    return [
+        Measured("invoices", add_months(BASELINE[0], n), value, round(of * math.exp(value)), of)
+        for n, value in enumerate(values)
+    ]
+
+
+def read_invoices(found: list[Measured], month: str) -> Reading:
+    return read_month(found, freeze(found, BASELINE), month)[-1]
+
+
+def test_the_usual_ratio_is_that_of_the_last_months_of_the_baseline():
+    found = invoiced(1.0)
+    slowing = [
+        replace(one, value=0.2 if n < 6 else 0.05, n=1577) for n, one in enumerate(found[:12])
+    ]
+    known = freeze(slowing, BASELINE)["sensors"]["invoices"]
+    assert known["mean"] == pytest.approx(0.05)
+    assert known["usual_ratio"] == pytest.approx(math.exp(0.05))
+
+
+def test_what_is_expected_goes_half_the_way_to_the_months_that_were_as_usual():
+    found = invoiced(1.06, 1.06, 1.06, 1.0)
+    readings = [read_invoices(found, add_months(JUDGED, n)) for n in range(4)]
+    assert [r.state for r in readings] == ["ok"] * 4
+    assert readings[0].expected == 0
+    assert readings[3].expected == pytest.approx(math.log(1.06) / 2)
+
+
+def test_a_lasting_change_stays_an_alarm_because_its_months_are_not_what_is_usual():
+    found = invoiced(*[0.75] * 8)
+    readings = [read_invoices(found, add_months(JUDGED, n)) for n in range(8)]
+    assert {r.state for r in readings} == {"alarm"}
+    assert {r.expected for r in readings} == {0.0}
+    assert "1,125 invoices are 25.0% less than the 1,500 expected" in readings[7].text
+    back = invoiced(*[0.75] * 3, 1.0)
+    assert read_invoices(back, add_months(JUDGED, 3)).state == "ok"
+
+
+def test_a_small_shop_needs_a_larger_change_for_an_alarm():
+    assert read_invoices(invoiced(0.75), JUDGED).state == "alarm"
+    assert read_invoices(invoiced(0.75, of=100), JUDGED).state == "ok"
+
+
+@given(st.lists(st.floats(0.5, 2.0), min_size=2, max_size=8), st.data())
+@settings(max_examples=50)
+def test_no_later_month_changes_a_reading(ratios, data):
+    found = invoiced(*ratios)
+    until = data.draw(st.integers(0, len(ratios) - 1))
+    month = add_months(JUDGED, until)
+    baseline = freeze(found[:12], BASELINE)
+    assert read_month(found, baseline, month) == read_month(found[: 13 + until], baseline, month)
+    assert freeze(found, BASELINE) == baseline
