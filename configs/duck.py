@@ -7,7 +7,7 @@ own beside the files that the caller is making, and is gone when the connection 
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,3 +92,17 @@ def parquet(paths: Path | list[Path]) -> str:
     """`read_parquet(…)` of one file or several, as SQL."""
     files = [paths] if isinstance(paths, Path) else paths
     return f"read_parquet([{', '.join(map(existing, files))}], hive_partitioning = false)"
+
+
+def content_hash(texts: Iterable[str], others: Iterable[str] = ()) -> str:
+    """SQL of a row's content as one number (HUGEINT, 64 bits are used): their sum over rows says
+    which rows there are, whatever their order. MD5, as DuckDB's own `hash` may change with it.
+
+    texts, others: SQL of the columns that are text, and of those that are numbers or times. A text
+    stands behind its length: else one that holds a separator could read like two.
+    """
+    written = [
+        *(f"coalesce(strlen({text}) || ':' || {text}, '-')" for text in texts),
+        *(f"coalesce(CAST({other} AS VARCHAR), '-')" for other in others),
+    ]
+    return f"md5_number_lower(concat_ws(' ', {', '.join(written)}))::HUGEINT"

@@ -6,17 +6,19 @@ The same SQL as the training table, without labels and splits, in the same Parqu
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from configs.duck import connect, literal, parquet, quoted
+from configs.duck import connect, content_hash, literal, parquet, quoted
 from configs.settings import Compute, Features
-from configs.table import Table
 from features.build import ROW_GROUP
-from features.catalogue import ALL, select
+from features.catalogue import CATALOGUE, Feature
 from features.engine import build_features, read_log, run
-from features.from_table import feature_sql, schema
+from features.from_table import feature_sql
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -27,7 +29,7 @@ def rows_of_log(
     target: Path,
     as_of: date,
     settings: Features,
-    declared: frozenset[str] = ALL,
+    features: Sequence[Feature] = CATALOGUE,
     compute: Compute | None = None,
     log_start: date | None = None,
 ) -> int:
@@ -35,9 +37,8 @@ def rows_of_log(
     many customers there are.
 
     transactions: Parquet with the canonical columns. Only rows before `as_of` are read.
-    log_start: the day of the first sale, as the champion's bundle has it.
+    settings, features, log_start (the day of the first sale): as the champion's bundle has them.
     """
-    features = select(declared)
     names = ", ".join(feature.name for feature in features)
     with connect(target.parent, compute) as connection:
         connection.execute(
@@ -55,14 +56,18 @@ def rows_of_log(
         return _count(connection, target)
 
 
-def rows_of_table(valid: Path, target: Path, table: Table, compute: Compute | None = None) -> int:
+def rows_of_table(
+    valid: Path, target: Path, features: Iterable[Feature], compute: Compute | None = None
+) -> int:
     """Write the features of the valid rows of a labelled table, which need no label; returns how
-    many there are."""
+    many there are.
+
+    features: as the champion's bundle has them: its categories give the codes.
+    """
     with connect(target.parent, compute) as connection:
         connection.execute(f"CREATE VIEW valid AS FROM {parquet(valid)}")
         values = ", ".join(
-            f"{feature_sql(connection, feature)} AS {quoted(feature.name)}"
-            for feature in schema(table)
+            f"{feature_sql(connection, feature)} AS {quoted(feature.name)}" for feature in features
         )
         connection.execute(f"""
             COPY (
@@ -71,6 +76,18 @@ def rows_of_table(valid: Path, target: Path, table: Table, compute: Compute | No
             ) TO {literal(target)} (FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP})
         """)
         return _count(connection, target)
+
+
+def digest_of_rows(features: Path, compute: Compute | None = None) -> str:
+    """A digest of the rows of a features file, whatever their order and the file they came from."""
+    with connect(None, compute) as connection:
+        columns = connection.execute(f"DESCRIBE FROM {parquet(features)}").fetchall()
+        texts = [quoted(name) for name, kind, *_ in columns if kind == "VARCHAR"]
+        others = [quoted(name) for name, kind, *_ in columns if kind != "VARCHAR"]
+        found = connection.execute(
+            f"SELECT count(*), sum({content_hash(texts, others)}) FROM {parquet(features)}"
+        ).fetchall()[0]
+    return hashlib.sha256(json.dumps([texts, others, *map(str, found)]).encode()).hexdigest()
 
 
 def _count(connection: DuckDBPyConnection, target: Path) -> int:

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+import re
+from datetime import UTC, date, datetime, timedelta
 
 from configs.errors import UserError
 from configs.settings import Settings
+from ingestion.ingest import last_day
 from monitoring.facts import end_of
 from registry.chain import Record
 
+DAY = re.compile(r"(\d{4}-\d{2})(-\d{2})?", re.ASCII)
+
 
 def today(settings: Settings) -> date:
-    """The day it is (UTC), or the one that the settings say."""
-    return settings.operations.today or datetime.now(UTC).date()
+    """The day that the settings say. Without one, of a simulated shop the day after its log, which
+    may end years ago or years from now; of a real source the day it is (UTC)."""
+    if settings.operations.today is not None:
+        return settings.operations.today
+    last = last_day(settings.source)
+    return datetime.now(UTC).date() if last is None else last + timedelta(days=1)
 
 
 def read_day(text: str, where: str) -> date:
     """A day, or the first day of a month: `2026-05-01` or `2026-05`. Raises UserError."""
+    found = DAY.fullmatch(text.strip())
     try:
-        return date.fromisoformat(text if len(text) > 7 else f"{text}-01")
+        if found is None:
+            raise ValueError
+        return date.fromisoformat(f"{found[1]}{found[2] or '-01'}")
     except ValueError:
         raise UserError(
             f"{text!r} is not a day",

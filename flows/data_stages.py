@@ -54,7 +54,7 @@ def ingest(settings: Settings) -> Parts:
 
 def _cut(settings: Settings, parts: Parts, today: date) -> Parts:
     """The parts without the rows of that day and later ones. Most are wholly before or after it."""
-    from ingestion.cut import cut_part, spans
+    from ingestion.cut import spans
 
     paths: list[Path] = []
     hashes: list[str] = []
@@ -63,13 +63,7 @@ def _cut(settings: Settings, parts: Parts, today: date) -> Parts:
         if first is not None and first >= today:
             continue
         if last is not None and last >= today:
-
-            def build(folder: Path, path: Path = path) -> dict[str, Any]:
-                cut_part(path, folder / ROWS, today, settings.compute)
-                return {}
-
-            depends_on = {"part": content, "today": today}
-            stage = run_stage(settings.var, "cut", depends_on, CUT, build)
+            stage = _cut_part(settings, path, content)
             path, content = stage.path(ROWS), stage.files[ROWS]
         paths.append(path)
         hashes.append(content)
@@ -80,6 +74,19 @@ def _cut(settings: Settings, parts: Parts, today: date) -> Parts:
             next_step="set a later day, or bring the rows of before",
         )
     return replace(parts, paths=paths, hashes=hashes)
+
+
+def _cut_part(settings: Settings, path: Path, content: str) -> Stage:
+    from ingestion.cut import cut_part
+
+    today = settings.operations.today
+    assert today is not None
+
+    def build(folder: Path) -> dict[str, Any]:
+        cut_part(path, folder / ROWS, today, settings.compute)
+        return {}
+
+    return run_stage(settings.var, "cut", {"part": content, "today": today}, CUT, build)
 
 
 def _read(settings: Settings) -> Parts:

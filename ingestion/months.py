@@ -12,15 +12,21 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from configs.duck import connect, parquet
+from configs.duck import connect, content_hash, parquet
 from configs.settings import Compute
 from configs.source import CANONICAL
+
+OTHERS = ("quantity", "unit_price", "invoiced_at")  # of the canonical columns: those without text
 
 
 @dataclass(frozen=True)
 class Month:
-    """month: `2026-04`.  rows: valid ones, up to the day before `last_day` ends.  anonymous: rows
-    kept out because they have no customer, copies left out.  digest: of both."""
+    """The rows of a calendar month that are before the day that was asked for.
+
+    month: `2026-04`.  rows: valid ones.  anonymous: rows that are in quarantine because they have
+    no customer; of equal ones the first.  last_day: the day of the last row of either kind.
+    digest: of the content of both.
+    """
 
     month: str
     rows: int
@@ -34,11 +40,9 @@ def months_of(
 ) -> list[Month]:
     """Every month with a row before `until`, the oldest first.
 
-    transactions, quarantine: the Parquet files of a validated batch.  The digest is the sum of
-    the rows' MD5 hashes: unlike DuckDB's own `hash`, it is the same in every version.
+    transactions, quarantine: the Parquet files of a validated batch.
     """
-    columns = ", ".join(f"coalesce(CAST({name} AS VARCHAR), '\\N')" for name in CANONICAL)
-    row = f"md5_number_lower(concat_ws(chr(31), {columns}))::HUGEINT"
+    row = content_hash([name for name in CANONICAL if name not in OTHERS], OTHERS)
     with connect(None, compute) as connection:
         found = connection.execute(f"""
             WITH rows AS (

@@ -5,7 +5,8 @@ pass through in batches, so memory does not grow with the customers. Two files c
 
     part.parquet   customer_id, as_of, probability, decision, decile, moved_most, moved_by,
                    version, bundle_sha256; sorted by customer
-    scores.csv     the same for people, the most probable first
+    scores.csv     for people, the most probable first: UTF-8 with a byte order mark, without which
+                   Excel reads other letters; a text that it would run as a formula stands behind '
 
 The same bundle and features give the same bytes.
 """
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from configs.duck import connect, literal, parquet, quoted
+from configs.errors import UserError
 from configs.settings import Compute
 from features.categories import decode
 from registry.bundle import Bundle
@@ -25,8 +27,8 @@ from registry.bundle import Bundle
 ROWS = 8192  # in a batch: a network holds some hundred values of each feature of each row
 PARQUET, CSV = "part.parquet", "scores.csv"
 DECILES = 10
-# A spreadsheet would run a text that begins so as a formula (OWASP, CSV injection).
-FORMULA = "^[=+@\\t\\r-]"
+FORMULA = "^[=+@\\t\\r\\n＝＋－＠-]"  # OWASP, CSV injection
+MARK = chr(0xFEFF)
 
 
 def score(
@@ -37,13 +39,15 @@ def score(
     version: int,
     explained: int,
     compute: Compute | None = None,
+    called: str = "customer",
 ) -> int:
     """Write both files into `folder`; returns the number of rows.
 
     features: Parquet with `customer_id`, `as_of` and the features of the bundle.  explained: for
-    how many of the most probable customers it is said what moved the score most.  Decile 1 holds
-    the most probable tenth. Raises ValueError where a feature of the bundle is missing, or the
-    model has no probability for a row.
+    how many of the most probable customers it is said what moved the score most.  called: what the
+    first column of the CSV is called.  Decile 1 holds the most probable tenth. Raises ValueError
+    where a feature of the bundle is missing, UserError where the model has no probability for a
+    row.
     """
     compute = compute or Compute()
     answers = folder / ".answers.parquet"
@@ -76,19 +80,25 @@ def score(
             """)
             connection.execute(f"""
                 COPY (
-                    SELECT CASE WHEN regexp_matches(customer_id, {literal(FORMULA)})
-                                THEN chr(39) || customer_id ELSE customer_id END AS customer,
+                    SELECT {as_cell("customer_id")} AS {quoted(MARK + called)},
                            printf('%.4f', probability) AS probability,
                            CASE decision WHEN true THEN 'contact' WHEN false THEN 'leave' END
                                AS decision,
                            decile,
-                           moved_most || printf(' (%+.3f)', moved_by) AS moved_most
+                           {as_cell("moved_most || printf(' (%+.3f)', moved_by)")} AS moved_most
                     FROM scores ORDER BY place
                 ) TO {literal(folder / CSV)} (FORMAT csv, HEADER)
             """)
     finally:
         answers.unlink(missing_ok=True)
     return rows
+
+
+def as_cell(text: str) -> str:
+    """SQL of a text for a spreadsheet, which runs none of it."""
+    return (
+        f"CASE WHEN regexp_matches({text}, {literal(FORMULA)}) THEN chr(39) ELSE '' END || {text}"
+    )
 
 
 def _ask(bundle: Bundle, features: Path, target: Path) -> int:
@@ -108,7 +118,13 @@ def _ask(bundle: Bundle, features: Path, target: Path) -> int:
             probability = bundle.predict(_matrix(batch, names))
             if not ((probability >= 0) & (probability <= 1)).all():
                 at = int(np.flatnonzero(~((probability >= 0) & (probability <= 1)))[0])
-                raise ValueError(f"the model has no probability for {batch['customer_id'][at]}")
+                raise UserError(
+                    f"the model has no probability for {batch['customer_id'][at].as_py()!r}: it"
+                    f" answers {probability[at]}",
+                    where=str(bundle.folder),
+                    next_step="look at that customer's rows; or go back to another version:"
+                    " make rollback",
+                )
             columns = [batch["customer_id"], batch["as_of"].cast(pa.date32()), probability]
             writer.write_table(pa.table(columns, schema=schema))
             rows += batch.num_rows

@@ -53,7 +53,8 @@ def read_part(source: Source, path: Path, target: Path, compute: Compute, *, lab
     """Write the rows of a file to `target` as a part.
 
     Raises UserError for a file that cannot be read (`ingestion/files.py`), for a column that the
-    settings name and the file lacks, and for one that it has and the settings do not name.
+    settings name and the file lacks, and for one that it has and the settings do not name, unless
+    the rows are there to be scored: then there is no target.
     """
 
     def copy(file: Path) -> None:
@@ -107,6 +108,8 @@ def check_columns(table: Table, types: dict[str, str], path: Path, hint: str = "
                 where=f"{place}, column {name}",
                 next_step="leave it out: add it to source.table.leave_out",
             )
+    if table.target is None:  # rows to score: what else the file has is no input
+        return
     unknown = [name for name in types if name not in {*wanted, *table.leave_out}]
     if unknown:
         raise UserError(
