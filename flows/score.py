@@ -18,15 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from configs.command import make, run_command
-from configs.duck import connect, parquet
 from configs.errors import UserError
 from configs.settings import Settings
-from configs.terminal import console, facts
 from features.catalogue import CATALOGUE, Feature
 from flows import data_stages, score_table
 from flows.clock import read_day, today
 from flows.kept_scores import Scores, keep_scores, read_scores
 from flows.lock import alone
+from flows.score_report import heard, tell
 from ingestion.batches import dataset_of
 from ingestion.ingest import check_source
 from ingestion.months import digest_of, months_of
@@ -35,7 +34,7 @@ from registry.alias import the_champion
 from registry.bundle import Bundle, load_bundle
 from registry.compare import question
 from registry.models import ModelVersion
-from serving.batch import CSV, PARQUET, score
+from serving.batch import score
 
 __all__ = ["Scores", "open_champion", "read_scores", "score_log"]
 
@@ -51,18 +50,18 @@ def main(settings: Settings, *, as_of: str | None, data: str | None) -> None:
     the_champion(settings)  # before anything is read
     if data is not None or settings.source.kind == "table":
         rows_of = score_table.reading(settings, data, as_of)
-        with alone(settings.var, "score"):
+        with alone(settings.var, "score"), heard() as warnings:
             scores = score_rows(rows_of)
-        tell(scores, rows_of)
+        tell(scores, rows_of, warnings)
         return
     day = None if as_of is None else read_day(as_of, "AS_OF")
     check_source(settings.source)
-    with alone(settings.var, "score"):
+    with alone(settings.var, "score"), heard() as warnings:
         page = _folder(settings) / "contract.html"
         page.parent.mkdir(parents=True, exist_ok=True)
         validated = data_stages.validate(settings, data_stages.ingest(settings), page)
         scores = score_log(settings, validated.folder, day)
-    tell(scores, settings)
+    tell(scores, settings, warnings)
 
 
 def score_log(settings: Settings, validated: Path, as_of: date | None = None) -> Scores:
@@ -294,51 +293,6 @@ def _with_notes(scores: Scores, settings: Settings, bundle: Bundle) -> Scores:
             f" ({', '.join(changed)}): the service judges lines by the one of its training"
         )
     return replace(scores, notes=tuple(notes))
-
-
-def tell(scores: Scores, settings: Settings) -> None:
-    """Print what was scored, and what to type next."""
-    record, shown = scores.record, console()
-    with connect() as connection:
-        expected, contacts, low, high, decided = connection.execute(f"""
-            SELECT sum(probability), count(*) FILTER (decision), min(probability),
-                   max(probability), count(decision)
-            FROM {parquet(scores.folder / PARQUET)}
-        """).fetchall()[0]
-    of_log, table = record["as_of"] is not None, settings.source.table
-    what = f"customers as of {record['as_of']}" if of_log else "rows"
-    likely = (
-        f"buy within {settings.features.horizon_days} days"
-        if of_log
-        else f"have {table.target} = {table.positive}"
-    )
-    shown.print(
-        facts(
-            *(("Note", note) for note in scores.notes),
-            (
-                "Scores",
-                f"{record['rows']:,} {what}: {'found' if scores.reused else 'made'}"
-                + ("" if scores.official else ", beside the official ones"),
-            ),
-            ("Champion", f"{record['model']} version {record['version']}"),
-            ("Expected", f"{expected:,.0f} {likely} ({expected / record['rows']:.1%})"),
-            ("", f"probabilities from {low:.3f} to {high:.3f}"),
-            (
-                "Decision",
-                f"contact {contacts:,}"
-                if decided
-                else "none: training.contact_cost and training.sale_value are not set",
-            ),
-        )
-    )
-    folder = settings.var / scores.folder.relative_to(settings.var.absolute())
-    for head, text in (
-        ("List", str(folder / CSV)),
-        ("Programs", str(folder / PARQUET)),
-        *([("Next", make("monitor", settings))] if of_log else []),
-    ):
-        shown.print(f"[bold]{head:9}[/] ", end="")
-        shown.print(text, soft_wrap=True, markup=False)
 
 
 if __name__ == "__main__":

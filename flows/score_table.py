@@ -26,6 +26,7 @@ from registry.bundle import Bundle
 from serving.batch import MARK, as_cell
 
 LEFT_OUT = "left_out.csv"
+UNSEEN = 0.01  # share of unknown categories from which it is said
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,13 @@ def make_features(settings: Settings, bundle: Bundle, folder: Path, target: Path
         notes.append(
             f"{counts.quarantined:,} of {counts.raw:,} rows are not scored ({reasons}): {shown}"
         )
+    for name, found in outcome.level.get("unseen", {}).items():
+        share = found["unseen"] / max(found["values"], 1)
+        if share >= UNSEEN:
+            notes.append(
+                f"{name}: {share:.1%} of the values are none of the champion's categories"
+                f" ({', '.join(found['examples'])}): they count as other"
+            )
     digest = digest_of_rows(target, settings.compute)
     nobody = UserError("no row of the file can be scored", where="DATA", next_step=str(left_out))
     return Rows(rows, digest, tuple(labels(expand(source))), tuple(notes), nobody)

@@ -1,10 +1,10 @@
-"""`make serve` and `make predict` after `make train`: the answer is the bundle's answer."""
+"""`make serve`, `make predict`, `make score` after `make train`: each gives the bundle's answer."""
 
 from __future__ import annotations
 
 import json
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from typing import Any
 import duckdb
 import httpx
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from configs.load import load
@@ -63,6 +65,45 @@ def batch(smoke) -> Batch:
 def asker(url):
     with Client(url) as client:
         yield client
+
+
+def make_score(walk, smoke, *arguments: str) -> pa.Table:
+    """The scores that the command makes."""
+    done = walk(smoke.var, "--config", "smoke", *arguments, module="flows.score")
+    assert done.code == 0, done.err
+    (line,) = (line for line in done.out.split("\n") if line.startswith("Programs"))
+    return pq.read_table(line.removeprefix("Programs").strip())
+
+
+def test_make_score_of_a_test_date_equals_the_training_table_and_its_model(walk, smoke, batch):
+    found = make_score(walk, smoke, "--as-of", str(batch.as_of))
+    order = np.argsort(batch.customers)
+    assert found["customer_id"].to_pylist() == [batch.customers[at] for at in order]
+    np.testing.assert_allclose(found["probability"], batch.probability[order], rtol=0, atol=1e-6)
+    assert set(found["version"].to_pylist()) == {batch.version}
+
+
+def test_make_score_equals_the_service_for_every_customer(walk, smoke, batch, asker: Client):
+    """As of the day after the log, which no training has seen: from the raw lines, and from the
+    features."""
+    scores = make_score(walk, smoke)
+    customers, as_of = scores["customer_id"].to_pylist(), scores["as_of"][0].as_py()
+    assert as_of > batch.as_of and len(customers) > 500
+    (raw,) = (smoke.var / "stages").glob("ingest-*/rows.parquet")
+    lines = lines_of(raw, replace(batch, customers=customers, as_of=as_of))
+    from_lines, from_features, decisions = [], [], []
+    for start in range(0, len(customers), 100):
+        asked = [
+            {"customer_id": one, "lines": lines[one]} for one in customers[start : start + 100]
+        ]
+        answer = asker.predict_transactions(as_of, asked, features=True)
+        from_lines += [one.probability for one in answer.predictions]
+        decisions += [one.decision for one in answer.predictions]
+        again = asker.predict([one.features for one in answer.predictions])
+        from_features += [one.probability for one in again.predictions]
+    np.testing.assert_allclose(from_lines, scores["probability"], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(from_features, scores["probability"], rtol=0, atol=1e-6)
+    assert decisions == scores["decision"].to_pylist()
 
 
 def test_every_test_row_gets_what_batch_scoring_says(batch: Batch, asker: Client):

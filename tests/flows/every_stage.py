@@ -113,6 +113,11 @@ def main(folder: Path) -> None:
     validated = call(data_stages.validate, settings, parts, folder / "log" / "page.html")
     table = call(tasks._from_log, settings, validated)
 
+    on_a_day = load(
+        str(preset), ["--var", str(folder / "log"), "--operations.today", "2024-03-01"], {}
+    )
+    call(data_stages._cut_part, on_a_day, parts.paths[0], parts.hashes[0])
+
     label = "table "
     file = save(folder / "table.csv", made_rows())
     labelled = table_settings(file, folder / "table")

@@ -14,6 +14,7 @@ STAGES = {
     "simulate": stage_code.SIMULATE,
     "read file": stage_code.READ_FILE,
     "read table file": stage_code.READ_TABLE_FILE,
+    "cut": stage_code.CUT,
     "validate": stage_code.VALIDATE,
     "validate table": stage_code.VALIDATE_TABLE,
     "features": stage_code.FEATURES,
@@ -53,12 +54,13 @@ def keys(root: Path) -> dict[str, str]:
     ("edited", "again"),
     [
         # settings and tools that several stages use
-        ("configs/settings.py", READING | VALIDATING | FEATURES),
-        ("configs/duck.py", READING | VALIDATING | FEATURES),
+        ("configs/settings.py", READING | {"cut"} | VALIDATING | FEATURES),
+        ("configs/duck.py", READING | {"cut"} | VALIDATING | FEATURES),
         # of one stage, or of those that share it
         ("ingestion/simulation/dirt.py", {"simulate"}),
         ("ingestion/text.py", READING),
         ("ingestion/labelled/read.py", {"read table file"}),
+        ("ingestion/cut.py", {"cut"}),
         ("ingestion/judge.py", VALIDATING),
         ("ingestion/labelled/target.py", {"validate table"}),
         ("features/engine.py", {"features"}),
@@ -89,6 +91,9 @@ def keys(root: Path) -> dict[str, str]:
         ("configs/command.py", set()),
         ("registry/gate.py", set()),
         ("flows/report.py", set()),
+        ("flows/clock.py", set()),
+        ("ingestion/months.py", set()),
+        ("features/score_rows.py", set()),
         ("serving/service.py", set()),
     ],
 )

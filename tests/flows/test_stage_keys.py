@@ -43,6 +43,7 @@ def made(content: str) -> Stage:
 CALLS: dict[str, Callable[[Settings, str], Any]] = {
     "simulated ingest": lambda s, _: data_stages._simulated(s),
     "log ingest": lambda s, _: data_stages._files(s),
+    "log cut": lambda s, h: data_stages._cut_part(s, Path("part"), h),
     "log validate": lambda s, h: data_stages.validate(s, Parts([], [h], None, 0), Path("page")),
     "log features": lambda s, h: tasks._from_log(s, made(h)),
     "table ingest": lambda s, _: table_stages.ingest_files(s),
@@ -170,7 +171,7 @@ def base(kind: str, folder: Path) -> Settings:
     write_log(folder / "log.csv", days=2)
     columns = {"columns": {name: name for name in CANONICAL if name != "country"}}
     preset = write_preset(folder / "shop.yaml", str(folder / "log.csv"), source=columns)
-    return load(str(preset), [], {})
+    return load(str(preset), ["--operations.today", "2024-01-02"], {})
 
 
 def covers(prefix: str, path: tuple[str, ...]) -> bool:

@@ -1,0 +1,66 @@
+"""A champion without a training run: a small bundle, registered and promoted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from configs.settings import Settings
+from features.catalogue import Feature
+from features.engine import VARIABLES
+from flows import data_stages
+from registry import tracking
+from registry.compare import question
+from registry.gate import Decision
+from registry.models import ModelVersion, champion, register
+from registry.promotion import conclude
+from registry.store import open_store
+from tests.serving.made_linear import write_linear_bundle
+
+
+def make_champion(
+    settings: Settings, log_start: str = "2024-01-01", seed: int = 0, **described: Any
+) -> ModelVersion:
+    """Register a bundle for a log with these settings, and make it the champion."""
+    section = {
+        "declared": sorted(settings.source.declared),
+        "contract": data_stages.dated(settings).model_dump(mode="json"),
+        "features": settings.features.model_dump(mode="json", include=set(VARIABLES)),
+        "log_start": log_start,
+    }
+    described = {"question": question(settings), "transactions": section, **described}
+    folder = settings.var / "made-bundle"
+    sha256 = write_linear_bundle(folder, seed=seed, **described)
+    return promote_bundle(settings, folder, sha256)
+
+
+def make_table_champion(
+    settings: Settings, features: tuple[Feature, ...], seed: int = 0, **described: Any
+) -> ModelVersion:
+    """The same for a labelled table."""
+    form = settings.source.form.model_dump(mode="json")
+    described = {"question": question(settings), "source_form": form, **described}
+    folder = settings.var / "made-bundle"
+    sha256 = write_linear_bundle(folder, features, seed=seed, **described)
+    return promote_bundle(settings, folder, sha256)
+
+
+def promote_bundle(settings: Settings, folder: Path, sha256: str) -> ModelVersion:
+    client = open_store(settings)
+    run = tracking.open_run(client, "run")
+    made = register(client, settings, run_id=run, bundle=folder, bundle_sha256=sha256, tags={})
+    now = champion(settings)
+    conclude(
+        client,
+        settings,
+        version=made,
+        decision=Decision("promote", ("held: made for a test",)),
+        expected_champion=now.version if now else None,
+        figures={},
+        data_sha256="",
+        code_revision="",
+        run_id="run",
+    )
+    found = champion(settings)
+    assert found is not None and found.version == made.version
+    return found
