@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from configs.duck import connect, content_hash, literal, parquet, quoted
 from configs.settings import Compute, Features
 from features.build import ROW_GROUP
-from features.catalogue import CATALOGUE, Feature
+from features.catalogue import ALL, Feature, select
 from features.engine import build_features, read_log, run
 from features.from_table import feature_sql
 
@@ -29,7 +29,7 @@ def rows_of_log(
     target: Path,
     as_of: date,
     settings: Features,
-    features: Sequence[Feature] = CATALOGUE,
+    declared: frozenset[str] = ALL,
     compute: Compute | None = None,
     log_start: date | None = None,
 ) -> int:
@@ -37,8 +37,10 @@ def rows_of_log(
     many customers there are.
 
     transactions: Parquet with the canonical columns. Only rows before `as_of` are read.
-    settings, features, log_start (the day of the first sale): as the champion's bundle has them.
+    settings, declared (columns), log_start (the day of the first sale): as the champion's bundle
+    has them.
     """
+    features = select(declared)
     names = ", ".join(feature.name for feature in features)
     with connect(target.parent, compute) as connection:
         connection.execute(

@@ -20,10 +20,10 @@ from typing import Any
 from configs.command import make, run_command
 from configs.errors import UserError
 from configs.settings import Settings
-from features.catalogue import CATALOGUE, Feature
+from features.catalogue import CATALOGUE
 from flows import data_stages, score_table
 from flows.clock import read_day, today
-from flows.kept_scores import Scores, keep_scores, read_scores
+from flows.kept_scores import RECORD, Scores, keep_scores, read_scores
 from flows.lock import alone
 from flows.score_report import heard, tell
 from ingestion.batches import dataset_of
@@ -36,7 +36,7 @@ from registry.compare import question
 from registry.models import ModelVersion
 from serving.batch import score
 
-__all__ = ["Scores", "open_champion", "read_scores", "score_log"]
+__all__ = ["RECORD", "Scores", "open_champion", "read_scores", "score_log"]
 
 ABOUT = "Score every customer as of a day, or the rows of a file, with the champion."
 OPTIONS = {
@@ -81,7 +81,7 @@ def score_log(settings: Settings, validated: Path, as_of: date | None = None) ->
             where=str(bundle.folder),
             next_step=f"train again: {make('train', settings)}",
         )
-    features = _features(bundle, settings)
+    _check_features(bundle, settings)
     transactions, clock = validated / TRANSACTIONS, today(settings)
     if as_of is not None and as_of > clock:
         raise UserError(
@@ -115,7 +115,7 @@ def score_log(settings: Settings, validated: Path, as_of: date | None = None) ->
             target,
             as_of,
             settings.features.model_copy(update=section["features"]),
-            features,
+            frozenset(section["declared"]),
             settings.compute,
             date.fromisoformat(section["log_start"]),
         )
@@ -185,10 +185,9 @@ def open_champion(settings: Settings) -> tuple[ModelVersion, Bundle]:
     return version, bundle
 
 
-def _features(bundle: Bundle, settings: Settings) -> list[Feature]:
-    """The champion's features, in its order. Raises UserError for one that cannot be made."""
+def _check_features(bundle: Bundle, settings: Settings) -> None:
+    """Raises UserError where the champion has a feature that cannot be made."""
     catalogue = {feature.name: feature for feature in CATALOGUE}
-    found = []
     for name in (feature["name"] for feature in bundle.features):
         if name not in catalogue:
             raise UserError(
@@ -196,7 +195,6 @@ def _features(bundle: Bundle, settings: Settings) -> list[Feature]:
                 where="features/catalogue.py",
                 next_step="train again with this version, or score with the one that trained it",
             )
-        found.append(catalogue[name])
         if absent := sorted(catalogue[name].needs - settings.source.declared):
             raise UserError(
                 f"the champion's feature {name} needs the column {absent[0]}, which the source"
@@ -204,7 +202,6 @@ def _features(bundle: Bundle, settings: Settings) -> list[Feature]:
                 where="source.columns",
                 next_step=f"declare it, or train without it: {make('train', settings)}",
             )
-    return found
 
 
 def _whose(settings: Settings) -> str:
