@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check data train score monitor operate backfill rebaseline simulate-year quarantine replay accept-batch serve predict bento image models promote rollback reproduce adopt ui test lint types docs notebook bench bench-ablation bench-quality bench-serving drill-kill mutate lock setup clean
+.PHONY: help check data train score monitor operate backfill rebaseline simulate-year quarantine replay accept-batch serve predict bento image models promote rollback reproduce adopt ui test lint types docs notebook bench bench-ablation bench-quality bench-serving bench-monitoring drill-kill mutate lock setup clean
 
 PYTHON ?= python3
 CONFIG = default
@@ -41,8 +41,8 @@ PRESET := --config "$$GP_CONFIG"
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z-]+:.*## / { n = split($$2, said, "  +"); printf "  make %-14s %s\n", $$1, said[1]; \
-	  if (n > 1) printf "  %19s %s\n", "", said[2] }' $(MAKEFILE_LIST)
+	  /^[a-z-]+:.*## / { n = split($$2, said, "  +"); printf "  make %-16s %s\n", $$1, said[1]; \
+	  if (n > 1) printf "  %21s %s\n", "", said[2] }' $(MAKEFILE_LIST)
 
 ##@ Use
 
@@ -179,6 +179,9 @@ bench-quality: setup ## beside AutoGluon and FLAML on the same table and seconds
 
 bench-serving: setup ## the service beside FastAPI, BentoML's and MLflow's own  (ARGS="--soak 10")
 	@$(BIN)/python -m tests.bench.serving $(ARGS)
+
+bench-monitoring: setup ## false alarms and power of the sensors, beside the usual rules
+	@$(BIN)/python -m tests.bench.monitoring $(ARGS)
 
 drill-kill: setup ## kill 80 training runs: does the next one end well?  (ARGS="--only 5")
 	@$(BIN)/python -m tests.drills.kill $(ARGS)

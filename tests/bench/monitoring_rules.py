@@ -28,35 +28,38 @@ from features.engine import build_features, read_log, run
 from ingestion.validate import TRANSACTIONS
 from monitoring.drift import psi
 from monitoring.facts import add_months, end_of
-from tests.bench.monitoring_shops import BASELINE, KEPT, OPERATED, keep, make_shop, read_kept
+from tests.bench.monitoring_shops import BASELINE, OPERATED, keep, make_shop, read_kept
 
 RULES = ("psi", "ks", "evidently", "classifier")
 REFERENCES = ("training year", "last year")
 LARGE = 1000  # rows of Evidently's reference, above which it measures distances
 CATEGORIES = 5  # values of a column, up to which Evidently takes it for categorical
 ROUNDS, DEPTH, FOLDS = 50, 4, 2
+Alarms = dict[str, dict[str, list[bool]]]
 Customers = dict[str, tuple[np.ndarray, np.ndarray]]  # month -> ids (n,), features (n, features)
 
 
-def rules_alarms(seed: int) -> dict[str, dict[str, list[bool]]]:
+def rules_alarms(seed: int) -> Alarms:
     """For each reference and rule, whether it alarms in each operated month of the undrifted shop
     of this seed; kept."""
-    place = KEPT / f"rules-{seed}.json"
-    if (kept := read_kept(place)) is not None:
+    if (kept := kept_alarms(seed)) is not None:
         return kept
     with tempfile.TemporaryDirectory() as name:
         customers = month_ends(make_shop("undrifted", seed, Path(name)), Path(name))
     training = tuple(np.concatenate(part) for part in zip(*(customers[m] for m in BASELINE)))
-    found: dict[str, dict[str, list[bool]]] = {
-        reference: {rule: [] for rule in RULES} for reference in REFERENCES
-    }
+    found: Alarms = {reference: {rule: [] for rule in RULES} for reference in REFERENCES}
     for month in OPERATED:
         others = (training, customers[add_months(month, -12)])
         for reference, other in zip(REFERENCES, others, strict=True):
             for rule, alarm in judge(customers[month], other).items():
                 found[reference][rule].append(alarm)
-    keep(place, found)
+    keep(f"rules-{seed}", found)
     return found
+
+
+def kept_alarms(seed: int) -> Alarms | None:
+    """The same, if it has been measured."""
+    return read_kept(f"rules-{seed}")
 
 
 def month_ends(settings: Settings, folder: Path) -> Customers:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import date, datetime, time
 from functools import cache
@@ -23,7 +24,7 @@ from configs.source import Drift
 from ingestion.simulation.part import ROWS, simulate_part
 from ingestion.validate import QUARANTINE, TRANSACTIONS, validate_batch
 from monitoring.facts import Reading, add_months, first_day, month_of
-from monitoring.sensors import Measured, freeze, measure_months, read_month
+from monitoring.sensors import Measured, measure_months
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "var" / "bench" / "monitoring"
@@ -50,13 +51,18 @@ MADE_BY = (
 
 def measured_shop(drift: str, seed: int) -> list[Measured]:
     """What the sensors measure in the shop of this seed with this drift; kept."""
-    place = KEPT / f"{drift}-{seed}.json"
-    if (kept := read_kept(place)) is not None:
-        return [Measured(**one) for one in kept]
+    if (kept := kept_shop(drift, seed)) is not None:
+        return kept
     with tempfile.TemporaryDirectory() as name:
         found = measure(make_shop(drift, seed, Path(name)), Path(name))
-    keep(place, [asdict(one) for one in found])
+    keep(f"{drift}-{seed}", [asdict(one) for one in found])
     return found
+
+
+def kept_shop(drift: str, seed: int) -> list[Measured] | None:
+    """The same, if it has been measured."""
+    kept = read_kept(f"{drift}-{seed}")
+    return None if kept is None else [Measured(**one) for one in kept]
 
 
 def make_shop(drift: str, seed: int, folder: Path) -> Settings:
@@ -83,37 +89,30 @@ def measure(settings: Settings, folder: Path, until: date = END) -> list[Measure
     )
 
 
-def read_year(measured: list[Measured]) -> list[Reading]:
-    """The readings of the twelve operated months."""
-    baseline = freeze(measured, BASELINE)
-    return [reading for month in OPERATED for reading in read_month(measured, baseline, month)]
-
-
-def months_to_alarm(readings: list[Reading], sensor: str) -> int | None:
+def months_to_alarm(
+    readings: Iterable[Reading], sensor: str, since: str = month_of(ON)
+) -> int | None:
     """How many judged months from the drift's first one on until the sensor alarms: 1 is at once.
     None: never."""
-    first = month_of(ON)
-    alarms = [
-        reading.month
-        for reading in readings
-        if reading.sensor == sensor and reading.state == "alarm" and reading.month >= first
-    ]
-    if not alarms:
+    alarms = [r.month for r in readings if r.sensor == sensor and r.state == "alarm"]
+    later = [month for month in alarms if month >= since]
+    if not later:
         return None
-    on, then = first_day(first), first_day(min(alarms))
+    on, then = first_day(since), first_day(min(later))
     return 12 * (then.year - on.year) + then.month - on.month + 1
 
 
-def read_kept(place: Path) -> Any | None:
-    """What `keep` wrote there with the same code, or None."""
+def read_kept(name: str) -> Any | None:
+    """What `keep` wrote under that name with the same code, or None."""
+    place = KEPT / f"{name}.json"
     if not place.exists():
         return None
     kept = json.loads(place.read_text(encoding="utf-8"))
     return kept["found"] if kept["code"] == code() else None
 
 
-def keep(place: Path, found: Any) -> None:
-    write_file(place, json.dumps({"code": code(), "found": found}))
+def keep(name: str, found: Any) -> None:
+    write_file(KEPT / f"{name}.json", json.dumps({"code": code(), "found": found}))
 
 
 @cache
