@@ -17,6 +17,7 @@ from configs.load import presets
 from features.catalogue import CATALOGUE
 from flows.docs_contest import contest_page
 from flows.docs_contract import MADE, contract_page
+from flows.docs_monitoring import fill
 from flows.docs_quality import quality_page
 from flows.docs_serving import serving_section
 
@@ -54,6 +55,7 @@ def pages() -> dict[Path, str]:
         DOCS / "settings.md": _settings(),
         DOCS / "contract.md": contract_page(),
         DOCS / "speed.md": _speed(),
+        DOCS / "monitoring.md": _monitoring(),
         DOCS / "contest.md": contest_page(json.loads(FIGURES.read_text(encoding="utf-8"))),
         ROOT / "README.md": _readme(),
     }
@@ -119,6 +121,11 @@ def _speed() -> str:
     if "serving" in figures:
         lines += serving_section(figures["serving"])
     return "\n".join(lines) + "\n"
+
+
+def _monitoring() -> str:
+    figures = json.loads(FIGURES.read_text(encoding="utf-8")).get("monitoring")
+    return fill((DOCS / "monitoring.md").read_text(encoding="utf-8"), figures)
 
 
 def _plain(figure: float | str) -> str:
@@ -202,7 +209,7 @@ def _take_measured() -> None:
     figures |= {name: {key: run[key] for key in kept} for name, run in found.items()}
     if (MEASURED / "road.json").exists():
         figures["bench"] = json.loads((MEASURED / "road.json").read_text(encoding="utf-8"))
-    for name in ("quality", "serving"):
+    for name in ("quality", "serving", "monitoring"):
         if (MEASURED / f"{name}.json").exists():
             figures[name] = json.loads((MEASURED / f"{name}.json").read_text(encoding="utf-8"))
     FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
