@@ -15,7 +15,7 @@ from datetime import date
 
 import numpy as np
 
-from monitoring.facts import Reading, State, year_before
+from monitoring.facts import Reading, State, add_months, month_of, year_before
 from monitoring.labels import Outcomes
 from monitoring.ranking import clustered_error
 
@@ -60,6 +60,12 @@ def early_label(
             f" version {now.version} has no scores as of {year_before(as_of)} to compare with."
         )
         return replace(blank, text=text)
+    if before.whole_from and before.as_of < before.whole_from:
+        text = (
+            f"The log does not hold all customers of {before.as_of}: it is too young to compare"
+            f" with before {before.whole_from}."
+        )
+        return replace(blank, text=text, until=_first_month(before.whole_from))
     if min(now.bought.sum(), before.bought.sum()) < FEWEST:
         text = (
             f"Too few to judge: {now.bought.sum()} customers bought within four weeks of {as_of}"
@@ -86,6 +92,12 @@ def early_label(
             f" ({np.exp(-LIMIT * sd):.2f} to {np.exp(LIMIT * sd):.2f} is usual)."
         ),
     )
+
+
+def _first_month(whole_from: date) -> str:
+    """The first month whose first day is a year or more after that."""
+    month = add_months(month_of(whole_from), 12)
+    return month if whole_from.day == 1 else add_months(month, 1)
 
 
 def _state(z: float, previous: Reading | None) -> State:

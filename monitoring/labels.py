@@ -9,7 +9,7 @@ which change nothing here.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -32,7 +32,8 @@ class Outcomes:
 
     customer: int64, the same number for the same customer in all that were read together.
     probability: float64.  bought: int8 of 0 and 1.  baseline: float64, the champion's best single
-    feature as a ranking (more is more likely); None where none was named.
+    feature as a ranking (more is more likely); None where none was named.  whole_from: from this
+    as-of date on, the log holds all of the `active_days` before it; None where that is not known.
     """
 
     as_of: date
@@ -42,6 +43,7 @@ class Outcomes:
     bought: np.ndarray
     baseline: np.ndarray | None = None
     baseline_name: str | None = None
+    whole_from: date | None = None
 
     def __len__(self) -> int:
         return len(self.customer)
@@ -104,6 +106,7 @@ def read_outcomes(
             value = feature.name
         connection.execute(f"SET VARIABLE horizon_days = {days}")
         run(connection, "label")
+        (log_start,) = connection.execute("SELECT first_day FROM log_start").fetchall()[0]
         found = connection.execute(f"""
             SELECT as_of, version, dense_rank() OVER (ORDER BY customer_id) - 1 AS customer,
                    probability, CAST(buyers.customer_id IS NOT NULL AS TINYINT) AS bought,
@@ -112,7 +115,9 @@ def read_outcomes(
             {"LEFT JOIN features USING (customer_id, as_of)" if feature else ""}
             ORDER BY as_of, version, customer
         """).fetchnumpy()
-    return list(_split(found, baseline if feature else None))
+    whole_from = log_start and log_start + timedelta(days=settings.active_days)
+    outcomes = _split(found, baseline if feature else None)
+    return [replace(one, whole_from=whole_from) for one in outcomes]
 
 
 def _single_feature(baseline: Mapping[str, Any] | None) -> Feature | None:

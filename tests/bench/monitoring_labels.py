@@ -7,6 +7,7 @@ measured through `monitoring/`, from score files and the log.
 
     python -m tests.bench.monitoring_labels --seeds 2000-2199
     python -m tests.bench.monitoring_labels --seeds 3000-3049 --drift rate
+    python -m tests.bench.monitoring_labels --real
 
 A shop-year is kept in var/bench/monitoring_labels/, so a run goes on where it was stopped.
 """
@@ -15,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 import tempfile
 import time
@@ -25,8 +25,6 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
-
-os.environ["OMP_NUM_THREADS"] = "1"  # of small fits: two threads would wait for each other
 
 import numpy as np
 
@@ -38,6 +36,7 @@ from features.build import build_table
 from features.catalogue import NAMES
 from features.engine import build_features, read_log, run
 from features.table import Rows, read_rows
+from ingestion.files import read_file
 from ingestion.simulation.part import ROWS, simulate_part
 from ingestion.validate import TRANSACTIONS, validate_batch
 from monitoring.drift import feature_drift, score_drift
@@ -48,6 +47,7 @@ from monitoring.labels import Outcomes, read_outcomes, ripe
 from monitoring.performance import judge_performance, performance_of, pooled, reference
 from tests.bench.figures import figure, show
 from tests.monitoring.made_scores import write_scores
+from tests.places import HOW_TO_GET_IT, real_log
 from training import families
 from training.baseline import find_baseline
 from training.calibration import fit_calibration
@@ -56,9 +56,7 @@ from training.metrics import paired_difference, score
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "var" / "bench" / "monitoring_labels"
-FIRST, MONTHS = "2026-04", 12  # the months that are judged
 DRIFT_ON, DRIFT_MONTH = "2026-07-01", "2026-07"
-LAST_TEST = date(2025, 12, 31)  # a training at the end of March 2026 would test on it
 DRIFTS: dict[str, dict[str, float]] = {
     "none": {},
     "rate": {"purchase_rate": 0.8},
@@ -74,6 +72,24 @@ LIMIT_FALSE_YEARS = 0.01  # of *worse*
 
 
 @dataclass(frozen=True)
+class Period:
+    """first, months: the months that are judged.  last_test: the test date of a training at the end
+    of the month before."""
+
+    first: str
+    months: int
+    last_test: date
+
+    @property
+    def judged(self) -> list[str]:
+        return [add_months(self.first, n) for n in range(self.months)]
+
+
+YEAR = Period("2026-04", 12, date(2025, 12, 31))  # of configs/year.yaml
+REAL = Period("2011-05", 7, date(2011, 1, 30))  # of Online Retail II, which ends in December 2011
+
+
+@dataclass(frozen=True)
 class Champion:
     """predict: features float32 (n, f) -> calibrated probabilities.  description: of `bundle.json`,
     what monitoring reads."""
@@ -86,7 +102,12 @@ def main() -> int:
     parser = ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", default="2000-2199", help="first-last")
     parser.add_argument("--drift", default="none", choices=DRIFTS)
+    parser.add_argument("--real", action="store_true", help="Online Retail II instead")
     arguments = parser.parse_args()
+    if arguments.real:
+        for line in real():
+            print(line)
+        return 0
     first, last = map(int, arguments.seeds.split("-"))
     found = [shop_year(seed, arguments.drift) for seed in range(first, last + 1)]
     show(figures(found, arguments.drift))
@@ -145,9 +166,66 @@ def simulated(settings: Settings, seed: int, folder: Path) -> Path:
 
 def measure(log: Path, settings: Settings, seed: int, folder: Path) -> dict[str, Any]:
     """Train, score every month, break the champion, and let monitoring judge each month."""
-    champion = train(log, settings, seed, folder)
-    months = [add_months(FIRST, n) for n in range(MONTHS)]
-    days = [end_of(month) for month in months]
+    champion = train(log, settings, seed, folder, YEAR)
+    scored = score_months(log, champion, settings, folder, YEAR)
+    months, horizon = YEAR.judged, settings.features.horizon_days
+    estimates = [estimate_from(str(one.as_of), 1, one.probability) for one in scored.outcomes]
+    early = early_labels(scored.early, months)
+    return {
+        "family": FAMILIES[seed % 2],
+        "worse": {
+            name: summary(judged(broken, champion.description, months, horizon), broken)
+            for name, broken in variants(scored, champion, seed)
+        },
+        "early": [{"month": one.month, "state": one.state, "z": one.z} for one in early],
+        "estimates": [
+            [one.roc_auc, one.low, one.high, performance_of(truth).roc_auc]
+            for one, truth in zip(estimates, scored.outcomes, strict=True)
+        ],
+    }
+
+
+def real() -> list[str]:
+    """What is said of champions on Online Retail II, month by month, in sentences."""
+    if (source := real_log()) is None:
+        return [HOW_TO_GET_IT]
+    settings = load("online_retail", ["--source.path", str(source)], {})
+    lines = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        read_file(settings.source, source, folder / "rows.parquet", settings.compute, label="real")
+        now = datetime.now()
+        validate_batch([folder / "rows.parquet"], folder, settings.contract, now=now)
+        log = folder / TRANSACTIONS
+        for seed, family in enumerate(FAMILIES):
+            champion = train(log, settings, seed, folder, REAL)
+            scored = score_months(log, champion, settings, folder, REAL)
+            horizon = settings.features.horizon_days
+            readings = judged(scored.outcomes, champion.description, REAL.judged, horizon)
+            readings += early_labels(scored.early, REAL.judged)
+            lines += [
+                f"{family} {one.month} {one.sensor} {one.state} z {one.z:+.1f}: {one.text}"
+                for one in readings
+                if one.z is not None
+            ]
+    return lines
+
+
+@dataclass(frozen=True)
+class ScoredMonths:
+    """rows: as-of date -> customers (n,) and features float32 (n, f).  outcomes: of the dates with
+    known labels.  early: of those with a known early label, and a year before them."""
+
+    rows: dict[date, tuple[np.ndarray, np.ndarray]]
+    outcomes: list[Outcomes]
+    early: list[Outcomes]
+
+
+def score_months(
+    log: Path, champion: Champion, settings: Settings, folder: Path, period: Period
+) -> ScoredMonths:
+    """Score at the end of each month, and a year before, and join what was bought."""
+    days = [end_of(month) for month in period.judged]
     rows = features_at(log, [*days, *map(year_before, days)], settings)
     files = {
         day: write_scores(
@@ -155,43 +233,27 @@ def measure(log: Path, settings: Settings, seed: int, folder: Path) -> dict[str,
         )
         for day, (names, x) in rows.items()
     }
-    until = end_of(months[-1])
+    until = days[-1]
+    ripe_days = [day for day in days if ripe(day, settings.features.horizon_days, until)]
+    early_days = [day for day in files if ripe(day, EARLY_DAYS, until)]
     how: dict[str, Any] = {"known_until": until, "compute": settings.compute, "folder": folder}
-    horizon = settings.features.horizon_days
-    outcomes = read_outcomes(
-        [files[day] for day in days if ripe(day, horizon, until)],
-        log,
-        settings.features,
-        baseline=champion.description["baseline"],
-        **how,
+    single = champion.description["baseline"]
+    return ScoredMonths(
+        rows,
+        read_outcomes(
+            [files[day] for day in ripe_days], log, settings.features, baseline=single, **how
+        ),
+        read_outcomes(
+            [files[day] for day in early_days], log, settings.features, days=EARLY_DAYS, **how
+        ),
     )
-    early = read_outcomes(
-        [files[day] for day in files if ripe(day, EARLY_DAYS, until)],
-        log,
-        settings.features,
-        days=EARLY_DAYS,
-        **how,
-    )
-    estimates = [estimate_from(str(one.as_of), 1, one.probability) for one in outcomes]
-    return {
-        "family": FAMILIES[seed % 2],
-        "worse": {
-            name: judged(broken, champion.description, months, horizon)
-            for name, broken in variants(outcomes, champion, rows, seed)
-        },
-        "early": early_labels(early, months),
-        "estimates": [
-            [one.roc_auc, one.low, one.high, performance_of(truth).roc_auc]
-            for one, truth in zip(estimates, outcomes, strict=True)
-        ],
-    }
 
 
-def train(log: Path, settings: Settings, seed: int, folder: Path) -> Champion:
+def train(log: Path, settings: Settings, seed: int, folder: Path, period: Period) -> Champion:
     """A champion as the pipeline would make it, without a search: folds by date, calibrated by the
     season, tested once, beside the best single feature."""
     family = families.load_family(FAMILIES[seed % 2])
-    asked = settings.features.model_copy(update={"last_as_of": LAST_TEST})
+    asked = settings.features.model_copy(update={"last_as_of": period.last_test})
     table = folder / "table.parquet"
     build_table(log, table, asked, compute=settings.compute)
     learn, valid, test = (read_rows(table, (part,), NAMES) for part in ("train", "valid", "test"))
@@ -250,18 +312,19 @@ def features_at(
 
 
 def variants(
-    outcomes: list[Outcomes], champion: Champion, rows: dict[date, Any], seed: int
+    scored: ScoredMonths, champion: Champion, seed: int
 ) -> Iterator[tuple[str, list[Outcomes]]]:
     """The champion as it is, and broken: its scores exchanged among a part of the customers, or a
     feature that has been zero since it was trained."""
     rng = np.random.default_rng(seed)
+    outcomes = scored.outcomes
     yield "intact", outcomes
     for name, part in (("third mixed up", 3), ("tenth mixed up", 10)):
         yield name, [mixed_up(one, part, rng) for one in outcomes]
     best = champion.description["baseline"]["feature"]
     some = NAMES[seed % len(NAMES)]
     for name, feature in (("best feature stuck", best), ("some feature stuck", some)):
-        yield name, [stuck(one, champion, rows[one.as_of][1], feature) for one in outcomes]
+        yield name, [stuck(one, champion, scored.rows[one.as_of][1], feature) for one in outcomes]
 
 
 def mixed_up(one: Outcomes, part: int, rng: np.random.Generator) -> Outcomes:
@@ -279,32 +342,37 @@ def stuck(one: Outcomes, champion: Champion, x: np.ndarray, feature: str) -> Out
 
 def judged(
     outcomes: list[Outcomes], description: dict[str, Any], months: Sequence[str], horizon: int
-) -> dict[str, Any]:
-    """The months of an alarm, the lowest z of each reading, and the mean ROC AUC."""
+) -> list[Reading]:
+    """What is read of a champion at the end of each month, of the last three dates."""
     readings: list[Reading] = []
     for month in months:
         known = [one for one in outcomes if ripe(one.as_of, horizon, end_of(month))]
         readings += judge_performance(pooled(known[-3:]), reference(description), month)
-    alarms = sorted({one.month for one in readings if one.state == "alarm"})
-    names = dict.fromkeys(one.sensor for one in readings)
+    return readings
+
+
+def summary(readings: Sequence[Reading], outcomes: list[Outcomes]) -> dict[str, Any]:
+    """The first month with labels, the months of an alarm, the lowest z of each reading, and the
+    mean ROC AUC."""
+    measured = [one for one in readings if one.z is not None]
     return {
-        "first": next((one.month for one in readings if one.z is not None), None),
-        "alarms": alarms,
+        "first": measured[0].month if measured else None,
+        "alarms": sorted({one.month for one in measured if one.state == "alarm"}),
         "lowest": {
-            name: min(one.z for one in readings if one.sensor == name and one.z is not None)
-            for name in names
+            name: min(one.z for one in measured if one.sensor == name and one.z is not None)
+            for name in dict.fromkeys(one.sensor for one in measured)
         },
         "roc_auc": float(np.mean([performance_of(one).roc_auc for one in outcomes])),
     }
 
 
-def early_labels(outcomes: list[Outcomes], months: Sequence[str]) -> list[dict[str, Any]]:
+def early_labels(outcomes: list[Outcomes], months: Sequence[str]) -> list[Reading]:
     """The early label of each month whose first day has scores."""
     found: list[Reading] = []
     for month in months[1:]:
         previous = found[-1] if found else None
         found.append(early_label(outcomes, month, as_of=first_day(month), previous=previous))
-    return [{"month": one.month, "state": one.state, "z": one.z} for one in found]
+    return found
 
 
 def figures(found: Sequence[dict[str, Any]], drift: str = "none") -> list[dict[str, Any]]:
@@ -401,7 +469,7 @@ def one_month(seed: int = 1) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         log = simulated(settings, seed, folder)
-        champion = train(log, settings, seed, folder)
+        champion = train(log, settings, seed, folder, YEAR)
         days = [end_of(add_months("2026-04", n)) for n in range(9)]
         rows = features_at(log, [*days, *map(year_before, days)], settings)
         files = {

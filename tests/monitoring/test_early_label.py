@@ -70,6 +70,15 @@ def test_the_scores_of_another_version_are_not_compared():
     assert found.state == "learning"
 
 
+def test_a_year_before_of_which_the_log_holds_a_part_of_the_customers_is_not_compared():
+    """A log of ten months has only customers who bought lately, whatever the settings ask for."""
+    young = [replace(one, whole_from=date(2025, 8, 5)) for one in both()]
+    found = early_label(young, "2026-07", as_of=NOW)
+    assert (found.state, found.until, found.z) == ("learning", "2026-09", None)
+    just = [replace(one, whole_from=BEFORE) for one in both()]
+    assert early_label(just, "2026-07", as_of=NOW).state == "ok"
+
+
 def test_few_buyers_are_too_few():
     assert early_label(both(n=80), "2026-07", as_of=NOW).state == "too_few"
     nobody = [replace(one, bought=np.zeros_like(one.bought)) for one in both()]

@@ -61,6 +61,7 @@ def test_the_label_and_the_single_feature_are_those_of_the_training_table(built)
         assert one.baseline.tolist() == expected.tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_single_feature_ranks_as_it_did_when_it_was_chosen(built, name):
     log, table, scores = built
@@ -117,6 +118,13 @@ def test_a_single_feature_that_cannot_be_computed_is_left_out(built, baseline):
     )
     assert found.baseline is None
     assert performance_of(found).gain is None
+
+
+def test_it_is_known_from_when_on_the_log_holds_all_active_customers(built):
+    log, _, scores = built
+    (found,) = read_outcomes([scores[max(scores)]], log, QUESTION, known_until=date.max)
+    first = min(line.invoiced_at for line in LOG if line.quantity > 0).date()
+    assert found.whole_from == first + timedelta(days=QUESTION.active_days)
 
 
 def test_no_scores_have_no_outcomes(built):
