@@ -1,196 +1,262 @@
-"""What is said of a champion after the fact, in shops whose drift is known: false alarms and power.
+"""What monitoring says of champions once labels are known, for `make bench-monitoring`.
 
-One *shop-year* is a simulated shop of `configs/year.yaml`, a champion that is trained on what was
-known at the end of March 2026 (the project's own splits, calibration and test, a family's starting
-parameters), and twelve months of scores. The champion is also broken on purpose. Everything is
-measured through `monitoring/`, from score files and the log.
+- 200 shop-years without drift, on seeds that nothing was chosen on: in how many is a sound champion
+  called *worse*, and how soon is the same champion when it was broken on purpose? In how many does
+  the early label alarm, which is only shown?
+- 50 with demand at .8 and at 1.25 times: how soon does the early label say so?
+- The estimate without labels beside the truth, in all of them.
+- Champions on Online Retail II, month by month; and the seconds that a month takes.
 
-    python -m tests.bench.monitoring_labels --seeds 2000-2199
-    python -m tests.bench.monitoring_labels --seeds 3000-3049 --drift rate
-    python -m tests.bench.monitoring_labels --real
+    python -m tests.bench.monitoring_labels --only undrifted --seeds 20
 
-A shop-year is kept in var/bench/monitoring_labels/, so a run goes on where it was stopped.
+Intervals are exact (Clopper & Pearson 1934), 95 %. What was measured of each shop is kept
+(`monitoring_champions.py`), and shown is all that was measured so far. Writes
+var/bench/monitoring_labels.json. All of it takes about half an hour on an idle core.
 """
 
 from __future__ import annotations
 
-import hashlib
+import argparse
 import json
 import sys
 import tempfile
 import time
-from argparse import ArgumentParser
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
+from rich.table import Table
 
-from configs.duck import connect, parquet
 from configs.load import load
 from configs.records import write_file
-from configs.settings import Settings
-from features.build import build_table
 from features.catalogue import NAMES
-from features.engine import build_features, read_log, run
-from features.table import Rows, read_rows
 from ingestion.files import read_file
-from ingestion.simulation.part import ROWS, simulate_part
 from ingestion.validate import TRANSACTIONS, validate_batch
 from monitoring.drift import feature_drift, score_drift
 from monitoring.early_label import EARLY_DAYS, early_label
-from monitoring.estimate import estimate, estimate_from
-from monitoring.facts import Reading, add_months, end_of, first_day, year_before
-from monitoring.labels import Outcomes, read_outcomes, ripe
-from monitoring.performance import judge_performance, performance_of, pooled, reference
-from tests.bench.figures import figure, show
+from monitoring.estimate import estimate
+from monitoring.facts import add_months, end_of, year_before
+from monitoring.labels import read_outcomes, ripe
+from monitoring.performance import judge_performance, pooled, reference
+from tests.bench.monitoring_champions import (
+    DRIFT_MONTH,
+    FAMILIES,
+    REAL,
+    ROOT,
+    YEAR,
+    early_labels,
+    features_at,
+    judged,
+    kept_year,
+    score_months,
+    settings_of,
+    shop_year,
+    simulated,
+    train,
+)
 from tests.monitoring.made_scores import write_scores
 from tests.places import HOW_TO_GET_IT, real_log
-from training import families
-from training.baseline import find_baseline
-from training.calibration import fit_calibration
-from training.folds import join, make_folds
-from training.metrics import paired_difference, score
 
-ROOT = Path(__file__).parents[2]
-KEPT = ROOT / "var" / "bench" / "monitoring_labels"
-DRIFT_ON, DRIFT_MONTH = "2026-07-01", "2026-07"
-DRIFTS: dict[str, dict[str, float]] = {
-    "none": {},
-    "rate": {"purchase_rate": 0.8},
-    "rate_up": {"purchase_rate": 1.25},
-    "price": {"price_level": 1.1},
-    "unit": {"broken_unit": 0.05},
-    "missing": {"missing_customers": 0.2},
-    "mix": {"customer_mix": 0.5},
-}
-FAMILIES = ("xgboost", "logistic")  # in turn, by seed
-MEASURES = ("labels", "performance", "early_label", "estimate", "ranking", "monitoring_labels")
-LIMIT_FALSE_YEARS = 0.01  # of *worse*
+OUT = ROOT / "var" / "bench" / "monitoring_labels.json"
+SEEDS = {"undrifted": (2000, 200), "slower": (3400, 50), "faster": (3500, 50)}  # first, how many
+LIMIT_FALSE = 0.01  # of the years, of *worse*
+LIMIT_SECONDS = 2.0  # of a month
+COSTS = (0.0, 0.005, 0.02, 0.05, 1.0)  # of ROC AUC, of a feature that is stuck
+MONTHS = (1, 2, 3)
+BROKEN = ("third mixed up", "tenth mixed up")
+STUCK = ("best feature stuck", "some feature stuck")
+Year = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Period:
-    """first, months: the months that are judged.  last_test: the test date of a training at the end
-    of the month before."""
-
-    first: str
-    months: int
-    last_test: date
-
-    @property
-    def judged(self) -> list[str]:
-        return [add_months(self.first, n) for n in range(self.months)]
-
-
-YEAR = Period("2026-04", 12, date(2025, 12, 31))  # of configs/year.yaml
-REAL = Period("2011-05", 7, date(2011, 1, 30))  # of Online Retail II, which ends in December 2011
-
-
-@dataclass(frozen=True)
-class Champion:
-    """predict: features float32 (n, f) -> calibrated probabilities.  description: of `bundle.json`,
-    what monitoring reads."""
-
-    predict: Callable[[np.ndarray], np.ndarray]
-    description: dict[str, Any]
-
-
-def main() -> int:
-    parser = ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", default="2000-2199", help="first-last")
-    parser.add_argument("--drift", default="none", choices=DRIFTS)
-    parser.add_argument("--real", action="store_true", help="Online Retail II instead")
-    arguments = parser.parse_args()
-    if arguments.real:
-        for line in real():
-            print(line)
-        return 0
-    first, last = map(int, arguments.seeds.split("-"))
-    found = [shop_year(seed, arguments.drift) for seed in range(first, last + 1)]
-    show(figures(found, arguments.drift))
-    for line in in_words(found, arguments.drift):
-        print(line)
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="tests.bench.monitoring_labels", description=__doc__)
+    pieces = [*SEEDS, "real", "seconds"]
+    parser.add_argument("--only", nargs="+", choices=pieces, default=pieces, help="these pieces")
+    parser.add_argument("--seeds", type=int, help="of each piece, the first so many")
+    options = parser.parse_args(arguments)
+    for piece in options.only:
+        first, count = SEEDS.get(piece, (0, 0))
+        for seed in range(first, first + min(count, options.seeds or count)):
+            shop_year(seed, piece)
+    before = json.loads(OUT.read_text(encoding="utf-8")) if OUT.exists() else {}
+    figures = summarise()
+    figures["seconds"] = seconds() if "seconds" in options.only else before.get("seconds")
+    figures["real"] = real() if "real" in options.only else before.get("real")
+    write_file(OUT, json.dumps(figures, indent=2))
+    show(figures, Console(width=100))
+    print(f"written to {OUT.relative_to(ROOT)}")
     return 0
 
 
-def shop_year(seed: int, drift: str = "none", transactions: Path | None = None) -> dict[str, Any]:
-    """What monitoring says of one shop-year, found or measured; JSON values.
-
-    transactions: the valid rows of that shop, where somebody has simulated it already.
-    """
-    kept, settings = KEPT / f"{drift}-{seed}.json", settings_of(drift)
-    made_by = code_and_settings(settings)
-    if kept.exists():
-        found = json.loads(kept.read_text(encoding="utf-8"))
-        if found["made_by"] == made_by:
-            return found
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        found = measure(transactions or simulated(settings, seed, folder), settings, seed, folder)
-    about = {"seed": seed, "drift": drift, "made_by": made_by}
-    write_file(kept, json.dumps({**about, **found}))
-    print(f"{drift} {seed}", flush=True)
-    return found
+# --- what comes of it -------------------------------------------------------------------------
 
 
-def code_and_settings(settings: Settings) -> str:
-    """A hash of what a shop-year depends on."""
-    found = hashlib.sha256(settings.model_dump_json().encode())
-    modules = [*sorted((ROOT / "monitoring").glob("*.py")), Path(__file__)]
-    for module in modules:
-        if module.stem in MEASURES:
-            found.update(module.read_bytes())
-    return found.hexdigest()
-
-
-def settings_of(drift: str) -> Settings:
-    effects = [f for name, value in DRIFTS[drift].items() for f in (f"--{_SET}.{name}", f"{value}")]
-    return load("year", [*effects, f"--{_SET}.on", DRIFT_ON] if effects else [], {})
-
-
-_SET = "source.simulation.drift"
-
-
-def simulated(settings: Settings, seed: int, folder: Path) -> Path:
-    """The valid rows of a shop, on the day after its last one: the contract keeps out rows of a
-    future that the clock of this machine has not reached."""
-    simulation = settings.source.simulation
-    now = datetime.combine(simulation.start, datetime.min.time()) + timedelta(simulation.days)
-    simulate_part(settings.source, seed, folder, settings.compute)
-    validate_batch([folder / ROWS], folder, settings.contract, now=now)
-    return folder / TRANSACTIONS
-
-
-def measure(log: Path, settings: Settings, seed: int, folder: Path) -> dict[str, Any]:
-    """Train, score every month, break the champion, and let monitoring judge each month."""
-    champion = train(log, settings, seed, folder, YEAR)
-    scored = score_months(log, champion, settings, folder, YEAR)
-    months, horizon = YEAR.judged, settings.features.horizon_days
-    estimates = [estimate_from(str(one.as_of), 1, one.probability) for one in scored.outcomes]
-    early = early_labels(scored.early, months)
+def summarise() -> dict[str, Any]:
+    """The figures of all shop-years that have been measured so far."""
+    years = {
+        drift: [year for n in range(count) if (year := kept_year(first + n, drift))]
+        for drift, (first, count) in SEEDS.items()
+    }
+    undrifted = years["undrifted"]
     return {
-        "family": FAMILIES[seed % 2],
-        "worse": {
-            name: summary(judged(broken, champion.description, months, horizon), broken)
-            for name, broken in variants(scored, champion, seed)
-        },
-        "early": [{"month": one.month, "state": one.state, "z": one.z} for one in early],
-        "estimates": [
-            [one.roc_auc, one.low, one.high, performance_of(truth).roc_auc]
-            for one, truth in zip(estimates, scored.outcomes, strict=True)
-        ],
+        "undrifted": false_alarms(undrifted),
+        "broken": [broken(name, undrifted) for name in BROKEN],
+        "stuck": [stuck(*ends, undrifted) for ends in pairwise(COSTS)],
+        "early": [early(drift, years[drift]) for drift in SEEDS if drift != "undrifted"],
+        "estimate": {drift: estimates(found) for drift, found in years.items() if found},
     }
 
 
-def real() -> list[str]:
-    """What is said of champions on Online Retail II, month by month, in sentences."""
+def false_alarms(years: Sequence[Year]) -> dict[str, Any]:
+    """Of champions that nobody broke, in shops without drift."""
+    intact = [year["worse"]["intact"] for year in years]
+    return {
+        "worse": share(sum(bool(one["alarms"]) for one in intact), len(years)),
+        "early": share(sum(early_within(year, None) for year in years), len(years)),
+        "least z": {
+            name: min(one["lowest"][name] for one in intact)
+            for name in (intact[0]["lowest"] if intact else {})
+        },
+    }
+
+
+def broken(name: str, years: Sequence[Year]) -> dict[str, Any]:
+    """How soon a champion is worse that was broken before its first scores."""
+    found = [year["worse"][name] for year in years]
+    costs = [cost(year, name) for year in years]
+    return {
+        "name": name,
+        "costs": float(np.mean(costs)) if costs else None,
+        "within": [share(sum(caught(one, n) for one in found), len(found)) for n in MONTHS],
+    }
+
+
+def stuck(low: float, high: float, years: Sequence[Year]) -> dict[str, Any]:
+    """The same of those that have read zero for a feature, by what that costs."""
+    found = [
+        year["worse"][name]
+        for year in years
+        for name in STUCK
+        if low <= max(cost(year, name), 0.0) < high
+    ]
+    return {
+        "costs": [low, high],
+        "within": [share(sum(caught(one, n) for one in found), len(found)) for n in MONTHS],
+        "ever": share(sum(bool(one["alarms"]) for one in found), len(found)),
+    }
+
+
+def early(drift: str, years: Sequence[Year]) -> dict[str, Any]:
+    """How soon the early label alarms, and whether a champion is called worse for the drift."""
+    return {
+        "drift": drift,
+        "within": [share(sum(early_within(year, n) for year in years), len(years)) for n in MONTHS],
+        "worse": share(sum(bool(y["worse"]["intact"]["alarms"]) for y in years), len(years)),
+    }
+
+
+def estimates(years: Sequence[Year]) -> dict[str, Any]:
+    """CBPE beside the truth, over all dates of all years."""
+    estimated, low, high, truth = np.array([e for y in years for e in y["estimates"]]).T
+    return {
+        "dates": len(truth),
+        "inside": share(int(np.sum((low <= truth) & (truth <= high))), len(truth)),
+        "error": float(np.mean(np.abs(estimated - truth))),
+        "correlation": float(np.corrcoef(estimated, truth)[0, 1]),
+    }
+
+
+def cost(year: Year, name: str) -> float:
+    """What a fault takes from the mean ROC AUC."""
+    return year["worse"]["intact"]["roc_auc"] - year["worse"][name]["roc_auc"]
+
+
+def caught(one: dict[str, Any], count: int) -> bool:
+    """Whether the first alarm comes within so many months of the first that could be judged."""
+    last = add_months(one["first"], count - 1)
+    return bool(one["alarms"]) and one["alarms"][0] <= last
+
+
+def early_within(year: Year, count: int | None) -> bool:
+    """Whether the early label alarms within so many months of the drift; none: at any time."""
+    alarms = [one["month"] for one in year["early"] if one["state"] == "alarm"]
+    if count is None:
+        return bool(alarms)
+    return any(DRIFT_MONTH <= month < add_months(DRIFT_MONTH, count) for month in alarms)
+
+
+def share(hits: int, of: int) -> dict[str, Any]:
+    from scipy.stats import binomtest
+
+    if not of:
+        return {"hits": 0, "of": 0, "share": None, "low": 0.0, "high": 1.0}
+    found = binomtest(hits, of).proportion_ci(0.95, "exact")
+    ends = {"low": float(found.low), "high": float(found.high)}
+    return {"hits": hits, "of": of, "share": hits / of, **ends}
+
+
+# --- one shop, and the real log ---------------------------------------------------------------
+
+
+def seconds(seed: int = 1) -> dict[str, float]:
+    """Of everything that a month needs: labels of three dates, the early label, the estimate, the
+    drift of features and of scores."""
+    settings, months = settings_of("undrifted"), [add_months("2026-04", n) for n in range(9)]
+    taken: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        log = simulated(settings, seed, folder)
+        champion = train(log, settings, seed, folder, YEAR)
+        days = [end_of(month) for month in months]
+        rows = features_at(log, [*days, *map(year_before, days)], settings)
+        files = {
+            day: write_scores(folder / f"{day}.parquet", names, champion.predict(x), as_of=day)
+            for day, (names, x) in rows.items()
+        }
+        end, before, single = days[-1], days[-2], champion.description["baseline"]
+        known = [files[day] for day in days if ripe(day, settings.features.horizon_days, end)]
+        two = [files[before], files[year_before(before)]]
+        how: dict[str, Any] = {"known_until": end, "compute": settings.compute, "folder": folder}
+
+        def clock(what: str, work: Callable[[], Any]) -> Any:
+            begun = time.perf_counter()
+            done = work()
+            taken[what] = round(time.perf_counter() - begun, 3)
+            return done
+
+        found = clock(
+            "labels",
+            lambda: read_outcomes(known[-3:], log, settings.features, baseline=single, **how),
+        )
+        clock(
+            "performance",
+            lambda: judge_performance(pooled(found), reference(champion.description), months[-1]),
+        )
+        early_days = clock(
+            "early labels",
+            lambda: read_outcomes(two, log, settings.features, days=EARLY_DAYS, **how),
+        )
+        clock("early label", lambda: early_label(early_days, months[-1], as_of=before))
+        clock("estimate", lambda: estimate(files[end]))
+        clock(
+            "feature drift",
+            lambda: feature_drift(log, end, NAMES, settings.features, compute=settings.compute),
+        )
+        clock("score drift", lambda: score_drift(files[end], last_year=files[year_before(end)]))
+    return {"total": round(sum(taken.values()), 3), **taken}
+
+
+def real() -> list[dict[str, Any]] | None:
+    """What is said of champions on Online Retail II, month by month."""
     if (source := real_log()) is None:
-        return [HOW_TO_GET_IT]
+        print(HOW_TO_GET_IT)
+        return None
     settings = load("online_retail", ["--source.path", str(source)], {})
-    lines = []
+    readings = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         read_file(settings.source, source, folder / "rows.parquet", settings.compute, label="real")
@@ -201,296 +267,57 @@ def real() -> list[str]:
             champion = train(log, settings, seed, folder, REAL)
             scored = score_months(log, champion, settings, folder, REAL)
             horizon = settings.features.horizon_days
-            readings = judged(scored.outcomes, champion.description, REAL.judged, horizon)
-            readings += early_labels(scored.early, REAL.judged)
-            lines += [
-                f"{family} {one.month} {one.sensor} {one.state} z {one.z:+.1f}: {one.text}"
-                for one in readings
-                if one.z is not None
-            ]
-    return lines
-
-
-@dataclass(frozen=True)
-class ScoredMonths:
-    """rows: as-of date -> customers (n,) and features float32 (n, f).  outcomes: of the dates with
-    known labels.  early: of those with a known early label, and a year before them."""
-
-    rows: dict[date, tuple[np.ndarray, np.ndarray]]
-    outcomes: list[Outcomes]
-    early: list[Outcomes]
-
-
-def score_months(
-    log: Path, champion: Champion, settings: Settings, folder: Path, period: Period
-) -> ScoredMonths:
-    """Score at the end of each month, and a year before, and join what was bought."""
-    days = [end_of(month) for month in period.judged]
-    rows = features_at(log, [*days, *map(year_before, days)], settings)
-    files = {
-        day: write_scores(
-            folder / f"as_of={day}" / "part.parquet", names, champion.predict(x), as_of=day
-        )
-        for day, (names, x) in rows.items()
-    }
-    until = days[-1]
-    ripe_days = [day for day in days if ripe(day, settings.features.horizon_days, until)]
-    early_days = [day for day in files if ripe(day, EARLY_DAYS, until)]
-    how: dict[str, Any] = {"known_until": until, "compute": settings.compute, "folder": folder}
-    single = champion.description["baseline"]
-    return ScoredMonths(
-        rows,
-        read_outcomes(
-            [files[day] for day in ripe_days], log, settings.features, baseline=single, **how
-        ),
-        read_outcomes(
-            [files[day] for day in early_days], log, settings.features, days=EARLY_DAYS, **how
-        ),
-    )
-
-
-def train(log: Path, settings: Settings, seed: int, folder: Path, period: Period) -> Champion:
-    """A champion as the pipeline would make it, without a search: folds by date, calibrated by the
-    season, tested once, beside the best single feature."""
-    family = families.load_family(FAMILIES[seed % 2])
-    asked = settings.features.model_copy(update={"last_as_of": period.last_test})
-    table = folder / "table.parquet"
-    build_table(log, table, asked, compute=settings.compute)
-    learn, valid, test = (read_rows(table, (part,), NAMES) for part in ("train", "valid", "test"))
-    how: dict[str, Any] = {"seed": seed, "threads": 1}
-    params, said = dict(family.BASELINE), np.empty(len(valid))
-    rounds = []
-    for fold in make_folds(learn, valid, asked.horizon_days):
-        model = family.fit(family.BASELINE, fold.train, fold.valid, **how)
-        said[fold.place] = family.predict(model, fold.valid.x)
-        rounds.append(model.params.get("rounds"))
-    if None not in rounds:
-        params["rounds"] = int(np.mean(rounds))
-    both = join(learn, valid)
-    model = family.fit(params, both, None, **how)
-    fitted = family.predict(model, both.x)
-    calibration = fit_calibration("season", fitted, both, said, valid, NAMES)
-
-    def predict(x: np.ndarray) -> np.ndarray:
-        return np.clip(calibration.apply(family.predict(model, x), x), 0, 1)
-
-    return Champion(predict, describe(learn, test, predict(test.x), settings, seed))
-
-
-def describe(
-    learn: Rows, test: Rows, p: np.ndarray, settings: Settings, seed: int
-) -> dict[str, Any]:
-    """The parts of `bundle.json` that monitoring reads."""
-    assert test.y is not None
-    single, ranking = find_baseline(learn, test, [{"name": name} for name in NAMES])
-    how: dict[str, Any] = {"bootstrap": settings.training.bootstrap, "seed": seed}
-    against = paired_difference(test.y, p, ranking, groups=test.unit, **how)["roc_auc"]
-    return {
-        "test": score(test.y, p, groups=test.unit, **how),
-        "baseline": {**vars(single), **against},
-    }
-
-
-def features_at(
-    log: Path, days: Sequence[date], settings: Settings
-) -> dict[date, tuple[np.ndarray, np.ndarray]]:
-    """Customers (n,) and features float32 (n, f) at each as-of date, in one pass."""
-    with connect(compute=settings.compute) as connection:
-        connection.execute(f"CREATE VIEW transactions AS FROM {parquet(log)}")
-        read_log(connection, settings.features)
-        connection.execute("CREATE TABLE as_of_dates (as_of DATE)")
-        connection.executemany("INSERT INTO as_of_dates VALUES (?)", [[day] for day in set(days)])
-        run(connection, "spine")
-        build_features(connection)
-        found = connection.execute("FROM features ORDER BY as_of, customer_id").fetchnumpy()
-    as_of = found["as_of"].astype("datetime64[D]")
-    x = np.column_stack([np.ma.filled(found[name].astype(float), np.nan) for name in NAMES])
-    return {
-        day: (found["customer_id"][as_of == day], x[as_of == day].astype(np.float32))
-        for day in sorted(set(days))
-    }
-
-
-def variants(
-    scored: ScoredMonths, champion: Champion, seed: int
-) -> Iterator[tuple[str, list[Outcomes]]]:
-    """The champion as it is, and broken: its scores exchanged among a part of the customers, or a
-    feature that has been zero since it was trained."""
-    rng = np.random.default_rng(seed)
-    outcomes = scored.outcomes
-    yield "intact", outcomes
-    for name, part in (("third mixed up", 3), ("tenth mixed up", 10)):
-        yield name, [mixed_up(one, part, rng) for one in outcomes]
-    best = champion.description["baseline"]["feature"]
-    some = NAMES[seed % len(NAMES)]
-    for name, feature in (("best feature stuck", best), ("some feature stuck", some)):
-        yield name, [stuck(one, champion, scored.rows[one.as_of][1], feature) for one in outcomes]
-
-
-def mixed_up(one: Outcomes, part: int, rng: np.random.Generator) -> Outcomes:
-    p = one.probability.copy()
-    chosen = rng.permutation(len(p))[: len(p) // part]
-    p[chosen] = p[rng.permutation(chosen)]
-    return replace(one, probability=p)
-
-
-def stuck(one: Outcomes, champion: Champion, x: np.ndarray, feature: str) -> Outcomes:
-    x = x.copy()
-    x[:, NAMES.index(feature)] = 0
-    return replace(one, probability=champion.predict(x))
-
-
-def judged(
-    outcomes: list[Outcomes], description: dict[str, Any], months: Sequence[str], horizon: int
-) -> list[Reading]:
-    """What is read of a champion at the end of each month, of the last three dates."""
-    readings: list[Reading] = []
-    for month in months:
-        known = [one for one in outcomes if ripe(one.as_of, horizon, end_of(month))]
-        readings += judge_performance(pooled(known[-3:]), reference(description), month)
+            found = judged(scored.outcomes, champion.description, REAL.judged, horizon)
+            found += early_labels(scored.early, REAL.judged)
+            readings += [{"family": family, **vars(one)} for one in found]
     return readings
 
 
-def summary(readings: Sequence[Reading], outcomes: list[Outcomes]) -> dict[str, Any]:
-    """The first month with labels, the months of an alarm, the lowest z of each reading, and the
-    mean ROC AUC."""
-    measured = [one for one in readings if one.z is not None]
-    return {
-        "first": measured[0].month if measured else None,
-        "alarms": sorted({one.month for one in measured if one.state == "alarm"}),
-        "lowest": {
-            name: min(one.z for one in measured if one.sensor == name and one.z is not None)
-            for name in dict.fromkeys(one.sensor for one in measured)
-        },
-        "roc_auc": float(np.mean([performance_of(one).roc_auc for one in outcomes])),
-    }
+# --- shown ------------------------------------------------------------------------------------
 
 
-def early_labels(outcomes: list[Outcomes], months: Sequence[str]) -> list[Reading]:
-    """The early label of each month whose first day has scores."""
-    found: list[Reading] = []
-    for month in months[1:]:
-        previous = found[-1] if found else None
-        found.append(early_label(outcomes, month, as_of=first_day(month), previous=previous))
-    return found
-
-
-def figures(found: Sequence[dict[str, Any]], drift: str = "none") -> list[dict[str, Any]]:
-    """Shares of shop-years and months, each with its exact 95 % interval in its name."""
-    years = len(found)
-    shown = []
-
-    def share(name: str, hits: int, of: int, limit: float | None = None, better: str = "") -> None:
-        low, high = exact_interval(hits, of)
-        name = f"{name}: {hits} of {of} [{low:.1%}, {high:.1%}]"
-        shown.append(figure(name, hits / max(of, 1), "", limit, better or "lower"))
-
-    intact = [one["worse"]["intact"] for one in found]
-    allowed = LIMIT_FALSE_YEARS if drift == "none" else None
-    share(f"{drift}: years with *worse*", sum(bool(x["alarms"]) for x in intact), years, allowed)
-    states = [[one for one in shop["early"] if one["z"] is not None] for shop in found]
-    if drift == "none":
-        early = sum(any(one["state"] == "alarm" for one in shop) for shop in states)
-        share("none: years with an alarm of the early label (shown only)", early, years)
-        for name in next(iter(found))["worse"]:
-            if name == "intact":
-                continue
-            broken = [one["worse"][name] for one in found]
-            for count in (1, 3):
-                hits = sum(caught(one, count) for one in broken)
-                share(f"{name}: *worse* within {count} judged month(s)", hits, years)
-    else:
-        for count in (1, 2, 3):
-            last = add_months(DRIFT_MONTH, count - 1)
-            hits = sum(
-                any(one["state"] == "alarm" and DRIFT_MONTH <= one["month"] <= last for one in shop)
-                for shop in states
-            )
-            share(f"{drift}: early label within {count} month(s)", hits, years, better="higher")
-    pairs = np.array([one for shop in found for one in shop["estimates"]], dtype=float)
-    estimated, low, high, truth = pairs.T
-    inside = int(np.sum((low <= truth) & (truth <= high)))
-    share(f"{drift}: ROC AUC within the interval of the estimate", inside, len(pairs))
-    error = float(np.mean(np.abs(estimated - truth)))
-    shown.append(figure(f"{drift}: mean error of the estimate", error, ""))
-    together = float(np.corrcoef(estimated, truth)[0, 1])
-    shown.append(figure(f"{drift}: correlation of estimate and truth", together, "", None, ""))
-    return shown
-
-
-def caught(one: dict[str, Any], count: int) -> bool:
-    """Whether the first alarm comes within so many months of the first that could be judged."""
-    if one["first"] is None or not one["alarms"]:
-        return False
-    return one["alarms"][0] <= add_months(one["first"], count - 1)
-
-
-def exact_interval(hits: int, of: int) -> tuple[float, float]:
-    """Clopper & Pearson 1934, 95 %."""
-    from scipy.stats import binomtest
-
-    if not of:
-        return 0.0, 1.0
-    interval = binomtest(hits, of).proportion_ci(0.95, "exact")
-    return float(interval.low), float(interval.high)
-
-
-def in_words(found: Sequence[dict[str, Any]], drift: str) -> list[str]:
-    """What the margins leave, and what a feature that is stuck costs where it is found."""
-    lowest = {
-        name: sorted(one["worse"]["intact"]["lowest"][name] for one in found)
-        for name in next(iter(found))["worse"]["intact"]["lowest"]
-    }
-    lines = [
-        f"{drift}: lowest z of a year, {name}: median {values[len(values) // 2]:+.1f},"
-        f" least {values[0]:+.1f}"
-        for name, values in lowest.items()
-    ]
-    stuck_ones = [
-        (one["worse"]["intact"]["roc_auc"] - one["worse"][name]["roc_auc"], one["worse"][name])
-        for one in found
-        for name in ("best feature stuck", "some feature stuck")
-    ]
-    for low, high in ((-1.0, 0.005), (0.005, 0.02), (0.02, 0.05), (0.05, 1.0)):
-        these = [broken for cost, broken in stuck_ones if low <= cost < high]
-        ever = sum(bool(broken["alarms"]) for broken in these)
-        third = sum(caught(broken, 3) for broken in these)
-        lines.append(
-            f"{drift}: a stuck feature that costs {max(low, 0):g} to {high:g} of ROC AUC:"
-            f" found in {third} of {len(these)} within 3 judged months, in {ever} in the year"
+def show(figures: dict[str, Any], console: Console) -> None:
+    none = figures["undrifted"]
+    table = Table("what is said of a champion", "measured", "wanted", box=None)
+    limit = f"at most {LIMIT_FALSE:.0%}"
+    table.add_row("sound champion, no drift: years with *worse*", _share(none["worse"]), limit)
+    table.add_row("  years with an alarm of the early label", _share(none["early"]), "shown only")
+    for one in figures["broken"]:
+        what = f"{one['name']} ({one['costs'] or 0:.3f} of ROC AUC): *worse* within"
+        for count, hits in zip(MONTHS, one["within"]):
+            table.add_row(f"{what} {count} judged months", _share(hits), "")
+    for one in figures["stuck"]:
+        what = "a feature stuck at 0 that costs {:g} to {:g}: *worse* within 3".format(
+            *one["costs"]
         )
-    return lines
+        table.add_row(what, _share(one["within"][-1]), "")
+    for one in figures["early"]:
+        for count, hits in zip(MONTHS, one["within"]):
+            table.add_row(f"{one['drift']}: early label within {count} months", _share(hits), "")
+        table.add_row(f"{one['drift']}: years with *worse*", _share(one["worse"]), "")
+    for drift, one in figures["estimate"].items():
+        table.add_row(f"estimate, {drift}: truth in its interval", _share(one["inside"]), "")
+        said = f"error {one['error']:.4f}, correlation {one['correlation']:+.2f}"
+        table.add_row(f"estimate, {drift}: beside the truth", said, "")
+    if figures["seconds"]:
+        seconds = f"{figures['seconds']['total']:.2f} s"
+        table.add_row("everything of a month", seconds, f"at most {LIMIT_SECONDS:g} s")
+    console.print(table)
+    least = ", ".join(f"{name} {z:+.1f}" for name, z in none["least z"].items())
+    console.print(f"Lowest z of any year without drift: {least}")
+    judged_months = [one for one in figures["real"] or [] if one["z"] is not None]
+    alarms = [one for one in judged_months if one["state"] == "alarm"]
+    console.print(f"Online Retail II: {len(judged_months)} readings, {len(alarms)} alarms")
+    for one in alarms:
+        console.print(f"  {one['family']} {one['month']} {one['sensor']}: {one['text']}")
 
 
-def one_month(seed: int = 1) -> list[dict[str, Any]]:
-    """Seconds of everything that a month needs: labels of three dates, the early label, estimate,
-    drift of features and scores."""
-    settings = settings_of("none")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        log = simulated(settings, seed, folder)
-        champion = train(log, settings, seed, folder, YEAR)
-        days = [end_of(add_months("2026-04", n)) for n in range(9)]
-        rows = features_at(log, [*days, *map(year_before, days)], settings)
-        files = {
-            day: write_scores(folder / f"{day}.parquet", names, champion.predict(x), as_of=day)
-            for day, (names, x) in rows.items()
-        }
-        end, before = days[-1], days[-2]
-        how: dict[str, Any] = {"known_until": end, "compute": settings.compute, "folder": folder}
-        begun = time.perf_counter()
-        known = [files[day] for day in days if ripe(day, 90, end)][-3:]
-        single = champion.description["baseline"]
-        outcomes = read_outcomes(known, log, settings.features, baseline=single, **how)
-        judge_performance(pooled(outcomes), reference(champion.description), "2026-12")
-        both = [files[before], files[year_before(before)]]
-        early = read_outcomes(both, log, settings.features, days=EARLY_DAYS, **how)
-        early_label(early, "2026-12", as_of=before)
-        estimate(files[end])
-        feature_drift(log, end, NAMES, settings.features, compute=settings.compute)
-        score_drift(files[end], last_year=files[year_before(end)])
-        seconds = time.perf_counter() - begun
-    return [figure("everything about the champion in a month, 6,000 customers", seconds, "s", 2.0)]
+def _share(one: dict[str, Any]) -> str:
+    if not one["of"]:
+        return "–"
+    return (
+        f"{one['share']:.1%} [{one['low']:.1%}, {one['high']:.1%}] ({one['hits']} of {one['of']})"
+    )
 
 
 if __name__ == "__main__":

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from monitoring.performance import GAIN, ROC_AUC
-from tests.bench.monitoring_labels import measure, settings_of, simulated
+from tests.bench.monitoring_champions import measure, settings_of, simulated
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def year(tmp_path_factory):
-    settings, folder = settings_of("none"), tmp_path_factory.mktemp("shop")
+    settings, folder = settings_of("undrifted"), tmp_path_factory.mktemp("shop")
     return measure(simulated(settings, 1, folder), settings, 1, folder)
 
 
