@@ -22,13 +22,12 @@ a request  asked.py        what an endpoint is handed
            refusal.py      the one shape of no
 kept       metrics.py      what is counted
            request_log.py  what was asked and answered
-           shadow.py       the challenger that scores the same, unseen
-           shadow_process.py  and its process
 a client   predict.py      at the command line
 
 rooms      web/            HTTP, and the page for people
            values/         feature values: /predict, /explain
            lines/          invoice lines: /predict_transactions
+           shadow/         the challenger that scores the same rows, unseen
            client/         a client in Python
            shipping/       the Bento and the image
 

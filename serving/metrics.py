@@ -21,7 +21,7 @@ from serving.asked import Champion, Scored
 
 if TYPE_CHECKING:
     from serving.champions import Champions
-    from serving.shadow_process import Done
+    from serving.shadow.messages import Done
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 ROWS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10_000)

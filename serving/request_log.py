@@ -6,7 +6,7 @@ A customer's identifier is kept as a keyed hash (BLAKE2b): the same customer has
 that what they did later can be joined by who has the key, `var/serving/log.key`; without it even a
 short number cannot be found by trying. The feature values are those that the model saw: of a
 category its code. `request` and `row` name a row: what a challenger in shadow says of it has the
-same two (`serving/shadow_process.py`). `seconds` is what the model took for the row on its core: of
+same two (`serving/shadow/`). `seconds` is what the model took for the row on its core: of
 its call an equal part of each of its `call_rows` rows.
 
 Rows are written by the worker every few seconds, aside and then renamed; a worker that is killed

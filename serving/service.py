@@ -40,7 +40,8 @@ class GoldenPath:
         gc.collect()
         gc.freeze()
         tasks = [service.watch(seen), *([service.write_log()] if service.log else [])]
-        tasks += [service.watch_shadow(seen)] if service.shadow else []
+        if service.shadow:
+            tasks += [service.watch_shadow(seen), service.shadow.hand_over()]
         self.tasks = [asyncio.create_task(task) for task in tasks]
 
     @bentoml.on_shutdown
@@ -84,7 +85,7 @@ class Service(bentoml.Service[GoldenPath]):
             self.front.on_scored.append(self.log.add)
         self.shadow = None
         if SERVED.shadow_folder:
-            from serving.shadow import Shadow
+            from serving.shadow.challenger import Shadow
 
             most = max(1, SERVED.max_concurrency // 2)
             self.shadow = Shadow(SERVED, Trials(SERVED), lambda: self.work.busy > most)

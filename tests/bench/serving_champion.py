@@ -29,24 +29,24 @@ class Registry:
         self.settings: Settings = load(PRESET, ["--var", str(folder)], {})
         if champion_now(self.settings) is None:
             _train(folder, families, trials)
-        self._client: Any = open_store(self.settings)
-        first = find_version(self._client, self.settings, 1)
+        self.client: Any = open_store(self.settings)
+        first = find_version(self.client, self.settings, 1)
         assert first is not None
         self.versions = [first, self._second(first)]
         self.promote(first)
 
     def _second(self, first: ModelVersion) -> ModelVersion:
-        return find_version(self._client, self.settings, 2) or register(
-            self._client,
+        return find_version(self.client, self.settings, 2) or register(
+            self.client,
             self.settings,
-            run_id=open_run(self._client, "run"),
+            run_id=open_run(self.client, "run"),
             bundle=first.bundle,
             bundle_sha256=first.bundle_sha256,
             tags={},
         )
 
     def promote(self, version: ModelVersion) -> None:
-        promote(self._client, version)
+        promote(self.client, version)
 
     def swap(self, server: Server) -> float:
         """Make the other one champion, and return how long the service took to swap it in."""

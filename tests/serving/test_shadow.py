@@ -22,6 +22,8 @@ import numpy as np
 import psutil
 import pyarrow.dataset as ds
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from made_graphs import bundle_of, endless, of_feature, slow
 from real_registry import (
     CUSTOMER,
@@ -40,12 +42,28 @@ from configs.customer_hash import hashed, read_key
 from features.catalogue import CATALOGUE, NAMES
 from registry.bundle import load_bundle
 from registry.models import CHALLENGER, ModelVersion
-from serving import request_log, shadow, shadow_process
+from serving import request_log
 from serving.asked import Champion, Scored
 from serving.messages import Model
 from serving.served import Served
-from serving.shadow import Shadow
-from serving.shadow_process import Batch, Handed, Order, Ready, Scorer, read_frame, write_frame
+from serving.shadow import challenger
+from serving.shadow import scorer as scoring
+from serving.shadow.challenger import Shadow
+from serving.shadow.messages import (
+    HEAD,
+    Asked,
+    Batch,
+    Handed,
+    Order,
+    Ready,
+    batch_of,
+    encoded,
+    framed,
+    read_message,
+    write_message,
+)
+from serving.shadow.process import Process
+from serving.shadow.scorer import Scorer
 from serving.trial import Trials
 
 pytestmark = pytest.mark.slow
@@ -230,7 +248,7 @@ def processes(service: Service) -> list[psutil.Process]:
     found = []
     for one in (one for worker in service.workers for one in worker.children()):
         with suppress(psutil.Error):  # one that has just ended
-            if "serving.shadow_process" in one.cmdline():
+            if "serving.shadow.scorer" in one.cmdline():
                 found.append(one)
     return found
 
@@ -255,7 +273,7 @@ def test_a_killed_process_is_started_again_and_a_killed_worker_leaves_none(
                 before = scored(service, second)
                 service.wait_for(lambda b=before: scored(service, second) > b)  # type: ignore[misc]
         assert [load.failures for load in loads] == [[], []]
-        assert "has ended with code -9" in service.log.read_text()
+        assert service.log.read_text().count("in shadow has ended") == 2
         (orphan,) = processes(service)
         (worker,) = service.workers
         worker.kill()
@@ -341,14 +359,14 @@ def idle(tmp_path: Path) -> Shadow:
     child = subprocess.Popen([sys.executable, "-c", ""], stdin=subprocess.PIPE)
     child.wait()
     model = ModelVersion("m", 2, tmp_path, "a" * 64, "")
-    found._process = shadow.Process(model, child, [])
+    found._process = Process(model, child)
     return found
 
 
 def test_the_newest_rows_are_dropped_when_the_queue_is_full_and_when_much_is_answered(
     tmp_path: Path, champion: Champion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shadow, "MOST_ROWS", 10)
+    monkeypatch.setattr(challenger, "MOST_ROWS", 10)
     found = idle(tmp_path)
     sent = [answered(champion, rows) for rows in (4, 4, 4, 2)]
     for one in sent:
@@ -357,14 +375,53 @@ def test_the_newest_rows_are_dropped_when_the_queue_is_full_and_when_much_is_ans
     found._crowded = lambda: True
     found.offer(answered(champion, 3))
     assert found._dropped == {"full": 4, "busy": 3}
-    other = replace(champion, model=Model("m", 5, champion.model.bundle_sha256, 0.5))
     found._crowded = lambda: False
-    taken = [one for _, one in found._take(8)]
+    other = replace(champion, model=Model("m", 5, champion.model.bundle_sha256, 0.5))
+    batches = [taken(found, 8)]
     found.offer(answered(other, 1))
-    taken += [one for _, one in found._take(1000)]
-    assert taken == [sent[0], sent[1], sent[3]], "no batch holds answers of two champions"
-    assert [one.champion.model.version for _, one in found._take(1000)] == [5]
-    assert found._take(1000) == [] and found._rows == found._bytes == 0
+    batches += [taken(found, 1000), taken(found, 1000)]
+    assert [[one.request for one in batch.requests] for batch in batches[:2]] == [
+        [sent[0].request, sent[1].request],
+        [sent[3].request],
+    ]
+    versions = [batch.asked.champion.version for batch in batches]
+    assert versions == [1, 1, 5], "no batch holds answers of two champions"
+    assert found._take(1000) == (b"", 0) and found._rows == found._bytes == 0
+    found.offer(answered(champion, 9))
+    assert len(taken(found, 1).requests) == 1, (
+        "a request larger than the limit is not left for ever"
+    )
+
+
+def taken(found: Shadow, limit: int) -> Batch:
+    """The next batch, as the process reads it."""
+    frame, rows = found._take(limit)
+    batch = batch_of(frame[HEAD:])
+    assert sum(len(one.ids) for one in batch.requests) == rows
+    return batch
+
+
+@given(
+    st.lists(
+        st.builds(
+            Handed,
+            st.integers(0, 2**63 - 1),
+            st.integers(0, 2**62),
+            st.none() | st.dates(),
+            st.integers(1, 1000),
+            st.floats(0, 10),
+            st.lists(st.none() | st.text(), min_size=1, max_size=4),
+            st.binary(),
+            st.binary(),
+        ),
+        max_size=5,
+    ),
+    st.integers(1, 9),
+)
+def test_whatever_is_handed_over_arrives_as_it_was(sent: list[Handed], version: int) -> None:
+    asked = Asked(Model("m", version, "b" * 64, None), ["one", "two"])
+    frame = framed(encoded(asked), *map(encoded, sent))
+    assert batch_of(frame[HEAD:]) == Batch(asked, sent)
 
 
 def test_a_fault_of_the_hand_over_reaches_no_client(
@@ -378,19 +435,15 @@ def test_a_fault_of_the_hand_over_reaches_no_client(
 
 
 def handed_over(requests: list[int]) -> Batch:
-    n = sum(requests)
-    x = np.ones((n, len(NAMES)), np.float32)
-    x[:, RECENCY] = np.arange(n)
-    return Batch(
-        Model("m", 1, "b" * 64, 0.5),
-        [
-            Handed(number, 1_700_000_000 * 10**9, None, rows, rows, 0.1)
-            for number, rows in enumerate(requests)
-        ],
-        [str(row) for row in range(n)],
-        x.tobytes(),
-        np.full(n, 0.3).tobytes(),
-    )
+    x = np.ones((sum(requests), len(NAMES)), np.float32)
+    x[:, RECENCY] = np.arange(len(x))
+    handed, at = [], 0
+    for number, rows in enumerate(requests):
+        ids = [str(row) for row in range(at, at + rows)]
+        values, said = x[at : at + rows].tobytes(), np.full(rows, 0.3).tobytes()
+        handed.append(Handed(number, 1_700_000_000 * 10**9, None, rows, 0.1, ids, values, said))
+        at += rows
+    return Batch(Asked(Model("m", 1, "b" * 64, 0.5), list(NAMES)), handed)
 
 
 def order(tmp_path: Path, share: float = 1.0) -> Order:
@@ -411,9 +464,9 @@ def order(tmp_path: Path, share: float = 1.0) -> Order:
 def test_rows_are_merged_but_for_the_last_request_and_keep_their_order(tmp_path: Path) -> None:
     scorer = Scorer(order(tmp_path))
     end, silent = os.pipe()
-    with os.fdopen(end, "rb", buffering=0) as given:
+    with os.fdopen(end, "rb", buffering=0) as reading:
         for requests in ([3], [1, 1, 1, 5], [2, 1], [1] * 1500):
-            done = scorer._score(handed_over(requests), given)
+            done = scorer._score(handed_over(requests), reading)
             assert (done.rows, done.no_answer, done.failed) == (sum(requests), 0, 0)
             held = scorer._held[-1]
             assert held.probability == pytest.approx(0.25 + 0.0001 * np.arange(done.rows))
@@ -429,8 +482,8 @@ def test_a_worker_that_has_ended_is_not_scored_for(tmp_path: Path) -> None:
     scorer = Scorer(order(tmp_path))
     end, silent = os.pipe()
     os.close(silent)
-    with os.fdopen(end, "rb", buffering=0) as given:
-        done = scorer._score(handed_over([1] * 1500), given)
+    with os.fdopen(end, "rb", buffering=0) as reading:
+        done = scorer._score(handed_over([1] * 1500), reading)
     assert 0 < done.rows < 1500
     scorer.write()
     assert ds.dataset(tmp_path / "shadow").to_table().num_rows == done.rows
@@ -441,33 +494,33 @@ def test_what_cannot_be_written_is_counted_and_the_next_is_written(
 ) -> None:
     scorer = Scorer(order(tmp_path))
     end, _ = os.pipe()
-    with os.fdopen(end, "rb", buffering=0) as given:
-        scorer._score(handed_over([2, 2]), given)
+    with os.fdopen(end, "rb", buffering=0) as reading:
+        scorer._score(handed_over([2, 2]), reading)
         (tmp_path / "shadow").write_text("a file where a folder is to be")
         scorer.write()
-        done = scorer._score(handed_over([3]), given)
+        done = scorer._score(handed_over([3]), reading)
         assert done.lost == 4 and "cannot be written" in done.why
         (tmp_path / "shadow").unlink()
         scorer.write()
-        assert scorer._score(handed_over([1]), given).lost == 0
+        assert scorer._score(handed_over([1]), reading).lost == 0
     assert ds.dataset(tmp_path / "shadow").to_table().num_rows == 3
 
 
 def test_a_bundle_that_is_not_the_one_that_was_registered_is_not_opened(tmp_path: Path) -> None:
-    given = order(tmp_path)
+    sent = order(tmp_path)
     (tmp_path / "bundle" / "model.onnx").write_bytes(b"")
     with subprocess.Popen(
-        [sys.executable, "-m", "serving.shadow_process"],
+        [sys.executable, "-m", "serving.shadow.scorer"],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         bufsize=0,
     ) as process:
         assert process.stdin is not None and process.stdout is not None
-        write_frame(process.stdin, given)
-        ready = read_frame(process.stdout, Ready)
+        write_message(process.stdin, sent)
+        ready = read_message(process.stdout, Ready)
         assert ready is not None and "its SHA-256 differs" in ready.why
-        assert read_frame(process.stdout, Ready) is None
+        assert read_message(process.stdout, Ready) is None
 
 
 def test_the_log_has_the_columns_of_the_log_of_requests_but_for_the_features(
@@ -478,7 +531,7 @@ def test_the_log_has_the_columns_of_the_log_of_requests_but_for_the_features(
     log.write()
     scorer = Scorer(order(tmp_path))
     scorer._hold(
-        shadow_process.Held(handed_over([1]), np.array([np.nan]), np.ones(1), np.ones(1, np.int32))
+        scoring.Held(handed_over([1]), np.array([np.nan]), np.ones(1), np.ones(1, np.int32))
     )
     scorer.write()
     ours, theirs = (ds.dataset(tmp_path / name).schema for name in ("log", "shadow"))

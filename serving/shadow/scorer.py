@@ -1,15 +1,14 @@
 """The process of a challenger in shadow: it scores what the champion has answered, and keeps both.
 
-    python -m serving.shadow_process    reads an Order, then one Batch after the other; writes a
-                                        Ready, then a Done for each batch
+    python -m serving.shadow.scorer    reads and writes what `messages.py` says
 
     var/serving/shadow/date=2026-11-23/101502-4712-000003.parquet    one row per customer scored
 
-A worker of the service starts it and hands over feature rows (`serving/shadow.py`). It computes
-when nothing else wants a core (Linux: SCHED_IDLE; elsewhere nice), and at most a share of one; its
-memory is bounded as that of a trial is. A row of its log has the same `request` and `row` as that
-of the champion in the log of requests, and both answers. The folder is another one, so that who
-counts the log of requests counts each answer once.
+A worker of the service starts it and hands over feature rows. It computes when nothing else wants a
+core (Linux: SCHED_IDLE; elsewhere nice), and at most a share of one; its memory is bounded as that
+of a trial is. A row of its log has the same `request` and `row` as that of the champion in the log
+of requests, and both answers. The folder is another one, so that who counts the log of requests
+counts each answer once.
 
 Seconds are those of the model's call on its core, divided by the rows of the call. Rows are merged
 for speed, but the last request of a batch is scored by itself, as the champion was asked: seconds
@@ -29,15 +28,23 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 
 from configs.customer_hash import hashed, read_key
 from registry.bundle import load_bundle
-from serving.messages import Model
 from serving.request_log import decisions, repeated, write_table
+from serving.shadow.messages import (
+    Batch,
+    Done,
+    Order,
+    Ready,
+    batch_of,
+    read_frame,
+    read_message,
+    write_message,
+)
 from serving.trial import LONGEST, bound_memory
 
 if TYPE_CHECKING:
@@ -50,64 +57,6 @@ WRITE_SECONDS = 15.0
 MOST_HELD = 50_000  # rows, then they are written at once
 TICK = 0.25  # seconds between looks at the clock, and at the parent
 ORPHAN_SECONDS = 5.0  # to write what is held, once the parent is gone
-HEAD = 4  # bytes with the length of a frame
-T = TypeVar("T")
-
-
-class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """What to open, where to keep the answers, and the bounds."""
-
-    name: str
-    version: int
-    folder: str
-    bundle_sha256: str
-    shadow_folder: str
-    key_file: str
-    share: float
-    max_seconds: float
-    opening_megabytes: int
-
-
-class Ready(msgspec.Struct, frozen=True):
-    """The features that it takes, in order; or why it cannot be opened."""
-
-    features: list[dict[str, Any]] = []
-    why: str = ""
-
-
-class Handed(msgspec.Struct, frozen=True, array_like=True):
-    """A request that the champion has answered. asked_at: nanoseconds since 1970.  seconds: of the
-    champion's call for call_rows rows; rows: those with an answer."""
-
-    request: int
-    asked_at: int
-    as_of: date | None
-    rows: int
-    call_rows: int
-    seconds: float
-
-
-class Batch(msgspec.Struct, frozen=True, array_like=True):
-    """Requests that one champion has answered. ids: of all their n rows.  x: float32 (n, f), the
-    features in the order of Ready.  probability: the champion's, float64 (n,)."""
-
-    champion: Model
-    requests: list[Handed]
-    ids: list[str | None]
-    x: bytes
-    probability: bytes
-
-
-class Done(msgspec.Struct, frozen=True, array_like=True):
-    """rows: scored, of which no_answer have no probability, failed of them because a call failed.
-    seconds: of its core.  lost: rows that could not be written.  why: of the last failure."""
-
-    rows: int
-    no_answer: int
-    failed: int
-    seconds: float
-    lost: int
-    why: str
 
 
 @dataclass(frozen=True)
@@ -119,36 +68,6 @@ class Held:
     probability: np.ndarray
     seconds: np.ndarray  # a row
     call_rows: np.ndarray
-
-
-def write_frame(stream: IO[bytes], message: msgspec.Struct) -> None:
-    """Raises OSError when nobody reads."""
-    content = msgspec.msgpack.encode(message)
-    left = memoryview(len(content).to_bytes(HEAD, "little") + content)
-    while left:
-        left = left[stream.write(left) :]
-
-
-def read_frame(stream: IO[bytes], kind: type[T]) -> T | None:
-    """None at the end of the stream."""
-    head = _read(stream, HEAD)
-    if head is None:
-        return None
-    content = _read(stream, int.from_bytes(head, "little"))
-    return None if content is None else msgspec.msgpack.decode(content, type=kind)
-
-
-def _read(stream: IO[bytes], size: int) -> bytes | None:
-    content = bytearray()
-    while len(content) < size:
-        piece = stream.read(size - len(content))
-        if not piece:
-            return None
-        content += piece
-    return bytes(content)
-
-
-# --- in the process ------------------------------------------------------------------------------
 
 
 class Scorer:
@@ -177,22 +96,22 @@ class Scorer:
                 if not select.select([given], [], [], wait and max(wait, 0))[0]:
                     self.write()
                     continue
-                batch = read_frame(given, Batch)
-                if batch is None:
+                frame = read_frame(given)
+                if frame is None:
                     break
-                write_frame(said, self._score(batch, given))
+                write_message(said, self._score(batch_of(frame), given))
         self.write()
         if self._lost:  # nobody reads what is said any more
             print(f"{self._lost} rows are lost: {self._why}", file=sys.stderr, flush=True)
 
     def _score(self, batch: Batch, given: IO[bytes]) -> Done:
-        n, began = len(batch.ids), time.process_time()
-        x = np.frombuffer(batch.x, np.float32).reshape(n, -1)
+        x, began, began_at = self._features(batch), time.process_time(), time.monotonic()
+        n = len(x)
         probability, seconds = np.full(n, np.nan), np.zeros(n)
         call_rows, failed, at = np.zeros(n, np.int32), 0, 0
         last = batch.requests[-1]
         # The last by itself, as it was asked, when the model has just been at work.
-        merged = n - last.rows if last.rows == last.call_rows else n
+        merged = n - len(last.ids) if len(last.ids) == last.call_rows else n
         while at < n:
             end = min(at + self._step, merged) if at < merged else n
             began_call = time.thread_time()
@@ -214,7 +133,16 @@ class Scorer:
         self._hold(Held(batch, said, seconds[:at], call_rows[:at]))
         lost, self._lost, why, self._why = self._lost, 0, self._why, ""
         none = int(np.isnan(said).sum())
-        return Done(at, none, failed, time.process_time() - began, lost, why)
+        took = time.process_time() - began
+        return Done(at, none, failed, took, time.monotonic() - began_at, lost, why)
+
+    def _features(self, batch: Batch) -> np.ndarray:
+        """Of all rows, float32 (n, f), in the order that this bundle has them."""
+        names = batch.asked.names
+        given = np.frombuffer(b"".join([one.x for one in batch.requests]), np.float32)
+        x = given.reshape(-1, len(names))
+        ours = [feature["name"] for feature in self.bundle.features]
+        return x if names == ours else x[:, [names.index(name) for name in ours]]
 
     def _call(self, x: np.ndarray) -> np.ndarray:
         from onnxruntime import RunOptions
@@ -306,23 +234,23 @@ class Scorer:
 
 def _rows_of(held: Held, key: bytes) -> dict[str, list[Any]]:
     """What the batch says of the rows that were scored, by column."""
-    batch, n = held.batch, len(held.probability)
-    model, counts = batch.champion, [one.rows for one in batch.requests]
-    said = np.frombuffer(batch.probability, np.float64)
+    requests, n = held.batch.requests, len(held.probability)
+    model, counts = held.batch.asked.champion, [len(one.ids) for one in requests]
+    said = np.frombuffer(b"".join([one.probability for one in requests]), np.float64)
     rows = {
-        "asked_at": repeated([_moment(one.asked_at) for one in batch.requests], counts),
-        "request": repeated([one.request for one in batch.requests], counts),
+        "asked_at": repeated([_moment(one.asked_at) for one in requests], counts),
+        "request": repeated([one.request for one in requests], counts),
         "row": [row for count in counts for row in range(count)],
-        "customer": [hashed(key, one) for one in batch.ids],
-        "as_of": repeated([one.as_of for one in batch.requests], counts),
-        "champion_version": [model.version] * n,
-        "champion_bundle_sha256": [model.bundle_sha256] * n,
+        "customer": [hashed(key, name) for one in requests for name in one.ids],
+        "as_of": repeated([one.as_of for one in requests], counts),
+        "champion_version": [model.version] * len(said),
+        "champion_bundle_sha256": [model.bundle_sha256] * len(said),
         "champion_probability": said.tolist(),
         "champion_decision": decisions(said, model.threshold).to_pylist(),
         "champion_seconds": repeated(
-            [one.seconds / max(one.call_rows, 1) for one in batch.requests], counts
+            [one.seconds / max(one.call_rows, 1) for one in requests], counts
         ),
-        "champion_call_rows": repeated([one.call_rows for one in batch.requests], counts),
+        "champion_call_rows": repeated([one.call_rows for one in requests], counts),
     }
     return {name: values[:n] for name, values in rows.items()}
 
@@ -351,7 +279,7 @@ def main() -> None:
     said = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # whatever a library prints is no message
     os.nice(NICE)
-    order = read_frame(given, Order)
+    order = read_message(given, Order)
     if order is None:
         return
     import onnxruntime
@@ -363,9 +291,9 @@ def main() -> None:
         scorer = Scorer(order)
     except Exception as error:  # a bundle can be wrong in ways that no list holds
         why = getattr(error, "what", f"{type(error).__name__}: {error}")
-        write_frame(said, Ready(why=why[:LONGEST]))
+        write_message(said, Ready(why=why[:LONGEST]))
         return
-    write_frame(said, Ready(scorer.bundle.features))
+    write_message(said, Ready(scorer.bundle.features))
     _give_way()
     scorer.serve(given, said)
     os._exit(0)  # what the bundle left behind is not tidied up
