@@ -166,6 +166,21 @@ class Gate(Section):
     replace_unscorable: bool = Field(
         False, description="let a champion go that cannot be scored on today's test rows"
     )
+    shadow_days: int | None = Field(
+        None,
+        ge=1,
+        le=365,
+        description="days that a challenger must have been in shadow of the champion; none: not asked",
+    )
+    shadow_rows: int = Field(
+        1000, ge=100, description="rows that both must have answered in these days"
+    )
+    shadow_agreement: float = Field(
+        0.8,
+        ge=-1,
+        le=1,
+        description="share of these rows with the same decision; without costs, rank correlation",
+    )
     max_export_difference: float = Field(1e-5, gt=0, description="ONNX against the original")
 
 

@@ -19,7 +19,7 @@ from flows.tasks import TABLE, Journey, read_result
 
 if TYPE_CHECKING:
     from configs.settings import Settings
-    from registry.gate import Decision, Evidence
+    from registry.gate import Decision, Evidence, ShadowEvidence
     from registry.models import ModelVersion
     from training.evaluate import Evaluation
 
@@ -62,7 +62,13 @@ def register_task(
             tags={"family": winner, "config": journey.settings.name},
         )
         verify_bundle(version.bundle, expected_sha256=sha)
-        found = evidence(table, contest, description, today(journey.settings))
+        found = evidence(
+            table,
+            contest,
+            description,
+            today(journey.settings),
+            shadow_evidence(journey, contest, version),
+        )
         decision = decide(found, journey.settings.gate)
     return Outcome(version, decision)
 
@@ -97,7 +103,26 @@ def carry_out(
     return {"sequence": entry.sequence, "sha256": entry.sha256}
 
 
-def evidence(table: Stage, contest: Contest, description: dict[str, Any], day: date) -> Evidence:
+def shadow_evidence(
+    journey: Journey, contest: Contest, version: ModelVersion
+) -> ShadowEvidence | None:
+    """What the service has seen of this version in shadow, where the gate asks: nothing yet, as it
+    has just been registered, but what to do about that."""
+    from flows.shadow import evidence_of
+
+    settings = journey.settings
+    if contest.champion is None or settings.gate.shadow_days is None:
+        return None
+    return evidence_of(settings, contest.champion.version, version.version)[0]
+
+
+def evidence(
+    table: Stage,
+    contest: Contest,
+    description: dict[str, Any],
+    day: date,
+    shadow: ShadowEvidence | None = None,
+) -> Evidence:
     """What the gate looks at, from the evaluation and the two bundles' descriptions. day: it is."""
     from registry.gate import ChampionEvidence, Difference, Evidence, judged_slices
 
@@ -126,6 +151,7 @@ def evidence(table: Stage, contest: Contest, description: dict[str, Any], day: d
         learnt_until=learnt_until(description),
         champion=beside,
         champion_problem=contest.problem,
+        shadow=shadow,
     )
 
 

@@ -172,6 +172,103 @@ class Quality:
     reasons: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class FeatureShares:
+    """Of one feature, the share of the customers asked about for whom it is missing; and, of a
+    category, the share whose value is none that the model learnt from."""
+
+    feature: str
+    missing: float
+    unseen: float | None = None
+
+
+@dataclass(frozen=True)
+class Requests:
+    """What the service was asked in the days from `since` to before `until`, by its log.
+
+    rows: answers; customers: different ones among those that were named; versions: rows by the
+    version that answered.  deciles: of `version`, which answered most, the share of its scores in
+    each decile of those of `beside`; psi: how far the two are from each other (None, and no
+    deciles, where there is nothing to compare with, or too little).  left_out: files that could not
+    be read, and why.  text: a sentence."""
+
+    since: str
+    until: str
+    state: Literal["ok", "too_few", "none"]
+    rows: int = 0
+    days: int = 0
+    customers: int = 0
+    versions: tuple[tuple[int, int], ...] = ()
+    version: int | None = None
+    mean: float | None = None
+    beside: str = ""
+    mean_beside: float | None = None
+    deciles: tuple[float, ...] = ()
+    psi: float | None = None
+    features: tuple[FeatureShares, ...] = ()
+    left_out: tuple[str, ...] = ()
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class LargeDifference:
+    """A row that champion and challenger score most differently. request, row: its place in the
+    log; customer: the keyed hash."""
+
+    asked_at: str
+    request: int
+    row: int
+    customer: str | None
+    champion: float
+    challenger: float
+
+
+@dataclass(frozen=True)
+class ShadowComparison:
+    """A challenger in shadow beside the champion, on the same rows.
+
+    rows: that both answered; no_answer: that the champion alone did.  days: calendar days (UTC)
+    with such rows, the first and the last.  agreement: share of rows with the same decision, None
+    without decisions.  rank_correlation: Spearman's.  mean_*: of the probability, and shift, the
+    challenger's minus the champion's.  *_ms: milliseconds of one row on its core, over timed_calls
+    calls of as many rows for both.  labelled: rows whose outcome is known (each customer and as-of
+    date once), positives of them; roc_auc, log_loss: the challenger's minus the champion's on them,
+    with 95 % intervals that are clustered by customer.  left_out: files that could not be read, and
+    why.  text: sentences."""
+
+    model: str
+    champion: int
+    challenger: int
+    state: Literal["ok", "too_few", "none"]
+    days: int = 0
+    first: str | None = None
+    last: str | None = None
+    rows: int = 0
+    customers: int = 0
+    no_answer: int = 0
+    agreement: float | None = None
+    rank_correlation: float | None = None
+    mean_champion: float | None = None
+    mean_challenger: float | None = None
+    shift: float | None = None
+    largest: tuple[LargeDifference, ...] = ()
+    timed_calls: int = 0
+    champion_median_ms: float | None = None
+    champion_p99_ms: float | None = None
+    challenger_median_ms: float | None = None
+    challenger_p99_ms: float | None = None
+    labelled: int = 0
+    positives: int = 0
+    roc_auc: float | None = None
+    roc_auc_low: float | None = None
+    roc_auc_high: float | None = None
+    log_loss: float | None = None
+    log_loss_low: float | None = None
+    log_loss_high: float | None = None
+    left_out: tuple[str, ...] = ()
+    text: str = ""
+
+
 def month_of(day: date) -> str:
     """The month that a day lies in."""
     return f"{day:%Y-%m}"

@@ -54,6 +54,20 @@ class ChampionEvidence:
 
 
 @dataclass(frozen=True)
+class ShadowEvidence:
+    """The challenger in shadow of the champion (`serving.shadow`), by the log of the service.
+
+    days, rows: on which, and how many, both answered.  harm: what speaks against it, in sentences.
+    next_step: what to do while that is not enough.
+    """
+
+    days: int
+    rows: int
+    harm: tuple[str, ...] = ()
+    next_step: str = ""
+
+
+@dataclass(frozen=True)
 class Evidence:
     """All the gate knows.
 
@@ -64,6 +78,7 @@ class Evidence:
     learnt_until: as in ChampionEvidence.  today: the day of the decision.
     schema: the features the challenger asks the service for, in order.
     champion_problem: why a champion that exists cannot be scored ("": it was, or there is none).
+    shadow: None where the log of the service was not looked into.
     """
 
     export_max_difference: float
@@ -77,6 +92,7 @@ class Evidence:
     learnt_until: date | None = None
     champion: ChampionEvidence | None = None
     champion_problem: str = ""
+    shadow: ShadowEvidence | None = None
 
 
 def judged_slices(slices: Iterable[Mapping[str, Any]]) -> tuple[SliceEvidence, ...]:

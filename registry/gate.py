@@ -16,6 +16,7 @@ from registry.evidence import (
     ChampionEvidence,
     Difference,
     Evidence,
+    ShadowEvidence,
     SliceEvidence,
     judged_slices,
     schema_changes,
@@ -26,9 +27,11 @@ __all__ = [
     "Decision",
     "Difference",
     "Evidence",
+    "ShadowEvidence",
     "SliceEvidence",
     "decide",
     "judged_slices",
+    "shadow_rule",
 ]
 
 
@@ -76,6 +79,8 @@ def decide(evidence: Evidence, limits: Gate) -> Decision:
         rules.append(_freshness(evidence, limits.max_data_age_days))
     if evidence.champion is not None and evidence.champion.schema is not None:
         rules.append(_schema(evidence.champion.schema, evidence, limits))
+    if evidence.champion is not None and limits.shadow_days is not None:
+        rules.append(shadow_rule(evidence.shadow, limits.shadow_days, limits))
     notes = []
     if evidence.champion is None and not evidence.champion_problem:
         notes.append("there is no champion yet: only the rules that need none were asked")
@@ -261,6 +266,26 @@ def _schema(champion: tuple[Any, ...], evidence: Evidence, limits: Gate) -> Rule
         if changes
         else "names, order, units, ranges",
         "who calls the service sends what the champion asks for",
+    )
+
+
+def shadow_rule(shadow: ShadowEvidence | None, days: int, limits: Gate) -> Rule:
+    """days: that are asked for. Judged again when they have passed: `flows/shadow.py`."""
+    seen = shadow or ShadowEvidence(0, 0)
+    enough = seen.days >= days and seen.rows >= limits.shadow_rows
+    found = f"in shadow of the champion on {seen.days} days, {seen.rows:,} rows"
+    limit = f"at least {days} days and {limits.shadow_rows:,} rows"
+    if seen.harm:
+        found = f"{found}: {'; '.join(seen.harm)}"
+    elif not enough and seen.next_step:
+        limit = f"{limit}: {seen.next_step}"
+    return Rule(
+        "shadow",
+        enough and not seen.harm,
+        found,
+        limit,
+        "what real requests bring is not in any test split",
+        seen.days,
     )
 
 

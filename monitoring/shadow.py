@@ -1,0 +1,325 @@
+"""A challenger in shadow beside the champion: what both said of the same rows.
+
+Both answers stand in one row of the shadow's log (`serving.shadow`), so nothing has to be joined
+but, later, who bought. A pair shares everything that makes a season or a group of customers easy or
+hard, so the difference of two models shows long before the level of either does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from configs.customer_hash import hashed
+from configs.duck import connect, parquet
+from configs.settings import Compute, Features, Gate
+from features.engine import read_log, run
+from monitoring.facts import LargeDifference, ShadowComparison
+from monitoring.performance import EDGE, NORMAL_95
+from monitoring.ranking import clustered_error, components, rank
+from monitoring.request_files import list_files, read_each
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+FEWEST = 100  # pairs: with fewer nothing is compared
+FEWEST_LABELS = 50  # rows of each outcome: with fewer the labels say nothing
+MOST_LABELLED = 1_000_000  # rows: of more, so many are taken by their hash
+SHOWN = 5  # of the largest differences
+COLUMNS = (
+    *("asked_at", "request", "row", "customer", "as_of", "probability", "decision", "seconds"),
+    *("call_rows", "champion_probability", "champion_decision", "champion_seconds"),
+    "champion_call_rows",
+)
+
+
+@dataclass(frozen=True)
+class Purchases:
+    """Who bought, to be joined with the pairs. transactions: valid rows in canonical columns.
+
+    key: of the hashes (`configs/customer_hash.py`).  known_until: the first day whose rows are not
+    known."""
+
+    transactions: Path | list[Path]
+    settings: Features
+    key: bytes
+    known_until: date
+
+
+def compare_shadow(
+    folder: Path,
+    model: str,
+    champion: int,
+    challenger: int,
+    *,
+    since: date = date.min,
+    until: date = date.max,
+    purchases: Purchases | None = None,
+    compute: Compute | None = None,
+    spill: Path | None = None,
+) -> ShadowComparison:
+    """Compare what two versions said of the same rows, from the shadow's log in `folder`.
+
+    model: its name.  since, until: days, the last not counted.  purchases: none: without labels. A
+    row has the label of its customer at its as-of date, where the request named one, or at the day
+    of the request; it is ripe a horizon later. Of a customer who was asked about several times for
+    one date the last row counts.  spill: where DuckDB may.
+    """
+    found = list_files(folder, since, until)
+    blank = ShadowComparison(model, champion, challenger, "none")
+    with connect(spill, compute) as connection:
+        connection.execute("""
+            CREATE TABLE pairs (
+                asked_at TIMESTAMP, request BIGINT, "row" INTEGER, customer VARCHAR, as_of DATE,
+                probability DOUBLE, decision BOOLEAN, seconds DOUBLE, call_rows INTEGER,
+                champion_probability DOUBLE, champion_decision BOOLEAN, champion_seconds DOUBLE,
+                champion_call_rows INTEGER
+            )
+        """)
+
+        def read(connection: DuckDBPyConnection, rows: str) -> None:
+            names = ", ".join(f'"{name}"' for name in COLUMNS)
+            connection.execute(
+                f"""INSERT INTO pairs SELECT {names} FROM {rows}
+                WHERE model = ? AND version = ? AND champion_version = ?""",
+                [model, challenger, champion],
+            )
+
+        left_out = (*found.left_out, *read_each(connection, found.files, read))
+        blank = replace(blank, left_out=left_out)
+        result = _agreement(connection, blank)
+        if result.rows:
+            result = replace(result, **_timed(connection))
+        if result.rows and purchases is not None:
+            result = replace(result, **_labelled(connection, purchases))
+    return replace(result, text=in_words(result))
+
+
+def harm(found: ShadowComparison, limits: Gate) -> tuple[str, ...]:
+    """Why the challenger should not become champion, in sentences; () where nothing speaks against
+    it. Too few rows are no harm, and no proof either: who asks counts them."""
+    reasons = []
+    if found.no_answer:
+        reasons.append(
+            f"it has no probability for {found.no_answer:,} of {found.rows + found.no_answer:,}"
+            " rows that the champion answered"
+        )
+    named = "decisions", found.agreement
+    if found.agreement is None:
+        named = "rankings (Spearman)", found.rank_correlation
+    if named[1] is not None and named[1] < limits.shadow_agreement:
+        reasons.append(
+            f"the two {named[0]} agree by {named[1]:.2f}, at least {limits.shadow_agreement:g} is"
+            " asked (gate.shadow_agreement)"
+        )
+    slow = found.challenger_p99_ms
+    if slow is not None and slow > limits.max_latency_ms:
+        reasons.append(
+            f"a row takes {slow:.2f} ms (99th percentile), at most {limits.max_latency_ms:g} are"
+            " allowed (gate.max_latency_ms)"
+        )
+    if found.roc_auc_high is not None and found.roc_auc_high < -limits.margin:
+        reasons.append(
+            f"ROC AUC is surely lower than the champion's: {_interval('roc_auc', found)}"
+        )
+    if found.log_loss_low is not None and found.log_loss_low > limits.max_log_loss_rise:
+        reasons.append(
+            f"log loss is surely higher than the champion's: {_interval('log_loss', found)}"
+        )
+    return tuple(reasons)
+
+
+def in_words(found: ShadowComparison) -> str:
+    """The comparison in sentences."""
+    who = f"version {found.challenger} in shadow of version {found.champion}"
+    if found.state == "none":
+        return f"There is no row that {who} has scored."
+    days = f"{found.days} day{'s' * (found.days != 1)} ({found.first} to {found.last})"
+    text = f"{who[0].upper()}{who[1:]}: {found.rows:,} rows on {days}"
+    if found.state == "too_few":
+        return f"{text}: too few to compare, {FEWEST} are needed."
+    same = "" if found.agreement is None else f"{found.agreement:.1%} of the decisions are the same"
+    if found.rank_correlation is not None:
+        same += f"{', ' if same else ''}rank correlation {found.rank_correlation:.3f}"
+    shift = (
+        f"mean probability {found.mean_challenger:.3f}, the champion's {found.mean_champion:.3f}"
+    )
+    text += f"; {same}{'; ' if same else ''}{shift}."
+    if found.challenger_p99_ms is not None and found.champion_p99_ms is not None:
+        text += (
+            f" A row takes {found.challenger_p99_ms:.3f} ms (99th percentile), the champion's"
+            f" {found.champion_p99_ms:.3f}."
+        )
+    if found.roc_auc is not None:
+        text += (
+            f" {found.labelled:,} rows have labels: ROC AUC {_interval('roc_auc', found)}, log loss"
+            f" {_interval('log_loss', found)} against the champion."
+        )
+    elif found.labelled:
+        text += f" {found.labelled:,} rows have labels: too few to compare."
+    return text
+
+
+def _interval(name: str, found: ShadowComparison) -> str:
+    values = (getattr(found, name + end) for end in ("", "_low", "_high"))
+    return "{:+.4f} [{:+.4f}, {:+.4f}]".format(*values)
+
+
+def _agreement(connection: DuckDBPyConnection, blank: ShadowComparison) -> ShadowComparison:
+    row = connection.execute("""
+        SELECT count(probability), count(*) - count(probability),
+               count(DISTINCT CAST(asked_at AS DATE)) FILTER (probability IS NOT NULL),
+               min(asked_at) FILTER (probability IS NOT NULL),
+               max(asked_at) FILTER (probability IS NOT NULL),
+               count(DISTINCT customer),
+               avg(CAST(decision = champion_decision AS DOUBLE)),
+               avg(champion_probability) FILTER (probability IS NOT NULL), avg(probability)
+        FROM pairs
+    """).fetchall()[0]
+    rows, no_answer, days, first, last, customers, agreement, champions, challengers = row
+    if not rows:
+        return replace(blank, no_answer=no_answer)
+    counted = replace(
+        blank,
+        state="ok" if rows >= FEWEST else "too_few",
+        days=days,
+        first=str(first.date()),
+        last=str(last.date()),
+        rows=rows,
+        customers=customers,
+        no_answer=no_answer,
+    )
+    if rows < FEWEST:
+        return counted
+    # The mean rank of ties: as many rows as are below, and half of the others.
+    ((correlation,),) = connection.execute("""
+        SELECT CASE WHEN stddev_pop(a) > 0 AND stddev_pop(b) > 0 THEN corr(a, b) END FROM (
+            SELECT rank() OVER (ORDER BY probability)
+                   + count(*) OVER (PARTITION BY probability) / 2.0 AS a,
+                   rank() OVER (ORDER BY champion_probability)
+                   + count(*) OVER (PARTITION BY champion_probability) / 2.0 AS b
+            FROM pairs WHERE probability IS NOT NULL
+        )
+    """).fetchall()
+    largest = connection.execute(f"""
+        SELECT strftime(asked_at, '%Y-%m-%dT%H:%M:%S'), request, "row", customer,
+               champion_probability, probability
+        FROM pairs WHERE probability IS NOT NULL
+        ORDER BY abs(probability - champion_probability) DESC, request, "row" LIMIT {SHOWN}
+    """).fetchall()
+    return replace(
+        counted,
+        agreement=agreement,
+        rank_correlation=correlation,
+        mean_champion=champions,
+        mean_challenger=challengers,
+        shift=challengers - champions,
+        largest=tuple(LargeDifference(*one) for one in largest),
+    )
+
+
+def _timed(connection: DuckDBPyConnection) -> dict[str, Any]:
+    """Milliseconds of a row, of one row of each call that had as many rows for both."""
+    calls, ours, theirs = connection.execute("""
+        SELECT count(*), quantile_cont(seconds * 1000, [0.5, 0.99]),
+               quantile_cont(champion_seconds * 1000, [0.5, 0.99])
+        FROM pairs WHERE "row" = 0 AND call_rows = champion_call_rows
+    """).fetchall()[0]
+    if calls < FEWEST:
+        return {"timed_calls": calls}
+    return {
+        "timed_calls": calls,
+        "challenger_median_ms": ours[0],
+        "challenger_p99_ms": ours[1],
+        "champion_median_ms": theirs[0],
+        "champion_p99_ms": theirs[1],
+    }
+
+
+def _labelled(connection: DuckDBPyConnection, purchases: Purchases) -> dict[str, Any]:
+    """The paired difference on the rows whose outcome is known."""
+    horizon = purchases.settings.horizon_days
+    newest = purchases.known_until - timedelta(days=horizon)
+    connection.execute(f"""
+        CREATE TABLE ripe AS
+        SELECT *, coalesce(as_of, CAST(asked_at AS DATE)) AS asked_for FROM pairs
+        WHERE probability IS NOT NULL AND customer IS NOT NULL
+          AND coalesce(as_of, CAST(asked_at AS DATE)) <= DATE '{newest}'
+    """)
+    ((last,),) = connection.execute("SELECT max(asked_for) FROM ripe").fetchall()
+    if last is None:
+        return {}
+    end = last + timedelta(days=horizon)
+    source = parquet(purchases.transactions)
+    connection.execute(
+        f"CREATE VIEW transactions AS FROM {source} WHERE invoiced_at < DATE '{end}'"
+    )
+    read_log(connection, purchases.settings)
+    connection.create_function(
+        "hashed", lambda name: hashed(purchases.key, name), ["VARCHAR"], "VARCHAR"
+    )
+    connection.execute("""
+        CREATE TABLE known AS SELECT customer_id, hashed(customer_id) AS customer
+        FROM (SELECT DISTINCT customer_id FROM order_parts)
+    """)
+    connection.execute(f"""
+        CREATE TABLE asked AS
+        SELECT customer_id, asked_for AS as_of, probability, champion_probability
+        FROM ripe JOIN known USING (customer)
+        QUALIFY row_number() OVER (
+            PARTITION BY customer_id, asked_for ORDER BY asked_at DESC, request DESC, "row" DESC
+        ) = 1
+        ORDER BY hash(customer_id, asked_for) LIMIT {MOST_LABELLED}
+    """)
+    connection.execute("CREATE TABLE spine AS SELECT customer_id, as_of FROM asked")
+    run(connection, "label")
+    found = connection.execute("""
+        SELECT probability, champion_probability,
+               dense_rank() OVER (ORDER BY customer_id) - 1 AS customer,
+               CAST(buyers.customer_id IS NOT NULL AS TINYINT) AS bought
+        FROM asked LEFT JOIN buyers USING (customer_id, as_of) ORDER BY customer_id, as_of
+    """).fetchnumpy()
+    ours, theirs, customer, bought = (
+        np.asarray(found[name])
+        for name in ("probability", "champion_probability", "customer", "bought")
+    )
+    return paired(ours, theirs, bought, customer)
+
+
+def paired(
+    challenger: np.ndarray, champion: np.ndarray, bought: np.ndarray, customer: np.ndarray
+) -> dict[str, Any]:
+    """The challenger's ROC AUC and log loss minus the champion's, with 95 % intervals.
+
+    Arrays (n,): probabilities float64, outcomes of 0 and 1, and the number of each customer, from 0
+    on: rows of one customer are alike (DeLong's components, clustered: `monitoring/ranking.py`).
+    Only the counts where there are too few of either outcome.
+    """
+    counted = {"labelled": len(bought), "positives": int(bought.sum())}
+    if min(bought.sum(), len(bought) - bought.sum()) < FEWEST_LABELS:
+        return counted
+    a, b = rank(challenger, bought), rank(champion, bought)
+    assert a is not None and b is not None
+    roc_auc = a.roc_auc - b.roc_auc
+    roc_auc_error = clustered_error(components(a, bought) - components(b, bought), customer)
+    losses = _losses(challenger, bought) - _losses(champion, bought)
+    loss = float(losses.mean())
+    loss_error = clustered_error((losses - loss) / len(losses), customer)
+    return {
+        **counted,
+        "roc_auc": roc_auc,
+        "roc_auc_low": roc_auc - NORMAL_95 * roc_auc_error,
+        "roc_auc_high": roc_auc + NORMAL_95 * roc_auc_error,
+        "log_loss": loss,
+        "log_loss_low": loss - NORMAL_95 * loss_error,
+        "log_loss_high": loss + NORMAL_95 * loss_error,
+    }
+
+
+def _losses(p: np.ndarray, bought: np.ndarray) -> np.ndarray:
+    safe = np.clip(p, EDGE, 1 - EDGE)
+    return -np.where(bought == 1, np.log(safe), np.log1p(-safe))
