@@ -170,7 +170,7 @@ class Gate(Section):
         None,
         ge=1,
         le=365,
-        description="days that a challenger must have been in shadow of the champion; none: not asked",
+        description="days that a challenger must have been in shadow; none: not asked",
     )
     shadow_rows: int = Field(
         1000, ge=100, description="rows that both must have answered in these days"

@@ -18,6 +18,7 @@ from registry.gate import (
     ChampionEvidence,
     Difference,
     Evidence,
+    ShadowEvidence,
     SliceEvidence,
     decide,
     judged_slices,
@@ -516,6 +517,51 @@ def test_what_each_rule_says_stands_here_word_for_word():
     )
 
 
+# --- days in shadow ---------------------------------------------------------------------------
+
+ASKS = Gate(shadow_days=14, shadow_rows=1000)
+
+
+@pytest.mark.parametrize(
+    "shadow, held",
+    [
+        (ShadowEvidence(14, 1000), True),
+        (ShadowEvidence(15, 1001), True),
+        (ShadowEvidence(13, 1000), False),
+        (ShadowEvidence(14, 999), False),
+        (ShadowEvidence(14, 1000, harm=("it is slow",)), False),
+        (None, False),
+    ],
+)
+def test_a_gate_that_asks_for_days_in_shadow_gets_them_and_rows_and_no_harm(shadow, held):
+    assert broken(evidence(shadow=shadow), ASKS) == ([] if held else ["shadow"])
+
+
+def test_no_days_in_shadow_are_asked_for_unless_they_are_set_and_there_is_a_champion():
+    assert broken(evidence(shadow=None)) == []
+    assert broken(replace(SOUND, champion=None), ASKS) == []
+
+
+def test_the_rule_says_what_was_seen_and_what_to_do():
+    seen = ShadowEvidence(3, 2500, next_step="make serve, then make shadow")
+    assert rule("shadow", evidence(shadow=seen), ASKS) == {
+        "rule": "shadow",
+        "held": False,
+        "found": "in shadow of the champion on 3 days, 2,500 rows",
+        "limit": "at least 14 days and 1,000 rows: make serve, then make shadow",
+        "why": "what real requests bring is not in any test split",
+        "figure": 3,
+    }
+    never = rule("shadow", evidence(shadow=None), ASKS)
+    assert never["found"] == "in shadow of the champion on 0 days, 0 rows"
+    assert (never["limit"], never["figure"]) == ("at least 14 days and 1,000 rows", 0)
+    enough = replace(seen, days=14)
+    assert rule("shadow", evidence(shadow=enough), ASKS)["limit"] == never["limit"]
+    harmed = rule("shadow", evidence(shadow=replace(seen, harm=("slow", "wrong"))), ASKS)
+    assert harmed["found"] == "in shadow of the champion on 3 days, 2,500 rows: slow; wrong"
+    assert harmed["limit"] == never["limit"], "waiting longer is no way out"
+
+
 # --- for all evidence -------------------------------------------------------------------------
 
 NUMBER = st.one_of(
@@ -550,10 +596,20 @@ EVIDENCE = st.builds(
         ),
     ),
     champion_problem=st.sampled_from(["", "", "altered"]),
+    shadow=st.one_of(
+        st.none(),
+        st.builds(
+            ShadowEvidence,
+            st.integers(0, 30),
+            st.integers(0, 3000),
+            st.sampled_from([(), (), ("slow",)]),
+        ),
+    ),
 )
 LIMITS = st.builds(
     Gate,
     max_data_age_days=st.sampled_from([None, 30]),
+    shadow_days=st.sampled_from([None, None, 14]),
     change_features=st.booleans(),
     replace_unscorable=st.booleans(),
     min_baseline_gain=st.sampled_from([None, 0.0, 0.01]),
@@ -585,6 +641,9 @@ def test_what_is_worse_is_never_promoted_in_its_place(found, limits, by, data):
     before = getattr(found, figure)
     worse = [replace(found, **{figure: max(before, 0.0) + by if before >= 0 else before})]
     worse.append(replace(found, newest_row=None))
+    if found.shadow is not None:
+        worse.append(replace(found, shadow=replace(found.shadow, days=found.shadow.days - 1)))
+        worse.append(replace(found, shadow=replace(found.shadow, harm=("slow",))))
     for side in ("chance_roc_auc", "baseline_roc_auc"):
         worse.append(replace(found, **{side: _lower(getattr(found, side), by)}))
     if found.champion is not None:

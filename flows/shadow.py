@@ -1,0 +1,315 @@
+"""The challenger in shadow: how it compares with the champion, and whether that is enough.
+
+    make shadow                    show the comparison
+    make shadow ARGS=--promote     promote it, where the gate asked for nothing else
+
+With `gate.shadow_days` a training ends with a rejection until the service has had the challenger in
+shadow for so many days (`serving.shadow`). The version stays challenger meanwhile; here the one
+rule that was broken is judged again, and the ledger gets a second record about the version.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from configs.command import make, run_command
+from configs.customer_hash import read_key
+from configs.errors import UserError
+from configs.settings import Settings
+from configs.terminal import console, facts
+from flows.clock import today
+from flows.lock import alone
+from monitoring.facts import ShadowComparison, end_of
+from monitoring.shadow import Purchases, compare_shadow, harm
+from registry import ledger
+from registry.alias import champion_now, read_alias
+from registry.gate import Decision, ShadowEvidence, shadow_rule
+from registry.models import CHALLENGER, ModelVersion, find_champion, versions
+from registry.promotion import conclude
+from registry.store import database, model_name, open_store
+from registry.unfinished import verify
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from rich.table import Table
+
+    from registry.chain import Record
+    from reports.state import Shadow
+
+ABOUT = "Show how the challenger in shadow compares with the champion."
+PROMOTE = "--promote"
+RULE = "shadow"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a version stands that was rejected until it has been in shadow. rejection: the record;
+    comparison: with the champion that it was compared with; rule: "shadow", judged now, as a dict;
+    why_not: what else stands in the way, "" where nothing does."""
+
+    version: ModelVersion
+    rejection: Record
+    comparison: ShadowComparison
+    rule: dict[str, Any]
+    why_not: str
+
+    @property
+    def ready(self) -> bool:
+        return bool(self.rule["held"]) and not self.why_not
+
+
+def main(settings: Settings, *, promote: bool = False) -> None:
+    client = open_store(settings)
+    with alone(settings.var, "shadow"):
+        purchases = purchases_of(settings)
+        if promote:
+            entry = conclude_shadow(client, settings, purchases)
+            if entry is None:
+                raise UserError(
+                    why_not_promoted(client, settings, purchases),
+                    where=model_name(settings),
+                    next_step=f"see how it compares: {make('shadow', settings)}",
+                )
+            from flows.promote import tell
+
+            tell(entry, settings)
+            return
+        show(settings, client, purchases)
+
+
+def evidence_of(
+    settings: Settings, champion: int, challenger: int, purchases: Purchases | None = None
+) -> tuple[ShadowEvidence, ShadowComparison]:
+    """What the service has seen of two versions, for the gate and for people. Raises UserError
+    where the comparison needs more memory than it may have."""
+    folder = settings.var.absolute() / "serving"
+    found = compare_shadow(
+        folder / "shadow",
+        model_name(settings),
+        champion,
+        challenger,
+        purchases=purchases,
+        compute=settings.compute,
+        spill=folder if folder.is_dir() else None,
+    )
+    serve = make(
+        "serve", settings, "--serving.shadow", "challenger", "--serving.log_requests", "true"
+    )
+    then = make("shadow", settings, PROMOTE)
+    seen = ShadowEvidence(
+        found.days,
+        found.rows,
+        harm(found, settings.gate),
+        next_step=f"{serve}, and when it has been asked for so long: {then}",
+    )
+    return seen, found
+
+
+def standing(
+    client: MlflowClient, settings: Settings, purchases: Purchases | None = None
+) -> Standing | None:
+    """Of the latest registered version, where its last record is a rejection whose one broken rule
+    is "shadow", and the gate still asks for days. Raises LedgerBroken."""
+    days = settings.gate.shadow_days
+    newest = next(iter(versions(client, settings)), None)
+    if days is None or newest is None:
+        return None
+    past = ledger.trusted(client, settings)
+    about = [one for one in past if one.to_version == newest.version and one.action != "trigger"]
+    if not about or about[-1].action != "reject":
+        return None
+    rejection = about[-1]
+    broken = [rule["rule"] for rule in rejection.rules if not rule["held"]]
+    if broken != [RULE] or rejection.from_version is None:
+        return None
+    champion = rejection.from_version
+    seen, found = evidence_of(settings, champion, newest.version, purchases)
+    rule = asdict(shadow_rule(seen, days, settings.gate))
+    why_not = _changed(client, settings, champion) or _too_old(settings, rejection)
+    return Standing(newest, rejection, found, rule, why_not)
+
+
+def conclude_shadow(
+    client: MlflowClient, settings: Settings, purchases: Purchases | None = None
+) -> Record | None:
+    """Promote the version that was rejected only until it has been in shadow, when it has been
+    there long enough and nothing speaks against it: the record, None where there is nothing to do.
+
+    purchases: for the labels of the pairs; none: without them. Raises ChampionChanged, LedgerBroken
+    and BundleRefused, with nothing promoted.
+    """
+    found = standing(client, settings, purchases)
+    if found is None or not found.ready:
+        return None
+    verify(found.version, ledger.trusted(client, settings))  # it was registered days ago
+    before, rule = found.rejection, found.rule
+    rules = tuple(rule if one["rule"] == RULE else one for one in before.rules)
+    reason = f"held: {rule['found']} ({rule['limit']}); the others are held by record"
+    reason = f"{reason} {before.sequence}"
+    return conclude(
+        client,
+        settings,
+        version=found.version,
+        decision=Decision("promote", (reason,), rules),
+        expected_champion=before.from_version,
+        figures={**before.figures, RULE: figures_of(found.comparison)},
+        data_sha256=before.data_sha256,
+        code_revision=before.code_revision,
+        run_id=before.run_id,
+    )
+
+
+def why_not_promoted(
+    client: MlflowClient, settings: Settings, purchases: Purchases | None = None
+) -> str:
+    """Why `conclude_shadow` promotes nothing, in a sentence."""
+    if settings.gate.shadow_days is None:
+        return "the gate asks for no days in shadow (gate.shadow_days is not set)"
+    found = standing(client, settings, purchases)
+    if found is None:
+        return "no version waits for its days in shadow: see make models for the decisions"
+    if found.why_not:
+        return f"version {found.version.version} is not promoted: {found.why_not}"
+    rule = found.rule
+    return f"version {found.version.version} is not promoted: {rule['found']} ({rule['limit']})"
+
+
+def figures_of(found: ShadowComparison) -> dict[str, float]:
+    """The numbers of a comparison, for the ledger."""
+    values = asdict(found)
+    return {
+        name: value
+        for name, value in values.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+
+
+def purchases_of(settings: Settings) -> Purchases | None:
+    """Who bought, by the log as it stands; None for a labelled table, and where there is no log of
+    requests whose customers could be found in it."""
+    from flows.monitor import watch, whole_months
+
+    key = settings.var.absolute() / "serving" / "log.key"
+    if settings.source.kind == "table" or not key.is_file():
+        return None
+    watched = watch(settings)
+    whole = whole_months(watched)
+    if not whole:
+        return None
+    return Purchases(
+        watched.transactions, settings.features, read_key(key), known_until=end_of(whole[-1])
+    )
+
+
+def show(settings: Settings, client: MlflowClient, purchases: Purchases | None) -> None:
+    """The comparison of challenger and champion, and what to type next."""
+    champion = champion_now(settings)
+    challenger = read_alias(Path(database(settings)), model_name(settings), CHALLENGER)
+    if champion is None or challenger is None or challenger.version == champion.version:
+        raise UserError(
+            "there is no challenger beside the champion",
+            where=model_name(settings),
+            next_step=f"train one: {make('train', settings)}",
+        )
+    seen, found = evidence_of(settings, champion.version, challenger.version, purchases)
+    shown = console()
+    shown.print(facts(("Shadow", found.text), *(("But", text) for text in seen.harm)))
+    for left_out in found.left_out:
+        shown.print(f"Left out  {left_out}", soft_wrap=True, markup=False)
+    if found.state == "ok":
+        shown.print()
+        shown.print(_table(found))
+    waits = standing(client, settings, purchases)
+    if waits is not None and waits.version.version == challenger.version:
+        next_step = why_not_promoted(client, settings, purchases)
+        if waits.ready:
+            next_step = make("shadow", settings, PROMOTE)
+    elif found.rows:
+        next_step = make("promote", settings, VERSION=str(challenger.version))
+    else:
+        next_step = seen.next_step.partition(", and when")[0]
+    shown.print(f"Next      {next_step}", soft_wrap=True, markup=False)
+
+
+def _table(found: ShadowComparison) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    table.add_column(f"champion {found.champion}", justify="right")
+    table.add_column(f"challenger {found.challenger}", justify="right")
+    for name, ours, theirs in sides(found):
+        table.add_row(name, ours, theirs)
+    return table
+
+
+def sides(found: ShadowComparison) -> list[tuple[str, str, str]]:
+    """Name, the champion's and the challenger's figure, as they are shown."""
+    rows = [("mean probability", found.mean_champion, found.mean_challenger, ".4f")]
+    rows += [
+        ("ms a row, median", found.champion_median_ms, found.challenger_median_ms, ".3f"),
+        ("ms a row, 99th percentile", found.champion_p99_ms, found.challenger_p99_ms, ".3f"),
+    ]
+    return [
+        (name, format(ours, how), format(theirs, how))
+        for name, ours, theirs, how in rows
+        if ours is not None and theirs is not None
+    ]
+
+
+def on_page(found: ShadowComparison, reasons: tuple[str, ...] = ()) -> Shadow | None:
+    """The comparison as the page of monitoring shows it; None where there are no pairs."""
+    from reports.state import Shadow
+
+    if found.state == "none":
+        return None
+    return Shadow(
+        found.champion,
+        found.challenger,
+        found.days,
+        found.rows,
+        (found.text, *reasons),
+        {name: (ours, theirs) for name, ours, theirs in sides(found)},
+    )
+
+
+def _changed(client: MlflowClient, settings: Settings, compared_with: int) -> str:
+    now = find_champion(client, settings)
+    if now is not None and now.version == compared_with:
+        return ""
+    return (
+        f"it was compared with version {compared_with}, and version {now.version if now else '–'}"
+        f" is champion now: {make('train', settings)}"
+    )
+
+
+def _too_old(settings: Settings, rejection: Record) -> str:
+    """Whether its rows have become too old since: that rule was held on the day of the training."""
+    limit = settings.gate.max_data_age_days
+    age = next((one["figure"] for one in rejection.rules if one["rule"] == "freshness"), None)
+    if limit is None or age is None:
+        return ""
+    trained = date.fromisoformat(rejection.figures.get("clock", rejection.time[:10]))
+    age += (today(settings) - trained).days
+    if age <= limit:
+        return ""
+    return (
+        f"its newest row is {age:g} days old by now, at most {limit} are allowed"
+        f" (gate.max_data_age_days): {make('train', settings)}"
+    )
+
+
+def run(words: list[str]) -> int:
+    """`make shadow`, with these words after it."""
+    others = [word for word in words if word != PROMOTE]
+    promote = len(others) < len(words)
+    body = lambda settings: main(settings, promote=promote)  # noqa: E731
+    return run_command("flows.shadow", ABOUT, body, others)
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,142 @@
+"""The log of requests as a source of monitoring: what it says, and what it does not hide."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from monitoring.facts import FeatureShares
+from monitoring.requests import deciles, read_requests
+from tests.monitoring.made_logs import MODEL, write_requests
+from tests.monitoring.made_scores import write_scores
+
+FIRST, DAY = date(2026, 3, 1), timedelta(days=1)
+UNTIL = date(2026, 4, 1)
+RNG = np.random.default_rng(11)
+
+
+def test_answers_days_customers_and_versions_are_counted(tmp_path):
+    names = ["ada", "bob", None] * 50
+    write_requests(tmp_path, FIRST, [0.2] * 150, customers=names)
+    write_requests(tmp_path, FIRST + DAY, [0.4] * 60, customers=["eve"] * 60, version=2, new=False)
+    write_requests(tmp_path, FIRST + DAY, [0.9] * 70, model="golden-path-other", name="other")
+    write_requests(tmp_path, FIRST - DAY, [0.9] * 70)
+    write_requests(tmp_path, UNTIL, [0.9] * 70)
+    found = read_requests(tmp_path, MODEL, FIRST, UNTIL)
+    assert (found.state, found.rows, found.days, found.customers) == ("ok", 210, 2, 3)
+    assert found.versions == ((3, 150), (2, 60))
+    assert (found.version, found.mean) == (3, pytest.approx(0.2))
+    assert found.psi is None and found.deciles == () and found.left_out == ()
+    said = "210 answers on 2 days (version 3: 150, version 2: 60); mean probability of version 3"
+    assert found.text == f"{said} 0.200."
+
+
+def test_missing_and_unseen_values_are_shares_of_the_files_that_have_the_feature(tmp_path):
+    schema = [
+        {"name": "gap", "categories": []},
+        {"name": "country", "categories": ["France", "Spain"]},
+        {"name": "new", "categories": []},
+        {"name": "never", "categories": []},
+    ]
+    gap = [None] * 30 + [1.0] * 70
+    country = [0.0] * 50 + [2.0] * 40 + [None] * 10  # 2: the code after the last
+    write_requests(tmp_path, FIRST, [0.5] * 100, features={"gap": gap, "country": country})
+    # A later champion: other features, in another order.
+    both = {"new": [None] * 100, "gap": [2.0] * 100}
+    write_requests(tmp_path, FIRST, [0.5] * 100, features=both, version=4, name="later")
+    found = read_requests(tmp_path, MODEL, FIRST, UNTIL, features=schema)
+    assert found.features == (
+        FeatureShares("gap", 0.15),
+        FeatureShares("country", 0.1, 0.4),
+        FeatureShares("new", 1.0),
+    )
+
+
+def test_scores_are_compared_with_the_batch_scores_of_the_version_that_answered_most(tmp_path):
+    log = tmp_path / "log"
+    probability = RNG.beta(2, 5, 4000)
+    write_requests(log, FIRST, list(probability))
+    same = write_scores(
+        tmp_path / "same" / "part.parquet",
+        [f"c{row}" for row in range(4000)],
+        RNG.beta(2, 5, 4000),
+        as_of=FIRST,
+        version=3,
+    )
+    found = read_requests(log, MODEL, FIRST, UNTIL, scores=[same])
+    assert found.beside == "batch scores" and found.psi < 0.02
+    assert found.mean == pytest.approx(found.mean_beside, abs=0.02)
+    assert len(found.deciles) == 10 and sum(found.deciles) == pytest.approx(1)
+    assert found.deciles == pytest.approx([0.1] * 10, abs=0.03)
+    assert "PSI 0.0" in found.text
+    other = write_scores(
+        tmp_path / "other" / "part.parquet",
+        [f"c{row}" for row in range(4000)],
+        RNG.beta(5, 2, 4000),
+        as_of=FIRST,
+        version=2,
+    )
+    unlike = read_requests(log, MODEL, FIRST, UNTIL, scores=[other])
+    assert unlike.psi is None and "0 by this version" in unlike.text
+    both = read_requests(log, MODEL, FIRST, UNTIL, scores=[same, other])
+    assert both.psi == pytest.approx(found.psi)
+
+
+def test_another_period_of_the_log_will_do_as_well(tmp_path):
+    write_requests(tmp_path, date(2026, 2, 3), list(RNG.beta(2, 5, 2000)))
+    write_requests(tmp_path, FIRST, list(RNG.beta(4, 3, 2000)))
+    found = read_requests(
+        tmp_path, MODEL, FIRST, UNTIL, earlier=(date(2026, 2, 1), date(2026, 3, 1))
+    )
+    assert found.rows == 2000 and found.psi > 0.5
+    assert found.beside == "2026-02-01 to before 2026-03-01"
+    assert found.deciles[-1] > 0.3
+
+
+def test_too_few_and_nothing_are_said_and_are_not_green(tmp_path):
+    none = read_requests(tmp_path / "nothing", MODEL, FIRST, UNTIL)
+    assert (none.state, none.rows) == ("none", 0) and "asked nothing" in none.text
+    write_requests(tmp_path, FIRST, [0.5] * 7)
+    few = read_requests(tmp_path, MODEL, FIRST, UNTIL, earlier=(FIRST, UNTIL))
+    assert (few.state, few.rows, few.psi) == ("too_few", 7, None)
+    assert "too few" in few.text and "on 1 day (" in few.text
+
+
+def test_files_that_are_damaged_or_being_written_are_named_and_the_others_are_read(tmp_path):
+    for number in range(5):
+        write_requests(tmp_path, FIRST, [0.5] * 100, name=f"good{number}")
+    written = write_requests(tmp_path, FIRST, [0.5] * 100, name="late")
+    written.rename(written.with_name(f".{written.name}.unfinished"))
+    cut = write_requests(tmp_path, FIRST, [0.5] * 100, name="cut")
+    cut.write_bytes(cut.read_bytes()[:-50])
+    altered = write_requests(tmp_path, FIRST, list(RNG.random(5000)), name="altered")
+    content = bytearray(altered.read_bytes())
+    content[200:4000] = bytes(3800)  # its pages, not its footer
+    altered.write_bytes(content)
+    (tmp_path / f"date={FIRST}" / "empty.parquet").touch()
+    (tmp_path / f"date={FIRST}" / "notes.txt").write_text("not a part of the log")
+    (tmp_path / "date=2026-02-31").mkdir()
+    schema = [{"name": "recency_days", "categories": []}]
+    for features in ((), schema):
+        found = read_requests(tmp_path, MODEL, FIRST, UNTIL, features=features)
+        assert found.rows == 500
+        named = sorted(one.partition(": ")[0].partition("/")[2] for one in found.left_out)
+        wanted = [".late.parquet.unfinished", "altered.parquet", "cut.parquet", "empty.parquet"]
+        assert named == wanted
+        assert any("still being written" in one for one in found.left_out)
+    assert found.features == (FeatureShares("recency_days", 0.0),)
+
+
+@given(
+    arrays(np.float64, st.integers(1, 50), elements=st.floats(0, 1)),
+    arrays(np.float64, st.integers(1, 50), elements=st.floats(0, 1)),
+)
+def test_deciles_add_up_to_one_whatever_the_scores_are(now, before):
+    shares = deciles(now, before)
+    assert len(shares) == 10 and sum(shares) == pytest.approx(1)
+    assert all(0 <= share <= 1 for share in shares)
