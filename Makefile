@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check data train score monitor operate backfill rebaseline simulate-year quarantine replay accept-batch serve predict bento image models promote rollback reproduce adopt ui test lint types docs notebook bench bench-ablation bench-quality bench-serving bench-monitoring drill-kill mutate lock setup clean
+.PHONY: help check data train score monitor operate backfill rebaseline simulate-year quarantine replay accept-batch serve predict bento image models promote rollback shadow reproduce adopt ui test lint types docs notebook bench bench-ablation bench-quality bench-serving bench-monitoring drill-kill mutate lock setup clean
 
 PYTHON ?= python3
 CONFIG = default
@@ -106,6 +106,9 @@ promote: setup ## make a version champion by hand  (VERSION=3 REASON="why"; ARGS
 
 rollback: setup ## go back to the champion before this one, or to VERSION=  (REASON="why")
 	@$(BIN)/python -m flows.rollback $${GP_VERSION:+"$$GP_VERSION"} $${GP_REASON:+--reason "$$GP_REASON"} $(PRESET) $(ARGS)
+
+shadow: setup ## compare the challenger in shadow with the champion  (ARGS=--promote)
+	@$(BIN)/python -m flows.shadow $(PRESET) $(ARGS)
 
 reproduce: setup ## repeat a run and say whether its figures are the same  (RUN=run id)
 	@$(BIN)/python -m flows.reproduce "$$GP_RUN" $(ARGS)

@@ -22,6 +22,8 @@ a request  asked.py        what an endpoint is handed
            refusal.py      the one shape of no
 kept       metrics.py      what is counted
            request_log.py  what was asked and answered
+           monitored.py    what monitoring has found, on /metrics
+in batch   batch.py        everybody's score
 a client   predict.py      at the command line
 
 rooms      web/            HTTP, and the page for people

@@ -6,7 +6,7 @@ The peers answer with the same model in the same run: a plain typed FastAPI appl
 typed BentoML service, MLflow's scoring server, and ONNX Runtime alone, in this process. All are
 asked in turn, in short rounds (A B C A B C …), and the median of the rounds counts: a machine that
 others use too is unfair to all of them alike. The load is `tests/bench/serving_load.py`: wrk finds
-the same figures. Writes var/bench/serving.json. Takes about three minutes.
+the same figures. Writes var/bench/serving.json. Takes about five minutes.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from tests.bench.serving_champion import Registry
 from tests.bench.serving_peers import beside_peers
 from tests.bench.serving_processes import ROOT
 from tests.bench.serving_rounds import CONNECTIONS, MEMORY_MB, Figures
+from tests.bench.serving_shadow import shadowed
 from tests.bench.serving_soak import soak
 
 FOLDER = ROOT / "var" / "bench"
@@ -89,7 +90,7 @@ def measure(registry: Registry, options: argparse.Namespace) -> Figures:
         figures.append(figure("memory of a worker, after all that", memory, "MB", MEMORY_MB))
         if options.soak:
             figures += soak(ours, registry, bundle, options.soak)
-    return figures
+    return figures + shadowed(registry, bundle, options.rounds, options.seconds)
 
 
 def _missed(item: dict[str, Any]) -> bool:
