@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -52,15 +53,15 @@ def reference(description: Mapping[str, Any]) -> Reference | None:
     `baseline` with feature, roc_auc and, of the difference between the two, low and high.
 
     Without low and high the error of the difference is taken to be that of the ROC AUC, which is
-    larger. None where the test has no ROC AUC.
+    larger. None where the test has no ROC AUC with an interval.
     """
     test, single = description.get("test") or {}, description.get("baseline") or {}
-    if not {"roc_auc", "roc_auc_low", "roc_auc_high"} <= set(test):
+    if not _numbers(test, "roc_auc", "roc_auc_low", "roc_auc_high"):
         return None
     roc_auc, error = test["roc_auc"], _error(test["roc_auc_low"], test["roc_auc_high"])
-    if not {"feature", "roc_auc"} <= set(single):
+    if "feature" not in single or not _numbers(single, "roc_auc"):
         return Reference(roc_auc, error)
-    known = {"low", "high"} <= set(single)
+    known = _numbers(single, "low", "high")
     return Reference(
         roc_auc,
         error,
@@ -280,6 +281,12 @@ def _judged(
         z=z,
         text=f"{said}{surely}. {power} times out of five.",
     )
+
+
+def _numbers(values: Mapping[str, Any], *names: str) -> bool:
+    """Whether all of these are finite numbers: with NaN nothing would ever be worse."""
+    found = [values.get(name) for name in names]
+    return all(isinstance(value, int | float) and isfinite(value) for value in found)
 
 
 def _error(low: float, high: float) -> float:

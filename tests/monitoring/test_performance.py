@@ -204,6 +204,9 @@ def test_a_bundle_of_before_the_single_feature_was_kept_is_judged_by_its_roc_auc
     old = {"test": BUNDLE["test"]}
     assert reference(old).gain is None
     assert reference({"test": {"roc_auc": 0.8}}) is None
+    assert reference({"test": {**BUNDLE["test"], "roc_auc_low": float("nan")}}) is None
+    nan = {**BUNDLE, "baseline": {**BUNDLE["baseline"], "low": float("nan")}}
+    assert reference(nan).gain_error == reference(nan).error
     gain, roc_auc = judge_performance(pooled([drawn()]), reference(old), "2026-08")
     assert (gain.state, roc_auc.state) == ("skipped", "ok")
     partly = {**old, "baseline": {"feature": "orders_365d", "roc_auc": 0.75}}
