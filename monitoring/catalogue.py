@@ -17,7 +17,8 @@ class Sensor:
 
     verdict: what an alarm stands for.  unit: of value, expected and sd.  c: limit of |z|.
     floor: least standard deviation between months.  least: n below it is too few to judge.
-    of: what n counts.  needs: columns, of each group one.
+    of: what n counts.  needs: columns, of each group one.  own_past: compares with the months
+    before, which after some months of a change hold it themselves.
     """
 
     meaning: str
@@ -28,6 +29,7 @@ class Sensor:
     least: int
     of: str
     needs: tuple[tuple[str, ...], ...] = ()
+    own_past: bool = False
 
 
 SENSORS = {
@@ -41,6 +43,7 @@ SENSORS = {
         least=50,
         of="lines",
         needs=(("product_id",), ("unit_price", "amount"), ("unit_price", "quantity")),
+        own_past=True,
     ),
     "unit": Sensor(
         meaning="share of lines with more than six times their product's usual quantity, which is"
@@ -52,6 +55,7 @@ SENSORS = {
         least=200,
         of="lines",
         needs=(("product_id",), ("quantity",)),
+        own_past=True,
     ),
     "anonymous": Sensor(
         meaning="share of invoices that name no customer, of those whose lines are valid otherwise",

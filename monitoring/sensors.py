@@ -29,7 +29,7 @@ from typing import Any
 
 from monitoring.catalogue import SENSORS, Sensor
 from monitoring.facts import Reading, State, add_months
-from monitoring.measure import Measured, measure_months
+from monitoring.measure import HISTORY, Measured, measure_months
 
 __all__ = ["SENSORS", "Measured", "Sensor", "freeze", "measure_months", "read_month"]
 
@@ -191,7 +191,8 @@ def _judge_months(
     Months that were not as usual take no part, or a drift would soon be what is expected.
     """
     recent, follow = list(known.get("recent", ())), "recent" in known
-    reading = None
+    own_past = any(one is not None and SENSORS[one.sensor].own_past for one in so_far)
+    reading, alarmed = None, ""
     for one in so_far:
         if one is None or _unjudged(one, known, months):
             reading = None
@@ -200,6 +201,11 @@ def _judge_months(
         reading = _judge(one, known, _figures(one, known, recent), before)
         if follow and reading.state == "ok":
             recent.append((one.value or 0.0) - known["mean"])
+        if reading.state == "alarm":
+            alarmed = one.month
+        elif alarmed and own_past and one.month <= add_months(alarmed, HISTORY):
+            said = f" Its past holds {alarmed} now, an alarm: what changed then may still be so."
+            reading = replace(reading, text=reading.text + said)
     assert reading is not None  # the last of them can be judged
     return reading
 

@@ -148,7 +148,7 @@ def power(drift: str, shops: list[list[Measured]]) -> dict[str, Any]:
         if name != STANDS_FOR[drift]
     }
     within = {
-        n: share(sum(one is not None and one <= n for one in soon), len(soon))
+        str(n): share(sum(one is not None and one <= n for one in soon), len(soon))
         for n in range(1, SHOWN + 1)
     }
     return {
@@ -243,9 +243,9 @@ def show(figures: dict[str, Any], console: Console) -> None:
 
     table = Table("drift", "sensor", "1 month", "2 months", "3 months", "target", "others alarm")
     for one in figures["power"]:
-        cells = [_share(one["within"][n]) for n in range(1, SHOWN + 1)]
+        cells = [_share(one["within"][str(n)]) for n in range(1, SHOWN + 1)]
         months = one["target_months"]
-        held = one["within"][months]["share"] >= one["target"]
+        held = one["within"][str(months)]["share"] >= one["target"]
         target = f"{one['target']:.1f} in {months}: {'held' if held else 'MISSED'}"
         others = ", ".join(f"{name} {count}" for name, count in one["others"].items())
         table.add_row(one["drift"], one["sensor"], *cells, target, others)

@@ -75,6 +75,15 @@ def test_two_months_beyond_three_quarters_on_one_side_are_always_an_alarm(zs):
             assert state == "ok"
 
 
+def test_a_change_that_has_become_a_products_own_past_is_not_called_repaired():
+    found = priced(0.1, 0.05, 0.0, *[0.0] * 5)
+    baseline = freeze(found, BASELINE)
+    texts = [read_month(found, baseline, add_months(JUDGED, n))[0].text for n in range(8)]
+    said = ["Its past holds 2026-02 now, an alarm" in text for text in texts]
+    assert said == [False] * 2 + [True] * 6
+    assert "may still be so" in texts[2]
+
+
 def test_the_last_month_of_the_baseline_does_not_count_as_the_first_of_two():
     months = priced(0.0)
     odd = [replace(one, value=0.02) if one.month == BASELINE[-1] else one for one in months]
