@@ -40,6 +40,7 @@ from real_service import AS_OF, ROOT, free_port
 
 from configs.customer_hash import hashed, read_key
 from features.catalogue import CATALOGUE, NAMES
+from monitoring.shadow import compare_shadow
 from registry.bundle import load_bundle
 from registry.models import CHALLENGER, ModelVersion
 from serving import request_log
@@ -178,6 +179,11 @@ def test_both_answers_of_a_row_can_be_paired_and_the_answers_are_those_without_a
         assert row["seconds"] > 0 and row["champion_seconds"] > 0
     names = {row["customer"] for row in theirs.values()}
     assert names == {None, *(hashed(key, f"c{n}") for n in range(7)), *_hashes(key)}
+    compared = compare_shadow(
+        registry.settings.var / "serving" / "shadow", second.name, first.version, second.version
+    )
+    assert (compared.state, compared.rows, compared.days) == ("too_few", 13, 1)
+    assert compared.left_out == ()
     # The last request of a batch is asked as it was: its seconds can be compared.
     assert any(row["call_rows"] == row["champion_call_rows"] for row in theirs.values())
 
@@ -239,9 +245,14 @@ def test_challengers_and_champions_change_under_load_and_nothing_is_lost(
     pairs = {(row["champion_version"], row["version"]) for row in table(registry, "shadow")}
     numbers = [one.version for one in (first, second, third)]
     assert pairs == {(numbers[0], numbers[1]), (numbers[0], numbers[2]), (numbers[1], numbers[2])}
-    logged = {(row["request"], row["row"]) for row in table(registry, "log")}
     shadowed = [(row["request"], row["row"]) for row in table(registry, "shadow")]
-    assert len(shadowed) == len(set(shadowed)) and set(shadowed) <= logged
+    assert len(shadowed) == len(set(shadowed))
+
+    def all_logged() -> bool:  # the worker writes what was answered every few seconds
+        rows = table(registry, "log")
+        return set(shadowed) <= {(row["request"], row["row"]) for row in rows}
+
+    service.wait_for(all_logged)
 
 
 def processes(service: Service) -> list[psutil.Process]:
