@@ -19,6 +19,7 @@ from serving.messages import Model
 
 HEAD = 4  # bytes with the length of a frame, or of a message
 T = TypeVar("T")
+encode = msgspec.msgpack.Encoder().encode
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +95,8 @@ def framed(*messages: bytes) -> bytes:
 
 def encoded(message: msgspec.Struct) -> bytes:
     """A message of a frame."""
-    return framed(msgspec.msgpack.encode(message))
+    content = encode(message)
+    return len(content).to_bytes(HEAD, "little") + content
 
 
 def decoded(frame: bytes) -> list[bytes]:
