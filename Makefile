@@ -41,8 +41,8 @@ PRESET := --config "$$GP_CONFIG"
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z-]+:.*## / { n = split($$2, said, "  +"); printf "  make %-16s %s\n", $$1, said[1]; \
-	  if (n > 1) printf "  %21s %s\n", "", said[2] }' $(MAKEFILE_LIST)
+	  /^[a-z-]+:.*## / { n = split($$2, said, "  +"); printf "  make %-14s %s\n", $$1, said[1]; \
+	  if (n > 1) printf "  %19s %s\n", "", said[2] }' $(MAKEFILE_LIST)
 
 ##@ Use
 
@@ -86,7 +86,7 @@ accept-batch: setup ## release a batch held because it differs from the last  (B
 simulate-year: setup ## a year of operation in minutes  (DRIFT=rate|price|unit|missing|mix|none)
 	@$(BIN)/python -m flows.simulate_year $${GP_DRIFT:+--drift "$$GP_DRIFT"} --config "$${GP_CONFIG/#default/year}" $(ARGS)
 
-operate: setup ## work off every month that is due: score, judge, retrain when there is a reason
+operate: setup ## work off every month that is due: score, judge, retrain  (RESTATE=2026-02)
 	@$(BIN)/python -m flows.operate $${GP_RESTATE:+--restate "$$GP_RESTATE"} $(PRESET) $(ARGS)
 
 monitor: setup ## judge the last month that is over: verdict, alerts, page  (RESTATE=2026-02)

@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import made_states
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -198,7 +199,7 @@ def test_the_verdict_of_the_latest_month_stands_first(pages: Any) -> None:
         "Demand has changed",
         "September 2026 · verdict changed demand",
         "July 2026 3 months in a row with this verdict.",
-        "standard deviations below the expected value; an alarm begins at 4.",
+        f"below the expected value; an alarm begins at {made_states.SENSORS['invoices'].limit:g}.",
         "21 % fewer than in the same month of last year",
         "Retraining is due on 2026-12-28.",
         "make operate CONFIG=year",
