@@ -183,7 +183,7 @@ bench-quality: setup ## beside AutoGluon and FLAML on the same table and seconds
 bench-serving: setup ## the service beside FastAPI, BentoML's and MLflow's own  (ARGS="--soak 10")
 	@$(BIN)/python -m tests.bench.serving $(ARGS)
 
-bench-monitoring: setup ## false alarms and power of the sensors beside usual rules
+bench-monitoring: setup ## false alarms and power of the sensors
 	@$(BIN)/python -m tests.bench.monitoring $(ARGS)
 
 drill-kill: setup ## kill 80 training runs: does the next one end well?  (ARGS="--only 5")
