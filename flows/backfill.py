@@ -1,24 +1,30 @@
 """Score and judge past months: `make backfill FROM=2025-06 TO=2026-03`.
 
 Each month is scored and judged as of the day after it, by the champion of today; nothing is trained
-and nothing promoted. Months that were scored or judged before stay as they are, and in whatever
-order months are filled in, the files come out the same.
+and nothing promoted. Scores that are there stay the official ones. In whatever order months are
+filled in, the files come out the same: a later month that was judged without them is judged anew,
+and the first baseline ends before `operations.start`, where that is set.
 """
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable, Sequence
 
 from configs.command import make, run_command
 from configs.errors import UserError
 from configs.settings import Settings
 from flows.clock import as_of_month, read_day, today
+from flows.judge import check_unchanged, judge, rebuild_altered, watch_month
 from flows.lock import alone
-from flows.monitor import finish, folder_of, judge, refuse_table, watch
-from flows.operate import check_there, print_line
+from flows.monitor import finished
+from flows.operate import print_line
 from flows.score import score_log
+from flows.watch import check_there, folder_of, refuse_table, watch
 from ingestion.ingest import check_source
 from monitoring import state
+from monitoring.delivery import check_receivers
 from monitoring.facts import add_months, end_of, month_of
 from registry.alias import the_champion
 
@@ -29,24 +35,38 @@ OPTIONS = {"from": "the first month (2025-06)", "to": "the last month; none: the
 def main(settings: Settings, **asked: str | None) -> None:
     refuse_table(settings)
     months = _months(settings, asked["from"], asked["to"])
+    check_receivers(settings.alerts, os.environ)
     check_source(settings.source)
     with alone(settings.var, "backfill"):
         the_champion(settings)
-        for month in months:
-            at = as_of_month(settings, month)
-            watched = watch(at)
-            check_there(watched, month)
-            scores = score_log(at, watched.validated, end_of(month))
-            found = "found" if scores.reused else "scored"
-            print_line(f"{month}: {scores.record['rows']:,} customers {found}")
-        known, _ = state.read_judged(folder_of(settings))
-        # Later months were judged without the scores that are there now.
-        later = {one.verdict.month for one in known if one.verdict.month >= months[0]}
-        for month in sorted({*months, *later}):
-            judged, notes = judge(watch(as_of_month(settings, month)), month)
-            for line in (*notes, judged.verdict.verdict):
-                print_line(f"{month}: {line}")
-        finish(settings)
+        with finished(settings):
+            backfill(settings, months, print_line)
+
+
+def backfill(settings: Settings, months: Sequence[str], say: Callable[[str], None]) -> None:
+    """Score these months, in order, then judge them and the later ones that were judged without
+    their scores. say: told what happens, a line at a time."""
+    for line in rebuild_altered(settings):
+        say(line)
+    watched = {}
+    for month in months:
+        at = as_of_month(settings, month)
+        watched[month] = watch_month(at, month)
+        check_there(watched[month], month)
+        check_unchanged(watched[month], month)
+        scores = score_log(at, watched[month].validated, end_of(month))
+        say(
+            f"{month}: {scores.record['rows']:,} customers {'found' if scores.reused else 'scored'}"
+        )
+    known, _ = state.read_judged(folder_of(settings))
+    later = {
+        one.verdict.month
+        for one in known
+        if one.verdict.month > months[-1] and "held" not in one.inputs
+    }
+    for month in sorted({*months, *later}):
+        log = watched.get(month) or watch(as_of_month(settings, month))
+        say(f"{month}: {judge(log, month).verdict.verdict}")
 
 
 def _months(settings: Settings, first: str | None, last: str | None) -> list[str]:

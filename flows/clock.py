@@ -45,8 +45,9 @@ def as_of_month(settings: Settings, month: str) -> Settings:
 
 
 def clock_of(entry: Record) -> date | None:
-    """The day of a training by the clock; None for records of other kinds. Earlier versions of the
-    project wrote none down: theirs is the day of the record."""
-    if entry.action not in ("promote", "reject") or not entry.run_id:
+    """The day of a training by the clock; None for records of other kinds, and of a training that
+    came to no figures. Earlier versions of the project wrote no day down: theirs is the day of the
+    record."""
+    if entry.action not in ("promote", "reject") or not entry.run_id or not entry.figures:
         return None
     return date.fromisoformat(entry.figures.get("clock", entry.time[:10]))

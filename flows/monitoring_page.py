@@ -10,12 +10,15 @@ from typing import Any, TypeVar, cast, get_args
 
 from configs.command import make
 from configs.settings import Settings
+from flows.champion_facts import scores_until
 from flows.clock import clock_of, today
-from flows.monitor import EARLY_LABEL, PAGE, folder_of, scores_until
+from flows.monitor import PAGE
 from flows.score import RECORD
+from flows.watch import folder_of
 from ingestion.batches import dataset_of
 from monitoring import alerts as alerts_kept
 from monitoring import state
+from monitoring.early_label import EARLY_LABEL
 from monitoring.facts import Drift, Estimate, Performance, Pooled, Quality, Reading
 from registry.chain import Record
 from reports import monitoring as page

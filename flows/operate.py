@@ -12,8 +12,10 @@ and a month whose rows are not there yet stops it without harm.
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -23,27 +25,20 @@ from configs.errors import UserError
 from configs.records import write_record
 from configs.settings import Settings
 from configs.terminal import visible
+from flows.baseline import baselines_of
 from flows.clock import as_of_month, clock_of, today
+from flows.judge import check_unchanged, judge, rebuild_altered, restate_from, watch_month
 from flows.lock import alone
-from flows.monitor import (
-    Watched,
-    finish,
-    folder_of,
-    judge,
-    judge_held,
-    refuse_table,
-    restate_from,
-    watch,
-    whole_months,
-)
+from flows.monitor import could_judge, finished
 from flows.score import score_log
 from flows.stopping import end_on_signals
+from flows.watch import Watched, check_there, folder_of, refuse_table
 from ingestion.ingest import check_source
 from ingestion.validate import ContractBroken
 from monitoring import state
 from monitoring.alerts import clear_alert, raise_alert
-from monitoring.facts import Verdict, add_months, end_of, month_of
-from monitoring.state import Judged
+from monitoring.delivery import check_receivers
+from monitoring.facts import Reading, Verdict, add_months, end_of, month_of
 from monitoring.verdict import unaccepted
 from registry.alias import the_champion
 
@@ -83,48 +78,58 @@ class Operated:
 
 def main(settings: Settings, *, restate: str | None) -> None:
     refuse_table(settings)
+    check_receivers(settings.alerts, os.environ)
     end_on_signals()
     check_source(settings.source)
     with alone(settings.var, BY):
         the_champion(settings)  # before anything is read
-        stopped = None
-        try:
+        with finished(settings):
+            for line in [*settle(settings), *rebuild_altered(settings, restate)]:
+                print_line(line)
             if restate is not None:
                 for judged in restate_from(settings, restate):
                     print_line(f"{judged.verdict.month}: {judged.verdict.verdict}, judged anew")
             if not operate(settings, print_line):
                 last = last_operated(settings)
-                print(f"No month is due: {last} was the last, and today is {today(settings)}.")
-        except UserError as error:
-            stopped = error
-        finish(settings)  # of the months before it, and the alert that one could not be worked off
-        if stopped is not None:
-            raise stopped
+                print_line(f"No month is due: {last} was the last, and today is {today(settings)}.")
 
 
 def print_line(text: str) -> None:
     print(visible(text), flush=True)
 
 
+def settle(settings: Settings) -> list[str]:
+    """Finish what a killed training left in the registry, such as a decision that was written down
+    and not carried out; says what was done."""
+    from registry import tracking
+    from registry.promotion import mend
+    from registry.store import open_store
+
+    client = open_store(settings)
+    tracking.close_dead_runs(client)
+    return mend(client, settings)
+
+
 def operate(settings: Settings, say: Callable[[str], None]) -> list[Operated]:
     """Work off all due months, the oldest first; say: told what happens, a line at a time.
 
     Raises UserError for a month whose rows are missing, held or changed, and whatever a stage
-    raises; the months before it are done by then.
+    raises: that is an alert too. The months before it are done by then.
     """
-    done = []
+    folder, done = folder_of(settings), []
     for month in due_months(settings):
-        at = as_of_month(settings, month)
         try:
-            done.append(operate_month(at, month, say))
+            done.append(operate_month(as_of_month(settings, month), month, say))
         except ContractBroken:
-            raise  # said as broken data
-        except UserError as error:
-            raise_alert(
-                folder_of(settings), month, BY, error.what, error.next_step, today=end_of(month)
-            )
+            raise  # an alert of the month's verdict
+        except Exception as error:
+            what, action = f"unexpected {type(error).__name__}: {error}", "see the log of the run"
+            if isinstance(error, UserError):
+                what, action = error.what, error.next_step
+            with suppress(OSError):  # of a full disk; what failed is told in any case
+                raise_alert(folder, month, BY, what, action, today=end_of(month))
             raise
-        clear_alert(folder_of(settings), month, BY, today=end_of(month))
+        clear_alert(folder, month, BY, today=end_of(month))
     return done
 
 
@@ -156,47 +161,30 @@ def last_operated(settings: Settings) -> str | None:
 def operate_month(settings: Settings, month: str, say: Callable[[str], None]) -> Operated:
     """Work off one month; the clock stands on the day after it."""
     say(f"{month}: ingest, validate")
-    try:
-        watched = watch(settings)
-    except ContractBroken as error:
-        judge_held(settings, month, error)
-        raise
+    watched = watch_month(settings, month)
     check_there(watched, month)
+    check_unchanged(watched, month)
     scores = score_log(settings, watched.validated, end_of(month))
+    for note in scores.notes:
+        say(f"{month}: {note}")
     say(
         f"{month}: {scores.record['rows']:,} customers scored by version {scores.record['version']}"
     )
-    judged, notes = judge(watched, month)
-    for note in notes:
-        say(f"{month}: {note}")
-    say(f"{month}: {judged.verdict.verdict}")
+    verdict = judge(watched, month).verdict
+    readings = state.read_facts(watched.folder, "readings", Reading, [month])
+    for line in (verdict.verdict, *verdict.evidence, *could_judge(readings, settings)):
+        say(f"{month}: {line}")
     rows = next(one.rows for one in watched.months if one.month == month)
     found = {
         "month": month,
         "rows": rows,
         "scored": scores.record["rows"],
-        "verdict": judged.verdict.verdict,
+        "verdict": verdict.verdict,
         "champion": scores.record["version"],
     }
-    operated = _retrain(settings, watched, month, judged, found, say)
+    operated = _retrain(settings, watched, verdict, found, say)
     write_record(folder_of(settings) / "operated" / f"month={month}.json", asdict(operated))
     return operated
-
-
-def check_there(watched: Watched, month: str) -> None:
-    """Raises UserError when the month's rows are not there, or not to its end."""
-    if month in whole_months(watched):
-        return
-    last = watched.months[-1].last_day if watched.months else None
-    has = any(one.month == month for one in watched.months)
-    raise UserError(
-        f"the rows of {month} are not whole: the log ends on {last}"
-        if has
-        else f"the rows of {month} are missing: the log ends on {last}",
-        where="source",
-        next_step=f"bring them, then the same command goes on from {month}"
-        + (" (a shorter end of a month: operations.late_days)" if has else ""),
-    )
 
 
 # --- retraining -------------------------------------------------------------------------------
@@ -205,21 +193,22 @@ def check_there(watched: Watched, month: str) -> None:
 def _retrain(
     settings: Settings,
     watched: Watched,
-    month: str,
-    judged: Judged,
+    verdict: Verdict,
     found: dict[str, Any],
     say: Callable[[str], None],
 ) -> Operated:
-    """Train when there is a reason and nothing forbids it; the gate decides what comes of it."""
+    """Train when there is a reason and nothing forbids it; the gate decides what comes of it.
+    found: what is known of the month's `Operated`."""
     from registry import ledger
     from registry.store import open_store
 
+    month = verdict.month
     client, clock = open_store(settings), end_of(month)
     past = ledger.history(client, settings)
-    trigger = find_trigger(settings, watched, judged.verdict, past, clock)
+    trigger = find_trigger(settings, watched, verdict, past, clock)
     if trigger is None:
         return Operated(**found)
-    forbidden = why_not(settings, watched, past, clock)
+    forbidden = why_not(settings, watched, month, past, clock)
     if forbidden:
         say(f"{month}: no retraining ({trigger.reason}): {forbidden}")
         return Operated(**found, deferred=f"{trigger.reason}: {forbidden}")
@@ -246,28 +235,34 @@ def find_trigger(
     settings: Settings, watched: Watched, verdict: Verdict, past: Sequence[Record], clock: date
 ) -> Trigger | None:
     """Why to train now: the champion is worse, the labels of a changed demand are there, or the
-    calendar says so."""
+    calendar says so. Nothing is a reason where a training of a later day was done already."""
     trained = last_trained(past, clock)
+    if any(day > clock for day in trainings(past)):
+        return None
     if verdict.verdict == "worse":
         return Trigger("worse", "the champion ranks worse than it did", verdict.evidence)
-    known, _ = state.read_judged(watched.folder)
-    for one in known:
-        due = one.verdict.retrain_due
+    for one in _judged_until(watched, verdict.month):
+        due = one.retrain_due
         if due and date.fromisoformat(due) <= clock and (trained is None or f"{trained}" < due):
-            reason = f"demand changed in {one.verdict.since}, and its labels are known since {due}"
-            return Trigger("changed demand", reason, one.verdict.evidence)
+            reason = f"demand changed in {one.since}, and its labels are known since {due}"
+            return Trigger("changed demand", reason, one.evidence)
     months = settings.operations.retrain_months
-    if months and (trained is None or month_of(trained) <= add_months(month_of(clock), -months)):
+    if not months:
+        return None
+    if trained is None:
+        return Trigger("calendar", "no training is on record", ())
+    if month_of(trained) <= add_months(month_of(clock), -months):
         return Trigger("calendar", f"the last training was on {trained}", ())
     return None
 
 
-def why_not(settings: Settings, watched: Watched, past: Sequence[Record], clock: date) -> str:
+def why_not(
+    settings: Settings, watched: Watched, month: str, past: Sequence[Record], clock: date
+) -> str:
     """Why nothing is trained although there is a reason; "" when nothing forbids it."""
-    known, _ = state.read_judged(watched.folder)
-    baseline = state.baselines(watched.folder)
-    since = baseline[-1]["since"] if baseline else ""
-    broken = unaccepted([one.verdict for one in known], since)
+    baselines = baselines_of(settings)
+    since = baselines[-1]["since"] if baselines else ""
+    broken = unaccepted(_judged_until(watched, month), since)
     if broken:
         return (
             f"the data of {', '.join(broken)} is broken; repair it and take it over"
@@ -277,15 +272,26 @@ def why_not(settings: Settings, watched: Watched, past: Sequence[Record], clock:
     cooldown = settings.operations.cooldown_days
     cooldown = settings.features.horizon_days if cooldown is None else cooldown
     trained = last_trained(past, clock)
-    if trained is not None and clock != trained and (clock - trained).days < cooldown:
+    if trained is not None and (clock - trained).days < cooldown:
         return f"the last training was on {trained}, less than {cooldown} days ago"
     return ""
 
 
+def _judged_until(watched: Watched, month: str) -> list[Verdict]:
+    """The verdicts up to a month: later ones, which were judged before it was worked off, do not
+    count."""
+    known, _ = state.read_judged(watched.folder)
+    return [one.verdict for one in known if one.verdict.month <= month]
+
+
+def trainings(past: Sequence[Record]) -> list[date]:
+    """The clock's days of the trainings that ended with a decision."""
+    return [day for entry in past if (day := clock_of(entry))]
+
+
 def last_trained(past: Sequence[Record], clock: date) -> date | None:
-    """The clock's day of the last training before this day that ended with a decision."""
-    days = [day for entry in past if (day := clock_of(entry)) and day < clock]
-    return max(days, default=None)
+    """The last of them before this day."""
+    return max((day for day in trainings(past) if day < clock), default=None)
 
 
 def decision_as_of(past: Sequence[Record], clock: date) -> Record | None:

@@ -12,10 +12,10 @@ import sys
 from configs.command import make, run_command
 from configs.errors import UserError
 from configs.settings import Settings
+from flows.baseline import baselines_of, freeze_baseline
 from flows.lock import alone
-from flows.monitor import folder_of, freeze_baseline, refuse_table, watch, whole_months
+from flows.watch import folder_of, refuse_table, watch
 from ingestion.ingest import check_source
-from monitoring import state
 from monitoring.facts import add_months
 
 ABOUT = "Freeze a new baseline of the sensors, from the last twelve whole months."
@@ -32,9 +32,9 @@ def main(settings: Settings, *, reason: str | None) -> None:
         )
     check_source(settings.source)
     with alone(settings.var, "rebaseline"):
+        found = baselines_of(settings)
         watched = watch(settings)
-        whole = whole_months(watched)
-        found = state.baselines(folder_of(settings))
+        whole = watched.whole
         version = found[-1]["version"] + 1 if found else 1
         since = add_months(whole[-1], 1) if whole else ""
         if found and found[-1]["since"] >= since:
@@ -54,7 +54,7 @@ def main(settings: Settings, *, reason: str | None) -> None:
             )
     made = sorted(content["made_from"])
     print(f"Baseline {version} is frozen on {made[0]} to {made[-1]}; it judges from {since} on.")
-    print(f"Next: {make('monitor', settings)}")
+    print(f"Next: {make('operate', settings)}, when {since} is over")
 
 
 if __name__ == "__main__":

@@ -5,13 +5,14 @@
     verdicts/month=….json         the verdict, its inputs, and the SHA-256 of its facts
 
 All of it is written aside and renamed. A verdict or a fact that was altered is named and made
-anew: everything here can be computed again from the log and the scores.
+anew: everything but the baseline can be computed again from the log and the scores.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -31,6 +32,16 @@ class Judged:
     verdict: Verdict
     inputs: dict[str, Any]
     facts: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Altered:
+    """A verdict that does not count. month: of its name, None where that is not a month's; text: a
+    sentence without its end."""
+
+    month: str | None
+    file: Path
+    text: str
 
 
 def write_facts(folder: Path, kind: str, month: str, of: type[T], values: Iterable[T]) -> str:
@@ -72,22 +83,26 @@ def write_judged(folder: Path, judged: Judged) -> None:
     )
 
 
-def read_judged(folder: Path) -> tuple[list[Judged], list[str]]:
-    """The months that were judged and are intact, in order; and what was altered, in sentences."""
+def read_judged(folder: Path) -> tuple[list[Judged], list[Altered]]:
+    """The months that were judged and are intact, in order; and those whose verdict or facts were
+    altered, also by a command that was killed between the two."""
     found, altered = [], []
     for file in sorted((folder / "verdicts").glob("month=*.json")):
+        named = re.fullmatch(r"month=(\d{4}-(?:0[1-9]|1[0-2]))\.json", file.name)
+        month = named.group(1) if named else None
         try:
             record = read_record(file)
             verdict = Verdict(**_tuples(record["verdict"]))
             judged = Judged(verdict, dict(record["inputs"]), dict(record["facts"]))
-            if file.name != f"month={verdict.month}.json":
-                raise RecordAltered("it is the verdict of another month")
+            if month != verdict.month:
+                raise RecordAltered(f"it is the verdict of {verdict.month}")
         except (RecordAltered, TypeError, LookupError, ValueError) as error:
-            altered.append(f"{file} was altered ({error}): its month is judged anew")
+            altered.append(Altered(month, file, f"{file} was altered: {error}"))
             continue
         damaged = [name for name, sha in judged.facts.items() if _sha256(folder / name) != sha]
         if damaged:
-            altered.append(f"{folder / damaged[0]} was altered: its month is judged anew")
+            text = f"{folder / damaged[0]} is not what the verdict of {month} was made from"
+            altered.append(Altered(month, file, text))
             continue
         found.append(judged)
     return found, altered

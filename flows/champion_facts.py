@@ -1,0 +1,258 @@
+"""What a month says of the champion: performance once labels are known, and before that the early
+label, the estimate and the drift of its features and scores."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from configs.command import make
+from configs.errors import UserError
+from configs.records import write_record
+from configs.settings import Settings
+from flows.score import RECORD, read_scores
+from flows.stage import hash_file
+from flows.watch import Watched
+from ingestion.batches import dataset_of
+from ingestion.months import digest_of
+from monitoring.facts import (
+    Drift,
+    Estimate,
+    Performance,
+    Pooled,
+    Reading,
+    add_months,
+    end_of,
+    first_day,
+    month_of,
+    year_before,
+)
+from registry.bundle import Bundle, load_bundle
+from registry.store import model_name
+from serving.batch import PARQUET
+
+if TYPE_CHECKING:
+    from monitoring.labels import Outcomes
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Official scores: their day, their folder, and the version that made them. learnt_until: the
+    day up to which that version saw what customers did, where it is known."""
+
+    as_of: date
+    folder: Path
+    version: int
+    rows: int
+    sha256: str  # of part.parquet
+    learnt_until: str | None = None
+
+    @property
+    def part(self) -> Path:
+        return self.folder / PARQUET
+
+    @property
+    def seen_in_training(self) -> bool:
+        """Whether the version learnt from answers of that day or later ones: its scores then look
+        better than they are."""
+        return self.learnt_until is not None and self.as_of.isoformat() < self.learnt_until
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is known of the champion in a month."""
+
+    readings: Sequence[Reading] = ()
+    performance: Sequence[Performance] = ()
+    pooled: Sequence[Pooled] = ()
+    estimates: Sequence[Estimate] = ()
+    drift: Sequence[Drift] = ()
+
+
+def scores_until(settings: Settings, until: date) -> list[Scored]:
+    """The official scores made as of a day up to `until`, in order. Raises UserError for scores
+    that were altered."""
+    found = []
+    for folder in (settings.var.absolute() / "scores" / dataset_of(settings)).glob("as_of=*"):
+        day = date.fromisoformat(folder.name.removeprefix("as_of="))
+        if day > until:
+            continue
+        record = read_scores(folder)
+        if record is None:
+            raise UserError(
+                f"the scores as of {day} were altered, so nothing is judged by them",
+                where=str(folder),
+                next_step=f"restore them from a copy, or make them again:"
+                f" {make('score', settings, AS_OF=str(day))}",
+            )
+        made = (record["version"], record["rows"], record["files"][PARQUET])
+        found.append(Scored(day, folder, *made, record.get("learnt_until")))
+    return sorted(found, key=lambda one: one.as_of)
+
+
+def measure_champion(watched: Watched, month: str, scores: Sequence[Scored]) -> Found:
+    """What the labels that are known by the end of the month say of the champion, and what can be
+    said without labels. scores: the official ones, up to that day."""
+    if not scores:
+        return Found()
+    from monitoring.estimate import estimate
+    from monitoring.labels import ripe
+    from monitoring.performance import judge_performance, performance_of, pooled, reference
+
+    settings, end = watched.settings, end_of(month)
+    horizon, latest = settings.features.horizon_days, scores[-1]
+    fair = [one for one in scores if not one.seen_in_training]
+    known = [one for one in fair if ripe(one.as_of, horizon, end)]
+    performance: list[Performance] = []
+    pools: list[Pooled] = []
+    if known:
+        version = known[-1].version
+        last = [one for one in known if one.version == version][-settings.operations.pool_dates :]
+        outcomes = _outcomes(watched, last, end)
+        performance = [performance_of(one) for one in outcomes]
+        pools = [one for one in [pooled(outcomes)] if one]
+    # Of a champion that was replaced since, nothing is to be decided any more.
+    mine = next((one for one in pools if one.version == latest.version), None)
+    days = [one.as_of for one in fair if one.version == latest.version]
+    if not days and latest.learnt_until:
+        days = [date.fromisoformat(latest.learnt_until)]
+    until = month_of(min(days) + timedelta(days=horizon - 1)) if days else None
+    described = bundle_of(settings, latest).description
+    readings = judge_performance(mine, reference(described), month, until=until)
+    readings = [*readings, *_early_label(watched, month, scores)]
+    names = [feature["name"] for feature in described["features"]]
+    drift = _drift(watched, end, scores, names)
+    return Found(readings, performance, pools, [estimate(latest.part)], drift)
+
+
+def _drift(
+    watched: Watched, end: date, scores: Sequence[Scored], features: Sequence[str]
+) -> list[Drift]:
+    """Of the score first, then of the features."""
+    from monitoring.drift import feature_drift, score_drift
+
+    latest = scores[-1]
+    before = {one.as_of: one.part for one in scores}
+    drift = []
+    if latest.as_of == end:
+        found = score_drift(
+            latest.part,
+            last_year=before.get(year_before(end)),
+            previous=before.get(first_day(add_months(month_of(end), -1))),
+        )
+        drift = [found] if found else []
+    return drift + feature_drift(
+        watched.transactions,
+        end,
+        features,
+        watched.settings.features,
+        compute=watched.settings.compute,
+        folder=watched.folder,
+    )
+
+
+def _outcomes(
+    watched: Watched, scores: Sequence[Scored], known_until: date, days: int | None = None
+) -> list[Outcomes]:
+    from monitoring.labels import read_outcomes
+
+    settings = watched.settings
+    return read_outcomes(
+        [one.part for one in scores],
+        watched.transactions,
+        settings.features,
+        known_until=known_until,
+        days=days,
+        baseline=bundle_of(settings, scores[0]).description.get("baseline"),
+        compute=settings.compute,
+        folder=watched.folder,
+    )
+
+
+# --- the early label ----------------------------------------------------------------------------
+
+
+def _early_label(watched: Watched, month: str, scores: Sequence[Scored]) -> list[Reading]:
+    """The reading of the early label: of the newest scores whose first days are known, beside the
+    same champion's scores of a year before, which are made for this where nobody made them."""
+    from monitoring.early_label import EARLY_DAYS, early_label
+    from monitoring.labels import ripe
+
+    end = end_of(month)
+    known = [one for one in scores if ripe(one.as_of, EARLY_DAYS, end)]
+    if not known or known[-1].version != scores[-1].version:
+        return []
+    now, first = known[-1], add_months(watched.months[0].month, 13)
+    outcomes = [now]
+    if month_of(now.as_of) >= first:  # the log has more than a month before the year before
+        outcomes.insert(0, _made_for_a_year_before(watched, now))
+    found = _outcomes(watched, outcomes, end, EARLY_DAYS)
+    return [early_label(found, month, as_of=now.as_of, until=first)]
+
+
+def _made_for_a_year_before(watched: Watched, now: Scored) -> Scored:
+    """The scores that this champion has for the same day a year before, made once for it and the
+    rows before that day. They are no list that anyone was given, so they lie with what monitoring
+    keeps."""
+    from features.score_rows import rows_of_log
+    from serving.batch import CSV, score
+
+    settings, as_of = watched.settings, year_before(now.as_of)
+    bundle = bundle_of(settings, now)
+    rows_before = digest_of([one for one in watched.months if first_day(one.month) < as_of])
+    key = {"bundle_sha256": bundle.sha256, "data_sha256": rows_before}
+    folder = watched.folder / "year_before" / f"version-{now.version}" / f"as_of={as_of}"
+    known = read_scores(folder)
+    if known is None or {name: known.get(name) for name in key} != key:
+        section = bundle.description["transactions"]
+        aside = folder.with_name(f".{folder.name}.{os.getpid()}")
+        for left in folder.parent.glob(".as_of=*"):  # by commands that were killed
+            shutil.rmtree(left, ignore_errors=True)
+        aside.mkdir(parents=True)
+        features = aside / "features.parquet"
+        rows_of_log(
+            watched.transactions,
+            features,
+            as_of,
+            settings.features.model_copy(update=section["features"]),
+            frozenset(section["declared"]),
+            settings.compute,
+            date.fromisoformat(section["log_start"]),
+        )
+        score(bundle, features, aside, version=now.version, explained=0, compute=settings.compute)
+        for left in (features, aside / CSV):
+            left.unlink()
+        write_record(aside / RECORD, {**key, "files": {PARQUET: hash_file(aside / PARQUET)}})
+        shutil.rmtree(folder, ignore_errors=True)
+        aside.rename(folder)
+    return replace(now, as_of=as_of, folder=folder)
+
+
+# --- bundles ------------------------------------------------------------------------------------
+
+_opened: dict[tuple[Any, ...], Bundle] = {}
+
+
+def bundle_of(settings: Settings, scored: Scored) -> Bundle:
+    """The bundle that made these scores, verified when this process opens it first. Raises
+    UserError where it is gone, and BundleRefused."""
+    from registry.models import find_version
+    from registry.store import open_store
+
+    key = (settings.var.absolute(), model_name(settings), scored.version)
+    if key not in _opened:
+        version = find_version(open_store(settings), settings, scored.version)
+        if version is None:
+            raise UserError(
+                f"version {scored.version}, which made the scores of {scored.as_of}, is not"
+                " registered",
+                where=str(scored.folder),
+                next_step=f"see the versions: {make('models', settings)}",
+            )
+        _opened[key] = load_bundle(version.bundle, expected_sha256=version.bundle_sha256)
+    return _opened[key]

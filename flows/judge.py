@@ -1,0 +1,239 @@
+"""The verdict of a month, from the rows before its end and the scores that were made by then.
+
+sensors, champion, quality → facts → verdict → alerts
+
+Everything is kept below var/monitoring/<data set>/ (`monitoring/state.py`). Judging a month again
+gives the same bytes; one whose rows were changed since is refused unless RESTATE names it, and one
+whose verdict or facts were altered is judged anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from configs.command import make
+from configs.duck import connect, parquet
+from configs.errors import UserError
+from configs.settings import Settings
+from flows.baseline import baseline_of, read_sensors
+from flows.champion_facts import Found, measure_champion, scores_until
+from flows.clock import as_of_month, read_day, today
+from flows.watch import Watched, check_there, folder_of, watch
+from ingestion.batches import dataset_of, find
+from ingestion.validate import ContractBroken
+from monitoring import state
+from monitoring.early_label import EARLY_LABEL
+from monitoring.facts import (
+    Drift,
+    Estimate,
+    Performance,
+    Pooled,
+    Quality,
+    Reading,
+    VerdictName,
+    end_of,
+    month_of,
+)
+from monitoring.state import Judged
+from monitoring.verdict import decide
+
+EXPLAINED = 5  # features that are named beside an alarm
+
+
+def judge(watched: Watched, month: str, *, restate: str | None = None) -> Judged:
+    """The verdict of a month, found or made.
+
+    restate: the first month whose rows were changed since it was judged, and are to be taken over.
+    Raises UserError where rows before it were changed.
+    """
+    folder, settings = watched.folder, watched.settings
+    check_unchanged(watched, month, restate=restate)
+    known = state.read_judged(folder)[0]
+    earlier = [one.verdict for one in known if one.verdict.month < month]
+    baseline = baseline_of(watched, month)
+    scores = scores_until(settings, end_of(month))
+    inputs = {
+        "months": {one.month: one.digest for one in watched.months if one.month <= month},
+        "baseline": None if baseline is None else baseline["version"],
+        "scores": {str(one.as_of): one.sha256 for one in scores},
+        "horizon_days": settings.features.horizon_days,
+        "pool_dates": settings.operations.pool_dates,
+        "before": [one.verdict for one in earlier],
+    }
+    judged = next((one for one in known if one.verdict.month == month), None)
+    if judged is None or judged.inputs != inputs:
+        found = measure_champion(watched, month, scores)
+        readings = [*read_sensors(watched, month, baseline), *found.readings]
+        verdict = decide(
+            month,
+            readings,
+            meanings(),
+            earlier=earlier,
+            champion=scores[-1].version if scores else None,
+            horizon_days=settings.features.horizon_days,
+            explained=[one.text for one in found.drift if one.text][:EXPLAINED],
+            learning=[one.text for one in readings if one.state in ("learning", "too_few")],
+        )
+        judged = Judged(verdict, inputs, _write_facts(watched, month, readings, found))
+        state.write_judged(folder, judged)
+    _take_into_alerts(folder, judged)
+    return judged
+
+
+def check_unchanged(watched: Watched, month: str, *, restate: str | None = None) -> None:
+    """Raises UserError where the rows of a month up to this one are not those that it, or a later
+    month, was judged by. restate: from this month on they may differ."""
+    known = state.read_judged(watched.folder)[0]
+    now = {one.month: one.digest for one in watched.months}
+    changed = [
+        one
+        for one in state.changed_months(known, now)
+        if one <= month and (restate is None or one < restate)
+    ]
+    if changed:
+        others = f" (and those of {', '.join(changed[1:])})" if changed[1:] else ""
+        raise UserError(
+            f"the rows of {changed[0]} were changed after they were judged by{others}",
+            where=str(watched.folder / "verdicts"),
+            next_step="see what changed in the source; if it is right:"
+            f" {make('monitor', watched.settings, RESTATE=changed[0])}",
+        )
+
+
+def watch_month(settings: Settings, month: str) -> Watched:
+    """The log as it stood when the month was over, which the clock of the settings says. Raises
+    ContractBroken, with the month judged as broken data, for a batch that is refused or held."""
+    try:
+        return watch(settings)
+    except ContractBroken as error:
+        judge_held(settings, month, error)
+        raise
+
+
+def judge_held(settings: Settings, month: str, error: ContractBroken) -> Judged:
+    """The verdict of a month whose batch the contract refuses or holds: broken data. Nothing of it
+    is measured, and it is judged anew when the batch is released or repaired."""
+    folder = folder_of(settings)
+    known = [one.verdict for one in state.read_judged(folder)[0]]
+    verdict = decide(
+        month,
+        (),
+        {},
+        held=error.what,
+        earlier=[one for one in known if one.month < month],
+        horizon_days=settings.features.horizon_days,
+    )
+    judged = Judged(verdict, {"held": error.what}, {})
+    state.write_judged(folder, judged)
+    _take_into_alerts(folder, judged)
+    return judged
+
+
+def restate_from(settings: Settings, restate: str) -> list[Judged]:
+    """Judge anew what was judged by a month's rows, which were changed since: the month, where it
+    was judged, and those after it. Raises UserError for a month that no verdict rests on."""
+    month = month_of(read_day(restate, "RESTATE"))
+    known = state.read_judged(folder_of(settings))[0]
+    judged = [one.verdict.month for one in known]
+    read = {name for one in known for name in one.inputs.get("months", {})}
+    if month not in read.union(judged):
+        raise UserError(
+            f"{month} was not judged, nor any month by its rows: there is nothing to take over",
+            where="RESTATE",
+            next_step=f"judged are {judged[0]} to {judged[-1]}, by the rows from {min(read)} on"
+            if read
+            else "nothing was judged yet",
+        )
+    return [
+        judge(watch(as_of_month(settings, later)), later, restate=month)
+        for later in judged
+        if later >= month
+    ]
+
+
+def rebuild_altered(settings: Settings, restate: str | None = None) -> list[str]:
+    """Judge anew the months whose verdict or facts were altered, and say what was found, in
+    sentences. restate: see `judge`. Raises UserError where that cannot be done."""
+    changed = None if restate is None else month_of(read_day(restate, "RESTATE"))
+    said = []
+    for one in state.read_judged(folder_of(settings))[1]:
+        if one.month is None or end_of(one.month) > today(settings):
+            aside = one.file.with_name(f"{one.file.name}.altered")
+            one.file.rename(aside)
+            said.append(f"{one.text}; nothing of it is used, and it is {aside.name} now")
+            continue
+        at = as_of_month(settings, one.month)
+        try:
+            watched = watch(at)
+        except ContractBroken as error:
+            judged = judge_held(at, one.month, error)
+        else:
+            check_there(watched, one.month)
+            judged = judge(watched, one.month, restate=changed)
+        said.append(f"{one.text}; {one.month} was judged anew: {judged.verdict.verdict}")
+    return said
+
+
+def meanings() -> Mapping[str, VerdictName]:
+    """The sensors, and what is read of the champion -> the verdict that an alarm stands for."""
+    from monitoring.performance import GAIN, ROC_AUC
+    from monitoring.sensors import SENSORS
+
+    champion: dict[str, VerdictName] = {GAIN: "worse", ROC_AUC: "worse"}
+    return {name: sensor.verdict for name, sensor in SENSORS.items()} | champion
+
+
+def _take_into_alerts(folder: Any, judged: Judged) -> None:
+    """Also for a verdict that was found: a command may have been killed before it did."""
+    from monitoring.alerts import update
+
+    month = judged.verdict.month
+    readings = state.read_facts(folder, "readings", Reading, [month]) if judged.facts else []
+    counted = [
+        one for one in readings if one.sensor != EARLY_LABEL
+    ]  # it is shown, and never counts
+    update(folder, month, counted, judged.verdict, stands_for=meanings(), today=end_of(month))
+
+
+def _write_facts(
+    watched: Watched, month: str, readings: Sequence[Reading], found: Found
+) -> dict[str, str]:
+    """Write the facts of a month; returns path -> SHA-256."""
+    kinds: dict[str, tuple[type, Sequence[Any]]] = {
+        "readings": (Reading, readings),
+        "performance": (Performance, found.performance),
+        "pooled": (Pooled, found.pooled),
+        "estimates": (Estimate, found.estimates),
+        "drift": (Drift, found.drift),
+        "quality": (Quality, [_quality(watched, month)]),
+    }
+    return {
+        state.path_of(kind, month): state.write_facts(watched.folder, kind, month, of, values)
+        for kind, (of, values) in kinds.items()
+    }
+
+
+def _quality(watched: Watched, month: str) -> Quality:
+    """What the contract kept out of a month's rows."""
+    within = f"invoiced_at >= DATE '{month}-01' AND invoiced_at < DATE '{end_of(month)}'"
+    with connect(watched.folder, watched.settings.compute) as connection:
+        ((valid,),) = connection.execute(
+            f"SELECT count(*) FROM {parquet(watched.transactions)} WHERE {within}"
+        ).fetchall()
+        ((kept_out,),) = connection.execute(
+            f"SELECT count(*) FROM {parquet(watched.quarantine)} WHERE {within}"
+        ).fetchall()
+        reasons = connection.execute(f"""
+            SELECT reason, count(*) FROM (
+                SELECT unnest(reasons) AS reason FROM {parquet(watched.quarantine)} WHERE {within}
+            ) GROUP BY 1 ORDER BY 2 DESC, 1
+        """).fetchall()
+    batch = find(watched.settings.var.absolute(), dataset_of(watched.settings), watched.batch)
+    return Quality(
+        month,
+        valid + kept_out,
+        kept_out,
+        batch.status if batch else "accepted",  # type: ignore[arg-type]
+        tuple(f"{reason} {count:,}" for reason, count in reasons),
+    )

@@ -1,0 +1,104 @@
+"""What a month is judged from: the validated log, its months, and where all of it is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+
+from configs.command import make
+from configs.errors import UserError
+from configs.settings import Settings
+from flows import data_stages
+from flows.clock import today
+from ingestion.batches import dataset_of
+from ingestion.months import Month, months_of
+from ingestion.validate import QUARANTINE, TRANSACTIONS
+from monitoring.facts import end_of
+
+
+@dataclass(frozen=True)
+class Watched:
+    """The log as it stood when a month was over, or later. validated: the folder of a validated
+    batch; batch: its name."""
+
+    settings: Settings
+    validated: Path
+    batch: str
+
+    @property
+    def transactions(self) -> Path:
+        return self.validated / TRANSACTIONS
+
+    @property
+    def quarantine(self) -> Path:
+        return self.validated / QUARANTINE
+
+    @property
+    def folder(self) -> Path:
+        return folder_of(self.settings)
+
+    @cached_property
+    def months(self) -> list[Month]:
+        """The months of the log that have a row before the clock's day, in order."""
+        until = today(self.settings)
+        return months_of(self.transactions, self.quarantine, until, self.settings.compute)
+
+    @cached_property
+    def whole(self) -> list[str]:
+        """Those that are over and whole: their rows reach to the last `late_days`, or later months
+        have rows."""
+        clock, late = today(self.settings), self.settings.operations.late_days
+        return [
+            month.month
+            for place, month in enumerate(self.months)
+            if end_of(month.month) <= clock
+            and (
+                place + 1 < len(self.months)
+                or month.last_day >= end_of(month.month) - timedelta(days=late + 1)
+            )
+        ]
+
+
+def folder_of(settings: Settings) -> Path:
+    """Where everything about the data set's months is kept."""
+    return settings.var.absolute() / "monitoring" / dataset_of(settings)
+
+
+def watch(settings: Settings) -> Watched:
+    """Read what is new in the source, and validate it. Raises ContractBroken for a batch that is
+    refused or held."""
+    folder = folder_of(settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = data_stages.ingest(settings)
+    stage = data_stages.validate(settings, parts, folder / "contract.html")
+    return Watched(settings, stage.folder, parts.batch)
+
+
+def check_there(watched: Watched, month: str) -> None:
+    """Raises UserError when the month's rows are not there, or not to its end."""
+    if month in watched.whole:
+        return
+    last = watched.months[-1].last_day if watched.months else None
+    has = any(one.month == month for one in watched.months)
+    raise UserError(
+        f"the rows of {month} are not whole: the log ends on {last}"
+        if has
+        else f"the rows of {month} are missing: the log ends on {last}",
+        where="source",
+        next_step=f"bring them, then the same command goes on from {month}"
+        + (" (a shorter end of a month: operations.late_days)" if has else ""),
+    )
+
+
+def refuse_table(settings: Settings) -> None:
+    """Raises UserError for a labelled table, which has no months."""
+    if settings.source.kind == "table":
+        raise UserError(
+            f"the source of {settings.name} is a labelled table, which has no months to judge",
+            where="source.kind",
+            next_step="its contract judges each file: "
+            + make("score", settings, DATA="new.csv")
+            + " holds one whose values are not those that were learnt from",
+        )
