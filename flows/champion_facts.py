@@ -15,7 +15,7 @@ from configs.command import make
 from configs.errors import UserError
 from configs.records import write_record
 from configs.settings import Settings
-from flows.score import RECORD, read_scores
+from flows.kept_scores import RECORD, read_scores
 from flows.stage import hash_file
 from flows.watch import Watched
 from ingestion.batches import dataset_of
@@ -95,9 +95,12 @@ def scores_until(settings: Settings, until: date) -> list[Scored]:
     return sorted(found, key=lambda one: one.as_of)
 
 
-def measure_champion(watched: Watched, month: str, scores: Sequence[Scored]) -> Found:
+def measure_champion(
+    watched: Watched, month: str, scores: Sequence[Scored], previous: Reading | None = None
+) -> Found:
     """What the labels that are known by the end of the month say of the champion, and what can be
-    said without labels. scores: the official ones, up to that day."""
+    said without labels. scores: the official ones, up to that day.  previous: the early label of
+    the month before, where it is of the same version."""
     if not scores:
         return Found()
     from monitoring.estimate import estimate
@@ -124,7 +127,7 @@ def measure_champion(watched: Watched, month: str, scores: Sequence[Scored]) -> 
     until = month_of(min(days) + timedelta(days=horizon - 1)) if days else None
     described = bundle_of(settings, latest).description
     readings = judge_performance(mine, reference(described), month, until=until)
-    readings = [*readings, *_early_label(watched, month, scores)]
+    readings = [*readings, *_early_label(watched, month, scores, previous)]
     names = [feature["name"] for feature in described["features"]]
     drift = _drift(watched, end, scores, names)
     return Found(readings, performance, pools, [estimate(latest.part)], drift)
@@ -177,7 +180,9 @@ def _outcomes(
 # --- the early label ----------------------------------------------------------------------------
 
 
-def _early_label(watched: Watched, month: str, scores: Sequence[Scored]) -> list[Reading]:
+def _early_label(
+    watched: Watched, month: str, scores: Sequence[Scored], previous: Reading | None
+) -> list[Reading]:
     """The reading of the early label: of the newest scores whose first days are known, beside the
     same champion's scores of a year before, which are made for this where nobody made them."""
     from monitoring.early_label import EARLY_DAYS, early_label
@@ -192,7 +197,7 @@ def _early_label(watched: Watched, month: str, scores: Sequence[Scored]) -> list
     if month_of(now.as_of) >= first:  # the log has more than a month before the year before
         outcomes.insert(0, _made_for_a_year_before(watched, now))
     found = _outcomes(watched, outcomes, end, EARLY_DAYS)
-    return [early_label(found, month, as_of=now.as_of, until=first)]
+    return [early_label(found, month, as_of=now.as_of, previous=previous, until=first)]
 
 
 def _made_for_a_year_before(watched: Watched, now: Scored) -> Scored:
@@ -204,18 +209,24 @@ def _made_for_a_year_before(watched: Watched, now: Scored) -> Scored:
 
     settings, as_of = watched.settings, year_before(now.as_of)
     bundle = bundle_of(settings, now)
-    rows_before = digest_of([one for one in watched.months if first_day(one.month) < as_of])
-    key = {"bundle_sha256": bundle.sha256, "data_sha256": rows_before}
+    rows_before = [one for one in watched.months if first_day(one.month) < as_of]
+    key = {
+        "as_of": as_of.isoformat(),
+        "model": model_name(settings),
+        "version": now.version,
+        "bundle_sha256": bundle.sha256,
+        "data_sha256": digest_of(rows_before),
+    }
     folder = watched.folder / "year_before" / f"version-{now.version}" / f"as_of={as_of}"
     known = read_scores(folder)
-    if known is None or {name: known.get(name) for name in key} != key:
+    if known is None or {name: known[name] for name in key} != key:
         section = bundle.description["transactions"]
         aside = folder.with_name(f".{folder.name}.{os.getpid()}")
         for left in folder.parent.glob(".as_of=*"):  # by commands that were killed
             shutil.rmtree(left, ignore_errors=True)
         aside.mkdir(parents=True)
         features = aside / "features.parquet"
-        rows_of_log(
+        rows = rows_of_log(
             watched.transactions,
             features,
             as_of,
@@ -225,9 +236,10 @@ def _made_for_a_year_before(watched: Watched, now: Scored) -> Scored:
             date.fromisoformat(section["log_start"]),
         )
         score(bundle, features, aside, version=now.version, explained=0, compute=settings.compute)
-        for left in (features, aside / CSV):
-            left.unlink()
-        write_record(aside / RECORD, {**key, "files": {PARQUET: hash_file(aside / PARQUET)}})
+        for name in (features.name, CSV):
+            (aside / name).unlink()
+        files = {PARQUET: hash_file(aside / PARQUET)}
+        write_record(aside / RECORD, {**key, "rows": rows, "explained": 0, "files": files})
         shutil.rmtree(folder, ignore_errors=True)
         aside.rename(folder)
     return replace(now, as_of=as_of, folder=folder)

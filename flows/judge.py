@@ -10,6 +10,7 @@ whose verdict or facts were altered is judged anew.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from configs.command import make
@@ -17,8 +18,8 @@ from configs.duck import connect, parquet
 from configs.errors import UserError
 from configs.settings import Settings
 from flows.baseline import baseline_of, read_sensors
-from flows.champion_facts import Found, measure_champion, scores_until
-from flows.clock import as_of_month, read_day, today
+from flows.champion_facts import Found, Scored, measure_champion, scores_until
+from flows.clock import as_of_month, today
 from flows.watch import Watched, check_there, folder_of, watch
 from ingestion.batches import dataset_of, find
 from ingestion.validate import ContractBroken
@@ -31,9 +32,10 @@ from monitoring.facts import (
     Pooled,
     Quality,
     Reading,
+    Verdict,
     VerdictName,
+    add_months,
     end_of,
-    month_of,
 )
 from monitoring.state import Judged
 from monitoring.verdict import decide
@@ -53,6 +55,7 @@ def judge(watched: Watched, month: str, *, restate: str | None = None) -> Judged
     earlier = [one.verdict for one in known if one.verdict.month < month]
     baseline = baseline_of(watched, month)
     scores = scores_until(settings, end_of(month))
+    previous = _previous_early_label(folder, month, earlier, scores)
     inputs = {
         "months": {one.month: one.digest for one in watched.months if one.month <= month},
         "baseline": None if baseline is None else baseline["version"],
@@ -60,10 +63,11 @@ def judge(watched: Watched, month: str, *, restate: str | None = None) -> Judged
         "horizon_days": settings.features.horizon_days,
         "pool_dates": settings.operations.pool_dates,
         "before": [one.verdict for one in earlier],
+        "early_label_before": previous and previous.z,
     }
     judged = next((one for one in known if one.verdict.month == month), None)
     if judged is None or judged.inputs != inputs:
-        found = measure_champion(watched, month, scores)
+        found = measure_champion(watched, month, scores, previous)
         readings = [*read_sensors(watched, month, baseline), *found.readings]
         verdict = decide(
             month,
@@ -130,10 +134,9 @@ def judge_held(settings: Settings, month: str, error: ContractBroken) -> Judged:
     return judged
 
 
-def restate_from(settings: Settings, restate: str) -> list[Judged]:
+def restate_from(settings: Settings, month: str) -> list[Judged]:
     """Judge anew what was judged by a month's rows, which were changed since: the month, where it
     was judged, and those after it. Raises UserError for a month that no verdict rests on."""
-    month = month_of(read_day(restate, "RESTATE"))
     known = state.read_judged(folder_of(settings))[0]
     judged = [one.verdict.month for one in known]
     read = {name for one in known for name in one.inputs.get("months", {})}
@@ -155,7 +158,6 @@ def restate_from(settings: Settings, restate: str) -> list[Judged]:
 def rebuild_altered(settings: Settings, restate: str | None = None) -> list[str]:
     """Judge anew the months whose verdict or facts were altered, and say what was found, in
     sentences. restate: see `judge`. Raises UserError where that cannot be done."""
-    changed = None if restate is None else month_of(read_day(restate, "RESTATE"))
     said = []
     for one in state.read_judged(folder_of(settings))[1]:
         if one.month is None or end_of(one.month) > today(settings):
@@ -170,7 +172,7 @@ def rebuild_altered(settings: Settings, restate: str | None = None) -> list[str]
             judged = judge_held(at, one.month, error)
         else:
             check_there(watched, one.month)
-            judged = judge(watched, one.month, restate=changed)
+            judged = judge(watched, one.month, restate=restate)
         said.append(f"{one.text}; {one.month} was judged anew: {judged.verdict.verdict}")
     return said
 
@@ -184,7 +186,19 @@ def meanings() -> Mapping[str, VerdictName]:
     return {name: sensor.verdict for name, sensor in SENSORS.items()} | champion
 
 
-def _take_into_alerts(folder: Any, judged: Judged) -> None:
+def _previous_early_label(
+    folder: Path, month: str, earlier: Sequence[Verdict], scores: Sequence[Scored]
+) -> Reading | None:
+    """The early label of the month before, where it is of the same champion."""
+    before = add_months(month, -1)
+    version = scores[-1].version if scores else None
+    if version is None or (before, version) not in [(one.month, one.champion) for one in earlier]:
+        return None
+    readings = state.read_facts(folder, "readings", Reading, [before])
+    return next((one for one in readings if one.sensor == EARLY_LABEL), None)
+
+
+def _take_into_alerts(folder: Path, judged: Judged) -> None:
     """Also for a verdict that was found: a command may have been killed before it did."""
     from monitoring.alerts import update
 

@@ -16,7 +16,7 @@ from configs.errors import UserError
 from configs.settings import Settings
 from configs.terminal import console, facts
 from flows import data_stages
-from flows.clock import today
+from flows.clock import read_day, today
 from flows.judge import judge, judge_held, rebuild_altered, restate_from
 from flows.lock import alone
 from flows.run import log
@@ -39,14 +39,15 @@ PAGE = "page.html"
 
 def main(settings: Settings, *, restate: str | None) -> None:
     refuse_table(settings)
+    changed = None if restate is None else month_of(read_day(restate, "RESTATE"))
     check_receivers(settings.alerts, os.environ)
     check_source(settings.source)
     with alone(settings.var, "monitor"), finished(settings):
-        notes = rebuild_altered(settings, restate)
-        if restate is not None:
+        notes = rebuild_altered(settings, changed)
+        if changed is not None:
             notes += [
                 f"{judged.verdict.month} was judged anew: {judged.verdict.verdict}"
-                for judged in restate_from(settings, restate)
+                for judged in restate_from(settings, changed)
             ]
         try:
             watched = watch(settings)

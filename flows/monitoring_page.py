@@ -12,8 +12,8 @@ from configs.command import make
 from configs.settings import Settings
 from flows.champion_facts import scores_until
 from flows.clock import clock_of, today
+from flows.kept_scores import RECORD
 from flows.monitor import PAGE
-from flows.score import RECORD
 from flows.watch import folder_of
 from ingestion.batches import dataset_of
 from monitoring import alerts as alerts_kept

@@ -26,7 +26,7 @@ from configs.records import write_record
 from configs.settings import Settings
 from configs.terminal import visible
 from flows.baseline import baselines_of
-from flows.clock import as_of_month, clock_of, today
+from flows.clock import as_of_month, clock_of, read_day, today
 from flows.judge import check_unchanged, judge, rebuild_altered, restate_from, watch_month
 from flows.lock import alone
 from flows.monitor import could_judge, finished
@@ -78,16 +78,17 @@ class Operated:
 
 def main(settings: Settings, *, restate: str | None) -> None:
     refuse_table(settings)
+    changed = None if restate is None else month_of(read_day(restate, "RESTATE"))
     check_receivers(settings.alerts, os.environ)
     end_on_signals()
     check_source(settings.source)
     with alone(settings.var, BY):
         the_champion(settings)  # before anything is read
         with finished(settings):
-            for line in [*settle(settings), *rebuild_altered(settings, restate)]:
+            for line in [*settle(settings), *rebuild_altered(settings, changed)]:
                 print_line(line)
-            if restate is not None:
-                for judged in restate_from(settings, restate):
+            if changed is not None:
+                for judged in restate_from(settings, changed):
                     print_line(f"{judged.verdict.month}: {judged.verdict.verdict}, judged anew")
             if not operate(settings, print_line):
                 last = last_operated(settings)

@@ -24,18 +24,18 @@ from pathlib import Path
 from typing import Any
 
 from configs.command import make, run_command
-from configs.duck import connect, literal, parquet
 from configs.errors import UserError
 from configs.records import read_record, write_record
 from configs.settings import Settings
-from configs.source import Drift
 from configs.terminal import console as terminal
 from flows.clock import as_of_month
 from flows.lock import alone
-from flows.monitor import finish, folder_of
+from flows.monitor import finish
 from flows.operate import Operated, operate_month
 from flows.stopping import end_on_signals
 from flows.train import run_training
+from flows.watch import folder_of
+from flows.year_shop import DRIFTS, deliver, log_end, write_months
 from ingestion.validate import ContractBroken
 from monitoring import state
 from monitoring.facts import Reading, add_months, end_of, first_day, month_of
@@ -44,14 +44,6 @@ ABOUT = "Operate a simulated year: twelve months through the real pipeline, gate
 OPTIONS = {"drift": "what happens in its fourth month: rate, price, unit, missing, mix or none"}
 MONTHS, BEFORE_DRIFT = 12, 3
 ROOT = Path(__file__).parents[1]
-DRIFTS: dict[str, tuple[dict[str, float], str]] = {
-    "none": ({}, "nothing was planted"),
-    "rate": ({"purchase_rate": 0.8}, "customers began to buy a fifth less often"),
-    "price": ({"price_level": 1.1}, "every price was raised by a tenth"),
-    "unit": ({"broken_unit": 0.05}, "a twentieth of the lines began to count pieces for dozens"),
-    "missing": ({"missing_customers": 0.2}, "a fifth of the repeat invoices lost their customer"),
-    "mix": ({"customer_mix": 0.5}, "half of the new customers came from abroad"),
-}
 
 
 @dataclass
@@ -114,11 +106,11 @@ def _run(settings: Settings, drift: str) -> None:
     last = add_months(first, MONTHS - 1)
     out.print(f"[bold]A simulated year[/]: {first} to {last}, drift: {drift}")
     with out.status("simulating the shop"):
-        files = _monthly_files(settings, drift, planted)
+        files = write_months(settings, drift, planted, settings.var.absolute() / "shop")
     settings = _reading(settings, first)
     delivered = settings.var.absolute() / "delivered"
     with out.status(f"training the first champion on the rows before {first}"):
-        _deliver(files, delivered, before=first)
+        deliver(files, delivered, before=first)
         _first_champion(as_of_month(settings, add_months(first, -1)))
     with out.status("starting the service"), _served(settings) as client:
         months = _operate(settings, files, delivered, first, out)
@@ -138,51 +130,7 @@ def _run(settings: Settings, drift: str) -> None:
 
 def _first_month(settings: Settings) -> str:
     """The first of the last twelve whole months of the log."""
-    simulation = settings.source.simulation
-    ends = date.fromordinal(simulation.start.toordinal() + simulation.days)
-    return add_months(month_of(ends), -MONTHS)
-
-
-def _monthly_files(settings: Settings, drift: str, planted: date) -> Path:
-    """Simulate the log, and write the rows of each month into a file of its own; returns their
-    folder. A row without a usable time is in the file of the row before it."""
-    from ingestion.simulation.simulator import simulate
-
-    folder = settings.var.absolute() / "shop"
-    if folder.exists():
-        return folder
-    effects, _ = DRIFTS[drift]
-    simulation = settings.source.simulation
-    if effects:
-        change = Drift.model_validate({"on": planted, **effects})
-        simulation = simulation.model_copy(update={"drift": change})
-    aside = folder.with_name(".shop.partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
-    raw = simulate(simulation, settings.seed, aside).raw
-    with connect(aside, settings.compute, ordered=True) as connection:
-        end = date.fromordinal(simulation.start.toordinal() + simulation.days)
-        connection.execute(f"""
-            CREATE TABLE log AS
-            SELECT *, last_value(
-                CASE WHEN invoiced_at >= DATE '{simulation.start}' AND invoiced_at < DATE '{end}'
-                     THEN strftime(invoiced_at, '%Y-%m') END IGNORE NULLS
-            ) OVER (ORDER BY place) AS month
-            FROM (SELECT row_number() OVER () AS place, * FROM {parquet(raw)})
-        """)
-        months = connection.execute(
-            "SELECT DISTINCT month FROM log WHERE month IS NOT NULL ORDER BY month"
-        ).fetchall()
-        for (month,) in months:
-            connection.execute(f"""
-                COPY (
-                    SELECT * EXCLUDE (place, month) FROM log
-                    WHERE coalesce(month, '{months[0][0]}') = '{month}' ORDER BY place
-                ) TO {literal(aside / f"{month}.parquet")} (FORMAT parquet)
-            """)
-    raw.unlink()
-    aside.rename(folder)
-    return folder
+    return add_months(month_of(log_end(settings)), -MONTHS)
 
 
 def _reading(settings: Settings, first: str) -> Settings:
@@ -193,17 +141,6 @@ def _reading(settings: Settings, first: str) -> Settings:
     )
     operations = settings.operations.model_copy(update={"start": first_day(first)})
     return settings.model_copy(update={"source": source, "operations": operations})
-
-
-def _deliver(files: Path, delivered: Path, *, before: str | None = None, month: str = "") -> None:
-    """Copy the files of the months before one, or of a month, to where the source reads them."""
-    delivered.mkdir(exist_ok=True)
-    for file in sorted(files.glob("*-*.parquet")):
-        wanted = file.stem < before if before is not None else file.stem == month
-        if wanted and not (delivered / file.name).exists():
-            aside = delivered / f".{file.name}"
-            shutil.copyfile(file, aside)
-            aside.rename(delivered / file.name)
 
 
 def _first_champion(settings: Settings) -> None:
@@ -306,7 +243,7 @@ def _operate(
     out.print(f"[bold]{_line(HEADS)}[/]", markup=True)
     done = []
     for month in [add_months(first, n) for n in range(MONTHS)]:
-        _deliver(files, delivered, month=month)
+        deliver(files, delivered, month=month)
         with out.status(f"{month}: starting") as status:
             at = as_of_month(settings, month)
             found = _known(at, month)

@@ -68,7 +68,7 @@ def read_facts(folder: Path, kind: str, of: type[T], months: Iterable[str]) -> l
         file = folder / path_of(kind, month)
         if file.exists():
             for row in pq.read_table(file, partitioning=None).to_pylist():
-                found.append(of(**row))
+                found.append(of(**_tuples(row)))
     return found
 
 

@@ -12,7 +12,7 @@ from configs.load import load
 from configs.records import write_record
 from flows import operate
 from flows.clock import as_of_month
-from flows.monitor import Watched, folder_of
+from flows.watch import Watched, folder_of
 from monitoring import state
 from monitoring.facts import Verdict, add_months, end_of
 from monitoring.state import Judged
@@ -121,6 +121,19 @@ def test_a_worse_champion_is_retrained_at_once(settings, watched):
     assert (found.kind, found.evidence) == ("worse", ("it ranks worse",))
 
 
+def test_a_champion_that_nobody_trained_is_trained_by_the_calendar(settings, watched):
+    found = trigger(settings, watched, past=[entry("release", run_id="run")])
+    assert (found.kind, found.reason) == ("calendar", "no training is on record")
+
+
+def test_a_training_of_a_later_day_stands_in_for_one_of_a_past_month(settings, watched):
+    """A champion of today may work off months of before."""
+    worse = replace(CALM, verdict="worse", evidence=("it ranks worse",))
+    past = [entry(clock="2026-01-01"), entry(clock="2026-11-27")]
+    assert trigger(settings, watched, past=past) is None
+    assert trigger(settings, watched, worse, past) is None
+
+
 def test_a_change_of_demand_waits_for_its_labels(settings, watched):
     changed = Verdict(
         "2026-04", "changed demand", "wait", "2026-04", ("fewer invoices",), 1, "2026-09-28"
@@ -143,12 +156,20 @@ def test_and_is_learnt_from_once(settings, watched):
 
 
 def why_not(settings, watched, past=(), clock=date(2026, 8, 1)):
-    return operate.why_not(settings, watched, past, clock)
+    month = add_months(f"{clock:%Y-%m}", -1)
+    return operate.why_not(settings, watched, month, past, clock)
 
 
 def test_nothing_is_learnt_from_broken_data(settings, watched):
     judged(settings, replace(CALM, verdict="broken data", evidence=("prices",)))
     assert "the data of 2026-04 is broken" in why_not(settings, watched)
+
+
+def test_later_months_that_were_judged_before_do_not_count(settings, watched):
+    broken = Verdict("2026-09", "broken data", "hold", "2026-09", ("prices",), 1, "2026-08-01")
+    judged(settings, broken)
+    assert why_not(settings, watched) == ""
+    assert trigger(settings, watched, past=[entry(clock="2026-07-01")]) is None
 
 
 def test_until_a_baseline_accepts_it(settings, watched):
@@ -179,7 +200,14 @@ def test_a_training_is_found_by_the_day_of_its_clock():
 
 
 def test_a_record_of_before_the_clock_was_written_down_has_its_own_day():
-    assert operate.last_trained([entry(clock=None)], date(2026, 7, 1)) == date(2026, 1, 5)
+    assert operate.last_trained([entry(clock=None, roc_auc=0.7)], date(2026, 7, 1)) == date(
+        2026, 1, 5
+    )
+
+
+def test_a_training_that_was_killed_before_it_had_figures_is_none():
+    """Its version is rejected by the next command, which may be on any day."""
+    assert operate.last_trained([entry("reject", clock=None)], date(2026, 7, 1)) is None
 
 
 def test_decisions_of_persons_are_no_trainings():

@@ -42,6 +42,12 @@ def test_the_same_facts_are_the_same_bytes(tmp_path):
     assert one != state.write_facts(tmp_path, "readings", "2026-04", Reading, READINGS[:1])
 
 
+def test_a_field_of_several_values_is_a_tuple_again(tmp_path):
+    quality = Quality("2026-04", 10, 3, "accepted", ("duplicate 2", "missing_customer 1"))
+    state.write_facts(tmp_path, "quality", "2026-04", Quality, [quality])
+    assert state.read_facts(tmp_path, "quality", Quality, ["2026-04"]) == [quality]
+
+
 @pytest.mark.parametrize("of", [Reading, Performance, Estimate, Drift, Quality])
 def test_facts_of_every_kind_can_be_empty(tmp_path, of):
     state.write_facts(tmp_path, "some", "2026-04", of, [])
@@ -63,7 +69,8 @@ def test_an_altered_verdict_is_named_and_left_out(tmp_path):
     file.write_text(json.dumps(content))
     found, altered = state.read_judged(tmp_path)
     assert found == []
-    assert "month=2026-04.json" in altered[0] and "judged anew" in altered[0]
+    assert altered[0].month == "2026-04"
+    assert "month=2026-04.json was altered" in altered[0].text
 
 
 def test_an_altered_fact_is_named_and_its_month_left_out(tmp_path):
@@ -73,14 +80,26 @@ def test_an_altered_fact_is_named_and_its_month_left_out(tmp_path):
     file.write_bytes(file.read_bytes()[:-1] + b"x")
     found, altered = state.read_judged(tmp_path)
     assert [one.verdict.month for one in found] == ["2026-05"]
-    assert "facts/readings/month=2026-04.parquet" in altered[0]
+    assert altered[0].month == "2026-04"
+    assert "facts/readings/month=2026-04.parquet is not what the verdict" in altered[0].text
 
 
 def test_a_verdict_under_the_name_of_another_month_is_named(tmp_path):
     keep(tmp_path)
     file = tmp_path / "verdicts" / "month=2026-04.json"
     file.rename(file.with_name("month=2026-05.json"))
-    assert state.read_judged(tmp_path)[0] == []
+    found, (altered,) = state.read_judged(tmp_path)
+    assert (found, altered.month) == ([], "2026-05")
+    assert "it is the verdict of 2026-04" in altered.text
+
+
+@pytest.mark.parametrize("name", ["month=2026-13.json", "month=soon.json"])
+def test_a_verdict_whose_name_is_not_a_month_is_named(tmp_path, name):
+    keep(tmp_path)
+    file = tmp_path / "verdicts" / "month=2026-04.json"
+    file.rename(file.with_name(name))
+    found, (altered,) = state.read_judged(tmp_path)
+    assert (found, altered.month, altered.file.name) == ([], None, name)
 
 
 def test_months_whose_rows_changed_are_named(tmp_path):

@@ -1,0 +1,127 @@
+"""A shop that is operated: nothing of it is made up but its customers."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from shop import FIRST, Shop, refill, simulate_months
+
+from configs.command import run_command
+from configs.errors import UserError
+from flows import backfill, monitor, operate, rebaseline
+from flows.monitor import finished
+from tests.end_to_end.conftest import (  # fixtures
+    environment,
+    home,
+    offline_log,
+    quick_walk,
+    shared_api,
+)
+
+__all__ = ["environment", "home", "offline_log", "quick_walk", "shared_api"]
+
+
+@pytest.fixture(scope="session")
+def months(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return simulate_months(tmp_path_factory.mktemp("shop"))
+
+
+@pytest.fixture(scope="session")
+def opened(months: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Shop, Path]:
+    """A shop with a champion, whose log ends before the first month to operate, and its state."""
+    shop = Shop(tmp_path_factory.mktemp("operated"), months)
+    shop.open()
+    shop.deliver(before=FIRST)
+    shop.champion()
+    known = shop.home / "known"
+    shutil.copytree(shop.var, known)
+    return shop, known
+
+
+@pytest.fixture
+def shop(opened: tuple[Shop, Path]) -> Shop:
+    """The same, as it was at first."""
+    shop, known = opened
+    refill(known, shop.var)
+    shutil.rmtree(shop.incoming)
+    shop.open()
+    shop.deliver(before=FIRST)
+    return shop
+
+
+@pytest.fixture(scope="session")
+def worked_off(opened: tuple[Shop, Path]) -> Path:
+    """The state after its first two months were worked off."""
+    shop, known = opened
+    refill(known, shop.var)
+    shop.open()
+    shop.deliver("2026-04", "2026-05", before=FIRST)
+    with finished(shop.settings("2026-06-01")):
+        operate.operate(shop.settings("2026-06-01"), lambda _: None)
+    found = shop.home / "worked-off"
+    shutil.copytree(shop.var, found)
+    return found
+
+
+@pytest.fixture
+def operated(shop: Shop, worked_off: Path) -> Shop:
+    """The shop whose first two months, April and May, were worked off."""
+    refill(worked_off, shop.var)
+    shop.deliver("2026-04", "2026-05")
+    return shop
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    out: str
+    err: str
+
+
+MODULES = {"operate": operate, "monitor": monitor, "backfill": backfill, "rebaseline": rebaseline}
+
+
+@pytest.fixture
+def run(capsys, monkeypatch) -> Callable[..., Ended]:
+    """`run(shop, "operate", "2026-07-02", restate="2026-04")` is the command on that day, within
+    this process: its exit code and what it said."""
+    monkeypatch.setattr(operate, "end_on_signals", lambda: None)  # it would end the tests
+
+    def run(shop: Shop, command: str, today: str, *arguments: str, **options: str) -> Ended:
+        module: Any = MODULES[command]
+        words = [*shop.words, "--operations.today", today, *arguments]
+        for name, value in options.items():
+            words += [f"--{name.rstrip('_')}", value]
+        capsys.readouterr()
+        code = run_command(f"flows.{command}", "", module.main, words, options=module.OPTIONS)
+        said = capsys.readouterr()
+        assert "Traceback" not in said.out + said.err
+        return Ended(code, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture
+def refused(run) -> Callable[..., UserError]:
+    """The same for a command that is refused: what, where and the next step."""
+
+    def refused(*arguments: Any, **options: Any) -> UserError:
+        done = run(*arguments, **options)
+        assert done.code == 1, done.out + done.err
+        heads = {"Error: ": "what", "  where: ": "where", "  next:  ": "next_step"}
+        last = done.err[done.err.rindex("Error: ") :]
+        parts = {
+            heads[head]: line.removeprefix(head)
+            for line in last.splitlines()
+            for head in heads
+            if line.startswith(head)
+        }
+        assert set(parts) == set(heads.values()), done.err
+        return UserError(**parts)
+
+    return refused
