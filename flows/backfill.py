@@ -51,10 +51,10 @@ def backfill(settings: Settings, months: Sequence[str], say: Callable[[str], Non
     watched = {}
     for month in months:
         at = as_of_month(settings, month)
-        watched[month] = watch_month(at, month)
-        check_there(watched[month], month)
-        check_unchanged(watched[month], month)
-        scores = score_log(at, watched[month].validated, end_of(month))
+        log = watched[month] = watch_month(at, month)
+        check_there(log, month)
+        check_unchanged(log, month)
+        scores = score_log(at, log.validated, end_of(month), log.months)
         say(
             f"{month}: {scores.record['rows']:,} customers {'found' if scores.reused else 'scored'}"
         )

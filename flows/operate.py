@@ -165,7 +165,7 @@ def operate_month(settings: Settings, month: str, say: Callable[[str], None]) ->
     watched = watch_month(settings, month)
     check_there(watched, month)
     check_unchanged(watched, month)
-    scores = score_log(settings, watched.validated, end_of(month))
+    scores = score_log(settings, watched.validated, end_of(month), watched.months)
     for note in scores.notes:
         say(f"{month}: {note}")
     say(

@@ -32,6 +32,7 @@ class Run:
     started: float = field(default_factory=time.monotonic)
     seconds: dict[str, float] = field(default_factory=dict)
     peak_memory_mb: float = 0.0
+    over: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager
     def clock(self, stage: str) -> Iterator[None]:
@@ -58,6 +59,7 @@ def start_run(var: Path) -> Run:
 
 def finish(run: Run, summary: dict[str, Any]) -> Path:
     """Write summary.json aside and rename it; only then does `latest` point at this run."""
+    run.over.set()
     target = run.folder / "summary.json"
     aside = target.with_suffix(".partial")
     aside.write_text(json.dumps(summary, indent=2), encoding="utf-8")
@@ -112,11 +114,12 @@ def _log_to(file: Path) -> None:
 
 
 def _watch_memory(run: Run) -> None:
-    """Peak of the resident memory of this process and all it started, every quarter second."""
+    """Peak of the resident memory of this process and all it started, every quarter second until
+    the run is over: another one may follow in the same process."""
     import psutil
 
     me = psutil.Process()
-    while True:
+    while not run.over.wait(0.25):
         total = 0
         for process in [me, *me.children(recursive=True)]:
             try:
@@ -124,4 +127,3 @@ def _watch_memory(run: Run) -> None:
             except psutil.Error:
                 continue  # it ended meanwhile
         run.peak_memory_mb = max(run.peak_memory_mb, round(total / 1e6, 1))
-        time.sleep(0.25)

@@ -28,7 +28,7 @@ from flows.lock import alone
 from flows.score_report import heard, tell
 from ingestion.batches import dataset_of
 from ingestion.ingest import check_source
-from ingestion.months import digest_of, months_of
+from ingestion.months import Month, digest_of, months_of
 from ingestion.validate import QUARANTINE, TRANSACTIONS
 from registry.alias import the_champion
 from registry.bundle import Bundle, load_bundle
@@ -64,9 +64,15 @@ def main(settings: Settings, *, as_of: str | None, data: str | None) -> None:
     tell(scores, settings, warnings)
 
 
-def score_log(settings: Settings, validated: Path, as_of: date | None = None) -> Scores:
+def score_log(
+    settings: Settings,
+    validated: Path,
+    as_of: date | None = None,
+    months: list[Month] | None = None,
+) -> Scores:
     """The scores of everybody who bought in the `active_days` before `as_of`; none: the day after
-    the last row. validated: the folder of a validated batch.
+    the last row. validated: the folder of a validated batch.  months: its `months_of` up to
+    `as_of`, where the caller has them.
 
     Raises UserError without a champion, with one that answers another question, needs columns that
     the source does not have, or is not whole, and for a day that the log does not reach.
@@ -90,7 +96,8 @@ def score_log(settings: Settings, validated: Path, as_of: date | None = None) ->
             next_step=f"name a day up to {clock}, or set the clock: --operations.today",
         )
     until = as_of or clock + timedelta(days=1)
-    months = months_of(transactions, validated / QUARANTINE, until, settings.compute)
+    if months is None:
+        months = months_of(transactions, validated / QUARANTINE, until, settings.compute)
     last = max((month.last_day for month in months if month.rows), default=None)
     if last is None:
         raise UserError(

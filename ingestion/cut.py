@@ -13,7 +13,24 @@ from configs.settings import Compute
 
 
 def spans(part: Path) -> tuple[date | None, date | None]:
-    """The days of a part's first and last row with a time; None where no row has one."""
+    """The days of a part's first and last row with a time; None where no row has one. From what the
+    file says of its row groups, where it does: a log may lie in hundreds of parts."""
+    import pyarrow.parquet as pq
+
+    found = pq.read_metadata(part)
+    place = found.schema.names.index("invoiced_at")
+    days: list[date] = []
+    for number in range(found.num_row_groups):
+        column = found.row_group(number).column(place)
+        known = column.statistics
+        if known is None or not (known.has_min_max or known.null_count == column.num_values):
+            return _read_spans(part)
+        if known.has_min_max:
+            days += [known.min.date(), known.max.date()]
+    return (min(days), max(days)) if days else (None, None)
+
+
+def _read_spans(part: Path) -> tuple[date | None, date | None]:
     with connect() as connection:
         ((first, last),) = connection.execute(
             f"SELECT CAST(min(invoiced_at) AS DATE), CAST(max(invoiced_at) AS DATE)"
