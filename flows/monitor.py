@@ -131,7 +131,12 @@ def tell(judged: Judged, settings: Settings, notes: Sequence[str]) -> None:
             ("Month", f"{verdict.month}: {verdict.verdict}{since}"),
             *(("Because", text) for text in verdict.evidence),
             *(("Beside it", text) for text in verdict.explained),
-            ("Champion", f"version {verdict.champion}" if verdict.champion else "no scores yet"),
+            (
+                "Champion",
+                f"version {verdict.champion}"
+                if verdict.champion
+                else f"not judged: there are no scores as of {end_of(verdict.month)} or before",
+            ),
             *(("", pool.text) for pool in pools),
             ("Do", verdict.action),
         )

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, TypeVar, cast, get_args
 
 from configs.command import make
+from configs.errors import UserError
 from configs.settings import Settings
 from flows.champion_facts import scores_until
 from flows.clock import clock_of, today
 from flows.kept_scores import RECORD
 from flows.monitor import PAGE
+from flows.run import log
 from flows.watch import folder_of
 from ingestion.batches import dataset_of
 from monitoring import alerts as alerts_kept
@@ -134,8 +136,32 @@ def gather(settings: Settings) -> page.PageState:
             page.Batch(one.month, one.rows, one.quarantined, one.status, one.reasons)
             for one in kept("quality", Quality)
         ),
+        shadow=shadow(settings),
         commands={name: make(name, settings) for name in page.TARGETS},
     )
+
+
+def shadow(settings: Settings) -> page.Shadow | None:
+    """The challenger beside the champion, as far as the service logged both; None where it logged
+    none, or where the log of today cannot be read."""
+    from flows.shadow import evidence_of, on_page, purchases_of
+    from registry.alias import champion_now, read_alias
+    from registry.models import CHALLENGER
+    from registry.store import database, model_name
+
+    if not (settings.var.absolute() / "serving" / "shadow").is_dir():
+        return None
+    champion = champion_now(settings)
+    challenger = read_alias(database(settings), model_name(settings), CHALLENGER)
+    if champion is None or challenger is None or challenger.version == champion.version:
+        return None
+    try:
+        purchases = purchases_of(settings)
+        seen, found = evidence_of(settings, champion.version, challenger.version, purchases)
+    except UserError as error:
+        log.warning("the page has no comparison with the challenger: %s", error.what)
+        return None
+    return on_page(found, seen.harm)
 
 
 def champions(past: Sequence[Record]) -> tuple[page.Champion, ...]:

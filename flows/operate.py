@@ -11,25 +11,23 @@ and a month whose rows are not there yet stops it without harm.
 
 from __future__ import annotations
 
-import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from configs.command import make, run_command
+from configs.command import run_command
 from configs.errors import UserError
 from configs.records import write_record
 from configs.settings import Settings
 from configs.terminal import visible
-from flows.baseline import baselines_of
-from flows.clock import as_of_month, clock_of, read_day, today
+from flows.clock import as_of_month, read_day, today
 from flows.judge import check_unchanged, judge, rebuild_altered, restate_from, watch_month
 from flows.lock import alone
 from flows.monitor import could_judge, finished
+from flows.retrain import decision_as_of, find_trigger, train, why_not, write_trigger_once
 from flows.score import score_log
 from flows.stopping import end_on_signals
 from flows.watch import Watched, check_there, folder_of, refuse_table
@@ -39,24 +37,14 @@ from monitoring import state
 from monitoring.alerts import clear_alert, raise_alert
 from monitoring.delivery import check_receivers
 from monitoring.facts import Reading, Verdict, add_months, end_of, month_of
-from monitoring.verdict import unaccepted
 from registry.alias import the_champion
 
 if TYPE_CHECKING:
-    from registry.chain import Record
+    pass
 
 ABOUT = "Work off every month that is due: score, judge, retrain when there is a reason."
 OPTIONS = {"restate": "a month whose rows were changed since: take them over (2026-02)"}
 BY = "operate"
-
-
-@dataclass(frozen=True)
-class Trigger:
-    """Why a retraining is started. evidence: sentences."""
-
-    kind: str  # a verdict's name
-    reason: str
-    evidence: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -90,7 +78,10 @@ def main(settings: Settings, *, restate: str | None) -> None:
             if changed is not None:
                 for judged in restate_from(settings, changed):
                     print_line(f"{judged.verdict.month}: {judged.verdict.verdict}, judged anew")
-            if not operate(settings, print_line):
+            done = operate(settings, print_line)
+            for line in promote_from_shadow(settings):
+                print_line(line)
+            if not done:
                 last = last_operated(settings)
                 print_line(f"No month is due: {last} was the last, and today is {today(settings)}.")
 
@@ -109,6 +100,18 @@ def settle(settings: Settings) -> list[str]:
     client = open_store(settings)
     tracking.close_dead_runs(client)
     return mend(client, settings)
+
+
+def promote_from_shadow(settings: Settings) -> list[str]:
+    """Promote a version that the gate wanted to see in shadow first, when it has been there long
+    enough; says what was done."""
+    if settings.gate.shadow_days is None:
+        return []
+    from flows.shadow import conclude_shadow, purchases_of
+    from registry.store import open_store
+
+    entry = conclude_shadow(open_store(settings), settings, purchases_of(settings))
+    return [f"version {entry.to_version} is champion: {entry.reason}"] if entry else []
 
 
 def operate(settings: Settings, say: Callable[[str], None]) -> list[Operated]:
@@ -188,9 +191,6 @@ def operate_month(settings: Settings, month: str, say: Callable[[str], None]) ->
     return operated
 
 
-# --- retraining -------------------------------------------------------------------------------
-
-
 def _retrain(
     settings: Settings,
     watched: Watched,
@@ -215,9 +215,9 @@ def _retrain(
         return Operated(**found, deferred=f"{trigger.reason}: {forbidden}")
     decided = decision_as_of(past, clock)
     if decided is None:
-        _write_trigger_once(settings, client, past, trigger, month, clock)
+        write_trigger_once(settings, client, past, trigger, month, clock)
         say(f"{month}: retraining: {trigger.reason}")
-        _train(settings)
+        train(settings)
         past = ledger.history(client, settings)
         decided = decision_as_of(past, clock)
         assert decided is not None, "a training ends with a decision"
@@ -230,106 +230,6 @@ def _retrain(
         version=decided.to_version,
         run_id=decided.run_id,
     )
-
-
-def find_trigger(
-    settings: Settings, watched: Watched, verdict: Verdict, past: Sequence[Record], clock: date
-) -> Trigger | None:
-    """Why to train now: the champion is worse, the labels of a changed demand are there, or the
-    calendar says so. Nothing is a reason where a training of a later day was done already."""
-    trained = last_trained(past, clock)
-    if any(day > clock for day in trainings(past)):
-        return None
-    if verdict.verdict == "worse":
-        return Trigger("worse", "the champion ranks worse than it did", verdict.evidence)
-    for one in _judged_until(watched, verdict.month):
-        due = one.retrain_due
-        if due and date.fromisoformat(due) <= clock and (trained is None or f"{trained}" < due):
-            reason = f"demand changed in {one.since}, and its labels are known since {due}"
-            return Trigger("changed demand", reason, one.evidence)
-    months = settings.operations.retrain_months
-    if not months:
-        return None
-    if trained is None:
-        return Trigger("calendar", "no training is on record", ())
-    if month_of(trained) <= add_months(month_of(clock), -months):
-        return Trigger("calendar", f"the last training was on {trained}", ())
-    return None
-
-
-def why_not(
-    settings: Settings, watched: Watched, month: str, past: Sequence[Record], clock: date
-) -> str:
-    """Why nothing is trained although there is a reason; "" when nothing forbids it."""
-    baselines = baselines_of(settings)
-    since = baselines[-1]["since"] if baselines else ""
-    broken = unaccepted(_judged_until(watched, month), since)
-    if broken:
-        return (
-            f"the data of {', '.join(broken)} is broken; repair it and take it over"
-            f" ({make('operate', settings, RESTATE=broken[0])}), or accept it as the new normal"
-            f" ({make('rebaseline', settings, REASON='why')})"
-        )
-    cooldown = settings.operations.cooldown_days
-    cooldown = settings.features.horizon_days if cooldown is None else cooldown
-    trained = last_trained(past, clock)
-    if trained is not None and (clock - trained).days < cooldown:
-        return f"the last training was on {trained}, less than {cooldown} days ago"
-    return ""
-
-
-def _judged_until(watched: Watched, month: str) -> list[Verdict]:
-    """The verdicts up to a month: later ones, which were judged before it was worked off, do not
-    count."""
-    known, _ = state.read_judged(watched.folder)
-    return [one.verdict for one in known if one.verdict.month <= month]
-
-
-def trainings(past: Sequence[Record]) -> list[date]:
-    """The clock's days of the trainings that ended with a decision."""
-    return [day for entry in past if (day := clock_of(entry))]
-
-
-def last_trained(past: Sequence[Record], clock: date) -> date | None:
-    """The last of them before this day."""
-    return max((day for day in trainings(past) if day < clock), default=None)
-
-
-def decision_as_of(past: Sequence[Record], clock: date) -> Record | None:
-    """The gate's decision of a training on this day of the clock."""
-    return next((entry for entry in reversed(past) if clock_of(entry) == clock), None)
-
-
-def _write_trigger_once(
-    settings: Settings,
-    client: Any,
-    past: Sequence[Record],
-    trigger: Trigger,
-    month: str,
-    clock: date,
-) -> None:
-    """A command that was killed after it wrote the trigger finds it."""
-    from registry.promotion import write_trigger
-
-    for entry in past:
-        if entry.action == "trigger" and entry.figures.get("month") == month:
-            return
-    figures = {
-        "month": month,
-        "clock": clock.isoformat(),
-        "trigger": trigger.kind,
-        "evidence": list(trigger.evidence),
-    }
-    write_trigger(client, settings, reason=trigger.reason, figures=figures, by=BY)
-
-
-def _train(settings: Settings) -> None:
-    """A training run as of the clock; what it says goes to its log alone."""
-    from rich.console import Console
-
-    from flows.train import run_training
-
-    run_training(settings, Console(file=io.StringIO(), width=100))
 
 
 if __name__ == "__main__":

@@ -191,17 +191,19 @@ def figures_of(found: ShadowComparison) -> dict[str, float]:
 def purchases_of(settings: Settings) -> Purchases | None:
     """Who bought, by the log as it stands; None for a labelled table, and where there is no log of
     requests whose customers could be found in it."""
-    from flows.monitor import watch, whole_months
+    from flows.watch import watch
 
     key = settings.var.absolute() / "serving" / "log.key"
     if settings.source.kind == "table" or not key.is_file():
         return None
     watched = watch(settings)
-    whole = whole_months(watched)
-    if not whole:
+    if not watched.whole:
         return None
     return Purchases(
-        watched.transactions, settings.features, read_key(key), known_until=end_of(whole[-1])
+        watched.transactions,
+        settings.features,
+        read_key(key),
+        known_until=end_of(watched.whole[-1]),
     )
 
 

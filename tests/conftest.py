@@ -40,11 +40,14 @@ SMOKE = tuple(
     f"tests/end_to_end/test_{name}.py"
     for name in (
         *("road", "kill", "data", "notebook", "reproduce", "serving", "serving_docs", "ui"),
-        *("bad_input", "real_file", "adopt"),
+        *("bad_input", "real_file", "adopt", "operate"),
     )
 )
 LONGEST_FIRST = (
     *SMOKE,
+    "tests/operating/test_bad_input.py",
+    "tests/operating/test_operate.py",
+    "tests/operating/test_properties.py",
     "tests/ingestion/test_database.py",
     "tests/training/test_studies.py",
     "tests/training/test_fit.py",

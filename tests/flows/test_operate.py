@@ -10,7 +10,7 @@ import pytest
 from configs.errors import UserError
 from configs.load import load
 from configs.records import write_record
-from flows import operate
+from flows import operate, retrain
 from flows.clock import as_of_month
 from flows.watch import Watched, folder_of
 from monitoring import state
@@ -100,7 +100,7 @@ def test_a_clock_that_went_back_is_refused(settings):
 
 
 def trigger(settings, watched, verdict=CALM, past=(), clock=date(2026, 8, 1)):
-    return operate.find_trigger(settings, watched, verdict, past, clock)
+    return retrain.find_trigger(settings, watched, verdict, past, clock)
 
 
 def test_the_calendar_asks_for_a_training_after_so_many_months(settings, watched):
@@ -157,7 +157,7 @@ def test_and_is_learnt_from_once(settings, watched):
 
 def why_not(settings, watched, past=(), clock=date(2026, 8, 1)):
     month = add_months(f"{clock:%Y-%m}", -1)
-    return operate.why_not(settings, watched, month, past, clock)
+    return retrain.why_not(settings, watched, month, past, clock)
 
 
 def test_nothing_is_learnt_from_broken_data(settings, watched):
@@ -194,25 +194,25 @@ def test_the_training_of_this_very_day_is_no_earlier_one(settings, watched):
 
 def test_a_training_is_found_by_the_day_of_its_clock():
     past = [entry("reject", "2026-04-01"), entry("promote", "2026-07-01"), entry("release")]
-    assert operate.last_trained(past, date(2026, 7, 1)) == date(2026, 4, 1)
-    assert operate.last_trained(past, date(2026, 7, 2)) == date(2026, 7, 1)
-    assert operate.decision_as_of(past, date(2026, 7, 1)) is past[1]
+    assert retrain.last_trained(past, date(2026, 7, 1)) == date(2026, 4, 1)
+    assert retrain.last_trained(past, date(2026, 7, 2)) == date(2026, 7, 1)
+    assert retrain.decision_as_of(past, date(2026, 7, 1)) is past[1]
 
 
 def test_a_record_of_before_the_clock_was_written_down_has_its_own_day():
-    assert operate.last_trained([entry(clock=None, roc_auc=0.7)], date(2026, 7, 1)) == date(
+    assert retrain.last_trained([entry(clock=None, roc_auc=0.7)], date(2026, 7, 1)) == date(
         2026, 1, 5
     )
 
 
 def test_a_training_that_was_killed_before_it_had_figures_is_none():
     """Its version is rejected by the next command, which may be on any day."""
-    assert operate.last_trained([entry("reject", clock=None)], date(2026, 7, 1)) is None
+    assert retrain.last_trained([entry("reject", clock=None)], date(2026, 7, 1)) is None
 
 
 def test_decisions_of_persons_are_no_trainings():
     past = [entry("release", run_id="run"), entry("rollback"), entry("trigger")]
-    assert operate.last_trained(past, date(2026, 7, 1)) is None
+    assert retrain.last_trained(past, date(2026, 7, 1)) is None
 
 
 def test_a_month_is_worked_off_as_of_the_day_after_it(settings):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shop import FIRST, Shop, refill, simulate_months
+from shop import FIRST, Shop, copy_state, refill, simulate_months
 
 from configs.command import run_command
 from configs.errors import UserError
@@ -31,21 +31,32 @@ def months(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return simulate_months(tmp_path_factory.mktemp("shop"))
 
 
-@pytest.fixture(scope="session")
-def opened(months: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Shop, Path]:
-    """A shop with a champion, whose log ends before the first month to operate, and its state."""
-    shop = Shop(tmp_path_factory.mktemp("operated"), months)
+def open_shop(home: Path, months: Path) -> Shop:
+    shop = Shop(home, months)
     shop.open()
     shop.deliver(before=FIRST)
     shop.champion()
+    return shop
+
+
+@pytest.fixture(scope="session")
+def opened(months: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Shop, Path]:
+    """A shop with a champion, whose log ends before the first month to operate, and its state."""
+    shop = open_shop(tmp_path_factory.mktemp("operated"), months)
     known = shop.home / "known"
-    shutil.copytree(shop.var, known)
+    copy_state(shop.var, known)
     return shop, known
 
 
 @pytest.fixture
+def own_shop(months: Path, tmp_path: Path) -> Shop:
+    """A shop of its own, for a test that adds to the registry."""
+    return open_shop(tmp_path, months)
+
+
+@pytest.fixture
 def shop(opened: tuple[Shop, Path]) -> Shop:
-    """The same, as it was at first."""
+    """The same, as it was at first; the registry is shared, and stays as it is."""
     shop, known = opened
     refill(known, shop.var)
     shutil.rmtree(shop.incoming)
@@ -64,7 +75,7 @@ def worked_off(opened: tuple[Shop, Path]) -> Path:
     with finished(shop.settings("2026-06-01")):
         operate.operate(shop.settings("2026-06-01"), lambda _: None)
     found = shop.home / "worked-off"
-    shutil.copytree(shop.var, found)
+    copy_state(shop.var, found)
     return found
 
 

@@ -97,11 +97,11 @@ class Shop:
         clock = [] if today is None else ["--operations.today", today]
         return load(str(self.preset), ["--var", str(self.var), *clock, *arguments], {})
 
-    def open(self, **sections: Any) -> None:
-        """Write the preset. sections: what differs from the usual one."""
+    def open(self, **operations: Any) -> None:
+        """Write the preset. operations: settings of that section."""
         source = {"kind": "files", "path": [str(self.incoming / "*.parquet")]}
-        operations = {"start": date.fromisoformat(f"{FIRST}-01"), "retrain_months": 0}
-        content = {"source": source, "operations": operations} | SMALL | sections
+        usual = {"start": date.fromisoformat(f"{FIRST}-01"), "retrain_months": 0}
+        content = {"source": source, "operations": usual | operations} | SMALL
         self.preset.write_text(yaml.safe_dump(content))
 
     def deliver(self, *months: str, before: str | None = None) -> None:
@@ -195,7 +195,17 @@ def files_of_at_most(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+REGISTRY = "mlflow"  # keeps absolute paths, and connections to its database in each process
+
+
+def copy_state(var: Path, target: Path) -> None:
+    """Copy a state without its registry."""
+    shutil.copytree(var, target, ignore=lambda folder, names: {REGISTRY} & {*names})
+
+
 def refill(known: Path, var: Path) -> None:
-    """Put a state back to where it was made: MLflow keeps absolute paths."""
-    shutil.rmtree(var, ignore_errors=True)
-    shutil.copytree(known, var)
+    """Put a state back to where it was made; the registry stays as it is."""
+    for path in var.iterdir():
+        if path.name != REGISTRY:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shutil.copytree(known, var, dirs_exist_ok=True)

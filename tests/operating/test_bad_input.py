@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from shop import Shop, files_of_at_most
+from shop import FIRST, Shop, files_of_at_most
 
 from features.catalogue import CATALOGUE
 from flows.lock import alone
@@ -30,8 +30,12 @@ def open_alerts(shop: Shop) -> list[str]:
 # --- the champion -----------------------------------------------------------------------------
 
 
-def test_without_a_champion_nothing_is_scored_and_monitoring_goes_on(shop, run, refused):
-    shutil.rmtree(shop.var)
+def test_without_a_champion_nothing_is_scored_and_monitoring_goes_on(
+    months, run, refused, tmp_path
+):
+    shop = Shop(tmp_path, months)
+    shop.open()
+    shop.deliver(before=FIRST)
     shop.deliver("2026-04")
     for command, options in (("operate", {}), ("backfill", {"from_": "2026-04"})):
         error = refused(shop, command, "2026-05-01", **options)
@@ -39,7 +43,7 @@ def test_without_a_champion_nothing_is_scored_and_monitoring_goes_on(shop, run, 
         assert error.next_step.startswith("train one: make train CONFIG=")
     assert not (shop.var / "scores").exists()
     done = run(shop, "monitor", "2026-05-01")
-    assert done.code == 0 and "no scores yet" in done.out
+    assert done.code == 0 and "no scores as of 2026-05-01" in done.out
     assert readings(shop, "2026-04")["price"].state == "ok"
 
 
@@ -63,7 +67,8 @@ def test_a_refused_bundle_scores_nothing_and_old_scores_stay(operated, run, refu
     assert before.items() <= shop.hashes().items()
 
 
-def test_a_champion_of_other_features_starts_a_new_series_and_the_sensors_go_on(shop, run):
+def test_a_champion_of_other_features_starts_a_new_series_and_the_sensors_go_on(own_shop, run):
+    shop = own_shop
     shop.deliver("2026-04", "2026-05", "2026-06", "2026-07", "2026-08")
     run(shop, "operate", "2026-08-01")
     (pool,) = read_facts(shop.kept, "pooled", Pooled, ["2026-07"])
@@ -185,7 +190,6 @@ def test_a_month_that_no_verdict_rests_on_is_not_restated(shop, run, refused):
 
 
 def test_fewer_than_twelve_months_are_learning_and_say_until_when(shop, run):
-    shutil.rmtree(shop.var)
     shop.withdraw(*(f"2024-{month:02d}" for month in range(1, 13)))
     shop.withdraw(*(f"2025-{month:02d}" for month in range(1, 6)))
     assert run(shop, "monitor", "2026-01-01").code == 0  # June to December
@@ -197,7 +201,6 @@ def test_fewer_than_twelve_months_are_learning_and_say_until_when(shop, run):
 
 
 def test_the_seasonal_sensor_without_last_year_is_learning_and_says_what_to_do_then(shop, run):
-    shutil.rmtree(shop.var)
     shop.withdraw(*(f"2024-{month:02d}" for month in range(1, 13)))
     shop.withdraw("2025-01", "2025-02")  # the log begins in March
     shop.deliver("2026-04", "2026-05", "2026-06", "2026-07", "2026-08", "2026-09")

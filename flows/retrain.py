@@ -1,0 +1,132 @@
+"""When a retraining is due, what forbids it, and the training itself: the part of `make operate`
+that decides about champions. The gate alone promotes.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from configs.command import make
+from configs.settings import Settings
+from flows.baseline import baselines_of
+from flows.clock import clock_of
+from flows.watch import Watched
+from monitoring import state
+from monitoring.facts import Verdict, add_months, month_of
+from monitoring.verdict import unaccepted
+
+if TYPE_CHECKING:
+    from registry.chain import Record
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """Why a retraining is started. evidence: sentences."""
+
+    kind: str  # a verdict's name
+    reason: str
+    evidence: tuple[str, ...]
+
+
+def find_trigger(
+    settings: Settings, watched: Watched, verdict: Verdict, past: Sequence[Record], clock: date
+) -> Trigger | None:
+    """Why to train now: the champion is worse, the labels of a changed demand are there, or the
+    calendar says so. Nothing is a reason where a training of a later day was done already."""
+    trained = last_trained(past, clock)
+    if any(day > clock for day in trainings(past)):
+        return None
+    if verdict.verdict == "worse":
+        return Trigger("worse", "the champion ranks worse than it did", verdict.evidence)
+    for one in _judged_until(watched, verdict.month):
+        due = one.retrain_due
+        if due and date.fromisoformat(due) <= clock and (trained is None or f"{trained}" < due):
+            reason = f"demand changed in {one.since}, and its labels are known since {due}"
+            return Trigger("changed demand", reason, one.evidence)
+    months = settings.operations.retrain_months
+    if not months:
+        return None
+    if trained is None:
+        return Trigger("calendar", "no training is on record", ())
+    if month_of(trained) <= add_months(month_of(clock), -months):
+        return Trigger("calendar", f"the last training was on {trained}", ())
+    return None
+
+
+def why_not(
+    settings: Settings, watched: Watched, month: str, past: Sequence[Record], clock: date
+) -> str:
+    """Why nothing is trained although there is a reason; "" when nothing forbids it."""
+    baselines = baselines_of(settings)
+    since = baselines[-1]["since"] if baselines else ""
+    broken = unaccepted(_judged_until(watched, month), since)
+    if broken:
+        return (
+            f"the data of {', '.join(broken)} is broken; repair it and take it over"
+            f" ({make('operate', settings, RESTATE=broken[0])}), or accept it as the new normal"
+            f" ({make('rebaseline', settings, REASON='why')})"
+        )
+    cooldown = settings.operations.cooldown_days
+    cooldown = settings.features.horizon_days if cooldown is None else cooldown
+    trained = last_trained(past, clock)
+    if trained is not None and (clock - trained).days < cooldown:
+        return f"the last training was on {trained}, less than {cooldown} days ago"
+    return ""
+
+
+def _judged_until(watched: Watched, month: str) -> list[Verdict]:
+    """The verdicts up to a month: later ones, which were judged before it was worked off, do not
+    count."""
+    known, _ = state.read_judged(watched.folder)
+    return [one.verdict for one in known if one.verdict.month <= month]
+
+
+def trainings(past: Sequence[Record]) -> list[date]:
+    """The clock's days of the trainings that ended with a decision."""
+    return [day for entry in past if (day := clock_of(entry))]
+
+
+def last_trained(past: Sequence[Record], clock: date) -> date | None:
+    """The last of them before this day."""
+    return max((day for day in trainings(past) if day < clock), default=None)
+
+
+def decision_as_of(past: Sequence[Record], clock: date) -> Record | None:
+    """The gate's decision of a training on this day of the clock."""
+    return next((entry for entry in reversed(past) if clock_of(entry) == clock), None)
+
+
+def write_trigger_once(
+    settings: Settings,
+    client: Any,
+    past: Sequence[Record],
+    trigger: Trigger,
+    month: str,
+    clock: date,
+) -> None:
+    """A command that was killed after it wrote the trigger finds it."""
+    from registry.promotion import write_trigger
+
+    for entry in past:
+        if entry.action == "trigger" and entry.figures.get("month") == month:
+            return
+    figures = {
+        "month": month,
+        "clock": clock.isoformat(),
+        "trigger": trigger.kind,
+        "evidence": list(trigger.evidence),
+    }
+    write_trigger(client, settings, reason=trigger.reason, figures=figures, by="operate")
+
+
+def train(settings: Settings) -> None:
+    """A training run as of the clock; what it says goes to its log alone."""
+    from rich.console import Console
+
+    from flows.train import run_training
+
+    run_training(settings, Console(file=io.StringIO(), width=100))

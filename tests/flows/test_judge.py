@@ -1,0 +1,135 @@
+"""When the first baseline begins to judge, which scores are fair, and what people are told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from configs.load import load
+from flows.baseline import first_judged
+from flows.champion_facts import Scored
+from flows.judge import check_unchanged
+from flows.monitor import could_judge
+from flows.watch import Watched, check_there
+from ingestion.months import Month
+from monitoring import state
+from monitoring.facts import Reading, Verdict, add_months, end_of
+from monitoring.state import Judged
+
+
+def log_of(settings, tmp_path, *months: str, last_day: date | None = None) -> Watched:
+    watched = Watched(settings, tmp_path, "batch")
+    found = [Month(one, 10, 0, end_of(one), f"rows of {one}") for one in months]
+    if last_day is not None:
+        found[-1] = replace(found[-1], last_day=last_day)
+    watched.__dict__["months"] = found  # where a cached property keeps its value
+    return watched
+
+
+def running(first: str, count: int) -> list[str]:
+    return [add_months(first, n) for n in range(count)]
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return load("online_retail", ["--var", str(tmp_path), "--operations.today", "2026-08-15"], {})
+
+
+def starting(settings, day: str | None):
+    start = settings.operations.model_copy(
+        update={"start": None if day is None else date.fromisoformat(day)}
+    )
+    return settings.model_copy(update={"operations": start})
+
+
+# --- the first baseline -----------------------------------------------------------------------
+
+
+def test_the_first_baseline_ends_before_the_month_that_is_asked_for(settings, tmp_path):
+    watched = log_of(settings, tmp_path, *running("2024-01", 30))
+    assert first_judged(watched, "2026-05") == "2026-05"
+
+
+def test_or_before_the_start_that_is_set(settings, tmp_path):
+    watched = log_of(starting(settings, "2026-03-05"), tmp_path, *running("2024-01", 30))
+    assert {first_judged(watched, month) for month in ("2025-11", "2026-05")} == {"2026-03"}
+
+
+def test_or_when_the_log_has_twelve_months(settings, tmp_path):
+    watched = log_of(starting(settings, "2026-03-05"), tmp_path, *running("2025-10", 8))
+    assert first_judged(watched, "2026-05") == "2026-10"
+
+
+def test_a_month_without_rows_is_not_part_of_it(settings, tmp_path):
+    months = [one for one in running("2025-01", 16) if one != "2025-09"]
+    watched = log_of(settings, tmp_path, *months)
+    assert first_judged(watched, "2026-04") == "2026-10"
+
+
+@given(st.integers(1, 40), st.integers(0, 39), st.none() | st.integers(-10, 50))
+def test_twelve_months_of_the_log_lie_before_what_is_judged_first(length, asked, start):
+    """And each month that is asked for is told the same, where the start is set."""
+    months = running("2024-01", length)
+    settings = load("online_retail", [], {})
+    day = None if start is None else f"{add_months('2024-01', start)}-01"
+    watched = log_of(starting(settings, day), settings.var, *months)
+    month = months[asked % length]
+    since = first_judged(watched, month)
+    before = running(add_months(since, -12), 12)
+    assert all(one in months or one > months[-1] for one in before)
+    assert since >= (month if day is None else day[:7])
+    if day is not None:
+        assert since == first_judged(watched, months[-1])
+
+
+# --- months -----------------------------------------------------------------------------------
+
+
+def test_a_month_that_ends_early_is_whole_where_later_ones_have_rows(settings, tmp_path):
+    watched = log_of(settings, tmp_path, "2026-06", "2026-07", last_day=date(2026, 7, 20))
+    assert watched.whole == ["2026-06"]
+    with pytest.raises(
+        Exception, match="rows of 2026-07 are not whole: the log ends on 2026-07-20"
+    ):
+        check_there(watched, "2026-07")
+    watched = log_of(settings, tmp_path, "2026-06", "2026-07", last_day=date(2026, 7, 21))
+    assert watched.whole == ["2026-06", "2026-07"]
+
+
+def test_rows_that_are_changed_from_a_restated_month_on_are_taken_over(settings, tmp_path):
+    watched = log_of(settings, tmp_path, "2026-04", "2026-05", "2026-06")
+    digests = {one.month: one.digest for one in watched.months}
+    verdict = Verdict("2026-06", "calendar", "nothing", "2026-06", (), 1)
+    state.write_judged(watched.folder, Judged(verdict, {"months": digests}, {}))
+    check_unchanged(watched, "2026-06")
+    watched.__dict__["months"][1:] = [replace(one, digest="others") for one in watched.months[1:]]
+    for restate, changed in ((None, "2026-05"), ("2026-06", "2026-05"), ("2026-07", "2026-05")):
+        with pytest.raises(Exception, match=f"the rows of {changed} were changed"):
+            check_unchanged(watched, "2026-06", restate=restate)
+    check_unchanged(watched, "2026-06", restate="2026-05")
+    check_unchanged(watched, "2026-04")  # what comes after it does not matter to it
+
+
+# --- scores, and what is told -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("learnt_until", "seen"),
+    [("2026-04-01", False), ("2026-05-01", False), ("2026-05-02", True), (None, False)],
+)
+def test_scores_of_days_that_a_champion_learnt_from_are_not_fair(tmp_path, learnt_until, seen):
+    scored = Scored(date(2026, 5, 1), tmp_path, 1, 10, "", learnt_until)
+    assert scored.seen_in_training is seen
+
+
+def test_a_sensor_that_a_new_baseline_would_know_is_named(settings):
+    waiting = Reading("invoices", "2026-04", "learning", until="2026-06")
+    learning = Reading("champion_gain", "2026-06", "learning", until=None)
+    assert could_judge([waiting, learning], settings) == []
+    (said,) = could_judge([replace(waiting, month="2026-06"), learning], settings)
+    assert said.startswith("invoices: the log has the months of a baseline by now")
+    assert "make rebaseline" in said
