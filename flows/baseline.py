@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import date
 from typing import Any
 
@@ -58,12 +59,16 @@ def freeze_baseline(
     wanted = _months_before(watched.settings, since)
     if not set(wanted) <= {one.month for one in watched.months}:
         return None
+    measured = _measure(watched, end_of(wanted[-1]))
+    sensors = freeze(measured, wanted)
     content = {
         "version": version,
         "since": since,
         "reason": reason,
         "made_from": {one.month: one.digest for one in watched.months if one.month in wanted},
-        "sensors": freeze(_measure(watched, end_of(wanted[-1])), wanted),
+        "sensors": sensors,
+        # What it was made of, for the page.
+        "readings": [asdict(one) for m in wanted for one in read_month(measured, sensors, m)],
     }
     state.write_baseline(watched.folder, content)
     return content

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast, get_args
 from configs.command import make
 from configs.errors import UserError
 from configs.settings import Settings
+from flows.baseline import baselines_of
 from flows.champion_facts import scores_until
 from flows.clock import clock_of, today
 from flows.kept_scores import RECORD
@@ -21,7 +22,16 @@ from ingestion.batches import dataset_of
 from monitoring import alerts as alerts_kept
 from monitoring import state
 from monitoring.early_label import EARLY_LABEL
-from monitoring.facts import Drift, Estimate, Performance, Pooled, Quality, Reading
+from monitoring.facts import (
+    Drift,
+    Estimate,
+    Performance,
+    Pooled,
+    Quality,
+    Reading,
+    end_of,
+    first_day,
+)
 from registry.chain import Record
 from reports import monitoring as page
 from reports.state import Action
@@ -93,7 +103,7 @@ def gather(settings: Settings) -> page.PageState:
     def kept(kind: str, of: type[T]) -> list[T]:
         return state.read_facts(folder, kind, of, months)
 
-    readings = kept("readings", Reading)
+    readings = [*_of_the_baseline(settings, months), *kept("readings", Reading)]
     shown = (EARLY_LABEL, GAIN, ROC_AUC)
     past = ledger.history(open_store(settings), settings)
     pools = state.read_facts(folder, "pooled", Pooled, months[-1:])
@@ -136,9 +146,44 @@ def gather(settings: Settings) -> page.PageState:
             page.Batch(one.month, one.rows, one.quarantined, one.status, one.reasons)
             for one in kept("quality", Quality)
         ),
+        requests=requests(settings, months[-1]) if months else (),
         shadow=shadow(settings),
         commands={name: make(name, settings) for name in page.TARGETS},
     )
+
+
+def _of_the_baseline(settings: Settings, judged: Sequence[str]) -> list[Reading]:
+    """The readings of the months that the newest baseline is made of, and that nobody judged."""
+    found = baselines_of(settings)[-1:]
+    readings = [Reading(**one) for baseline in found for one in baseline.get("readings", ())]
+    return [one for one in readings if one.month not in judged]
+
+
+def requests(settings: Settings, month: str) -> tuple[str, ...]:
+    """What the service was asked in a month, by its log, beside the scores of the month's first
+    day; () where it logged nothing."""
+    from monitoring.requests import read_requests
+    from registry.store import model_name
+
+    folder = settings.var.absolute() / "serving" / "log"
+    if not folder.is_dir():
+        return ()
+    since, until = first_day(month), end_of(month)
+    scores = [one for one in scores_until(settings, until) if one.as_of == since]
+    try:
+        found = read_requests(
+            folder,
+            model_name(settings),
+            since,
+            until,
+            scores=[one.part for one in scores],
+            compute=settings.compute,
+            spill=folder_of(settings),
+        )
+    except UserError as error:
+        log.warning("the page says nothing of the requests: %s", error.what)
+        return ()
+    return (found.text, *found.left_out)
 
 
 def shadow(settings: Settings) -> page.Shadow | None:

@@ -118,7 +118,8 @@ class Shadow:
 class PageState:
     """Everything the page shows. made_at: as it is shown; day: the clock's; readings: every sensor
     in every month, the months of the baseline too; pooled: the pooled performance, as sentences;
-    early_label: its readings; commands: make target -> what to type for it, where that is more than
+    early_label: its readings; requests: what the service was asked in the latest month, as
+    sentences; commands: make target -> what to type for it, where that is more than
     `make <target>` (TARGETS of `reports/monitoring.py`)."""
 
     dataset: str
@@ -138,6 +139,7 @@ class PageState:
     alerts: tuple[Alert, ...] = ()
     scores: tuple[Scores, ...] = ()
     batches: tuple[Batch, ...] = ()
+    requests: tuple[str, ...] = ()
     shadow: Shadow | None = None
     commands: Mapping[str, str] = field(default_factory=dict)
 
