@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check data train score monitor operate backfill rebaseline simulate-year quarantine replay accept-batch serve predict bento image models promote rollback shadow reproduce adopt ui test lint types docs notebook bench bench-ablation bench-quality bench-serving bench-monitoring drill-kill mutate lock setup clean
+.PHONY: help check data train score monitor operate backfill rebaseline simulate-year quarantine replay accept-batch serve predict bento image models promote rollback shadow reproduce adopt ui test lint types docs notebook bench bench-ablation bench-quality bench-serving bench-monitoring bench-scoring drill-kill mutate lock setup clean
 
 PYTHON ?= python3
 CONFIG = default
@@ -185,6 +185,9 @@ bench-serving: setup ## the service beside FastAPI, BentoML's and MLflow's own  
 
 bench-monitoring: setup ## false alarms and power of the sensors
 	@$(BIN)/python -m tests.bench.monitoring $(ARGS)
+
+bench-scoring: setup ## make score of a million customers beside Polars: seconds and memory
+	@$(BIN)/python -m tests.bench.scoring $(ARGS)
 
 drill-kill: setup ## kill 80 training runs: does the next one end well?  (ARGS="--only 5")
 	@$(BIN)/python -m tests.drills.kill $(ARGS)

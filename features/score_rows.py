@@ -10,8 +10,9 @@ import hashlib
 import json
 from collections.abc import Iterable
 from datetime import date
+from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from configs.duck import connect, content_hash, literal, parquet, quoted
 from configs.settings import Compute, Features
@@ -22,6 +23,9 @@ from features.from_table import feature_sql
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+
+LINES_PER_PART = 2_000_000  # about 500 MB
+SAMPLE = 10_000  # lines, to part the customers by
 
 
 def rows_of_log(
@@ -39,23 +43,54 @@ def rows_of_log(
     transactions: Parquet with the canonical columns. Only rows before `as_of` are read.
     settings, declared (columns), log_start (the day of the first sale): as the champion's bundle
     has them.
+
+    A customer's features come from that customer's lines alone, so a large log is worked off in
+    parts, each with some of the customers: memory does not grow with it.
     """
+    import pyarrow.parquet as pq
+
     features = select(declared)
     names = ", ".join(feature.name for feature in features)
+    lines = f"FROM {parquet(transactions)} WHERE invoiced_at < DATE '{as_of}'"
     with connect(target.parent, compute) as connection:
-        connection.execute(
-            f"CREATE VIEW transactions AS FROM {parquet(transactions)}"
-            f" WHERE invoiced_at < DATE '{as_of}'"
-        )
-        read_log(connection, settings, log_start)
-        connection.execute(f"CREATE TABLE as_of_dates AS SELECT DATE '{as_of}' AS as_of")
-        run(connection, "spine")
-        build_features(connection, features)
-        connection.execute(f"""
-            COPY (SELECT customer_id, as_of, {names} FROM features ORDER BY row_id)
-            TO {literal(target)} (FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP})
-        """)
-        return _count(connection, target)
+        customers, first_sale = _customers(connection, lines)
+    rows, writer = 0, None
+    try:
+        for some in customers:
+            with connect(target.parent, compute) as connection:
+                connection.execute(f"CREATE VIEW transactions AS {lines} AND {some}")
+                read_log(connection, settings, log_start or first_sale)
+                connection.execute(f"CREATE TABLE as_of_dates AS SELECT DATE '{as_of}' AS as_of")
+                run(connection, "spine")
+                build_features(connection, features)
+                found: Any = connection.sql(
+                    f"SELECT customer_id, as_of, {names} FROM features ORDER BY row_id"
+                ).to_arrow_table()
+            writer = writer or pq.ParquetWriter(target, found.schema)
+            writer.write_table(found, ROW_GROUP)
+            rows += found.num_rows
+    finally:
+        if writer is not None:
+            writer.close()
+    return rows
+
+
+def _customers(connection: DuckDBPyConnection, lines: str) -> tuple[list[str], date | None]:
+    """Conditions for about as many lines each, in the order of the customers; and the day of the
+    first sale."""
+    ((count, first_sale),) = connection.execute(
+        f"SELECT count(*), min(CAST(invoiced_at AS DATE)) FILTER (quantity > 0) {lines}"
+    ).fetchall()
+    parts = max(1, ceil(count / LINES_PER_PART))
+    if parts == 1:
+        return ["true"], first_sale
+    sample = connection.execute(f"""
+        SELECT customer_id FROM (SELECT customer_id {lines}) USING SAMPLE {SAMPLE} ROWS ORDER BY 1
+    """).fetchall()
+    bounds = sorted({sample[len(sample) * part // parts][0] for part in range(1, parts)})
+    above = ["true", *(f"customer_id >= {literal(bound)}" for bound in bounds)]
+    below = [*(f"customer_id < {literal(bound)}" for bound in bounds), "true"]
+    return [f"{low} AND {high}" for low, high in zip(above, below, strict=True)], first_sale
 
 
 def rows_of_table(
@@ -77,7 +112,8 @@ def rows_of_table(
                 FROM valid ORDER BY row_id
             ) TO {literal(target)} (FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP})
         """)
-        return _count(connection, target)
+        (rows,) = connection.execute(f"SELECT count(*) FROM {parquet(target)}").fetchall()[0]
+    return rows
 
 
 def digest_of_rows(features: Path, compute: Compute | None = None) -> str:
@@ -90,7 +126,3 @@ def digest_of_rows(features: Path, compute: Compute | None = None) -> str:
             f"SELECT count(*), sum({content_hash(texts, others)}) FROM {parquet(features)}"
         ).fetchall()[0]
     return hashlib.sha256(json.dumps([texts, others, *map(str, found)]).encode()).hexdigest()
-
-
-def _count(connection: DuckDBPyConnection, target: Path) -> int:
-    return connection.execute(f"SELECT count(*) FROM {parquet(target)}").fetchall()[0][0]

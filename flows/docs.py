@@ -19,6 +19,7 @@ from flows.docs_contest import contest_page
 from flows.docs_contract import MADE, contract_page
 from flows.docs_monitoring import fill
 from flows.docs_quality import quality_page
+from flows.docs_scoring import scoring_section
 from flows.docs_serving import serving_section
 
 ROOT = Path(__file__).parents[1]
@@ -118,6 +119,8 @@ def _speed() -> str:
         peers = [_plain(item["peers"].get(name, "")) for name in ("pandas", "polars")]
         cells = [item["name"], f"{_plain(item['value'])} {item['unit']}", limit, *peers]
         lines.append(f"| {' | '.join(cells)} |")
+    if "scoring" in figures:
+        lines += scoring_section(figures["scoring"])
     if "serving" in figures:
         lines += serving_section(figures["serving"])
     return "\n".join(lines) + "\n"

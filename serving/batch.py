@@ -13,6 +13,9 @@ The same bundle and features give the same bytes.
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ from features.categories import decode
 from registry.bundle import Bundle
 
 ROWS = 8192  # in a batch: a network holds some hundred values of each feature of each row
+WORKERS = 4  # batches at once, whatever the cores
 PARQUET, CSV = "part.parquet", "scores.csv"
 DECILES = 10
 FORMULA = "^[=+@\\t\\r\\n＝＋－＠-]"  # OWASP, CSV injection
@@ -52,7 +56,7 @@ def score(
     compute = compute or Compute()
     answers = folder / ".answers.parquet"
     try:
-        rows = _ask(bundle, features, answers)
+        rows = _ask(bundle, features, answers, compute)
         with connect(folder, compute) as connection:
             connection.execute(f"""
                 CREATE TABLE ranked AS
@@ -101,34 +105,48 @@ def as_cell(text: str) -> str:
     )
 
 
-def _ask(bundle: Bundle, features: Path, target: Path) -> int:
-    """Write customer_id, as_of and probability of every row, in the order of the file."""
+def _ask(bundle: Bundle, features: Path, target: Path, compute: Compute) -> int:
+    """Write customer_id, as_of and probability of every row, in the order of the file.
+
+    Several batches at once, each on one core: with several cores to one batch, ONNX Runtime adds up
+    the trees of a row in another order, and the last digits would depend on the machine.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     names, rows = [feature["name"] for feature in bundle.features], 0
-    file = pq.ParquetFile(features)
-    if missing := [name for name in names if name not in file.schema_arrow.names]:
-        raise ValueError(f"the features have no {', '.join(missing)}")
     schema = pa.schema(
         [("customer_id", pa.string()), ("as_of", pa.date32()), ("probability", pa.float64())]
     )
-    with pq.ParquetWriter(target, schema) as writer:
-        for batch in file.iter_batches(ROWS, columns=["customer_id", "as_of", *names]):
-            probability = bundle.predict(_matrix(batch, names))
-            if not ((probability >= 0) & (probability <= 1)).all():
-                at = int(np.flatnonzero(~((probability >= 0) & (probability <= 1)))[0])
-                raise UserError(
-                    f"the model has no probability for {batch['customer_id'][at].as_py()!r}: it"
-                    f" answers {probability[at]}",
-                    where=str(bundle.folder),
-                    next_step="look at that customer's rows; or go back to another version:"
-                    " make rollback",
-                )
-            columns = [batch["customer_id"], batch["as_of"].cast(pa.date32()), probability]
-            writer.write_table(pa.table(columns, schema=schema))
-            rows += batch.num_rows
+    workers = min(compute.threads or os.cpu_count() or 1, WORKERS)
+    with (
+        pq.ParquetFile(features) as file,
+        pq.ParquetWriter(target, schema) as writer,
+        ThreadPoolExecutor(workers) as pool,
+    ):
+        if missing := [name for name in names if name not in file.schema_arrow.names]:
+            raise ValueError(f"the features have no {', '.join(missing)}")
+        batches = file.iter_batches(ROWS, columns=["customer_id", "as_of", *names])
+        while some := list(islice(batches, workers)):
+            answers = pool.map(lambda batch: bundle.predict(_matrix(batch, names)), some)
+            for batch, probability in zip(some, answers, strict=True):
+                _check(bundle, batch["customer_id"], probability)
+                columns = [batch["customer_id"], batch["as_of"].cast(pa.date32()), probability]
+                writer.write_table(pa.table(columns, schema=schema))
+                rows += batch.num_rows
     return rows
+
+
+def _check(bundle: Bundle, customers: Any, probability: np.ndarray) -> None:
+    wrong = np.flatnonzero(~((probability >= 0) & (probability <= 1)))
+    if len(wrong):
+        at = int(wrong[0])
+        raise UserError(
+            f"the model has no probability for {customers[at].as_py()!r}: it answers"
+            f" {probability[at]}",
+            where=str(bundle.folder),
+            next_step="look at that customer's rows; or go back to another version: make rollback",
+        )
 
 
 def _matrix(batch: Any, names: list[str]) -> np.ndarray:
