@@ -186,7 +186,7 @@ bench-serving: setup ## the service beside FastAPI, BentoML's and MLflow's own  
 bench-monitoring: setup ## false alarms and power of the sensors
 	@$(BIN)/python -m tests.bench.monitoring $(ARGS)
 
-bench-scoring: setup ## make score of a million customers beside Polars: seconds and memory
+bench-scoring: setup ## a million customers scored, beside Polars
 	@$(BIN)/python -m tests.bench.scoring $(ARGS)
 
 drill-kill: setup ## kill 80 training runs: does the next one end well?  (ARGS="--only 5")
