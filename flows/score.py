@@ -95,17 +95,19 @@ def score_log(
             where="AS_OF",
             next_step=f"name a day up to {clock}, or set the clock: --operations.today",
         )
-    until = as_of or clock + timedelta(days=1)
+    until = as_of or clock
     if months is None:
         months = months_of(transactions, validated / QUARANTINE, until, settings.compute)
     last = max((month.last_day for month in months if month.rows), default=None)
     if last is None:
         raise UserError(
-            f"no valid row of the log lies before {as_of or clock}",
+            f"no valid row of the log lies before {until}",
             where="AS_OF",
             next_step="name a later day",
         )
-    as_of = as_of or min(last + timedelta(days=1), clock)
+    as_of = as_of or last + timedelta(days=1)
+    if any(month.last_day >= as_of for month in months):
+        raise ValueError(f"the months hold rows of {as_of} or later")
     gap = (as_of - last).days - 1
     if gap > settings.scoring.max_gap_days:
         raise UserError(

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +164,15 @@ def test_without_a_day_it_is_the_day_after_the_last_row(shop, capsys):
     assert left(shop.scores)[0] == "as_of=2024-06-29"
     shop.score(capsys, "--operations.today", "2024-06-11", day=None)
     assert read_scores(shop.place("2024-06-11"))["as_of"] == "2024-06-11"
+
+
+def test_without_a_day_rows_of_today_are_not_there_yet(shop, capsys):
+    """The day is not over; and scores as of today are the same, named or not."""
+    today = datetime.now(UTC).date()
+    write_log(shop.folder / "a.csv", today - timedelta(days=170), 171)
+    shop.score(capsys, day=None)
+    assert read_scores(shop.place(str(today))) is not None
+    assert "found" in shop.score(capsys, day=str(today))
 
 
 @pytest.mark.parametrize(
