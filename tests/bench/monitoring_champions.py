@@ -121,7 +121,8 @@ def kept_year(seed: int, drift: str) -> dict[str, Any] | None:
 
 def made_by(settings: Settings) -> str:
     """A hash of what a shop-year depends on."""
-    found = hashlib.sha256(settings.model_dump_json().encode())
+    sections = {"source", "contract", "features", "training"}
+    found = hashlib.sha256(settings.model_dump_json(include=sections).encode())
     for module in MADE_BY:
         found.update((ROOT / module).read_bytes())
     return found.hexdigest()

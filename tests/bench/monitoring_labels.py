@@ -280,25 +280,24 @@ def show(figures: dict[str, Any], console: Console) -> None:
     none = figures["undrifted"]
     table = Table("what is said of a champion", "measured", "wanted", box=None)
     limit = f"at most {LIMIT_FALSE:.0%}"
-    table.add_row("sound champion, no drift: years with *worse*", _share(none["worse"]), limit)
+    table.add_row("sound, no drift: years with *worse*", _share(none["worse"]), limit)
     table.add_row("  years with an alarm of the early label", _share(none["early"]), "shown only")
     for one in figures["broken"]:
-        what = f"{one['name']} ({one['costs'] or 0:.3f} of ROC AUC): *worse* within"
+        table.add_row(f"{one['name']}, costs {one['costs'] or 0:.3f} of ROC AUC", "", "")
         for count, hits in zip(MONTHS, one["within"]):
-            table.add_row(f"{what} {count} judged months", _share(hits), "")
+            table.add_row(f"  *worse* in judged month {count} or before", _share(hits), "")
     for one in figures["stuck"]:
-        what = "a feature stuck at 0 that costs {:g} to {:g}: *worse* within 3".format(
-            *one["costs"]
-        )
-        table.add_row(what, _share(one["within"][-1]), "")
+        low, high = one["costs"]
+        table.add_row(f"feature stuck at 0, costs {low:g} to {high:g}", "", "")
+        table.add_row("  *worse* in judged month 3 or before", _share(one["within"][-1]), "")
     for one in figures["early"]:
         for count, hits in zip(MONTHS, one["within"]):
-            table.add_row(f"{one['drift']}: early label within {count} months", _share(hits), "")
+            table.add_row(f"{one['drift']}: early label by month {count}", _share(hits), "")
         table.add_row(f"{one['drift']}: years with *worse*", _share(one["worse"]), "")
     for drift, one in figures["estimate"].items():
-        table.add_row(f"estimate, {drift}: truth in its interval", _share(one["inside"]), "")
+        table.add_row(f"estimate, {drift}: holds the truth", _share(one["inside"]), "")
         said = f"error {one['error']:.4f}, correlation {one['correlation']:+.2f}"
-        table.add_row(f"estimate, {drift}: beside the truth", said, "")
+        table.add_row(f"estimate, {drift}: beside it", said, "")
     if figures["seconds"]:
         seconds = f"{figures['seconds']['total']:.2f} s"
         table.add_row("everything of a month", seconds, f"at most {LIMIT_SECONDS:g} s")
