@@ -33,6 +33,7 @@ from tests.bench.serving_rounds import CONNECTIONS, Figures, Found, in_turn, med
 
 TREES, DEPTH, ROWS = 2000, 8, 4000
 MOST = 1.2  # times the p99 without a shadow
+ROUNDS = 15  # at least: a p99 varies more from round to round than a median
 LOGGED = ("--serving.log_requests", "true")
 SHADOWED = (*LOGGED, "--serving.shadow", "challenger")
 WITH, WITHOUT, AGAIN = "with a shadow", "without", "without, again"
@@ -41,6 +42,7 @@ WITH, WITHOUT, AGAIN = "with a shadow", "without", "without, again"
 def shadowed(registry: Registry, bundle: Bundle, rounds: int, seconds: float) -> Figures:
     """Rows alone and in hundreds; the slow challenger first, then the champion's own bundle."""
     slow, same = slow_version(registry, bundle), registry.versions[1]
+    rounds = max(rounds, ROUNDS)
     figures: Figures = []
     shutil.rmtree(registry.settings.var / "serving", ignore_errors=True)
     with processes.service(registry.settings, *LOGGED) as without:
@@ -200,8 +202,8 @@ def slow_version(registry: Registry, bundle: Bundle) -> ModelVersion:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tests.bench.serving_shadow", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of a round")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of a round")
     options = parser.parse_args()
     folder = ROOT / "var" / "bench"
     registry = Registry(folder / "serving" / "xgboost", ["xgboost"], 3)
