@@ -212,7 +212,7 @@ def _take_measured() -> None:
     figures |= {name: {key: run[key] for key in kept} for name, run in found.items()}
     if (MEASURED / "road.json").exists():
         figures["bench"] = json.loads((MEASURED / "road.json").read_text(encoding="utf-8"))
-    for name in ("quality", "serving", "monitoring"):
+    for name in ("quality", "serving", "monitoring", "scoring"):
         if (MEASURED / f"{name}.json").exists():
             figures[name] = json.loads((MEASURED / f"{name}.json").read_text(encoding="utf-8"))
     FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
