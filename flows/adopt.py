@@ -35,7 +35,7 @@ ABOUT = """Draft the settings of a labelled table: FILE TARGET, the file and the
   --force           write over a file that is there
   --source.text.*   how a text file is written, where it is not seen from it"""
 LONGEST = 600  # characters of a reason, or of what is to be checked
-SHIPPED = ("contract", "default", "online_retail", "smoke")  # never written over
+SHIPPED = ("contract", "default", "online_retail", "smoke", "year")  # never written over
 
 
 def main(
