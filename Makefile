@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check data train score monitor operate backfill rebaseline simulate-year quarantine replay accept-batch serve predict bento image models promote rollback shadow reproduce adopt ui test lint types docs notebook bench bench-ablation bench-quality bench-serving bench-monitoring bench-scoring drill-kill mutate lock setup clean
+.PHONY: help check data train score monitor operate backfill rebaseline simulate-year deploy worker janitor quarantine replay accept-batch serve predict bento image models promote rollback shadow reproduce adopt ui test test-platform lint types docs notebook bench bench-ablation bench-quality bench-serving bench-monitoring bench-scoring drill-kill mutate lock setup clean
 
 PYTHON ?= python3
 CONFIG = default
@@ -98,6 +98,15 @@ backfill: setup ## score and judge past months; nothing is trained  (FROM=2025-0
 rebaseline: setup ## freeze a new baseline of the sensors  (REASON="why the months are normal")
 	@$(BIN)/python -m flows.rebaseline $${GP_REASON:+--reason "$$GP_REASON"} $(PRESET) $(ARGS)
 
+deploy: setup ## send prefect.yaml to a Prefect server (prefect.api_url)
+	@$(BIN)/python -m flows.deploy $(PRESET) $(ARGS)
+
+worker: setup ## run what that server starts, until Ctrl-C
+	@$(BIN)/python -m flows.worker $(PRESET) $(ARGS)
+
+janitor: setup ## end flow runs in Prefect whose process is gone
+	@$(BIN)/python -m flows.janitor $(PRESET) $(ARGS)
+
 models: setup ## list versions, who is champion, and every decision
 	@$(BIN)/python -m flows.models $(PRESET) $(ARGS)
 
@@ -126,6 +135,9 @@ check: setup lint types ## lint, import rules, types, fast tests: within a minut
 
 test: setup lint types ## lint, types and all tests, end to end ones included
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 2 --dist loadfile --durations 15 $(ARGS)
+
+test-platform: setup ## deployments on a real Prefect server: six minutes
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 0 -x --durations 5 tests/platform $(ARGS)
 
 lint: setup ## ruff, and who may import whom
 	@$(BIN)/ruff check .

@@ -65,7 +65,7 @@ def run_command(
         config = "default" if named is None else named
         given = {name.replace("-", "_"): take(rest, f"--{name}", own[name]) for name in own}
         settings = load(config, rest)
-        _overrides[:] = _without_var(rest)
+        remember(rest)
         var = settings.var.absolute()
         if show:
             print(dump(settings), end="", flush=True)
@@ -121,6 +121,17 @@ def run_command(
 # What this command was given on its line: the next one has to be given the same, or it would look
 # for another batch, or judge by other rules.
 _overrides: list[str] = []
+
+
+def remember(overrides: Sequence[str]) -> None:
+    """Take these as what was given on the command line, for the commands that are printed."""
+    _overrides[:] = _without_var(list(overrides))
+
+
+def given(settings: Settings) -> list[str]:
+    """This command's overrides as words, for another one with the same settings; its folders by
+    their full paths."""
+    return [*_overrides, "--var", str(settings.var.absolute())]
 
 
 def make(target: str, settings: Settings, *arguments: str, **variables: str) -> str:

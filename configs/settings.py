@@ -232,10 +232,15 @@ class Serving(Section):
 
 
 class Prefect(Section):
-    """Where runs are recorded (`flows/prefect_api.py`)."""
+    """Where runs are recorded (`flows/prefect_api.py`), and deployed (`flows/deploy.py`)."""
 
     api_url: str | None = Field(
         None, description="a Prefect API, as http://HOST:4200/api; none: one of the run's own"
+    )
+    work_pool: str = Field(
+        "golden-path",
+        pattern=r"^[\w.-]{1,100}$",
+        description="the work pool of `make deploy` and `make worker`: one for each folder var/",
     )
 
     @model_validator(mode="after")

@@ -16,8 +16,8 @@ from configs.command import make, run_command
 from configs.errors import UserError
 from configs.settings import Settings
 from flows.clock import as_of_month, read_day, today
+from flows.exclusive import exclusive
 from flows.judge import check_unchanged, judge, rebuild_altered, watch_month
-from flows.lock import alone
 from flows.monitor import finished
 from flows.operate import print_line
 from flows.score import score_log
@@ -37,7 +37,7 @@ def main(settings: Settings, **asked: str | None) -> None:
     months = _months(settings, asked["from"], asked["to"])
     check_receivers(settings.alerts, os.environ)
     check_source(settings.source)
-    with alone(settings.var, "backfill"):
+    with exclusive(settings, "backfill"):
         the_champion(settings)
         with finished(settings):
             backfill(settings, months, print_line)

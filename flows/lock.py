@@ -1,4 +1,4 @@
-"""One run at a time on a var/ folder: two would trust each other's half-made state."""
+"""One command at a time on a var/ folder: two would trust each other's half-made state."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from pathlib import Path
 from configs.errors import UserError
 
 
+class Busy(UserError):
+    """Another command, on this host or another, works on the same state."""
+
+
 @contextmanager
 def alone(var: Path, command: str) -> Iterator[None]:
     """Hold var/lock. The system lets go of it when the process ends, however it ends.
 
-    Raises UserError when another process holds it.
+    Raises Busy when another process holds it.
     """
     file = var.absolute() / "lock"
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -24,7 +28,7 @@ def alone(var: Path, command: str) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(
+            raise Busy(
                 f"another command works in this folder: {lock.read().strip() or 'unknown'}",
                 where=str(var),
                 next_step="wait for it, or pass --var ANOTHER_FOLDER",

@@ -17,8 +17,8 @@ from configs.settings import Settings
 from configs.terminal import console, facts
 from flows import data_stages
 from flows.clock import read_day, today
+from flows.exclusive import exclusive
 from flows.judge import judge, judge_held, rebuild_altered, restate_from
-from flows.lock import alone
 from flows.run import log
 from flows.watch import folder_of, refuse_table, watch
 from ingestion.cut import spans
@@ -38,11 +38,21 @@ PAGE = "page.html"
 
 
 def main(settings: Settings, *, restate: str | None) -> None:
+    judged, notes = judge_last(settings, restate)
+    tell(judged, settings, notes)
+
+
+def judge_last(settings: Settings, restate: str | None = None) -> tuple[Judged, list[str]]:
+    """What `make monitor` does: the verdict of the last month that is over, and what is to be said
+    about it; then alerts, metrics and page.
+
+    Raises Busy when another command works on the same state, and what `judge` raises.
+    """
     refuse_table(settings)
     changed = None if restate is None else month_of(read_day(restate, "RESTATE"))
     check_receivers(settings.alerts, os.environ)
     check_source(settings.source)
-    with alone(settings.var, "monitor"), finished(settings):
+    with exclusive(settings, "monitor"), finished(settings):
         notes = rebuild_altered(settings, changed)
         if changed is not None:
             notes += [
@@ -63,7 +73,7 @@ def main(settings: Settings, *, restate: str | None) -> None:
                 where="source",
                 next_step="bring the rows of a whole month",
             )
-        tell(judge(watched, watched.whole[-1]), settings, notes)
+        return judge(watched, watched.whole[-1]), notes
 
 
 def _judge_held(settings: Settings, error: ContractBroken) -> None:

@@ -24,8 +24,8 @@ from configs.records import write_record
 from configs.settings import Settings
 from configs.terminal import visible
 from flows.clock import as_of_month, read_day, today
+from flows.exclusive import exclusive
 from flows.judge import check_unchanged, judge, rebuild_altered, restate_from, watch_month
-from flows.lock import alone
 from flows.monitor import could_judge, finished
 from flows.retrain import decision_as_of, find_trigger, train, why_not, write_trigger_once
 from flows.score import score_log
@@ -65,25 +65,37 @@ class Operated:
 
 
 def main(settings: Settings, *, restate: str | None) -> None:
+    end_on_signals()
+    work_off(settings, print_line, restate=restate)
+
+
+def work_off(
+    settings: Settings, say: Callable[[str], None], *, restate: str | None = None
+) -> list[Operated]:
+    """What `make operate` does: the due months, then alerts, metrics and page.
+
+    restate: a month whose rows were changed since it was judged.  Raises Busy when another command
+    works on the same state, and what `operate` raises.
+    """
     refuse_table(settings)
     changed = None if restate is None else month_of(read_day(restate, "RESTATE"))
     check_receivers(settings.alerts, os.environ)
-    end_on_signals()
     check_source(settings.source)
-    with alone(settings.var, BY):
+    with exclusive(settings, BY):
         the_champion(settings)  # before anything is read
         with finished(settings):
             for line in [*settle(settings), *rebuild_altered(settings, changed)]:
-                print_line(line)
+                say(line)
             if changed is not None:
                 for judged in restate_from(settings, changed):
-                    print_line(f"{judged.verdict.month}: {judged.verdict.verdict}, judged anew")
-            done = operate(settings, print_line)
+                    say(f"{judged.verdict.month}: {judged.verdict.verdict}, judged anew")
+            done = operate(settings, say)
             for line in promote_from_shadow(settings):
-                print_line(line)
+                say(line)
             if not done:
                 last = last_operated(settings)
-                print_line(f"No month is due: {last} was the last, and today is {today(settings)}.")
+                say(f"No month is due: {last} was the last, and today is {today(settings)}.")
+    return done
 
 
 def print_line(text: str) -> None:

@@ -13,7 +13,7 @@ from configs.command import make, run_command
 from configs.errors import UserError
 from configs.settings import Settings
 from flows.baseline import baselines_of, freeze_baseline
-from flows.lock import alone
+from flows.exclusive import exclusive
 from flows.watch import folder_of, refuse_table, watch
 from ingestion.ingest import check_source
 from monitoring.facts import add_months
@@ -31,7 +31,7 @@ def main(settings: Settings, *, reason: str | None) -> None:
             next_step=make("rebaseline", settings, REASON="why the months before are normal"),
         )
     check_source(settings.source)
-    with alone(settings.var, "rebaseline"):
+    with exclusive(settings, "rebaseline"):
         found = baselines_of(settings)
         watched = watch(settings)
         whole = watched.whole

@@ -25,7 +25,7 @@ from configs.terminal import console as terminal
 from configs.terminal import plain
 from flows import data_stages
 from flows.acceptance import Validated, last_validated
-from flows.lock import alone
+from flows.exclusive import exclusive
 from ingestion.ingest import check_source
 from ingestion.validate import QUARANTINE, TRANSACTIONS
 
@@ -58,7 +58,7 @@ class Replay:
 
 def main(settings: Settings) -> None:
     check_source(settings.source)
-    with alone(settings.var, "replay"):
+    with exclusive(settings, "replay"):
         before = last_validated(settings)
         folder = settings.var.absolute() / "replays" / f"{datetime.now():%Y%m%d-%H%M%S-%f}"
         folder.mkdir(parents=True)

@@ -23,8 +23,8 @@ from configs.settings import Settings
 from features.catalogue import CATALOGUE
 from flows import data_stages, score_table
 from flows.clock import read_day, today
+from flows.exclusive import exclusive
 from flows.kept_scores import RECORD, Scores, keep_scores, read_scores
-from flows.lock import alone
 from flows.score_report import heard, tell
 from ingestion.batches import dataset_of
 from ingestion.ingest import check_source
@@ -47,21 +47,30 @@ FEATURES = ".features.parquet"
 
 
 def main(settings: Settings, *, as_of: str | None, data: str | None) -> None:
+    scores, rows_of, warnings = make_scores(settings, as_of, data)
+    tell(scores, rows_of, warnings)
+
+
+def make_scores(
+    settings: Settings, as_of: str | None = None, data: str | None = None
+) -> tuple[Scores, Settings, list[str]]:
+    """What `make score` does: the scores, the settings that they were made by, and warnings.
+
+    Raises Busy when another command works on the same state, ContractBroken, and what `score_log`
+    and `score_rows` raise.
+    """
     the_champion(settings)  # before anything is read
     if data is not None or settings.source.kind == "table":
         rows_of = score_table.reading(settings, data, as_of)
-        with alone(settings.var, "score"), heard() as warnings:
-            scores = score_rows(rows_of)
-        tell(scores, rows_of, warnings)
-        return
+        with exclusive(settings, "score"), heard() as warnings:
+            return score_rows(rows_of), rows_of, warnings
     day = None if as_of is None else read_day(as_of, "AS_OF")
     check_source(settings.source)
-    with alone(settings.var, "score"), heard() as warnings:
+    with exclusive(settings, "score"), heard() as warnings:
         page = _folder(settings) / "contract.html"
         page.parent.mkdir(parents=True, exist_ok=True)
         validated = data_stages.validate(settings, data_stages.ingest(settings), page)
-        scores = score_log(settings, validated.folder, day)
-    tell(scores, settings, warnings)
+        return score_log(settings, validated.folder, day), settings, warnings
 
 
 def score_log(

@@ -17,6 +17,7 @@ from contextlib import suppress
 
 import psutil
 
+from configs.errors import UserError
 from configs.interrupt import exit_interrupted
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -82,6 +83,16 @@ def _end() -> None:
         with suppress(Exception):
             act()
     _exit(processes)
+
+
+def end_because(error: UserError) -> None:
+    """End this process, and every one that it started, with this error: for a thread that sees why
+    the command must not go on. What it has finished is kept, as after a kill."""
+    os.write(2, f"{error}\n".encode(errors="backslashreplace"))
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            process.kill()
+    os._exit(1)
 
 
 def _exit(processes: list[psutil.Process]) -> None:

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 from configs.command import run_command
 from configs.load import dump
 from configs.settings import Settings
-from flows.lock import alone
+from flows.exclusive import exclusive
+from flows.janitor import PROCESS
 from flows.prefect_api import start_prefect_api, wait_until_ready
+from flows.process_file import make_process_file
 from flows.run import start_run
 from flows.stopping import end_on_signals
 from ingestion.ingest import check_source
@@ -29,7 +31,7 @@ def main(settings: Settings) -> None:
     end_on_signals()
     check_source(settings.source)  # before anything is started or written
     check_families(settings.training.families)
-    with alone(settings.var, "train"):
+    with exclusive(settings, "train"):
         run_training(settings)
 
 
@@ -40,6 +42,7 @@ def run_training(settings: Settings, console: Console | None = None) -> dict[str
     process.
     """
     run = start_run(settings.var)
+    make_process_file(run.folder / PROCESS)  # before Prefect knows of the run
     (run.folder / "settings.yaml").write_text(dump(settings), encoding="utf-8")
     with run.clock("start"):
         api_log = run.folder / "prefect.log"

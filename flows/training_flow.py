@@ -12,28 +12,18 @@ from functools import partial
 from typing import Any
 
 from prefect import flow, tags
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-    FlowRunFilterTags,
-)
-from prefect.client.schemas.objects import TERMINAL_STATES, State, StateType
-from prefect.states import Cancelled, Crashed
+from prefect.states import Cancelled
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from configs.environment import prepare, private
-from configs.load import load
 from configs.settings import Settings
 from flows import stopping
 from flows.contest import ensemble_task, evaluate_task
 from flows.display import Display
 from flows.family import family_processes, fit_task
-from flows.lock import alone
+from flows.janitor import end_dead_runs, end_run
 from flows.outcome import carry_out, register_task, write_example
 from flows.report import log_run, oracle_roc_auc
-from flows.run import Run, finish, start_run
+from flows.run import Run, finish
 from flows.summary import summarise
 from flows.tasks import (
     Journey,
@@ -42,7 +32,6 @@ from flows.tasks import (
     ingest_task,
     validate_task,
 )
-from ingestion.ingest import check_source
 from registry import tracking
 from registry.promotion import mend
 from registry.store import open_store
@@ -52,14 +41,11 @@ from registry.store import open_store
 def train(settings: Settings, run: Run, display: Display) -> dict[str, Any]:
     """Run every stage and return the summary, which is also in the run's folder."""
     stopping.install_handlers()
-    stopping.before_the_end(
-        partial(_end_runs, settings, Cancelled(message="interrupted"), {run.id})
-    )
+    stopping.before_the_end(partial(end_run, settings, run.id, Cancelled(message="interrupted")))
     client = open_store(settings)
     stopping.before_the_end(partial(tracking.close_own_runs, client))
     tracking.close_dead_runs(client)
-    earlier = {folder.name for folder in run.folder.parent.iterdir()} - {run.id}
-    _end_runs(settings, Crashed(message="its process is gone"), earlier)
+    end_dead_runs(settings)
     for line in mend(client, settings):  # before a champion is compared with
         display.say(line)
     parent = tracking.open_run(
@@ -105,33 +91,6 @@ def train(settings: Settings, run: Run, display: Display) -> dict[str, Any]:
             mend(client, settings)  # a version that it registered is rejected
         raise
     return summary
-
-
-def _end_runs(settings: Settings, state: State[Any], ids: set[str]) -> None:
-    """Tell Prefect how these runs of the project ended, where it believes that they go on: it does
-    not notice the end of a process. By their ids, as another machine or container may use the same
-    API, and a folder of the same path."""
-    going = FlowRunFilter(
-        tags=FlowRunFilterTags(all_=[str(settings.var.absolute())]),
-        state=FlowRunFilterState(
-            type=FlowRunFilterStateType(any_=list(set(StateType) - TERMINAL_STATES))
-        ),
-    )
-    with get_client(sync_client=True) as api:
-        for found in api.read_flow_runs(flow_run_filter=going):
-            if ids & {*found.tags}:
-                api.set_flow_run_state(found.id, state, force=True)
-
-
-@flow(name="train", validate_parameters=True)
-def train_deployed(config: str = "default", overrides: list[str] | None = None) -> dict[str, Any]:
-    """The same for a Prefect deployment (`prefect.yaml`): parameters instead of a command line."""
-    settings = load(config, overrides or [])
-    check_source(settings.source)
-    prepare(settings, in_prefect=True)
-    with private(settings.var), alone(settings.var, "train"):
-        run = start_run(settings.var)
-        return run_flow(settings, run, Display())
 
 
 def run_flow(settings: Settings, run: Run, display: Display) -> dict[str, Any]:

@@ -42,12 +42,13 @@ def test_runs_of_another_machine_with_a_folder_of_the_same_path_are_left_alone(
     from prefect import flow
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_API_URL, temporary_settings
-    from prefect.states import Crashed, Running
+    from prefect.states import Running
 
-    from flows.training_flow import _end_runs
+    from flows.janitor import end_dead_runs
 
     settings = load("smoke", ["--var", str(tmp_path / "var")], env={})
     ids = ["20260101-000000-aaaa", "20260101-000000-bbbb"]
+    (settings.var / "runs" / ids[0]).mkdir(parents=True)
     with (
         temporary_settings({PREFECT_API_URL: shared_api}),
         get_client(sync_client=True) as api,
@@ -58,7 +59,7 @@ def test_runs_of_another_machine_with_a_folder_of_the_same_path_are_left_alone(
             )
             for name in ids
         ]
-        _end_runs(settings, Crashed(), {ids[0], "20260101-000000-cccc"})
+        end_dead_runs(settings)
         states = [api.read_flow_run(run.id).state.type.value for run in (ours, theirs)]
     assert states == ["CRASHED", "RUNNING"]
 

@@ -1,4 +1,4 @@
-"""`prefect.yaml` names a flow that exists and takes the parameters it is given."""
+"""`prefect.yaml` names flows that exist and take the parameters they are given."""
 
 from __future__ import annotations
 
@@ -8,21 +8,32 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
-pytestmark = pytest.mark.slow
+from configs.errors import UserError
+from configs.load import load
+from flows.deploy import FILE, check_server
+from flows.janitor import TAG
 
 ROOT = Path(__file__).parents[2]
 LOAD = """
 import yaml
 from prefect.flows import load_flow_from_entrypoint
-(deployment,) = yaml.safe_load(open("prefect.yaml"))["deployments"]
-flow = load_flow_from_entrypoint(deployment["entrypoint"])
-assert flow.name == "train"
-assert flow.validate_parameters(deployment["parameters"]) == deployment["parameters"]
+for deployment in yaml.safe_load(open("prefect.yaml"))["deployments"]:
+    flow = load_flow_from_entrypoint(deployment["entrypoint"])
+    assert flow.name == deployment["entrypoint"].partition(":")[2]
+    given = deployment["parameters"].items()
+    assert given <= flow.validate_parameters(dict(given)).items()
 """
 
 
-def test_the_deployed_flow_takes_the_parameters_of_the_deployment(tmp_path):
+@pytest.fixture(scope="module")
+def deployments():
+    return yaml.safe_load(FILE.read_text(encoding="utf-8"))["deployments"]
+
+
+@pytest.mark.slow
+def test_the_deployed_flows_take_the_parameters_of_the_deployments(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", LOAD],
         cwd=ROOT,
@@ -31,3 +42,27 @@ def test_the_deployed_flow_takes_the_parameters_of_the_deployment(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_every_run_is_one_that_the_janitor_looks_at(deployments):
+    assert all(TAG in one["tags"] for one in deployments)
+
+
+def test_no_limit_of_prefect_is_relied_on(deployments):
+    assert not any("concurrency_limit" in one for one in deployments)
+
+
+def test_what_operate_does_is_not_started_beside_it(deployments):
+    active = {
+        one["entrypoint"].partition(":")[2]
+        for one in deployments
+        if any(schedule["active"] for schedule in one["schedules"])
+    }
+    assert active == {"operate", "monitor", "janitor"}
+
+
+def test_without_a_server_deploying_says_how_to_name_one():
+    with pytest.raises(UserError) as refused:
+        check_server(load("smoke", [], {}))
+    assert refused.value.where == "prefect.api_url"
+    assert "prefect server start" in refused.value.next_step

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
 import psycopg
 import pytest
@@ -22,9 +23,14 @@ DEBIAN = Path("/usr/lib/postgresql")
 SETTINGS = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off"}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Server:
+    """A cluster in a folder of its own. process: of the server, while it runs."""
+
+    binaries: Path
+    folder: Path
     port: int
+    process: subprocess.Popen | None = None
 
     @property
     def url(self) -> str:
@@ -33,53 +39,69 @@ class Server:
     def connect(self) -> psycopg.Connection:
         return psycopg.connect(f"{self.url}?password={PASSWORD}", autocommit=True)
 
+    def start(self) -> None:
+        """Start it on its data, and wait until it answers."""
+        log = self.folder / "log"
+        settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
+        with log.open("a") as output:
+            self.process = subprocess.Popen(
+                [
+                    *(self.binaries / "postgres", "-D", self.folder / "data"),
+                    *(f"--port={self.port}", *settings),
+                ],
+                **_told(self.folder, output),
+            )
+        for _ in range(1200):
+            assert self.process.poll() is None, log.read_text()
+            try:
+                return self.connect().close()
+            except psycopg.OperationalError:
+                time.sleep(0.05)
+        raise AssertionError(log.read_text())
+
+    def stop(self, by: int = signal.SIGQUIT) -> None:
+        """Stop it: at once, nothing of it is kept; or by SIGKILL."""
+        if self.process is not None:
+            self.process.send_signal(by)
+            self.process.wait(30)
+            self.process = None
+
 
 @contextmanager
 def server() -> Iterator[Server]:
     """A server on a free port of loopback that asks for the password; skips where none can be."""
     binaries = _binaries() or _installed()
-    # PostgreSQL refuses to run as root, and the folders of pytest are closed to other users.
-    user = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.getuid() == 0 else {}
     folder = Path(tempfile.mkdtemp(prefix="golden-path-postgres-"))
     secret, log = folder / "password", folder / "log"
     secret.write_text(PASSWORD)
-    if user:
+    if os.getuid() == 0:
         shutil.chown(folder, "postgres")
         shutil.chown(secret, "postgres")
     try:
         with log.open("w") as output:
-            told = {"stdout": output, "stderr": output, "cwd": folder, **user}
             options = ["--auth=scram-sha-256", f"--pwfile={secret}", "--no-sync", "--encoding=UTF8"]
             made = subprocess.run(
                 [binaries / "initdb", "-D", folder / "data", "-U", USER, "--no-locale", *options],
-                **told,
+                **_told(folder, output),
             )
-            assert made.returncode == 0, log.read_text()
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                port = probe.getsockname()[1]
-            settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
-            process = subprocess.Popen(
-                [binaries / "postgres", "-D", folder / "data", f"--port={port}", *settings], **told
-            )
-            try:
-                _wait(Server(port), process, log)
-                yield Server(port)
-            finally:
-                process.send_signal(signal.SIGQUIT)  # at once: nothing of it is kept
-                process.wait(10)
+        assert made.returncode == 0, log.read_text()
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        started = Server(binaries, folder, port)
+        try:
+            started.start()
+            yield started
+        finally:
+            started.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _wait(started: Server, process: subprocess.Popen, log: Path) -> None:
-    for _ in range(200):
-        assert process.poll() is None, log.read_text()
-        try:
-            return started.connect().close()
-        except psycopg.OperationalError:
-            time.sleep(0.05)
-    raise AssertionError(log.read_text())
+def _told(folder: Path, output: IO[str]) -> dict[str, Any]:
+    """PostgreSQL refuses to run as root, and the folders of pytest are closed to other users."""
+    user = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.getuid() == 0 else {}
+    return {"stdout": output, "stderr": output, "cwd": folder, **user}
 
 
 def _binaries() -> Path | None:
