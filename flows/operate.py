@@ -229,7 +229,7 @@ def _retrain(
     if decided is None:
         write_trigger_once(settings, client, past, trigger, month, clock)
         say(f"{month}: retraining: {trigger.reason}")
-        train(settings)
+        train(settings, lambda line: say(f"{month}: training: {line}"))
         past = ledger.history(client, settings)
         decided = decision_as_of(past, clock)
         assert decided is not None, "a training ends with a decision"

@@ -5,7 +5,8 @@ that decides about champions. The gate alone promotes.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -123,10 +124,25 @@ def write_trigger_once(
     write_trigger(client, settings, reason=trigger.reason, figures=figures, by="operate")
 
 
-def train(settings: Settings) -> None:
-    """A training run as of the clock; what it says goes to its log alone."""
+def train(settings: Settings, show: Callable[[str], None] | None = None) -> None:
+    """A training run as of the clock; what it says goes to its log, and line by line to `show`."""
     from rich.console import Console
 
     from flows.train import run_training
 
-    run_training(settings, Console(file=io.StringIO(), width=100))
+    run_training(settings, Console(file=_Lines(show), width=100))
+
+
+class _Lines(io.StringIO):
+    """A stream that hands on each line that is written to it, without what it begins with: the
+    seconds since the start."""
+
+    def __init__(self, show: Callable[[str], None] | None) -> None:
+        super().__init__()
+        self.show = show
+
+    def write(self, text: str) -> int:
+        for line in text.splitlines() if self.show else ():
+            if found := re.match(r" *\d+\.\d s  (.*)", line):
+                self.show(found[1])  # type: ignore[misc]
+        return len(text)

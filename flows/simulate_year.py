@@ -10,68 +10,64 @@ goes on where it stopped.
 
 from __future__ import annotations
 
+import json
 import shutil
-import socket
-import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import date
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from configs.command import make, run_command
 from configs.errors import UserError
-from configs.records import read_record, write_record
+from configs.records import RecordAltered, read_record, write_record
 from configs.settings import Settings
 from configs.terminal import console as terminal
+from configs.terminal import say, short
 from flows.clock import as_of_month
 from flows.lock import alone
-from flows.monitor import finish
-from flows.operate import Operated, operate_month
+from flows.monitor import PAGE, finish
+from flows.operate import Operated, operate_month, settle
+from flows.retrain import train
+from flows.stage import hash_text
 from flows.stopping import end_on_signals
-from flows.train import run_training
 from flows.watch import folder_of
+from flows.year_service import Client, served
 from flows.year_shop import DRIFTS, deliver, log_end, write_months
+from flows.year_story import Year, alarms_of, head, rows, tell
 from ingestion.validate import ContractBroken
 from monitoring import state
-from monitoring.facts import Reading, add_months, end_of, first_day, month_of
+from monitoring.alerts import alerts_of
+from monitoring.facts import Reading, add_months, first_day, month_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 ABOUT = "Operate a simulated year: twelve months through the real pipeline, gate and service."
-OPTIONS = {"drift": "what happens in its fourth month: rate, price, unit, missing, mix or none"}
+OPTIONS = {"drift": f"what happens in its fourth month: {', '.join(DRIFTS)}"}
 MONTHS, BEFORE_DRIFT = 12, 3
-ROOT = Path(__file__).parents[1]
+YEAR, FINISHED = "year.json", "finished.json"
 
 
-@dataclass
-class Client:
-    """Somebody who asks the service all the time. versions: requests answered by each."""
+@dataclass(frozen=True)
+class Tally:
+    """What is only known while the year goes on, of all its commands: kept after each month.
+    settings: those that it was begun with."""
 
-    url: str
-    body: bytes
-    answered: int = 0
+    settings: str
+    seconds: float = 0.0
     lost: int = 0
-    versions: dict[int, int] = field(default_factory=dict)
-    stop: threading.Event = field(default_factory=threading.Event)
+    versions: dict[str, int] = field(default_factory=dict)
 
-    def run(self) -> None:
-        import httpx
-
-        with httpx.Client(trust_env=False, timeout=10) as client:
-            while not self.stop.wait(0.1):
-                try:
-                    answer = client.post(f"{self.url}/predict", content=self.body)
-                    version = answer.json()["model"]["version"] if answer.is_success else None
-                except (httpx.HTTPError, ValueError, LookupError):
-                    version = None
-                if version is None:
-                    self.lost += 1
-                else:
-                    self.answered += 1
-                    self.versions[version] = self.versions.get(version, 0) + 1
+    def with_more(self, seconds: float, client: Client | None = None) -> Tally:
+        """And what this command adds to it."""
+        versions, lost = dict(self.versions), self.lost
+        for version, count in dict(client.versions if client else {}).items():
+            versions[str(version)] = versions.get(str(version), 0) + count
+        lost += client.lost if client else 0
+        return replace(self, seconds=self.seconds + seconds, lost=lost, versions=versions)
 
 
 def main(settings: Settings, *, drift: str | None) -> None:
@@ -91,208 +87,126 @@ def main(settings: Settings, *, drift: str | None) -> None:
         )
     end_on_signals()
     home = settings.var / "year" / drift
-    if (home / "finished.json").exists():  # a year that was seen to its end begins anew
-        shutil.rmtree(home)
-    home.mkdir(parents=True, exist_ok=True)
     settings = settings.model_copy(update={"var": home})
+    home.mkdir(parents=True, exist_ok=True)
     with alone(home, "simulate-year"):
-        _run(settings, drift)
+        simulate_year(settings, drift, terminal())
 
 
-def _run(settings: Settings, drift: str) -> None:
-    began, out = time.monotonic(), terminal()
-    first = _first_month(settings)
-    planted = first_day(add_months(first, BEFORE_DRIFT))
-    last = add_months(first, MONTHS - 1)
-    out.print(f"[bold]A simulated year[/]: {first} to {last}, drift: {drift}")
-    with out.status("simulating the shop"):
+def simulate_year(
+    settings: Settings, drift: str, out: Console, months: int = MONTHS, before: int = BEFORE_DRIFT
+) -> Year:
+    """Operate the last months of the simulated log, and print what comes of them.
+
+    settings: of the shop; their `var` is the folder of the year, whose lock the caller holds.
+    months: how many; before: of them before the drift.
+    """
+    from rich.text import Text
+
+    began, tally = time.monotonic(), _begun(settings, drift)
+    first = add_months(month_of(log_end(settings)), -months)
+    names = [add_months(first, n) for n in range(months)]
+    planted = first_day(names[before])
+    resumed = f", goes on after {tally.seconds:.0f} s" if tally.seconds else ""
+    out.print(
+        f"[bold]A simulated year[/], {first} to {names[-1]}, drift: {drift}{resumed}", markup=True
+    )
+    with out.status("simulating the shop") as status:
+
+        def show(text: str, after: str = "") -> None:
+            shown = f"{time.monotonic() - began:.0f} s {after} {text}"
+            status.update(Text(short(shown, out.width - 3)))  # folded lines would scroll the table
+
         files = write_months(settings, drift, planted, settings.var.absolute() / "shop")
-    settings = _reading(settings, first)
-    delivered = settings.var.absolute() / "delivered"
-    with out.status(f"training the first champion on the rows before {first}"):
-        deliver(files, delivered, before=first)
-        _first_champion(as_of_month(settings, add_months(first, -1)))
-    with out.status("starting the service"), _served(settings) as client:
-        months = _operate(settings, files, delivered, first, out)
-        _wait_for_swap(client, months)
-    seconds = time.monotonic() - began
+        settings = _reading(settings, first)
+        deliver(files, _delivered(settings), before=first)
+        version = _first_champion(as_of_month(settings, add_months(first, -1)), show)
+        with served(settings) as service:
+            where = service.client.url
+            say(
+                out, f"Version {version} was trained on rows before {first_day(first)}; see {where}"
+            )
+            out.print(f"\n[bold]{head()}[/]")
+            done = []
+            for place, month in enumerate(names, 1):
+                deliver(files, _delivered(settings), month=month)
+                at = as_of_month(settings, month)
+                found, released = _known(at, month), list[str]()
+                if found is None:
+                    counted = f"({place} of {months})"
+                    found, released = _work_off(at, month, partial(show, after=counted))
+                    if found.decision == "promote":
+                        service.wait_for(found.version)
+                done.append(found)
+                for line in rows(found, _alarms(settings, [month])):
+                    out.print(line, markup=False, highlight=False)
+                for reason in released:
+                    say(out, f"        held, and released after a look: {reason}")
+                now = tally.with_more(time.monotonic() - began, service.client)
+                write_record(settings.var / YEAR, asdict(now))
+            service.wait_for()
+            show("the page")
+            finish(as_of_month(settings, names[-1]))
+            tally = tally.with_more(time.monotonic() - began, service.client)
+    year = _year(settings, drift, names[before], done, tally)
     out.print()
-    for line in _story(settings, drift, planted, months, client, seconds):
-        out.print(line, soft_wrap=False, markup=False)
+    say(out, tell(year))
     out.print()
-    for head, text in (
-        ("Page", str(folder_of(settings) / "page.html")),
+    for heading, text in (
+        ("Page", str(folder_of(settings) / PAGE)),
         ("Ledger", make("models", settings)),
     ):
-        out.print(f"{head:9} {text}", soft_wrap=True, markup=False)
-    write_record(settings.var / "finished.json", {"drift": drift, "seconds": round(seconds, 1)})
+        out.print(f"{heading:9} {text}", soft_wrap=True, markup=False)
+    write_record(settings.var / FINISHED, {"drift": drift, "seconds": round(tally.seconds, 1)})
+    return year
 
 
-def _first_month(settings: Settings) -> str:
-    """The first of the last twelve whole months of the log."""
-    return add_months(month_of(log_end(settings)), -MONTHS)
+def _begun(settings: Settings, drift: str) -> Tally:
+    """The tally of a year that goes on; one that was seen to its end, or was begun with other
+    settings, begins anew."""
+    home = settings.var.absolute()
+    shop = settings.source.simulation.model_dump(mode="json")
+    wanted = hash_text(json.dumps([drift, settings.seed, shop], sort_keys=True))
+    try:
+        tally = Tally(**read_record(home / YEAR))
+    except (OSError, RecordAltered, TypeError):
+        tally = Tally("")
+    if (home / FINISHED).exists() or tally.settings != wanted:
+        for path in home.iterdir():
+            if path.name != "lock":  # which is held
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        tally = Tally(wanted)
+        write_record(home / YEAR, asdict(tally))
+    return tally
 
 
 def _reading(settings: Settings, first: str) -> Settings:
     """The settings of whoever operates: the delivered files, and nothing of the simulation."""
-    delivered = settings.var.absolute() / "delivered"
-    source = settings.source.model_copy(
-        update={"kind": "files", "path": (str(delivered / "*.parquet"),)}
-    )
+    path = (str(_delivered(settings) / "*.parquet"),)
+    source = settings.source.model_copy(update={"kind": "files", "path": path})
     operations = settings.operations.model_copy(update={"start": first_day(first)})
     return settings.model_copy(update={"source": source, "operations": operations})
 
 
-def _first_champion(settings: Settings) -> None:
+def _delivered(settings: Settings) -> Path:
+    return settings.var.absolute() / "delivered"
+
+
+def _first_champion(settings: Settings, show: Callable[[str], None]) -> int:
+    """Its version; trained where there is none yet."""
     from registry.alias import champion_now
 
+    settle(settings)  # what a training that was killed has left
     if champion_now(settings) is None:
-        run_training(settings, _nowhere())
-    if champion_now(settings) is None:
+        train(settings, lambda line: show(f"training the first champion: {line}"))
+    found = champion_now(settings)
+    if found is None:
         raise UserError(
             "the first training has no champion: the gate rejected it",
             where=str(settings.var / "runs" / "latest" / "report.html"),
             next_step="see why; the year needs a champion to operate",
         )
-
-
-def _nowhere() -> Any:
-    import io
-
-    from rich.console import Console
-
-    return Console(file=io.StringIO(), width=100)
-
-
-# --- the service ------------------------------------------------------------------------------
-
-
-@contextmanager
-def _served(settings: Settings) -> Iterator[Client]:
-    """The service on a free port of loopback, and a client that asks it all the time."""
-    port = _free_port()
-    log = settings.var.absolute() / "service.log"
-    command = [
-        *(sys.executable, "-m", "serving", "--config", str(settings.file or settings.name)),
-        *("--var", str(settings.var.absolute()), "--serving.port", str(port)),
-    ]
-    with log.open("ab") as output:
-        service = subprocess.Popen(
-            command, cwd=ROOT, stdout=output, stderr=output, stdin=subprocess.DEVNULL
-        )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        _wait_until_ready(service, url, log)
-        example = settings.var / "runs" / "latest" / "example.json"
-        client = Client(url, example.read_bytes())
-        thread = threading.Thread(target=client.run, name="client", daemon=True)
-        thread.start()
-        yield client
-        client.stop.set()
-        thread.join(20)
-    finally:
-        service.terminate()
-        try:
-            service.wait(20)
-        except subprocess.TimeoutExpired:
-            service.kill()
-
-
-def _wait_until_ready(service: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    import httpx
-
-    for _ in range(1200):
-        if service.poll() is not None:
-            break
-        try:
-            if httpx.get(f"{url}/readyz", trust_env=False, timeout=2).status_code == 200:
-                return
-        except httpx.HTTPError:
-            pass
-        time.sleep(0.1)
-    raise UserError(
-        "the service did not start", where=str(log), next_step="read the end of that file"
-    )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def _wait_for_swap(client: Client, months: Sequence[Operated]) -> None:
-    """Give the service the time to take up the last champion."""
-    last = next((one.version for one in reversed(months) if one.decision == "promote"), None)
-    for _ in range(600):
-        if last is None or last in client.versions:
-            return
-        time.sleep(0.1)
-
-
-# --- the months -------------------------------------------------------------------------------
-
-HEADS = ("month", "rows", "scored", "alarms", "verdict", "training", "champion")
-WIDTHS = (7, 7, 6, 17, 15, 14, 8)
-
-
-def _operate(
-    settings: Settings, files: Path, delivered: Path, first: str, out: Any
-) -> list[Operated]:
-    out.print()
-    out.print(f"[bold]{_line(HEADS)}[/]", markup=True)
-    done = []
-    for month in [add_months(first, n) for n in range(MONTHS)]:
-        deliver(files, delivered, month=month)
-        with out.status(f"{month}: starting") as status:
-            at = as_of_month(settings, month)
-            found = _known(at, month)
-            released = ""
-            while found is None:
-                try:
-                    found = operate_month(at, month, lambda text: status.update(text))
-                except ContractBroken as error:
-                    released = _release(at, error)
-            done.append(found)
-        alarms = [r.sensor for r in _readings(settings, month) if r.state == "alarm"]
-        training = ""
-        if found.trigger:
-            what = "promoted" if found.decision == "promote" else "rejected"
-            training = f"v{found.version} {what}"
-        elif found.deferred:
-            training = "not now"
-        out.print(
-            _line(
-                (
-                    month,
-                    f"{found.rows:,}",
-                    f"{found.scored:,}",
-                    ", ".join(alarms) or "-",
-                    found.verdict,
-                    training,
-                    f"v{_champion(found)}",
-                )
-            ),
-            markup=False,
-        )
-        if released:
-            out.print(f"        held, and released after a look: {released}", markup=False)
-    with out.status("writing the page"):
-        finish(as_of_month(settings, add_months(first, MONTHS - 1)))
-    return done
-
-
-def _champion(found: Operated) -> int:
-    """Who is champion when the month is worked off."""
-    promoted = found.decision == "promote" and found.version
-    return found.version if promoted else found.champion  # type: ignore[return-value]
-
-
-def _line(cells: Sequence[str]) -> str:
-    return " ".join(
-        f"{cell[:width]:{'>' if name in ('rows', 'scored') else '<'}{width}}"
-        for cell, width, name in zip(cells, WIDTHS, HEADS, strict=True)
-    ).rstrip()
+    return found.version
 
 
 def _known(settings: Settings, month: str) -> Operated | None:
@@ -300,77 +214,51 @@ def _known(settings: Settings, month: str) -> Operated | None:
     return Operated(**read_record(file)) if file.exists() else None
 
 
-def _release(settings: Settings, error: ContractBroken) -> str:
-    """What a person does who was paged and finds that the rows are what was delivered: the year
-    goes on. Raises the error again where nothing is held."""
+def _work_off(
+    settings: Settings, month: str, show: Callable[[str], None]
+) -> tuple[Operated, list[str]]:
+    """The month, and why its batch was held, where it was: a person who is paged, looks, and finds
+    that the rows are what was delivered would release it, and so does the year."""
     from flows.acceptance import last_seen
     from ingestion.batches import dataset_of, release
 
-    seen = last_seen(settings)
-    if not seen.why.startswith("held"):
-        raise error
-    release(settings.var.absolute(), dataset_of(settings), seen.batch)
-    return seen.why.removeprefix("held: ")
+    released: list[str] = []
+    while True:
+        try:
+            return operate_month(settings, month, show), released
+        except ContractBroken:
+            seen = last_seen(settings)
+            if not seen.why.startswith("held"):
+                raise
+            release(settings.var.absolute(), dataset_of(settings), seen.batch)
+            released.append(seen.why.removeprefix("held: ").partition(" (")[0])
 
 
-def _readings(settings: Settings, month: str) -> list[Reading]:
-    return state.read_facts(folder_of(settings), "readings", Reading, [month])
+def _alarms(settings: Settings, months: Sequence[str]) -> list[Reading]:
+    return alarms_of(state.read_facts(folder_of(settings), "readings", Reading, months))
 
 
-# --- the story --------------------------------------------------------------------------------
+def _year(
+    settings: Settings, drift: str, drifted: str, done: Sequence[Operated], tally: Tally
+) -> Year:
+    """What was written down."""
+    from registry import ledger
+    from registry.store import open_store
 
-
-def _story(
-    settings: Settings,
-    drift: str,
-    planted: date,
-    months: Sequence[Operated],
-    client: Client,
-    seconds: float,
-) -> list[str]:
-    """What happened, from what was written down."""
-    known = [one.verdict for one in state.read_judged(folder_of(settings))[0]]
-    what = DRIFTS[drift][1]
-    said = [f"On {planted} {what}." if DRIFTS[drift][0] else f"In this year {what}."]
-    found = [one for one in known if one.verdict != "calendar"]
-    if not found:
-        said.append("No month had an alarm.")
-    else:
-        begun = found[0]
-        said.append(f"{begun.month} was judged {begun.verdict}: {begun.evidence[0]}")
-    due = next((one for one in known if one.retrain_due), None)
-    drift_training = next((one for one in months if one.trigger == "changed demand"), None)
-    if due is not None:
-        said.append(
-            f"A retraining at once would have learnt nothing, as no label of after the change was"
-            f" known: it was dated {due.retrain_due}."
-        )
-    if drift_training is not None:
-        said.append(f"It was done after {drift_training.month}, and {_decided(drift_training)}.")
-    held_back = [one for one in months if one.deferred]
-    if held_back and due is None:
-        said.append(
-            f"{len(held_back)} retrainings by the calendar were held back, as rows of broken data"
-            " are nothing to learn from."
-        )
-    calendar = [one for one in months if one.trigger == "calendar"]
-    if calendar:
-        said.append(
-            f"{len(calendar)} trainings came by the calendar:"
-            f" {'; '.join(_decided(one) for one in calendar)}."
-        )
-    swaps = ", ".join(f"version {v}: {n:,}" for v, n in sorted(client.versions.items()))
-    said.append(
-        f"Meanwhile the service answered {client.answered:,} requests ({swaps}) and lost"
-        f" {client.lost}. The year took {seconds:.0f} s."
+    names = [one.month for one in done]
+    known = {one.verdict.month: one.verdict for one in state.read_judged(folder_of(settings))[0]}
+    return Year(
+        drift,
+        first_day(drifted),
+        done,
+        [known[name] for name in names],
+        _alarms(settings, names),
+        alerts_of(folder_of(settings)),
+        ledger.history(open_store(settings), settings),
+        {int(version): count for version, count in tally.versions.items()},
+        tally.lost,
+        tally.seconds,
     )
-    return said
-
-
-def _decided(one: Operated) -> str:
-    if one.decision == "promote":
-        return f"version {one.version} became champion as of {end_of(one.month)}"
-    return f"the gate rejected version {one.version} as of {end_of(one.month)}"
 
 
 if __name__ == "__main__":

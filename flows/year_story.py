@@ -1,0 +1,245 @@
+"""What a simulated year comes to: its table, a row a month, and the closing paragraph. All of it is
+made from what was written down while the year was operated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from flows.operate import Operated
+from flows.year_shop import DRIFTS
+from monitoring.alerts import Alert
+from monitoring.early_label import EARLY_LABEL
+from monitoring.facts import Reading, Verdict, add_months, end_of, month_of
+from registry.chain import Record
+
+# Heads and widths of the columns: 78 characters with the spaces between them.
+COLUMNS = {
+    "month": 7,
+    "rows": 6,
+    "scored": 6,
+    "alarm (z)": 21,
+    "verdict": 14,
+    "training": 11,
+    "serves": 6,
+}
+NUMBERS = ("rows", "scored")
+
+
+@dataclass(frozen=True)
+class Year:
+    """What was written down. months: in order.  verdicts, alarms: of them; the early label never
+    counts and is not among the alarms.  past: the ledger.  versions: requests that each version
+    answered; lost: requests without an answer."""
+
+    drift: str
+    planted: date
+    months: Sequence[Operated]
+    verdicts: Sequence[Verdict]
+    alarms: Sequence[Reading]
+    alerts: Sequence[Alert]
+    past: Sequence[Record]
+    versions: Mapping[int, int]
+    lost: int
+    seconds: float
+
+
+def alarms_of(readings: Sequence[Reading]) -> list[Reading]:
+    """The readings that alarm and count."""
+    return [one for one in readings if one.state == "alarm" and one.sensor != EARLY_LABEL]
+
+
+def head() -> str:
+    return _line(list(COLUMNS))
+
+
+def rows(found: Operated, alarms: Sequence[Reading]) -> list[str]:
+    """The lines of a month: one, and one more for each further sensor that alarms."""
+    named = [one.sensor if one.z is None else f"{one.sensor} {one.z:+.1f}" for one in alarms]
+    training = ""
+    if found.trigger:
+        training = f"v{found.version} {'promoted' if found.decision == 'promote' else 'rejected'}"
+    elif found.deferred:
+        training = "held back"
+    first = [
+        found.month,
+        f"{found.rows:,}",
+        f"{found.scored:,}",
+        named[0] if named else "-",
+        found.verdict,
+        training,
+        f"v{serving(found)}",
+    ]
+    return [_line(first), *(_line(["", "", "", name, "", "", ""]) for name in named[1:])]
+
+
+def serving(found: Operated) -> int:
+    """The version that is champion when the month is worked off."""
+    promoted = found.decision == "promote" and found.version is not None
+    return found.version if promoted else found.champion  # type: ignore[return-value]
+
+
+def tell(year: Year) -> str:
+    """The closing paragraph."""
+    effects, what = DRIFTS[year.drift]
+    said = [f"On {year.planted} {what}." if effects else f"In this year {what}."]
+    said += _found(year) if effects else _nothing_planted(year)
+    said += [*_dated(year), *_held_back(year), *_by_calendar(year), *_serves(year)]
+    said.append(f"The year took {duration(year.seconds)}.")
+    return " ".join(one[0].upper() + one[1:] for one in said)
+
+
+def _nothing_planted(year: Year) -> list[str]:
+    if not year.alarms:
+        return [f"No sensor alarmed in any of its {len(year.months)} months."]
+    return [f"{_sensors(year.alarms)}: a false alarm."]
+
+
+def _found(year: Year) -> list[str]:
+    """Which sensor found what was planted, when and how surely, and what it was taken for."""
+    begin = month_of(year.planted)
+    early = [one for one in year.alarms if one.month < begin]
+    alarms = [one for one in year.alarms if one.month >= begin]
+    said = [f"Before it {_sensors(early)}: a false alarm."] if early else []
+    if not alarms:
+        return [*said, "No sensor alarmed after it."]
+    first = alarms[0]
+    late = next(n for n in range(len(year.months)) if add_months(begin, n) == first.month)
+    when = ("the first month of the change", "its second month", "its third month")
+    which = when[late] if late < len(when) else f"{late} months after it began"
+    said.append(f"The sensor {first.sensor} alarmed in {first.month}, {which}: {first.text}")
+    later = [one for one in alarms if one.sensor != first.sensor]
+    if later:
+        said.append(f"Later {_sensors(later)} too.")
+    judged = next(one for one in year.verdicts if one.month == first.month)
+    same = [one.month for one in year.verdicts if one.verdict == judged.verdict]
+    said.append(f"The verdict was {judged.verdict} in {_months(same)}.")
+    alerts = [one for one in year.alerts if one.first_month >= begin]
+    each = [f"{one.sensor} ({one.severity}, {_lasting(one)})" for one in alerts]
+    return [*said, f"Alerts, each announced once: {', '.join(each)}."]
+
+
+def _lasting(alert: Alert) -> str:
+    """`2026-07`, `2026-07 to 2026-09`, or `since 2026-07`."""
+    if alert.over is None:
+        return f"since {alert.first_month}"
+    same = alert.first_month == alert.last_month
+    return alert.first_month if same else f"{alert.first_month} to {alert.last_month}"
+
+
+def _dated(year: Year) -> list[str]:
+    """Why a changed demand is not learnt from at once, and what came of it."""
+    due = next((one.retrain_due for one in year.verdicts if one.retrain_due), None)
+    if due is None:
+        return []
+    said = [
+        "A retraining at once would have learnt nothing, as no label of after the change was known:"
+        f" it was dated {due}, when there are such labels to learn from."
+    ]
+    done = next((one for one in year.months if one.trigger == "changed demand"), None)
+    if done is not None:
+        why = _reason(year, done)
+        return [*said, f"It was done as of {end_of(done.month)}: {_decided(done)}{why}."]
+    waiting = next((one for one in year.months if "demand changed" in one.deferred), None)
+    if waiting is not None:
+        return [*said, f"In {waiting.month} it was held back: {waiting.deferred}."]
+    by_then = end_of(year.months[-1].month).isoformat()
+    return [*said, "That lies after this year."] if due > by_then else said
+
+
+def _held_back(year: Year) -> list[str]:
+    found = [one for one in year.months if one.deferred and "is broken" in one.deferred]
+    if not found:
+        return []
+    asked = f"{_count(len(found), 'month')} in which the calendar asked for a training"
+    return [
+        f"Nothing is learnt from broken data: in {asked} it was held back, until somebody repairs"
+        " the rows (make operate RESTATE=…) or accepts them as the new normal (make rebaseline)."
+    ]
+
+
+def _by_calendar(year: Year) -> list[str]:
+    done = [one for one in year.months if one.trigger in ("calendar", "worse")]
+    if not done:
+        return []
+    each = [f"as of {end_of(one.month)} {_decided(one)}" for one in done]
+    worse = sum(one.trigger == "worse" for one in done)
+    why = "as the champion ranked worse or by the calendar" if worse else "by the calendar"
+    return [f"{_count(len(done), 'training')} came {why}: {'; '.join(each)}."]
+
+
+def _serves(year: Year) -> list[str]:
+    last = serving(year.months[-1])
+    promoted = [one for one in year.months if one.decision == "promote"]
+    since = f"champion since {end_of(promoted[-1].month)}" if promoted else "the first champion"
+    answered = sum(year.versions.values())
+    each = ", ".join(f"version {v}: {n:,}" for v, n in sorted(year.versions.items()))
+    swaps = len(year.versions) - 1
+    swapped = f", went over to a new champion {_times(swaps)}," if swaps > 0 else ""
+    lost = "none" if not year.lost else f"{year.lost:,}"
+    return [
+        f"Version {last}, {since}, serves now.",
+        f"Meanwhile the service answered {answered:,} requests ({each}){swapped} and lost {lost}.",
+    ]
+
+
+def _decided(one: Operated) -> str:
+    verb = "promoted" if one.decision == "promote" else "rejected"
+    return f"the gate {verb} version {one.version}"
+
+
+def _reason(year: Year, one: Operated) -> str:
+    """What the gate found where its first rule broke."""
+    rules = next((e.rules for e in year.past if e.run_id == one.run_id and e.to_version), ())
+    broken = next((rule["found"] for rule in rules if not rule["held"]), "")
+    return f" ({broken})" if broken else ""
+
+
+def _sensors(readings: Sequence[Reading]) -> str:
+    """`price alarmed in 2026-07 and unit in 2026-08 to 2026-10`."""
+    months: dict[str, list[str]] = {}
+    for one in readings:
+        months.setdefault(one.sensor, []).append(one.month)
+    each = [f"{sensor} in {_months(found)}" for sensor, found in months.items()]
+    return f"{' and '.join(each)} alarmed"
+
+
+def _months(found: Sequence[str]) -> str:
+    """`2026-07 to 2026-09 and 2026-12`."""
+    runs: list[list[str]] = []
+    for month in found:
+        if runs and month == add_months(runs[-1][-1], 1):
+            runs[-1].append(month)
+        else:
+            runs.append([month])
+    each = [run[0] if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs]
+    return " and ".join(filter(None, [", ".join(each[:-1]), each[-1]]))
+
+
+def _count(number: int, word: str) -> str:
+    words = ("no", "one", "two", "three", "four", "five")
+    shown = words[number] if number < len(words) else f"{number:,}"
+    return f"{shown} {word}{'' if number == 1 else 's'}"
+
+
+def _times(number: int) -> str:
+    return {1: "once", 2: "twice"}.get(number, f"{number} times")
+
+
+def duration(seconds: float) -> str:
+    """`48 seconds`, or `2 minutes 5 seconds`."""
+    minutes, rest = divmod(round(seconds), 60)
+    parts = [
+        f"{n} {word}{'' if n == 1 else 's'}"
+        for n, word in ((minutes, "minute"), (rest, "second"))
+        if n or (word == "second" and not minutes)
+    ]
+    return " ".join(parts)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return " ".join(
+        f"{cell:{'>' if name in NUMBERS else '<'}{width}}"
+        for (name, width), cell in zip(COLUMNS.items(), cells, strict=True)
+    ).rstrip()
