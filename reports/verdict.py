@@ -120,11 +120,11 @@ def _waits(one: Reading) -> str:
 
 def _how_sure(state: PageState, latest: Verdict, readings: Sequence[Reading]) -> list[str]:
     """The distance of the sensors that speak from what was expected, and what the labels say."""
-    loud = [one for one in readings if one.state in ("alarm", "pending") and one.z is not None]
+    loud = [one for one in readings if one.state in ("alarm", "pending") and words.is_number(one.z)]
     loud.sort(key=lambda one: one.state)  # alarms first
     pending = {"pending": " (pending)", "alarm": ""}
     said = [f"{one.sensor}{pending[one.state]}: {words.distance(one)}" for one in loud]
-    calm = [one for one in readings if one.state == "ok" and one.z is not None and one.limit]
+    calm = [one for one in readings if one.state == "ok" and words.is_number(one.z) and one.limit]
     if not loud and calm:
         nearest = max(calm, key=lambda one: abs(one.z or 0) / (one.limit or 1))
         share = abs(nearest.z or 0) / (nearest.limit or 1)

@@ -26,6 +26,11 @@ NONE = "–"
 LOG_RATIO = "log ratio"  # the unit of some sensors
 
 
+def is_number(value: float | None) -> bool:
+    """Whether there is a value, and it is neither NaN nor infinite."""
+    return value is not None and isfinite(value)
+
+
 def month_name(month: str) -> str:
     """July 2026."""
     year, number = month.split("-")
