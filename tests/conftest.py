@@ -45,8 +45,8 @@ SMOKE = tuple(
 )
 LONGEST_FIRST = (
     *SMOKE,
-    "tests/operating/test_bad_input.py",
-    "tests/operating/test_operate.py",
+    "tests/operating/test_operating_bad_input.py",
+    "tests/operating/test_operating.py",
     "tests/operating/test_properties.py",
     "tests/ingestion/test_database.py",
     "tests/training/test_studies.py",

@@ -13,7 +13,10 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-CODE = ("configs", "features", "flows", "ingestion", "training", "registry", "serving", "docs")
+CODE = (
+    *("configs", "features", "flows", "ingestion", "training", "registry", "serving", "docs"),
+    *("monitoring", "reports"),
+)
 TESTS = [
     f"tests/features/test_{name}.py" for name in ("feature_files", "features_by_hand", "ablation")
 ]
