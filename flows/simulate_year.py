@@ -138,12 +138,12 @@ def simulate_year(
                     if found.decision == "promote":
                         service.wait_for(found.version)
                 done.append(found)
+                now = tally.with_more(time.monotonic() - began, service.client)
+                write_record(settings.var / YEAR, asdict(now))
                 for line in rows(found, _alarms(settings, [month])):
                     out.print(line, markup=False, highlight=False)
                 for reason in released:
                     say(out, f"        held, and released after a look: {reason}")
-                now = tally.with_more(time.monotonic() - began, service.client)
-                write_record(settings.var / YEAR, asdict(now))
             service.wait_for()
             show("the page")
             finish(as_of_month(settings, names[-1]))
@@ -157,7 +157,7 @@ def simulate_year(
         ("Ledger", make("models", settings)),
     ):
         out.print(f"{heading:9} {text}", soft_wrap=True, markup=False)
-    write_record(settings.var / FINISHED, {"drift": drift, "seconds": round(tally.seconds, 1)})
+    write_record(settings.var / FINISHED, {"drift": drift, **asdict(tally)})
     return year
 
 
@@ -167,14 +167,20 @@ def _begun(settings: Settings, drift: str) -> Tally:
     home = settings.var.absolute()
     shop = settings.source.simulation.model_dump(mode="json")
     wanted = hash_text(json.dumps([drift, settings.seed, shop], sort_keys=True))
+    others = [path for path in home.iterdir() if path.name != "lock"]  # which is held
+    if others and not (home / YEAR).exists():
+        raise UserError(
+            "the folder of the simulated year holds something else",
+            where=str(home),
+            next_step="move it away, or name another folder: --var FOLDER",
+        )
     try:
         tally = Tally(**read_record(home / YEAR))
     except (OSError, RecordAltered, TypeError):
         tally = Tally("")
     if (home / FINISHED).exists() or tally.settings != wanted:
-        for path in home.iterdir():
-            if path.name != "lock":  # which is held
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for path in others:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         tally = Tally(wanted)
         write_record(home / YEAR, asdict(tally))
     return tally

@@ -14,12 +14,12 @@ from monitoring.early_label import EARLY_LABEL
 from monitoring.facts import Reading, Verdict, add_months, end_of, month_of
 from registry.chain import Record
 
-# Heads and widths of the columns: 78 characters with the spaces between them.
+# Heads and widths of the columns: 79 characters with the spaces between them.
 COLUMNS = {
     "month": 7,
     "rows": 6,
     "scored": 6,
-    "alarm (z)": 21,
+    "alarm (z)": 22,
     "verdict": 14,
     "training": 11,
     "serves": 6,
@@ -93,7 +93,7 @@ def tell(year: Year) -> str:
 def _nothing_planted(year: Year) -> list[str]:
     if not year.alarms:
         return [f"No sensor alarmed in any of its {len(year.months)} months."]
-    return [f"{_sensors(year.alarms)}: a false alarm."]
+    return [f"False alarms: {_sensors(year.alarms)}."]
 
 
 def _found(year: Year) -> list[str]:
@@ -101,7 +101,7 @@ def _found(year: Year) -> list[str]:
     begin = month_of(year.planted)
     early = [one for one in year.alarms if one.month < begin]
     alarms = [one for one in year.alarms if one.month >= begin]
-    said = [f"Before it {_sensors(early)}: a false alarm."] if early else []
+    said = [f"False alarms before it: {_sensors(early)}."] if early else []
     if not alarms:
         return [*said, "No sensor alarmed after it."]
     first = alarms[0]
@@ -111,7 +111,7 @@ def _found(year: Year) -> list[str]:
     said.append(f"The sensor {first.sensor} alarmed in {first.month}, {which}: {first.text}")
     later = [one for one in alarms if one.sensor != first.sensor]
     if later:
-        said.append(f"Later {_sensors(later)} too.")
+        said.append(f"Later alarms: {_sensors(later)}.")
     judged = next(one for one in year.verdicts if one.month == first.month)
     same = [one.month for one in year.verdicts if one.verdict == judged.verdict]
     said.append(f"The verdict was {judged.verdict} in {_months(same)}.")
@@ -197,12 +197,11 @@ def _reason(year: Year, one: Operated) -> str:
 
 
 def _sensors(readings: Sequence[Reading]) -> str:
-    """`price alarmed in 2026-07 and unit in 2026-08 to 2026-10`."""
+    """`price in 2026-07, unit in 2026-08 to 2026-10`."""
     months: dict[str, list[str]] = {}
     for one in readings:
         months.setdefault(one.sensor, []).append(one.month)
-    each = [f"{sensor} in {_months(found)}" for sensor, found in months.items()]
-    return f"{' and '.join(each)} alarmed"
+    return ", ".join(f"{sensor} in {_months(found)}" for sensor, found in months.items())
 
 
 def _months(found: Sequence[str]) -> str:

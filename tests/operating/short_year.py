@@ -1,0 +1,23 @@
+"""`python -m tests.operating.short_year`: three months of a simulated year, the drift in the second
+one, through all that `make simulate-year` does."""
+
+from __future__ import annotations
+
+import sys
+
+from configs.command import run_command
+from configs.settings import Settings
+from configs.terminal import console
+from flows.lock import alone
+from flows.simulate_year import simulate_year
+from flows.stopping import end_on_signals
+
+
+def main(settings: Settings, *, drift: str) -> None:
+    end_on_signals()
+    with alone(settings.var, "simulate-year"):
+        simulate_year(settings, drift, console(), months=3, before=1)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command("tests.operating.short_year", "", main, options={"drift": ""}))
