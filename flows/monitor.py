@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -38,13 +38,17 @@ PAGE = "page.html"
 
 
 def main(settings: Settings, *, restate: str | None) -> None:
-    judged, notes = judge_last(settings, restate)
-    tell(judged, settings, notes)
+    judge_last(settings, restate, lambda judged, notes: tell(judged, settings, notes))
 
 
-def judge_last(settings: Settings, restate: str | None = None) -> tuple[Judged, list[str]]:
+def judge_last(
+    settings: Settings,
+    restate: str | None = None,
+    show: Callable[[Judged, list[str]], None] = lambda judged, notes: None,
+) -> tuple[Judged, list[str]]:
     """What `make monitor` does: the verdict of the last month that is over, and what is to be said
-    about it; then alerts, metrics and page.
+    about it; then alerts, metrics and page. show: told both before an alert that cannot be
+    delivered ends the command.
 
     Raises Busy when another command works on the same state, and what `judge` raises.
     """
@@ -73,7 +77,9 @@ def judge_last(settings: Settings, restate: str | None = None) -> tuple[Judged, 
                 where="source",
                 next_step="bring the rows of a whole month",
             )
-        return judge(watched, watched.whole[-1]), notes
+        judged = judge(watched, watched.whole[-1])
+        show(judged, notes)
+    return judged, notes
 
 
 def _judge_held(settings: Settings, error: ContractBroken) -> None:

@@ -44,6 +44,8 @@ def test_receivers_that_are_down_are_told_once_when_they_are_back(operated, run,
     assert shop.verdict("2026-06")["verdict"] == "broken data"
     assert (shop.kept / "page.html").exists(), "all is done before it says so"
     before = shop.hashes()
+    done = run(shop, "monitor", "2026-07-01", *words)
+    assert done.code == 1 and "2026-06: broken data" in done.out, "the verdict is shown first"
 
     with http_server(port=web) as received:
         done = run(shop, "operate", "2026-07-02", *words)
