@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check data train score monitor operate backfill rebaseline simulate-year deploy worker janitor quarantine replay accept-batch serve predict bento image models promote rollback shadow reproduce adopt ui test test-platform lint types docs notebook bench bench-ablation bench-quality bench-serving bench-monitoring bench-scoring drill-kill mutate lock setup clean
+.PHONY: help check data train score monitor operate backfill rebaseline simulate-year deploy worker janitor quarantine replay accept-batch serve predict bento image models promote rollback shadow reproduce adopt ui test test-platform lint types docs notebook bench bench-ablation bench-quality bench-serving bench-monitoring bench-scoring drill drill-kill mutate lock setup clean
 
 PYTHON ?= python3
 CONFIG = default
@@ -200,6 +200,9 @@ bench-monitoring: setup ## false alarms and power of the sensors
 
 bench-scoring: setup ## a million customers scored, beside Polars
 	@$(BIN)/python -m tests.bench.scoring $(ARGS)
+
+drill: setup ## kill make operate 109 times: what does it cost?  (ARGS="--only 5")
+	@$(BIN)/python -m tests.drills.operate $(ARGS)
 
 drill-kill: setup ## kill 80 training runs: does the next one end well?  (ARGS="--only 5")
 	@$(BIN)/python -m tests.drills.kill $(ARGS)

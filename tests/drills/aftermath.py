@@ -21,11 +21,20 @@ def figures_of(var: Path) -> dict[str, Any]:
     return {name: summary[name] for name in kept} | {"families": families}
 
 
-def problems_in(var: Path, preset: Path) -> list[str]:
-    """What is wrong there, in words. Looked for in a process of its own: MLflow keeps connections
-    to a database, which is another one after the next case."""
+QUERIES = {  # for runs that MLflow's or Prefect's page would show as going on
+    "mlflow/mlflow.db": "SELECT count(*) FROM runs WHERE status = 'RUNNING'",
+    "prefect/prefect.db": "SELECT count(*) FROM flow_run"
+    " WHERE state_type NOT IN ('COMPLETED', 'FAILED', 'CRASHED', 'CANCELLED')",
+}
+
+
+def problems_in(var: Path, preset: Path, databases: tuple[str, ...] = tuple(QUERIES)) -> list[str]:
+    """What is wrong there, in words. databases: those in which no run may go on.
+
+    Looked for in a process of its own: MLflow keeps connections to a database, which is another one
+    after the next case."""
     ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.Process(target=_look, args=(var, preset, theirs))
+    process = multiprocessing.Process(target=_look, args=(var, preset, databases, theirs))
     process.start()
     theirs.close()
     try:
@@ -36,20 +45,20 @@ def problems_in(var: Path, preset: Path) -> list[str]:
         process.join()
 
 
-def _look(var: Path, preset: Path, answer: Any) -> None:
+def _look(var: Path, preset: Path, databases: tuple[str, ...], answer: Any) -> None:
     from configs.command import run_command
 
     found: list[str] = []
     code = run_command(
         "tests.drills",
         "",
-        lambda settings: found.extend(_problems(settings)),
+        lambda settings: found.extend(_problems(settings, databases)),
         ["--config", str(preset), "--var", str(var)],
     )
     answer.send(found if not code else [*found, "what is left cannot be read: see above"])
 
 
-def _problems(settings: Any) -> list[str]:
+def _problems(settings: Any, databases: tuple[str, ...]) -> list[str]:
     from flows.acceptance import last_validated
     from flows.stage import RECORD, hash_file
     from ingestion.batches import ACCEPTED, dataset_of, seen
@@ -76,20 +85,14 @@ def _problems(settings: Any) -> list[str]:
         found.append("no batch is accepted")
     if not last_validated(settings).folder.is_dir():
         found.append("the validated batch is not where it is said to be")
-    found += _left_running(var)
+    found += _left_running(var, databases)
     return found
 
 
-def _left_running(var: Path) -> list[str]:
-    """Runs that MLflow's or Prefect's page would show as going on."""
-    queries = {
-        "mlflow/mlflow.db": "SELECT count(*) FROM runs WHERE status = 'RUNNING'",
-        "prefect/prefect.db": "SELECT count(*) FROM flow_run"
-        " WHERE state_type NOT IN ('COMPLETED', 'FAILED', 'CRASHED', 'CANCELLED')",
-    }
+def _left_running(var: Path, databases: tuple[str, ...]) -> list[str]:
     found = []
-    for name, query in queries.items():
+    for name in databases:
         with closing(sqlite3.connect(var / name, timeout=60)) as connection:
-            if count := connection.execute(query).fetchall()[0][0]:
+            if count := connection.execute(QUERIES[name]).fetchall()[0][0]:
                 found.append(f"{count} runs go on for ever in {name}")
     return found

@@ -14,35 +14,28 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
-import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from configs.environment import QUIET
 from configs.interrupt import CODE
+from tests.drills import processes
 from tests.drills.aftermath import figures_of, problems_in
 from tests.drills.moments import KNOWN, NOTHING, Case, cases
+from tests.drills.processes import LIMIT, ROOT, side_by_side, started, still_there
 
-ROOT = Path(__file__).parents[2]
 PRESET = Path(__file__).with_name("small.yaml")
 OUT = ROOT / "var" / "bench" / "drill.json"
-LIMIT = 300.0  # seconds for one run
-GONE = 15.0  # seconds for what a killed process leaves to notice it
 TRIES = 3  # runs, until a moment that is over in milliseconds is seen
 ENDED = 5.0  # seconds from Ctrl-C to the end
-SIDE_BY_SIDE = 2
 
 
 @dataclass
@@ -111,7 +104,7 @@ def kill(case: Case, place: Place) -> tuple[str, list[str]]:
     """What was killed, "" when the run had ended before, and what went wrong with that."""
     begun = time.monotonic()
     after = case.share * place.seconds[case.start]
-    with started(place.var) as process:
+    with started(command(place.var), place.var.parent / "said") as process:
         while process.poll() is None and time.monotonic() - begun < LIMIT:
             if case.seen(place.var) if case.seen else time.monotonic() - begun > after:
                 break
@@ -126,14 +119,7 @@ def kill(case: Case, place: Place) -> tuple[str, list[str]]:
                 one.send_signal(signal.SIGINT if case.ctrl_c else signal.SIGKILL)
         told, code = time.monotonic(), process.wait(LIMIT)
         took = time.monotonic() - told
-    _, left = psutil.wait_procs(others, timeout=GONE)
-    words = []
-    for one in left:
-        with suppress(psutil.Error):
-            if one.status() != psutil.STATUS_ZOMBIE:
-                words.append(" ".join(one.cmdline())[-80:])
-                one.kill()
-    problems = [f"went on without the run: {word}" for word in words]
+    problems = [f"went on without the run: {word}" for word in still_there(others)]
     if case.ctrl_c:
         if code != CODE or took > ENDED:
             problems.append(f"Ctrl-C: exit code {code} after {took:.1f} s")
@@ -142,35 +128,13 @@ def kill(case: Case, place: Place) -> tuple[str, list[str]]:
     return f"{what} of {len(others) + 1} processes, {seconds:.1f} s", problems
 
 
-@contextmanager
-def started(var: Path) -> Iterator[subprocess.Popen[str]]:
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
-    with (var.parent / "said").open("w+", encoding="utf-8") as said:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "flows.train", "--config", str(PRESET), "--var", str(var)],
-            cwd=ROOT,
-            env=QUIET | kept,
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
-            text=True,
-        )
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-
-
 def run(var: Path) -> tuple[int, str]:
     """The command to its end: its exit code, and what it said."""
-    with started(var) as process:
-        try:
-            code = process.wait(LIMIT)
-        except subprocess.TimeoutExpired:
-            return -1, f"no end after {LIMIT:.0f} s"
-    return code, (var.parent / "said").read_text(encoding="utf-8", errors="replace")
+    return processes.run(command(var), var.parent / "said")
+
+
+def command(var: Path) -> list[str]:
+    return [sys.executable, "-m", "flows.train", "--config", str(PRESET), "--var", str(var)]
 
 
 def work(todo: list[tuple[int, Case]], results: Any) -> None:
@@ -202,26 +166,12 @@ def main(arguments: list[str] | None = None) -> int:
     # In the background of a script Ctrl-C is ignored, also by what is started there.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     begun, found = time.monotonic(), list[Result]()
-    results: Any = multiprocessing.Queue()
-    workers = [
-        multiprocessing.Process(target=work, args=(chosen[n::SIDE_BY_SIDE], results))
-        for n in range(min(SIDE_BY_SIDE, len(chosen)))
-    ]
-    for worker in workers:
-        worker.start()
     print(f"{'':>3}  {'killed at':32} {'from':8} {'what, when':34} after it")
-    while len(found) < len(chosen):
-        result = results.get(timeout=10 * LIMIT)
-        if isinstance(result, Exception):
-            for worker in workers:
-                worker.terminate()
-            raise result
+    for result in side_by_side(work, chosen):
         found.append(result)
         told = "; ".join(result.problems) or "as if nothing had happened"
         line = f"{result.number:>3}  {result.name:32} {result.start:8} {result.killed:34} {told}"
         print(line, flush=True)
-    for worker in workers:
-        worker.join()
     killed = [result for result in found if not result.ctrl_c]
     survived = sum(not result.problems for result in killed)
     ended = sum(not result.problems for result in found if result.ctrl_c)
