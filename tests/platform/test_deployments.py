@@ -198,7 +198,9 @@ def test_the_server_may_be_killed_under_a_flow(platform: Platform):
     process = platform.process_of(run)
     wait_until(lambda: "operate" in (platform.var / "lock").read_text(), "work", platform.worker)
     platform.server.kill()
-    wait_until(lambda: platform.scored("2026-02-01"), "scores", platform.worker)
+    wait_until(
+        lambda: platform.scored("2026-02-01") or not process.is_running(), "work", platform.worker
+    )
     platform.server.start()
     wait_for_server(platform.server, platform.url)
     assert_ends(platform, run, process)
