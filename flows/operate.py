@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from configs.command import run_command
@@ -26,12 +27,15 @@ from configs.terminal import visible
 from flows.clock import as_of_month, read_day, today
 from flows.exclusive import exclusive
 from flows.judge import check_unchanged, judge, rebuild_altered, restate_from, watch_month
+from flows.kept_scores import Scores, read_scores
 from flows.monitor import could_judge, finished
 from flows.retrain import decision_as_of, find_trigger, train, why_not, write_trigger_once
 from flows.score import score_log
 from flows.stopping import end_on_signals
 from flows.watch import Watched, check_there, folder_of, refuse_table
+from ingestion.batches import dataset_of
 from ingestion.ingest import check_source
+from ingestion.months import digest_of
 from ingestion.validate import ContractBroken
 from monitoring import state
 from monitoring.alerts import clear_alert, raise_alert
@@ -180,7 +184,9 @@ def operate_month(settings: Settings, month: str, say: Callable[[str], None]) ->
     watched = watch_month(settings, month)
     check_there(watched, month)
     check_unchanged(watched, month)
-    scores = score_log(settings, watched.validated, end_of(month), watched.months)
+    scores = _made_before(watched, end_of(month)) or score_log(
+        settings, watched.validated, end_of(month), watched.months
+    )
     for note in scores.notes:
         say(f"{month}: {note}")
     say(
@@ -201,6 +207,17 @@ def operate_month(settings: Settings, month: str, say: Callable[[str], None]) ->
     operated = _retrain(settings, watched, verdict, found, say)
     write_record(folder_of(settings) / "operated" / f"month={month}.json", asdict(operated))
     return operated
+
+
+def _made_before(watched: Watched, as_of: date) -> Scores | None:
+    """The official scores of the day, where they were made from the same rows: by a command that
+    was killed, perhaps after it had promoted a champion that would score otherwise."""
+    settings = watched.settings
+    folder = settings.var.absolute() / "scores" / dataset_of(settings) / f"as_of={as_of}"
+    record = read_scores(folder)
+    if record is None or record["data_sha256"] != digest_of(watched.months):
+        return None
+    return Scores(folder, record, official=True, reused=True)
 
 
 def _retrain(

@@ -69,6 +69,8 @@ def _at_rename(rename: str, when: str, nth: int = 1) -> Callable[[str, tuple[Any
     seen = [0]
 
     def hook(event: str, args: tuple[Any, ...]) -> None:
+        if event == "os.kill":  # our own
+            return
         if seen[0] == nth:  # whatever comes after the rename
             _die()
         if event == "os.rename" and fnmatch.fnmatch(os.fspath(args[1]), f"*/{rename}"):

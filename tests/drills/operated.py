@@ -37,10 +37,10 @@ def left_by(var: Path, preset: Path, *, trained: bool) -> dict[str, Any]:
         found |= {name: _hashes(kept / name, "*") for name in names}
         return found | {
             "judged.json": _hashes(kept, "judged.json"),
-            "scores": _hashes(scores, "as_of=*/*"),
+            "scores": _hashes(scores, "*"),
         }
     found["scores"] = {
-        file.parent.name: _rows(file) for file in scores.glob("as_of=*/part.parquet")
+        str(file.relative_to(scores)): _rows(file) for file in scores.rglob("part.parquet")
     }
     found["facts"] = {
         str(file.relative_to(kept)): _rows(file) for file in kept.glob("facts/*/*.parquet")

@@ -76,6 +76,10 @@ def test_a_champion_of_other_features_starts_a_new_series_and_the_sensors_go_on(
     assert readings(shop, "2026-07")["champion_roc_auc"].state == "ok"
 
     shop.champion(seed=1, features=CATALOGUE[:7], clock="2026-08-01")
+    before = shop.hashes(["scores", "facts", "verdicts", "operated"])
+    (shop.kept / "operated" / "month=2026-07.json").unlink()  # as if killed when it had promoted
+    assert run(shop, "operate", "2026-08-01").code == 0
+    assert shop.hashes(["scores", "facts", "verdicts", "operated"]) == before
     assert run(shop, "operate", "2026-09-01").code == 0
     found = readings(shop, "2026-08")
     assert found["price"].state == found["invoices"].state == "ok"
