@@ -91,7 +91,8 @@ def prepare(settings: Settings, *, network: bool = False, in_prefect: bool = Fal
             os.environ[name] = value
     # Libraries would send requests to loopback to a proxy, and some do not even start with one.
     direct = "*"
-    if network or in_prefect or settings.prefect.api_url:
+    alerts = settings.alerts.webhook != "none" or settings.alerts.smtp_host
+    if network or in_prefect or settings.prefect.api_url or alerts:
         theirs = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
         direct = f"{theirs},{LOOPBACK}" if theirs else LOOPBACK
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = direct

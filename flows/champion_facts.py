@@ -96,11 +96,16 @@ def scores_until(settings: Settings, until: date) -> list[Scored]:
 
 
 def measure_champion(
-    watched: Watched, month: str, scores: Sequence[Scored], previous: Reading | None = None
+    watched: Watched,
+    month: str,
+    scores: Sequence[Scored],
+    previous: Reading | None = None,
+    alarmed_since: str | None = None,
 ) -> Found:
     """What the labels that are known by the end of the month say of the champion, and what can be
     said without labels. scores: the official ones, up to that day.  previous: the early label of
-    the month before, where it is of the same version."""
+    the month before, where it is of the same version.  alarmed_since: the first month of an alarm
+    that lasted until the month before: features are compared with those of before it."""
     if not scores:
         return Found()
     from monitoring.estimate import estimate
@@ -129,14 +134,19 @@ def measure_champion(
     readings = judge_performance(mine, reference(described), month, until=until)
     readings = [*readings, *_early_label(watched, month, scores, previous)]
     names = [feature["name"] for feature in described["features"]]
-    drift = _drift(watched, end, scores, names)
+    since = None if alarmed_since is None else first_day(alarmed_since)
+    drift = _drift(watched, end, scores, names, since)
     return Found(readings, performance, pools, [estimate(latest.part)], drift)
 
 
 def _drift(
-    watched: Watched, end: date, scores: Sequence[Scored], features: Sequence[str]
+    watched: Watched,
+    end: date,
+    scores: Sequence[Scored],
+    features: Sequence[str],
+    since: date | None,
 ) -> list[Drift]:
-    """Of the score first, then of the features."""
+    """Of the score first, then of the features. since: see `feature_drift`."""
     from monitoring.drift import feature_drift, score_drift
 
     latest = scores[-1]
@@ -154,6 +164,7 @@ def _drift(
         end,
         features,
         watched.settings.features,
+        since=since,
         compute=watched.settings.compute,
         folder=watched.folder,
     )

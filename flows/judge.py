@@ -67,7 +67,9 @@ def judge(watched: Watched, month: str, *, restate: str | None = None) -> Judged
     }
     judged = next((one for one in known if one.verdict.month == month), None)
     if judged is None or judged.inputs != inputs:
-        found = measure_champion(watched, month, scores, previous)
+        last = next((one for one in earlier if one.month == add_months(month, -1)), None)
+        alarmed_since = last.since if last and last.verdict != "calendar" else None
+        found = measure_champion(watched, month, scores, previous, alarmed_since)
         readings = [*read_sensors(watched, month, baseline), *found.readings]
         verdict = decide(
             month,

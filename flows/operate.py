@@ -238,7 +238,7 @@ def _retrain(
     trigger = find_trigger(settings, watched, verdict, past, clock)
     if trigger is None:
         return Operated(**found)
-    forbidden = why_not(settings, watched, month, past, clock)
+    forbidden = why_not(settings, watched, trigger, month, past, clock)
     if forbidden:
         say(f"{month}: no retraining ({trigger.reason}): {forbidden}")
         return Operated(**found, deferred=f"{trigger.reason}: {forbidden}")

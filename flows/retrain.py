@@ -59,12 +59,18 @@ def find_trigger(
 
 
 def why_not(
-    settings: Settings, watched: Watched, month: str, past: Sequence[Record], clock: date
+    settings: Settings,
+    watched: Watched,
+    trigger: Trigger,
+    month: str,
+    past: Sequence[Record],
+    clock: date,
 ) -> str:
     """Why nothing is trained although there is a reason; "" when nothing forbids it."""
     baselines = baselines_of(settings)
     since = baselines[-1]["since"] if baselines else ""
-    broken = unaccepted(_judged_until(watched, month), since)
+    judged = _judged_until(watched, month)
+    broken = unaccepted(judged, since)
     if broken:
         return (
             f"the data of {', '.join(broken)} is broken; repair it and take it over"
@@ -76,6 +82,12 @@ def why_not(
     trained = last_trained(past, clock)
     if trained is not None and (clock - trained).days < cooldown:
         return f"the last training was on {trained}, less than {cooldown} days ago"
+    due = judged[-1].retrain_due if judged else None
+    if trigger.kind == "calendar" and due and 0 < (date.fromisoformat(due) - clock).days < cooldown:
+        return (
+            f"the labels of after the change of demand are known on {due}, and a training less than"
+            f" {cooldown} days before would put that one off"
+        )
     return ""
 
 
@@ -130,6 +142,9 @@ def train(settings: Settings, show: Callable[[str], None] | None = None) -> None
 
     from flows.train import run_training
 
+    # A test date that somebody has set is for one training: this one tests on the latest.
+    features = settings.features.model_copy(update={"last_as_of": None})
+    settings = settings.model_copy(update={"features": features})
     run_training(settings, Console(file=_Lines(show), width=100))
 
 

@@ -77,6 +77,20 @@ def test_a_download_uses_the_proxy_of_this_machine(environment):
     assert environment["HTTP_PROXY"] == THEIRS["HTTP_PROXY"]
 
 
+@pytest.mark.parametrize(
+    "alerts",
+    [
+        ["--alerts.webhook", "json"],
+        ["--alerts.smtp_host", "mail", "--alerts.mail_to", "me@example.com"],
+    ],
+)
+def test_alerts_reach_other_machines_as_this_one_does(environment, tmp_path, alerts):
+    environment |= {"NO_PROXY": "intranet", "SSL_CERT_DIR": str(tmp_path)}
+    prepare(load("default", alerts, {}))
+    assert environment["no_proxy"].startswith("intranet,127.0.0.1")
+    assert environment["SSL_CERT_DIR"] == str(tmp_path)
+
+
 def test_a_process_that_prefect_started_keeps_what_it_was_given(environment):
     prepare(load(env={}), in_prefect=True)
     assert environment["PREFECT_API_URL"] == THEIRS["PREFECT_API_URL"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 pytestmark = pytest.mark.slow
@@ -12,6 +14,7 @@ def words_of(said: str) -> dict[str, list[str]]:
 
 
 def test_after_a_first_training_monitor_judges_and_says_what_is_learning(smoke, quick_walk):
+    shutil.rmtree(smoke.var / "scores", ignore_errors=True)  # of other tests: of earlier days
     done = quick_walk(smoke.var, "--config", "smoke", module="flows.score")
     assert done.code == 0, done.err
     done = quick_walk(smoke.var, "--config", "smoke", module="flows.monitor")

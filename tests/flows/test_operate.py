@@ -155,9 +155,12 @@ def test_and_is_learnt_from_once(settings, watched):
 # --- what forbids a training ------------------------------------------------------------------
 
 
-def why_not(settings, watched, past=(), clock=date(2026, 8, 1)):
+BY_CALENDAR = retrain.Trigger("calendar", "the last training was long ago", ())
+
+
+def why_not(settings, watched, past=(), clock=date(2026, 8, 1), trigger=BY_CALENDAR):
     month = add_months(f"{clock:%Y-%m}", -1)
-    return retrain.why_not(settings, watched, month, past, clock)
+    return retrain.why_not(settings, watched, trigger, month, past, clock)
 
 
 def test_nothing_is_learnt_from_broken_data(settings, watched):
@@ -187,6 +190,22 @@ def test_nor_within_a_horizon_of_the_last_training(settings, watched):
 
 def test_the_training_of_this_very_day_is_no_earlier_one(settings, watched):
     assert why_not(settings, watched, [entry(clock="2026-08-01")]) == ""
+
+
+def test_nor_by_the_calendar_shortly_before_the_labels_of_a_change_are_known(settings, watched):
+    due = "2026-09-28"
+    judged(settings, replace(CALM, month="2026-06", verdict="changed demand", retrain_due=due))
+    past = [entry(clock="2026-03-01")]
+    assert why_not(settings, watched, past, date(2026, 7, 1)).startswith(
+        "the labels of after the change of demand are known on 2026-09-28"
+    )
+    assert why_not(settings, watched, past, date(2026, 6, 1)) == "", "not judged by then"
+    worse = retrain.Trigger("worse", "it ranks worse", ())
+    assert why_not(settings, watched, past, date(2026, 7, 1), worse) == ""
+    september = replace(CALM, month="2026-09")
+    found = trigger(settings, watched, september, past, date(2026, 10, 1))
+    assert found.kind == "changed demand"
+    assert why_not(settings, watched, past, date(2026, 10, 1), found) == ""
 
 
 # --- the clock of a record --------------------------------------------------------------------

@@ -167,6 +167,7 @@ def test_a_training_that_is_due_waits_for_prefect_and_is_told_in_the_ledger_once
     shop.deliver("2026-04", "2026-05", "2026-06", "2026-07")
     shop.open(retrain_months=3)
     words = ["--config", str(shop.preset), "--operations.today", "2026-08-01"]
+    words += ["--features.last_as_of", "2025-11-01"]  # of some training before
     nobody = {"GOLDEN_PATH_PREFECT__API_URL": f"http://127.0.0.1:{free_port()}/api"}
     done = quick_walk(shop.var, *words, module="flows.operate", **nobody)
     assert done.code == 1
@@ -184,6 +185,8 @@ def test_a_training_that_is_due_waits_for_prefect_and_is_told_in_the_ledger_once
     assert [one.action for one in past].count("trigger") == 1
     trained = past[-1]
     assert trained.run_id and trained.figures["clock"] == "2026-07-01"
+    bundle = json.loads((shop.var / "runs" / "latest" / "bundle" / "bundle.json").read_text())
+    assert bundle["as_of"]["test"] == ["2026-04-01"], "the latest whose labels are known"
     assert alerts_of(shop.kept)[0].over == "2026-06"
     assert quick_walk(shop.var, *words, module="flows.operate").out.startswith("No month is due")
 

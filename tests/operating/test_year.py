@@ -13,6 +13,7 @@ import yaml
 from shop import SIMULATED, SMALL
 
 from configs.records import read_record
+from monitoring import state
 
 pytestmark = pytest.mark.slow
 
@@ -72,6 +73,9 @@ def test_three_months_with_prices_raised_in_the_second(preset, quick_walk, tmp_p
     assert tally["lost"] == 0 and tally["versions"]["1"] > 0
     page = next((tmp_path / "var").glob("monitoring/*/page.html"))
     assert "broken data" in page.read_text(encoding="utf-8")
+    judged = state.read_judged(page.parent)[0][-1].verdict
+    assert judged.month == "2026-06" and judged.explained
+    assert all("as of 2026-05-01" in one for one in judged.explained), "the day before the alarm"
     assert left(tmp_path / "var") == []
 
 
