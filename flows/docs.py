@@ -127,8 +127,9 @@ def _speed() -> str:
 
 
 def _monitoring() -> str:
-    figures = json.loads(FIGURES.read_text(encoding="utf-8")).get("monitoring")
-    return fill((DOCS / "monitoring.md").read_text(encoding="utf-8"), figures)
+    figures = json.loads(FIGURES.read_text(encoding="utf-8"))
+    text = (DOCS / "monitoring.md").read_text(encoding="utf-8")
+    return fill(text, figures.get("monitoring"), figures.get("monitoring_labels"))
 
 
 def _plain(figure: float | str) -> str:
@@ -212,7 +213,7 @@ def _take_measured() -> None:
     figures |= {name: {key: run[key] for key in kept} for name, run in found.items()}
     if (MEASURED / "road.json").exists():
         figures["bench"] = json.loads((MEASURED / "road.json").read_text(encoding="utf-8"))
-    for name in ("quality", "serving", "monitoring", "scoring"):
+    for name in ("quality", "serving", "monitoring", "monitoring_labels", "scoring"):
         if (MEASURED / f"{name}.json").exists():
             figures[name] = json.loads((MEASURED / f"{name}.json").read_text(encoding="utf-8"))
     FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")

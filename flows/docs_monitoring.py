@@ -1,5 +1,5 @@
 """The figures of docs/monitoring.md: the sensors as they are set, and what `make bench-monitoring`
-and its labels measured."""
+measured."""
 
 from __future__ import annotations
 
@@ -24,8 +24,11 @@ DRIFTS = {
 }
 
 
-def fill(text: str, figures: dict[str, Any] | None) -> str:
-    """The page with its generated parts; those that were not measured yet are left as they are."""
+def fill(text: str, figures: dict[str, Any] | None, labels: dict[str, Any] | None) -> str:
+    """The page with its generated parts; those that were not measured yet are left as they are.
+
+    figures: of the sensors; labels: of champions whose labels are known.
+    """
     found = {"sensors": _sensors()}
     if figures:
         found |= {
@@ -33,6 +36,8 @@ def fill(text: str, figures: dict[str, Any] | None) -> str:
             "power": _power(figures),
             "real": _real(figures.get("real")),
         }
+    if labels:
+        found["champion"] = _champion(labels)
     for name, lines in found.items():
         begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         before, rest = text.split(begin)
@@ -112,6 +117,59 @@ def _real(found: dict[str, Any] | None) -> list[str]:
         for one in found["planted"]
     ]
     return lines
+
+
+def _champion(figures: dict[str, Any]) -> list[str]:
+    sound = figures["undrifted"]["worse"]
+    lines = [
+        f"Simulated years without drift in which a sound champion is called *worse*: {_of(sound)}"
+        f" (95 % interval {_interval(sound)}; aim: at most 1 %). How soon one is that was broken on"
+        " purpose, counted from the first month that labels can judge:",
+        "",
+        "| what was broken | costs of ROC AUC | *worse* in month 1 | by month 2 | by month 3 |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for one in figures["broken"]:
+        what = f"a {one['name'].removesuffix(' mixed up')} of its scores mixed up"
+        lines.append(f"| {what} | {one['costs']:.3f} | {_shares(one['within'])} |")
+    for one in figures["stuck"]:
+        low, high = one["costs"]
+        if one["ever"]["of"]:
+            what = "a feature stuck at zero"
+            lines.append(f"| {what} | {low:g} to {high:g} | {_shares(one['within'])} |")
+    lines += [
+        "",
+        f"The early label alarmed in {_of(figures['undrifted']['early'])} years without drift."
+        " With drift:",
+        "",
+        "| drift | early label in month 1 | by month 2 | by month 3 | called *worse* for it |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for one in figures["early"]:
+        cells = (DRIFTS[one["drift"]], _shares(one["within"]), _of(one["worse"]))
+        lines.append(f"| {' | '.join(cells)} |")
+    lines.append("")
+    estimate = figures["estimate"]["undrifted"]
+    lines.append(
+        f"The 95 % interval of the estimate without labels held the truth at"
+        f" {estimate['inside']['share']:.0%} of {estimate['inside']['of']:,} dates without drift:"
+        " it is too narrow. The estimate was"
+        f" {estimate['error']:.3f} of ROC AUC beside the truth on average."
+    )
+    if figures["real"]:
+        judged = [one for one in figures["real"] if one["z"] is not None]
+        alarms = [one for one in judged if one["state"] == "alarm"]
+        families = " and ".join(dict.fromkeys(one["family"] for one in judged))
+        lines.append(
+            f"\nOnline Retail II, champions of {families}, {judged[0]['month']} to"
+            f" {judged[-1]['month']}: {len(alarms) or 'no'} alarms in {len(judged)} readings."
+        )
+        lines += [f"- {one['month']}, {one['family']}: {one['text']}" for one in alarms]
+    return lines
+
+
+def _shares(found: list[dict[str, Any]]) -> str:
+    return " | ".join(f"{one['share']:.2f} {_interval(one)}" for one in found)
 
 
 def _of(one: dict[str, Any]) -> str:

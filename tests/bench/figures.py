@@ -32,6 +32,19 @@ def figure(
     }
 
 
+def share(hits: int, of: int) -> dict[str, Any]:
+    """hits of so many, as a share with its exact 95 % interval."""
+    from scipy.stats import binomtest
+
+    if not of:
+        return {"hits": 0, "of": 0, "share": None, "low": 0.0, "high": 1.0}
+    interval = binomtest(hits, of).proportion_ci(0.95, "exact")
+    return {
+        "hits": hits, "of": of, "share": hits / of,
+        "low": float(interval.low), "high": float(interval.high),
+    }  # fmt: skip
+
+
 def show(figures: list[dict[str, Any]]) -> None:
     table = Table("figure", "value", "limit", "peers", title=f"on {os.cpu_count()} cores", box=None)
     for item in figures:

@@ -5,11 +5,12 @@
 - 50 for each planted drift: in how many does the sensor that stands for it alarm, and how soon?
 - 20 of the undrifted shops by the usual rules (`monitoring_rules.py`).
 - Online Retail II: its second year against its first, as it is and with drift planted in its rows.
+- Last, what is said of champions once labels are known (`monitoring_labels.py`).
 
 Intervals are exact (Clopper & Pearson 1934), 95 %. What is measured of each shop is kept, so a run
 goes on where it was stopped, and can be done in pieces: `--only undrifted --seeds 20` measures the
 first twenty. Shown is all that has been measured so far. Writes var/bench/monitoring.json. All of
-it takes about half an hour on an idle core; the rules take half of that.
+it takes about an hour on an idle core: the rules a quarter of that, the labels half.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from configs.records import write_file
 from monitoring.facts import Reading
 from monitoring.measure import Measured
 from monitoring.sensors import SENSORS, freeze, read_month
+from tests.bench import monitoring_labels
+from tests.bench.figures import share
 from tests.bench.monitoring_real import real_log_readings
 from tests.bench.monitoring_rules import REFERENCES, RULES, kept_alarms, rules_alarms
 from tests.bench.monitoring_shops import (
@@ -61,12 +64,12 @@ SHOWN = 3  # months after the drift
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="tests.bench.monitoring", description=__doc__)
-    pieces = [*SEEDS, "real"]
+    pieces = [*SEEDS, "real", "labels"]
     parser.add_argument("--only", nargs="+", choices=pieces, default=pieces, help="these pieces")
     parser.add_argument("--seeds", type=int, help="of each piece, the first so many")
     options = parser.parse_args(arguments)
     for piece in options.only:
-        if piece != "real":
+        if piece in SEEDS:
             first, count = SEEDS[piece]
             measure_piece(piece, range(first, first + min(count, options.seeds or count)))
     figures = summarise()
@@ -81,6 +84,8 @@ def main(arguments: list[str] | None = None) -> int:
     write_file(OUT, json.dumps(figures, indent=2))
     show(figures, Console(width=100))
     print(f"written to {OUT.relative_to(ROOT)}")
+    if "labels" in options.only:
+        return monitoring_labels.main(["--seeds", f"{options.seeds}"] if options.seeds else [])
     return 0
 
 
@@ -211,19 +216,6 @@ def _alarming_months(shops: Sequence[Sequence[bool]]) -> dict[str, Any]:
         "months": share(sum(map(sum, shops)), sum(map(len, shops))),
         "years": share(sum(map(any, shops)), len(shops)),
     }
-
-
-def share(hits: int, of: int) -> dict[str, Any]:
-    """hits of so many, as a share with its exact 95 % interval."""
-    from scipy.stats import binomtest
-
-    if not of:
-        return {"hits": 0, "of": 0, "share": None, "low": 0.0, "high": 1.0}
-    interval = binomtest(hits, of).proportion_ci(0.95, "exact")
-    return {
-        "hits": hits, "of": of, "share": hits / of,
-        "low": float(interval.low), "high": float(interval.high),
-    }  # fmt: skip
 
 
 # --- for people -------------------------------------------------------------------------------

@@ -42,6 +42,7 @@ from monitoring.estimate import estimate
 from monitoring.facts import add_months, end_of, year_before
 from monitoring.labels import read_outcomes, ripe
 from monitoring.performance import judge_performance, pooled, reference
+from tests.bench.figures import share
 from tests.bench.monitoring_champions import (
     DRIFT_MONTH,
     FAMILIES,
@@ -187,16 +188,6 @@ def early_within(year: Year, count: int | None) -> bool:
     if count is None:
         return bool(alarms)
     return any(DRIFT_MONTH <= month < add_months(DRIFT_MONTH, count) for month in alarms)
-
-
-def share(hits: int, of: int) -> dict[str, Any]:
-    from scipy.stats import binomtest
-
-    if not of:
-        return {"hits": 0, "of": 0, "share": None, "low": 0.0, "high": 1.0}
-    found = binomtest(hits, of).proportion_ci(0.95, "exact")
-    ends = {"low": float(found.low), "high": float(found.high)}
-    return {"hits": hits, "of": of, "share": hits / of, **ends}
 
 
 # --- one shop, and the real log ---------------------------------------------------------------
