@@ -36,6 +36,7 @@ export GP_AS_OF := $(value AS_OF)
 export GP_FROM := $(value FROM)
 export GP_TO := $(value TO)
 export GP_RESTATE := $(value RESTATE)
+export GP_MONTH := $(value MONTH)
 export GP_DRIFT := $(value DRIFT)
 PRESET := --config "$$GP_CONFIG"
 
@@ -86,11 +87,11 @@ accept-batch: setup ## release a batch held because it differs from the last  (B
 simulate-year: setup ## a year of operation in minutes  (DRIFT=rate|price|unit|missing|mix|none)
 	@$(BIN)/python -m flows.simulate_year $${GP_DRIFT:+--drift "$$GP_DRIFT"} --config "$${GP_CONFIG/#default/year}" $(ARGS)
 
-operate: setup ## work off every month that is due: score, judge, retrain  (RESTATE=2026-02)
+operate: setup ## process every month that is due: score, judge, retrain  (RESTATE=2026-02)
 	@$(BIN)/python -m flows.operate $${GP_RESTATE:+--restate "$$GP_RESTATE"} $(PRESET) $(ARGS)
 
-monitor: setup ## judge the last month that is over: verdict, alerts, page  (RESTATE=2026-02)
-	@$(BIN)/python -m flows.monitor $${GP_RESTATE:+--restate "$$GP_RESTATE"} $(PRESET) $(ARGS)
+monitor: setup ## judge the last month that is over: verdict, alerts, page  (RESTATE= MONTH=)
+	@$(BIN)/python -m flows.monitor $${GP_RESTATE:+--restate "$$GP_RESTATE"} $${GP_MONTH:+--month "$$GP_MONTH"} $(PRESET) $(ARGS)
 
 backfill: setup ## score and judge past months; nothing is trained  (FROM=2025-06 TO=2026-03)
 	@$(BIN)/python -m flows.backfill $${GP_FROM:+--from "$$GP_FROM"} $${GP_TO:+--to "$$GP_TO"} $(PRESET) $(ARGS)

@@ -317,7 +317,11 @@ class Operations(Section):
         None, description="a day in the first month to operate; none: the latest month that is over"
     )
     late_days: int = Field(
-        10, ge=0, le=31, description="a month whose rows end this many days before it is whole"
+        0,
+        ge=0,
+        le=31,
+        description="a month is whole though its last days have no row, so many: a shop that closes"
+        " at weekends; any number where rows of a later month are there",
     )
     baseline_months: int = Field(
         12, ge=12, le=36, description="months that the frozen baseline of the sensors is made of"

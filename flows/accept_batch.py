@@ -9,6 +9,7 @@ from configs.command import make, run_command
 from configs.errors import UserError
 from configs.settings import Settings
 from flows.quarantine import arguments
+from flows.watch import folder_of
 from ingestion.batches import dataset_of, release, seen
 
 ABOUT = "Release a held batch by name (or its first letters): it is right, though unlike the last."
@@ -29,7 +30,8 @@ def main(name: str | None, settings: Settings) -> None:
         )
     batch = release(var, dataset, name)
     print(f"Batch {batch.name} of {dataset} is {batch.status} by {batch.by}.")
-    print(f"Go on with: {make('train', settings)}")
+    operated = folder_of(settings).exists()
+    print(f"Go on with: {make('operate' if operated else 'train', settings)}")
 
 
 if __name__ == "__main__":

@@ -15,17 +15,18 @@ from collections.abc import Callable, Sequence
 from configs.command import make, run_command
 from configs.errors import UserError
 from configs.settings import Settings
+from flows.baseline import baselines_of
 from flows.clock import as_of_month, read_day, today
 from flows.exclusive import exclusive
 from flows.judge import check_unchanged, judge, rebuild_altered, watch_month
-from flows.monitor import finished
+from flows.monitor import PAGE, finished
 from flows.operate import print_line
 from flows.score import score_log
 from flows.watch import check_there, folder_of, refuse_table, watch
 from ingestion.ingest import check_source
 from monitoring import state
 from monitoring.delivery import check_receivers
-from monitoring.facts import add_months, end_of, month_of
+from monitoring.facts import add_months, end_of, first_day, month_of
 from registry.alias import the_champion
 
 ABOUT = "Score and judge past months with the champion of today; nothing is trained."
@@ -41,6 +42,7 @@ def main(settings: Settings, **asked: str | None) -> None:
         the_champion(settings)
         with finished(settings):
             backfill(settings, months, print_line)
+    print_line(f"Page      {folder_of(settings) / PAGE}")
 
 
 def backfill(settings: Settings, months: Sequence[str], say: Callable[[str], None]) -> None:
@@ -48,6 +50,13 @@ def backfill(settings: Settings, months: Sequence[str], say: Callable[[str], Non
     their scores. say: told what happens, a line at a time."""
     for line in rebuild_altered(settings):
         say(line)
+    frozen = baselines_of(settings)
+    if frozen and months[0] < frozen[0]["since"]:
+        say(
+            f"The sensors judge from {frozen[0]['since']} on, where the first baseline was frozen."
+            f" For earlier months, set operations.start to {first_day(months[0])} and remove"
+            f" {folder_of(settings) / 'baseline'}"
+        )
     watched = {}
     for month in months:
         at = as_of_month(settings, month)

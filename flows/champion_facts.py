@@ -15,10 +15,9 @@ from configs.command import make
 from configs.errors import UserError
 from configs.records import write_record
 from configs.settings import Settings
-from flows.kept_scores import RECORD, read_scores
+from flows.kept_scores import RECORD, read_scores, scores_folder
 from flows.stage import hash_file
 from flows.watch import Watched
-from ingestion.batches import dataset_of
 from ingestion.months import digest_of
 from monitoring.facts import (
     Drift,
@@ -42,8 +41,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scored:
-    """Official scores: their day, their folder, and the version that made them. learnt_until: the
-    day up to which that version saw what customers did, where it is known."""
+    """Official scores: their day, their folder, and the version that made them. learnt_until: as of
+    days before this one that version has seen what customers did, where it is known."""
 
     as_of: date
     folder: Path
@@ -75,11 +74,15 @@ class Found:
 
 
 def scores_until(settings: Settings, until: date) -> list[Scored]:
-    """The official scores made as of a day up to `until`, in order. Raises UserError for scores
-    that were altered."""
+    """The official scores made as of the first day of a month up to `until`, in order: days that
+    somebody asked for in between would take the places of months. Raises UserError for scores that
+    were altered."""
     found = []
-    for folder in (settings.var.absolute() / "scores" / dataset_of(settings)).glob("as_of=*"):
-        day = date.fromisoformat(folder.name.removeprefix("as_of="))
+    for folder in scores_folder(settings).glob("as_of=????-??-01"):
+        try:
+            day = date.fromisoformat(folder.name.removeprefix("as_of="))
+        except ValueError:  # somebody's
+            continue
         if day > until:
             continue
         record = read_scores(folder)
@@ -119,19 +122,20 @@ def measure_champion(
     performance: list[Performance] = []
     pools: list[Pooled] = []
     if known:
-        version = known[-1].version
+        mine = [one for one in known if one.version == latest.version]
+        version = (mine or known)[-1].version
         last = [one for one in known if one.version == version][-settings.operations.pool_dates :]
         outcomes = _outcomes(watched, last, end)
         performance = [performance_of(one) for one in outcomes]
         pools = [one for one in [pooled(outcomes)] if one]
     # Of a champion that was replaced since, nothing is to be decided any more.
-    mine = next((one for one in pools if one.version == latest.version), None)
+    pool = next((one for one in pools if one.version == latest.version), None)
     days = [one.as_of for one in fair if one.version == latest.version]
     if not days and latest.learnt_until:
         days = [date.fromisoformat(latest.learnt_until)]
     until = month_of(min(days) + timedelta(days=horizon - 1)) if days else None
     described = bundle_of(settings, latest).description
-    readings = judge_performance(mine, reference(described), month, until=until)
+    readings = judge_performance(pool, reference(described), month, until=until)
     readings = [*readings, *_early_label(watched, month, scores, previous)]
     names = [feature["name"] for feature in described["features"]]
     since = None if alarmed_since is None else first_day(alarmed_since)

@@ -35,6 +35,7 @@ class Parts:
     hashes: list[str]
     truth: Path | None
     reused: int
+    later: bool = False  # whether the source goes on after `operations.today`
 
     @property
     def batch(self) -> str:
@@ -54,12 +55,14 @@ def ingest(settings: Settings) -> Parts:
 
 def _cut(settings: Settings, parts: Parts, today: date) -> Parts:
     """The parts without the rows of that day and later ones. Most are wholly before or after it."""
-    from ingestion.cut import spans
+    from ingestion.cut import goes_on, spans
 
     paths: list[Path] = []
     hashes: list[str] = []
+    later = False
     for path, content in zip(parts.paths, parts.hashes, strict=True):
         first, last = spans(path)
+        later |= last is not None and last >= today
         if first is not None and first >= today:
             continue
         if last is not None and last >= today:
@@ -73,7 +76,8 @@ def _cut(settings: Settings, parts: Parts, today: date) -> Parts:
             where="operations.today",
             next_step="set a later day, or bring the rows of before",
         )
-    return replace(parts, paths=paths, hashes=hashes)
+    later = later and goes_on(parts.paths, today, settings.compute)
+    return replace(parts, paths=paths, hashes=hashes, later=later)
 
 
 def _cut_part(settings: Settings, path: Path, content: str) -> Stage:

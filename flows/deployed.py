@@ -2,7 +2,7 @@
 
 Parameters stand in place of a command line: `config` names the preset, `overrides` are words such
 as `["--tuning.trials", "10"]`. Passwords and tokens come from the environment of the worker. A run
-works off everything that is due, in order, so that it does not matter how often it is started, or
+processes everything that is due, in order, so that it does not matter how often it is started, or
 whether one is missed. Two at once are kept apart by the locks of `flows/exclusive.py`: the second
 ends as Completed with the name Skipped. An error that a person can repair ends a run as Failed,
 with the message and no traceback.
@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from prefect import flow
@@ -24,6 +25,7 @@ from prefect.states import Completed, Failed, State
 from configs.command import remember
 from configs.environment import prepare, private
 from configs.errors import UserError
+from configs.full_disk import full_disk
 from configs.load import load
 from configs.settings import Settings
 from configs.terminal import visible
@@ -35,17 +37,17 @@ Overrides = list[str] | None
 def operate(
     config: str = "default", overrides: Overrides = None, restate: str | None = None
 ) -> State[Any]:
-    """Work off every month that is due, in order: score, judge, retrain when there is a reason.
+    """Process every month that is due, in order: score, judge, retrain when there is a reason.
 
     restate: a month whose rows were changed since it was judged, and are to be taken over.
     """
 
     def body(settings: Settings) -> str:
-        from flows.operate import last_operated, work_off
+        from flows.operate import nothing_due, process_due
 
-        done = work_off(settings, _say, restate=restate)
+        done = process_due(settings, _say, restate=restate)
         if not done:
-            return f"no month was due: {last_operated(settings)} was the last"
+            return nothing_due(settings)
         return "; ".join(
             f"{one.month}: {one.scored:,} scored by version {one.champion}, {one.verdict}"
             + (f", trained: {one.decision} version {one.version}" if one.trigger else "")
@@ -135,6 +137,7 @@ def _run(config: str, overrides: Overrides, body: Callable[[Settings], str]) -> 
     """Load the settings, end dead runs, and run the body; its text is the message of the state."""
     from flows.lock import Busy
 
+    settings = None
     try:
         settings = load(config, overrides or [])
         remember(overrides or [])
@@ -146,11 +149,19 @@ def _run(config: str, overrides: Overrides, body: Callable[[Settings], str]) -> 
         _say(str(error))
         return Completed(name="Skipped", message=_line(error))
     except UserError as error:
-        _say(str(error))
-        for name in ("prefect.flow_runs", "prefect.engine"):
-            logging.getLogger(name).addFilter(_is_news)
-        return Failed(message=_line(error))
+        return _failed(error)
+    except Exception as error:
+        if full := full_disk(error, settings.var.absolute() if settings else Path.cwd()):
+            return _failed(full)
+        raise  # a fault of ours: Prefect keeps the traceback
     return Completed(message=visible("; ".join([*told, said])))
+
+
+def _failed(error: UserError) -> State[Any]:
+    _say(str(error))
+    for name in ("prefect.flow_runs", "prefect.engine"):
+        logging.getLogger(name).addFilter(_is_news)
+    return Failed(message=_line(error))
 
 
 def _begin(settings: Settings) -> list[str]:

@@ -9,7 +9,7 @@ whose verdict or facts were altered is judged anew.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +103,24 @@ def check_unchanged(watched: Watched, month: str, *, restate: str | None = None)
             f"the rows of {changed[0]} were changed after they were judged by{others}",
             where=str(watched.folder / "verdicts"),
             next_step="see what changed in the source; if it is right:"
-            f" {make('monitor', watched.settings, RESTATE=changed[0])}",
+            f" {make(_who_restates(watched), watched.settings, RESTATE=changed[0])}",
         )
+
+
+def _who_restates(watched: Watched) -> str:
+    """Operate scores the months anew too; where nobody operates, it would begin to."""
+    return "operate" if (watched.folder / "operated").exists() else "monitor"
+
+
+def broken_by(watched: Watched, month: str) -> list[str]:
+    """What the sensors of the data say is broken in a month, in sentences: known without scores,
+    and before they are made."""
+    stands_for = meanings()
+    return [
+        one.text
+        for one in read_sensors(watched, month, baseline_of(watched, month))
+        if one.state == "alarm" and stands_for[one.sensor] == "broken data"
+    ]
 
 
 def watch_month(settings: Settings, month: str) -> Watched:
@@ -136,9 +152,14 @@ def judge_held(settings: Settings, month: str, error: ContractBroken) -> Judged:
     return judged
 
 
-def restate_from(settings: Settings, month: str) -> list[Judged]:
+def restate_from(
+    settings: Settings,
+    month: str,
+    before: Callable[[Watched, str], None] = lambda watched, month: None,
+) -> list[Judged]:
     """Judge anew what was judged by a month's rows, which were changed since: the month, where it
-    was judged, and those after it. Raises UserError for a month that no verdict rests on."""
+    was judged, and those after it. before: called before each is. Raises UserError for a month that
+    no verdict rests on."""
     known = state.read_judged(folder_of(settings))[0]
     judged = [one.verdict.month for one in known]
     read = {name for one in known for name in one.inputs.get("months", {})}
@@ -150,11 +171,13 @@ def restate_from(settings: Settings, month: str) -> list[Judged]:
             if read
             else "nothing was judged yet",
         )
-    return [
-        judge(watch(as_of_month(settings, later)), later, restate=month)
-        for later in judged
-        if later >= month
-    ]
+    anew = []
+    for later in judged:
+        if later >= month:
+            watched = watch(as_of_month(settings, later))
+            before(watched, later)
+            anew.append(judge(watched, later, restate=month))
+    return anew
 
 
 def rebuild_altered(settings: Settings, restate: str | None = None) -> list[str]:

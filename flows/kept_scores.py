@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from configs.records import RecordAltered, read_record, write_record
+from configs.settings import Settings
 from flows.stage import hash_file
+from ingestion.batches import dataset_of
 from serving.batch import CSV, PARQUET
 
 RECORD, BESIDE = "scores.json", "beside"
@@ -36,6 +38,11 @@ class Scores:
     official: bool
     reused: bool
     notes: tuple[str, ...] = ()
+
+
+def scores_folder(settings: Settings) -> Path:
+    """Where all scores of the data set are."""
+    return settings.var.absolute() / "scores" / dataset_of(settings)
 
 
 def read_scores(folder: Path) -> dict[str, Any] | None:

@@ -33,12 +33,39 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 ABOUT = "Judge the last month that is over: sensors, performance, drift; verdict, alerts, page."
-OPTIONS = {"restate": "a month whose rows were changed since: take them over (2026-02)"}
+OPTIONS = {
+    "restate": "a month whose rows were changed since: take them over (2026-02)",
+    "month": "show what a month was judged, and judge nothing (2026-02)",
+}
 PAGE = "page.html"
 
 
-def main(settings: Settings, *, restate: str | None) -> None:
+def main(settings: Settings, *, restate: str | None, month: str | None) -> None:
+    if month is not None:
+        tell(judged_before(settings, month_of(read_day(month, "MONTH"))), settings, [])
+        return
     judge_last(settings, restate, lambda judged, notes: tell(judged, settings, notes))
+
+
+def judged_before(settings: Settings, month: str) -> Judged:
+    """What a month was judged. Raises UserError where it was not, or was altered."""
+    refuse_table(settings)
+    known, altered = state.read_judged(folder_of(settings))
+    for one in altered:
+        if one.month == month:
+            raise UserError(
+                one.text, where="MONTH", next_step=f"judge it anew: {make('monitor', settings)}"
+            )
+    found = next((one for one in known if one.verdict.month == month), None)
+    if found is None:
+        judged = [one.verdict.month for one in known]
+        raise UserError(
+            f"{month} was not judged"
+            + (f": judged are {judged[0]} to {judged[-1]}" if judged else ""),
+            where="MONTH",
+            next_step=f"judge it: {make('backfill', settings, FROM=month, TO=month)}",
+        )
+    return found
 
 
 def judge_last(
@@ -168,10 +195,15 @@ def tell(judged: Judged, settings: Settings, notes: Sequence[str]) -> None:
 
 def could_judge(readings: Sequence[Reading], settings: Settings) -> list[str]:
     """What to do about sensors that the frozen baseline does not know, and a new one would."""
+    from monitoring.sensors import SENSORS
+
     waiting = [
         one.sensor
         for one in readings
-        if one.state == "learning" and one.until is not None and one.until <= one.month
+        if one.sensor in SENSORS  # the champion learns from its scores, whatever the baseline
+        and one.state == "learning"
+        and one.until is not None
+        and one.until <= one.month
     ]
     if not waiting:
         return []

@@ -1,10 +1,10 @@
-"""Work off every month that is due, in order: `make operate`.
+"""Process every month that is due, in order: `make operate`.
 
 For each month: ingest → validate → score → judge → train when due → gate → promote. The running
 service finds a new champion by itself.
 
-A month is due when it is over and was not worked off yet. All of it happens as of the day after the
-month (`operations.today`): nothing sees a later row, also when several months are worked off at
+A month is due when it is over and was not processed yet. All of it happens as of the day after the
+month (`operations.today`): nothing sees a later row, also when several months are processed at
 once. Each step finds what a killed command has finished, so the same command goes on after a kill,
 and a month whose rows are not there yet stops it without harm.
 """
@@ -16,24 +16,31 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import date
-from typing import TYPE_CHECKING, Any
+from datetime import date, timedelta
+from functools import partial
+from typing import Any
 
-from configs.command import run_command
+from configs.command import make, run_command
 from configs.errors import UserError
 from configs.records import write_record
 from configs.settings import Settings
-from configs.terminal import visible
+from configs.terminal import console, visible
 from flows.clock import as_of_month, read_day, today
 from flows.exclusive import exclusive
-from flows.judge import check_unchanged, judge, rebuild_altered, restate_from, watch_month
-from flows.kept_scores import Scores, read_scores
-from flows.monitor import could_judge, finished
+from flows.judge import (
+    broken_by,
+    check_unchanged,
+    judge,
+    rebuild_altered,
+    restate_from,
+    watch_month,
+)
+from flows.kept_scores import Scores, read_scores, scores_folder
+from flows.monitor import PAGE, could_judge, finished
 from flows.retrain import decision_as_of, find_trigger, train, why_not, write_trigger_once
 from flows.score import score_log
 from flows.stopping import end_on_signals
-from flows.watch import Watched, check_there, folder_of, refuse_table
-from ingestion.batches import dataset_of
+from flows.watch import NotWhole, Watched, check_there, folder_of, refuse_table
 from ingestion.ingest import check_source
 from ingestion.months import digest_of
 from ingestion.validate import ContractBroken
@@ -43,18 +50,17 @@ from monitoring.delivery import check_receivers
 from monitoring.facts import Reading, Verdict, add_months, end_of, month_of
 from registry.alias import the_champion
 
-if TYPE_CHECKING:
-    pass
-
-ABOUT = "Work off every month that is due: score, judge, retrain when there is a reason."
+ABOUT = "Process every month that is due: score, judge, retrain when there is a reason."
 OPTIONS = {"restate": "a month whose rows were changed since: take them over (2026-02)"}
 BY = "operate"
+LATE = timedelta(days=7)  # rows that come within a week after their month alarm nobody
 
 
 @dataclass(frozen=True)
 class Operated:
-    """A month that was worked off. trigger: why it was trained, "" where it was not; deferred: why
-    not, though there was a reason; decision: of the gate, with the version it is about."""
+    """A month that was processed. scored: customers, 0 where the data was broken; champion: its
+    version then; trigger: why it was trained, "" where it was not; deferred: why not, though there
+    was a reason; decision: of the gate, with the version it is about."""
 
     month: str
     rows: int
@@ -70,10 +76,17 @@ class Operated:
 
 def main(settings: Settings, *, restate: str | None) -> None:
     end_on_signals()
-    work_off(settings, print_line, restate=restate)
+    process_due(settings, print_line, restate=restate)
+    last, shown = last_operated(settings), console()
+    when = f"  when {add_months(last, 1)} is over" if last else ""
+    for head, text in (
+        ("Page", str(folder_of(settings) / PAGE)),
+        ("Next", make("operate", settings) + when),
+    ):
+        shown.print(f"{head:9} {text}", soft_wrap=True, markup=False)
 
 
-def work_off(
+def process_due(
     settings: Settings, say: Callable[[str], None], *, restate: str | None = None
 ) -> list[Operated]:
     """What `make operate` does: the due months, then alerts, metrics and page.
@@ -91,19 +104,37 @@ def work_off(
             for line in [*settle(settings), *rebuild_altered(settings, changed)]:
                 say(line)
             if changed is not None:
-                for judged in restate_from(settings, changed):
+                score = partial(_score_anew, say)
+                for judged in restate_from(settings, changed, before=score):
                     say(f"{judged.verdict.month}: {judged.verdict.verdict}, judged anew")
             done = operate(settings, say)
             for line in promote_from_shadow(settings):
                 say(line)
             if not done:
-                last = last_operated(settings)
-                say(f"No month is due: {last} was the last, and today is {today(settings)}.")
+                say(nothing_due(settings))
     return done
 
 
 def print_line(text: str) -> None:
     print(visible(text), flush=True)
+
+
+def nothing_due(settings: Settings) -> str:
+    last, clock = last_operated(settings), today(settings)
+    which = f"{last} was the last" if last else f"operations.start is {settings.operations.start}"
+    return f"No month is due: {which}, and today is {clock}."
+
+
+def _score_anew(say: Callable[[str], None], watched: Watched, month: str) -> None:
+    """Of a month whose rows were changed since: beside the official scores, where there are any;
+    official, where there were none because the data was broken."""
+    operated = folder_of(watched.settings) / "operated" / f"month={month}.json"
+    if not operated.exists() or broken_by(watched, month):
+        return
+    scores = score_log(watched.settings, watched.validated, end_of(month), watched.months)
+    if not scores.reused:
+        which = "official" if scores.official else "beside the official ones"
+        say(f"{month}: {scores.record['rows']:,} customers scored anew, {which}: {scores.folder}")
 
 
 def settle(settings: Settings) -> list[str]:
@@ -126,12 +157,16 @@ def promote_from_shadow(settings: Settings) -> list[str]:
     from flows.shadow import conclude_shadow, purchases_of
     from registry.store import open_store
 
-    entry = conclude_shadow(open_store(settings), settings, purchases_of(settings))
+    try:
+        purchases = purchases_of(settings)
+    except ContractBroken as error:  # the rows of a month that is not over: no business of today's
+        return [f"the version in shadow waits: {error.what}"]
+    entry = conclude_shadow(open_store(settings), settings, purchases)
     return [f"version {entry.to_version} is champion: {entry.reason}"] if entry else []
 
 
 def operate(settings: Settings, say: Callable[[str], None]) -> list[Operated]:
-    """Work off all due months, the oldest first; say: told what happens, a line at a time.
+    """Process all due months, the oldest first; say: told what happens, a line at a time.
 
     Raises UserError for a month whose rows are missing, held or changed, and whatever a stage
     raises: that is an alert too. The months before it are done by then.
@@ -143,6 +178,8 @@ def operate(settings: Settings, say: Callable[[str], None]) -> list[Operated]:
         except ContractBroken:
             raise  # an alert of the month's verdict
         except Exception as error:
+            if isinstance(error, NotWhole) and today(settings) < end_of(month) + LATE:
+                raise
             what, action = f"unexpected {type(error).__name__}: {error}", "see the log of the run"
             if isinstance(error, UserError):
                 what, action = error.what, error.next_step
@@ -154,14 +191,14 @@ def operate(settings: Settings, say: Callable[[str], None]) -> list[Operated]:
 
 
 def due_months(settings: Settings) -> list[str]:
-    """The months that are over and were not worked off, the oldest first. Raises UserError for a
+    """The months that are over and were not processed, the oldest first. Raises UserError for a
     clock that went back."""
     last, clock = last_operated(settings), today(settings)
     newest = add_months(month_of(clock), -1)
     if last is not None:
         if end_of(last) > clock:
             raise UserError(
-                f"the clock went back: {last} was worked off already, and today is {clock}",
+                f"the clock went back: {last} was processed already, and today is {clock}",
                 where="operations.today" if settings.operations.today else "the system's clock",
                 next_step="set the clock right",
             )
@@ -173,25 +210,29 @@ def due_months(settings: Settings) -> list[str]:
 
 
 def last_operated(settings: Settings) -> str | None:
-    """The newest month that was worked off."""
+    """The newest month that was processed."""
     found = sorted((folder_of(settings) / "operated").glob("month=*.json"))
     return found[-1].stem.removeprefix("month=") if found else None
 
 
 def operate_month(settings: Settings, month: str, say: Callable[[str], None]) -> Operated:
-    """Work off one month; the clock stands on the day after it."""
+    """Process one month; the clock stands on the day after it. Broken data is not scored: a list
+    that is made from it is worse than one that comes late."""
     say(f"{month}: ingest, validate")
     watched = watch_month(settings, month)
     check_there(watched, month)
     check_unchanged(watched, month)
-    scores = _made_before(watched, end_of(month)) or score_log(
-        settings, watched.validated, end_of(month), watched.months
-    )
-    for note in scores.notes:
-        say(f"{month}: {note}")
-    say(
-        f"{month}: {scores.record['rows']:,} customers scored by version {scores.record['version']}"
-    )
+    scored, champion = 0, the_champion(settings).version
+    if broken_by(watched, month):
+        say(f"{month}: not scored: its data is broken")
+    else:
+        scores = _made_before(watched, end_of(month)) or score_log(
+            settings, watched.validated, end_of(month), watched.months
+        )
+        for note in scores.notes:
+            say(f"{month}: {note}")
+        scored, champion = scores.record["rows"], scores.record["version"]
+        say(f"{month}: {scored:,} customers scored by version {champion}: {scores.folder}")
     verdict = judge(watched, month).verdict
     readings = state.read_facts(watched.folder, "readings", Reading, [month])
     for line in (verdict.verdict, *verdict.evidence, *could_judge(readings, settings)):
@@ -200,9 +241,9 @@ def operate_month(settings: Settings, month: str, say: Callable[[str], None]) ->
     found = {
         "month": month,
         "rows": rows,
-        "scored": scores.record["rows"],
+        "scored": scored,
         "verdict": verdict.verdict,
-        "champion": scores.record["version"],
+        "champion": champion,
     }
     operated = _retrain(settings, watched, verdict, found, say)
     write_record(folder_of(settings) / "operated" / f"month={month}.json", asdict(operated))
@@ -212,8 +253,7 @@ def operate_month(settings: Settings, month: str, say: Callable[[str], None]) ->
 def _made_before(watched: Watched, as_of: date) -> Scores | None:
     """The official scores of the day, where they were made from the same rows: by a command that
     was killed, perhaps after it had promoted a champion that would score otherwise."""
-    settings = watched.settings
-    folder = settings.var.absolute() / "scores" / dataset_of(settings) / f"as_of={as_of}"
+    folder = scores_folder(watched.settings) / f"as_of={as_of}"
     record = read_scores(folder)
     if record is None or record["data_sha256"] != digest_of(watched.months):
         return None

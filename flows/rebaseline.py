@@ -1,8 +1,9 @@
 """Freeze a new baseline of the sensors: `make rebaseline REASON="prices were raised on purpose"`.
 
 The months that were judged keep their verdicts. From the next one on the sensors compare with the
-last twelve whole months, and months of broken data before it count as accepted: they no longer
-forbid a retraining.
+last `operations.baseline_months` whole months, and months of broken data before it count as
+accepted: they no longer forbid a retraining. Of a change that has just come, most of these months
+are of before it: what its sensor takes for usual is a mixture until a later baseline.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ from configs.errors import UserError
 from configs.settings import Settings
 from flows.baseline import baselines_of, freeze_baseline
 from flows.exclusive import exclusive
+from flows.kept_scores import read_scores, scores_folder
+from flows.monitoring_page import write_monitoring_page
 from flows.watch import folder_of, refuse_table, watch
 from ingestion.ingest import check_source
-from monitoring.facts import add_months
+from monitoring import state
+from monitoring.facts import add_months, end_of
 
-ABOUT = "Freeze a new baseline of the sensors, from the last twelve whole months."
+ABOUT = "Freeze a new baseline of the sensors, from the last whole months."
 OPTIONS = {"reason": "why the months before are the new normal; it is written down"}
 
 
@@ -52,9 +56,27 @@ def main(settings: Settings, *, reason: str | None) -> None:
                 where="operations.baseline_months",
                 next_step="wait for more months",
             )
+        write_monitoring_page(settings)
     made = sorted(content["made_from"])
     print(f"Baseline {version} is frozen on {made[0]} to {made[-1]}; it judges from {since} on.")
+    for line in _not_scored(settings):
+        print(line)
     print(f"Next: {make('operate', settings)}, when {since} is over")
+
+
+def _not_scored(settings: Settings) -> list[str]:
+    """What to do about months that are accepted now, and have no list because they were broken."""
+    folder = folder_of(settings)
+    broken = [
+        one.verdict.month
+        for one in state.read_judged(folder)[0]
+        if one.verdict.verdict == "broken data"
+        and read_scores(scores_folder(settings) / f"as_of={end_of(one.verdict.month)}") is None
+    ]
+    if not broken:
+        return []
+    todo = make("backfill", settings, FROM=broken[0], TO=broken[-1])
+    return [f"Not scored while their data was broken: {', '.join(broken)}. To score them: {todo}"]
 
 
 if __name__ == "__main__":

@@ -15,9 +15,10 @@ from configs.command import make
 from configs.settings import Settings
 from flows.baseline import baselines_of
 from flows.clock import clock_of
+from flows.judge import meanings
 from flows.watch import Watched
 from monitoring import state
-from monitoring.facts import Verdict, add_months, month_of
+from monitoring.facts import Reading, Verdict, add_months, month_of
 from monitoring.verdict import unaccepted
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ def find_trigger(
     trained = last_trained(past, clock)
     if any(day > clock for day in trainings(past)):
         return None
-    if verdict.verdict == "worse":
-        return Trigger("worse", "the champion ranks worse than it did", verdict.evidence)
+    if worse := _worse(watched, verdict):
+        return Trigger("worse", "the champion ranks worse than it did", worse)
     for one in _judged_until(watched, verdict.month):
         due = one.retrain_due
         if due and date.fromisoformat(due) <= clock and (trained is None or f"{trained}" < due):
@@ -91,8 +92,21 @@ def why_not(
     return ""
 
 
+def _worse(watched: Watched, verdict: Verdict) -> tuple[str, ...]:
+    """What labels say against the champion, in sentences: also where demand has changed, which
+    comes first in a verdict and may last for a year."""
+    if verdict.verdict == "worse":
+        return verdict.evidence
+    readings = state.read_facts(watched.folder, "readings", Reading, [verdict.month])
+    return tuple(
+        one.text
+        for one in readings
+        if one.state == "alarm" and meanings().get(one.sensor) == "worse"
+    )
+
+
 def _judged_until(watched: Watched, month: str) -> list[Verdict]:
-    """The verdicts up to a month: later ones, which were judged before it was worked off, do not
+    """The verdicts up to a month: later ones, which were judged before it was processed, do not
     count."""
     known, _ = state.read_judged(watched.folder)
     return [one.verdict for one in known if one.verdict.month <= month]

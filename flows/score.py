@@ -24,12 +24,13 @@ from features.catalogue import CATALOGUE
 from flows import data_stages, score_table
 from flows.clock import read_day, today
 from flows.exclusive import exclusive
-from flows.kept_scores import RECORD, Scores, keep_scores, read_scores
+from flows.kept_scores import RECORD, Scores, keep_scores, read_scores, scores_folder
 from flows.score_report import heard, tell
-from ingestion.batches import dataset_of
+from flows.watch import folder_of
 from ingestion.ingest import check_source
 from ingestion.months import Month, digest_of, months_of
 from ingestion.validate import QUARANTINE, TRANSACTIONS
+from monitoring.facts import end_of
 from registry.alias import the_champion
 from registry.bundle import Bundle, load_bundle
 from registry.compare import question
@@ -67,10 +68,24 @@ def make_scores(
     day = None if as_of is None else read_day(as_of, "AS_OF")
     check_source(settings.source)
     with exclusive(settings, "score"), heard() as warnings:
-        page = _folder(settings) / "contract.html"
+        page = scores_folder(settings) / "contract.html"
         page.parent.mkdir(parents=True, exist_ok=True)
         validated = data_stages.validate(settings, data_stages.ingest(settings), page)
-        return score_log(settings, validated.folder, day), settings, warnings
+        scores = score_log(settings, validated.folder, day)
+        return scores, settings, [*warnings, *_held(settings, scores.record["as_of"])]
+
+
+def _held(settings: Settings, as_of: str) -> list[str]:
+    """What there is to say of a list as of the day after a month that was judged broken data."""
+    from monitoring import state
+
+    for one in state.read_judged(folder_of(settings))[0]:
+        if end_of(one.verdict.month).isoformat() == as_of and one.verdict.verdict == "broken data":
+            return [
+                f"{one.verdict.month} was judged broken data, and this list is made from its rows:"
+                f" {' '.join(one.verdict.evidence)}"
+            ]
+    return []
 
 
 def score_log(
@@ -144,10 +159,15 @@ def score_log(
         where="AS_OF",
         next_step="name another day",
     )
-    place = _folder(settings) / f"as_of={as_of}"
+    place = scores_folder(settings) / f"as_of={as_of}"
     key = {"as_of": as_of.isoformat(), "data_sha256": digest_of(months)}
     scores = _kept(settings, version, bundle, place, key, make_features, nobody)
-    return _with_notes(scores, settings, bundle)
+    scores = _with_notes(scores, settings, bundle)
+    if gap:
+        days = "the last day" if gap == 1 else f"the last {gap} days"
+        note = f"the log has no row of {days} before {as_of}: it ends on {last}"
+        scores = replace(scores, notes=(*scores.notes, note))
+    return scores
 
 
 def score_rows(settings: Settings) -> Scores:
@@ -157,7 +177,7 @@ def score_rows(settings: Settings) -> Scores:
     the file is valid.
     """
     version, bundle = open_champion(settings)
-    folder = _folder(settings)
+    folder = scores_folder(settings)
     features = folder / FEATURES
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -228,10 +248,6 @@ def _whose(settings: Settings) -> str:
     return ", the day after the simulated log" if simulated else ""
 
 
-def _folder(settings: Settings) -> Path:
-    return settings.var.absolute() / "scores" / dataset_of(settings)
-
-
 def _kept(
     settings: Settings,
     version: ModelVersion,
@@ -273,13 +289,17 @@ def _kept(
 
 
 def learnt_until(bundle: Bundle) -> str | None:
-    """The day up to which the model saw what customers did; None where its bundle has no dates."""
+    """As of days before this one, the model has seen what customers did: in the windows of its
+    training and validation, or on the dates of its test, by which the gate let it pass. None where
+    its bundle has no dates."""
     dates = bundle.description.get("as_of") or {}
-    days = [date.fromisoformat(day) for name in ("train", "valid") for day in dates.get(name, [])]
-    if not days:
+    found = {name: [date.fromisoformat(day) for day in dates.get(name, [])] for name in dates}
+    learnt = [*found.get("train", []), *found.get("valid", [])]
+    if not learnt:
         return None
-    horizon = bundle.description["question"]["horizon_days"]
-    return (max(days) + timedelta(days=horizon)).isoformat()
+    horizon = timedelta(days=bundle.description["question"]["horizon_days"])
+    tested = [day + timedelta(days=1) for day in found.get("test", [])]
+    return max([max(learnt) + horizon, *tested]).isoformat()
 
 
 def _with_notes(scores: Scores, settings: Settings, bundle: Bundle) -> Scores:
@@ -296,8 +316,9 @@ def _with_notes(scores: Scores, settings: Settings, bundle: Bundle) -> Scores:
     learnt = record.get("learnt_until")
     if learnt is not None and record["as_of"] < learnt:
         notes.append(
-            f"version {record['version']} learnt from what customers did up to {learnt}: of"
-            f" {record['as_of']} it has seen answers, and its scores look better than they are"
+            f"version {record['version']} was trained or tested on what customers did after"
+            f" {record['as_of']}: its scores look better than they are, as of any day before"
+            f" {learnt}"
         )
     trained = bundle.description["transactions"]["contract"]
     now = data_stages.dated(settings).model_dump(mode="json")

@@ -5,13 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from configs.command import make
 from configs.duck import connect, parquet
 from configs.settings import Settings
-from configs.terminal import console, facts
+from configs.terminal import console, facts, short
 from flows.kept_scores import Scores
 from serving.batch import CSV, PARQUET
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+FIRST = 10  # rows of the list that are printed
 
 
 @contextmanager
@@ -68,6 +75,9 @@ def tell(scores: Scores, settings: Settings, warnings: list[str]) -> None:
             ),
         )
     )
+    shown.print()
+    shown.print(_first(scores, "customer" if of_log else "row"))
+    shown.print()
     folder = settings.var / scores.folder.relative_to(settings.var.absolute())
     for head, text in (
         ("List", str(folder / CSV)),
@@ -76,3 +86,27 @@ def tell(scores: Scores, settings: Settings, warnings: list[str]) -> None:
     ):
         shown.print(f"[bold]{head:9}[/] ", end="")
         shown.print(text, soft_wrap=True, markup=False)
+
+
+def _first(scores: Scores, called: str) -> Table:
+    """The most probable rows, as the list for people has them."""
+    from rich.table import Table
+
+    with connect() as connection:
+        rows = connection.execute(f"""
+            SELECT customer_id, probability, decision, moved_most, moved_by
+            FROM {parquet(scores.folder / PARQUET)}
+            ORDER BY probability DESC, customer_id LIMIT {FIRST}
+        """).fetchall()
+    table = Table(box=None, pad_edge=False)
+    table.add_column(called)
+    table.add_column("probability", justify="right")
+    decided = any(row[2] is not None for row in rows)
+    if decided:
+        table.add_column("decision")
+    table.add_column("what moved it most")
+    for name, probability, decision, feature, by in rows:
+        moved = "" if feature is None else f"{short(feature, 30)} ({by:+.3f})"
+        what = ["contact" if decision else "leave"] if decided else []
+        table.add_row(short(name, 24), f"{probability:.3f}", *what, moved)
+    return table

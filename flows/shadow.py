@@ -22,7 +22,7 @@ from configs.errors import UserError
 from configs.settings import Settings
 from configs.terminal import console, facts
 from flows.clock import today
-from flows.lock import alone
+from flows.exclusive import exclusive
 from monitoring.facts import ShadowComparison, end_of
 from monitoring.shadow import Purchases, compare_shadow, harm
 from registry import ledger
@@ -64,7 +64,7 @@ class Standing:
 
 def main(settings: Settings, *, promote: bool = False) -> None:
     client = open_store(settings)
-    with alone(settings.var, "shadow"):
+    with exclusive(settings, "shadow"):
         purchases = purchases_of(settings)
         if promote:
             entry = conclude_shadow(client, settings, purchases)

@@ -18,14 +18,19 @@ from ingestion.validate import QUARANTINE, TRANSACTIONS
 from monitoring.facts import end_of
 
 
+class NotWhole(UserError):
+    """The rows of a month are not there, or not all of them."""
+
+
 @dataclass(frozen=True)
 class Watched:
     """The log as it stood when a month was over, or later. validated: the folder of a validated
-    batch; batch: its name."""
+    batch; batch: its name; later: whether the source has rows of after the clock's day too."""
 
     settings: Settings
     validated: Path
     batch: str
+    later: bool = False
 
     @property
     def transactions(self) -> Path:
@@ -47,8 +52,8 @@ class Watched:
 
     @cached_property
     def whole(self) -> list[str]:
-        """Those that are over and whole: their rows reach to the last `late_days`, or later months
-        have rows."""
+        """Those that are over and whole: their rows reach to the last day, or to `late_days` before
+        it, or the source has later rows."""
         clock, late = today(self.settings), self.settings.operations.late_days
         return [
             month.month
@@ -56,6 +61,7 @@ class Watched:
             if end_of(month.month) <= clock
             and (
                 place + 1 < len(self.months)
+                or self.later
                 or month.last_day >= end_of(month.month) - timedelta(days=late + 1)
             )
         ]
@@ -73,22 +79,22 @@ def watch(settings: Settings) -> Watched:
     folder.mkdir(parents=True, exist_ok=True)
     parts = data_stages.ingest(settings)
     stage = data_stages.validate(settings, parts, folder / "contract.html")
-    return Watched(settings, stage.folder, parts.batch)
+    return Watched(settings, stage.folder, parts.batch, parts.later)
 
 
 def check_there(watched: Watched, month: str) -> None:
-    """Raises UserError when the month's rows are not there, or not to its end."""
+    """Raises NotWhole when the month's rows are not there, or not to its end."""
     if month in watched.whole:
         return
     last = watched.months[-1].last_day if watched.months else None
     has = any(one.month == month for one in watched.months)
-    raise UserError(
+    raise NotWhole(
         f"the rows of {month} are not whole: the log ends on {last}"
         if has
         else f"the rows of {month} are missing: the log ends on {last}",
         where="source",
         next_step=f"bring them, then the same command goes on from {month}"
-        + (" (a shorter end of a month: operations.late_days)" if has else ""),
+        + (" (if the shop was closed since: operations.late_days)" if has else ""),
     )
 
 

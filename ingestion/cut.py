@@ -5,11 +5,14 @@ For `operations.today`, the clock: whoever operates a past month must not see wh
 
 from __future__ import annotations
 
-from datetime import date
+from collections.abc import Sequence
+from datetime import date, timedelta
 from pathlib import Path
 
 from configs.duck import connect, literal, parquet
 from configs.settings import Compute
+
+MONTH = 31  # days
 
 
 def spans(part: Path) -> tuple[date | None, date | None]:
@@ -37,6 +40,20 @@ def _read_spans(part: Path) -> tuple[date | None, date | None]:
             f" FROM {parquet(part)}"
         ).fetchall()
     return first, last
+
+
+def goes_on(parts: Sequence[Path], day: date, compute: Compute) -> bool:
+    """Whether there are rows from a day on: at least half of what one day had in the month before,
+    so that a few rows with a wrong date do not count."""
+    within = timedelta(days=MONTH)
+    with connect(compute=compute) as connection:
+        ((before, after),) = connection.execute(f"""
+            SELECT count(*) FILTER (invoiced_at < DATE '{day}'),
+                   count(*) FILTER (invoiced_at >= DATE '{day}')
+            FROM {parquet(list(parts))}
+            WHERE invoiced_at >= DATE '{day - within}' AND invoiced_at < DATE '{day + within}'
+        """).fetchall()
+    return after > 0 and 2 * MONTH * after >= before
 
 
 def cut_part(part: Path, target: Path, until: date, compute: Compute) -> None:

@@ -109,11 +109,12 @@ def read_judged(folder: Path) -> tuple[list[Judged], list[Altered]]:
 
 
 def changed_months(judged: Sequence[Judged], now: Mapping[str, str]) -> list[str]:
-    """Months whose rows are not those that they were judged on. now: month -> its digest."""
+    """Months whose rows are not those that they were judged on, or are gone. now: month -> its
+    digest, of a log that reaches at least as far as they do."""
     then: dict[str, str] = {}
     for one in judged:
         then |= one.inputs.get("months", {})
-    return sorted(month for month, digest in then.items() if now.get(month, digest) != digest)
+    return sorted(month for month, digest in then.items() if now.get(month) != digest)
 
 
 def baselines(folder: Path) -> list[dict[str, Any]]:

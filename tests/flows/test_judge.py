@@ -9,16 +9,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from configs.errors import UserError
 from configs.load import load
+from configs.records import write_record
 from flows.baseline import first_judged
-from flows.champion_facts import Scored
+from flows.champion_facts import Scored, scores_until
 from flows.judge import check_unchanged
-from flows.monitor import could_judge
-from flows.watch import Watched, check_there
+from flows.kept_scores import RECORD, scores_folder
+from flows.monitor import could_judge, judged_before
+from flows.stage import hash_file
+from flows.watch import Watched, check_there, folder_of
 from ingestion.months import Month
 from monitoring import state
 from monitoring.facts import Reading, Verdict, add_months, end_of
 from monitoring.state import Judged
+from serving.batch import CSV, PARQUET
+
+CALM = Verdict("2026-04", "calendar", "nothing", "2026-04", (), 1)
 
 
 def log_of(settings, tmp_path, *months: str, last_day: date | None = None) -> Watched:
@@ -96,7 +103,7 @@ def test_a_month_that_ends_early_is_whole_where_later_ones_have_rows(settings, t
         Exception, match="rows of 2026-07 are not whole: the log ends on 2026-07-20"
     ):
         check_there(watched, "2026-07")
-    watched = log_of(settings, tmp_path, "2026-06", "2026-07", last_day=date(2026, 7, 21))
+    watched = log_of(settings, tmp_path, "2026-06", "2026-07", last_day=date(2026, 7, 31))
     assert watched.whole == ["2026-06", "2026-07"]
 
 
@@ -117,6 +124,21 @@ def test_rows_that_are_changed_from_a_restated_month_on_are_taken_over(settings,
 # --- scores, and what is told -----------------------------------------------------------------
 
 
+def test_scores_of_days_within_a_month_do_not_take_the_places_of_months(settings):
+    days = ("2026-01-01", "2026-02-01", "2026-02-25", "2026-02-26", "2026-03-01.bak", "2026-??-01")
+    for day in days:
+        folder = scores_folder(settings) / f"as_of={day}"
+        folder.mkdir(parents=True)
+        for name in (PARQUET, CSV):
+            (folder / name).write_text(day)
+        key = {"as_of": day, "model": "m", "bundle_sha256": "b", "data_sha256": "d"}
+        files = {name: hash_file(folder / name) for name in (PARQUET, CSV)}
+        record = {**key, "version": 1, "rows": 1, "explained": 0, "files": files}
+        write_record(folder / RECORD, record)
+    found = scores_until(settings, date(2026, 8, 1))
+    assert [str(one.as_of) for one in found] == ["2026-01-01", "2026-02-01"]
+
+
 @pytest.mark.parametrize(
     ("learnt_until", "seen"),
     [("2026-04-01", False), ("2026-05-01", False), ("2026-05-02", True), (None, False)],
@@ -128,8 +150,19 @@ def test_scores_of_days_that_a_champion_learnt_from_are_not_fair(tmp_path, learn
 
 def test_a_sensor_that_a_new_baseline_would_know_is_named(settings):
     waiting = Reading("invoices", "2026-04", "learning", until="2026-06")
-    learning = Reading("champion_gain", "2026-06", "learning", until=None)
+    learning = Reading("champion_gain", "2026-06", "learning", until="2026-05")  # no sensor
     assert could_judge([waiting, learning], settings) == []
     (said,) = could_judge([replace(waiting, month="2026-06"), learning], settings)
     assert said.startswith("invoices: the log has the months of a baseline by now")
     assert "make rebaseline" in said
+
+
+def test_what_a_month_was_judged_can_be_looked_up(settings):
+    state.write_judged(folder_of(settings), Judged(CALM, {}, {}))
+    assert judged_before(settings, "2026-04").verdict == CALM
+    with pytest.raises(UserError, match="2026-05 was not judged: judged are 2026-04 to 2026-04"):
+        judged_before(settings, "2026-05")
+    file = folder_of(settings) / "verdicts" / "month=2026-04.json"
+    file.write_text(file.read_text().replace("calendar", "worse"))
+    with pytest.raises(UserError, match="was altered"):
+        judged_before(settings, "2026-04")

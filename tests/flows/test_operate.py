@@ -14,7 +14,7 @@ from flows import operate, retrain
 from flows.clock import as_of_month
 from flows.watch import Watched, folder_of
 from monitoring import state
-from monitoring.facts import Verdict, add_months, end_of
+from monitoring.facts import Reading, Verdict, add_months, end_of
 from monitoring.state import Judged
 from registry.chain import Record
 
@@ -92,7 +92,7 @@ def test_a_month_is_due_from_the_day_after_it_on(settings):
 
 def test_a_clock_that_went_back_is_refused(settings):
     worked_off(settings, "2026-09")
-    with pytest.raises(UserError, match="clock went back: 2026-09 was worked off"):
+    with pytest.raises(UserError, match="clock went back: 2026-09 was processed"):
         operate.due_months(settings)
 
 
@@ -121,13 +121,25 @@ def test_a_worse_champion_is_retrained_at_once(settings, watched):
     assert (found.kind, found.evidence) == ("worse", ("it ranks worse",))
 
 
+def test_also_where_demand_has_changed_which_comes_first_in_a_verdict(settings, watched):
+    changed = replace(CALM, verdict="changed demand", evidence=("fewer invoices", "it ranks worse"))
+    gain = Reading("champion_gain", "2026-04", "alarm", text="it ranks worse")
+    fewer = Reading("invoices", "2026-04", "alarm", text="fewer invoices")
+    past = [entry(clock="2026-07-01")]
+    state.write_facts(watched.folder, "readings", "2026-04", Reading, [fewer])
+    assert trigger(settings, watched, changed, past) is None
+    state.write_facts(watched.folder, "readings", "2026-04", Reading, [fewer, gain])
+    found = trigger(settings, watched, changed, past)
+    assert (found.kind, found.evidence) == ("worse", ("it ranks worse",))
+
+
 def test_a_champion_that_nobody_trained_is_trained_by_the_calendar(settings, watched):
     found = trigger(settings, watched, past=[entry("release", run_id="run")])
     assert (found.kind, found.reason) == ("calendar", "no training is on record")
 
 
 def test_a_training_of_a_later_day_stands_in_for_one_of_a_past_month(settings, watched):
-    """A champion of today may work off months of before."""
+    """A champion of today may process months of before."""
     worse = replace(CALM, verdict="worse", evidence=("it ranks worse",))
     past = [entry(clock="2026-01-01"), entry(clock="2026-11-27")]
     assert trigger(settings, watched, past=past) is None

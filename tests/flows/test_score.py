@@ -303,8 +303,8 @@ def test_scores_of_days_that_the_champion_has_learnt_from_say_so(shop, capsys):
     dates = {"train": ["2024-04-01"], "valid": ["2024-05-01"], "test": ["2024-05-21"]}
     make_champion(shop.settings(), seed=5, as_of=dates)
     said = " ".join(shop.score(capsys, day="2024-05-20").split())
-    assert "learnt from what customers did up to 2024-05-21: of 2024-05-20" in said
-    assert read_scores(shop.place("2024-05-20"))["learnt_until"] == "2024-05-21"
+    assert "was trained or tested on what customers did after 2024-05-20" in said
+    assert read_scores(shop.place("2024-05-20"))["learnt_until"] == "2024-05-22"  # its test is seen
     assert "learnt from" not in shop.score(capsys, day="2024-05-21")
     make_champion(shop.settings(), seed=0)
 

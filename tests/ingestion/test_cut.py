@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.settings import Compute
-from ingestion.cut import cut_part, spans
+from ingestion.cut import cut_part, goes_on, spans
 
 TIMES = [datetime(2024, 5, 1), None, datetime(2024, 4, 30, 23, 59, 59, 999_999), None]
 
@@ -48,6 +48,23 @@ def test_a_row_of_the_day_itself_is_not_there_and_one_without_a_time_is(tmp_path
 )
 def test_the_days_of_a_part_are_those_of_its_first_and_last_row(tmp_path, times, expected):
     assert spans(write(tmp_path / "part.parquet", times)) == expected
+
+
+@pytest.mark.parametrize(
+    ("later", "expected"),
+    [
+        ([], False),
+        ([datetime(2024, 5, 1)], False),  # a wrong date among a hundred rows a day
+        ([datetime(2024, 5, 1, 9)] * 50, True),
+        ([datetime(2099, 5, 1, 9)] * 50, False),
+    ],
+)
+def test_a_source_goes_on_when_a_day_of_rows_has_come_and_not_for_a_wrong_date(
+    tmp_path, later, expected
+):
+    april = [datetime(2024, 4, day) for day in range(1, 31) for _ in range(100)]
+    parts = [write(tmp_path / "april", april), write(tmp_path / "later", later)]
+    assert goes_on(parts, date(2024, 5, 1), Compute()) is expected
 
 
 moments = st.lists(st.none() | st.datetimes(datetime(2024, 1, 1), datetime(2024, 1, 9)))

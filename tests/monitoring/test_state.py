@@ -110,6 +110,8 @@ def test_months_whose_rows_changed_are_named(tmp_path):
     now = {"2026-03": "a", "2026-04": "B", "2026-05": "c", "2026-06": "new"}
     assert state.changed_months(judged, now) == ["2026-04"]
     assert state.changed_months(judged, {**now, "2026-04": "b"}) == []
+    del now["2026-03"]
+    assert state.changed_months(judged, {**now, "2026-04": "b"}) == ["2026-03"], "it is gone"
 
 
 def test_a_baseline_judges_from_its_first_month_on(tmp_path):

@@ -67,7 +67,7 @@ def shop(opened: tuple[Shop, Path]) -> Shop:
 
 @pytest.fixture(scope="session")
 def worked_off(opened: tuple[Shop, Path]) -> Path:
-    """The state after its first two months were worked off."""
+    """The state after its first two months were processed."""
     shop, known = opened
     refill(known, shop.var)
     shop.open()
@@ -81,7 +81,7 @@ def worked_off(opened: tuple[Shop, Path]) -> Path:
 
 @pytest.fixture
 def operated(shop: Shop, worked_off: Path) -> Shop:
-    """The shop whose first two months, April and May, were worked off."""
+    """The shop whose first two months, April and May, were processed."""
     refill(worked_off, shop.var)
     shop.deliver("2026-04", "2026-05")
     return shop

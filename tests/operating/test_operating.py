@@ -39,7 +39,7 @@ def test_receivers_that_are_down_are_told_once_when_they_are_back(operated, run,
     words = ["--alerts.webhook", "json", "--alerts.smtp_host", "127.0.0.1"]
     words += ["--alerts.smtp_port", str(smtp), "--alerts.mail_to", "[ann@example.org]"]
     done = run(shop, "operate", "2026-07-01", *words)
-    assert done.code == 1 and "customers scored by version 1" in done.out
+    assert done.code == 1 and "2026-06: not scored: its data is broken" in done.out
     assert "1 alert is queued" in done.err and "127.0.0.1" in done.err
     assert shop.verdict("2026-06")["verdict"] == "broken data"
     assert (shop.kept / "page.html").exists(), "all is done before it says so"
@@ -62,7 +62,7 @@ def test_receivers_that_are_down_are_told_once_when_they_are_back(operated, run,
 
 def test_a_month_that_stops_and_a_receiver_that_is_down_are_both_said(shop, run, monkeypatch):
     monkeypatch.setenv("ALERTS_WEBHOOK_URL", f"http://127.0.0.1:{free_port()}/hook")
-    done = run(shop, "operate", "2026-05-01", "--alerts.webhook", "json")
+    done = run(shop, "operate", "2026-05-08", "--alerts.webhook", "json")
     assert done.code == 1
     queued, stopped = done.err.split("Error: ")[1:]
     assert queued.startswith("1 alert is queued")
@@ -141,12 +141,41 @@ def test_a_new_baseline_makes_a_lasting_change_the_new_normal(operated, run, ref
     before = shop.hashes()
     done = run(shop, "rebaseline", "2026-07-01", reason="prices were raised on purpose")
     assert "Baseline 2 is frozen on 2025-07 to 2026-06; it judges from 2026-07 on." in done.out
+    held = done.out
     error = refused(shop, "rebaseline", "2026-07-01", reason="again")
     assert "no month was judged by it yet" in error.what
     assert run(shop, "monitor", "2026-07-01").code == 0
     assert shop.hashes() == before, "what was judged stays"
     record = json.loads((shop.kept / "baseline" / "v2.json").read_text())
     assert record["reason"] == "prices were raised on purpose" and record["since"] == "2026-07"
+
+    # The list that was held is made when somebody asks for it.
+    assert "Not scored while their data was broken: 2026-06. To score them: make backfill" in held
+    assert not (shop.var / "scores" / "log" / "as_of=2026-07-01").exists()
+    assert run(shop, "backfill", "2026-07-01", from_="2026-06", to="2026-06").code == 0
+    assert (shop.var / "scores" / "log" / "as_of=2026-07-01" / "part.parquet").exists()
+    assert shop.verdict("2026-06")["verdict"] == "broken data", "and stays what it was judged"
+
+
+def test_broken_data_is_scored_when_it_was_repaired(operated, run):
+    shop, place = operated, operated.var / "scores" / "log"
+    shop.deliver("2026-06")
+    shop.rewrite("2026-06", DEARER)
+    done = run(shop, "operate", "2026-07-01")
+    assert done.code == 0 and "2026-06: not scored: its data is broken" in done.out
+    assert shop.verdict("2026-06")["verdict"] == "broken data"
+    assert not (place / "as_of=2026-07-01").exists()
+
+    shop.withdraw("2026-06")
+    shop.deliver("2026-06")  # as it should have been
+    error = run(shop, "monitor", "2026-07-02").err
+    assert "the rows of 2026-06 were changed" in error and "make operate" in error
+    done = run(shop, "operate", "2026-07-02", restate="2026-06")
+    assert done.code == 0, done.err
+    assert "customers scored anew, official" in done.out
+    assert "2026-06: calendar, judged anew" in done.out
+    assert (place / "as_of=2026-07-01" / "part.parquet").exists()
+    assert shop.verdict("2026-06")["champion"] == 1
 
 
 def test_too_short_a_log_has_no_baseline(shop, refused):

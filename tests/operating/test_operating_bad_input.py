@@ -99,7 +99,11 @@ def test_a_champion_of_other_features_starts_a_new_series_and_the_sensors_go_on(
 
 
 def test_a_month_that_is_missing_stops_in_its_place_and_comes_late(shop, run, refused):
-    shop.deliver("2026-04", "2026-06")
+    shop.deliver("2026-04")
+    error = refused(shop, "operate", "2026-06-07")
+    assert error.what == "the rows of 2026-05 are missing: the log ends on 2026-04-30"
+    assert open_alerts(shop) == [], "it is expected to come within a week"
+    shop.deliver("2026-06")
     error = refused(shop, "operate", "2026-07-01")
     assert error.what == "the rows of 2026-05 are missing: the log ends on 2026-04-30"
     assert error.where == "source" and "goes on from 2026-05" in error.next_step
@@ -124,6 +128,18 @@ def test_a_month_that_is_not_whole_waits_for_its_end(shop, run, refused):
     assert run(shop, "operate", "2026-05-01", "--operations.late_days", "20").code == 1  # scoring's
     late = ("--operations.late_days", "20", "--scoring.max_gap_days", "20")
     assert run(shop, "operate", "2026-05-01", *late).code == 0
+
+
+def test_a_month_without_its_last_days_waits_until_later_rows_are_there(shop, run, refused):
+    """A source may be some days late; what it lacks then would look like a change of demand."""
+    shop.deliver("2026-04")
+    shop.rewrite("2026-04", "SELECT * FROM {file} WHERE invoiced_at < DATE '2026-04-30'")
+    error = refused(shop, "operate", "2026-05-01")
+    assert error.what == "the rows of 2026-04 are not whole: the log ends on 2026-04-29"
+    shop.deliver("2026-05")
+    done = run(shop, "operate", "2026-05-02")
+    assert done.code == 0, done.err
+    assert "no row of the last day before 2026-05-01: it ends on 2026-04-29" in done.out
 
 
 def test_a_month_that_is_sent_twice_changes_nothing(operated, run, refused):
@@ -293,7 +309,7 @@ def test_a_clock_that_went_back_is_refused(operated, run, refused):
     shop = operated
     before = shop.hashes()
     error = refused(shop, "operate", "2026-05-20")
-    assert error.what.startswith("the clock went back: 2026-05 was worked off already")
+    assert error.what.startswith("the clock went back: 2026-05 was processed already")
     assert (error.where, error.next_step) == ("operations.today", "set the clock right")
     assert shop.hashes() == before
 
