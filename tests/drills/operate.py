@@ -2,14 +2,14 @@
 
     python -m tests.drills.operate [--seed N] [--only NUMBER ...] [--list]
 
-`make operate` works off two due months of a small shop, with and without a training, and is killed
+`make operate` processes two due months of a small shop, with and without a training, and is killed
 with SIGKILL (`operate_points.py` says where). Then the same command runs to its end, and what it
 leaves is compared with a run that nobody disturbed: scores, facts, verdicts, baseline, ledger,
 champion and alerts. No lock may be held, no process be left, no half-written file be trusted, and a
 webhook that runs here may be told no alert twice: where the command was killed between the
 receiver's answer and its own note of it, the alert comes again under the same id, which receivers
 know it by. Prints a line for each, writes var/bench/drill_operate.json, and ends with exit code 1
-unless all survived. Two are tried side by side: about 25 minutes on two cores.
+unless all survived. Two are tried side by side: about 30 minutes on two cores.
 """
 
 from __future__ import annotations

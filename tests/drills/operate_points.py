@@ -87,7 +87,7 @@ TRAINED = {  # of a month with a training
     "second month: judged": _after("flows.operate:judge", 2),
 }
 OF_TRAINING = ("stages/features-*", "stages/logistic-*", "bundle", "summary.json", "runs/latest")
-RANDOM = {MONTHS: 10, TRAINING: 10}
+RANDOM = {MONTHS: 20, TRAINING: 20}
 
 
 def cases(seed: int) -> list[Case]:
