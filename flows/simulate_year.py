@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from configs.command import make, remember, run_command
+from configs.command import remember, run_command, typed
 from configs.errors import UserError
 from configs.load import dump
 from configs.records import RecordAltered, read_record, write_file, write_record
@@ -155,16 +155,19 @@ def simulate_year(
                     say(out, f"        held, and released after a look: {reason}")
             service.wait_for()
             tally = tally.with_more(time.monotonic() - began, service.client)
-    year = _year(settings, drift, names[before], done, tally)
+    year = read_year(settings, drift, names[before], done, tally)
     out.print()
     say(out, tell(year))
     out.print()
+    command = partial(typed, CONFIG=str(settings.file))  # which says where its state is
     for heading, text in (
         ("Page", str(folder_of(settings) / PAGE)),
-        ("Ledger", make("models", settings)),
+        ("Decisions", command("models")),
+        ("Service", command("serve")),
+        ("Go on", command("operate")),
     ):
         out.print(f"{heading:9} {text}", soft_wrap=True, markup=False)
-    write_record(settings.var / FINISHED, {"drift": drift, **asdict(tally)})
+    write_record(settings.var / FINISHED, {"planted": names[before], **asdict(tally)})
     return year
 
 
@@ -272,10 +275,20 @@ def _alarms(settings: Settings, months: Sequence[str]) -> list[Reading]:
     return alarms_of(state.read_facts(folder_of(settings), "readings", Reading, months))
 
 
-def _year(
+def finished_year(settings: Settings) -> Year:
+    """A year that was operated to its end, from what it wrote down. settings: its preset."""
+    kept = read_record(settings.var / FINISHED)
+    planted = kept.pop("planted")
+    files = sorted((folder_of(settings) / "operated").glob("month=*.json"))
+    done = [Operated(**read_record(file)) for file in files]
+    drift = settings.name.removeprefix(_name(""))
+    return read_year(settings, drift, planted, done, Tally(**kept))
+
+
+def read_year(
     settings: Settings, drift: str, drifted: str, done: Sequence[Operated], tally: Tally
 ) -> Year:
-    """What was written down."""
+    """What was written down. drifted: the first month of the drift."""
     from registry import ledger
     from registry.store import open_store
 
