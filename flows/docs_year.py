@@ -28,9 +28,13 @@ def fill(text: str, year: dict[str, Any] | None, drill: dict[str, Any] | None) -
 
 def _year(found: dict[str, Any]) -> list[str]:
     year = found["rate"]
-    lines = ["```text", *year["table"], "", *textwrap.wrap(year["told"], 79), "```", ""]
+    lines = ["```text", *year["table"]]
+    for paragraph in year["told"]:
+        lines += ["", *textwrap.wrap(paragraph, 79)]
+    twin = " ".join(found["none"]["told"])
     lines += [
-        f"Its twin without a change, on the same seed: {found['none']['told']}",
+        *("```", ""),
+        *textwrap.wrap(f"Its twin, of the same seed without the change: {twin}", 103),
         "",
         f"What `make bench-year` counted, on {found['cores']} cores:",
         "",
@@ -46,8 +50,9 @@ def _year(found: dict[str, Any]) -> list[str]:
 
 
 def _drill(found: dict[str, Any]) -> list[str]:
-    return [
-        f"The last `make drill` killed it {found['tried']} times: after each stage, within each rename,",
-        f"between ledger and alias, and at random moments. In {found['survived']} of these cases the",
-        "same command, typed again, left what an undisturbed run leaves.",
-    ]
+    said = (
+        f"The last `make drill` killed it {found['tried']} times: after each stage, within each"
+        f" rename, between ledger and alias, and at random moments. In {found['survived']} of these"
+        " cases the same command, typed again, left what an undisturbed run leaves."
+    )
+    return textwrap.wrap(said, 103)

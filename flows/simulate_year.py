@@ -156,8 +156,9 @@ def simulate_year(
             service.wait_for()
             tally = tally.with_more(time.monotonic() - began, service.client)
     year = read_year(settings, drift, names[before], done, tally)
-    out.print()
-    say(out, tell(year))
+    for paragraph in tell(year):
+        out.print()
+        say(out, paragraph)
     out.print()
     command = partial(typed, CONFIG=str(settings.file))  # which says where its state is
     for heading, text in (
@@ -166,7 +167,7 @@ def simulate_year(
         ("Service", command("serve")),
         ("Go on", command("operate")),
     ):
-        out.print(f"{heading:9} {text}", soft_wrap=True, markup=False)
+        out.print(f"{heading:10} {text}", soft_wrap=True, markup=False)
     write_record(settings.var / FINISHED, {"planted": names[before], **asdict(tally)})
     return year
 
