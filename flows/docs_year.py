@@ -36,6 +36,8 @@ def _year(found: dict[str, Any]) -> list[str]:
         *("```", ""),
         *textwrap.wrap(f"Its twin, of the same seed without the change: {twin}", 103),
         "",
+        *_readings(year, found["none"]),
+        "",
         f"What `make bench-year` counted, on {found['cores']} cores:",
         "",
         "| figure | measured | limit |",
@@ -45,8 +47,24 @@ def _year(found: dict[str, Any]) -> list[str]:
         sign = "at most" if item["better"] == "lower" else "at least"
         limit = "" if item["limit"] is None else f"{sign} {item['limit']:,g}"
         measured = f"{item['value']:,.0f} {item['unit']}".strip()
-        lines.append(f"| {item['name'].strip()} | {measured} | {limit} |")
+        lines.append(f"| {item['name']} | {measured} | {limit} |")
     return lines
+
+
+def _readings(year: dict[str, Any], twin: dict[str, Any]) -> list[str]:
+    """What the sensor read in both, side by side."""
+    return [
+        "How far `invoices` was from what was expected, in standard deviations (z):",
+        "",
+        "| | " + " | ".join(year["z"]) + " |",
+        "|---|" + "---:|" * len(year["z"]),
+        "| the year | " + " | ".join(map(_z, year["z"].values())) + " |",
+        "| its twin | " + " | ".join(map(_z, twin["z"].values())) + " |",
+    ]
+
+
+def _z(z: float | None) -> str:
+    return "–" if z is None else f"{round(z, 1) + 0.0:+.1f}"
 
 
 def _drill(found: dict[str, Any]) -> list[str]:

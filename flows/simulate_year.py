@@ -37,7 +37,7 @@ from flows.stopping import end_on_signals
 from flows.watch import folder_of
 from flows.year_service import Client, served
 from flows.year_shop import DRIFTS, deliver, log_end, write_months
-from flows.year_story import Year, alarms_of, head, rows, tell
+from flows.year_story import LEGEND, Year, alarms_of, head, plan, rows, tell
 from ingestion.validate import ContractBroken
 from monitoring import state
 from monitoring.alerts import alerts_of
@@ -116,6 +116,7 @@ def simulate_year(
     out.print(
         f"[bold]A simulated year[/], {first} to {names[-1]}, drift: {drift}{resumed}", markup=True
     )
+    say(out, plan(drift, planted))
     with out.status("simulating the shop") as status:
 
         def show(text: str, after: str = "") -> None:
@@ -131,6 +132,7 @@ def simulate_year(
             say(
                 out, f"Version {version} was trained on rows before {first_day(first)}; see {where}"
             )
+            say(out, LEGEND)
             out.print(f"\n[bold]{head()}[/]")
             done = []
             for place, month in enumerate(names, 1):

@@ -25,6 +25,10 @@ COLUMNS = {
     "serves": 6,
 }
 NUMBERS = ("rows", "scored")
+LEGEND = (
+    "Of each month: rows; customers scored; sensors that alarm, and by how many standard"
+    " deviations (z); the verdict; a training and what the gate decided; the version served."
+)
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,13 @@ def serving(found: Operated) -> int:
     return found.version if promoted else found.champion  # type: ignore[return-value]
 
 
+def plan(drift: str, planted: date) -> str:
+    """What is said before the year begins."""
+    effects, what = DRIFTS[drift]
+    said = f"Planted: on {planted} {what}." if effects else "Nothing is planted."
+    return f"{said} It takes three to five minutes on two cores."
+
+
 def tell(year: Year) -> list[str]:
     """The closing paragraphs: what was found, what was trained, and the service."""
     effects, what = DRIFTS[year.drift]
@@ -121,10 +132,8 @@ def _found(year: Year) -> list[str]:
     said.append(f"The verdict was {judged.verdict} in {_months(same)}.")
     alerts = [one for one in year.alerts if one.first_month >= begin]
     each = [f"{one.sensor} ({one.severity}, {_lasting(one)})" for one in alerts]
-    number = (
-        "One alert was sent, once" if len(each) == 1 else f"{len(each)} alerts were sent, each once"
-    )
-    said.append(f"{number}: {', '.join(each)}.")
+    sent = "was sent once" if len(each) == 1 else "were sent, each once"
+    said.append(f"{_count(len(each), 'alert')} {sent}: {', '.join(each)}.")
     return [*said, *_between(first.sensor, [one.month for one in alarms], alerts)]
 
 

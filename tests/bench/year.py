@@ -34,7 +34,8 @@ from flows.monitor import PAGE, finish
 from flows.simulate_year import finished_year
 from flows.watch import folder_of
 from flows.year_story import Year, head, rows, tell
-from monitoring.facts import add_months, end_of, month_of
+from monitoring import state
+from monitoring.facts import Reading, add_months, end_of, month_of
 from tests.bench.figures import figure, show
 from tests.serving.browser import find_browser, open_browser, watched
 
@@ -42,12 +43,12 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 ROOT = Path(__file__).parents[2]
-FOLDER = ROOT / "var" / "bench"
+FOLDER = Path("var/bench")  # of ROOT: commands on the page, of which pictures are taken, name it
 OUT, VAR = FOLDER / "year.json", FOLDER / "simulated"
 DRIFTED, TWIN = "rate", "none"
 SENSOR = "invoices"  # stands for the drift
 WITHIN, SECONDS = 2, 300  # limits: months until it alarms, of a year on two cores
-WIDTH, NARROW, HEIGHT = 800, 390, 844  # of the browser's window
+WIDTH, NARROW, HEIGHT, MARGIN = 800, 390, 844, 12  # of the browser's window, in its pixels
 MOST_BYTES = 300_000  # of a picture
 SCALES = (2.0, 1.5, 1.25, 1.0)  # of which the first is taken whose picture is small enough
 
@@ -59,6 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(
         signal.SIGTERM, signal.default_int_handler
     )  # as Ctrl-C: the year ends its service
+    os.chdir(ROOT)
     cpu = {}
     if options.kept:
         known = json.loads(OUT.read_text(encoding="utf-8"))
@@ -72,16 +74,18 @@ def main(arguments: list[str] | None = None) -> int:
         settings = operated(drift)
         if options.kept:
             finish(settings)
-        found[drift] = {"cpu_seconds": cpu[drift], **facts(finished_year(settings))}
+        found[drift] = {"cpu_seconds": cpu[drift], **facts(settings, finished_year(settings))}
     found["figures"] = figures(found[DRIFTED], found[TWIN])
     write_file(OUT, json.dumps(found, indent=2, default=str))
     show(found["figures"])
-    print(f"written to {OUT.relative_to(ROOT)}")
+    for drift in (DRIFTED, TWIN):
+        print("\n".join(events(drift, found[drift])))
+    print(f"written to {OUT}")
     if find_browser() is None:
         print("no pictures: neither Chromium nor Chrome was found")
     else:
         for file in pictures(folder_of(operated(DRIFTED)) / PAGE):
-            print(f"{file.stat().st_size / 1000:5.0f} kB  {file.relative_to(ROOT)}")
+            print(f"{file.stat().st_size / 1000:5.0f} kB  {file}")
     return 0
 
 
@@ -92,7 +96,6 @@ def operate(drift: str) -> float:
     before = _cpu_seconds()
     subprocess.run(
         [*command, "--var", str(VAR)],
-        cwd=ROOT,
         env={**os.environ, "COLUMNS": "80"},
         check=True,
     )
@@ -101,19 +104,23 @@ def operate(drift: str) -> float:
 
 def operated(drift: str) -> Settings:
     """The settings that the year left, by which its shop is operated."""
-    return load(str(VAR / "year" / drift / f"year-{drift}.yaml"))
+    home = VAR / "year" / drift
+    return load(str(home / f"year-{drift}.yaml"), ["--var", str(home)])
 
 
-def facts(year: Year) -> dict[str, Any]:
-    """What came of a year: plain values, and its table and closing paragraph as they are printed.
+def facts(settings: Settings, year: Year) -> dict[str, Any]:
+    """What came of a year: plain values, and its table and closing paragraphs as they are printed.
 
     months_to_alarm: 1 in the first month of the drift; None where its sensor did not alarm then or
-    later.  by_drift: trainings that were not started by the calendar.
+    later.  by_drift: trainings that were not started by the calendar.  z: of that sensor, by month.
     """
     begin = month_of(year.planted)
     alarmed = [a.month for a in year.alarms if a.sensor == SENSOR and a.month >= begin]
     trained = [one for one in year.months if one.trigger]
     learnt = next((one.month for one in trained if one.trigger == "changed demand"), None)
+    read = state.read_facts(
+        folder_of(settings), "readings", Reading, [m.month for m in year.months]
+    )
     table = [head()]
     for one in year.months:
         table += rows(one, [alarm for alarm in year.alarms if alarm.month == one.month])
@@ -135,6 +142,7 @@ def facts(year: Year) -> dict[str, Any]:
         ],
         "by_drift": sum(one.trigger != "calendar" for one in trained),
         "alarms": [{"month": a.month, "sensor": a.sensor, "z": a.z} for a in year.alarms],
+        "z": {one.month: one.z for one in read if one.sensor == SENSOR},
         "verdicts": {one.month: one.verdict for one in year.verdicts},
         "alerts": [asdict(one) for one in year.alerts],
         "answered": sum(year.versions.values()),
@@ -145,25 +153,41 @@ def facts(year: Year) -> dict[str, Any]:
     }
 
 
+def events(drift: str, found: dict[str, Any]) -> list[str]:
+    """When things happened in a year, a line each."""
+    lines = [f"{drift}:"]
+    if drift != TWIN:
+        lines += [
+            f"  {found['planted']}  the change",
+            f"  {found['alarmed'] or 'never':10}  the first alarm of {SENSOR}",
+            f"  {found['retraining_due'] or 'never':10}  a retraining is due",
+        ]
+    for one in found["decisions"]:
+        lines.append(
+            f"  {one['as_of']}  training ({one['trigger']}), version {one['version']}:"
+            f" {one['decision']}"
+        )
+    return lines
+
+
 def figures(drifted: dict[str, Any], twin: dict[str, Any]) -> list[dict[str, Any]]:
     """Beside their limits; a sensor that never alarmed has the months of the whole year."""
     never = len(drifted["verdicts"])
     months = drifted["months_to_alarm"] or never
+    known = int(drifted["retrained"] is not None)
     return [
         figure(f"months until {SENSOR} alarmed", months, "months", WITHIN),
-        figure("trainings started by the drift", drifted["by_drift"], "", 1, "higher"),
-        figure(
-            "  as the new labels were known", int(drifted["retrained"] is not None), "", 1, "higher"
-        ),
+        figure("trainings that the change started", drifted["by_drift"], "", 1, "higher"),
+        figure("of them when its labels were known", known, "", 1, "higher"),
         figure("requests answered", drifted["answered"], "requests", better="higher"),
-        figure("  by different versions", len(drifted["versions"]), "versions", better="higher"),
-        figure("  lost", drifted["lost"], "requests", 0),
-        figure("seconds of the year", drifted["seconds"], "s", SECONDS),
-        figure("  on all cores together", drifted["cpu_seconds"], "s"),
+        figure("versions that answered", len(drifted["versions"]), "", better="higher"),
+        figure("requests lost", drifted["lost"], "requests", 0),
+        figure("the whole year", drifted["seconds"], "s", SECONDS),
+        figure("the same on all cores together", drifted["cpu_seconds"], "s"),
         figure("the twin: alarms", len(twin["alarms"]), ""),
-        figure("the twin: trainings started by drift", twin["by_drift"], "", 0),
+        figure("the twin: trainings not by the calendar", twin["by_drift"], "", 0),
         figure("the twin: requests lost", twin["lost"], "requests", 0),
-        figure("the twin: seconds of the year", twin["seconds"], "s", SECONDS),
+        figure("the twin: the whole year", twin["seconds"], "s", SECONDS),
     ]
 
 
@@ -176,7 +200,7 @@ def pictures(page: Path) -> list[Path]:
     parts: dict[str, Callable[[Page], dict[str, float]]] = {
         "verdict": lambda seen: _around(seen, "#verdict", "#months"),
         "sensor": lambda seen: _around(seen, f"#sensors article:has(h3:text-is('{SENSOR}'))"),
-        "champions": lambda seen: _around(seen, "#performance"),
+        "champions": lambda seen: _around(seen, "#performance h2", "#performance .keys"),
     }
     made = []
     with open_browser() as browser:
@@ -204,12 +228,13 @@ def _picture(
 
 
 def _around(page: Page, *selectors: str) -> dict[str, float]:
-    """The rectangle of the whole width from the first of them to the last, with a margin."""
+    """The smallest rectangle that holds them, with a margin."""
     boxes = [page.locator(selector).first.bounding_box() for selector in selectors]
     found = [box for box in boxes if box is not None]
-    top = min(box["y"] for box in found) - 12
-    bottom = max(box["y"] + box["height"] for box in found) + 12
-    return {"x": 0, "y": top, "width": WIDTH, "height": bottom - top}
+    left, top = (min(box[side] for box in found) - MARGIN for side in ("x", "y"))
+    right = max(box["x"] + box["width"] for box in found) + MARGIN
+    bottom = max(box["y"] + box["height"] for box in found) + MARGIN
+    return {"x": left, "y": top, "width": right - left, "height": bottom - top}
 
 
 def _months_between(first: str, last: str) -> int:

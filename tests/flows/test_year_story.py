@@ -105,8 +105,7 @@ def test_changed_demand_is_told_from_the_alarm_to_the_gate():
         "alarmed in 2026-07, the second month of the change: invoices reads -4.2 in 2026-07.",
         "Other sensors alarmed too: abroad in 2026-08.",
         "The verdict was changed demand in 2026-06 to 2026-07.",
-        "2 alerts were sent, each once: invoices (ticket, 2026-07 to 2026-08), abroad (ticket, since"
-        " 2026-08).",
+        "Two alerts were sent, each once: invoices (ticket, 2026-07 to 2026-08), abroad (ticket,",
         "A retraining at once would have learnt nothing",
         "it was dated 2026-08-15, when",
         "It was done as of 2026-09-01: the gate rejected version 3 (no better).",
@@ -152,7 +151,7 @@ def test_a_second_alarm_of_the_same_change_is_explained():
     )
     for sentence in (
         "The verdict was changed demand in 2026-06 and 2026-08 to 2026-09.",
-        "2 alerts were sent, each once: invoices (ticket, 2026-06), invoices (ticket, since",
+        "Two alerts were sent, each once: invoices (ticket, 2026-06), invoices (ticket, since",
         "In 2026-07 invoices did not alarm, which ended an alert: the next alarm began another",
         "It was done as of 2026-10-01: the gate promoted version 2.",
         "A later alarm dated another one 2027-02-28, which is after this year.",

@@ -61,7 +61,7 @@ def year(preset, quick_walk, tmp_path_factory):
     """Three months with prices raised in the second. The command is killed while the service works
     and is asked, and typed again: what it then said, and the metrics of before."""
     var = tmp_path_factory.mktemp("year") / "var"
-    words = ["--config", str(preset), "--drift", "price", "--seed", "8"]
+    words = ["--config", str(preset), "--drift", "price", "--training.bootstrap", "120"]
     metrics: list[str] = []
 
     def month_is_served(_: psutil.Process, said: str) -> bool:
@@ -102,19 +102,21 @@ def test_a_year_that_was_killed_goes_on_and_tells_what_was_found(year):
     assert "broken data" in page.read_text(encoding="utf-8")
     judged = state.read_judged(page.parent)[0][-1].verdict
     assert judged.month == "2026-06" and judged.explained
-    assert all("as of 2026-05-01" in one for one in judged.explained), "the day before the alarm"
+    features = [one for one in judged.explained if not one.startswith("probability")]
+    assert features and all("as of 2026-05-01" in one for one in features), "before the alarm"
 
 
 def test_the_service_shows_the_metrics_of_the_months_while_the_year_goes_on(year):
     _, metrics = year
     assert re.search(r"^golden_path_sensor_z\{.*price", metrics, re.MULTILINE), metrics
-    assert re.search(r'^golden_path_verdict\{.*verdict="calendar".*\} 1', metrics, re.MULTILINE)
+    verdicts = re.findall(r'^golden_path_verdict\{.*verdict="(.*?)".*\} 1', metrics, re.MULTILINE)
+    assert verdicts in (["calendar"], ["broken data"]), metrics
 
 
 def test_the_printed_commands_act_on_the_shop_of_the_year(year, quick_walk):
     done, _ = year
     settings = load(str(done.var / "year-price.yaml"))
-    assert settings.var == done.var and settings.seed == 8
+    assert settings.var == done.var and settings.training.bootstrap == 120
     told = tell(finished_year(settings))
     assert "\n\n".join(told) in done.out, "what it wrote down is what it said"
     page = (done.var / "monitoring" / "year-price" / "page.html").read_text(encoding="utf-8")
