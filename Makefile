@@ -205,7 +205,7 @@ bench-year: setup ## two simulated years, with and without drift: ten minutes
 bench-scoring: setup ## a million customers scored, beside Polars
 	@$(BIN)/python -m tests.bench.scoring $(ARGS)
 
-drill: setup ## kill make operate at every step: does it go on as before?  (ARGS="--only 5")
+drill: setup ## kill make operate at every step: what does it cost?  (ARGS="--only 5")
 	@$(BIN)/python -m tests.drills.operate $(ARGS)
 
 drill-kill: setup ## kill 80 training runs: does the next one end well?  (ARGS="--only 5")
