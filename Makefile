@@ -87,10 +87,10 @@ simulate-year: setup ## operate a simulated year: three to five minutes  (DRIFT=
 	@[ "$$GP_CONFIG" != default ] || GP_CONFIG=year; \
 	  $(BIN)/python -m flows.simulate_year $${GP_DRIFT:+--drift "$$GP_DRIFT"} $(PRESET) $(ARGS)
 
-operate: setup ## work off every month that is due: score, judge, retrain  (RESTATE=2026-02)
+operate: setup ## process every month that is due: score, judge, retrain  (RESTATE=2026-02)
 	@$(BIN)/python -m flows.operate $${GP_RESTATE:+--restate "$$GP_RESTATE"} $(PRESET) $(ARGS)
 
-monitor: setup ## judge the last month that is over: verdict, alerts, page  (RESTATE=2026-02)
+monitor: setup ## judge the last whole month: verdict, alerts, page  (RESTATE=2026-02)
 	@$(BIN)/python -m flows.monitor $${GP_RESTATE:+--restate "$$GP_RESTATE"} $(PRESET) $(ARGS)
 
 backfill: setup ## score and judge past months; nothing is trained  (FROM=2025-06 TO=2026-03)
@@ -184,13 +184,13 @@ clean: ## remove everything that runs have made (var/), not .venv
 
 ##@ Measure
 
-bench: setup ## seconds, memory and scores beside their limits and peers
+bench: setup ## seconds, memory, scores beside their limits and peers
 	@$(BIN)/python -m tests.bench.road $(ARGS)
 
 bench-ablation: setup ## what each group of features adds: docs/ablation.md  (needs make data)
 	@$(BIN)/python -m tests.bench.ablation $(ARGS)
 
-bench-quality: setup ## beside AutoGluon and FLAML on the same table and seconds  (needs make data)
+bench-quality: setup ## beside AutoGluon, FLAML on the same table and seconds  (needs make data)
 	@$(BIN)/python -m tests.bench.quality $(ARGS)
 
 bench-serving: setup ## the service beside FastAPI, BentoML's and MLflow's own  (ARGS="--soak 10")
@@ -199,7 +199,7 @@ bench-serving: setup ## the service beside FastAPI, BentoML's and MLflow's own  
 bench-monitoring: setup ## false alarms and power of the sensors
 	@$(BIN)/python -m tests.bench.monitoring $(ARGS)
 
-bench-year: setup ## two simulated years, with and without drift: ten minutes
+bench-year: setup ## two simulated years, one without drift: ten minutes
 	@$(BIN)/python -m tests.bench.year $(ARGS)
 
 bench-scoring: setup ## a million customers scored, beside Polars

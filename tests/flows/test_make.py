@@ -73,11 +73,9 @@ def test_a_year_is_simulated_of_its_own_preset_unless_one_is_named(arguments, wo
     assert arguments("simulate-year", *words) == ["-m", "flows.simulate_year", *given]
 
 
-def test_the_help_fits_a_terminal_and_its_texts_stand_in_one_column(arguments):
-    lines = arguments("help")
-    assert max(map(len, lines)) <= 80
+def test_the_texts_of_the_help_stand_in_one_column(arguments):
     column = len("  make bench-monitoring ")
-    for line in lines:
+    for line in arguments("help"):
         if line.startswith("  "):
             assert line[column - 1] == " " and line[column] != " ", line
 

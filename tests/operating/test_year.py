@@ -19,8 +19,8 @@ from shop import SIMULATED, SMALL
 from configs.load import load
 from configs.records import read_record
 from flows.simulate_year import finished_year
-from flows.year_story import tell
 from monitoring import state
+from tests.bench.year import facts
 
 pytestmark = pytest.mark.slow
 
@@ -113,12 +113,20 @@ def test_the_service_shows_the_metrics_of_the_months_while_the_year_goes_on(year
     assert verdicts in (["calendar"], ["broken data"]), metrics
 
 
+def test_what_it_wrote_down_is_what_it_printed(year):
+    done, _ = year
+    settings = load(str(done.var / "year-price.yaml"))
+    found = facts(settings, finished_year(settings))
+    assert "\n".join(found["table"]) in done.out
+    assert "\n\n".join(found["told"]) in done.out
+    assert found["alarmed"] is None and {one["sensor"] for one in found["alarms"]} == {"price"}
+    assert found["lost"] == 0 < found["answered"] and found["by_drift"] == 0
+
+
 def test_the_printed_commands_act_on_the_shop_of_the_year(year, quick_walk):
     done, _ = year
     settings = load(str(done.var / "year-price.yaml"))
     assert settings.var == done.var and settings.training.bootstrap == 120
-    told = tell(finished_year(settings))
-    assert "\n\n".join(told) in done.out, "what it wrote down is what it said"
     page = (done.var / "monitoring" / "year-price" / "page.html").read_text(encoding="utf-8")
     assert "CONFIG=" + str(settings.file) in page
     printed = re.findall(r"make (\w+) (CONFIG=.*)", done.out)
