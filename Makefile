@@ -83,7 +83,7 @@ accept-batch: setup ## release a batch held because it differs from the last  (B
 
 ##@ Operate
 
-simulate-year: setup ## operate a simulated year: three to five minutes  (DRIFT=price|unit|missing|mix|none; rate unless given)
+simulate-year: setup ## operate a simulated year: two to five minutes  (DRIFT=price|unit|missing|mix|none; rate unless given)
 	@[ "$$GP_CONFIG" != default ] || GP_CONFIG=year; \
 	  $(BIN)/python -m flows.simulate_year $${GP_DRIFT:+--drift "$$GP_DRIFT"} $(PRESET) $(ARGS)
 

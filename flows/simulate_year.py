@@ -127,6 +127,7 @@ def simulate_year(
         settings = _operating(settings, drift, first)
         deliver(files, _delivered(settings), before=first)
         version = _first_champion(settings, add_months(first, -1), show)
+        show("starting the service")
         with served(settings) as service:
             where = service.client.url
             say(

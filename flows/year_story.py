@@ -88,7 +88,7 @@ def plan(drift: str, planted: date) -> str:
     """What is said before the year begins."""
     effects, what = DRIFTS[drift]
     said = f"Planted: on {planted} {what}." if effects else "Nothing is planted."
-    return f"{said} It takes three to five minutes on two cores."
+    return f"{said} It takes two to five minutes on two cores."
 
 
 def tell(year: Year) -> list[str]:
@@ -177,7 +177,7 @@ def _dated(year: Year) -> list[str]:
         said.append("That is after this year.")
     further = [f"{one}, which is after this year" if one > by_then else one for one in dates[1:]]
     if further:
-        said.append(f"A later alarm dated another one {' and '.join(further)}.")
+        said.append(f"A later alarm dated another retraining {' and '.join(further)}.")
     return said
 
 

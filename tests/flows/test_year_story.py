@@ -154,7 +154,7 @@ def test_a_second_alarm_of_the_same_change_is_explained():
         "Two alerts were sent, each once: invoices (ticket, 2026-06), invoices (ticket, since",
         "In 2026-07 invoices did not alarm, which ended an alert: the next alarm began another",
         "It was done as of 2026-10-01: the gate promoted version 2.",
-        "A later alarm dated another one 2027-02-28, which is after this year.",
+        "A later alarm dated another retraining 2027-02-28, which is after this year.",
         f"In 2026-07 a training by the calendar was held back: {later}.",
     ):
         assert sentence in said, said
