@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check data train score monitor operate backfill rebaseline simulate-year deploy worker janitor quarantine replay accept-batch serve predict bento image models promote rollback shadow reproduce adopt ui test test-platform lint types docs notebook bench bench-ablation bench-quality bench-serving bench-monitoring bench-scoring drill drill-kill mutate lock setup clean
+.PHONY: help check data train score monitor operate backfill rebaseline simulate-year deploy worker janitor quarantine replay accept-batch serve predict bento image models promote rollback shadow reproduce adopt ui test test-platform lint types docs notebook bench bench-ablation bench-quality bench-serving bench-monitoring bench-year bench-scoring drill drill-kill mutate lock setup clean
 
 PYTHON ?= python3
 CONFIG = default
@@ -42,8 +42,8 @@ PRESET := --config "$$GP_CONFIG"
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z-]+:.*## / { n = split($$2, said, "  +"); printf "  make %-14s %s\n", $$1, said[1]; \
-	  if (n > 1) printf "  %19s %s\n", "", said[2] }' $(MAKEFILE_LIST)
+	  /^[a-z-]+:.*## / { n = split($$2, said, "  +"); printf "  make %-16s %s\n", $$1, said[1]; \
+	  if (n > 1) printf "  %21s %s\n", "", said[2] }' $(MAKEFILE_LIST)
 
 ##@ Use
 
@@ -59,7 +59,7 @@ predict: setup ## send an example of the last run to the service
 score: setup ## list everybody's score: var/scores/  (AS_OF=2026-05-01; of a table DATA=new.csv)
 	@$(BIN)/python -m flows.score $${GP_AS_OF:+--as-of "$$GP_AS_OF"} $${GP_DATA:+--data "$$GP_DATA"} $(PRESET) $(ARGS)
 
-ui: setup ## open MLflow's and Prefect's pages on the state under var/
+ui: setup ## open MLflow's and Prefect's pages on the state in var/
 	@$(BIN)/python -m flows.ui $(PRESET) $(ARGS)
 
 quarantine: setup ## show the rows kept out of the last batch  (REASON=duplicate)
@@ -84,13 +84,14 @@ accept-batch: setup ## release a batch held because it differs from the last  (B
 
 ##@ Operate
 
-simulate-year: setup ## a year of operation in minutes  (DRIFT=rate|price|unit|missing|mix|none)
-	@$(BIN)/python -m flows.simulate_year $${GP_DRIFT:+--drift "$$GP_DRIFT"} --config "$${GP_CONFIG/#default/year}" $(ARGS)
+simulate-year: setup ## operate a simulated year: two to five minutes  (DRIFT=price|unit|missing|mix|none; rate unless given)
+	@[ "$$GP_CONFIG" != default ] || GP_CONFIG=year; \
+	  $(BIN)/python -m flows.simulate_year $${GP_DRIFT:+--drift "$$GP_DRIFT"} $(PRESET) $(ARGS)
 
 operate: setup ## process every month that is due: score, judge, retrain  (RESTATE=2026-02)
 	@$(BIN)/python -m flows.operate $${GP_RESTATE:+--restate "$$GP_RESTATE"} $(PRESET) $(ARGS)
 
-monitor: setup ## judge the last month that is over: verdict, alerts, page  (RESTATE= MONTH=)
+monitor: setup ## judge the last whole month: verdict, alerts, page  (RESTATE= MONTH=)
 	@$(BIN)/python -m flows.monitor $${GP_RESTATE:+--restate "$$GP_RESTATE"} $${GP_MONTH:+--month "$$GP_MONTH"} $(PRESET) $(ARGS)
 
 backfill: setup ## score and judge past months; nothing is trained  (FROM=2025-06 TO=2026-03)
@@ -184,13 +185,13 @@ clean: ## remove everything that runs have made (var/), not .venv
 
 ##@ Measure
 
-bench: setup ## seconds, memory and scores beside their limits and peers
+bench: setup ## seconds, memory, scores beside their limits and peers
 	@$(BIN)/python -m tests.bench.road $(ARGS)
 
 bench-ablation: setup ## what each group of features adds: docs/ablation.md  (needs make data)
 	@$(BIN)/python -m tests.bench.ablation $(ARGS)
 
-bench-quality: setup ## beside AutoGluon and FLAML on the same table and seconds  (needs make data)
+bench-quality: setup ## beside AutoGluon, FLAML on the same table and seconds  (needs make data)
 	@$(BIN)/python -m tests.bench.quality $(ARGS)
 
 bench-serving: setup ## the service beside FastAPI, BentoML's and MLflow's own  (ARGS="--soak 10")
@@ -199,10 +200,13 @@ bench-serving: setup ## the service beside FastAPI, BentoML's and MLflow's own  
 bench-monitoring: setup ## false alarms and power of the sensors
 	@$(BIN)/python -m tests.bench.monitoring $(ARGS)
 
+bench-year: setup ## two simulated years, one without drift: ten minutes
+	@$(BIN)/python -m tests.bench.year $(ARGS)
+
 bench-scoring: setup ## a million customers scored, beside Polars
 	@$(BIN)/python -m tests.bench.scoring $(ARGS)
 
-drill: setup ## kill make operate 109 times: what does it cost?  (ARGS="--only 5")
+drill: setup ## kill make operate at every step: what does it cost?  (ARGS="--only 5")
 	@$(BIN)/python -m tests.drills.operate $(ARGS)
 
 drill-kill: setup ## kill 80 training runs: does the next one end well?  (ARGS="--only 5")

@@ -7,6 +7,7 @@ test (`tests/flows/test_docs.py`) fails when a page on disk is not what this wou
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import textwrap
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 from configs.describe import accepted, default_of, options
 from configs.load import presets
 from features.catalogue import CATALOGUE
+from flows import docs_year
 from flows.docs_contest import contest_page
 from flows.docs_contract import MADE, contract_page
 from flows.docs_monitoring import fill
@@ -57,6 +59,7 @@ def pages() -> dict[Path, str]:
         DOCS / "contract.md": contract_page(),
         DOCS / "speed.md": _speed(),
         DOCS / "monitoring.md": _monitoring(),
+        DOCS / "operations.md": _operations(),
         DOCS / "contest.md": contest_page(json.loads(FIGURES.read_text(encoding="utf-8"))),
         ROOT / "README.md": _readme(),
     }
@@ -130,6 +133,12 @@ def _monitoring() -> str:
     figures = json.loads(FIGURES.read_text(encoding="utf-8"))
     text = (DOCS / "monitoring.md").read_text(encoding="utf-8")
     return fill(text, figures.get("monitoring"), figures.get("monitoring_labels"))
+
+
+def _operations() -> str:
+    figures = json.loads(FIGURES.read_text(encoding="utf-8"))
+    text = (DOCS / "operations.md").read_text(encoding="utf-8")
+    return docs_year.fill(text, figures.get("year"), figures.get("drill"))
 
 
 def _plain(figure: float | str) -> str:
@@ -213,14 +222,20 @@ def _take_measured() -> None:
     figures |= {name: {key: run[key] for key in kept} for name, run in found.items()}
     if (MEASURED / "road.json").exists():
         figures["bench"] = json.loads((MEASURED / "road.json").read_text(encoding="utf-8"))
-    for name in ("quality", "serving", "monitoring", "monitoring_labels", "scoring"):
+    for name in ("quality", "serving", "monitoring", "monitoring_labels", "scoring", "year"):
         if (MEASURED / f"{name}.json").exists():
             figures[name] = json.loads((MEASURED / f"{name}.json").read_text(encoding="utf-8"))
+    if (MEASURED / "drill_operate.json").exists():
+        drill = json.loads((MEASURED / "drill_operate.json").read_text(encoding="utf-8"))
+        if drill.get("whole"):  # not a few of its cases
+            figures["drill"] = {name: drill[name] for name in ("survived", "tried", "seconds")}
     FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 def main() -> int:
     _take_measured()
+    for picture in sorted(MEASURED.glob(docs_year.PICTURES)):
+        shutil.copyfile(picture, DOCS / picture.name)
     for path, content in pages().items():
         path.write_text(content, encoding="utf-8")
         print(f"wrote {path.relative_to(DOCS.parent)}")

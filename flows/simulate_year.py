@@ -2,10 +2,10 @@
 
 A simulated shop of three and a quarter years is cut into monthly files. A champion is trained on
 the first of them and served; then twelve months are delivered one after the other, and each is
-worked off by the real `operate`: the pipeline, the gate and the service are those of every day, and
-only the clock is set. Requests reach the service all the time. What is planted is said nowhere in
-the data. The state lies in a folder of its own, var/year/<drift>/, and a year that was interrupted
-goes on where it stopped.
+processed by the real `operate`: the pipeline, the gate and the service are those of every day, and
+only the clock is set. Requests reach the service all the time. Nothing in the data says what was
+planted. The state is in a folder of its own, var/year/<drift>/, with the settings to operate the
+shop by, `year-<drift>.yaml`; a year that was interrupted goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from configs.command import make, run_command
+from configs.command import remember, run_command, typed
 from configs.errors import UserError
-from configs.records import RecordAltered, read_record, write_record
+from configs.load import dump
+from configs.records import RecordAltered, read_record, write_file, write_record
 from configs.settings import Settings
 from configs.terminal import console as terminal
 from configs.terminal import say, short
@@ -36,7 +37,7 @@ from flows.stopping import end_on_signals
 from flows.watch import folder_of
 from flows.year_service import Client, served
 from flows.year_shop import DRIFTS, deliver, log_end, write_months
-from flows.year_story import Year, alarms_of, head, rows, tell
+from flows.year_story import LEGEND, Year, alarms_of, head, plan, rows, tell
 from ingestion.validate import ContractBroken
 from monitoring import state
 from monitoring.alerts import alerts_of
@@ -49,6 +50,10 @@ ABOUT = "Operate a simulated year: twelve months through the real pipeline, gate
 OPTIONS = {"drift": f"what happens in its fourth month: {', '.join(DRIFTS)}"}
 MONTHS, BEFORE_DRIFT = 12, 3
 YEAR, FINISHED = "year.json", "finished.json"
+PRESET_HEAD = """\
+# The shop of a simulated year, as it is operated: `make simulate-year` wrote this file. The clock,
+# operations.today, is the day after the last month that was processed.
+"""
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,7 @@ def simulate_year(
     out.print(
         f"[bold]A simulated year[/], {first} to {names[-1]}, drift: {drift}{resumed}", markup=True
     )
+    say(out, plan(drift, planted))
     with out.status("simulating the shop") as status:
 
         def show(text: str, after: str = "") -> None:
@@ -118,25 +124,31 @@ def simulate_year(
             status.update(Text(short(shown, out.width - 3)))  # folded lines would scroll the table
 
         files = write_months(settings, drift, planted, settings.var.absolute() / "shop")
-        settings = _reading(settings, first)
+        settings = _operating(settings, drift, first)
         deliver(files, _delivered(settings), before=first)
-        version = _first_champion(as_of_month(settings, add_months(first, -1)), show)
+        version = _first_champion(settings, add_months(first, -1), show)
+        show("starting the service")
         with served(settings) as service:
             where = service.client.url
             say(
                 out, f"Version {version} was trained on rows before {first_day(first)}; see {where}"
             )
+            say(out, LEGEND)
             out.print(f"\n[bold]{head()}[/]")
             done = []
             for place, month in enumerate(names, 1):
                 deliver(files, _delivered(settings), month=month)
-                at = as_of_month(settings, month)
-                found, released = _known(at, month), list[str]()
+                found, released = _known(settings, month), list[str]()
                 if found is None:
-                    counted = f"({place} of {months})"
-                    found, released = _work_off(at, month, partial(show, after=counted))
+                    counted = partial(show, after=f"({place} of {months})")
+                    at = _as_of(settings, month)
+                    found, released = _process(at, month, counted)
+                    counted(f"{month}: alerts, metrics, page")
+                    finish(at)
                     if found.decision == "promote":
                         service.wait_for(found.version)
+                elif month == names[-1]:  # killed before its page was written, perhaps
+                    finish(_as_of(settings, month))
                 done.append(found)
                 now = tally.with_more(time.monotonic() - began, service.client)
                 write_record(settings.var / YEAR, asdict(now))
@@ -145,19 +157,21 @@ def simulate_year(
                 for reason in released:
                     say(out, f"        held, and released after a look: {reason}")
             service.wait_for()
-            show("the page")
-            finish(as_of_month(settings, names[-1]))
             tally = tally.with_more(time.monotonic() - began, service.client)
-    year = _year(settings, drift, names[before], done, tally)
+    year = read_year(settings, drift, names[before], done, tally)
+    for paragraph in tell(year):
+        out.print()
+        say(out, paragraph)
     out.print()
-    say(out, tell(year))
-    out.print()
+    command = partial(typed, CONFIG=str(settings.file))  # which says where its state is
     for heading, text in (
         ("Page", str(folder_of(settings) / PAGE)),
-        ("Ledger", make("models", settings)),
+        ("Decisions", command("models")),
+        ("Service", command("serve")),
+        ("Go on", command("operate")),
     ):
-        out.print(f"{heading:9} {text}", soft_wrap=True, markup=False)
-    write_record(settings.var / FINISHED, {"drift": drift, **asdict(tally)})
+        out.print(f"{heading:10} {text}", soft_wrap=True, markup=False)
+    write_record(settings.var / FINISHED, {"planted": names[before], **asdict(tally)})
     return year
 
 
@@ -166,7 +180,7 @@ def _begun(settings: Settings, drift: str) -> Tally:
     settings, begins anew."""
     home = settings.var.absolute()
     shop = settings.source.simulation.model_dump(mode="json")
-    wanted = hash_text(json.dumps([drift, settings.seed, shop], sort_keys=True))
+    wanted = hash_text(json.dumps([_name(drift), settings.seed, shop], sort_keys=True))
     others = [path for path in home.iterdir() if path.name != "lock"]  # which is held
     if others and not (home / YEAR).exists():
         raise UserError(
@@ -186,25 +200,46 @@ def _begun(settings: Settings, drift: str) -> Tally:
     return tally
 
 
-def _reading(settings: Settings, first: str) -> Settings:
-    """The settings of whoever operates: the delivered files, and nothing of the simulation."""
+def _name(drift: str) -> str:
+    """Of the year's preset, its data set and its model."""
+    return f"year-{drift}"
+
+
+def _operating(settings: Settings, drift: str, first: str) -> Settings:
+    """The settings to operate the shop by: they read the delivered files, and nothing of the
+    simulation. Their preset is a file in the year's folder (`_as_of` writes it), so that the
+    service and every command that is printed act on the same data set."""
     path = (str(_delivered(settings) / "*.parquet"),)
     source = settings.source.model_copy(update={"kind": "files", "path": path})
     operations = settings.operations.model_copy(update={"start": first_day(first)})
-    return settings.model_copy(update={"source": source, "operations": operations})
+    name = _name(drift)
+    own = {"name": name, "file": settings.var / f"{name}.yaml"}
+    remember(())  # what this command was given is in that file
+    return settings.model_copy(update={**own, "source": source, "operations": operations})
+
+
+def _as_of(settings: Settings, month: str) -> Settings:
+    """The same with the clock on the day after the month, in the preset's file too: today lies
+    before the months of the simulated shop, or far behind them."""
+    at = as_of_month(settings, month)
+    assert at.file is not None
+    content = at.model_copy(update={"var": at.var.absolute()})
+    write_file(at.file, f"{PRESET_HEAD}{dump(content)}")
+    return at
 
 
 def _delivered(settings: Settings) -> Path:
     return settings.var.absolute() / "delivered"
 
 
-def _first_champion(settings: Settings, show: Callable[[str], None]) -> int:
-    """Its version; trained where there is none yet."""
+def _first_champion(settings: Settings, month: str, show: Callable[[str], None]) -> int:
+    """Its version; where there is none yet, it is trained as of the day after the month."""
     from registry.alias import champion_now
 
     settle(settings)  # what a training that was killed has left
     if champion_now(settings) is None:
-        train(settings, lambda line: show(f"training the first champion: {line}"))
+        at = _as_of(settings, month)
+        train(at, lambda line: show(f"training the first champion: {line}"))
     found = champion_now(settings)
     if found is None:
         raise UserError(
@@ -220,11 +255,11 @@ def _known(settings: Settings, month: str) -> Operated | None:
     return Operated(**read_record(file)) if file.exists() else None
 
 
-def _work_off(
+def _process(
     settings: Settings, month: str, show: Callable[[str], None]
 ) -> tuple[Operated, list[str]]:
-    """The month, and why its batch was held, where it was: a person who is paged, looks, and finds
-    that the rows are what was delivered would release it, and so does the year."""
+    """The month, and why its batch was held, where it was. A person who is paged and finds that the
+    rows are what was delivered would release the batch, and so does the year."""
     from flows.acceptance import last_seen
     from ingestion.batches import dataset_of, release
 
@@ -244,10 +279,20 @@ def _alarms(settings: Settings, months: Sequence[str]) -> list[Reading]:
     return alarms_of(state.read_facts(folder_of(settings), "readings", Reading, months))
 
 
-def _year(
+def finished_year(settings: Settings) -> Year:
+    """A year that was operated to its end, from what it wrote down. settings: its preset."""
+    kept = read_record(settings.var / FINISHED)
+    planted = kept.pop("planted")
+    files = sorted((folder_of(settings) / "operated").glob("month=*.json"))
+    done = [Operated(**read_record(file)) for file in files]
+    drift = settings.name.removeprefix(_name(""))
+    return read_year(settings, drift, planted, done, Tally(**kept))
+
+
+def read_year(
     settings: Settings, drift: str, drifted: str, done: Sequence[Operated], tally: Tally
 ) -> Year:
-    """What was written down."""
+    """What was written down. drifted: the first month of the drift."""
     from registry import ledger
     from registry.store import open_store
 

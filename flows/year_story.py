@@ -1,5 +1,5 @@
-"""What a simulated year comes to: its table, a row a month, and the closing paragraph. All of it is
-made from what was written down while the year was operated."""
+"""What a simulated year comes to: its table, a row a month, and the closing paragraphs. All of it
+is made from what was written down while the year was operated."""
 
 from __future__ import annotations
 
@@ -25,6 +25,10 @@ COLUMNS = {
     "serves": 6,
 }
 NUMBERS = ("rows", "scored")
+LEGEND = (
+    "Of each month: rows; customers scored; sensors that alarm, and by how many standard"
+    " deviations (z); the verdict; a training and what the gate decided; the version served."
+)
 
 
 @dataclass(frozen=True)
@@ -75,19 +79,30 @@ def rows(found: Operated, alarms: Sequence[Reading]) -> list[str]:
 
 
 def serving(found: Operated) -> int:
-    """The version that is champion when the month is worked off."""
+    """The version that is champion when the month has been processed."""
     promoted = found.decision == "promote" and found.version is not None
     return found.version if promoted else found.champion  # type: ignore[return-value]
 
 
-def tell(year: Year) -> str:
-    """The closing paragraph."""
+def plan(drift: str, planted: date) -> str:
+    """What is said before the year begins."""
+    effects, what = DRIFTS[drift]
+    said = f"Planted: on {planted} {what}." if effects else "Nothing is planted."
+    return f"{said} It takes two to five minutes on two cores."
+
+
+def tell(year: Year) -> list[str]:
+    """The closing paragraphs: what was found, what was trained, and the service."""
     effects, what = DRIFTS[year.drift]
-    said = [f"On {year.planted} {what}." if effects else f"In this year {what}."]
-    said += _found(year) if effects else _nothing_planted(year)
-    said += [*_dated(year), *_held_back(year), *_by_calendar(year), *_serves(year)]
-    said.append(f"The year took {duration(year.seconds)}.")
-    return " ".join(one[0].upper() + one[1:] for one in said)
+    found = [f"On {year.planted} {what}." if effects else f"In this year {what}."]
+    found += _found(year) if effects else _nothing_planted(year)
+    trained = [*_dated(year), *_held_back(year), *_by_calendar(year)]
+    served = [*_served(year), f"The year took {duration(year.seconds)}."]
+    return [
+        " ".join(sentence[0].upper() + sentence[1:] for sentence in said)
+        for said in (found, trained, served)
+        if said
+    ]
 
 
 def _nothing_planted(year: Year) -> list[str]:
@@ -106,18 +121,20 @@ def _found(year: Year) -> list[str]:
         return [*said, "No sensor alarmed after it."]
     first = alarms[0]
     late = next(n for n in range(len(year.months)) if add_months(begin, n) == first.month)
-    when = ("the first month of the change", "its second month", "its third month")
-    which = when[late] if late < len(when) else f"{late} months after it began"
-    said.append(f"The sensor {first.sensor} alarmed in {first.month}, {which}: {first.text}")
+    which = ("first", "second", "third")
+    when = f"the {which[late]} month of the change" if late < len(which) else f"{late} months later"
+    said.append(f"The sensor {first.sensor} alarmed in {first.month}, {when}: {first.text}")
     later = [one for one in alarms if one.sensor != first.sensor]
     if later:
-        said.append(f"Later alarms: {_sensors(later)}.")
+        said.append(f"Other sensors alarmed too: {_sensors(later)}.")
     judged = next(one for one in year.verdicts if one.month == first.month)
     same = [one.month for one in year.verdicts if one.verdict == judged.verdict]
     said.append(f"The verdict was {judged.verdict} in {_months(same)}.")
     alerts = [one for one in year.alerts if one.first_month >= begin]
     each = [f"{one.sensor} ({one.severity}, {_lasting(one)})" for one in alerts]
-    return [*said, f"Alerts, each announced once: {', '.join(each)}."]
+    sent = "was sent once" if len(each) == 1 else "were sent, each once"
+    said.append(f"{_count(len(each), 'alert')} {sent}: {', '.join(each)}.")
+    return [*said, *_between(first.sensor, [one.month for one in alarms], alerts)]
 
 
 def _lasting(alert: Alert) -> str:
@@ -128,65 +145,89 @@ def _lasting(alert: Alert) -> str:
     return alert.first_month if same else f"{alert.first_month} to {alert.last_month}"
 
 
+def _between(sensor: str, alarms: Sequence[str], alerts: Sequence[Alert]) -> list[str]:
+    """Why there is a second alert of one and the same change."""
+    again = [one for one in alerts if one.sensor == sensor][1:]
+    ended = [one.over for one in alerts if one.sensor == sensor and one.over][: len(again)]
+    if not again:
+        return []
+    return [
+        f"In {_months(ended)} {sensor} did not alarm, which ended an alert: the next alarm began"
+        " another one."
+    ]
+
+
 def _dated(year: Year) -> list[str]:
     """Why a changed demand is not learnt from at once, and what came of it."""
-    due = next((one.retrain_due for one in year.verdicts if one.retrain_due), None)
-    if due is None:
+    dates = list(dict.fromkeys(one.retrain_due for one in year.verdicts if one.retrain_due))
+    if not dates:
         return []
+    due, by_then = dates[0], end_of(year.months[-1].month).isoformat()
     said = [
         "A retraining at once would have learnt nothing, as no label of after the change was known:"
         f" it was dated {due}, when there are such labels to learn from."
     ]
     done = next((one for one in year.months if one.trigger == "changed demand"), None)
-    if done is not None:
-        why = _reason(year, done)
-        return [*said, f"It was done as of {end_of(done.month)}: {_decided(done)}{why}."]
     waiting = next((one for one in year.months if "demand changed" in one.deferred), None)
-    if waiting is not None:
-        return [*said, f"In {waiting.month} it was held back: {waiting.deferred}."]
-    by_then = end_of(year.months[-1].month).isoformat()
-    return [*said, "That lies after this year."] if due > by_then else said
+    if done is not None:
+        said.append(f"It was done as of {end_of(done.month)}: {_decided(year, done)}.")
+    elif waiting is not None:
+        said.append(f"In {waiting.month} it was held back: {waiting.deferred}.")
+    elif due > by_then:
+        said.append("That is after this year.")
+    further = [f"{one}, which is after this year" if one > by_then else one for one in dates[1:]]
+    if further:
+        said.append(f"A later alarm dated another retraining {' and '.join(further)}.")
+    return said
 
 
 def _held_back(year: Year) -> list[str]:
-    found = [one for one in year.months if one.deferred and "is broken" in one.deferred]
-    if not found:
-        return []
-    asked = f"{_count(len(found), 'month')} in which the calendar asked for a training"
-    return [
-        f"Nothing is learnt from broken data: in {asked} it was held back, until somebody repairs"
-        " the rows (make operate RESTATE=…) or accepts them as the new normal (make rebaseline)."
-    ]
+    """Trainings by the calendar that did not come."""
+    found = [one for one in year.months if one.deferred and "demand changed" not in one.deferred]
+    broken = [one.month for one in found if "is broken" in one.deferred]
+    said = []
+    if broken:
+        said.append(
+            f"In {_months(broken)} a training by the calendar was held back: the model would learn"
+            " from broken data. It waits until somebody repairs the rows, or accepts them as"
+            " the new normal."
+        )
+    for one in found:
+        if one.month not in broken:
+            _, _, why = one.deferred.partition(": ")
+            said.append(f"In {one.month} a training by the calendar was held back: {why}.")
+    return said
 
 
 def _by_calendar(year: Year) -> list[str]:
     done = [one for one in year.months if one.trigger in ("calendar", "worse")]
     if not done:
         return []
-    each = [f"as of {end_of(one.month)} {_decided(one)}" for one in done]
+    each = [f"as of {end_of(one.month)} {_decided(year, one)}" for one in done]
     worse = sum(one.trigger == "worse" for one in done)
     why = "as the champion ranked worse or by the calendar" if worse else "by the calendar"
     return [f"{_count(len(done), 'training')} came {why}: {'; '.join(each)}."]
 
 
-def _serves(year: Year) -> list[str]:
+def _served(year: Year) -> list[str]:
     last = serving(year.months[-1])
     promoted = [one for one in year.months if one.decision == "promote"]
     since = f"champion since {end_of(promoted[-1].month)}" if promoted else "the first champion"
     answered = sum(year.versions.values())
     each = ", ".join(f"version {v}: {n:,}" for v, n in sorted(year.versions.items()))
     swaps = len(year.versions) - 1
-    swapped = f", went over to a new champion {_times(swaps)}," if swaps > 0 else ""
+    swapped = f", changed to a new champion {_times(swaps)}," if swaps > 0 else ""
     lost = "none" if not year.lost else f"{year.lost:,}"
     return [
-        f"Version {last}, {since}, serves now.",
-        f"Meanwhile the service answered {answered:,} requests ({each}){swapped} and lost {lost}.",
+        f"At the end version {last}, {since}, was served.",
+        f"During the year the service answered {answered:,} requests ({each}){swapped} and lost"
+        f" {lost}.",
     ]
 
 
-def _decided(one: Operated) -> str:
+def _decided(year: Year, one: Operated) -> str:
     verb = "promoted" if one.decision == "promote" else "rejected"
-    return f"the gate {verb} version {one.version}"
+    return f"the gate {verb} version {one.version}{_reason(year, one)}"
 
 
 def _reason(year: Year, one: Operated) -> str:

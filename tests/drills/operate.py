@@ -259,6 +259,7 @@ def main(arguments: list[str] | None = None) -> int:
     survived = sum(not result.problems for result in found)
     content = {
         "seed": options.seed,
+        "whole": not options.only,
         "tried": len(found),
         "survived": survived,
         "seconds": round(time.monotonic() - begun, 1),

@@ -60,6 +60,26 @@ def test_what_is_not_given_is_not_passed(arguments):
     assert train[2:] == ["--config", "default", "--tuning.trials", "5", "--seed", "3"]
 
 
+@pytest.mark.parametrize(
+    ("words", "given"),
+    [
+        ([], ["--config", "year"]),
+        (["CONFIG=defaults_shop"], ["--config", "defaults_shop"]),
+        (["CONFIG=my default/x.yaml"], ["--config", "my default/x.yaml"]),
+        (["DRIFT=unit", "ARGS=--seed 3"], ["--drift", "unit", "--config", "year", "--seed", "3"]),
+    ],
+)
+def test_a_year_is_simulated_of_its_own_preset_unless_one_is_named(arguments, words, given):
+    assert arguments("simulate-year", *words) == ["-m", "flows.simulate_year", *given]
+
+
+def test_the_texts_of_the_help_stand_in_one_column(arguments):
+    column = len("  make bench-monitoring ")
+    for line in arguments("help"):
+        if line.startswith("  "):
+            assert line[column - 1] == " " and line[column] != " ", line
+
+
 @pytest.fixture(scope="module")
 def typed_in(tmp_path_factory):
     """Type a command into a shell; returns CONFIG and the words of ARGS as a recipe has them."""

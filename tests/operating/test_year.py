@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
+from contextlib import suppress
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 import yaml
 from shop import SIMULATED, SMALL
 
+from configs.load import load
 from configs.records import read_record
+from flows.simulate_year import finished_year
 from monitoring import state
+from tests.bench.year import facts
 
 pytestmark = pytest.mark.slow
 
@@ -39,44 +46,103 @@ def left(var: Path) -> list[str]:
     return found
 
 
-def test_three_months_with_prices_raised_in_the_second(preset, quick_walk, tmp_path):
-    words = ["--config", str(preset), "--drift", "price"]
-    # Killed in its second month, while the service works and is asked.
-    killed = quick_walk(
-        tmp_path / "var",
-        *words,
-        module=MODULE,
-        end_at=lambda _, said: "\n2026-04 " in said,
-        end_by=signal.SIGKILL,
-    )
+def monitoring_metrics(said: str) -> str:
+    """What the service says on /metrics of the months, if it is ready."""
+    with suppress(httpx.HTTPError):
+        url = re.search(r"see (http://127\.0\.0\.1:\d+)", said)[1]
+        answer = httpx.get(f"{url}/metrics", trust_env=False, timeout=30)
+        if answer.is_success:
+            return "\n".join(line for line in answer.text.splitlines() if "golden_path_" in line)
+    return ""
+
+
+@pytest.fixture(scope="module")
+def year(preset, quick_walk, tmp_path_factory):
+    """Three months with prices raised in the second. The command is killed while the service works
+    and is asked, and typed again: what it then said, and the metrics of before."""
+    var = tmp_path_factory.mktemp("year") / "var"
+    words = ["--config", str(preset), "--drift", "price", "--training.bootstrap", "120"]
+    metrics: list[str] = []
+
+    def month_is_served(_: psutil.Process, said: str) -> bool:
+        if "\n2026-04 " in said:
+            metrics.append(monitoring_metrics(said))
+        return bool(metrics and metrics[-1])
+
+    killed = quick_walk(var, *words, module=MODULE, end_at=month_is_served, end_by=signal.SIGKILL)
     assert killed.code == -signal.SIGKILL
     for process in psutil.process_iter(["cmdline"]):
-        if any(str(tmp_path / "var") in word for word in process.info["cmdline"] or []):
+        if any(str(var) in word for word in process.info["cmdline"] or []):
             psutil.wait_procs([process], timeout=20)
-    assert left(tmp_path / "var") == [], "the service ends with the command"
-
-    done = quick_walk(tmp_path / "var", *words, module=MODULE)
+    assert left(var) == [], "the service ends with the command"
+    done = quick_walk(var, *words, module=MODULE)
     assert done.code == 0, done.err
+    assert left(var) == []
+    return done, metrics[-1]
+
+
+def test_a_year_that_was_killed_goes_on_and_tells_what_was_found(year):
+    done, _ = year
     lines = done.out.splitlines()
     assert "goes on after" in lines[0]
     table = {line[:7]: line for line in lines if line[:4] == "2026"}
     assert list(table) == ["2026-04", "2026-05", "2026-06"]
     assert max(map(len, table.values())) < 80
     assert "price +" in table["2026-05"] and "broken data" in table["2026-05"]
-    story = next(line for line in lines if line.startswith("On 2026-05-01 every price was raised"))
+    story = "\n".join(lines[lines.index(table["2026-06"]) :])
+    assert "On 2026-05-01 every price was raised by a tenth." in story
     assert "The sensor price alarmed in 2026-05, the first month of the change" in story
     assert "The verdict was broken data in 2026-05 to 2026-06." in story
-    assert "in one month in which the calendar asked for a training it was held back" in story
-    assert "Version 1, the first champion, serves now." in story
+    assert "In 2026-06 a training by the calendar was held back" in story
+    assert "At the end version 1, the first champion, was served." in story
     assert story.count("lost none") == 1
-    tally = read_record(tmp_path / "var" / "finished.json")
+    tally = read_record(done.var / "finished.json")
     assert tally["lost"] == 0 and tally["versions"]["1"] > 0
-    page = next((tmp_path / "var").glob("monitoring/*/page.html"))
+    page = done.var / "monitoring" / "year-price" / "page.html"
     assert "broken data" in page.read_text(encoding="utf-8")
     judged = state.read_judged(page.parent)[0][-1].verdict
     assert judged.month == "2026-06" and judged.explained
-    assert all("as of 2026-05-01" in one for one in judged.explained), "the day before the alarm"
-    assert left(tmp_path / "var") == []
+    features = [one for one in judged.explained if not one.startswith("probability")]
+    assert features and all("as of 2026-05-01" in one for one in features), "before the alarm"
+
+
+def test_the_service_shows_the_metrics_of_the_months_while_the_year_goes_on(year):
+    _, metrics = year
+    assert re.search(r"^golden_path_sensor_z\{.*price", metrics, re.MULTILINE), metrics
+    verdicts = re.findall(r'^golden_path_verdict\{.*verdict="(.*?)".*\} 1', metrics, re.MULTILINE)
+    assert verdicts in (["calendar"], ["broken data"]), metrics
+
+
+def test_what_it_wrote_down_is_what_it_printed(year):
+    done, _ = year
+    settings = load(str(done.var / "year-price.yaml"))
+    found = facts(settings, finished_year(settings))
+    assert "\n".join(found["table"]) in done.out
+    assert "\n\n".join(found["told"]) in done.out
+    assert found["alarmed"] is None and {one["sensor"] for one in found["alarms"]} == {"price"}
+    assert found["lost"] == 0 < found["answered"] and found["by_drift"] == 0
+
+
+def test_the_printed_commands_act_on_the_shop_of_the_year(year, quick_walk):
+    done, _ = year
+    settings = load(str(done.var / "year-price.yaml"))
+    assert settings.var == done.var and settings.training.bootstrap == 120
+    page = (done.var / "monitoring" / "year-price" / "page.html").read_text(encoding="utf-8")
+    assert "CONFIG=" + str(settings.file) in page
+    printed = re.findall(r"make (\w+) (CONFIG=.*)", done.out)
+    assert {"models", "serve", "operate"} == {target for target, _ in printed}
+    given = {target: shlex.split(words) for target, words in printed}
+    (config,) = given["models"]
+    preset = config.removeprefix("CONFIG=")
+    said = {
+        target: quick_walk(done.var, "--config", preset, module=f"flows.{target}")
+        for target in ("models", "monitor", "operate")
+    }
+    assert all(one.code == 0 for one in said.values()), [one.err for one in said.values()]
+    assert "golden-path-year-price" in said["models"].out
+    assert "2026-06: broken data" in said["monitor"].out
+    assert "No month is due: 2026-06 was the last" in said["operate"].out
+    assert [one.name for one in (done.var / "monitoring").iterdir()] == ["year-price"]
 
 
 @pytest.mark.parametrize(
