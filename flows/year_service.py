@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -86,6 +87,7 @@ def served(settings: Settings) -> Iterator[Service]:
         process = subprocess.Popen(
             command,
             cwd=ROOT,
+            env={k: v for k, v in os.environ.items() if k != settings.serving.token_variable},
             stdin=subprocess.PIPE,  # its other end is closed when this process is gone
             stdout=output,
             stderr=output,

@@ -69,7 +69,7 @@ def rows(found: Operated, alarms: Sequence[Reading]) -> list[str]:
     first = [
         found.month,
         f"{found.rows:,}",
-        f"{found.scored:,}",
+        f"{found.scored:,}" if found.scored else "held",
         named[0] if named else "-",
         found.verdict,
         training,
@@ -186,6 +186,12 @@ def _held_back(year: Year) -> list[str]:
     found = [one for one in year.months if one.deferred and "demand changed" not in one.deferred]
     broken = [one.month for one in found if "is broken" in one.deferred]
     said = []
+    held = [one.month for one in year.months if not one.scored]
+    if held:
+        said.append(
+            f"Nobody was given a list made from broken data: {_months(held)}"
+            f" {'was' if len(held) == 1 else 'were'} not scored."
+        )
     if broken:
         said.append(
             f"In {_months(broken)} a training by the calendar was held back: the model would learn"

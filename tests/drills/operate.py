@@ -91,7 +91,8 @@ class Place:
         for target, source in ((self.shop.var, known.state), (self.shop.incoming, known.incoming)):
             shutil.rmtree(target, ignore_errors=True)
             shutil.copytree(source, target)
-        self.shop.open(retrain_months=RETRAIN[scenario])
+        # The calendar would wait for the labels of April's change with the usual cooldown.
+        self.shop.open(retrain_months=RETRAIN[scenario], cooldown_days=60)
         self.received.posts.clear()
 
 

@@ -162,13 +162,16 @@ def test_a_second_alarm_of_the_same_change_is_explained():
 
 def test_broken_data_holds_the_calendar_back():
     why = "the last training was on 2026-04-01: the data of 2026-06 is broken; repair it"
-    months = [*CALM.months[:4], *(operated(month, deferred=why) for month in MONTHS[4:])]
+    unscored = [replace(one, scored=0) for one in CALM.months[2:4]]
+    held = [replace(operated(month, deferred=why), scored=0) for month in MONTHS[4:]]
+    months = [*CALM.months[:2], *unscored, *held]
     verdicts = [*CALM.verdicts[:2], *(verdict(month, "broken data") for month in MONTHS[2:])]
     alarms = [alarm("price", month) for month in MONTHS[2:]]
     said = tell(replace(CALM, drift="price", months=months, verdicts=verdicts, alarms=alarms))
     assert "The sensor price alarmed in 2026-06, the first month of the change" in said
     assert "The verdict was broken data in 2026-06 to 2026-09." in said
     assert "In 2026-08 to 2026-09 a training by the calendar was held back: the model would" in said
+    assert "made from broken data: 2026-06 to 2026-09 were not scored." in said
     assert "would have learnt nothing" not in said
 
 

@@ -69,13 +69,16 @@ def year(preset, quick_walk, tmp_path_factory):
             metrics.append(monitoring_metrics(said))
         return bool(metrics and metrics[-1])
 
-    killed = quick_walk(var, *words, module=MODULE, end_at=month_is_served, end_by=signal.SIGKILL)
+    token = {"SERVING_TOKEN": "of a service of the reader's own"}  # this one must not ask for it
+    killed = quick_walk(
+        var, *words, module=MODULE, end_at=month_is_served, end_by=signal.SIGKILL, **token
+    )
     assert killed.code == -signal.SIGKILL
     for process in psutil.process_iter(["cmdline"]):
         if any(str(var) in word for word in process.info["cmdline"] or []):
             psutil.wait_procs([process], timeout=20)
     assert left(var) == [], "the service ends with the command"
-    done = quick_walk(var, *words, module=MODULE)
+    done = quick_walk(var, *words, module=MODULE, **token)
     assert done.code == 0, done.err
     assert left(var) == []
     return done, metrics[-1]
@@ -93,6 +96,8 @@ def test_a_year_that_was_killed_goes_on_and_tells_what_was_found(year):
     assert "On 2026-05-01 every price was raised by a tenth." in story
     assert "The sensor price alarmed in 2026-05, the first month of the change" in story
     assert "The verdict was broken data in 2026-05 to 2026-06." in story
+    assert "2026-05 to 2026-06 were not scored" in story
+    assert " held " in table["2026-05"] and " held " in table["2026-06"]
     assert "In 2026-06 a training by the calendar was held back" in story
     assert "At the end version 1, the first champion, was served." in story
     assert story.count("lost none") == 1
