@@ -44,7 +44,7 @@ def rows_of_log(
     settings, declared (columns), log_start (the day of the first sale): as the champion's bundle
     has them.
 
-    A customer's features come from that customer's lines alone, so a large log is worked off in
+    A customer's features come from that customer's lines alone, so a large log is processed in
     parts, each with some of the customers: memory does not grow with it.
     """
     import pyarrow.parquet as pq

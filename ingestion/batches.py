@@ -61,12 +61,12 @@ def last_accepted(var: Path, dataset: str, *, but: str, before: date | None = No
     """The batch that was accepted last, other than the batch `but`.
 
     before: only batches whose last row is of an earlier day. A log as it stood on a day is compared
-    with what was accepted up to then, in whatever order months are worked off.
+    with what was accepted up to then, in whatever order months are processed.
     """
     accepted = [b for b in seen(var, dataset) if b.status in ACCEPTED and b.name != but]
     if before is not None:
         accepted = [b for b in accepted if b.level.get("last_day", "") < before.isoformat()]
-        # The longest one: a past month may have been worked off after a later one.
+        # The longest one: a past month may have been processed after a later one.
         return max(accepted, key=lambda b: (b.level["last_day"], b.decided), default=None)
     return max(accepted, key=lambda batch: batch.decided, default=None)
 

@@ -97,7 +97,7 @@ def raise_alert(
     today: date | None = None,
 ) -> list[Event]:
     """Open an alert that no reading stands for, such as `batch` (the month's data was held) or
-    `operate` (a month could not be worked off). Repeats, and following months, add no event.
+    `operate` (a month could not be processed). Repeats, and following months, add no event.
 
     sensor: a name that is not a sensor's or a verdict's.
     """

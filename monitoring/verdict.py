@@ -1,6 +1,6 @@
 """What a month comes to: one of four verdicts, each with what to do.
 
-broken data     a sensor of the data alarms: hold the month, never retrain, page somebody
+broken data     a sensor of the data alarms: score and train nothing by it, page somebody
 changed demand  customers buy more or less, or others do: retrain when labels after the change exist
 worse           the champion surely ranks worse than it did: retrain now
 calendar        nothing alarms: retrain by the calendar
@@ -18,8 +18,8 @@ from monitoring.facts import Reading, Verdict, VerdictName, add_months, end_of, 
 
 # In the order in which they count.
 ACTIONS: Mapping[VerdictName, str] = {
-    "broken data": "hold this month's scores and do not retrain; look at the rows, repair the"
-    " source, and judge the month again",
+    "broken data": "nothing is scored or trained by its rows; look at them, repair the source and"
+    " take the rows over (RESTATE), or accept them as the new normal (make rebaseline)",
     "changed demand": "tell whoever plans with the scores; retrain when the labels of after the"
     " change are there",
     "worse": "retrain now",

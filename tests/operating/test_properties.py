@@ -16,7 +16,7 @@ KINDS = ("scores", "facts", "verdicts", "baseline")
 
 @pytest.fixture(scope="module")
 def in_order(opened, tmp_path_factory) -> dict[str, str]:
-    """The hashes of four months, each worked off when it was over."""
+    """The hashes of four months, each processed when it was over."""
     from flows import operate
 
     shop, known = opened
