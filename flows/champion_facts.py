@@ -24,7 +24,6 @@ from monitoring.facts import (
     Drift,
     Estimate,
     Performance,
-    Pooled,
     Reading,
     add_months,
     end_of,
@@ -69,7 +68,7 @@ class Found:
 
     readings: Sequence[Reading] = ()
     performance: Sequence[Performance] = ()
-    pooled: Sequence[Pooled] = ()
+    pooled: Sequence[Performance] = ()
     estimates: Sequence[Estimate] = ()
     drift: Sequence[Drift] = ()
 
@@ -117,7 +116,7 @@ def measure_champion(
     fair = [one for one in scores if not one.seen_in_training]
     known = [one for one in fair if ripe(one.as_of, horizon, end)]
     performance: list[Performance] = []
-    pools: list[Pooled] = []
+    pools: list[Performance] = []
     if known:
         version = known[-1].version
         last = [one for one in known if one.version == version][-settings.operations.pool_dates :]

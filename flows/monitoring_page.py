@@ -1,4 +1,4 @@
-"""What monitoring shows: the page for people and the metrics for Prometheus, from what is kept."""
+"""The page of monitoring for people, from what is kept."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from typing import Any, TypeVar, cast, get_args
 
 from configs.command import make
 from configs.errors import UserError
+from configs.monitoring_files import PAGE
 from configs.settings import Settings
 from flows.baseline import baselines_of
 from flows.champion_facts import scores_until
 from flows.clock import clock_of, today
-from flows.kept_scores import RECORD
-from flows.monitor import PAGE
 from flows.run import log
 from flows.watch import folder_of
 from ingestion.batches import dataset_of
@@ -26,7 +25,6 @@ from monitoring.facts import (
     Drift,
     Estimate,
     Performance,
-    Pooled,
     Quality,
     Reading,
     end_of,
@@ -37,7 +35,6 @@ from reports import monitoring as page
 from reports.state import Action
 
 T = TypeVar("T")
-METRICS = "golden_path.prom"
 
 
 def write_monitoring_page(settings: Settings) -> Path:
@@ -45,48 +42,6 @@ def write_monitoring_page(settings: Settings) -> Path:
     target = folder_of(settings) / PAGE
     page.write_page(target, gather(settings))
     return target
-
-
-def write_metrics(settings: Settings) -> None:
-    """Write the metrics of the data set, which the service shows on /metrics too."""
-    from monitoring.delivery import count_queued
-    from monitoring.prometheus import Standing, write_textfile
-    from registry.alias import champion_now
-
-    folder = folder_of(settings)
-    judged, _ = state.read_judged(folder)
-    months = [one.verdict.month for one in judged][-1:]
-    scores = scores_until(settings, today(settings))
-    champion = champion_now(settings)
-    write_textfile(
-        folder / METRICS,
-        Standing(
-            dataset=dataset_of(settings),
-            verdict=judged[-1].verdict if judged else None,
-            readings=state.read_facts(folder, "readings", Reading, months),
-            performance=state.read_facts(folder, "pooled", Pooled, months),
-            estimates=state.read_facts(folder, "estimates", Estimate, months),
-            champion=champion.version if champion else None,
-            scored_rows=scores[-1].rows if scores else None,
-            alerts=alerts_kept.alerts_of(folder),
-            queued=count_queued(folder),
-            successes=_successes(folder, [one.folder / RECORD for one in scores]),
-        ),
-    )
-
-
-def _successes(folder: Path, scores: Sequence[Path]) -> dict[str, datetime]:
-    """When each command last finished something."""
-    found = {
-        "score": scores,
-        "monitor": list((folder / "verdicts").glob("month=*.json")),
-        "operate": list((folder / "operated").glob("month=*.json")),
-    }
-    return {
-        command: datetime.fromtimestamp(max(file.stat().st_mtime for file in files), UTC)
-        for command, files in found.items()
-        if files
-    }
 
 
 def gather(settings: Settings) -> page.PageState:
@@ -106,7 +61,7 @@ def gather(settings: Settings) -> page.PageState:
     readings = [*_of_the_baseline(settings, months), *kept("readings", Reading)]
     shown = (EARLY_LABEL, GAIN, ROC_AUC)
     past = ledger.history(open_store(settings), settings)
-    pools = state.read_facts(folder, "pooled", Pooled, months[-1:])
+    pools = state.read_facts(folder, "pooled", Performance, months[-1:])
     return page.PageState(
         dataset=dataset_of(settings),
         made_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",

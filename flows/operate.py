@@ -87,7 +87,7 @@ def work_off(
     check_source(settings.source)
     with exclusive(settings, BY):
         the_champion(settings)  # before anything is read
-        with finished(settings):
+        with finished(settings, BY):
             for line in [*settle(settings), *rebuild_altered(settings, changed)]:
                 say(line)
             if changed is not None:

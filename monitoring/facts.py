@@ -38,68 +38,48 @@ class Reading:
 
 @dataclass(frozen=True)
 class Performance:
-    """A champion's scores of one as-of date against what the customers did in the horizon after.
+    """A champion's scores of one as-of date, or of several together, against what the customers did
+    in the horizon after each.
 
-    roc_auc, log_loss: None where nobody or everybody bought; recalibrated_log_loss: what is left of
-    it when the level is right.  observed, predicted: shares of buyers, low and high of their
-    difference; baseline_roc_auc: of the champion's best single feature on the same customers, and
-    gain: how much the champion is above it, where it is known. Intervals: 95 %.  text: a sentence.
+    as_of: the dates.  rows: scores whose outcome is known; positives: of those who bought;
+    customers: different ones.  roc_auc, log_loss: None where nobody or everybody bought; over
+    several dates the ROC AUC is the mean of the dates'.  recalibrated_log_loss: what is left of the
+    log loss when the level is right.  observed, predicted: shares of buyers; gap: observed less
+    predicted.  baseline: the champion's best single feature, baseline_roc_auc: of it on the same
+    customers, and gain: how much the champion is above it, where it is known.  Intervals, *_low and
+    *_high: 95 %; error, gain_error: standard errors of roc_auc and gain; all of them know that one
+    customer may be in several dates.  text: a sentence.
     """
-
-    as_of: str
-    version: int
-    official: bool
-    rows: int
-    positives: int
-    roc_auc: float | None
-    roc_auc_low: float | None
-    roc_auc_high: float | None
-    log_loss: float | None
-    observed: float
-    predicted: float
-    baseline_roc_auc: float | None = None
-    recalibrated_log_loss: float | None = None
-    gap_low: float | None = None
-    gap_high: float | None = None
-    gain: float | None = None
-    gain_low: float | None = None
-    gain_high: float | None = None
-    text: str = ""
-
-
-@dataclass(frozen=True)
-class Pooled:
-    """The same over several as-of dates of one version: ROC AUCs are means over the dates, and all
-    intervals and errors know that one customer is in several of them.
-
-    error, gain_error: standard errors of roc_auc and gain.  customers: different ones.
-    positives, negatives: rows."""
 
     version: int
     as_of: tuple[str, ...]
     rows: int
-    customers: int
     positives: int
-    negatives: int
-    roc_auc: float | None
-    roc_auc_low: float | None
-    roc_auc_high: float | None
-    error: float | None
-    log_loss: float | None
-    log_loss_low: float | None
-    log_loss_high: float | None
-    recalibrated_log_loss: float | None
     observed: float
     predicted: float
-    gap_low: float
-    gap_high: float
-    baseline: str | None = None  # name of the feature
+    customers: int | None = None  # None: written by an earlier version of the project
+    roc_auc: float | None = None
+    roc_auc_low: float | None = None
+    roc_auc_high: float | None = None
+    error: float | None = None
+    log_loss: float | None = None
+    log_loss_low: float | None = None
+    log_loss_high: float | None = None
+    recalibrated_log_loss: float | None = None
+    gap_low: float | None = None
+    gap_high: float | None = None
+    baseline: str | None = None
     baseline_roc_auc: float | None = None
     gain: float | None = None
     gain_low: float | None = None
     gain_high: float | None = None
     gain_error: float | None = None
     text: str = ""
+
+    @property
+    def day(self) -> str:
+        """The as-of date; of several the last."""
+        return self.as_of[-1]
 
 
 @dataclass(frozen=True)
@@ -163,13 +143,20 @@ class Verdict:
 class Quality:
     """What the contract said of a month's rows. rows: valid and quarantined together; reasons:
     quarantined rows by reason, the most first, as sentences; status: of the batch that brought
-    them."""
+    them, which the contract accepted, held or refused, or a person released; why: of one that is
+    held or refused, a sentence without its end."""
 
     month: str
     rows: int
     quarantined: int
-    status: Literal["accepted", "held", "released"]
+    status: Literal["accepted", "held", "refused", "released"]
     reasons: tuple[str, ...] = ()
+    why: str = ""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing goes on from these rows."""
+        return self.status in ("held", "refused")
 
 
 @dataclass(frozen=True)
@@ -211,19 +198,6 @@ class Requests:
 
 
 @dataclass(frozen=True)
-class LargeDifference:
-    """A row that champion and challenger score most differently. request, row: its place in the
-    log; customer: the keyed hash."""
-
-    asked_at: str
-    request: int
-    row: int
-    customer: str | None
-    champion: float
-    challenger: float
-
-
-@dataclass(frozen=True)
 class ShadowComparison:
     """A challenger in shadow beside the champion, on the same rows.
 
@@ -251,7 +225,6 @@ class ShadowComparison:
     mean_champion: float | None = None
     mean_challenger: float | None = None
     shift: float | None = None
-    largest: tuple[LargeDifference, ...] = ()
     timed_calls: int = 0
     champion_median_ms: float | None = None
     champion_p99_ms: float | None = None

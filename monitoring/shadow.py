@@ -18,7 +18,7 @@ from configs.customer_hash import hashed
 from configs.duck import connect, parquet
 from configs.settings import Compute, Features, Gate
 from features.engine import read_log, run
-from monitoring.facts import LargeDifference, ShadowComparison
+from monitoring.facts import ShadowComparison
 from monitoring.performance import EDGE, NORMAL_95
 from monitoring.ranking import clustered_error, components, rank
 from monitoring.request_files import list_files, read_each
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 FEWEST = 100  # pairs: with fewer nothing is compared
 FEWEST_LABELS = 50  # rows of each outcome: with fewer the labels say nothing
 MOST_LABELLED = 1_000_000  # rows: of more, so many are taken by their hash
-SHOWN = 5  # of the largest differences
 COLUMNS = (
     *("asked_at", "request", "row", "customer", "as_of", "probability", "decision", "seconds"),
     *("call_rows", "champion_probability", "champion_decision", "champion_seconds"),
@@ -205,12 +204,6 @@ def _agreement(connection: DuckDBPyConnection, blank: ShadowComparison) -> Shado
             FROM pairs WHERE probability IS NOT NULL
         )
     """).fetchall()
-    largest = connection.execute(f"""
-        SELECT strftime(asked_at, '%Y-%m-%dT%H:%M:%S'), request, "row", customer,
-               champion_probability, probability
-        FROM pairs WHERE probability IS NOT NULL
-        ORDER BY abs(probability - champion_probability) DESC, request, "row" LIMIT {SHOWN}
-    """).fetchall()
     return replace(
         counted,
         agreement=agreement,
@@ -218,7 +211,6 @@ def _agreement(connection: DuckDBPyConnection, blank: ShadowComparison) -> Shado
         mean_champion=champions,
         mean_challenger=challengers,
         shift=challengers - champions,
-        largest=tuple(LargeDifference(*one) for one in largest),
     )
 
 

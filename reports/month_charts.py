@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from monitoring.facts import Drift
+from monitoring.facts import Drift, Quality
 from reports import svg
-from reports.state import Batch
 from reports.svg import INK, MEDIUM, Hint, at_month, axes, chart, ends
 from reports.words import count, figure, month_name, percent, short_month
 
@@ -49,40 +48,40 @@ def mean_score(drifts: Sequence[Drift]) -> Markup:
     return chart("mean-score", MEDIUM, HEIGHT, alt, draw)
 
 
-def batch_rows(batches: Sequence[Batch]) -> Markup:
+def quality_rows(months: Sequence[Quality]) -> Markup:
     """Rows by month; those that are held in another colour."""
-    most = max(one.rows for one in batches)
-    return _batch_bars(
+    most = max(one.rows for one in months)
+    return _bars(
         "rows",
-        batches,
-        [one.rows for one in batches],
+        months,
+        [one.rows for one in months],
         svg.compact,
         f"Rows by month, valid and quarantined; the most are {count(most)}",
     )
 
 
-def batch_shares(batches: Sequence[Batch]) -> Markup:
+def quality_shares(months: Sequence[Quality]) -> Markup:
     """The quarantined share of rows by month; those that are held in another colour."""
-    shares = [one.quarantined / max(one.rows, 1) for one in batches]
+    shares = [one.quarantined / max(one.rows, 1) for one in months]
     alt = f"Quarantined share of rows by month; the highest is {percent(max(shares))}"
-    return _batch_bars("quarantined", batches, shares, svg.percent_tick, alt)
+    return _bars("quarantined", months, shares, svg.percent_tick, alt)
 
 
-def _batch_bars(
+def _bars(
     name: str,
-    batches: Sequence[Batch],
+    months: Sequence[Quality],
     values: Sequence[float],
     show: Callable[[float], str],
     alt: str,
 ) -> Markup:
-    held = [one.month for one in batches if one.status == "held"]
+    held = [one.month for one in months if one.status == "held"]
 
     def draw(made_in: Figure, width: int) -> list[Hint]:
         made = axes(made_in, 46, 36, 8, 8)
-        for one, value in zip(batches, values, strict=True):
+        for one, value in zip(months, values, strict=True):
             x, stopped = at_month(one.month), one.status == "held"
             made.bar(x, value, 0.72, color=INK["bad" if stopped else "s0"], alpha=0.85, lw=0)
-        svg.month_axis(made, batches[0].month, batches[-1].month, 6)
+        svg.month_axis(made, months[0].month, months[-1].month, 6)
         left, right = made.get_xlim()
         made.set_xlim(left, max(right, left + 6))  # the bar of a single month is not a wall
         svg.value_axis(made, 0, max(max(values) * 1.08, 1e-9), show, 4)
@@ -91,7 +90,7 @@ def _batch_bars(
                 one.month,
                 f"{count(one.rows)} rows, {count(one.quarantined)} quarantined, {one.status}",
             )
-            for one in batches
+            for one in months
         ]
 
     said = f"; held: {', '.join(map(month_name, held))}" if held else ""
