@@ -105,8 +105,8 @@ class Drift:
     month of the year before. An explanation beside an alarm, never an alarm itself.
 
     psi, ks: None where there are too few customers.  missing, missing_before: shares without a
-    value; the means are those of the others.  moved: how much of it came lately, 0 to 1
-    (`monitoring/drift.py`); None where that is not known.  text: a sentence."""
+    value; the means are those of the others.  moved: how much the comparison has changed since an
+    earlier day, 0 to 1 (`monitoring/drift.py`); None where that is not known.  text: a sentence."""
 
     month: str
     feature: str
@@ -119,6 +119,13 @@ class Drift:
     missing_before: float = 0.0
     moved: float | None = None
     text: str = ""
+
+    @property
+    def explains(self) -> tuple[float, float]:
+        """What explains an alarm best has the highest: what moved most lately, and where that is
+        not known, the largest PSI."""
+        moved, psi = (-1.0 if value is None else value for value in (self.moved, self.psi))
+        return moved, psi
 
 
 @dataclass(frozen=True)
@@ -161,27 +168,40 @@ class Quality:
 
 @dataclass(frozen=True)
 class FeatureShares:
-    """Of one feature, the share of the customers asked about for whom it is missing; and, of a
-    category, the share whose value is none that the model learnt from."""
+    """Of one feature, the share of the rows for which it is missing; and, of a category, the share
+    whose value the model has not learnt from. *_before: of the period before; None where it has too
+    few rows with that feature."""
 
     feature: str
-    missing: float
+    missing: float | None
     unseen: float | None = None
+    missing_before: float | None = None
+    unseen_before: float | None = None
+
+    @property
+    def moved(self) -> float:
+        """The larger of the two changes; 0 where there is nothing to compare with."""
+        pairs = (self.missing, self.missing_before), (self.unseen, self.unseen_before)
+        changes = (abs(a - b) for a, b in pairs if a is not None and b is not None)
+        return max(changes, default=0.0)
 
 
 @dataclass(frozen=True)
 class Requests:
-    """What the service was asked in the days from `since` to before `until`, by its log.
+    """The requests to the service in the days from `since` to before `until`, by its log.
 
-    rows: answers; customers: different ones among those that were named; versions: rows by the
-    version that answered.  deciles: of `version`, which answered most, the share of its scores in
-    each decile of those of `beside`; psi: how far the two are from each other (None, and no
-    deciles, where there is nothing to compare with, or too little).  left_out: files that could not
-    be read, and why.  text: a sentence."""
+    requests: None where the log does not number them; rows: answers, one a customer; customers:
+    different ones among those that were named; versions: rows by the version that answered.
+    beside: what its scores are compared with, batch scores or another period.  deciles: of
+    `version`, which answered most, the share of its scores in each decile of those of `beside`;
+    psi: how far the two are from each other (None, and no deciles, where there is nothing to
+    compare with, or too little).  left_out: files that could not be read, and why.  text: a
+    sentence."""
 
     since: str
     until: str
     state: Literal["ok", "too_few", "none"]
+    requests: int | None = None
     rows: int = 0
     days: int = 0
     customers: int = 0

@@ -108,7 +108,7 @@ def pooled(dates: Sequence[Outcomes]) -> Performance | None:
             alone = rank(one.baseline, one.bought)
             assert alone is not None
             single.append((one.customer, alone.roc_auc, components(alone, one.bought)))
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {**_low_high("gap", gap, gap_error)}
     if ranking:
         roc_auc, error = _mean_over_dates(ranking)
         found |= {"roc_auc": roc_auc, "error": error, "log_loss": loss}
@@ -128,7 +128,6 @@ def pooled(dates: Sequence[Outcomes]) -> Performance | None:
         observed=float(bought.mean()),
         predicted=float(p.mean()),
         customers=len(np.unique(customer)),
-        **_low_high("gap", gap, gap_error),
         **found,
     )
     return replace(figures, text=in_words(figures))

@@ -23,7 +23,7 @@ LANES = ("champion", "gate", "triggers", "alerts")
 GATE = {  # a decision's marker, colour, and word
     "promote": ("^", "good", "promoted"),
     "reject": ("X", "bad", "rejected"),
-    "release": ("s", "s0", "released"),
+    "release": ("s", "s0", "promoted by a person"),
     "rollback": ("<", "warn", "rolled back"),
 }
 

@@ -126,7 +126,7 @@ def _bands(made: Axes, bands: dict[int, tuple[float, ...]]) -> None:
 def _reading(made: Axes, one: Reading, value: float, low: float, high: float) -> None:
     x, y = at_month(one.month), _clamp(value, low, high)
     if one.state == "alarm":
-        shape = "D" if y == value else "^" if value > y else "v"  # an arrow: beyond the picture
+        shape = "D" if y == value else "^" if value > y else "v"  # an arrow: off the chart
         svg.mark(made, x, y, shape, INK["bad"], 8.5)
     elif one.state == "pending":
         svg.mark(made, x, y, "s", INK["warn"], 7)

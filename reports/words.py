@@ -20,10 +20,21 @@ STATES: dict[State, str] = {
     "baseline": "baseline",
     "skipped": "no such column",
 }
+BATCHES = {  # what became of the batch that brought a month's rows
+    "accepted": "accepted",
+    "held": "held",
+    "refused": "refused",
+    "released": "accepted by a person",
+}
 JUDGED = ("ok", "pending", "alarm")
 NOT_JUDGED = ("learning", "too_few")
 NONE = "–"
 LOG_RATIO = "log ratio"  # the unit of some sensors
+
+
+def sensor_name(name: str) -> str:
+    """`early_label` as people read it."""
+    return name.replace("_", " ")
 
 
 def is_number(value: float | None) -> bool:
