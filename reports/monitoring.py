@@ -57,6 +57,7 @@ EARLY = "early_label"  # and of the early label among the sensors
 OWN = SensorNote("", "", words.LOG_RATIO, 0.0)  # of the early label, where the state says none
 LONGEST = 80  # characters of a name
 SHOWN, ROWS = 10, 12  # features, and newest rows of a list, that are shown without unfolding
+LEAST = {"moved": 0.1, "psi": 0.2}  # that fills the bar of a feature
 MOVED, SHARES = 0.01, 5  # the least change of a share of missing or unseen values, and how many
 STRIP = 24  # months of the strip that are shown without unfolding
 SECTIONS = {
@@ -173,7 +174,10 @@ def _card(
     readings: Sequence[Reading],
     months: tuple[str, str],
     width: int,
+    alarming: bool = True,
 ) -> dict[str, Any]:
+    """What the template shows of a sensor. alarming: whether a value beyond the limit is an alarm;
+    of the early label it is not."""
     unit = note.unit if note else ""
     return {
         "name": name,
@@ -181,10 +185,11 @@ def _card(
         "unit": unit,
         "newest": readings[-1],
         "distance": words.distance(readings[-1]),
+        "alarming": alarming,
         "alarms": [one.month for one in readings if one.state == "alarm"],
         "skipped": all(one.state == "skipped" for one in readings),
         "rows": [(one, band(one, unit)) for one in reversed(readings)],
-        "chart": sensor_chart(anchor, name, unit, readings, *months, width),
+        "chart": sensor_chart(anchor, name, unit, readings, *months, width, alarming),
     }
 
 
@@ -215,7 +220,7 @@ def _early(state: PageState) -> dict[str, Any]:
     readings, card, chart = state.early_label, None, None
     if readings:
         months, note = (readings[0].month, readings[-1].month), state.sensors.get(EARLY, OWN)
-        card = _card("early-label", "early label", note, readings, months, svg.MEDIUM)
+        card = _card("early-label", "early label", note, readings, months, svg.MEDIUM, False)
     if state.performance or state.estimates:
         chart = champion_charts.buyers(state.performance, state.estimates)
     return {"card": card, "buyers": chart, "rows": state.performance[::-1]}
@@ -245,9 +250,11 @@ def _explanation(state: PageState) -> dict[str, Any]:
         "month": month,
         "beside": latest[0].beside if latest else None,
         "features": latest,
-        "alarm": newest is not None and newest.verdict != "calendar",
+        "alarm": newest is not None and newest.verdict != "calendar" and newest.month == month,
+        "calm": newest is not None and newest.verdict == "calendar",
         "by": by,
-        "highest": max((getattr(one, by) or 0 for one in latest), default=0) or 1,
+        # So that a bar is long only where something has changed.
+        "highest": max([LEAST[by], *(getattr(one, by) or 0 for one in latest)]),
         "explained": explained[::-1],
         "shown": SHOWN,
     }

@@ -124,10 +124,19 @@ def _how_sure(state: PageState, latest: Verdict, readings: Sequence[Reading]) ->
     loud = [one for one in readings if one.state in ("alarm", "pending") and words.is_number(one.z)]
     loud.sort(key=lambda one: one.state)  # alarms first
     pending = {"pending": " (pending)", "alarm": ""}
+    shown_only = {one.sensor for one in state.early_label}
     said = [
-        f"{words.sensor_name(one.sensor)}{pending[one.state]}: {words.distance(one)}"
+        f"{words.sensor_name(one.sensor)}"
+        f"{' (never an alarm)' if one.sensor in shown_only else pending[one.state]}:"
+        f" {words.distance(one)}"
         for one in loud
     ]
+    for one in state.quality:
+        if one.month == latest.month and one.stopped:
+            said.append(
+                f"the data contract {one.status} the batch: {one.quarantined:,} of the month's"
+                f" {words.plural(one.rows, 'row')} are in quarantine, and nothing else was measured"
+            )
     sensors = [one for one in state.readings if one.month == latest.month]
     calm = [one for one in sensors if one.state == "ok" and words.is_number(one.z) and one.limit]
     if not loud and calm:

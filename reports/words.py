@@ -111,7 +111,7 @@ def distance(reading: Reading) -> str:
     if reading.z is None or not isfinite(reading.z):
         return ""
     side = "above" if reading.z > 0 else "below"
-    limit = f"; an alarm begins at {reading.limit:g}" if reading.limit else ""
+    limit = f"; the limit is {reading.limit:g}" if reading.limit else ""
     return f"{abs(reading.z):.1f} standard deviations {side} the expected value{limit}"
 
 

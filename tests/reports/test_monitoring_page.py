@@ -199,7 +199,7 @@ def test_the_verdict_of_the_latest_month_stands_first(pages: Any) -> None:
         "Demand has changed",
         "September 2026 · verdict changed demand",
         "July 2026 3 months in a row with this verdict.",
-        f"below the expected value; an alarm begins at {made_states.SENSORS['invoices'].limit:g}.",
+        f"below the expected value; the limit is {made_states.SENSORS['invoices'].limit:g}.",
         "21 % fewer than in the same month of last year",
         "Retraining is due on 2026-12-28.",
         "make operate CONFIG=year",
@@ -322,6 +322,21 @@ def test_a_promotion_and_a_batch_that_a_person_decided_have_words_of_their_own(
     assert "released" not in Page(page).text
 
 
+def test_a_month_that_is_held_has_no_readings_and_says_so(tmp_path: Path) -> None:
+    held = replace(undrifted(2).quality[0], month="2026-05", status="held", why="it is held")
+    verdict = Verdict("2026-05", "broken data", "hold it", "2026-05", ("it is held",), None)
+    before = until_month(undrifted(), 1)
+    state = replace(before, verdicts=(*before.verdicts, verdict), quality=(held,), day="2026-06-01")
+    page = written(state, tmp_path)
+    head = Page(section(page, "verdict")).text
+    assert f"{held.quarantined:,} of the month's {held.rows:,} rows are in quarantine" in head
+    assert "champion version 1 since 2026-04-01" in head, "it is champion still"
+    assert "Hold it." in head
+    said = Page(section(page, "explanation")).text
+    assert "April 2026 beside April 2025" in said and "no alarm to explain" not in said
+    assert "<details open" not in section(page, "explanation"), "that is of another month"
+
+
 def test_rows_that_are_refused_are_not_called_held(tmp_path: Path) -> None:
     why = "the batch breaks the data contract: rows is 0, the limit is at least 1"
     refused = Quality("2026-04", 100, 100, "refused", ("missing_date 100",), why)
@@ -340,8 +355,8 @@ def test_the_champions_reading_says_how_sure_worse_is_and_names_have_no_undersco
         empty(), verdicts=(verdict,), of_champion=(reading,), early_label=(early,), day="2026-05-01"
     )
     head = Page(section(written(state, tmp_path), "verdict")).text
-    assert "champion gain: 4.0 standard deviations below" in head
-    assert "early label (pending): 3.3 standard deviations below" in head
+    assert "Champion gain: 4.0 standard deviations below" in head
+    assert "Early label (never an alarm): 3.3 standard deviations below" in head
     assert "_" not in head
 
 
@@ -370,7 +385,7 @@ def test_the_requests_to_the_service_stand_beside_the_scores_and_the_month_befor
         "rows answered 12,480 31 days",
         "version 3 95.6 % 11,930 rows",
         "0.447 batch scores: 0.462",
-        "gap_days_mean 31.0 % 22.0 % – –",
+        "gap_days_mean 31.0 % 22.0 % –",
         "country 0.0 % 0.0 % 3.4 % 0.2 %",
         "1 file could not be read",
     ):
