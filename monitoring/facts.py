@@ -148,7 +148,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Quality:
-    """What the contract said of a month's rows. rows: valid and quarantined together; reasons:
+    """What the contract found in a month's rows. rows: valid and quarantined together; reasons:
     quarantined rows by reason, the most first, as sentences; status: of the batch that brought
     them, which the contract accepted, held or refused, or a person released; why: of one that is
     held or refused, a sentence without its end."""

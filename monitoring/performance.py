@@ -32,14 +32,14 @@ EDGE = 1e-6  # probabilities are kept this far from 0 and 1 where a logarithm is
 FEWEST = 50  # rows of each outcome: with fewer nothing is judged
 LIMIT = 3.0  # standard errors
 GAIN, ROC_AUC = "champion_gain", "champion_roc_auc"
-# A fall that is no reason to train: by so much the two figures move from one season to another. In
+# A fall that does not call for a training: the two figures move so far from season to season. In
 # Online Retail II the gain lies between -.01 and +.01, the ROC AUC between .77 and .80.
 ALLOWED = {GAIN: 0.01, ROC_AUC: 0.03}
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What a champion's own test said, from its `bundle.json`. Errors: standard errors."""
+    """The figures of a champion's own test, from its `bundle.json`. Errors: standard errors."""
 
     roc_auc: float
     error: float
@@ -142,12 +142,12 @@ def judge_performance(
     allowed: Mapping[str, float] = ALLOWED,
     limit: float = LIMIT,
 ) -> list[Reading]:
-    """Whether a champion is *worse* than its test said: two readings, `champion_gain` and
+    """Whether a champion is *worse* than in its test: two readings, `champion_gain` and
     `champion_roc_auc`; an alarm of either is the evidence.
 
     found: of the last dates of the champion whose labels are known; None: none are.  test: see
     `reference`.  month: the one that is judged.  until: the month in which its first label is
-    known.  allowed: falls that are no reason to train.  limit: in standard errors.
+    known.  allowed: falls that do not call for a training.  limit: in standard errors.
 
     In a reading, value is the gain or ROC AUC, expected that of the test less the fall that is
     allowed, sd the error of both. One-sided: better than its test is never an alarm.

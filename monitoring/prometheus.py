@@ -48,7 +48,7 @@ METRICS: Mapping[str, tuple[str, tuple[str, ...]]] = {
         "When a retraining can learn from changed demand",
         (),
     ),
-    "golden_path_sensor_value": ("What the sensor read, in its own unit", ("sensor",)),
+    "golden_path_sensor_value": ("Value of the sensor, in its own unit", ("sensor",)),
     "golden_path_sensor_expected": ("What the baseline expects of the sensor", ("sensor",)),
     "golden_path_sensor_z": ("(value - expected) / sd", ("sensor",)),
     "golden_path_sensor_limit": ("The sensor alarms where |z| is above it", ("sensor",)),
@@ -69,9 +69,9 @@ METRICS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "golden_path_scored_rows": ("Customers in the latest scores", ()),
     "golden_path_champion_version": ("Version of the champion", ()),
     "golden_path_alerts_open": ("Alerts that are open", ("severity",)),
-    "golden_path_alerts_queued": ("Alerts that some receiver has not got", ()),
+    "golden_path_alerts_queued": ("Alerts that are not delivered to every receiver yet", ()),
     "golden_path_last_success_timestamp_seconds": (
-        "When the command last ended well",
+        "When the command last succeeded",
         ("command",),
     ),
 }
@@ -84,7 +84,7 @@ class Standing:
     verdict, readings: of the latest judged month.  performance: of each version, over the as-of
     dates whose labels are known.  estimates: of the latest scores.
     scored_rows: customers in them.  queued: `delivery.count_queued`.  successes: of the commands
-    score, monitor and operate, when they last ended well.
+    score, monitor and operate, when they last succeeded.
     """
 
     dataset: str
@@ -124,7 +124,7 @@ def render(standing: Standing) -> str:
             [short(label, MOST_TEXT) for label in (standing.dataset, *labels)], value
         )
     found = [families[name] for name in METRICS if name in families]
-    registry: Any = SimpleNamespace(collect=lambda: found)  # all that is asked of one
+    registry: Any = SimpleNamespace(collect=lambda: found)  # all that it uses of one
     return generate_latest(registry).decode()
 
 

@@ -1,5 +1,5 @@
-"""The charts of the champions: what their scores were worth over time, what was decided, and how
-the trainings came out. Versions differ by their markers and not only by their colours."""
+"""The charts of the champions: how well their scores ranked over time, what was decided, and the
+test figures of the trainings. Versions differ by their markers and not only by their colours."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def trend(found: Sequence[Run]) -> Markup:
 
 
 def _test_line(made: Axes, one: Champion, now: float) -> None:
-    """What a champion's test promised, over the time that it was champion."""
+    """The test figure of a champion, over the time that it was champion."""
     if one.roc_auc is None:
         return
     start, end = at_day(one.since), at_day(one.until) if one.until else now

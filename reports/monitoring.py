@@ -227,7 +227,7 @@ def _early(state: PageState) -> dict[str, Any]:
 
 
 def _explanation(state: PageState) -> dict[str, Any]:
-    """The features of the latest month beside last year, and what was said of every alarm."""
+    """The features of the latest month beside last year, and the explanations of every alarm."""
     features = [one for one in state.drifts if one.feature != SCORE]
     month = max((one.month for one in features), default=None)
     latest = sorted(

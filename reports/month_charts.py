@@ -1,4 +1,5 @@
-"""Charts by month: the mean score beside the year before, and what the data contract said."""
+"""Charts by month: the mean score, the rows that the data contract kept out, and the scores of
+the service."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ HEIGHT, TALL = 158, 200  # of a chart of the width NARROW, and of wider ones
 
 
 def band(reading: Reading, unit: str) -> tuple[float, float] | None:
-    """Between which values a reading is no alarm; None where it has no limit. No share is below
+    """The lowest and the highest value without an alarm; None where there is no limit. A share ends at
     zero."""
     if reading.expected is None or reading.sd is None or reading.limit is None:
         return None

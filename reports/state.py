@@ -1,7 +1,7 @@
 """What the page of monitoring is made of: the values of `monitoring/facts.py`, and those that only
 the page needs.
 
-Days are written `2026-04-01`, months `2026-04`. Tuples may come in any order unless it is said.
+Days are written `2026-04-01`, months `2026-04`. Tuples may be in any order unless stated otherwise.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class Decision:
 
 @dataclass(frozen=True)
 class Run:
-    """A training. winner: the model family; roc_auc, low, high: on the test split; decision: what
-    the gate said of it."""
+    """A training. winner: the model family; roc_auc, low, high: on the test split; decision: of
+    the gate."""
 
     day: str
     run_id: str
@@ -144,7 +144,7 @@ class PageState:
 
 
 def in_order(state: PageState) -> PageState:
-    """The same with every list in the order of its time, so that nobody has to sort again."""
+    """The same with every list in the order of its time, so that nothing else sorts again."""
     return replace(
         state,
         verdicts=tuple(sorted(state.verdicts, key=lambda one: one.month)),
