@@ -54,9 +54,14 @@ def last_validated(settings: Settings) -> Validated:
     return found
 
 
+def last_refused(settings: Settings) -> Validated | None:
+    """The batch that was refused or held since; None when there is none."""
+    return _read(settings, "refused")
+
+
 def last_seen(settings: Settings) -> Validated:
-    """The same, or the batch that was refused or held since."""
-    return _read(settings, "refused") or last_validated(settings)
+    """The batch that was refused or held last, or else the one that was accepted last."""
+    return last_refused(settings) or last_validated(settings)
 
 
 def remember(settings: Settings, kind: str, found: Validated) -> None:

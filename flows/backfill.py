@@ -14,12 +14,13 @@ from collections.abc import Callable, Sequence
 
 from configs.command import make, run_command
 from configs.errors import UserError
+from configs.monitoring_files import PAGE
 from configs.settings import Settings
 from flows.baseline import baselines_of
 from flows.clock import as_of_month, read_day, today
 from flows.exclusive import exclusive
 from flows.judge import check_unchanged, judge, rebuild_altered, watch_month
-from flows.monitor import PAGE, finished
+from flows.monitor import finished
 from flows.operate import print_line
 from flows.score import score_log
 from flows.watch import check_there, folder_of, refuse_table, watch

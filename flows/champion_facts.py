@@ -23,7 +23,6 @@ from monitoring.facts import (
     Drift,
     Estimate,
     Performance,
-    Pooled,
     Reading,
     add_months,
     end_of,
@@ -68,7 +67,7 @@ class Found:
 
     readings: Sequence[Reading] = ()
     performance: Sequence[Performance] = ()
-    pooled: Sequence[Pooled] = ()
+    pooled: Sequence[Performance] = ()
     estimates: Sequence[Estimate] = ()
     drift: Sequence[Drift] = ()
 
@@ -120,7 +119,7 @@ def measure_champion(
     fair = [one for one in scores if not one.seen_in_training]
     known = [one for one in fair if ripe(one.as_of, horizon, end)]
     performance: list[Performance] = []
-    pools: list[Pooled] = []
+    pools: list[Performance] = []
     if known:
         mine = [one for one in known if one.version == latest.version]
         version = (mine or known)[-1].version

@@ -11,25 +11,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from configs.command import make
 from configs.duck import connect, parquet
 from configs.errors import UserError
 from configs.settings import Settings
+from flows import data_stages
+from flows.acceptance import last_refused
 from flows.baseline import baseline_of, read_sensors
 from flows.champion_facts import Found, Scored, measure_champion, scores_until
 from flows.clock import as_of_month, today
 from flows.watch import Watched, check_there, folder_of, watch
 from ingestion.batches import dataset_of, find
-from ingestion.validate import ContractBroken
+from ingestion.validate import QUARANTINE, TRANSACTIONS, ContractBroken
 from monitoring import state
 from monitoring.early_label import EARLY_LABEL
 from monitoring.facts import (
     Drift,
     Estimate,
     Performance,
-    Pooled,
     Quality,
     Reading,
     Verdict,
@@ -134,8 +135,9 @@ def watch_month(settings: Settings, month: str) -> Watched:
 
 
 def judge_held(settings: Settings, month: str, error: ContractBroken) -> Judged:
-    """The verdict of a month whose batch the contract refuses or holds: broken data. Nothing of it
-    is measured, and it is judged anew when the batch is released or repaired."""
+    """The verdict of a month whose batch the contract refuses or holds: broken data. Its rows are
+    counted and nothing else of it is measured; it is judged anew when the batch is released or
+    repaired."""
     folder = folder_of(settings)
     known = [one.verdict for one in state.read_judged(folder)[0]]
     verdict = decide(
@@ -146,7 +148,11 @@ def judge_held(settings: Settings, month: str, error: ContractBroken) -> Judged:
         earlier=[one for one in known if one.month < month],
         horizon_days=settings.features.horizon_days,
     )
-    judged = Judged(verdict, {"held": error.what}, {})
+    quality, facts = _quality_of_held(settings, month, error), {}
+    if quality is not None:
+        sha256 = state.write_facts(folder, "quality", month, Quality, [quality])
+        facts = {state.path_of("quality", month): sha256}
+    judged = Judged(verdict, {"held": error.what}, facts)
     state.write_judged(folder, judged)
     _take_into_alerts(folder, judged)
     return judged
@@ -228,7 +234,7 @@ def _take_into_alerts(folder: Path, judged: Judged) -> None:
     from monitoring.alerts import update
 
     month = judged.verdict.month
-    readings = state.read_facts(folder, "readings", Reading, [month]) if judged.facts else []
+    readings = state.facts_of(folder, [judged], "readings", Reading)
     counted = [
         one for one in readings if one.sensor != EARLY_LABEL
     ]  # it is shown, and never counts
@@ -242,7 +248,7 @@ def _write_facts(
     kinds: dict[str, tuple[type, Sequence[Any]]] = {
         "readings": (Reading, readings),
         "performance": (Performance, found.performance),
-        "pooled": (Pooled, found.pooled),
+        "pooled": (Performance, found.pooled),
         "estimates": (Estimate, found.estimates),
         "drift": (Drift, found.drift),
         "quality": (Quality, [_quality(watched, month)]),
@@ -255,24 +261,45 @@ def _write_facts(
 
 def _quality(watched: Watched, month: str) -> Quality:
     """What the contract kept out of a month's rows."""
+    settings = watched.settings
+    valid, kept_out, reasons = _count_rows(
+        settings, [watched.transactions], watched.quarantine, month
+    )
+    batch = find(settings.var.absolute(), dataset_of(settings), watched.batch)
+    status = batch.status if batch else "accepted"
+    return Quality(month, valid + kept_out, kept_out, status, reasons)  # type: ignore[arg-type]
+
+
+def _quality_of_held(settings: Settings, month: str, error: ContractBroken) -> Quality | None:
+    """What the contract kept out of a month of the batch that it holds or refuses; None where it
+    was stopped before it had judged the rows."""
+    parts, seen = data_stages.ingest(settings), last_refused(settings)
+    if seen is None or seen.batch != parts.batch:
+        return None
+    rows, kept_out, reasons = _count_rows(settings, parts.paths, seen.folder / QUARANTINE, month)
+    # Of a batch that is refused as a whole there are no valid rows.
+    status: Literal["held", "refused"] = "refused"
+    if (seen.folder / TRANSACTIONS).exists():
+        status = "held"
+    return Quality(month, rows, kept_out, status, reasons, error.what)
+
+
+def _count_rows(
+    settings: Settings, files: list[Path], quarantine: Path, month: str
+) -> tuple[int, int, tuple[str, ...]]:
+    """How many rows of a month lie in these files, how many in the quarantine, and those by
+    reason."""
     within = f"invoiced_at >= DATE '{month}-01' AND invoiced_at < DATE '{end_of(month)}'"
-    with connect(watched.folder, watched.settings.compute) as connection:
-        ((valid,),) = connection.execute(
-            f"SELECT count(*) FROM {parquet(watched.transactions)} WHERE {within}"
+    with connect(folder_of(settings), settings.compute) as connection:
+        ((rows,),) = connection.execute(
+            f"SELECT count(*) FROM {parquet(files)} WHERE {within}"
         ).fetchall()
         ((kept_out,),) = connection.execute(
-            f"SELECT count(*) FROM {parquet(watched.quarantine)} WHERE {within}"
+            f"SELECT count(*) FROM {parquet(quarantine)} WHERE {within}"
         ).fetchall()
         reasons = connection.execute(f"""
             SELECT reason, count(*) FROM (
-                SELECT unnest(reasons) AS reason FROM {parquet(watched.quarantine)} WHERE {within}
+                SELECT unnest(reasons) AS reason FROM {parquet(quarantine)} WHERE {within}
             ) GROUP BY 1 ORDER BY 2 DESC, 1
         """).fetchall()
-    batch = find(watched.settings.var.absolute(), dataset_of(watched.settings), watched.batch)
-    return Quality(
-        month,
-        valid + kept_out,
-        kept_out,
-        batch.status if batch else "accepted",  # type: ignore[arg-type]
-        tuple(f"{reason} {count:,}" for reason, count in reasons),
-    )
+    return rows, kept_out, tuple(f"{reason} {count:,}" for reason, count in reasons)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from configs.command import make, run_command
 from configs.errors import UserError
+from configs.monitoring_files import PAGE
 from configs.settings import Settings
 from configs.terminal import console, facts
 from flows import data_stages
@@ -26,7 +27,7 @@ from ingestion.ingest import check_source
 from ingestion.validate import ContractBroken
 from monitoring import state
 from monitoring.delivery import check_receivers, deliver
-from monitoring.facts import Pooled, Reading, add_months, end_of, month_of
+from monitoring.facts import Performance, Reading, add_months, end_of, month_of
 from monitoring.state import Judged
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ OPTIONS = {
     "restate": "a month whose rows were changed since: take them over (2026-02)",
     "month": "show what a month was judged, and judge nothing (2026-02)",
 }
-PAGE = "page.html"
 
 
 def main(settings: Settings, *, restate: str | None, month: str | None) -> None:
@@ -83,7 +83,7 @@ def judge_last(
     changed = None if restate is None else month_of(read_day(restate, "RESTATE"))
     check_receivers(settings.alerts, os.environ)
     check_source(settings.source)
-    with exclusive(settings, "monitor"), finished(settings):
+    with exclusive(settings, "monitor"), finished(settings, "monitor"):
         notes = rebuild_altered(settings, changed)
         if changed is not None:
             notes += [
@@ -125,17 +125,17 @@ def _judge_held(settings: Settings, error: ContractBroken) -> None:
 
 
 @contextmanager
-def finished(settings: Settings) -> Iterator[None]:
+def finished(settings: Settings, command: str | None = None) -> Iterator[None]:
     """At the end of the block, also where it raises: deliver the alerts, and write the metrics and
     the page. Raises UserError when all of that is done, where an alert could not be delivered and
-    is queued."""
+    is queued. command: whose good end is recorded, if this is one."""
     stopped: Exception | None = None
     try:
         yield
     except Exception as error:
         stopped = error
     try:
-        finish(settings)
+        finish(settings, command if stopped is None else None)
     except UserError as error:
         if stopped is None:
             raise
@@ -148,17 +148,22 @@ def finished(settings: Settings) -> Iterator[None]:
         raise stopped
 
 
-def finish(settings: Settings) -> None:
+def finish(settings: Settings, command: str | None = None) -> None:
     """Deliver the alerts, and write the metrics and the page. Raises UserError, after all of it,
-    where an alert could not be delivered: it is queued."""
-    from flows.monitoring_page import write_metrics, write_monitoring_page
+    where an alert could not be delivered: it is queued. command: see `finished`."""
+    from flows.monitoring_metrics import write_metrics, write_success
+    from flows.monitoring_page import write_monitoring_page
 
-    folder = folder_of(settings)
+    folder, delivery = folder_of(settings), None
     try:
         delivery = deliver(folder, settings.alerts, os.environ)
     finally:
-        write_metrics(settings)
-        write_monitoring_page(settings)
+        try:
+            write_monitoring_page(settings)
+            if command is not None and delivery is not None and not delivery.queued:
+                write_success(settings, command)
+        finally:
+            write_metrics(settings)
     delivery.check(folder)
 
 
@@ -166,7 +171,7 @@ def tell(judged: Judged, settings: Settings, notes: Sequence[str]) -> None:
     """The verdict first, then what it rests on, and what to type next."""
     verdict, shown, folder = judged.verdict, console(), folder_of(settings)
     readings = state.read_facts(folder, "readings", Reading, [verdict.month])
-    pools = state.read_facts(folder, "pooled", Pooled, [verdict.month])
+    pools = state.read_facts(folder, "pooled", Performance, [verdict.month])
     since = "" if verdict.since == verdict.month else f", since {verdict.since}"
     shown.print(
         facts(

@@ -1,4 +1,4 @@
-"""What monitoring shows: the page for people and the metrics for Prometheus, from what is kept."""
+"""The page of monitoring for people, from what is kept."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from typing import Any, TypeVar, cast, get_args
 
 from configs.command import make
 from configs.errors import UserError
+from configs.monitoring_files import PAGE
 from configs.settings import Settings
 from flows.baseline import baselines_of
 from flows.champion_facts import scores_until
 from flows.clock import clock_of, today
-from flows.kept_scores import RECORD
-from flows.monitor import PAGE
 from flows.run import log
 from flows.watch import folder_of
 from ingestion.batches import dataset_of
@@ -26,9 +25,10 @@ from monitoring.facts import (
     Drift,
     Estimate,
     Performance,
-    Pooled,
     Quality,
     Reading,
+    Requests,
+    add_months,
     end_of,
     first_day,
 )
@@ -37,7 +37,6 @@ from reports import monitoring as page
 from reports.state import Action
 
 T = TypeVar("T")
-METRICS = "golden_path.prom"
 
 
 def write_monitoring_page(settings: Settings) -> Path:
@@ -45,48 +44,6 @@ def write_monitoring_page(settings: Settings) -> Path:
     target = folder_of(settings) / PAGE
     page.write_page(target, gather(settings))
     return target
-
-
-def write_metrics(settings: Settings) -> None:
-    """Write the metrics of the data set, which the service shows on /metrics too."""
-    from monitoring.delivery import count_queued
-    from monitoring.prometheus import Standing, write_textfile
-    from registry.alias import champion_now
-
-    folder = folder_of(settings)
-    judged, _ = state.read_judged(folder)
-    months = [one.verdict.month for one in judged][-1:]
-    scores = scores_until(settings, today(settings))
-    champion = champion_now(settings)
-    write_textfile(
-        folder / METRICS,
-        Standing(
-            dataset=dataset_of(settings),
-            verdict=judged[-1].verdict if judged else None,
-            readings=state.read_facts(folder, "readings", Reading, months),
-            performance=state.read_facts(folder, "pooled", Pooled, months),
-            estimates=state.read_facts(folder, "estimates", Estimate, months),
-            champion=champion.version if champion else None,
-            scored_rows=scores[-1].rows if scores else None,
-            alerts=alerts_kept.alerts_of(folder),
-            queued=count_queued(folder),
-            successes=_successes(folder, [one.folder / RECORD for one in scores]),
-        ),
-    )
-
-
-def _successes(folder: Path, scores: Sequence[Path]) -> dict[str, datetime]:
-    """When each command last finished something."""
-    found = {
-        "score": scores,
-        "monitor": list((folder / "verdicts").glob("month=*.json")),
-        "operate": list((folder / "operated").glob("month=*.json")),
-    }
-    return {
-        command: datetime.fromtimestamp(max(file.stat().st_mtime for file in files), UTC)
-        for command, files in found.items()
-        if files
-    }
 
 
 def gather(settings: Settings) -> page.PageState:
@@ -101,12 +58,11 @@ def gather(settings: Settings) -> page.PageState:
     months = [one.verdict.month for one in judged]
 
     def kept(kind: str, of: type[T]) -> list[T]:
-        return state.read_facts(folder, kind, of, months)
+        return state.facts_of(folder, judged, kind, of)
 
     readings = [*_of_the_baseline(settings, months), *kept("readings", Reading)]
-    shown = (EARLY_LABEL, GAIN, ROC_AUC)
+    of_champion = (GAIN, ROC_AUC)
     past = ledger.history(open_store(settings), settings)
-    pools = state.read_facts(folder, "pooled", Pooled, months[-1:])
     return page.PageState(
         dataset=dataset_of(settings),
         made_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
@@ -116,14 +72,15 @@ def gather(settings: Settings) -> page.PageState:
             for name, one in SENSORS.items()
         },
         verdicts=tuple(one.verdict for one in judged),
-        readings=tuple(one for one in readings if one.sensor not in shown),
-        performance=_once(
-            kept("performance", Performance), lambda one: (one.as_of, one.version, one.official)
+        readings=tuple(one for one in readings if one.sensor not in (EARLY_LABEL, *of_champion)),
+        performance=_once(kept("performance", Performance), lambda one: (one.as_of, one.version)),
+        pooled=tuple(
+            one.text for one in state.facts_of(folder, judged[-1:], "pooled", Performance)
         ),
-        pooled=tuple(one.text for one in pools),
         estimates=_once(kept("estimates", Estimate), lambda one: (one.as_of, one.version)),
         champions=champions(past),
         early_label=tuple(one for one in readings if one.sensor == EARLY_LABEL),
+        of_champion=tuple(one for one in readings if one.sensor in of_champion),
         drifts=tuple(kept("drift", Drift)),
         decisions=decisions(past),
         runs=runs(settings, past),
@@ -142,48 +99,52 @@ def gather(settings: Settings) -> page.PageState:
             page.Scores(one.as_of.isoformat(), one.version, one.rows, _shown(one.folder))
             for one in scores_until(settings, today(settings))
         ),
-        batches=tuple(
-            page.Batch(one.month, one.rows, one.quarantined, one.status, one.reasons)
-            for one in kept("quality", Quality)
-        ),
-        requests=requests(settings, months[-1]) if months else (),
+        quality=tuple(kept("quality", Quality)),
+        requests=requests(settings, months[-1]) if months else None,
         shadow=shadow(settings),
         commands={name: make(name, settings) for name in page.TARGETS},
     )
 
 
 def _of_the_baseline(settings: Settings, judged: Sequence[str]) -> list[Reading]:
-    """The readings of the months that the newest baseline is made of, and that nobody judged."""
+    """The readings of the months that the newest baseline is made of, without those that were
+    judged."""
     found = baselines_of(settings)[-1:]
     readings = [Reading(**one) for baseline in found for one in baseline.get("readings", ())]
     return [one for one in readings if one.month not in judged]
 
 
-def requests(settings: Settings, month: str) -> tuple[str, ...]:
-    """What the service was asked in a month, by its log, beside the scores of the month's first
-    day; () where it logged nothing."""
+def requests(settings: Settings, month: str) -> Requests | None:
+    """The requests to the service in a month, by its log, beside the scores of the month's first
+    day and the month before; None where it logged none."""
     from monitoring.requests import read_requests
+    from registry.alias import champion_now
+    from registry.bundle import load_bundle
     from registry.store import model_name
 
     folder = settings.var.absolute() / "serving" / "log"
     if not folder.is_dir():
-        return ()
+        return None
     since, until = first_day(month), end_of(month)
     scores = [one for one in scores_until(settings, until) if one.as_of == since]
+    champion = champion_now(settings)
     try:
+        bundle = champion and load_bundle(champion.bundle, expected_sha256=champion.bundle_sha256)
         found = read_requests(
             folder,
             model_name(settings),
             since,
             until,
+            features=bundle.features if bundle else (),
             scores=[one.part for one in scores],
+            earlier=(first_day(add_months(month, -1)), since),
             compute=settings.compute,
             spill=folder_of(settings),
         )
     except UserError as error:
-        log.warning("the page says nothing of the requests: %s", error.what)
-        return ()
-    return (found.text, *found.left_out)
+        log.warning("the page does not show the requests to the service: %s", error.what)
+        return None
+    return None if found.state == "none" and not found.left_out else found
 
 
 def shadow(settings: Settings) -> page.Shadow | None:
@@ -282,7 +243,7 @@ def _number(value: Any) -> float | None:
 
 
 def _once(values: Iterable[T], key: Callable[[T], Any]) -> tuple[T, ...]:
-    """The latest of those with the same key: a month tells again what the month before did."""
+    """The latest of those with the same key: a month's facts repeat dates of the month before."""
     return tuple({key(value): value for value in values}.values())
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from configs.command import make, run_command
 from configs.errors import UserError
+from configs.monitoring_files import PAGE
 from configs.records import write_record
 from configs.settings import Settings
 from configs.terminal import console, visible
@@ -36,7 +37,7 @@ from flows.judge import (
     watch_month,
 )
 from flows.kept_scores import Scores, read_scores, scores_folder
-from flows.monitor import PAGE, could_judge, finished
+from flows.monitor import could_judge, finished
 from flows.retrain import decision_as_of, find_trigger, train, why_not, write_trigger_once
 from flows.score import score_log
 from flows.stopping import end_on_signals
@@ -100,7 +101,7 @@ def process_due(
     check_source(settings.source)
     with exclusive(settings, BY):
         the_champion(settings)  # before anything is read
-        with finished(settings):
+        with finished(settings, BY):
             for line in [*settle(settings), *rebuild_altered(settings, changed)]:
                 say(line)
             if changed is not None:

@@ -25,6 +25,7 @@ from flows import data_stages, score_table
 from flows.clock import read_day, today
 from flows.exclusive import exclusive
 from flows.kept_scores import RECORD, Scores, keep_scores, read_scores, scores_folder
+from flows.monitoring_metrics import recorded
 from flows.score_report import heard, tell
 from flows.watch import folder_of
 from ingestion.ingest import check_source
@@ -63,11 +64,11 @@ def make_scores(
     the_champion(settings)  # before anything is read
     if data is not None or settings.source.kind == "table":
         rows_of = score_table.reading(settings, data, as_of)
-        with exclusive(settings, "score"), heard() as warnings:
+        with exclusive(settings, "score"), heard() as warnings, recorded(rows_of, "score"):
             return score_rows(rows_of), rows_of, warnings
     day = None if as_of is None else read_day(as_of, "AS_OF")
     check_source(settings.source)
-    with exclusive(settings, "score"), heard() as warnings:
+    with exclusive(settings, "score"), heard() as warnings, recorded(settings, "score"):
         page = scores_folder(settings) / "contract.html"
         page.parent.mkdir(parents=True, exist_ok=True)
         validated = data_stages.validate(settings, data_stages.ingest(settings), page)

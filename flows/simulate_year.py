@@ -23,13 +23,14 @@ from typing import TYPE_CHECKING
 from configs.command import remember, run_command, typed
 from configs.errors import UserError
 from configs.load import dump
+from configs.monitoring_files import PAGE
 from configs.records import RecordAltered, read_record, write_file, write_record
 from configs.settings import Settings
 from configs.terminal import console as terminal
 from configs.terminal import say, short
 from flows.clock import as_of_month
 from flows.lock import alone
-from flows.monitor import PAGE, finish
+from flows.monitor import finish
 from flows.operate import Operated, operate_month, settle
 from flows.retrain import train
 from flows.stage import hash_text

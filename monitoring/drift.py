@@ -77,7 +77,7 @@ def feature_drift(
             now, before, *earlier = _columns(connection, one.name, dates)
             months = _month(as_of), _month(dates[1])
             drifts.append(compare(one.name, now, before, *months, Earlier(since, *earlier)))
-    return sorted(drifts, key=_order, reverse=True)
+    return sorted(drifts, key=lambda one: one.explains, reverse=True)
 
 
 def score_drift(
@@ -222,11 +222,6 @@ def _columns(
     value = np.ma.filled(found["value"].astype(np.float64), np.nan)
     for day in dates:
         yield value[as_of == np.datetime64(day)]
-
-
-def _order(drift: Drift) -> tuple[float, float]:
-    moved, psi = (-1.0 if value is None else value for value in (drift.moved, drift.psi))
-    return moved, psi
 
 
 def _moved(now: np.ndarray, before: np.ndarray, earlier: Earlier) -> float:

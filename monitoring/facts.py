@@ -38,68 +38,48 @@ class Reading:
 
 @dataclass(frozen=True)
 class Performance:
-    """A champion's scores of one as-of date against what the customers did in the horizon after.
+    """A champion's scores of one as-of date, or of several together, against what the customers did
+    in the horizon after each.
 
-    roc_auc, log_loss: None where nobody or everybody bought; recalibrated_log_loss: what is left of
-    it when the level is right.  observed, predicted: shares of buyers, low and high of their
-    difference; baseline_roc_auc: of the champion's best single feature on the same customers, and
-    gain: how much the champion is above it, where it is known. Intervals: 95 %.  text: a sentence.
+    as_of: the dates.  rows: scores whose outcome is known; positives: of those who bought;
+    customers: different ones.  roc_auc, log_loss: None where nobody or everybody bought; over
+    several dates the ROC AUC is the mean of the dates'.  recalibrated_log_loss: what is left of the
+    log loss when the level is right.  observed, predicted: shares of buyers; gap: observed less
+    predicted.  baseline: the champion's best single feature, baseline_roc_auc: of it on the same
+    customers, and gain: how much the champion is above it, where it is known.  Intervals, *_low and
+    *_high: 95 %; error, gain_error: standard errors of roc_auc and gain; all of them know that one
+    customer may be in several dates.  text: a sentence.
     """
-
-    as_of: str
-    version: int
-    official: bool
-    rows: int
-    positives: int
-    roc_auc: float | None
-    roc_auc_low: float | None
-    roc_auc_high: float | None
-    log_loss: float | None
-    observed: float
-    predicted: float
-    baseline_roc_auc: float | None = None
-    recalibrated_log_loss: float | None = None
-    gap_low: float | None = None
-    gap_high: float | None = None
-    gain: float | None = None
-    gain_low: float | None = None
-    gain_high: float | None = None
-    text: str = ""
-
-
-@dataclass(frozen=True)
-class Pooled:
-    """The same over several as-of dates of one version: ROC AUCs are means over the dates, and all
-    intervals and errors know that one customer is in several of them.
-
-    error, gain_error: standard errors of roc_auc and gain.  customers: different ones.
-    positives, negatives: rows."""
 
     version: int
     as_of: tuple[str, ...]
     rows: int
-    customers: int
     positives: int
-    negatives: int
-    roc_auc: float | None
-    roc_auc_low: float | None
-    roc_auc_high: float | None
-    error: float | None
-    log_loss: float | None
-    log_loss_low: float | None
-    log_loss_high: float | None
-    recalibrated_log_loss: float | None
     observed: float
     predicted: float
-    gap_low: float
-    gap_high: float
-    baseline: str | None = None  # name of the feature
+    customers: int | None = None  # None: written by an earlier version of the project
+    roc_auc: float | None = None
+    roc_auc_low: float | None = None
+    roc_auc_high: float | None = None
+    error: float | None = None
+    log_loss: float | None = None
+    log_loss_low: float | None = None
+    log_loss_high: float | None = None
+    recalibrated_log_loss: float | None = None
+    gap_low: float | None = None
+    gap_high: float | None = None
+    baseline: str | None = None
     baseline_roc_auc: float | None = None
     gain: float | None = None
     gain_low: float | None = None
     gain_high: float | None = None
     gain_error: float | None = None
     text: str = ""
+
+    @property
+    def day(self) -> str:
+        """The as-of date; of several the last."""
+        return self.as_of[-1]
 
 
 @dataclass(frozen=True)
@@ -125,8 +105,8 @@ class Drift:
     month of the year before. An explanation beside an alarm, never an alarm itself.
 
     psi, ks: None where there are too few customers.  missing, missing_before: shares without a
-    value; the means are those of the others.  moved: how much of it came lately, 0 to 1
-    (`monitoring/drift.py`); None where that is not known.  text: a sentence."""
+    value; the means are those of the others.  moved: how much the comparison has changed since an
+    earlier day, 0 to 1 (`monitoring/drift.py`); None where that is not known.  text: a sentence."""
 
     month: str
     feature: str
@@ -139,6 +119,13 @@ class Drift:
     missing_before: float = 0.0
     moved: float | None = None
     text: str = ""
+
+    @property
+    def explains(self) -> tuple[float, float]:
+        """What explains an alarm best has the highest: what moved most lately, and where that is
+        not known, the largest PSI."""
+        moved, psi = (-1.0 if value is None else value for value in (self.moved, self.psi))
+        return moved, psi
 
 
 @dataclass(frozen=True)
@@ -161,40 +148,60 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Quality:
-    """What the contract said of a month's rows. rows: valid and quarantined together; reasons:
+    """What the contract found in a month's rows. rows: valid and quarantined together; reasons:
     quarantined rows by reason, the most first, as sentences; status: of the batch that brought
-    them."""
+    them, which the contract accepted, held or refused, or a person released; why: of one that is
+    held or refused, a sentence without its end."""
 
     month: str
     rows: int
     quarantined: int
-    status: Literal["accepted", "held", "released"]
+    status: Literal["accepted", "held", "refused", "released"]
     reasons: tuple[str, ...] = ()
+    why: str = ""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing goes on from these rows."""
+        return self.status in ("held", "refused")
 
 
 @dataclass(frozen=True)
 class FeatureShares:
-    """Of one feature, the share of the customers asked about for whom it is missing; and, of a
-    category, the share whose value is none that the model learnt from."""
+    """Of one feature, the share of the rows for which it is missing; and, of a category, the share
+    whose value the model has not learnt from. *_before: of the period before; None where it has too
+    few rows with that feature."""
 
     feature: str
-    missing: float
+    missing: float | None
     unseen: float | None = None
+    missing_before: float | None = None
+    unseen_before: float | None = None
+
+    @property
+    def moved(self) -> float:
+        """The larger of the two changes; 0 where there is nothing to compare with."""
+        pairs = (self.missing, self.missing_before), (self.unseen, self.unseen_before)
+        changes = (abs(a - b) for a, b in pairs if a is not None and b is not None)
+        return max(changes, default=0.0)
 
 
 @dataclass(frozen=True)
 class Requests:
-    """What the service was asked in the days from `since` to before `until`, by its log.
+    """The requests to the service in the days from `since` to before `until`, by its log.
 
-    rows: answers; customers: different ones among those that were named; versions: rows by the
-    version that answered.  deciles: of `version`, which answered most, the share of its scores in
-    each decile of those of `beside`; psi: how far the two are from each other (None, and no
-    deciles, where there is nothing to compare with, or too little).  left_out: files that could not
-    be read, and why.  text: a sentence."""
+    requests: None where the log does not number them; rows: answers, one a customer; customers:
+    different ones among those that were named; versions: rows by the version that answered.
+    beside: what its scores are compared with, batch scores or another period.  deciles: of
+    `version`, which answered most, the share of its scores in each decile of those of `beside`;
+    psi: how far the two are from each other (None, and no deciles, where there is nothing to
+    compare with, or too little).  left_out: files that could not be read, and why.  text: a
+    sentence."""
 
     since: str
     until: str
     state: Literal["ok", "too_few", "none"]
+    requests: int | None = None
     rows: int = 0
     days: int = 0
     customers: int = 0
@@ -208,19 +215,6 @@ class Requests:
     features: tuple[FeatureShares, ...] = ()
     left_out: tuple[str, ...] = ()
     text: str = ""
-
-
-@dataclass(frozen=True)
-class LargeDifference:
-    """A row that champion and challenger score most differently. request, row: its place in the
-    log; customer: the keyed hash."""
-
-    asked_at: str
-    request: int
-    row: int
-    customer: str | None
-    champion: float
-    challenger: float
 
 
 @dataclass(frozen=True)
@@ -251,7 +245,6 @@ class ShadowComparison:
     mean_champion: float | None = None
     mean_challenger: float | None = None
     shift: float | None = None
-    largest: tuple[LargeDifference, ...] = ()
     timed_calls: int = 0
     champion_median_ms: float | None = None
     champion_p99_ms: float | None = None

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from monitoring.facts import Performance, Pooled, Reading
+from monitoring.facts import Performance, Reading
 from monitoring.labels import Outcomes
 from monitoring.ranking import clustered_error, components, rank
 
@@ -32,14 +32,14 @@ EDGE = 1e-6  # probabilities are kept this far from 0 and 1 where a logarithm is
 FEWEST = 50  # rows of each outcome: with fewer nothing is judged
 LIMIT = 3.0  # standard errors
 GAIN, ROC_AUC = "champion_gain", "champion_roc_auc"
-# A fall that is no reason to train: by so much the two figures move from one season to another. In
+# A fall that does not call for a training: the two figures move so far from season to season. In
 # Online Retail II the gain lies between -.01 and +.01, the ROC AUC between .77 and .80.
 ALLOWED = {GAIN: 0.01, ROC_AUC: 0.03}
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What a champion's own test said, from its `bundle.json`. Errors: standard errors."""
+    """The figures of a champion's own test, from its `bundle.json`. Errors: standard errors."""
 
     roc_auc: float
     error: float
@@ -71,34 +71,14 @@ def reference(description: Mapping[str, Any]) -> Reference | None:
     )
 
 
-def performance_of(outcomes: Outcomes, *, official: bool = True) -> Performance:
-    """The figures of one as-of date. official: whether its list was the one that people got."""
+def performance_of(outcomes: Outcomes) -> Performance:
+    """The figures of one as-of date, which has rows."""
     found = pooled([outcomes])
     assert found is not None
-    return Performance(
-        as_of=outcomes.as_of.isoformat(),
-        version=found.version,
-        official=official,
-        rows=found.rows,
-        positives=found.positives,
-        roc_auc=found.roc_auc,
-        roc_auc_low=found.roc_auc_low,
-        roc_auc_high=found.roc_auc_high,
-        log_loss=found.log_loss,
-        observed=found.observed,
-        predicted=found.predicted,
-        baseline_roc_auc=found.baseline_roc_auc,
-        recalibrated_log_loss=found.recalibrated_log_loss,
-        gap_low=found.gap_low,
-        gap_high=found.gap_high,
-        gain=found.gain,
-        gain_low=found.gain_low,
-        gain_high=found.gain_high,
-        text=found.text,
-    )
+    return found
 
 
-def pooled(dates: Sequence[Outcomes]) -> Pooled | None:
+def pooled(dates: Sequence[Outcomes]) -> Performance | None:
     """The figures of several as-of dates of one version, read together (`read_outcomes`).
 
     ROC AUC: the mean of the dates', as a month with more buyers does not make a customer better.
@@ -128,7 +108,7 @@ def pooled(dates: Sequence[Outcomes]) -> Pooled | None:
             alone = rank(one.baseline, one.bought)
             assert alone is not None
             single.append((one.customer, alone.roc_auc, components(alone, one.bought)))
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {**_low_high("gap", gap, gap_error)}
     if ranking:
         roc_auc, error = _mean_over_dates(ranking)
         found |= {"roc_auc": roc_auc, "error": error, "log_loss": loss}
@@ -140,25 +120,21 @@ def pooled(dates: Sequence[Outcomes]) -> Pooled | None:
         gain, gain_error = _mean_over_dates(pairs)
         found |= {"gain": gain, "gain_error": gain_error, **_low_high("gain", gain, gain_error)}
         found |= {"baseline": dates[0].baseline_name, "baseline_roc_auc": roc_auc - gain}
-    figures = Pooled(
-        **{name: None for name in ("roc_auc", "roc_auc_low", "roc_auc_high", "error", "log_loss")}
-        | {name: None for name in ("log_loss_low", "log_loss_high", "recalibrated_log_loss")}
-        | _low_high("gap", gap, gap_error)
-        | found,
+    figures = Performance(
         version=dates[0].version,
         as_of=tuple(one.as_of.isoformat() for one in dates),
         rows=len(p),
-        customers=len(np.unique(customer)),
         positives=int(bought.sum()),
-        negatives=int(len(bought) - bought.sum()),
         observed=float(bought.mean()),
         predicted=float(p.mean()),
+        customers=len(np.unique(customer)),
+        **found,
     )
     return replace(figures, text=in_words(figures))
 
 
 def judge_performance(
-    found: Pooled | None,
+    found: Performance | None,
     test: Reference | None,
     month: str,
     *,
@@ -166,12 +142,12 @@ def judge_performance(
     allowed: Mapping[str, float] = ALLOWED,
     limit: float = LIMIT,
 ) -> list[Reading]:
-    """Whether a champion is *worse* than its test said: two readings, `champion_gain` and
+    """Whether a champion is *worse* than in its test: two readings, `champion_gain` and
     `champion_roc_auc`; an alarm of either is the evidence.
 
     found: of the last dates of the champion whose labels are known; None: none are.  test: see
     `reference`.  month: the one that is judged.  until: the month in which its first label is
-    known.  allowed: falls that are no reason to train.  limit: in standard errors.
+    known.  allowed: falls that do not call for a training.  limit: in standard errors.
 
     In a reading, value is the gain or ROC AUC, expected that of the test less the fall that is
     allowed, sd the error of both. One-sided: better than its test is never an alarm.
@@ -190,9 +166,10 @@ def judge_performance(
             readings.append(replace(blank, text=text))
             continue
         blank = replace(blank, until=None, n=found.rows)
-        if min(found.positives, found.negatives) < FEWEST or found.roc_auc is None:
+        negatives = found.rows - found.positives
+        if min(found.positives, negatives) < FEWEST or found.roc_auc is None:
             text = (
-                f"Too few to judge: {found.positives} rows bought and {found.negatives} did not;"
+                f"Too few to judge: {found.positives} rows bought and {negatives} did not;"
                 f" {FEWEST} of each are needed."
             )
             readings.append(replace(blank, state="too_few", text=text))
@@ -210,14 +187,14 @@ def detectable(error: float, allowed: float, limit: float) -> float:
     return allowed + (limit + POWER_80) * error
 
 
-def in_words(found: Pooled) -> str:
+def in_words(found: Performance) -> str:
     """A sentence about pooled figures, or those of one date."""
     when = found.as_of[0]
     if len(found.as_of) > 1:
         when = f"{found.as_of[0]} to {found.as_of[-1]} ({len(found.as_of)} dates)"
     shares = f"{found.observed:.1%} bought, {found.predicted:.1%} were predicted"
     who = f"Version {found.version} as of {when}, {found.rows:,} rows"
-    if found.customers != found.rows:
+    if found.customers is not None and found.customers != found.rows:
         who += f" of {found.customers:,} customers"
     if found.roc_auc is None or found.roc_auc_low is None or found.roc_auc_high is None:
         return f"{who}: {shares}; no ROC AUC, as nobody or everybody bought."
@@ -231,7 +208,7 @@ def in_words(found: Pooled) -> str:
 
 
 def _judge_gain(
-    blank: Reading, found: Pooled, test: Reference, allowed: float, limit: float
+    blank: Reading, found: Performance, test: Reference, allowed: float, limit: float
 ) -> Reading:
     """Both gains are of the same feature, or they could not be compared."""
     if (
@@ -250,7 +227,7 @@ def _judge_gain(
 
 
 def _judge_roc_auc(
-    blank: Reading, found: Pooled, test: Reference, allowed: float, limit: float
+    blank: Reading, found: Performance, test: Reference, allowed: float, limit: float
 ) -> Reading:
     assert found.roc_auc is not None and found.error is not None
     error = float(np.hypot(found.error, test.error))

@@ -4,8 +4,7 @@
 
 `write_textfile` writes the file that node_exporter's textfile collector reads and that the service
 adds to its own `/metrics`. It says how things stand after the latest judged month; Prometheus keeps
-the past. `render_history` writes months that are over, for a Prometheus that was not there:
-`promtool tsdb create-blocks-from openmetrics`.
+the past.
 
 Labels come from a bounded set: data set, sensor, state, verdict, version (the newest ten), severity
 and command.
@@ -14,12 +13,12 @@ and command.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from configs.sealed_text import write_sealed
 from configs.terminal import short
@@ -27,7 +26,6 @@ from monitoring.alerts import Alert
 from monitoring.facts import (
     Estimate,
     Performance,
-    Pooled,
     Reading,
     State,
     Verdict,
@@ -35,10 +33,6 @@ from monitoring.facts import (
     end_of,
 )
 
-if TYPE_CHECKING:
-    from prometheus_client.core import GaugeMetricFamily
-
-FILE = "golden_path.prom"
 MOST_VERSIONS = 10
 MOST_SENSORS = 50
 MOST_TEXT = 100  # characters of a label
@@ -54,7 +48,7 @@ METRICS: Mapping[str, tuple[str, tuple[str, ...]]] = {
         "When a retraining can learn from changed demand",
         (),
     ),
-    "golden_path_sensor_value": ("What the sensor read, in its own unit", ("sensor",)),
+    "golden_path_sensor_value": ("Value of the sensor, in its own unit", ("sensor",)),
     "golden_path_sensor_expected": ("What the baseline expects of the sensor", ("sensor",)),
     "golden_path_sensor_z": ("(value - expected) / sd", ("sensor",)),
     "golden_path_sensor_limit": ("The sensor alarms where |z| is above it", ("sensor",)),
@@ -75,9 +69,9 @@ METRICS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "golden_path_scored_rows": ("Customers in the latest scores", ()),
     "golden_path_champion_version": ("Version of the champion", ()),
     "golden_path_alerts_open": ("Alerts that are open", ("severity",)),
-    "golden_path_alerts_queued": ("Alerts that some receiver has not got", ()),
+    "golden_path_alerts_queued": ("Alerts that are not delivered to every receiver yet", ()),
     "golden_path_last_success_timestamp_seconds": (
-        "When the command last ended well",
+        "When the command last succeeded",
         ("command",),
     ),
 }
@@ -88,16 +82,15 @@ class Standing:
     """How things stand after a judged month; what is not known is left out.
 
     verdict, readings: of the latest judged month.  performance: of each version, over the as-of
-    dates whose labels are known (`Performance` of one date, or pooled over several: version, rows,
-    roc_auc and its interval, observed and predicted are read).  estimates: of the latest scores.
+    dates whose labels are known.  estimates: of the latest scores.
     scored_rows: customers in them.  queued: `delivery.count_queued`.  successes: of the commands
-    score, monitor and operate, when they last ended well.
+    score, monitor and operate, when they last succeeded.
     """
 
     dataset: str
     verdict: Verdict | None = None
     readings: Sequence[Reading] = ()
-    performance: Sequence[Performance | Pooled] = ()
+    performance: Sequence[Performance] = ()
     estimates: Sequence[Estimate] = ()
     champion: int | None = None
     scored_rows: int | None = None
@@ -118,35 +111,21 @@ def write_textfile(target: Path, standing: Standing) -> None:
 def render(standing: Standing) -> str:
     """The metrics in the text format, version 0.0.4. Values that are not finite are left out."""
     from prometheus_client import generate_latest
-
-    return _generated(generate_latest, [(None, standing)])
-
-
-def render_history(standings: Sequence[tuple[datetime, Standing]]) -> str:
-    """The same at several times, in the OpenMetrics format: what `promtool tsdb
-    create-blocks-from openmetrics` loads."""
-    from prometheus_client.openmetrics.exposition import generate_latest
-
-    return _generated(generate_latest, standings)
-
-
-def _generated(
-    generate: Callable[[Any], bytes], standings: Sequence[tuple[datetime | None, Standing]]
-) -> str:
     from prometheus_client.core import GaugeMetricFamily
 
     families: dict[str, GaugeMetricFamily] = {}
-    for at, standing in standings:
-        for name, labels, value in _samples(standing):
-            if value is None or not math.isfinite(value):
-                continue
-            if name not in families:
-                about, names = METRICS[name]
-                families[name] = GaugeMetricFamily(name, about, labels=("dataset", *names))
-            told = [short(label, MOST_TEXT) for label in (standing.dataset, *labels)]
-            families[name].add_metric(told, value, timestamp=at and at.timestamp())
+    for name, labels, value in _samples(standing):
+        if value is None or not math.isfinite(value):
+            continue
+        if name not in families:
+            about, names = METRICS[name]
+            families[name] = GaugeMetricFamily(name, about, labels=("dataset", *names))
+        families[name].add_metric(
+            [short(label, MOST_TEXT) for label in (standing.dataset, *labels)], value
+        )
     found = [families[name] for name in METRICS if name in families]
-    return generate(SimpleNamespace(collect=lambda: found)).decode()  # all it asks of a registry
+    registry: Any = SimpleNamespace(collect=lambda: found)  # all that it uses of one
+    return generate_latest(registry).decode()
 
 
 def _samples(standing: Standing) -> Iterator[_Sample]:

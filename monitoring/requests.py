@@ -1,14 +1,15 @@
-"""What the service was asked, by its log: one more source beside the monthly scores.
+"""The requests to the service, by its log: one more source beside the monthly scores.
 
 Read in groups of files with bounded memory; what cannot be read is named (`request_files.py`).
-Nothing here alarms: who is asked about is the callers' choice, and changes with it.
+Nothing here alarms: which customers the clients send is their choice, and changes with it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import date
+from dataclasses import replace
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,42 +43,47 @@ def read_requests(
 ) -> Requests:
     """Read the log of requests in `folder` of the days from `since` to before `until`.
 
-    model: its name; a log may hold those of several presets.  features: those of the version that
-    answers, dicts of name and categories as in `bundle.json`; of each feature that the log has, the
-    shares of missing and of unseen values are said.  scores: Parquet files of batch scores
-    (probability, version) to compare with; or earlier: another period of the log. In both only the
-    version counts that answered most.  spill: where DuckDB may.
+    model: its name; a log may hold those of several presets.  features: those of the champion,
+    dicts of name and categories as in `bundle.json`.  scores: Parquet files of batch scores
+    (probability, version).  earlier: another period of the log, from a day to before a day: the
+    shares of missing and unseen values are compared with it, and so are the scores where there are
+    too few batch scores. Scores are compared of the version alone that answered most.  spill: where
+    DuckDB may.
     """
     found = list_files(folder, since, until)
     with connect(spill, compute) as connection:
         _make_table(connection)
-        shares = _Shares(features)
+        shares, shares_before = _Shares(features), _Shares(features)
         left_out = list(found.left_out) + _load(connection, found.files, model, 0, shares)
-        rows, days, customers = _one(
+        requests, rows, days, customers = _one(
             connection,
-            "SELECT count(*), count(DISTINCT day), count(DISTINCT customer) FROM answers",
+            "SELECT count(DISTINCT request), count(*), count(DISTINCT day),"
+            " count(DISTINCT customer) FROM answers",
         )
         versions = connection.execute(
             "SELECT version, count(*) FROM answers GROUP BY ALL ORDER BY 2 DESC, 1 DESC"
         ).fetchall()
         if not rows:
-            text = "The service was asked nothing in this period, or keeps no log of it."
+            text = "The service had no request in this period, or keeps no log of them."
             return Requests(str(since), str(until), "none", left_out=tuple(left_out), text=text)
-        version, beside, other = versions[0][0], "", np.empty(0)
+        version = versions[0][0]
         now = _scores_of(connection, 0, version)
+        beside, other = "", np.empty(0)
         if scores:
-            beside = SCORES
-            other = _batch_scores(connection, scores, version)
-        elif earlier:
-            beside = f"{earlier[0]} to before {earlier[1]}"
+            beside, other = SCORES, _batch_scores(connection, scores, version)
+        if earlier:
             before = list_files(folder, *earlier)
-            left_out += list(before.left_out) + _load(connection, before.files, model, 1, None)
-            other = _scores_of(connection, 1, version)
+            left_out += before.left_out
+            left_out += _load(connection, before.files, model, 1, shares_before)
+            then = _scores_of(connection, 1, version)
+            if len(then) > len(other) and len(other) < FEWEST:
+                beside, other = f"{earlier[0]} to {earlier[1] - timedelta(days=1)}", then
     enough = min(len(now), len(other)) >= FEWEST
     result = Requests(
         since=str(since),
         until=str(until),
         state="ok" if rows >= FEWEST else "too_few",
+        requests=requests or None,
         rows=rows,
         days=days,
         customers=customers,
@@ -88,10 +94,10 @@ def read_requests(
         mean_beside=float(other.mean()) if len(other) else None,
         deciles=deciles(now, other) if enough else (),
         psi=psi(now, other) if enough else None,
-        features=shares.result(),
+        features=shares.result(shares_before),
         left_out=tuple(left_out),
     )
-    return Requests(**{**vars(result), "text": in_words(result, len(other))})
+    return replace(result, text=in_words(result, len(other)))
 
 
 def deciles(now: np.ndarray, before: np.ndarray) -> tuple[float, ...]:
@@ -103,7 +109,7 @@ def deciles(now: np.ndarray, before: np.ndarray) -> tuple[float, ...]:
 
 
 def in_words(found: Requests, others: int) -> str:
-    """What was read, in sentences. others: how many scores it is compared with."""
+    """The figures in a sentence. others: how many scores they are compared with."""
     answered = ", ".join(f"version {number}: {count:,}" for number, count in found.versions)
     text = f"{found.rows:,} answers on {found.days} day{'s' * (found.days != 1)} ({answered})"
     if found.state == "too_few":
@@ -127,7 +133,7 @@ class _Shares:
 
     def query(self, names: Sequence[str]) -> tuple[list[str], str]:
         """The features among these, and SQL for two counts of each: rows without a value, and
-        values that are none of the categories (the code after the last)."""
+        values that are not one of the categories (the code after the last)."""
         wanted = [name for name in names if name in self._codes]
         counts = []
         for name in wanted:
@@ -142,38 +148,46 @@ class _Shares:
             self._missing[name] += counts[2 * place]
             self._unseen[name] += counts[2 * place + 1]
 
-    def result(self) -> tuple[FeatureShares, ...]:
+    def result(self, before: _Shares) -> tuple[FeatureShares, ...]:
+        """The shares beside those of the period before."""
         return tuple(
             FeatureShares(
                 name,
-                self._missing[name] / self.rows[name],
-                self._unseen[name] / self.rows[name] if categories else None,
+                *self._of(name, 1),
+                *before._of(name, FEWEST),
             )
-            for name, categories in self._codes.items()
+            for name in self._codes
             if self.rows[name]
         )
+
+    def _of(self, name: str, fewest: int) -> tuple[float | None, float | None]:
+        """The shares of missing and of unseen values; None where there are too few rows, and of
+        unseen ones where the feature has no categories."""
+        rows = self.rows[name]
+        if rows < fewest:
+            return None, None
+        unseen = self._unseen[name] / rows if self._codes[name] else None
+        return self._missing[name] / rows, unseen
 
 
 def _make_table(connection: DuckDBPyConnection) -> None:
     """period: 0, the one that is read; 1, the one that it is compared with."""
     connection.execute("""
         CREATE TABLE answers (
-            period TINYINT, day DATE, version INTEGER, customer VARCHAR, probability DOUBLE
+            period TINYINT, day DATE, request BIGINT, version INTEGER, customer VARCHAR,
+            probability DOUBLE
         )
     """)
 
 
 def _load(
-    connection: DuckDBPyConnection,
-    files: Sequence[Path],
-    model: str,
-    period: int,
-    shares: _Shares | None,
+    connection: DuckDBPyConnection, files: Sequence[Path], model: str, period: int, shares: _Shares
 ) -> list[str]:
     """Take the answers in, and count missing values; returns the files that could not be read."""
     left_out: list[str] = []
-    for names, group in _by_features(files, left_out, shares is not None).items():
-        wanted, counts = shares.query(names) if shares else ([], "")
+    for (numbered, names), group in _by_columns(files, left_out).items():
+        wanted, counts = shares.query(names)
+        request = "request" if numbered else "NULL"
 
         def read(connection: DuckDBPyConnection, rows: str) -> None:
             found = ()
@@ -185,37 +199,37 @@ def _load(
                 )
             connection.execute(
                 f"""INSERT INTO answers
-                SELECT {period}, CAST(asked_at AS DATE), version, customer, probability
-                FROM {rows} WHERE model = ?""",
+                SELECT {period}, CAST(asked_at AS DATE), {request}, version, customer, probability
+                FROM {rows} WHERE model = ?""",  # noqa: B023
                 [model],
             )
-            if shares and found:  # once it is known that the files can be read
+            if found:  # once it is known that the files can be read
                 shares.add(wanted, found[0], found[1:])  # noqa: B023
 
         left_out += read_each(connection, group, read)
     return left_out
 
 
-def _by_features(
-    files: Sequence[Path], left_out: list[str], needed: bool
-) -> dict[tuple[str, ...], list[Path]]:
-    """The files by the features that they have: those of two champions may differ, and a feature
-    that a file does not have is not one that is missing. needed: else they are not looked into."""
+def _by_columns(
+    files: Sequence[Path], left_out: list[str]
+) -> dict[tuple[bool, tuple[str, ...]], list[Path]]:
+    """The files by what they have: whether requests are numbered, which earlier versions of the
+    project did not do, and the features. Those of two champions may differ, and a feature that a
+    file does not have is not one that is missing."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if not needed:
-        return {(): list(files)}
-    groups: dict[tuple[str, ...], list[Path]] = {}
+    groups: dict[tuple[bool, tuple[str, ...]], list[Path]] = {}
     for file in files:
         try:
-            kind = pq.read_schema(file).field("features").type
+            schema = pq.read_schema(file)
+            kind = schema.field("features").type
             names = tuple(kind.field(place).name for place in range(kind.num_fields))
         except (OSError, KeyError, pa.ArrowException) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
             left_out.append(f"{file.parent.name}/{file.name}: it cannot be read ({reason})")
         else:
-            groups.setdefault(names, []).append(file)
+            groups.setdefault(("request" in schema.names, names), []).append(file)
     return groups
 
 

@@ -1,4 +1,4 @@
-"""A challenger in shadow beside the champion: what both said of the same rows.
+"""A challenger in shadow beside the champion: their answers for the same rows.
 
 Both answers stand in one row of the shadow's log (`serving.shadow`), so nothing has to be joined
 but, later, who bought. A pair shares everything that makes a season or a group of customers easy or
@@ -18,7 +18,7 @@ from configs.customer_hash import hashed
 from configs.duck import connect, parquet
 from configs.settings import Compute, Features, Gate
 from features.engine import read_log, run
-from monitoring.facts import LargeDifference, ShadowComparison
+from monitoring.facts import ShadowComparison
 from monitoring.performance import EDGE, NORMAL_95
 from monitoring.ranking import clustered_error, components, rank
 from monitoring.request_files import list_files, read_each
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 FEWEST = 100  # pairs: with fewer nothing is compared
 FEWEST_LABELS = 50  # rows of each outcome: with fewer the labels say nothing
 MOST_LABELLED = 1_000_000  # rows: of more, so many are taken by their hash
-SHOWN = 5  # of the largest differences
 COLUMNS = (
     *("asked_at", "request", "row", "customer", "as_of", "probability", "decision", "seconds"),
     *("call_rows", "champion_probability", "champion_decision", "champion_seconds"),
@@ -62,11 +61,11 @@ def compare_shadow(
     compute: Compute | None = None,
     spill: Path | None = None,
 ) -> ShadowComparison:
-    """Compare what two versions said of the same rows, from the shadow's log in `folder`.
+    """Compare the answers of two versions for the same rows, from the shadow's log in `folder`.
 
     model: its name.  since, until: days, the last not counted.  purchases: none: without labels. A
     row has the label of its customer at its as-of date, where the request named one, or at the day
-    of the request; it is ripe a horizon later. Of a customer who was asked about several times for
+    of the request; it is ripe a horizon later. Of a customer who was sent several times for
     one date the last row counts.  spill: where DuckDB may.
     """
     found = list_files(folder, since, until)
@@ -100,8 +99,8 @@ def compare_shadow(
 
 
 def harm(found: ShadowComparison, limits: Gate) -> tuple[str, ...]:
-    """Why the challenger should not become champion, in sentences; () where nothing speaks against
-    it. Too few rows are no harm, and no proof either: who asks counts them."""
+    """Why the challenger should not become champion, in sentences; () where there is no reason. Too
+    few rows are not one: the caller counts them."""
     reasons = []
     if found.no_answer:
         reasons.append(
@@ -113,8 +112,8 @@ def harm(found: ShadowComparison, limits: Gate) -> tuple[str, ...]:
         named = "rankings (Spearman)", found.rank_correlation
     if named[1] is not None and named[1] < limits.shadow_agreement:
         reasons.append(
-            f"the two {named[0]} agree by {named[1]:.2f}, at least {limits.shadow_agreement:g} is"
-            " asked (gate.shadow_agreement)"
+            f"the agreement of the two {named[0]} is {named[1]:.2f}, at least"
+            f" {limits.shadow_agreement:g} is required (gate.shadow_agreement)"
         )
     slow = found.challenger_p99_ms
     if slow is not None and slow > limits.max_latency_ms:
@@ -137,7 +136,7 @@ def in_words(found: ShadowComparison) -> str:
     """The comparison in sentences."""
     who = f"version {found.challenger} in shadow of version {found.champion}"
     if found.state == "none":
-        return f"There is no row that {who} has scored."
+        return f"V{who[1:]} has not scored a row yet."
     days = f"{found.days} day{'s' * (found.days != 1)} ({found.first} to {found.last})"
     text = f"{who[0].upper()}{who[1:]}: {found.rows:,} rows on {days}"
     if found.state == "too_few":
@@ -205,12 +204,6 @@ def _agreement(connection: DuckDBPyConnection, blank: ShadowComparison) -> Shado
             FROM pairs WHERE probability IS NOT NULL
         )
     """).fetchall()
-    largest = connection.execute(f"""
-        SELECT strftime(asked_at, '%Y-%m-%dT%H:%M:%S'), request, "row", customer,
-               champion_probability, probability
-        FROM pairs WHERE probability IS NOT NULL
-        ORDER BY abs(probability - champion_probability) DESC, request, "row" LIMIT {SHOWN}
-    """).fetchall()
     return replace(
         counted,
         agreement=agreement,
@@ -218,7 +211,6 @@ def _agreement(connection: DuckDBPyConnection, blank: ShadowComparison) -> Shado
         mean_champion=champions,
         mean_challenger=challengers,
         shift=challengers - champions,
-        largest=tuple(LargeDifference(*one) for one in largest),
     )
 
 

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 from configs.records import RecordAltered, read_record, write_bytes, write_record
 from monitoring.facts import Verdict
@@ -32,6 +32,10 @@ class Judged:
     verdict: Verdict
     inputs: dict[str, Any]
     facts: dict[str, str]
+
+    def has(self, kind: str) -> bool:
+        """Whether the verdict rests on facts of this kind."""
+        return path_of(kind, self.verdict.month) in self.facts
 
 
 @dataclass(frozen=True)
@@ -60,16 +64,29 @@ def write_facts(folder: Path, kind: str, month: str, of: type[T], values: Iterab
 
 
 def read_facts(folder: Path, kind: str, of: type[T], months: Iterable[str]) -> list[T]:
-    """The facts of one kind of these months, those that are there, in order."""
+    """The facts of one kind of these months, those that are there, in order. Of facts that an
+    earlier version of the project wrote, columns that the dataclass does not have are left out, and
+    one value where it has a tuple is a tuple of one."""
     import pyarrow.parquet as pq
 
     found: list[T] = []
+    names = {field.name for field in fields(of)}  # type: ignore[arg-type]
+    tuples = {name for name, hint in get_type_hints(of).items() if get_origin(hint) is tuple}
     for month in months:
         file = folder / path_of(kind, month)
         if file.exists():
             for row in pq.read_table(file, partitioning=None).to_pylist():
-                found.append(of(**_tuples(row)))
+                row = {name: value for name, value in _tuples(row).items() if name in names}
+                single = {n: (v,) for n, v in row.items() if n in tuples and isinstance(v, str)}
+                found.append(of(**(row | single)))
     return found
+
+
+def facts_of(folder: Path, judged: Iterable[Judged], kind: str, of: type[T]) -> list[T]:
+    """The facts of one kind that these verdicts rest on, in order: of a month whose rows are held
+    there are few, whatever was measured of it before."""
+    months = [one.verdict.month for one in judged if one.has(kind)]
+    return read_facts(folder, kind, of, months)
 
 
 def path_of(kind: str, month: str) -> str:

@@ -1,5 +1,5 @@
-"""The charts of the champions: what their scores were worth over time, what was decided, and how
-the trainings came out. Versions differ by their markers and not only by their colours."""
+"""The charts of the champions: how well their scores ranked over time, what was decided, and the
+test figures of the trainings. Versions differ by their markers and not only by their colours."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LANES = ("champion", "gate", "triggers", "alerts")
 GATE = {  # a decision's marker, colour, and word
     "promote": ("^", "good", "promoted"),
     "reject": ("X", "bad", "rejected"),
-    "release": ("s", "s0", "released"),
+    "release": ("s", "s0", "promoted by a person"),
     "rollback": ("<", "warn", "rolled back"),
 }
 
@@ -73,8 +73,8 @@ def performance(state: PageState, first: str, last: str) -> Markup:
 def buyers(found: Sequence[Performance], estimates: Sequence[Estimate]) -> Markup:
     """The share of buyers by as-of date, predicted and observed."""
     expected = {one.as_of: one.expected_buyers / max(one.rows, 1) for one in estimates}
-    expected |= {one.as_of: one.predicted for one in found}
-    observed = {one.as_of: one.observed for one in found}
+    expected |= {one.day: one.predicted for one in found}
+    observed = {one.day: one.observed for one in found}
     days = sorted(expected)
     low, high = ends([*expected.values(), *observed.values()], 0.05)
 
@@ -141,7 +141,7 @@ def trend(found: Sequence[Run]) -> Markup:
 
 
 def _test_line(made: Axes, one: Champion, now: float) -> None:
-    """What a champion's test promised, over the time that it was champion."""
+    """The test figure of a champion, over the time that it was champion."""
     if one.roc_auc is None:
         return
     start, end = at_day(one.since), at_day(one.until) if one.until else now
@@ -152,10 +152,9 @@ def _test_line(made: Axes, one: Champion, now: float) -> None:
 def _observed(made: Axes, found: Performance) -> None:
     if found.roc_auc is None:
         return
-    x = at_day(found.as_of) + (0 if found.official else 0.4)
-    ink, size = svg.colour(found.version), 8 if found.official else 5
+    x, ink = at_day(found.day), svg.colour(found.version)
     svg.whisker(made, x, found.roc_auc_low, found.roc_auc_high, ink)
-    svg.mark(made, x, found.roc_auc, svg.marker(found.version), ink, size)
+    svg.mark(made, x, found.roc_auc, svg.marker(found.version), ink, 8)
 
 
 def _estimate(made: Axes, found: Estimate) -> None:
@@ -217,7 +216,7 @@ def _date_hints(state: PageState) -> list[Hint]:
     said: dict[str, list[str]] = {}
     for found in state.performance:
         ends_said = interval(found.roc_auc_low, found.roc_auc_high)
-        said.setdefault(found.as_of, []).append(
+        said.setdefault(found.day, []).append(
             f"version {found.version} {figure(found.roc_auc)} ({ends_said})"
         )
     for one in state.estimates:
@@ -231,6 +230,4 @@ def _date_hints(state: PageState) -> list[Hint]:
 
 
 def _performance_words(found: Sequence[Performance]) -> str:
-    return ", ".join(
-        f"{one.as_of} version {one.version} {figure(one.roc_auc)}" for one in found if one.official
-    )
+    return ", ".join(f"{one.day} version {one.version} {figure(one.roc_auc)}" for one in found)

@@ -19,7 +19,6 @@ from reports import champion_charts, month_charts, svg, verdict, words
 from reports.sensor_chart import band, sensor_chart
 from reports.state import (
     Alert,
-    Batch,
     Champion,
     Decision,
     PageState,
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = [
     "TARGETS",
     "Alert",
-    "Batch",
     "Champion",
     "Decision",
     "PageState",
@@ -59,6 +57,8 @@ EARLY = "early_label"  # and of the early label among the sensors
 OWN = SensorNote("", "", words.LOG_RATIO, 0.0)  # of the early label, where the state says none
 LONGEST = 80  # characters of a name
 SHOWN, ROWS = 10, 12  # features, and newest rows of a list, that are shown without unfolding
+LEAST = {"moved": 0.1, "psi": 0.2}  # that fills the bar of a feature
+MOVED, SHARES = 0.01, 5  # the least change of a share of missing or unseen values, and how many
 STRIP = 24  # months of the strip that are shown without unfolding
 SECTIONS = {
     "verdict": "Verdict",
@@ -70,10 +70,12 @@ SECTIONS = {
     "scores-drift": "Prediction drift",
     "quality": "Data quality",
     "runs": "Runs",
+    "requests": "Requests",
     "shadow": "Shadow",
     "alerts": "Alerts",
     "scores": "Scores",
 }
+OPTIONAL = ("requests", "shadow")  # sections that are there where the service logs what it answers
 
 
 def write_page(target: Path, state: PageState) -> None:
@@ -90,6 +92,7 @@ def write_page(target: Path, state: PageState) -> None:
             explanation=_explanation(state),
             predictions=_predictions(state),
             quality=_quality(state),
+            requests=_requests(state),
             runs=_runs(state),
             alerts=sorted(state.alerts[::-1], key=lambda one: one.last_month is not None),
             scores=state.scores[::-1],
@@ -97,7 +100,7 @@ def write_page(target: Path, state: PageState) -> None:
             chapters={
                 anchor: title
                 for anchor, title in SECTIONS.items()
-                if anchor != "shadow" or state.shadow
+                if anchor not in OPTIONAL or getattr(state, anchor)
             },
         )
     write_file(target, page)
@@ -126,6 +129,7 @@ def _template() -> Template:
         "ranges": words.month_ranges,
         "short": lambda text: short(text, LONGEST),
         "sentence": words.sentence,
+        "sensor": words.sensor_name,
         "capital": lambda text: text[:1].upper() + text[1:],
         "rail": lambda value, high: f"{100 * min(max(value or 0, 0) / high, 1):.1f}",
     }
@@ -133,6 +137,7 @@ def _template() -> Template:
         "interval": words.interval,
         "in_unit": words.in_unit,
         "plural": words.plural,
+        "BATCHES": words.BATCHES,
         "STATES": words.STATES,
         "GATE": champion_charts.GATE,
         "MARKERS": svg.MARKERS,
@@ -169,7 +174,10 @@ def _card(
     readings: Sequence[Reading],
     months: tuple[str, str],
     width: int,
+    alarming: bool = True,
 ) -> dict[str, Any]:
+    """What the template shows of a sensor. alarming: whether a value beyond the limit is an alarm;
+    of the early label it is not."""
     unit = note.unit if note else ""
     return {
         "name": name,
@@ -177,17 +185,18 @@ def _card(
         "unit": unit,
         "newest": readings[-1],
         "distance": words.distance(readings[-1]),
+        "alarming": alarming,
         "alarms": [one.month for one in readings if one.state == "alarm"],
         "skipped": all(one.state == "skipped" for one in readings),
         "rows": [(one, band(one, unit)) for one in reversed(readings)],
-        "chart": sensor_chart(anchor, name, unit, readings, *months, width),
+        "chart": sensor_chart(anchor, name, unit, readings, *months, width, alarming),
     }
 
 
 def _performance(state: PageState) -> dict[str, Any]:
     """Drawn from the first month or as-of date that there is, until the clock's day."""
     months = [one.month for one in state.verdicts]
-    months += [one.as_of[:7] for one in state.performance]
+    months += [one.day[:7] for one in state.performance]
     months += [one.as_of[:7] for one in state.estimates]
     versions = {one.version for one in state.performance}
     versions |= {one.version for one in state.estimates}
@@ -209,22 +218,22 @@ def _performance(state: PageState) -> dict[str, Any]:
 
 def _early(state: PageState) -> dict[str, Any]:
     readings, card, chart = state.early_label, None, None
-    official = [one for one in state.performance if one.official]
     if readings:
         months, note = (readings[0].month, readings[-1].month), state.sensors.get(EARLY, OWN)
-        card = _card("early-label", "early label", note, readings, months, svg.MEDIUM)
-    if official or state.estimates:
-        chart = champion_charts.buyers(official, state.estimates)
-    return {"card": card, "buyers": chart, "rows": official[::-1]}
+        card = _card("early-label", "early label", note, readings, months, svg.MEDIUM, False)
+    if state.performance or state.estimates:
+        chart = champion_charts.buyers(state.performance, state.estimates)
+    return {"card": card, "buyers": chart, "rows": state.performance[::-1]}
 
 
 def _explanation(state: PageState) -> dict[str, Any]:
-    """The features of the latest month beside last year, and what was said of every alarm."""
+    """The features of the latest month beside last year, and the explanations of every alarm."""
     features = [one for one in state.drifts if one.feature != SCORE]
     month = max((one.month for one in features), default=None)
     latest = sorted(
         (one for one in features if one.month == month),
-        key=lambda one: (one.psi is None, -(one.psi or 0), one.feature),
+        key=lambda one: one.explains,
+        reverse=True,
     )
     explained: list[tuple[list[str], Verdict]] = []  # months in a row with the same explanation
     for one in state.verdicts:
@@ -236,12 +245,16 @@ def _explanation(state: PageState) -> dict[str, Any]:
         else:
             explained.append(([one.month], one))
     newest = state.latest
+    by = "moved" if any(one.moved is not None for one in latest) else "psi"
     return {
         "month": month,
         "beside": latest[0].beside if latest else None,
         "features": latest,
-        "alarm": newest is not None and newest.verdict != "calendar",
-        "highest": max((one.psi or 0 for one in latest), default=0) or 1,
+        "alarm": newest is not None and newest.verdict != "calendar" and newest.month == month,
+        "calm": newest is not None and newest.verdict == "calendar",
+        "by": by,
+        # So that a bar is long only where something has changed.
+        "highest": max([LEAST[by], *(getattr(one, by) or 0 for one in latest)]),
         "explained": explained[::-1],
         "shown": SHOWN,
     }
@@ -254,11 +267,28 @@ def _predictions(state: PageState) -> dict[str, Any]:
 
 
 def _quality(state: PageState) -> dict[str, Any]:
-    charts = (month_charts.batch_rows, month_charts.batch_shares) if state.batches else ()
+    charts = (month_charts.quality_rows, month_charts.quality_shares) if state.quality else ()
     return {
-        "rows": state.batches[::-1],
-        "charts": [chart(state.batches) for chart in charts],
-        "held": [one for one in state.batches[::-1] if one.status == "held"],
+        "rows": state.quality[::-1],
+        "charts": [chart(state.quality) for chart in charts],
+        "stopped": [one for one in state.quality[::-1] if one.stopped],
+    }
+
+
+def _requests(state: PageState) -> dict[str, Any] | None:
+    """The requests to the service, and the features whose missing or unseen values moved."""
+    found = state.requests
+    if found is None:
+        return None
+    moved = sorted(
+        (one for one in found.features if one.moved >= MOVED), key=lambda one: -one.moved
+    )
+    return {
+        "found": found,
+        "chart": month_charts.score_tenths(found) if found.deciles else None,
+        "moved": moved[:SHARES],
+        "more": len(moved) - SHARES,
+        "compared": any(one.missing_before is not None for one in found.features),
     }
 
 

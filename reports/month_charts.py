@@ -1,4 +1,5 @@
-"""Charts by month: the mean score beside the year before, and what the data contract said."""
+"""Charts by month: the mean score, the rows that the data contract kept out, and the scores of
+the service."""
 
 from __future__ import annotations
 
@@ -7,11 +8,10 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from monitoring.facts import Drift
+from monitoring.facts import Drift, Quality, Requests
 from reports import svg
-from reports.state import Batch
 from reports.svg import INK, MEDIUM, Hint, at_month, axes, chart, ends
-from reports.words import count, figure, month_name, percent, short_month
+from reports.words import BATCHES, count, figure, month_name, percent, short_month
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,50 +49,75 @@ def mean_score(drifts: Sequence[Drift]) -> Markup:
     return chart("mean-score", MEDIUM, HEIGHT, alt, draw)
 
 
-def batch_rows(batches: Sequence[Batch]) -> Markup:
-    """Rows by month; those that are held in another colour."""
-    most = max(one.rows for one in batches)
-    return _batch_bars(
+def quality_rows(months: Sequence[Quality]) -> Markup:
+    """Rows by month; those that are held or refused in another colour."""
+    most = max(one.rows for one in months)
+    return _bars(
         "rows",
-        batches,
-        [one.rows for one in batches],
+        months,
+        [one.rows for one in months],
         svg.compact,
         f"Rows by month, valid and quarantined; the most are {count(most)}",
     )
 
 
-def batch_shares(batches: Sequence[Batch]) -> Markup:
-    """The quarantined share of rows by month; those that are held in another colour."""
-    shares = [one.quarantined / max(one.rows, 1) for one in batches]
+def quality_shares(months: Sequence[Quality]) -> Markup:
+    """The quarantined share of rows by month; those that are held or refused in another colour."""
+    shares = [one.quarantined / max(one.rows, 1) for one in months]
     alt = f"Quarantined share of rows by month; the highest is {percent(max(shares))}"
-    return _batch_bars("quarantined", batches, shares, svg.percent_tick, alt)
+    return _bars("quarantined", months, shares, svg.percent_tick, alt)
 
 
-def _batch_bars(
+def _bars(
     name: str,
-    batches: Sequence[Batch],
+    months: Sequence[Quality],
     values: Sequence[float],
     show: Callable[[float], str],
     alt: str,
 ) -> Markup:
-    held = [one.month for one in batches if one.status == "held"]
+    stopped = [one for one in months if one.stopped]
 
     def draw(made_in: Figure, width: int) -> list[Hint]:
         made = axes(made_in, 46, 36, 8, 8)
-        for one, value in zip(batches, values, strict=True):
-            x, stopped = at_month(one.month), one.status == "held"
-            made.bar(x, value, 0.72, color=INK["bad" if stopped else "s0"], alpha=0.85, lw=0)
-        svg.month_axis(made, batches[0].month, batches[-1].month, 6)
+        for one, value in zip(months, values, strict=True):
+            ink = INK["bad" if one.stopped else "s0"]
+            made.bar(at_month(one.month), value, 0.72, color=ink, alpha=0.85, lw=0)
+        svg.month_axis(made, months[0].month, months[-1].month, 6)
         left, right = made.get_xlim()
         made.set_xlim(left, max(right, left + 6))  # the bar of a single month is not a wall
         svg.value_axis(made, 0, max(max(values) * 1.08, 1e-9), show, 4)
         return [
             Hint.of_month(
                 one.month,
-                f"{count(one.rows)} rows, {count(one.quarantined)} quarantined, {one.status}",
+                f"{count(one.rows)} rows, {count(one.quarantined)} quarantined,"
+                f" {BATCHES[one.status]}",
             )
-            for one in batches
+            for one in months
         ]
 
-    said = f"; held: {', '.join(map(month_name, held))}" if held else ""
+    said = "".join(f"; {month_name(one.month)} is {one.status}" for one in stopped)
     return chart(name, MEDIUM, HEIGHT, alt + said, draw)
+
+
+def score_tenths(found: Requests) -> Markup:
+    """The share of the service's scores in each tenth of those that they are compared with."""
+    shares = found.deciles
+
+    def draw(made_in: Figure, width: int) -> list[Hint]:
+        made = axes(made_in, 46, 36, 8, 8)
+        places = range(1, len(shares) + 1)
+        made.bar(places, shares, 0.72, color=INK["s0"], alpha=0.85, lw=0)
+        made.axhline(1 / len(shares), color=INK["s1"], lw=1.4, ls=(0, (4, 3)))
+        made.set_xticks(places, ["lowest", *map(str, places[1:-1]), "highest"])
+        made.set_xlim(0.4, len(shares) + 0.6)
+        svg.value_axis(made, 0, max(shares) * 1.08, svg.percent_tick, 4)
+        return [
+            Hint(place - 0.5, place + 0.5, f"tenth {place}: {percent(share)} of the scores")
+            for place, share in zip(places, shares, strict=True)
+        ]
+
+    alt = (
+        f"Share of the service's scores in each tenth of the {found.beside}, where 10 % in each"
+        f" would be the same distribution: {', '.join(percent(share) for share in shares)}"
+    )
+    return chart("request-scores", MEDIUM, HEIGHT, alt, draw)

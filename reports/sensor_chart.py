@@ -22,8 +22,8 @@ HEIGHT, TALL = 158, 200  # of a chart of the width NARROW, and of wider ones
 
 
 def band(reading: Reading, unit: str) -> tuple[float, float] | None:
-    """Between which values a reading is no alarm; None where it has no limit. No share is below
-    zero."""
+    """The lowest and the highest value without an alarm; None where there is no limit. A share is
+    not below zero."""
     if reading.expected is None or reading.sd is None or reading.limit is None:
         return None
     half = reading.limit * reading.sd
@@ -41,9 +41,11 @@ def sensor_chart(
     first: str,
     last: str,
     width: int = NARROW,
+    alarming: bool = True,
 ) -> Markup:
     """A sensor over its months, from `first` to `last`: its value, its band, the months of the
-    baseline shaded, alarms marked. So wide, in pixels."""
+    baseline shaded, alarms marked. So wide, in pixels. alarming: see `_card` of
+    `reports/monitoring.py`."""
     values = {
         one.month: _drawn(one.value, unit)
         for one in readings
@@ -56,9 +58,12 @@ def sensor_chart(
         if one.month in limits and one.state != "baseline"
     }
     low, high = _ends([*values.values()], [*bands.values()])
+    alarms = [one.month for one in readings if one.state == "alarm"]
+    word = "alarm" if alarming else "value beyond its limit"
+    said = f"{word} in {month_ranges(alarms)}" if alarms else f"no {word}"
 
     def draw(made_in: Figure, width: int) -> list[Hint]:
-        made = axes(made_in, 46, 36, 6, 8)
+        made = axes(made_in, 50, 36, 6, 8)
         _shade(made, [one.month for one in readings if one.state == "baseline"])
         _bands(made, {at_month(month): found for month, found in bands.items()})
         line = {at_month(month): _clamp(value, low, high) for month, value in values.items()}
@@ -66,13 +71,13 @@ def sensor_chart(
             made.plot(run, [line[x] for x in run], color=INK["soft"], lw=1.2)
         for one in readings:
             if one.month in values:
-                _reading(made, one, values[one.month], low, high)
+                _reading(
+                    made, one, values[one.month], low, high, INK["bad" if alarming else "warn"]
+                )
         svg.month_axis(made, first, last, 6)
         svg.value_axis(made, low, high, lambda value: _tick(value, unit), 4)
-        return [Hint.of_month(one.month, _in_words(one, unit, limits)) for one in readings]
+        return [Hint.of_month(one.month, _in_words(one, unit, limits, word)) for one in readings]
 
-    alarms = [one.month for one in readings if one.state == "alarm"]
-    said = f"alarm in {month_ranges(alarms)}" if alarms else "no alarm"
     newest = readings[-1] if readings else None
     value = f"; {month_name(newest.month)}: {in_unit(newest.value, unit)}" if newest else ""
     alt = f"{title}, {month_name(first)} to {month_name(last)}: {said}{value}"
@@ -123,11 +128,11 @@ def _bands(made: Axes, bands: dict[int, tuple[float, ...]]) -> None:
         made.stairs(middles, edges, baseline=None, color=INK["s0"], lw=1, ls=(0, (3, 3)))
 
 
-def _reading(made: Axes, one: Reading, value: float, low: float, high: float) -> None:
+def _reading(made: Axes, one: Reading, value: float, low: float, high: float, loud: str) -> None:
     x, y = at_month(one.month), _clamp(value, low, high)
     if one.state == "alarm":
-        shape = "D" if y == value else "^" if value > y else "v"  # an arrow: beyond the picture
-        svg.mark(made, x, y, shape, INK["bad"], 8.5)
+        shape = "D" if y == value else "^" if value > y else "v"  # an arrow: off the chart
+        svg.mark(made, x, y, shape, loud, 8.5)
     elif one.state == "pending":
         svg.mark(made, x, y, "s", INK["warn"], 7)
     elif one.state in NOT_JUDGED:
@@ -143,8 +148,8 @@ def _tick(value: float, unit: str) -> str:
     return svg.percent_tick(value) if "share" in unit else in_unit(value, unit)
 
 
-def _in_words(one: Reading, unit: str, bands: dict[str, tuple[float, float]]) -> str:
-    said = f"{in_unit(one.value, unit)}, {STATES[one.state]}"
+def _in_words(one: Reading, unit: str, bands: dict[str, tuple[float, float]], alarm: str) -> str:
+    said = f"{in_unit(one.value, unit)}, {alarm if one.state == 'alarm' else STATES[one.state]}"
     if one.month in bands:
         low, high = bands[one.month]
         said += f"; band {in_unit(low, unit)} to {in_unit(high, unit)}"

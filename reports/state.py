@@ -1,7 +1,7 @@
 """What the page of monitoring is made of: the values of `monitoring/facts.py`, and those that only
 the page needs.
 
-Days are written `2026-04-01`, months `2026-04`. Tuples may come in any order unless it is said.
+Days are written `2026-04-01`, months `2026-04`. Tuples may be in any order unless stated otherwise.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from monitoring.facts import Drift, Estimate, Performance, Reading, Verdict
+from monitoring.facts import Drift, Estimate, Performance, Quality, Reading, Requests, Verdict
 
 Action = Literal["promote", "reject", "release", "rollback", "trigger"]
 
@@ -52,8 +52,8 @@ class Decision:
 
 @dataclass(frozen=True)
 class Run:
-    """A training. winner: the model family; roc_auc, low, high: on the test split; decision: what
-    the gate said of it."""
+    """A training. winner: the model family; roc_auc, low, high: on the test split; decision: of
+    the gate."""
 
     day: str
     run_id: str
@@ -79,26 +79,13 @@ class Alert:
 
 @dataclass(frozen=True)
 class Scores:
-    """A list of scores. official: the first one made for its as-of date; path: as people type it,
-    relative to the folder of the project."""
+    """The official scores of an as-of date. path: as people type it, relative to the folder of the
+    project."""
 
     as_of: str
     version: int
     rows: int
     path: str
-    official: bool = True
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What the contract said of a month's rows. rows: valid and quarantined ones together;
-    reasons: why it is held, or why rows were quarantined, as sentences."""
-
-    month: str
-    rows: int
-    quarantined: int
-    status: Literal["accepted", "held", "released"]
-    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,10 +104,11 @@ class Shadow:
 @dataclass(frozen=True)
 class PageState:
     """Everything the page shows. made_at: as it is shown; day: the clock's; readings: every sensor
-    in every month, the months of the baseline too; pooled: the pooled performance, as sentences;
-    early_label: its readings; requests: what the service was asked in the latest month, as
-    sentences; commands: make target -> what to type for it, where that is more than
-    `make <target>` (TARGETS of `reports/monitoring.py`)."""
+    in every month, the months of the baseline too; performance: of one as-of date each; pooled:
+    that of several dates, as sentences; early_label: its readings; of_champion: those that say
+    whether the champion is worse than its test; requests: the requests to the service in the latest
+    month, None where it logged none; commands: make target -> what to type for it, where that is
+    more than `make <target>` (TARGETS of `reports/monitoring.py`)."""
 
     dataset: str
     made_at: str
@@ -133,13 +121,14 @@ class PageState:
     estimates: tuple[Estimate, ...] = ()
     champions: tuple[Champion, ...] = ()
     early_label: tuple[Reading, ...] = ()
+    of_champion: tuple[Reading, ...] = ()
     drifts: tuple[Drift, ...] = ()
     decisions: tuple[Decision, ...] = ()
     runs: tuple[Run, ...] = ()
     alerts: tuple[Alert, ...] = ()
     scores: tuple[Scores, ...] = ()
-    batches: tuple[Batch, ...] = ()
-    requests: tuple[str, ...] = ()
+    quality: tuple[Quality, ...] = ()
+    requests: Requests | None = None
     shadow: Shadow | None = None
     commands: Mapping[str, str] = field(default_factory=dict)
 
@@ -149,22 +138,22 @@ class PageState:
         return max(self.verdicts, key=lambda one: one.month, default=None)
 
     def of_month(self, month: str) -> list[Reading]:
-        """What every sensor, the early label too, read in a month."""
-        return [one for one in (*self.readings, *self.early_label) if one.month == month]
+        """What every sensor read in a month, and what was read of the champion."""
+        every = (*self.readings, *self.of_champion, *self.early_label)
+        return [one for one in every if one.month == month]
 
 
 def in_order(state: PageState) -> PageState:
-    """The same with every list in the order of its time, so that nobody has to sort again."""
+    """The same with every list in the order of its time, so that nothing else sorts again."""
     return replace(
         state,
         verdicts=tuple(sorted(state.verdicts, key=lambda one: one.month)),
         readings=tuple(sorted(state.readings, key=lambda one: (one.month, one.sensor))),
-        performance=tuple(
-            sorted(state.performance, key=lambda one: (one.as_of, not one.official, one.version))
-        ),
+        performance=tuple(sorted(state.performance, key=lambda one: (one.as_of, one.version))),
         estimates=tuple(sorted(state.estimates, key=lambda one: (one.as_of, one.version))),
         champions=tuple(sorted(state.champions, key=lambda one: (one.since, one.version))),
         early_label=tuple(sorted(state.early_label, key=lambda one: one.month)),
+        of_champion=tuple(sorted(state.of_champion, key=lambda one: (one.month, one.sensor))),
         drifts=tuple(sorted(state.drifts, key=lambda one: (one.month, one.feature))),
         decisions=tuple(  # what started a training stands before what came of it
             sorted(
@@ -175,5 +164,5 @@ def in_order(state: PageState) -> PageState:
         runs=tuple(sorted(state.runs, key=lambda one: (one.day, one.run_id))),
         alerts=tuple(sorted(state.alerts, key=lambda one: (one.first_month, one.sensor))),
         scores=tuple(sorted(state.scores, key=lambda one: (one.as_of, one.version))),
-        batches=tuple(sorted(state.batches, key=lambda one: one.month)),
+        quality=tuple(sorted(state.quality, key=lambda one: one.month)),
     )

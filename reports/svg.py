@@ -1,8 +1,8 @@
 """Charts by Matplotlib as SVG inside a page: text stays text, and colours are the page's variables.
 
-Matplotlib draws with placeholder colours, which are replaced by `var(--name)`, so that one picture
+Matplotlib draws with placeholder colours, which are replaced by `var(--name)`, so that one chart
 serves the light page and the dark one. The same figure gives the same bytes: ids follow from the
-chart's name, and nothing tells when it was made. A unit of the picture is a pixel of the page.
+chart's name, and no time is written into it. A unit of the chart is a pixel of the page.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ STYLE = {
 
 @dataclass(frozen=True)
 class Hint:
-    """What the pointer is told between two places on the x axis."""
+    """The tooltip between two places on the x axis."""
 
     left: float
     right: float

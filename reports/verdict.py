@@ -25,7 +25,8 @@ HEADLINES = {
     "calendar": "No finding",
 }
 MEANS = {
-    "broken data": "a data sensor is in alarm; hold the month, do not retrain on it",
+    "broken data": "a data sensor is in alarm, or the data contract holds the rows; hold the month"
+    " and do not retrain on it",
     "changed demand": "a demand sensor is in alarm; retrain when labels of the time after it are"
     " complete",
     "worse": "the labels show that the champion ranks worse; train now",
@@ -36,7 +37,7 @@ KINDS = {"broken data": "bad", "changed demand": "warn", "worse": "worse", "cale
 
 @dataclass(frozen=True)
 class Month:
-    """A month of the strip. kind: its colour and icon; notes: what else is to be said of it."""
+    """A month of the strip. kind: its colour and icon; notes: what was pending or not judged."""
 
     verdict: Verdict
     kind: str
@@ -65,7 +66,7 @@ def latest_verdict(state: PageState) -> dict[str, Any] | None:
         "late": over if over > latest.month else None,
         "champion": max(state.champions, key=lambda one: one.since, default=None),
         "open": sum(one.last_month is None for one in state.alerts),
-        "scored": max(state.scores, key=lambda one: (one.as_of, one.official), default=None),
+        "scored": max(state.scores, key=lambda one: one.as_of, default=None),
     }
 
 
@@ -87,7 +88,8 @@ def month_of_strip(state: PageState, verdict: Verdict) -> Month:
 
 
 def _headline(judged: Month) -> str:
-    """What the month comes to. A month in which nothing could be judged has no verdict to trust."""
+    """The verdict as a headline. Where nothing could be judged, `calendar` does not mean that all
+    is well."""
     if judged.kind == "unjudged":
         return "Nothing could be judged yet"
     if judged.kind == "partly":
@@ -96,8 +98,7 @@ def _headline(judged: Month) -> str:
 
 
 def _not_judged(state: PageState, verdict: Verdict) -> list[str]:
-    """What cannot be judged yet, or not in this month, as sentences: the sensors, and whatever else
-    the verdict names."""
+    """What could not be judged, as sentences: the sensors, and whatever else the verdict names."""
     readings = [one for one in state.of_month(verdict.month) if one.state in words.NOT_JUDGED]
     early = {one.sensor for one in state.early_label}
     said = [_waits(one) for one in readings if one.sensor not in early]
@@ -115,29 +116,42 @@ def _waits(one: Reading) -> str:
     until = f"can judge from {words.month_name(one.until)} on" if one.until else ""
     few = words.plural(one.n, "row") if one.state == "too_few" else ""
     why = one.text or ", ".join(part for part in (words.STATES[one.state], few, until) if part)
-    return f"{one.sensor.replace('_', ' ')}: {why}"
+    return f"{words.sensor_name(one.sensor)}: {why}"
 
 
 def _how_sure(state: PageState, latest: Verdict, readings: Sequence[Reading]) -> list[str]:
-    """The distance of the sensors that speak from what was expected, and what the labels say."""
+    """How far the sensors that alarm are from what was expected, and what the labels say."""
     loud = [one for one in readings if one.state in ("alarm", "pending") and words.is_number(one.z)]
     loud.sort(key=lambda one: one.state)  # alarms first
     pending = {"pending": " (pending)", "alarm": ""}
-    said = [f"{one.sensor}{pending[one.state]}: {words.distance(one)}" for one in loud]
-    calm = [one for one in readings if one.state == "ok" and words.is_number(one.z) and one.limit]
+    shown_only = {one.sensor for one in state.early_label}
+    said = [
+        f"{words.sensor_name(one.sensor)}"
+        f"{' (never an alarm)' if one.sensor in shown_only else pending[one.state]}:"
+        f" {words.distance(one)}"
+        for one in loud
+    ]
+    for one in state.quality:
+        if one.month == latest.month and one.stopped:
+            said.append(
+                f"the data contract {one.status} the batch: {one.quarantined:,} of the month's"
+                f" {words.plural(one.rows, 'row')} are in quarantine, and nothing else was measured"
+            )
+    sensors = [one for one in state.readings if one.month == latest.month]
+    calm = [one for one in sensors if one.state == "ok" and words.is_number(one.z) and one.limit]
     if not loud and calm:
         nearest = max(calm, key=lambda one: abs(one.z or 0) / (one.limit or 1))
         share = abs(nearest.z or 0) / (nearest.limit or 1)
         said.append(
             f"{words.plural(len(calm), 'sensor')} judged; the closest to its limit is"
-            f" {nearest.sensor}, at {100 * share:.0f} % of it"
+            f" {words.sensor_name(nearest.sensor)}, at {100 * share:.0f} % of it"
         )
-    known = [one for one in state.performance if one.official and one.roc_auc is not None]
+    known = [one for one in state.performance if one.roc_auc is not None]
     if known:
         newest = max(known, key=lambda one: one.as_of)
         said.append(
             f"ROC AUC {words.figure(newest.roc_auc)}"
-            f" ({words.interval(newest.roc_auc_low, newest.roc_auc_high)}) on {newest.as_of},"
+            f" ({words.interval(newest.roc_auc_low, newest.roc_auc_high)}) as of {newest.day},"
             " the newest date with complete labels"
         )
     return said

@@ -20,10 +20,21 @@ STATES: dict[State, str] = {
     "baseline": "baseline",
     "skipped": "no such column",
 }
+BATCHES = {  # what became of the batch that brought a month's rows
+    "accepted": "accepted",
+    "held": "held",
+    "refused": "refused",
+    "released": "accepted by a person",
+}
 JUDGED = ("ok", "pending", "alarm")
 NOT_JUDGED = ("learning", "too_few")
 NONE = "–"
 LOG_RATIO = "log ratio"  # the unit of some sensors
+
+
+def sensor_name(name: str) -> str:
+    """`early_label` as people read it."""
+    return name.replace("_", " ")
 
 
 def is_number(value: float | None) -> bool:
@@ -100,7 +111,7 @@ def distance(reading: Reading) -> str:
     if reading.z is None or not isfinite(reading.z):
         return ""
     side = "above" if reading.z > 0 else "below"
-    limit = f"; an alarm begins at {reading.limit:g}" if reading.limit else ""
+    limit = f"; the limit is {reading.limit:g}" if reading.limit else ""
     return f"{abs(reading.z):.1f} standard deviations {side} the expected value{limit}"
 
 

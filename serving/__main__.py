@@ -14,6 +14,7 @@ from pathlib import Path
 from configs.command import make, run_command
 from configs.customer_hash import read_key
 from configs.errors import UserError
+from configs.monitoring_files import METRICS
 from configs.settings import Settings
 from ingestion.batches import dataset_of
 from registry.alias import the_champion
@@ -50,9 +51,7 @@ def served_of(settings: Settings, name: str) -> Served:
             *([serving.host] if serving.allowed_hosts or is_loopback(serving.host) else []),
         ],
         log_folder=_log_folder(settings) if serving.log_requests else None,
-        metrics_file=str(
-            settings.var.absolute() / "monitoring" / dataset_of(settings) / "golden_path.prom"
-        ),
+        metrics_file=str(settings.var.absolute() / "monitoring" / dataset_of(settings) / METRICS),
         shadow_folder=_shadow_folder(settings) if serving.shadow != "none" else None,
         shadow_share=serving.shadow_share,
         signal_file=str(home(settings) / "reload"),

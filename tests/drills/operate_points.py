@@ -60,7 +60,7 @@ STAGES = {  # of a month
     "between alert and its receipt": _before("monitoring.delivery:_note"),
     "first receipt written": _after("monitoring.delivery:_note"),
     "delivered": _after("flows.monitor:deliver"),
-    "metrics written": _after("flows.monitoring_page:write_metrics"),
+    "metrics written": _after("flows.monitoring_metrics:write_metrics"),
     "page written": _after("flows.monitoring_page:write_monitoring_page"),
 }
 RENAMES = (  # of a month, as `killed_at.py` lists them

@@ -42,8 +42,15 @@ def standing(month: str, dataset: str = "shop-1") -> Standing:
         readings=readings,
         performance=[
             Performance(
-                *(str(end), version, True, 3000, 1500 + place, auc, auc - 0.01, auc + 0.01),
-                *(0.6, 0.5, 0.51 + place / 500),
+                version=version,
+                as_of=(str(end),),
+                rows=3000,
+                positives=1500 + place,
+                observed=0.5,
+                predicted=0.51 + place / 500,
+                roc_auc=auc,
+                roc_auc_low=auc - 0.01,
+                roc_auc_high=auc + 0.01,
             )
         ],
         estimates=[Estimate(str(end), version, 3000, auc, auc - 0.02, auc + 0.02, 1490.5)],

@@ -15,6 +15,7 @@ from made_year import MONTHS, standing
 from prometheus_client.parser import text_string_to_metric_families
 from receive import installed
 
+from configs.monitoring_files import METRICS as FILE
 from configs.records import RecordAltered
 from configs.sealed_text import read_sealed, write_sealed
 from configs.terminal import visible
@@ -46,8 +47,8 @@ def value(text: str, name: str, **labels: str) -> float:
 
 
 def test_the_file_says_how_things_stand(tmp_path: Path) -> None:
-    write_textfile(tmp_path / "golden_path.prom", standing("2026-07"))
-    text = (tmp_path / "golden_path.prom").read_text()
+    write_textfile(tmp_path / FILE, standing("2026-07"))
+    text = (tmp_path / FILE).read_text()
     assert (
         value(text, "month_end_timestamp_seconds") == datetime(2026, 8, 1, tzinfo=UTC).timestamp()
     )
@@ -76,7 +77,7 @@ def test_before_a_month_was_judged_there_is_little_to_say() -> None:
 
 
 def test_labels_are_bounded() -> None:
-    one = Performance("2026-08-01", 1, True, 10, 5, 0.7, 0.6, 0.8, 0.6, 0.5, 0.5)
+    one = Performance(1, ("2026-08-01",), 10, 5, 0.5, 0.5, roc_auc=0.7)
     performance = [replace(one, version=version) for version in range(1, 500)]
     readings = [Reading(f"sensor {number}", "2026-07", "ok", 1.0) for number in range(500)]
     text = render(Standing("shop-1", readings=readings, performance=performance))
@@ -133,7 +134,7 @@ def test_promtool_finds_nothing_to_say_against_it(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("metrics") / "golden_path.prom"
+    return tmp_path_factory.mktemp("metrics") / FILE
 
 
 def test_a_sound_file_is_passed_on(file: Path) -> None:

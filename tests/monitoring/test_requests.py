@@ -29,6 +29,7 @@ def test_answers_days_customers_and_versions_are_counted(tmp_path):
     write_requests(tmp_path, UNTIL, [0.9] * 70)
     found = read_requests(tmp_path, MODEL, FIRST, UNTIL)
     assert (found.state, found.rows, found.days, found.customers) == ("ok", 210, 2, 3)
+    assert found.requests == 150, "the file of an earlier version of the project numbers none"
     assert found.versions == ((3, 150), (2, 60))
     assert (found.version, found.mean) == (3, pytest.approx(0.2))
     assert found.psi is None and found.deciles == () and found.left_out == ()
@@ -55,6 +56,42 @@ def test_missing_and_unseen_values_are_shares_of_the_files_that_have_the_feature
         FeatureShares("country", 0.1, 0.4),
         FeatureShares("new", 1.0),
     )
+
+
+def test_shares_stand_beside_those_of_the_period_before_where_it_has_enough_rows(tmp_path):
+    schema = [{"name": "gap", "categories": []}, {"name": "country", "categories": ["France"]}]
+    now = {"gap": [None] * 60 + [1.0] * 140, "country": [0.0] * 180 + [1.0] * 20}
+    before = {"gap": [None] * 20 + [1.0] * 180, "country": [0.0] * 200}
+    write_requests(tmp_path, FIRST, [0.5] * 200, features=now)
+    write_requests(tmp_path, FIRST - DAY, [0.5] * 200, features=before)
+    earlier = (FIRST - 3 * DAY, FIRST)
+    gap, country = read_requests(
+        tmp_path, MODEL, FIRST, UNTIL, features=schema, earlier=earlier
+    ).features
+    assert gap == FeatureShares("gap", 0.3, None, 0.1, None)
+    assert country == FeatureShares("country", 0.0, 0.1, 0.0, 0.0)
+    assert (gap.moved, country.moved) == (pytest.approx(0.2), pytest.approx(0.1))
+    few = (FIRST - 3 * DAY, FIRST - DAY)
+    write_requests(tmp_path, FIRST - 2 * DAY, [0.5] * 99, features={"gap": [None] * 99})
+    found = read_requests(tmp_path, MODEL, FIRST, UNTIL, features=schema, earlier=few)
+    assert [one.missing_before for one in found.features] == [None, None]
+    assert [one.moved for one in found.features] == [0.0, 0.0]
+
+
+def test_the_period_before_takes_the_place_of_batch_scores_that_are_too_few(tmp_path):
+    log, earlier = tmp_path / "log", (date(2026, 2, 1), FIRST)
+    write_requests(log, date(2026, 2, 3), list(RNG.beta(2, 5, 2000)))
+    write_requests(log, FIRST, list(RNG.beta(2, 5, 2000)))
+    for count, beside in ((99, "2026-02-01 to 2026-02-28"), (2000, "batch scores")):
+        scores = write_scores(
+            tmp_path / str(count) / "part.parquet",
+            [f"c{row}" for row in range(count)],
+            RNG.beta(2, 5, count),
+            as_of=FIRST,
+            version=3,
+        )
+        found = read_requests(log, MODEL, FIRST, UNTIL, scores=[scores], earlier=earlier)
+        assert (found.beside, found.rows) == (beside, 2000) and found.psi < 0.05
 
 
 def test_scores_are_compared_with_the_batch_scores_of_the_version_that_answered_most(tmp_path):
@@ -94,13 +131,13 @@ def test_another_period_of_the_log_will_do_as_well(tmp_path):
         tmp_path, MODEL, FIRST, UNTIL, earlier=(date(2026, 2, 1), date(2026, 3, 1))
     )
     assert found.rows == 2000 and found.psi > 0.5
-    assert found.beside == "2026-02-01 to before 2026-03-01"
+    assert found.beside == "2026-02-01 to 2026-02-28"
     assert found.deciles[-1] > 0.3
 
 
 def test_too_few_and_nothing_are_said_and_are_not_green(tmp_path):
     none = read_requests(tmp_path / "nothing", MODEL, FIRST, UNTIL)
-    assert (none.state, none.rows) == ("none", 0) and "asked nothing" in none.text
+    assert (none.state, none.rows) == ("none", 0) and "had no request" in none.text
     write_requests(tmp_path, FIRST, [0.5] * 7)
     few = read_requests(tmp_path, MODEL, FIRST, UNTIL, earlier=(FIRST, UNTIL))
     assert (few.state, few.rows, few.psi) == ("too_few", 7, None)

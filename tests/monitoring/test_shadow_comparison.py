@@ -47,10 +47,6 @@ def test_pairs_are_compared_day_by_day_and_nothing_else_is_counted(tmp_path):
     assert found.agreement == pytest.approx(np.mean((champion >= 0.5) == (challenger >= 0.5)))
     assert found.rank_correlation == pytest.approx(spearmanr(champion, challenger).statistic)
     assert found.shift == pytest.approx(np.mean(challenger - champion))
-    far = np.abs(challenger - champion)
-    assert [abs(one.challenger - one.champion) for one in found.largest] == pytest.approx(
-        sorted(far)[::-1][:5]
-    )
     assert found.text.startswith(
         "Version 4 in shadow of version 3: 900 rows on 3 days (2026-03-01 to 2026-03-03); "
     )
@@ -82,7 +78,7 @@ def test_without_costs_there_are_no_decisions_to_agree(tmp_path):
 def test_too_few_and_none_are_said(tmp_path):
     none = compare(tmp_path / "nothing")
     assert (none.state, none.rows, none.days) == ("none", 0, 0)
-    assert none.text == "There is no row that version 4 in shadow of version 3 has scored."
+    assert none.text == "Version 4 in shadow of version 3 has not scored a row yet."
     write_shadow(tmp_path, FIRST, [0.9] * 20, [0.1] * 20)
     few = compare(tmp_path)
     assert (few.state, few.rows, few.agreement) == ("too_few", 20, None)
@@ -111,7 +107,7 @@ def test_decisions_that_differ_are_harm(tmp_path):
     champion = RNG.random(400)
     write_shadow(tmp_path, FIRST, champion, 1 - champion)
     (reason,) = harm(compare(tmp_path), GATE)
-    assert "the two decisions agree by 0.0" in reason
+    assert "the agreement of the two decisions is 0.0" in reason
     assert harm(compare(tmp_path), Gate(shadow_agreement=-1)) == ()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 
 import pytest
 from hypothesis import given
@@ -46,6 +46,36 @@ def test_a_field_of_several_values_is_a_tuple_again(tmp_path):
     quality = Quality("2026-04", 10, 3, "accepted", ("duplicate 2", "missing_customer 1"))
     state.write_facts(tmp_path, "quality", "2026-04", Quality, [quality])
     assert state.read_facts(tmp_path, "quality", Quality, ["2026-04"]) == [quality]
+
+
+@dataclass(frozen=True)
+class OneDate:
+    """Some of the columns that earlier versions of the project kept of the performance."""
+
+    as_of: str
+    version: int
+    official: bool
+    rows: int
+    positives: int
+    roc_auc: float | None
+    observed: float
+    predicted: float
+    text: str
+
+
+def test_what_an_earlier_version_wrote_can_be_read(tmp_path):
+    old = OneDate("2026-01-01", 3, True, 90, 40, 0.7, 0.44, 0.5, "said")
+    state.write_facts(tmp_path, "performance", "2026-04", OneDate, [old])
+    (found,) = state.read_facts(tmp_path, "performance", Performance, ["2026-04"])
+    assert (found.as_of, found.day, found.customers) == (("2026-01-01",), "2026-01-01", None)
+    assert (found.version, found.rows, found.roc_auc, found.text) == (3, 90, 0.7, "said")
+
+
+def test_facts_that_the_verdict_does_not_rest_on_do_not_count(tmp_path):
+    judged = keep(tmp_path)
+    state.write_facts(tmp_path, "readings", "2026-05", Reading, READINGS)
+    held = Judged(replace(VERDICT, month="2026-05"), {"held": "why"}, {})
+    assert state.facts_of(tmp_path, [judged, held], "readings", Reading) == READINGS
 
 
 @pytest.mark.parametrize("of", [Reading, Performance, Estimate, Drift, Quality])

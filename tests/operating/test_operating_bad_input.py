@@ -13,7 +13,7 @@ from shop import FIRST, Shop, files_of_at_most
 from features.catalogue import CATALOGUE
 from flows.lock import alone
 from monitoring.alerts import alerts_of, events_of
-from monitoring.facts import Drift, Pooled, Reading
+from monitoring.facts import Drift, Performance, Reading
 from monitoring.state import read_facts
 
 pytestmark = pytest.mark.slow
@@ -71,7 +71,7 @@ def test_a_champion_of_other_features_starts_a_new_series_and_the_sensors_go_on(
     shop = own_shop
     shop.deliver("2026-04", "2026-05", "2026-06", "2026-07", "2026-08")
     run(shop, "operate", "2026-08-01")
-    (pool,) = read_facts(shop.kept, "pooled", Pooled, ["2026-07"])
+    (pool,) = read_facts(shop.kept, "pooled", Performance, ["2026-07"])
     assert (pool.version, pool.as_of) == (1, ("2026-05-01",))
     assert readings(shop, "2026-07")["champion_roc_auc"].state == "ok"
 
@@ -88,7 +88,7 @@ def test_a_champion_of_other_features_starts_a_new_series_and_the_sensors_go_on(
         "learning",
         "2026-11",
     )
-    (pool,) = read_facts(shop.kept, "pooled", Pooled, ["2026-08"])
+    (pool,) = read_facts(shop.kept, "pooled", Performance, ["2026-08"])
     assert pool.version == 1
     drifts = {one.feature for one in read_facts(shop.kept, "drift", Drift, ["2026-08"])}
     assert drifts == {feature.name for feature in CATALOGUE[:7]}  # nor is its score compared

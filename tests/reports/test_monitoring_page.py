@@ -25,7 +25,7 @@ from made_states import (
     until_month,
 )
 
-from monitoring.facts import Reading, Verdict, add_months
+from monitoring.facts import Quality, Reading, Requests, Verdict, add_months
 from reports import words
 from reports.monitoring import Decision, PageState, SensorNote, write_page
 from tests.serving.browser import find_browser, open_browser, watched
@@ -154,7 +154,7 @@ def test_a_failure_leaves_the_page_that_stood_there(tmp_path: Path) -> None:
 def test_every_chart_has_words_and_its_figures_in_a_table(pages: Any) -> None:
     page = pages("rate")
     charts = Page(page).having("chart")
-    assert len(charts) == 5 + 2 + 2 + 1 + 2 + 2  # the performance and the trend twice: for phones
+    assert len(charts) == 5 + 2 + 2 + 1 + 2 + 1 + 2  # performance and trend twice: for phones
     for chart in charts:
         assert chart["role"] == "img" and len(chart["aria-label"]) > 40
     text = Page(page).text
@@ -199,7 +199,7 @@ def test_the_verdict_of_the_latest_month_stands_first(pages: Any) -> None:
         "Demand has changed",
         "September 2026 · verdict changed demand",
         "July 2026 3 months in a row with this verdict.",
-        f"below the expected value; an alarm begins at {made_states.SENSORS['invoices'].limit:g}.",
+        f"below the expected value; the limit is {made_states.SENSORS['invoices'].limit:g}.",
         "21 % fewer than in the same month of last year",
         "Retraining is due on 2026-12-28.",
         "make operate CONFIG=year",
@@ -276,16 +276,19 @@ def test_a_year_without_a_finding_is_green_once_everything_can_be_judged(pages: 
 
 def test_a_held_month_is_named_with_its_reasons_and_the_command(pages: Any) -> None:
     said = Page(section(pages("broken"), "quality")).text
-    assert "September 2026 is held. the quarantined share rose from 22.1 % to 41.0 %." in said
+    assert "September 2026 is held. The batch 1a2b3c is held: the quarantined share rose" in said
     assert "make quarantine CONFIG=year" in said
+    charts = re.findall(r'<svg class="chart.*?</svg>', section(pages("broken"), "quality"), re.S)
+    bars = charts[0]
+    assert bars.count("var(--bad)") == 1 and "; September 2026 is held" in bars
     assert "The data are broken" in Page(section(pages("broken"), "verdict")).text
 
 
 def test_a_month_that_is_over_and_not_judged_is_said(tmp_path: Path) -> None:
     state = replace(empty(), verdicts=undrifted().verdicts[:3], day="2026-08-15")
-    said = "July 2026 is over and not judged yet"
+    said = "July 2026 is over but has not been judged yet"
     assert said in Page(written(state, tmp_path)).text
-    assert "is over and not" not in Page(written(replace(state, day="2026-07-31"), tmp_path)).text
+    assert "is over but" not in Page(written(replace(state, day="2026-07-31"), tmp_path)).text
 
 
 def test_an_estimate_stands_with_its_assumption(pages: Any, tmp_path: Path) -> None:
@@ -305,6 +308,94 @@ def test_decisions_runs_and_scores_are_listed(pages: Any) -> None:
     assert all(one.run_id in runs for one in state.runs)
     scores = Page(section(page, "scores")).text
     assert all(one.path in scores for one in state.scores)
+
+
+def test_a_promotion_and_a_batch_that_a_person_decided_have_words_of_their_own(
+    tmp_path: Path,
+) -> None:
+    by_person = Decision("2026-04-20", "release", 2, "it is right")
+    accepted = Quality("2026-04", 100, 10, "released")
+    state = replace(until_month(undrifted(), 1), decisions=(by_person,), quality=(accepted,))
+    page = written(state, tmp_path)
+    assert "promoted by a person version 2" in Page(section(page, "performance")).text
+    assert "accepted by a person" in Page(section(page, "quality")).text
+    assert "released" not in Page(page).text
+
+
+def test_a_month_that_is_held_has_no_readings_and_says_so(tmp_path: Path) -> None:
+    held = replace(undrifted(2).quality[0], month="2026-05", status="held", why="it is held")
+    verdict = Verdict("2026-05", "broken data", "hold it", "2026-05", ("it is held",), None)
+    before = until_month(undrifted(), 1)
+    state = replace(before, verdicts=(*before.verdicts, verdict), quality=(held,), day="2026-06-01")
+    page = written(state, tmp_path)
+    head = Page(section(page, "verdict")).text
+    assert f"{held.quarantined:,} of the month's {held.rows:,} rows are in quarantine" in head
+    assert "champion version 1 since 2026-04-01" in head, "it is champion still"
+    assert "Hold it." in head
+    said = Page(section(page, "explanation")).text
+    assert "April 2026 beside April 2025" in said and "no alarm to explain" not in said
+    assert "<details open" not in section(page, "explanation"), "that is of another month"
+
+
+def test_rows_that_are_refused_are_not_called_held(tmp_path: Path) -> None:
+    why = "the batch breaks the data contract: rows is 0, the limit is at least 1"
+    refused = Quality("2026-04", 100, 100, "refused", ("missing_date 100",), why)
+    state = replace(until_month(undrifted(), 1), quality=(refused,))
+    said = Page(section(written(state, tmp_path), "quality")).text
+    assert "April 2026 is refused. The batch breaks the data contract: rows is 0" in said
+
+
+def test_the_champions_reading_says_how_sure_worse_is_and_names_have_no_underscores(
+    tmp_path: Path,
+) -> None:
+    reading = Reading("champion_gain", START, "alarm", -0.01, 9000, 0.01, 0.005, -4.0, 3.0)
+    early = Reading("early_label", START, "pending", -0.02, 900, 0.0, 0.006, -3.3, 3.5)
+    verdict = Verdict(START, "worse", "Train.", START, (reading.text,), 1)
+    state = replace(
+        empty(), verdicts=(verdict,), of_champion=(reading,), early_label=(early,), day="2026-05-01"
+    )
+    head = Page(section(written(state, tmp_path), "verdict")).text
+    assert "Champion gain: 4.0 standard deviations below" in head
+    assert "Early label (never an alarm): 3.3 standard deviations below" in head
+    assert "_" not in head
+
+
+def test_features_come_in_the_order_of_what_moved_most(pages: Any, tmp_path: Path) -> None:
+    def named(page: str) -> list[str]:
+        rows = section(page, "explanation").split("<tbody>", 1)[1]
+        return re.findall(r"<code>(\w+)</code>", rows)
+
+    latest = [one for one in rate_drift().drifts if one.month == "2027-03"]
+    features = [one for one in latest if one.feature != "probability"]
+    wanted = [one.feature for one in sorted(features, key=lambda one: -(one.moved or 0))]
+    assert named(pages("rate")) == wanted and wanted[-1] == "tenure_days"
+    unknown = tuple(replace(one, moved=None) for one in features)
+    page = written(replace(rate_drift(), drifts=unknown), tmp_path)
+    by_psi = [one.feature for one in sorted(features, key=lambda one: -(one.psi or 0))]
+    assert named(page) == by_psi and "the largest PSI first" in Page(page).text
+
+
+def test_the_requests_to_the_service_stand_beside_the_scores_and_the_month_before(
+    pages: Any, tmp_path: Path
+) -> None:
+    page = pages("rate")
+    said = Page(section(page, "requests")).text
+    for one in (
+        "requests 8,214",
+        "rows answered 12,480 31 days",
+        "version 3 95.6 % 11,930 rows",
+        "0.447 batch scores: 0.462",
+        "gap_days_mean 31.0 % 22.0 % –",
+        "country 0.0 % 0.0 % 3.4 % 0.2 %",
+        "1 file could not be read",
+    ):
+        assert one in said, one
+    assert "orders_90d" not in said, "it did not move"
+    few = Requests("2027-03-01", "2027-04-01", "too_few", None, 7, 1, 5, ((3, 7),), 3, 0.5)
+    few = replace(few, text="7 answers on 1 day: too few to say more, 100 are needed.")
+    said = Page(section(written(replace(empty(), requests=few), tmp_path), "requests")).text
+    assert few.text in said and "too few rows to compare" in said
+    assert 'id="requests"' not in pages("empty") and "#requests" not in pages("empty")
 
 
 def test_what_explains_months_in_a_row_stands_once(pages: Any) -> None:

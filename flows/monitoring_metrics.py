@@ -1,0 +1,86 @@
+"""The metrics for Prometheus, from what is kept, and when each command last ended well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from configs.errors import UserError
+from configs.monitoring_files import METRICS
+from configs.records import RecordAltered, read_record, write_record
+from configs.settings import Settings
+from flows.champion_facts import scores_until
+from flows.clock import today
+from flows.run import log
+from flows.watch import folder_of
+from ingestion.batches import dataset_of
+from monitoring import alerts, state
+from monitoring.facts import Estimate, Performance, Reading
+
+COMMANDS = ("score", "monitor", "operate")
+SUCCEEDED = "succeeded"  # the folder of the records: one for each command
+
+
+def write_metrics(settings: Settings) -> None:
+    """Write the metrics of the data set, which the service shows on /metrics too. Raises OSError,
+    and UserError for scores that were altered."""
+    from monitoring.delivery import count_queued
+    from monitoring.prometheus import Standing, write_textfile
+    from registry.alias import champion_now
+
+    folder = folder_of(settings)
+    judged, _ = state.read_judged(folder)
+    newest = judged[-1:]
+    scores = scores_until(settings, today(settings))
+    champion = champion_now(settings)
+    write_textfile(
+        folder / METRICS,
+        Standing(
+            dataset=dataset_of(settings),
+            verdict=judged[-1].verdict if judged else None,
+            readings=state.facts_of(folder, newest, "readings", Reading),
+            performance=state.facts_of(folder, newest, "pooled", Performance),
+            estimates=state.facts_of(folder, newest, "estimates", Estimate),
+            champion=champion.version if champion else None,
+            scored_rows=scores[-1].rows if scores else None,
+            alerts=alerts.alerts_of(folder),
+            queued=count_queued(folder),
+            successes=read_successes(folder),
+        ),
+    )
+
+
+def write_success(settings: Settings, command: str) -> None:
+    """Record that the command has ended well now, also where it found its work done already."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    file = folder_of(settings) / SUCCEEDED / f"{command}.json"
+    write_record(file, {"command": command, "ended": now})
+
+
+def read_successes(folder: Path) -> dict[str, datetime]:
+    """Command -> when it last ended well; without those of which nothing, or nothing that can be
+    read, is recorded. folder: of the data set's monitoring."""
+    found = {}
+    for command in COMMANDS:
+        try:
+            record = read_record(folder / SUCCEEDED / f"{command}.json")
+            found[command] = datetime.fromisoformat(record["ended"])
+        except FileNotFoundError:
+            continue
+        except (OSError, RecordAltered, LookupError, TypeError, ValueError) as error:
+            log.warning("when %s last ended well is not known: %s", command, error)
+    return found
+
+
+@contextmanager
+def recorded(settings: Settings, command: str) -> Iterator[None]:
+    """At the end of the block, unless it raises: record that the command has ended well, and write
+    the metrics. Metrics that cannot be written do not make the command fail."""
+    yield
+    write_success(settings, command)
+    try:
+        write_metrics(settings)
+    except UserError as error:
+        log.warning("the metrics were not written: %s", error.what)
