@@ -27,7 +27,7 @@ from flows.watch import check_there, folder_of, refuse_table, watch
 from ingestion.ingest import check_source
 from monitoring import state
 from monitoring.delivery import check_receivers
-from monitoring.facts import add_months, end_of, first_day, month_of
+from monitoring.facts import add_months, end_of, first_day, month_of, months_between
 from registry.alias import the_champion
 
 ABOUT = "Score and judge past months with the champion of today; nothing is trained."
@@ -100,7 +100,7 @@ def _months(settings: Settings, first: str | None, last: str | None) -> list[str
             where="TO",
             next_step=f"name a month up to {newest}",
         )
-    return [month for n in range(1200) if (month := add_months(begin, n)) <= end]
+    return months_between(begin, end)
 
 
 if __name__ == "__main__":

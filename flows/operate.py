@@ -48,7 +48,7 @@ from ingestion.validate import ContractBroken
 from monitoring import state
 from monitoring.alerts import clear_alert, raise_alert
 from monitoring.delivery import check_receivers
-from monitoring.facts import Reading, Verdict, add_months, end_of, month_of
+from monitoring.facts import Reading, Verdict, add_months, end_of, month_of, months_between
 from registry.alias import the_champion
 
 ABOUT = "Process every month that is due: score, judge, retrain when there is a reason."
@@ -207,7 +207,7 @@ def due_months(settings: Settings) -> list[str]:
     else:
         start = settings.operations.start
         first = newest if start is None else month_of(start)
-    return [month for n in range(1200) if (month := add_months(first, n)) <= newest]
+    return months_between(first, newest)
 
 
 def last_operated(settings: Settings) -> str | None:

@@ -280,6 +280,15 @@ def add_months(month: str, count: int) -> str:
     return f"{index // 12:04d}-{index % 12 + 1:02d}"
 
 
+def months_between(first: str, last: str) -> list[str]:
+    """The months from the first to the last, both included; none where the last is earlier."""
+    months = []
+    while first <= last:
+        months.append(first)
+        first = add_months(first, 1)
+    return months
+
+
 def end_of(month: str) -> date:
     """The first day after the month: the as-of date at which it is judged."""
     return first_day(add_months(month, 1))

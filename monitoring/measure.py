@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from configs.duck import connect, literal, parquet
 from configs.settings import Compute
 from monitoring.catalogue import SENSORS, Sensor
-from monitoring.facts import add_months, end_of, first_day, month_of
+from monitoring.facts import add_months, first_day, month_of, months_between
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -179,7 +179,7 @@ def measure_months(
             if not missing[name]:
                 found[name] = _by_month(connection, query.format(**places))
     first = min(days)
-    months = _months(first, until)
+    months = months_between(month_of(first), add_months(month_of(until), -1))
     found["anonymous"] = {
         month: (nameless / (named + nameless), named + nameless)
         for month, (named, nameless) in counts.items()
@@ -234,13 +234,6 @@ def _days(first: str, stop: str) -> list[date]:
 def _first_whole(first: date) -> str:
     """The first month that the log has from its beginning on."""
     return add_months(month_of(first), int(first.day > WHOLE_UNTIL))
-
-
-def _months(first: date, until: date) -> list[str]:
-    months = [month_of(first)]
-    while end_of(add_months(months[-1], 1)) <= until:
-        months.append(add_months(months[-1], 1))
-    return months if end_of(months[0]) <= until else []
 
 
 def _number(month: str) -> int:

@@ -28,7 +28,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from monitoring.catalogue import SENSORS, Sensor
-from monitoring.facts import Reading, State, add_months
+from monitoring.facts import Reading, State, add_months, months_between
 from monitoring.measure import HISTORY, Measured, measure_months
 
 __all__ = ["SENSORS", "Measured", "Sensor", "freeze", "measure_months", "read_month"]
@@ -168,17 +168,10 @@ def read_month(measured: Sequence[Measured], baseline: dict[str, Any], month: st
         reading = _unjudged(one, known, baseline["months"])
         if reading is None:
             first = add_months(baseline["months"][-1], 1)
-            so_far = [found.get((name, each)) for each in _months(first, month)]
+            so_far = [found.get((name, each)) for each in months_between(first, month)]
             reading = _judge_months(so_far, known, baseline["months"])
         readings.append(reading)
     return readings
-
-
-def _months(first: str, last: str) -> list[str]:
-    months = [first]
-    while months[-1] < last:
-        months.append(add_months(months[-1], 1))
-    return months
 
 
 def _judge_months(
