@@ -86,8 +86,8 @@ def why_not(
     due = judged[-1].retrain_due if judged else None
     if trigger.kind == "calendar" and due and 0 < (date.fromisoformat(due) - clock).days < cooldown:
         return (
-            f"the labels of after the change of demand are known on {due}, and a training less than"
-            f" {cooldown} days before would put that one off"
+            f"the labels from after the change of demand are known on {due}, and a training less"
+            f" than {cooldown} days before would put that one off"
         )
     return ""
 

@@ -20,8 +20,8 @@ from monitoring.facts import Reading, Verdict, VerdictName, add_months, end_of, 
 ACTIONS: Mapping[VerdictName, str] = {
     "broken data": "nothing is scored or trained by its rows; look at them, repair the source and"
     " take the rows over (RESTATE), or accept them as the new normal (make rebaseline)",
-    "changed demand": "tell whoever plans with the scores; retrain when the labels of after the"
-    " change are there",
+    "changed demand": "tell whoever plans with the scores; retrain when labels from after the"
+    " change are known",
     "worse": "retrain now",
     "calendar": "nothing to do; the next retraining comes by the calendar",
 }

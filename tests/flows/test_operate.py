@@ -209,7 +209,7 @@ def test_nor_by_the_calendar_shortly_before_the_labels_of_a_change_are_known(set
     judged(settings, replace(CALM, month="2026-06", verdict="changed demand", retrain_due=due))
     past = [entry(clock="2026-03-01")]
     assert why_not(settings, watched, past, date(2026, 7, 1)).startswith(
-        "the labels of after the change of demand are known on 2026-09-28"
+        "the labels from after the change of demand are known on 2026-09-28"
     )
     assert why_not(settings, watched, past, date(2026, 6, 1)) == "", "not judged by then"
     worse = retrain.Trigger("worse", "it ranks worse", ())

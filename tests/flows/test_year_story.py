@@ -130,7 +130,7 @@ def test_a_second_alarm_of_the_same_change_is_explained():
     lasting = [(MONTHS[2], MONTHS[2], MONTHS[3]), (MONTHS[4], MONTHS[5], None)]
     found = [MONTHS[2], MONTHS[4], MONTHS[5]]
     due = dict(zip(found, ("2026-08-15", "2027-02-28", "2027-02-28")))
-    later = "the labels of after the change of demand are known on 2026-08-15"
+    later = "the labels from after the change of demand are known on 2026-08-15"
     months = [*CALM.months]
     months[3] = operated(MONTHS[3], deferred=f"the last training was on 2026-04-01: {later}")
     months[5] = operated(MONTHS[5], trigger="changed demand", decision="promote", version=2)
