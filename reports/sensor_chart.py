@@ -22,8 +22,8 @@ HEIGHT, TALL = 158, 200  # of a chart of the width NARROW, and of wider ones
 
 
 def band(reading: Reading, unit: str) -> tuple[float, float] | None:
-    """The lowest and the highest value without an alarm; None where there is no limit. A share ends at
-    zero."""
+    """The lowest and the highest value without an alarm; None where there is no limit. A share is
+    not below zero."""
     if reading.expected is None or reading.sd is None or reading.limit is None:
         return None
     half = reading.limit * reading.sd
