@@ -1,9 +1,10 @@
-"""What the page shows of a month whose rows are held or refused, and when a command counts as ended
-well."""
+"""What the page shows of a month whose rows are held or refused, and of the log of requests; and
+when a command counts as ended well."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+import re
+from datetime import UTC, date, datetime, timedelta
 
 import pyarrow.parquet as pq
 import pytest
@@ -16,6 +17,8 @@ from flows.monitoring_metrics import SUCCEEDED, read_successes
 from flows.score import make_scores
 from monitoring.facts import Quality
 from monitoring.state import read_facts
+from registry.store import model_name
+from tests.monitoring.made_logs import write_requests
 from tests.monitoring.receive import free_port
 
 pytestmark = pytest.mark.slow
@@ -84,6 +87,24 @@ def test_a_month_that_was_judged_and_is_held_since_shows_no_figures_of_before(
     assert "May 2026" in sensors and "Jun 2026" not in sensors
 
 
+def test_the_log_of_requests_is_read_with_the_champions_features_and_the_month_before(
+    operated, run
+):
+    shop = operated
+    log, name = shop.var / "serving" / "log", model_name(shop.settings())
+    usual = {"recency_days": [1.0] * 200, "gap_days_mean": [1.0] * 200}
+    missing = usual | {"gap_days_mean": [None] * 50 + [1.0] * 150}
+    how = {"version": 1, "model": name}
+    write_requests(log, date(2026, 4, 9), [0.2, 0.4] * 100, features=usual, **how)
+    write_requests(log, date(2026, 5, 9), [0.3, 0.5] * 100, features=missing, **how)
+    assert run(shop, "monitor", "2026-06-02").code == 0
+    page = (shop.kept / PAGE).read_text(encoding="utf-8")
+    said = page[page.index('<section id="requests"') :].partition("</section>")[0]
+    assert "in May 2026" in said and "<dd>0.400<small>batch scores:" in said
+    assert re.search(r"gap_days_mean</code>.*25\.0 %<small>0\.0 %</small>", said)
+    assert "recency_days" not in said and 'aria-label="Share of the service' in said
+
+
 def successes(shop: Shop) -> dict[str, float]:
     families = text_string_to_metric_families((shop.kept / METRICS).read_text())
     return {
@@ -118,6 +139,15 @@ def test_a_command_that_finds_its_work_done_has_ended_well_too(operated, run):
         assert successes(shop)["score"] > LONG_AGO.timestamp()
         assert successes(shop)["monitor"] == LONG_AGO.timestamp()
     assert shop.hashes(["scores"]) == before
+
+
+def test_scores_of_another_day_that_were_altered_do_not_make_score_fail(operated):
+    shop = operated
+    (altered,) = (shop.var / "scores").glob("*/as_of=2026-05-01/part.parquet")
+    altered.write_bytes(b"altered")
+    _, _, warnings = make_scores(shop.settings("2026-06-02"), "2026-06-01")
+    assert any("the metrics were not written" in one for one in warnings)
+    assert "score" in read_successes(shop.kept)
 
 
 def test_a_command_that_stops_or_cannot_deliver_an_alert_has_not(
