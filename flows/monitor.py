@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from configs.command import make, run_command
@@ -28,6 +29,7 @@ from ingestion.validate import ContractBroken
 from monitoring import state
 from monitoring.delivery import check_receivers, deliver
 from monitoring.facts import Performance, Reading, add_months, end_of, month_of
+from monitoring.request_files import merge_days
 from monitoring.state import Judged
 
 if TYPE_CHECKING:
@@ -159,12 +161,20 @@ def finish(settings: Settings, command: str | None = None) -> None:
         delivery = deliver(folder, settings.alerts, os.environ)
     finally:
         try:
+            _merge_request_logs(settings)
             write_monitoring_page(settings)
             if command is not None and delivery is not None and not delivery.queued:
                 write_success(settings, command)
         finally:
             write_metrics(settings)
     delivery.check(folder)
+
+
+def _merge_request_logs(settings: Settings) -> None:
+    """Yesterday's files are left alone: a service may be writing its last ones."""
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    for name in ("log", "shadow"):
+        merge_days(settings.var.absolute() / "serving" / name, yesterday)
 
 
 def tell(judged: Judged, settings: Settings, notes: Sequence[str]) -> None:

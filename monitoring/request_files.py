@@ -2,12 +2,14 @@
 
     FOLDER/date=2026-11-23/101502-4711-000003.parquet
 
-A service writes a file every few seconds, so a period may have many thousands: they are read in
-groups. One that is damaged, or still being written, is named and left out.
+A service writes a file every few seconds, so a day may have many thousands. `merge_days` makes one
+of those of a day that is over: `day.parquet`, which stands for all others beside it. Files are read
+in groups. One that is damaged, or still being written, is named and left out.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,9 +22,12 @@ from configs.duck import parquet
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+log = logging.getLogger("golden_path")
 GROUP = 500  # files read by one query
 DAY = re.compile(r"date=(\d{4}-\d{2}-\d{2})")
 UNFINISHED = ".unfinished"
+WHOLE_DAY = "day.parquet"
+ROWS = 100_000  # of a row group, and held at once
 
 
 @dataclass(frozen=True)
@@ -43,12 +48,58 @@ def list_files(folder: Path, since: date, until: date) -> Found:
             inside = named is not None and since <= date.fromisoformat(named[1]) < until
         except ValueError:  # the 31st of November
             inside = False
+        if inside and (day / WHOLE_DAY).exists():
+            files.append(day / WHOLE_DAY)
+            continue
         for file in sorted(day.iterdir()) if inside and day.is_dir() else ():
             if file.name.endswith(UNFINISHED):
                 left_out.append(f"{day.name}/{file.name}: it is still being written")
             elif file.suffix == ".parquet" and not file.name.startswith("."):
                 files.append(file)
     return Found(tuple(files), tuple(left_out))
+
+
+def merge_days(folder: Path, until: date) -> None:
+    """Make one file of those of each day before `until`, which no service writes into any more.
+
+    The one is written aside and renamed before the others are removed, so a kill loses nothing. A
+    day stays as it is where a file cannot be read, or where they differ in their columns, as on the
+    day on which a champion of other features came.
+    """
+    for day in sorted(folder.glob("date=*")):
+        named = DAY.fullmatch(day.name)
+        if named is None or named[1] >= until.isoformat() or not day.is_dir():
+            continue
+        parts = [file for file in sorted(day.glob("[!.]*.parquet")) if file.name != WHOLE_DAY]
+        if not (day / WHOLE_DAY).exists() and (len(parts) < 2 or not _merge(parts, day)):
+            continue
+        for file in parts:
+            file.unlink()
+
+
+def _merge(parts: Sequence[Path], day: Path) -> bool:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    aside = day / f".{WHOLE_DAY}.aside"
+    held, rows = list[pa.Table](), 0
+    try:
+        schema = pq.read_schema(parts[0])
+        with pq.ParquetWriter(aside, schema) as writer:
+            for file in parts:
+                held.append(pq.ParquetFile(file).read())
+                rows += held[-1].num_rows
+                if held[-1].schema != schema:
+                    raise pa.ArrowInvalid("other columns")
+                if rows >= ROWS or file == parts[-1]:
+                    writer.write_table(pa.concat_tables(held), row_group_size=ROWS)
+                    held, rows = [], 0
+    except (pa.ArrowException, OSError) as error:
+        log.warning("the files of %s are not merged: %s", day, error)
+        aside.unlink(missing_ok=True)
+        return False
+    aside.replace(day / WHOLE_DAY)
+    return True
 
 
 def read_each(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from monitoring.facts import FeatureShares
+from monitoring.request_files import merge_days
 from monitoring.requests import deciles, read_requests
 from tests.monitoring.made_logs import MODEL, write_requests
 from tests.monitoring.made_scores import write_scores
@@ -167,6 +168,37 @@ def test_files_that_are_damaged_or_being_written_are_named_and_the_others_are_re
         assert named == wanted
         assert any("still being written" in one for one in found.left_out)
     assert found.features == (FeatureShares("recency_days", 0.0),)
+
+
+def test_the_files_of_a_day_that_is_over_become_one_that_says_the_same(tmp_path):
+    for day in (FIRST, FIRST + DAY):
+        for number in range(7):
+            write_requests(tmp_path, day, list(RNG.random(30)), name=f"part{number}")
+    before = read_requests(tmp_path, MODEL, FIRST, UNTIL)
+    merge_days(tmp_path, FIRST + DAY)
+    assert [len(list((tmp_path / f"date={day}").iterdir())) for day in (FIRST, FIRST + DAY)] == [
+        1,
+        7,
+    ]
+    assert read_requests(tmp_path, MODEL, FIRST, UNTIL) == before
+    # A command that was killed before it had removed all of those that it had merged.
+    write_requests(tmp_path, FIRST, [0.5] * 30, name="part6")
+    assert read_requests(tmp_path, MODEL, FIRST, UNTIL) == before
+    merge_days(tmp_path, UNTIL)
+    assert [path.name for path in sorted(tmp_path.glob("*/*"))] == ["day.parquet"] * 2
+    assert read_requests(tmp_path, MODEL, FIRST, UNTIL) == before
+
+
+def test_a_day_with_a_damaged_file_or_other_columns_stays_as_it_is(tmp_path):
+    for number in range(3):
+        write_requests(tmp_path, FIRST, [0.5] * 30, name=f"good{number}")
+        write_requests(tmp_path, FIRST + DAY, [0.5] * 30, name=f"good{number}")
+    cut = write_requests(tmp_path, FIRST, [0.5] * 30, name="late")
+    cut.write_bytes(cut.read_bytes()[:-50])
+    write_requests(tmp_path, FIRST + DAY, [0.5] * 30, name="other", features={"gap": [1.0] * 30})
+    before = sorted(tmp_path.glob("*/*"))
+    merge_days(tmp_path, UNTIL)
+    assert sorted(tmp_path.glob("*/*")) == before and len(before) == 8
 
 
 @given(
