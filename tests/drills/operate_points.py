@@ -68,7 +68,7 @@ RENAMES = (  # of a month, as `killed_at.py` lists them
     *("contract.html", "scores/log/as_of=*", "baseline/v1.json", "year_before/*/as_of=*"),
     *("facts/readings/*", "facts/performance/*", "facts/pooled/*", "facts/estimates/*"),
     *("facts/drift/*", "facts/quality/*", "verdicts/month=*.json", "judged.json"),
-    *("operated/month=*.json", "golden_path.prom", "page.html"),
+    *("operated/month=*.json", "succeeded/operate.json", "golden_path.prom", "page.html"),
 )
 TRAINED = {  # of a month with a training
     "between reason and trigger": _before("flows.operate:write_trigger_once"),
