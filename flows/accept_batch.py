@@ -30,7 +30,7 @@ def main(name: str | None, settings: Settings) -> None:
         )
     batch = release(var, dataset, name)
     print(f"Batch {batch.name} of {dataset} is {batch.status} by {batch.by}.")
-    operated = folder_of(settings).exists()
+    operated = (folder_of(settings) / "operated").exists()
     print(f"Go on with: {make('operate' if operated else 'train', settings)}")
 
 

@@ -40,15 +40,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scored:
-    """Official scores: their day, their folder, and the version that made them. learnt_until: as of
-    days before this one that version has seen what customers did, where it is known."""
+    """Official scores: their day, their folder, and the version that made them. fair_from: the
+    first day as of which scores are a fair test of that version, where it is known."""
 
     as_of: date
     folder: Path
     version: int
     rows: int
     sha256: str  # of part.parquet
-    learnt_until: str | None = None
+    fair_from: str | None = None
 
     @property
     def part(self) -> Path:
@@ -58,7 +58,7 @@ class Scored:
     def seen_in_training(self) -> bool:
         """Whether the version learnt from answers of that day or later ones: its scores then look
         better than they are."""
-        return self.learnt_until is not None and self.as_of.isoformat() < self.learnt_until
+        return self.fair_from is not None and self.as_of.isoformat() < self.fair_from
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def scores_until(settings: Settings, until: date) -> list[Scored]:
                 f" {make('score', settings, AS_OF=str(day))}",
             )
         made = (record["version"], record["rows"], record["files"][PARQUET])
-        found.append(Scored(day, folder, *made, record.get("learnt_until")))
+        found.append(Scored(day, folder, *made, record.get("fair_from")))
     return sorted(found, key=lambda one: one.as_of)
 
 
@@ -130,8 +130,9 @@ def measure_champion(
     # Of a champion that was replaced since, nothing is to be decided any more.
     pool = next((one for one in pools if one.version == latest.version), None)
     days = [one.as_of for one in fair if one.version == latest.version]
-    if not days and latest.learnt_until:
-        days = [date.fromisoformat(latest.learnt_until)]
+    if not days and latest.fair_from:
+        first = date.fromisoformat(latest.fair_from)
+        days = [first if first.day == 1 else end_of(month_of(first))]  # scores are of first days
     until = month_of(min(days) + timedelta(days=horizon - 1)) if days else None
     described = bundle_of(settings, latest).description
     readings = judge_performance(pool, reference(described), month, until=until)

@@ -16,7 +16,7 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefect import flow
 from prefect.exceptions import FailedRun
@@ -29,6 +29,9 @@ from configs.full_disk import full_disk
 from configs.load import load
 from configs.settings import Settings
 from configs.terminal import visible
+
+if TYPE_CHECKING:
+    from flows.operate import Operated
 
 Overrides = list[str] | None
 
@@ -49,12 +52,16 @@ def operate(
         if not done:
             return nothing_due(settings)
         return "; ".join(
-            f"{one.month}: {one.scored:,} scored by version {one.champion}, {one.verdict}"
+            f"{one.month}: {_scored(one)}, {one.verdict}"
             + (f", trained: {one.decision} version {one.version}" if one.trigger else "")
             for one in done
         )
 
     return _run(config, overrides, body)
+
+
+def _scored(one: Operated) -> str:
+    return f"{one.scored:,} scored by version {one.champion}" if one.scored else "not scored"
 
 
 @flow(name="score")

@@ -19,7 +19,7 @@ from configs.errors import UserError
 from configs.settings import Settings
 from flows import data_stages
 from flows.acceptance import last_refused
-from flows.baseline import baseline_of, read_sensors
+from flows.baseline import baseline_of, baselines_of, read_sensors
 from flows.champion_facts import Found, Scored, measure_champion, scores_until
 from flows.clock import as_of_month, today
 from flows.watch import Watched, check_there, folder_of, watch
@@ -39,7 +39,7 @@ from monitoring.facts import (
     end_of,
 )
 from monitoring.state import Judged
-from monitoring.verdict import decide
+from monitoring.verdict import decide, unaccepted
 
 EXPLAINED = 5  # features that are named beside an alarm
 
@@ -158,6 +158,14 @@ def judge_held(settings: Settings, month: str, error: ContractBroken) -> Judged:
     return judged
 
 
+def unaccepted_until(settings: Settings, month: str) -> list[str]:
+    """The months of broken data up to this one that nobody has repaired or accepted."""
+    baselines = baselines_of(settings)
+    judged = [one.verdict for one in state.read_judged(folder_of(settings))[0]]
+    since = baselines[-1]["since"] if baselines else ""
+    return unaccepted([one for one in judged if one.month <= month], since)
+
+
 def restate_from(
     settings: Settings,
     month: str,
@@ -181,6 +189,7 @@ def restate_from(
     for later in judged:
         if later >= month:
             watched = watch(as_of_month(settings, later))
+            check_there(watched, later)
             before(watched, later)
             anew.append(judge(watched, later, restate=month))
     return anew

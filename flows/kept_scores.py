@@ -31,7 +31,7 @@ KEY = ("as_of", "model", "version", "bundle_sha256", "data_sha256")
 @dataclass(frozen=True)
 class Scores:
     """Scores that were made or found. record: those of `KEY` (as_of: None for a table), rows,
-    explained, learnt_until, files (name -> SHA-256)."""
+    explained, fair_from, files (name -> SHA-256)."""
 
     folder: Path
     record: dict[str, Any]

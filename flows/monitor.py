@@ -44,6 +44,12 @@ OPTIONS = {
 
 def main(settings: Settings, *, restate: str | None, month: str | None) -> None:
     if month is not None:
+        if restate is not None:
+            raise UserError(
+                "MONTH shows what was judged, and RESTATE judges anew",
+                where="MONTH, RESTATE",
+                next_step="name one of them",
+            )
         tell(judged_before(settings, month_of(read_day(month, "MONTH"))), settings, [])
         return
     judge_last(settings, restate, lambda judged, notes: tell(judged, settings, notes))
@@ -61,11 +67,14 @@ def judged_before(settings: Settings, month: str) -> Judged:
     found = next((one for one in known if one.verdict.month == month), None)
     if found is None:
         judged = [one.verdict.month for one in known]
+        over = end_of(month) <= today(settings)
         raise UserError(
             f"{month} was not judged"
             + (f": judged are {judged[0]} to {judged[-1]}" if judged else ""),
             where="MONTH",
-            next_step=f"judge it: {make('backfill', settings, FROM=month, TO=month)}",
+            next_step=f"judge it: {make('backfill', settings, FROM=month, TO=month)}"
+            if over
+            else f"it is not over: today is {today(settings)}",
         )
     return found
 
@@ -180,8 +189,13 @@ def _merge_request_logs(settings: Settings) -> None:
 def tell(judged: Judged, settings: Settings, notes: Sequence[str]) -> None:
     """The verdict first, then what it rests on, and what to type next."""
     verdict, shown, folder = judged.verdict, console(), folder_of(settings)
-    readings = state.read_facts(folder, "readings", Reading, [verdict.month])
-    pools = state.read_facts(folder, "pooled", Performance, [verdict.month])
+    readings = state.facts_of(folder, [judged], "readings", Reading)
+    pools = state.facts_of(folder, [judged], "pooled", Performance)
+    nobody = (
+        "not judged: the month's batch is held"
+        if "held" in judged.inputs
+        else f"not judged: there are no scores as of {end_of(verdict.month)} or before"
+    )
     since = "" if verdict.since == verdict.month else f", since {verdict.since}"
     shown.print(
         facts(
@@ -189,12 +203,7 @@ def tell(judged: Judged, settings: Settings, notes: Sequence[str]) -> None:
             ("Month", f"{verdict.month}: {verdict.verdict}{since}"),
             *(("Because", text) for text in verdict.evidence),
             *(("Beside it", text) for text in verdict.explained),
-            (
-                "Champion",
-                f"version {verdict.champion}"
-                if verdict.champion
-                else f"not judged: there are no scores as of {end_of(verdict.month)} or before",
-            ),
+            ("Champion", f"version {verdict.champion}" if verdict.champion else nobody),
             *(("", pool.text) for pool in pools),
             ("Do", verdict.action),
         )

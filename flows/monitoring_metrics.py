@@ -77,10 +77,10 @@ def read_successes(folder: Path) -> dict[str, datetime]:
 @contextmanager
 def recorded(settings: Settings, command: str) -> Iterator[None]:
     """At the end of the block, unless it raises: record that the command has ended well, and write
-    the metrics. Metrics that cannot be written do not make the command fail."""
+    the metrics. That these cannot be written does not make the command fail."""
     yield
-    write_success(settings, command)
     try:
+        write_success(settings, command)
         write_metrics(settings)
-    except UserError as error:
-        log.warning("the metrics were not written: %s", error.what)
+    except (UserError, OSError) as error:
+        log.warning("the metrics were not written: %s", getattr(error, "what", error))

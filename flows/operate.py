@@ -34,6 +34,7 @@ from flows.judge import (
     judge,
     rebuild_altered,
     restate_from,
+    unaccepted_until,
     watch_month,
 )
 from flows.kept_scores import Scores, read_scores, scores_folder
@@ -232,6 +233,8 @@ def operate_month(settings: Settings, month: str, say: Callable[[str], None]) ->
         )
         for note in scores.notes:
             say(f"{month}: {note}")
+        if broken := unaccepted_until(settings, month):
+            say(f"{month}: the list is made from the broken rows of {', '.join(broken)} too")
         scored, champion = scores.record["rows"], scores.record["version"]
         say(f"{month}: {scored:,} customers scored by version {champion}: {scores.folder}")
     verdict = judge(watched, month).verdict

@@ -59,24 +59,36 @@ def main(settings: Settings, *, reason: str | None) -> None:
         write_monitoring_page(settings)
     made = sorted(content["made_from"])
     print(f"Baseline {version} is frozen on {made[0]} to {made[-1]}; it judges from {since} on.")
-    for line in _not_scored(settings):
+    before = found[-1]["since"] if found else ""
+    for line in _not_scored(settings, before):
         print(line)
     print(f"Next: {make('operate', settings)}, when {since} is over")
 
 
-def _not_scored(settings: Settings) -> list[str]:
-    """What to do about months that are accepted now, and have no list because they were broken."""
-    folder = folder_of(settings)
-    broken = [
-        one.verdict.month
-        for one in state.read_judged(folder)[0]
-        if one.verdict.verdict == "broken data"
-        and read_scores(scores_folder(settings) / f"as_of={end_of(one.verdict.month)}") is None
-    ]
-    if not broken:
+def _not_scored(settings: Settings, before: str) -> list[str]:
+    """What to do about months that are accepted now, and have no list because they were broken.
+    before: the first month of the baseline until now."""
+    folder, runs = folder_of(settings), list[list[str]]()
+    for one in state.read_judged(folder)[0]:
+        month = one.verdict.month
+        place = scores_folder(settings) / f"as_of={end_of(month)}"
+        if (
+            one.verdict.verdict != "broken data"
+            or "held" in one.inputs
+            or month < before
+            or not (folder / "operated" / f"month={month}.json").exists()
+            or read_scores(place) is not None
+        ):
+            continue
+        if runs and runs[-1][-1] == add_months(month, -1):
+            runs[-1].append(month)
+        else:
+            runs.append([month])
+    if not runs:
         return []
-    todo = make("backfill", settings, FROM=broken[0], TO=broken[-1])
-    return [f"Not scored while their data was broken: {', '.join(broken)}. To score them: {todo}"]
+    return ["Not scored while their data was broken, and accepted now; to score them:"] + [
+        f"  {make('backfill', settings, FROM=run[0], TO=run[-1])}" for run in runs
+    ]
 
 
 if __name__ == "__main__":

@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from configs.command import make
 from configs.settings import Settings
-from flows.baseline import baselines_of
 from flows.clock import clock_of
-from flows.judge import meanings
+from flows.judge import meanings, unaccepted_until
 from flows.watch import Watched
 from monitoring import state
 from monitoring.facts import Reading, Verdict, add_months, month_of
-from monitoring.verdict import unaccepted
 
 if TYPE_CHECKING:
     from registry.chain import Record
@@ -68,10 +66,7 @@ def why_not(
     clock: date,
 ) -> str:
     """Why nothing is trained although there is a reason; "" when nothing forbids it."""
-    baselines = baselines_of(settings)
-    since = baselines[-1]["since"] if baselines else ""
-    judged = _judged_until(watched, month)
-    broken = unaccepted(judged, since)
+    broken = unaccepted_until(settings, month)
     if broken:
         return (
             f"the data of {', '.join(broken)} is broken; repair it and take it over"
@@ -83,6 +78,7 @@ def why_not(
     trained = last_trained(past, clock)
     if trained is not None and (clock - trained).days < cooldown:
         return f"the last training was on {trained}, less than {cooldown} days ago"
+    judged = _judged_until(watched, month)
     due = judged[-1].retrain_due if judged else None
     if trigger.kind == "calendar" and due and 0 < (date.fromisoformat(due) - clock).days < cooldown:
         return (

@@ -27,11 +27,10 @@ from flows.exclusive import exclusive
 from flows.kept_scores import RECORD, Scores, keep_scores, read_scores, scores_folder
 from flows.monitoring_metrics import recorded
 from flows.score_report import heard, tell
-from flows.watch import folder_of
 from ingestion.ingest import check_source
 from ingestion.months import Month, digest_of, months_of
 from ingestion.validate import QUARANTINE, TRANSACTIONS
-from monitoring.facts import end_of
+from monitoring.facts import month_of
 from registry.alias import the_champion
 from registry.bundle import Bundle, load_bundle
 from registry.compare import question
@@ -73,20 +72,19 @@ def make_scores(
         page.parent.mkdir(parents=True, exist_ok=True)
         validated = data_stages.validate(settings, data_stages.ingest(settings), page)
         scores = score_log(settings, validated.folder, day)
-        return scores, settings, [*warnings, *_held(settings, scores.record["as_of"])]
+        warnings += _made_from_broken_rows(settings, scores.record["as_of"])
+        return scores, settings, warnings
 
 
-def _held(settings: Settings, as_of: str) -> list[str]:
-    """What there is to say of a list as of the day after a month that was judged broken data."""
-    from monitoring import state
+def _made_from_broken_rows(settings: Settings, as_of: str) -> list[str]:
+    """What there is to say of a list that is made from months that were judged broken data."""
+    from flows.judge import unaccepted_until
 
-    for one in state.read_judged(folder_of(settings))[0]:
-        if end_of(one.verdict.month).isoformat() == as_of and one.verdict.verdict == "broken data":
-            return [
-                f"{one.verdict.month} was judged broken data, and this list is made from its rows:"
-                f" {' '.join(one.verdict.evidence)}"
-            ]
-    return []
+    broken = unaccepted_until(settings, month_of(date.fromisoformat(as_of) - timedelta(days=1)))
+    if not broken:
+        return []
+    which = "was" if len(broken) == 1 else "were"
+    return [f"{', '.join(broken)} {which} judged broken data, and this list is made from the rows"]
 
 
 def score_log(
@@ -267,7 +265,7 @@ def _kept(
         "version": version.version,
         "bundle_sha256": bundle.sha256,
         "explained": settings.scoring.explained,
-        "learnt_until": learnt_until(bundle),
+        "fair_from": fair_from(bundle),
     }
 
     def make_files(folder: Path) -> None:
@@ -289,18 +287,16 @@ def _kept(
     return keep_scores(place, record, make_files)
 
 
-def learnt_until(bundle: Bundle) -> str | None:
-    """As of days before this one, the model has seen what customers did: in the windows of its
-    training and validation, or on the dates of its test, by which the gate let it pass. None where
-    its bundle has no dates."""
+def fair_from(bundle: Bundle) -> str | None:
+    """The first day as of which scores are a fair test of the model: what customers did before it
+    was seen by its training, or by the test by which the gate let it pass. None where its bundle
+    has no dates."""
     dates = bundle.description.get("as_of") or {}
-    found = {name: [date.fromisoformat(day) for day in dates.get(name, [])] for name in dates}
-    learnt = [*found.get("train", []), *found.get("valid", [])]
-    if not learnt:
+    days = [date.fromisoformat(day) for split in dates.values() for day in split]
+    if not days:
         return None
-    horizon = timedelta(days=bundle.description["question"]["horizon_days"])
-    tested = [day + timedelta(days=1) for day in found.get("test", [])]
-    return max([max(learnt) + horizon, *tested]).isoformat()
+    horizon = bundle.description["question"]["horizon_days"]
+    return (max(days) + timedelta(days=horizon)).isoformat()
 
 
 def _with_notes(scores: Scores, settings: Settings, bundle: Bundle) -> Scores:
@@ -314,12 +310,12 @@ def _with_notes(scores: Scores, settings: Settings, bundle: Bundle) -> Scores:
             f"what moved the score most was worked out for {explained:,} when they were made:"
             " scoring.explained holds for new scores only"
         )
-    learnt = record.get("learnt_until")
-    if learnt is not None and record["as_of"] < learnt:
+    fair = record.get("fair_from")
+    if fair is not None and record["as_of"] < fair:
         notes.append(
             f"version {record['version']} was trained or tested on what customers did after"
             f" {record['as_of']}: its scores look better than they are, as of any day before"
-            f" {learnt}"
+            f" {fair}"
         )
     trained = bundle.description["transactions"]["contract"]
     now = data_stages.dated(settings).model_dump(mode="json")

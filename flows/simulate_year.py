@@ -194,8 +194,10 @@ def _begun(settings: Settings, drift: str) -> Tally:
     except (OSError, RecordAltered, TypeError):
         tally = Tally("")
     if (home / FINISHED).exists() or tally.settings != wanted:
+        write_record(home / YEAR, asdict(Tally("")))  # whose removal may be cut short
         for path in others:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if path.name != YEAR:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
         tally = Tally(wanted)
         write_record(home / YEAR, asdict(tally))
     return tally

@@ -13,6 +13,7 @@ from configs.settings import Settings
 from flows import data_stages
 from flows.clock import today
 from ingestion.batches import dataset_of
+from ingestion.cut import a_day_of_rows
 from ingestion.months import Month, months_of
 from ingestion.validate import QUARANTINE, TRANSACTIONS
 from monitoring.facts import end_of
@@ -53,18 +54,22 @@ class Watched:
     @cached_property
     def whole(self) -> list[str]:
         """Those that are over and whole: their rows reach to the last day, or to `late_days` before
-        it, or the source has later rows."""
+        it, or the source goes on after them."""
         clock, late = today(self.settings), self.settings.operations.late_days
         return [
             month.month
             for place, month in enumerate(self.months)
             if end_of(month.month) <= clock
             and (
-                place + 1 < len(self.months)
-                or self.later
+                self.later
+                or self._goes_on(place)
                 or month.last_day >= end_of(month.month) - timedelta(days=late + 1)
             )
         ]
+
+    def _goes_on(self, place: int) -> bool:
+        rows = [one.rows + one.anonymous for one in self.months]
+        return a_day_of_rows(sum(rows[place + 1 :]), rows[place])
 
 
 def folder_of(settings: Settings) -> Path:

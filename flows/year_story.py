@@ -189,7 +189,7 @@ def _held_back(year: Year) -> list[str]:
     held = [one.month for one in year.months if not one.scored]
     if held:
         said.append(
-            f"Nobody was given a list made from broken data: {_months(held)}"
+            f"No list was made of a month whose data was broken: {_months(held)}"
             f" {'was' if len(held) == 1 else 'were'} not scored."
         )
     if broken:

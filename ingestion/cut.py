@@ -43,8 +43,8 @@ def _read_spans(part: Path) -> tuple[date | None, date | None]:
 
 
 def goes_on(parts: Sequence[Path], day: date, compute: Compute) -> bool:
-    """Whether there are rows from a day on: at least half of what one day had in the month before,
-    so that a few rows with a wrong date do not count."""
+    """Whether a source goes on: there are rows from a day on, at least half of what one day had in
+    the month before, so that a few with a wrong date do not count."""
     within = timedelta(days=MONTH)
     with connect(compute=compute) as connection:
         ((before, after),) = connection.execute(f"""
@@ -53,6 +53,11 @@ def goes_on(parts: Sequence[Path], day: date, compute: Compute) -> bool:
             FROM {parquet(list(parts))}
             WHERE invoiced_at >= DATE '{day - within}' AND invoiced_at < DATE '{day + within}'
         """).fetchall()
+    return a_day_of_rows(after, before)
+
+
+def a_day_of_rows(after: int, before: int) -> bool:
+    """Whether so many rows are at least half of a day's, beside those of a month before."""
     return after > 0 and 2 * MONTH * after >= before
 
 

@@ -3,13 +3,13 @@
     FOLDER/date=2026-11-23/101502-4711-000003.parquet
 
 A service writes a file every few seconds, so a day may have many thousands. `merge_days` makes one
-of those of a day that is over: `day.parquet`, which stands for all others beside it. Files are read
-in groups. One that is damaged, or still being written, is named and left out.
+of those of a day that is over, `day.parquet`, which names those that it holds. Files are read in
+groups. One that is damaged, or still being written, is named and left out.
 """
 
 from __future__ import annotations
 
-import logging
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,11 +22,11 @@ from configs.duck import parquet
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-log = logging.getLogger("golden_path")
 GROUP = 500  # files read by one query
 DAY = re.compile(r"date=(\d{4}-\d{2}-\d{2})")
 UNFINISHED = ".unfinished"
 WHOLE_DAY = "day.parquet"
+MERGED = b"golden_path_merged"  # in its metadata: the names of the files that it holds
 ROWS = 100_000  # of a row group, and held at once
 
 
@@ -48,10 +48,10 @@ def list_files(folder: Path, since: date, until: date) -> Found:
             inside = named is not None and since <= date.fromisoformat(named[1]) < until
         except ValueError:  # the 31st of November
             inside = False
-        if inside and (day / WHOLE_DAY).exists():
-            files.append(day / WHOLE_DAY)
-            continue
+        merged = _merged(day) if inside else set()
         for file in sorted(day.iterdir()) if inside and day.is_dir() else ():
+            if file.name in merged:
+                continue  # removing it was cut short
             if file.name.endswith(UNFINISHED):
                 left_out.append(f"{day.name}/{file.name}: it is still being written")
             elif file.suffix == ".parquet" and not file.name.startswith("."):
@@ -62,44 +62,73 @@ def list_files(folder: Path, since: date, until: date) -> Found:
 def merge_days(folder: Path, until: date) -> None:
     """Make one file of those of each day before `until`, which no service writes into any more.
 
-    The one is written aside and renamed before the others are removed, so a kill loses nothing. A
-    day stays as it is where a file cannot be read, or where they differ in their columns, as on the
-    day on which a champion of other features came.
+    The one is written aside and renamed before those that it holds, which it names, are removed: a
+    kill loses nothing. Files that cannot be read, or have other columns than the first, as on the
+    day on which a champion of other features came, stay beside it.
     """
     for day in sorted(folder.glob("date=*")):
         named = DAY.fullmatch(day.name)
         if named is None or named[1] >= until.isoformat() or not day.is_dir():
             continue
+        merged = _merged(day)
         parts = [file for file in sorted(day.glob("[!.]*.parquet")) if file.name != WHOLE_DAY]
-        if not (day / WHOLE_DAY).exists() and (len(parts) < 2 or not _merge(parts, day)):
-            continue
+        others = [file for file in parts if file.name not in merged]
+        if len(others) + bool(merged) > 1 and others:
+            merged |= _merge(day, others, merged)
         for file in parts:
-            file.unlink()
+            if file.name in merged:
+                file.unlink()
 
 
-def _merge(parts: Sequence[Path], day: Path) -> bool:
+def _merged(day: Path) -> set[str]:
+    """The names of the files that the one of the day holds; none where there is no such file."""
+    import pyarrow.parquet as pq
+
+    if not (day / WHOLE_DAY).exists():
+        return set()
+    try:
+        return set(json.loads(pq.read_metadata(day / WHOLE_DAY).metadata[MERGED]))
+    except (OSError, LookupError, TypeError, ValueError):
+        return set()
+
+
+def _merge(day: Path, others: Sequence[Path], merged: set[str]) -> set[str]:
+    """Write the file of the day from itself, where it has merged any, and from others; returns the
+    names of the latter that are in it now."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    aside = day / f".{WHOLE_DAY}.aside"
-    held, rows = list[pa.Table](), 0
+    aside, schema, names = day / f".{WHOLE_DAY}.aside", None, list[str]()
+    writer, held, rows = None, list[pa.Table](), 0
     try:
-        schema = pq.read_schema(parts[0])
-        with pq.ParquetWriter(aside, schema) as writer:
-            for file in parts:
-                held.append(pq.ParquetFile(file).read())
-                rows += held[-1].num_rows
-                if held[-1].schema != schema:
-                    raise pa.ArrowInvalid("other columns")
-                if rows >= ROWS or file == parts[-1]:
-                    writer.write_table(pa.concat_tables(held), row_group_size=ROWS)
-                    held, rows = [], 0
-    except (pa.ArrowException, OSError) as error:
-        log.warning("the files of %s are not merged: %s", day, error)
+        for file in [*([day / WHOLE_DAY] if merged else []), *others]:
+            try:
+                table = pq.ParquetFile(file).read().replace_schema_metadata()
+            except (pa.ArrowException, OSError):  # it is named whenever the day is read
+                continue
+            schema = schema or table.schema
+            if table.schema != schema:
+                continue
+            names += [file.name] * (file.name != WHOLE_DAY)
+            held.append(table)
+            rows += table.num_rows
+            if rows >= ROWS:
+                writer = writer or pq.ParquetWriter(aside, schema)
+                writer.write_table(pa.concat_tables(held), row_group_size=ROWS)
+                held, rows = [], 0
+        if len(names) + bool(merged) < 2 or not names:
+            return set()
+        writer = writer or pq.ParquetWriter(aside, schema)
+        if held:
+            writer.write_table(pa.concat_tables(held), row_group_size=ROWS)
+        writer.add_key_value_metadata({MERGED: json.dumps(sorted({*merged, *names}))})
+        writer.close()
+        aside.replace(day / WHOLE_DAY)
+        return set(names)
+    finally:
+        if writer is not None:
+            writer.close()
         aside.unlink(missing_ok=True)
-        return False
-    aside.replace(day / WHOLE_DAY)
-    return True
 
 
 def read_each(

@@ -1,6 +1,6 @@
 """What a month comes to: one of four verdicts, each with what to do.
 
-broken data     a sensor of the data alarms: score and train nothing by it, page somebody
+broken data     a sensor of the data alarms: do not score the month, train nothing, page somebody
 changed demand  customers buy more or less, or others do: retrain when labels after the change exist
 worse           the champion surely ranks worse than it did: retrain now
 calendar        nothing alarms: retrain by the calendar
@@ -18,13 +18,18 @@ from monitoring.facts import Reading, Verdict, VerdictName, add_months, end_of, 
 
 # In the order in which they count.
 ACTIONS: Mapping[VerdictName, str] = {
-    "broken data": "nothing is scored or trained by its rows; look at them, repair the source and"
-    " take the rows over (RESTATE), or accept them as the new normal (make rebaseline)",
+    "broken data": "the month is not scored, and nothing is trained; look at its rows, repair the"
+    " source and take the rows over (RESTATE), or accept them as the new normal (make rebaseline)",
     "changed demand": "tell whoever plans with the scores; retrain when labels from after the"
     " change are known",
     "worse": "retrain now",
     "calendar": "nothing to do; the next retraining comes by the calendar",
 }
+
+HELD = (
+    "nothing is scored or trained by this batch; look at its rows, then release it (make"
+    " accept-batch) or repair the source, and type the same command again"
+)
 
 
 def decide(
@@ -58,7 +63,7 @@ def decide(
     return Verdict(
         month=month,
         verdict=verdict,
-        action=_action(verdict, due),
+        action=HELD if held else _action(verdict, due),
         since=since,
         # What is lower in the order is said too: broken data may hide a change of demand.
         evidence=tuple(sentence for sentences in found.values() for sentence in sentences),

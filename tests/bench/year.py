@@ -128,7 +128,7 @@ def facts(settings: Settings, year: Year) -> dict[str, Any]:
         "seconds": round(year.seconds, 1),
         "planted": year.planted,
         "alarmed": alarmed[0] if alarmed else None,
-        "months_to_alarm": _months_between(begin, alarmed[0]) + 1 if alarmed else None,
+        "months_to_alarm": _distance(begin, alarmed[0]) + 1 if alarmed else None,
         "retraining_due": next((v.retrain_due for v in year.verdicts if v.retrain_due), None),
         "retrained": learnt,
         "decisions": [
@@ -237,7 +237,7 @@ def _around(page: Page, *selectors: str) -> dict[str, float]:
     return {"x": left, "y": top, "width": right - left, "height": bottom - top}
 
 
-def _months_between(first: str, last: str) -> int:
+def _distance(first: str, last: str) -> int:
     return next(n for n in range(1200) if add_months(first, n) == last)
 
 

@@ -31,4 +31,4 @@ def test_after_a_first_training_monitor_judges_and_says_what_is_learning(smoke, 
     done = quick_walk(smoke.var, "--config", "smoke", module="flows.monitor")
     table = words_of(done.out)
     assert table["Champion"][:2] == ["version", "1"]
-    assert table["champion_gain"][0] == "learning" and table["champion_gain"][-1] == "2026-02"
+    assert table["champion_gain"][0] == "learning" and table["champion_gain"][-1] == "2026-03"

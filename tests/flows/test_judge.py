@@ -107,6 +107,17 @@ def test_a_month_that_ends_early_is_whole_where_later_ones_have_rows(settings, t
     assert watched.whole == ["2026-06", "2026-07"]
 
 
+def test_a_row_with_a_wrong_date_does_not_make_the_month_before_whole(settings, tmp_path):
+    watched = log_of(settings, tmp_path, "2026-06", "2026-07")
+    june, july = watched.months
+    june = replace(june, rows=1000, last_day=date(2026, 6, 20))
+    watched.__dict__["months"] = [june, replace(july, rows=1)]
+    assert "2026-06" not in watched.whole
+    del watched.__dict__["whole"]
+    watched.__dict__["months"] = [june, replace(july, rows=20)]  # half a day's
+    assert "2026-06" in watched.whole
+
+
 def test_rows_that_are_changed_from_a_restated_month_on_are_taken_over(settings, tmp_path):
     watched = log_of(settings, tmp_path, "2026-04", "2026-05", "2026-06")
     digests = {one.month: one.digest for one in watched.months}
@@ -140,11 +151,11 @@ def test_scores_of_days_within_a_month_do_not_take_the_places_of_months(settings
 
 
 @pytest.mark.parametrize(
-    ("learnt_until", "seen"),
+    ("fair_from", "seen"),
     [("2026-04-01", False), ("2026-05-01", False), ("2026-05-02", True), (None, False)],
 )
-def test_scores_of_days_that_a_champion_learnt_from_are_not_fair(tmp_path, learnt_until, seen):
-    scored = Scored(date(2026, 5, 1), tmp_path, 1, 10, "", learnt_until)
+def test_scores_of_days_that_a_champion_learnt_from_are_not_fair(tmp_path, fair_from, seen):
+    scored = Scored(date(2026, 5, 1), tmp_path, 1, 10, "", fair_from)
     assert scored.seen_in_training is seen
 
 

@@ -304,8 +304,12 @@ def test_scores_of_days_that_the_champion_has_learnt_from_say_so(shop, capsys):
     make_champion(shop.settings(), seed=5, as_of=dates)
     said = " ".join(shop.score(capsys, day="2024-05-20").split())
     assert "was trained or tested on what customers did after 2024-05-20" in said
-    assert read_scores(shop.place("2024-05-20"))["learnt_until"] == "2024-05-22"  # its test is seen
-    assert "learnt from" not in shop.score(capsys, day="2024-05-21")
+    fair = read_scores(shop.place("2024-05-20"))["fair_from"]
+    horizon = shop.settings().features.horizon_days
+    assert fair == str(date(2024, 5, 21) + timedelta(days=horizon)), "the end of its test's window"
+    dates["test"], dates["valid"] = ["2024-04-02"], ["2024-04-01"]
+    make_champion(shop.settings(), seed=5, as_of=dates)
+    assert horizon < 48 and "trained or tested" not in shop.score(capsys, day="2024-05-21")
     make_champion(shop.settings(), seed=0)
 
 

@@ -171,7 +171,7 @@ def test_broken_data_holds_the_calendar_back():
     assert "The sensor price alarmed in 2026-06, the first month of the change" in said
     assert "The verdict was broken data in 2026-06 to 2026-09." in said
     assert "In 2026-08 to 2026-09 a training by the calendar was held back: the model would" in said
-    assert "made from broken data: 2026-06 to 2026-09 were not scored." in said
+    assert "whose data was broken: 2026-06 to 2026-09 were not scored." in said
     assert "would have learnt nothing" not in said
 
 

@@ -189,16 +189,23 @@ def test_the_files_of_a_day_that_is_over_become_one_that_says_the_same(tmp_path)
     assert read_requests(tmp_path, MODEL, FIRST, UNTIL) == before
 
 
-def test_a_day_with_a_damaged_file_or_other_columns_stays_as_it_is(tmp_path):
+def test_damaged_files_and_other_columns_stay_beside_it_and_later_files_are_added(tmp_path):
     for number in range(3):
         write_requests(tmp_path, FIRST, [0.5] * 30, name=f"good{number}")
-        write_requests(tmp_path, FIRST + DAY, [0.5] * 30, name=f"good{number}")
     cut = write_requests(tmp_path, FIRST, [0.5] * 30, name="late")
     cut.write_bytes(cut.read_bytes()[:-50])
-    write_requests(tmp_path, FIRST + DAY, [0.5] * 30, name="other", features={"gap": [1.0] * 30})
-    before = sorted(tmp_path.glob("*/*"))
+    write_requests(tmp_path, FIRST, [0.5] * 20, name="other", features={"gap": [1.0] * 20})
+    for _ in range(2):
+        merge_days(tmp_path, UNTIL)
+        names = [path.name for path in sorted(tmp_path.glob("*/*"))]
+        assert names == ["day.parquet", "late.parquet", "other.parquet"]
+        found = read_requests(tmp_path, MODEL, FIRST, UNTIL)
+        assert found.rows == 110 and len(found.left_out) == 1
+    write_requests(tmp_path, FIRST, [0.5] * 40, name="of another host")  # brought here later
+    assert read_requests(tmp_path, MODEL, FIRST, UNTIL).rows == 150
     merge_days(tmp_path, UNTIL)
-    assert sorted(tmp_path.glob("*/*")) == before and len(before) == 8
+    assert len(list(tmp_path.glob("*/*"))) == 3
+    assert read_requests(tmp_path, MODEL, FIRST, UNTIL).rows == 150
 
 
 @given(

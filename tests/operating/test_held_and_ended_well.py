@@ -159,6 +159,7 @@ def test_a_command_that_stops_or_cannot_deliver_an_alert_has_not(
     refused(shop, "operate", "2026-07-01")  # June's rows are missing
     assert read_successes(shop.kept) == {"operate": LONG_AGO}
     monkeypatch.setenv("ALERTS_WEBHOOK_URL", f"http://127.0.0.1:{free_port()}/hook")
+    refused(shop, "operate", "2026-07-08")  # and late by now, which is an alert
     done = run(shop, "monitor", "2026-06-02", "--alerts.webhook", "json")
     assert done.code == 1 and "queued" in done.err
     assert read_successes(shop.kept) == {"operate": LONG_AGO}

@@ -150,7 +150,8 @@ def test_a_new_baseline_makes_a_lasting_change_the_new_normal(operated, run, ref
     assert record["reason"] == "prices were raised on purpose" and record["since"] == "2026-07"
 
     # The list that was held is made when somebody asks for it.
-    assert "Not scored while their data was broken: 2026-06. To score them: make backfill" in held
+    assert "Not scored while their data was broken, and accepted now; to score them:" in held
+    assert held.count("  make backfill") == 1 and "FROM=2026-06 TO=2026-06" in held
     assert not (shop.var / "scores" / "log" / "as_of=2026-07-01").exists()
     assert run(shop, "backfill", "2026-07-01", from_="2026-06", to="2026-06").code == 0
     assert (shop.var / "scores" / "log" / "as_of=2026-07-01" / "part.parquet").exists()

@@ -198,6 +198,15 @@ def test_several_changed_months_are_taken_over_from_the_first_on(operated, run, 
     assert done.code == 0 and "2026-05: broken data" in done.out
 
 
+def test_a_month_that_was_cut_short_is_not_taken_over(operated, run, refused):
+    shop, before = operated, operated.hashes()
+    shop.rewrite("2026-05", "SELECT * FROM {file} WHERE invoiced_at < DATE '2026-05-30'")
+    for command in ("monitor", "operate"):
+        error = refused(shop, command, "2026-06-02", restate="2026-05")
+        assert error.what == "the rows of 2026-05 are not whole: the log ends on 2026-05-29"
+    assert shop.hashes() == before
+
+
 def test_a_month_that_no_verdict_rests_on_is_not_restated(shop, run, refused):
     shop.deliver("2026-04")
     error = refused(shop, "monitor", "2026-05-01", restate="2026-04")

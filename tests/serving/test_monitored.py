@@ -10,9 +10,10 @@ import pytest
 from real_service import started
 
 from configs.load import load
+from configs.monitoring_files import METRICS
 from ingestion.batches import dataset_of
 from monitoring.facts import Reading
-from monitoring.prometheus import FILE, Standing, write_textfile
+from monitoring.prometheus import Standing, write_textfile
 
 pytestmark = pytest.mark.slow
 NAME = "golden_path_sensor_z"
@@ -20,7 +21,7 @@ NAME = "golden_path_sensor_z"
 
 def test_several_workers_answer_what_monitoring_wrote_once(tmp_path: Path) -> None:
     settings = load("smoke", [])
-    file = tmp_path / "var" / "monitoring" / dataset_of(settings) / FILE
+    file = tmp_path / "var" / "monitoring" / dataset_of(settings) / METRICS
     with started(tmp_path, "--serving.workers", "2") as running:
 
         def scrape() -> list[str]:
