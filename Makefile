@@ -206,8 +206,9 @@ bench-year: setup ## two simulated years, one without drift: ten minutes
 bench-scoring: setup ## a million customers scored, beside Polars
 	@$(BIN)/python -m tests.bench.scoring $(ARGS)
 
-drill: setup ## kill make operate at every step: what does it cost?  (ARGS="--only 5")
+drill: setup ## kill make operate at every step, then worker and servers
 	@$(BIN)/python -m tests.drills.operate $(ARGS)
+	@$(MAKE) --no-print-directory test-platform ARGS=  # it kills each of them once
 
 drill-kill: setup ## kill 80 training runs: does the next one end well?  (ARGS="--only 5")
 	@$(BIN)/python -m tests.drills.kill $(ARGS)
