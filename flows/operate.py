@@ -79,13 +79,16 @@ class Operated:
 def main(settings: Settings, *, restate: str | None) -> None:
     end_on_signals()
     process_due(settings, print_line, restate=restate)
-    last, shown = last_operated(settings), console()
-    when = f"  when {add_months(last, 1)} is over" if last else ""
-    for head, text in (
-        ("Page", str(folder_of(settings) / PAGE)),
-        ("Next", make("operate", settings) + when),
-    ):
+    shown = console()
+    for head, text in (("Page", str(folder_of(settings) / PAGE)), ("Next", _next(settings))):
         shown.print(f"{head:9} {text}", soft_wrap=True, markup=False)
+
+
+def _next(settings: Settings) -> str:
+    if settings.source.kind == "simulated" and settings.operations.today is None:
+        return "the simulated log ends here; make simulate-year has twelve months"
+    last = last_operated(settings)
+    return make("operate", settings) + (f"  when {add_months(last, 1)} is over" if last else "")
 
 
 def process_due(
