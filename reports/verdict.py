@@ -25,8 +25,8 @@ HEADLINES = {
     "calendar": "No finding",
 }
 MEANS = {
-    "broken data": "a data sensor is in alarm, or the data contract holds the rows; hold the month"
-    " and do not retrain on it",
+    "broken data": "a data sensor is in alarm, or the data contract holds the rows; the month is"
+    " not scored, and nothing is trained",
     "changed demand": "a demand sensor is in alarm; retrain when labels of the time after it are"
     " complete",
     "worse": "the labels show that the champion ranks worse; train now",
