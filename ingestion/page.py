@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from configs.records import write_file
 from configs.terminal import on_page
 from ingestion.batches import Batch
 from ingestion.contract import MEASURES
@@ -48,7 +49,7 @@ def write_page(
         broken=[f for f in every if not f.success and f.severity == "stop"],
         row_rules=[finding for finding in findings if finding.column not in MEASURES],
     )
-    target.write_text(page, encoding="utf-8")
+    write_file(target, page)
 
 
 def _figure(value: Any) -> str:
