@@ -169,7 +169,7 @@ def _champion(figures: dict[str, Any]) -> list[str]:
 
 
 def _shares(found: list[dict[str, Any]]) -> str:
-    return " | ".join(f"{one['share']:.2f} {_interval(one)}" for one in found)
+    return " | ".join(f"{one['share']:.2f} [{one['low']:.2f}, {one['high']:.2f}]" for one in found)
 
 
 def _of(one: dict[str, Any]) -> str:
