@@ -206,7 +206,7 @@ bench-year: setup ## two simulated years, one without drift: ten minutes
 bench-scoring: setup ## a million customers scored, beside Polars
 	@$(BIN)/python -m tests.bench.scoring $(ARGS)
 
-drill: setup ## kill make operate at every step, then worker and servers
+drill: setup ## kill make operate at every step, then the servers
 	@$(BIN)/python -m tests.drills.operate $(ARGS)
 	@$(MAKE) --no-print-directory test-platform ARGS=  # it kills each of them once
 

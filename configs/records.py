@@ -7,6 +7,7 @@ that also carries the SHA-256 of its content, so that one which was altered is n
 from __future__ import annotations
 
 import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -37,6 +38,10 @@ def write_bytes(path: Path, content: bytes) -> None:
     """The same with bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    for left in path.parent.glob(f".{glob.escape(path.name)}.[0-9]*.[0-9]*"):
+        process = left.name.split(".")[-2]
+        if process.isdecimal() and not _runs(int(process)):  # it was killed
+            left.unlink(missing_ok=True)
     try:
         with temporary.open("wb") as file:
             file.write(content)
@@ -46,6 +51,16 @@ def write_bytes(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
 
 
 def write_record(path: Path, content: dict[str, Any]) -> None:

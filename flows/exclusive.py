@@ -48,6 +48,7 @@ OURS = {
     "tcp_user_timeout": 10_000,  # milliseconds
 }
 TRY: LiteralString = "SELECT pg_try_advisory_lock(%s)"
+RELEASE: LiteralString = "SELECT pg_advisory_unlock(%s)"
 HOLDER: LiteralString = """
     SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid)
     WHERE locktype = 'advisory' AND objsubid = 1 AND granted
@@ -93,6 +94,8 @@ def one_host(settings: Settings, command: str) -> Iterator[None]:
     finally:
         stop.set()
         watch.join(ASK_EVERY)
+        with suppress(Exception):  # else it is free when the server has noticed the end
+            held[-1].execute(RELEASE, [lock.key])
         held[-1].close()
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 import threading
 from contextlib import closing
 
@@ -11,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configs.records import SEAL, RecordAltered, make_once, read_record, write_record
+from configs.records import SEAL, RecordAltered, make_once, read_record, write_file, write_record
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 VALUES = st.recursive(SCALARS, lambda v: st.lists(v) | st.dictionaries(st.text(), v), max_leaves=5)
@@ -59,6 +62,17 @@ def table_in(path, name: str) -> None:
 def tables_of(path) -> list[str]:
     with closing(sqlite3.connect(path)) as connection:
         return [row[0] for row in connection.execute("SELECT name FROM sqlite_master")]
+
+
+def test_what_a_killed_process_left_goes_with_the_next_writing(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    file = tmp_path / "a [x].json"
+    kept = [f".a [x].json.{os.getpid()}.7", ".a [x].json.aside", ".a [x].json.old.7", ".b.json.1.7"]
+    for name in (*kept, f".a [x].json.{ended.pid}.140"):
+        (tmp_path / name).touch()
+    write_file(file, "new")
+    assert {path.name for path in tmp_path.iterdir()} == {file.name, *kept}
 
 
 def test_a_file_is_made_once_by_those_who_want_it_together(tmp_path):

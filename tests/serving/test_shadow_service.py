@@ -259,10 +259,11 @@ def test_challengers_and_champions_change_under_load_and_nothing_is_lost(
 
 def processes(service: Service) -> list[psutil.Process]:
     found = []
-    for one in (one for worker in service.workers for one in worker.children()):
+    for worker in service.workers:
         with suppress(psutil.Error):  # one that has just ended
-            if "serving.shadow.scorer" in one.cmdline():
-                found.append(one)
+            for one in worker.children():
+                if "serving.shadow.scorer" in one.cmdline():
+                    found.append(one)
     return found
 
 
@@ -302,6 +303,7 @@ def test_what_a_slow_challenger_has_no_time_for_is_dropped_and_every_answer_come
     tired = registry.add(0.2, graph=slow())
     with serving(registry, *QUICK, *SHADOWED) as service:
         service.wait_for(partial(in_shadow, service, tired))
+        service.wait_for(lambda: len(processes(service)) == 1)
         (process,) = processes(service)
         with under_load(service.url) as loads:
             service.wait_for(lambda: service.count("shadow_dropped_rows", 'reason="full"') > 0)

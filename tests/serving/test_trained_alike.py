@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import Phase, given
+from hypothesis import Phase, assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from made_lines import LINE, RETAIL, Lines, as_trained, body, opened, rows_of, section
@@ -115,7 +115,10 @@ def declared(request: pytest.FixtureRequest) -> Iterator[tuple[frozenset[str], T
 @hypothesis_settings(max_examples=9, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 def test_random_requests(declared, data):
     columns, transactions = declared
-    assert_alike(transactions, data.draw(made(columns)), columns)
+    log = data.draw(made(columns))
+    times = [line["invoiced_at"] or "" for lines in log.values() for line in lines]
+    assume(2 * sum(time.isdigit() for time in times) < len(times))  # else a file is refused whole
+    assert_alike(transactions, log, columns)
 
 
 def made_log(
