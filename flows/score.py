@@ -119,6 +119,7 @@ def score_log(
             next_step=f"name a day up to {clock}, or set the clock: --operations.today",
         )
     until = as_of or clock
+    given = months is not None
     if months is None:
         months = months_of(transactions, validated / QUARANTINE, until, settings.compute)
     last = max((month.last_day for month in months if month.rows), default=None)
@@ -162,7 +163,7 @@ def score_log(
     key = {"as_of": as_of.isoformat(), "data_sha256": digest_of(months)}
     scores = _kept(settings, version, bundle, place, key, make_features, nobody)
     scores = _with_notes(scores, settings, bundle)
-    if gap:
+    if gap and not given:  # operate has looked whether its month is whole
         days = "the last day" if gap == 1 else f"the last {gap} days"
         note = f"the log has no row of {days} before {as_of}: it ends on {last}"
         scores = replace(scores, notes=(*scores.notes, note))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -15,8 +16,10 @@ from flows.clock import today
 from ingestion.batches import dataset_of
 from ingestion.cut import a_day_of_rows
 from ingestion.months import Month, months_of
-from ingestion.validate import QUARANTINE, TRANSACTIONS
+from ingestion.validate import DAYS, QUARANTINE, TRANSACTIONS, read_days
 from monitoring.facts import end_of
+
+WEEKS = 13  # of the log, to see on which days of the week the shop sells
 
 
 class NotWhole(UserError):
@@ -53,19 +56,31 @@ class Watched:
 
     @cached_property
     def whole(self) -> list[str]:
-        """Those that are over and whole: their rows reach to the last day, or to `late_days` before
-        it, or the source goes on after them."""
+        """Those that are over and whole: their rows reach to the last day that the shop is open, or
+        to `late_days` before it, or the source goes on after them."""
         clock, late = today(self.settings), self.settings.operations.late_days
         return [
             month.month
             for place, month in enumerate(self.months)
             if end_of(month.month) <= clock
-            and (
-                self.later
-                or self._goes_on(place)
-                or month.last_day >= end_of(month.month) - timedelta(days=late + 1)
-            )
+            and (self.later or self._goes_on(place) or self._missing(month) <= late)
         ]
+
+    @cached_property
+    def closed(self) -> set[int]:
+        """The days of the week, Monday 0, on which the shop does not sell: of the last thirteen,
+        hardly one has a row."""
+        last = self.months[-1].last_day
+        days = {day for day, *_ in read_days(self.validated / DAYS)}
+        recent = [last - timedelta(days=n) for n in range(7 * WEEKS)]
+        sold = Counter(day.weekday() for day in recent if day in days)
+        return {weekday for weekday in range(7) if 4 * sold[weekday] < WEEKS}
+
+    def _missing(self, month: Month) -> int:
+        """The days at the end of a month that have no row though the shop was open."""
+        after = (end_of(month.month) - month.last_day).days
+        days = [month.last_day + timedelta(days=n) for n in range(1, after)]
+        return sum(day.weekday() not in self.closed for day in days)
 
     def _goes_on(self, place: int) -> bool:
         rows = [one.rows + one.anonymous for one in self.months]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +22,7 @@ from flows.monitor import could_judge, judged_before
 from flows.stage import hash_file
 from flows.watch import Watched, check_there, folder_of
 from ingestion.months import Month
+from ingestion.validate import DAYS
 from monitoring import state
 from monitoring.facts import Reading, Verdict, add_months, end_of
 from monitoring.state import Judged
@@ -33,7 +36,7 @@ def log_of(settings, tmp_path, *months: str, last_day: date | None = None) -> Wa
     found = [Month(one, 10, 0, end_of(one), f"rows of {one}") for one in months]
     if last_day is not None:
         found[-1] = replace(found[-1], last_day=last_day)
-    watched.__dict__["months"] = found  # where a cached property keeps its value
+    watched.__dict__.update(months=found, closed=set())  # where cached properties keep values
     return watched
 
 
@@ -105,6 +108,25 @@ def test_a_month_that_ends_early_is_whole_where_later_ones_have_rows(settings, t
         check_there(watched, "2026-07")
     watched = log_of(settings, tmp_path, "2026-06", "2026-07", last_day=date(2026, 7, 31))
     assert watched.whole == ["2026-06", "2026-07"]
+
+
+def test_days_of_the_week_on_which_the_shop_never_sells_are_not_missed(settings, tmp_path):
+    """In 2026 the 31st of October is a Saturday."""
+    clock = settings.operations.model_copy(update={"today": date(2026, 11, 1)})
+    settings = settings.model_copy(update={"operations": clock})
+    friday = date(2026, 10, 30)
+    before = [friday - timedelta(days=n) for n in range(120)]
+
+    def whole(*closed: int) -> bool:
+        watched = log_of(settings, tmp_path, "2026-09", "2026-10", last_day=friday)
+        del watched.__dict__["closed"]
+        days = [day for day in before if day.weekday() not in closed] + [date(2026, 8, 29)]
+        table = pa.table({"day": pa.array([*days, None], pa.date32())})
+        pq.write_table(table, watched.validated / DAYS)
+        return "2026-10" in watched.whole
+
+    assert whole(5) and whole(5, 6), "but for one Saturday in August"
+    assert not whole() and not whole(6)
 
 
 def test_a_row_with_a_wrong_date_does_not_make_the_month_before_whole(settings, tmp_path):
