@@ -68,13 +68,13 @@ class Watched:
 
     @cached_property
     def closed(self) -> set[int]:
-        """The days of the week, Monday 0, on which the shop does not sell: of the last thirteen,
-        hardly one has a row."""
-        last = self.months[-1].last_day
-        days = {day for day, *_ in read_days(self.validated / DAYS)}
-        recent = [last - timedelta(days=n) for n in range(7 * WEEKS)]
-        sold = Counter(day.weekday() for day in recent if day in days)
-        return {weekday for weekday in range(7) if 4 * sold[weekday] < WEEKS}
+        """The days of the week, Monday 0, on which the shop hardly sells: in the last thirteen weeks
+        they have less than a tenth of their share of the rows."""
+        last, sold = self.months[-1].last_day, Counter[int]()
+        for day, rows, *_ in read_days(self.validated / DAYS):
+            if day is not None and last - timedelta(weeks=WEEKS) < day <= last:
+                sold[day.weekday()] += rows
+        return {weekday for weekday in range(7) if 70 * sold[weekday] < sold.total()}
 
     def _missing(self, month: Month) -> int:
         """The days at the end of a month that have no row though the shop was open."""
