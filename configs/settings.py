@@ -320,8 +320,8 @@ class Operations(Section):
         0,
         ge=0,
         le=31,
-        description="a month is whole though so many of its last days have no row, besides days of"
-        " the week on which the shop never sells; any number where later rows are there",
+        description="a month is whole though so many of its last days have no row, besides those on"
+        " which the shop is always closed; any number where later rows are there",
     )
     baseline_months: int = Field(
         12, ge=12, le=36, description="months that the frozen baseline of the sensors is made of"

@@ -17,7 +17,7 @@ from ingestion.batches import dataset_of
 from ingestion.cut import a_day_of_rows
 from ingestion.months import Month, months_of
 from ingestion.validate import DAYS, QUARANTINE, TRANSACTIONS, read_days
-from monitoring.facts import end_of
+from monitoring.facts import add_months, end_of
 
 WEEKS = 13  # of the log, to see on which days of the week the shop sells
 
@@ -68,8 +68,8 @@ class Watched:
 
     @cached_property
     def closed(self) -> set[int]:
-        """The days of the week, Monday 0, on which the shop hardly sells: in the last thirteen weeks
-        they have less than a tenth of their share of the rows."""
+        """The days of the week, Monday 0, on which the shop hardly sells: of the rows of the last
+        thirteen weeks they have less than a tenth of their share."""
         last, sold = self.months[-1].last_day, Counter[int]()
         for day, rows, *_ in read_days(self.validated / DAYS):
             if day is not None and last - timedelta(weeks=WEEKS) < day <= last:
@@ -77,8 +77,11 @@ class Watched:
         return {weekday for weekday in range(7) if 70 * sold[weekday] < sold.total()}
 
     def _missing(self, month: Month) -> int:
-        """The days at the end of a month that have no row though the shop was open."""
-        after = (end_of(month.month) - month.last_day).days
+        """The days at the end of a month that have no row though the shop was open, as far as can
+        be told: it may close at the end of a year, as it did a year ago."""
+        before = next((m for m in self.months if m.month == add_months(month.month, -12)), None)
+        closing = (end_of(before.month) - before.last_day).days - 1 if before else 0
+        after = (end_of(month.month) - month.last_day).days - max(closing, 0)
         days = [month.last_day + timedelta(days=n) for n in range(1, after)]
         return sum(day.weekday() not in self.closed for day in days)
 

@@ -129,6 +129,22 @@ def test_days_of_the_week_on_which_the_shop_never_sells_are_not_missed(settings,
     assert not whole() and not whole(6)
 
 
+def test_nor_are_the_days_at_the_end_of_a_year_on_which_it_was_closed_a_year_ago(
+    settings, tmp_path
+):
+    def whole(last_day: date, before: date | None) -> bool:
+        watched = log_of(settings, tmp_path, "2025-06", "2026-07", last_day=last_day)
+        if before is not None:
+            year_ago = Month("2025-07", 10, 0, before, "rows")
+            watched.__dict__["months"].insert(1, year_ago)
+        return "2026-07" in watched.whole
+
+    assert whole(date(2026, 7, 23), date(2025, 7, 23)) and whole(
+        date(2026, 7, 23), date(2025, 7, 22)
+    )
+    assert not whole(date(2026, 7, 22), date(2025, 7, 23)) and not whole(date(2026, 7, 23), None)
+
+
 def test_a_row_with_a_wrong_date_does_not_make_the_month_before_whole(settings, tmp_path):
     watched = log_of(settings, tmp_path, "2026-06", "2026-07")
     june, july = watched.months
