@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import logging
 import os
@@ -10,7 +11,9 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 from configs.describe import accepted, default_of, options
 from configs.environment import prepare, private
@@ -116,6 +119,16 @@ def run_command(
         return 1
     finally:
         _overrides.clear()
+
+
+def leave(code: int) -> NoReturn:
+    """End the process after a training: what is to be done at its exit is done, but its modules are
+    not taken apart. Threads of Prefect's hold them, and DuckDB would complain of that at length."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    atexit._run_exitfuncs()
+    os._exit(code)
 
 
 # What this command was given on its line: the next one has to be given the same, or it would look

@@ -12,7 +12,6 @@ and a month whose rows are not there yet stops it without harm.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -20,7 +19,7 @@ from datetime import date, timedelta
 from functools import partial
 from typing import Any
 
-from configs.command import make, run_command
+from configs.command import leave, make, run_command
 from configs.errors import UserError
 from configs.monitoring_files import PAGE
 from configs.records import write_record
@@ -309,4 +308,4 @@ def _retrain(
 
 
 if __name__ == "__main__":
-    sys.exit(run_command("flows.operate", ABOUT, main, options=OPTIONS))
+    leave(run_command("flows.operate", ABOUT, main, options=OPTIONS))

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -20,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from configs.command import remember, run_command, typed
+from configs.command import leave, remember, run_command, typed
 from configs.errors import UserError
 from configs.load import dump
 from configs.monitoring_files import PAGE
@@ -316,4 +315,4 @@ def read_year(
 
 
 if __name__ == "__main__":
-    sys.exit(run_command("flows.simulate_year", ABOUT, main, options=OPTIONS))
+    leave(run_command("flows.simulate_year", ABOUT, main, options=OPTIONS))

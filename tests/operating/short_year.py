@@ -3,9 +3,7 @@ one, through all that `make simulate-year` does."""
 
 from __future__ import annotations
 
-import sys
-
-from configs.command import run_command
+from configs.command import leave, run_command
 from configs.settings import Settings
 from configs.terminal import console
 from flows.lock import alone
@@ -20,4 +18,4 @@ def main(settings: Settings, *, drift: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command("tests.operating.short_year", "", main, options={"drift": ""}))
+    leave(run_command("tests.operating.short_year", "", main, options={"drift": ""}))
