@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
 
@@ -79,15 +79,22 @@ class Watched:
     def _missing(self, month: Month) -> int:
         """The days at the end of a month that have no row though the shop was open, as far as can
         be told: it may close at the end of a year, as it did a year ago."""
+        without = _days_without(month)
         before = next((m for m in self.months if m.month == add_months(month.month, -12)), None)
-        closing = (end_of(before.month) - before.last_day).days - 1 if before else 0
-        after = (end_of(month.month) - month.last_day).days - max(closing, 0)
-        days = [month.last_day + timedelta(days=n) for n in range(1, after)]
-        return sum(day.weekday() not in self.closed for day in days)
+        closing = _days_without(before) if before else []
+        if any(day.weekday() not in self.closed for day in closing):
+            without = without[: max(len(without) - len(closing), 0)]
+        return sum(day.weekday() not in self.closed for day in without)
 
     def _goes_on(self, place: int) -> bool:
         rows = [one.rows + one.anonymous for one in self.months]
         return a_day_of_rows(sum(rows[place + 1 :]), rows[place])
+
+
+def _days_without(month: Month) -> list[date]:
+    """The days of a month after its last row."""
+    days = (end_of(month.month) - month.last_day).days
+    return [month.last_day + timedelta(days=n) for n in range(1, days)]
 
 
 def folder_of(settings: Settings) -> Path:
