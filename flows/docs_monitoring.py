@@ -38,6 +38,11 @@ def fill(text: str, figures: dict[str, Any] | None, labels: dict[str, Any] | Non
         }
     if labels:
         found["champion"] = _champion(labels)
+    return put_sections(text, found)
+
+
+def put_sections(text: str, found: dict[str, list[str]]) -> str:
+    """The page with these lines between the markers of each section, `<!-- name -->`."""
     for name, lines in found.items():
         begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         before, rest = text.split(begin)

@@ -6,6 +6,8 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
+from flows.docs_monitoring import put_sections
+
 PICTURES = "year-*.png"  # of the year's page, beside its figures
 
 
@@ -14,16 +16,12 @@ def fill(text: str, year: dict[str, Any] | None, drill: dict[str, Any] | None) -
 
     year: what `tests/bench/year.py` writes.  drill: what `tests/drills/operate.py` writes.
     """
-    found = {}
+    found: dict[str, list[str]] = {}
     if year:
         found["year"] = _year(year)
     if drill:
         found["drill"] = _drill(drill)
-    for name, lines in found.items():
-        begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-        before, rest = text.split(begin)
-        text = f"{before}{begin}" + "\n".join(lines) + f"\n{end}" + rest.split(end)[1]
-    return text
+    return put_sections(text, found)
 
 
 def _year(found: dict[str, Any]) -> list[str]:

@@ -286,7 +286,7 @@ def _quality_of_held(settings: Settings, month: str, error: ContractBroken) -> Q
     if seen is None or seen.batch != parts.batch:
         return None
     rows, kept_out, reasons = _count_rows(settings, parts.paths, seen.folder / QUARANTINE, month)
-    # Of a batch that is refused as a whole there are no valid rows.
+    # A batch that is refused as a whole has no valid rows.
     status: Literal["held", "refused"] = "refused"
     if (seen.folder / TRANSACTIONS).exists():
         status = "held"

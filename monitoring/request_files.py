@@ -81,7 +81,7 @@ def merge_days(folder: Path, until: date) -> None:
 
 
 def _merged(day: Path) -> set[str]:
-    """The names of the files that the one of the day holds; none where there is no such file."""
+    """The names of the files that the one of the day holds; none where that file is missing."""
     import pyarrow.parquet as pq
 
     if not (day / WHOLE_DAY).exists():
