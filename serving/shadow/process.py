@@ -115,7 +115,9 @@ def start(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         bufsize=0,
-        start_new_session=True,  # Ctrl-C reaches the launcher alone
+        # Ctrl-C reaches the launcher alone. Not a session of its own: Linux shares the cores among
+        # sessions (autogroup), and SCHED_IDLE gives way within a session alone.
+        process_group=0,
     )
     begun(child)
     try:

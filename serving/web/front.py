@@ -121,8 +121,9 @@ class Front:
                 ],
             }
         )
-        await send({"type": "http.response.body", "body": body})
+        # Counted first: who has the answer may look at the metrics, or kill this worker, at once.
         self.answered[route.name if route else "other"].count(status, perf_counter() - began)
+        await send({"type": "http.response.body", "body": body})
 
     async def _answer(
         self, route: Route, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive

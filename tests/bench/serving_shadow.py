@@ -6,20 +6,28 @@ Both services log requests, as a shadow needs it, and have the same champion. Th
 of many trees, which takes far longer than there is time for: it may drop rows, and must not be
 noticed. A second one, whose bundle is the champion's, says whether seconds in the shadow's log can
 be compared with those of the champion.
+
+The services have one half of the cores and the load the other one, as if it came from elsewhere:
+what the challenger's process takes is the worker's. Meanwhile that process stands still in the
+rounds without it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import httpx
 import numpy as np
+import psutil
 
 from registry.bundle import Bundle, load_bundle, write_bundle
 from registry.models import CHALLENGER, ModelVersion, find_version, register
@@ -29,7 +37,8 @@ from tests.bench import serving_requests as requests
 from tests.bench.figures import figure, show
 from tests.bench.serving_champion import Registry
 from tests.bench.serving_processes import ROOT, Server
-from tests.bench.serving_rounds import CONNECTIONS, Figures, Found, in_turn, medians
+from tests.bench.serving_requests import Requests
+from tests.bench.serving_rounds import CONNECTIONS, Figures, Found, medians
 
 TREES, DEPTH, ROWS = 2000, 8, 4000
 MOST = 1.2  # times the p99 without a shadow
@@ -45,29 +54,71 @@ def shadowed(registry: Registry, bundle: Bundle, rounds: int, seconds: float) ->
     rounds = max(rounds, ROUNDS)
     figures: Figures = []
     shutil.rmtree(registry.settings.var / "serving", ignore_errors=True)
-    with processes.service(registry.settings, *LOGGED) as without:
+    with service(registry, LOGGED) as without:
         challenge(registry, slow)
-        with processes.service(registry.settings, *SHADOWED) as both:
+        with service(registry, SHADOWED) as both:
             wait_for_shadow(both, slow)
             servers = {WITHOUT: without, WITH: both, AGAIN: without}
             for rows in (1, 100):
                 asked = requests.predict(bundle, rows)
                 name = "one row" if rows == 1 else f"{rows} rows"
-                found = in_turn(servers, dict.fromkeys(servers, asked), rounds, seconds)
+                found = in_turn(servers, asked, rounds, seconds)
                 figures += of_rounds(f"{name}, a slow challenger in shadow: ", found)
             figures.append(
                 figure("answers that differ with a shadow", differ(servers, bundle), "", 0)
             )
             figures += of_shadow(both, without)
         challenge(registry, same)
-        with processes.service(registry.settings, *SHADOWED) as both:
+        with service(registry, SHADOWED) as both:
             wait_for_shadow(both, same)
             servers = {WITHOUT: without, WITH: both, AGAIN: without}
-            asked = requests.predict(bundle, 1)
-            found = in_turn(servers, dict.fromkeys(servers, asked), rounds, seconds)
+            found = in_turn(servers, requests.predict(bundle, 1), rounds, seconds)
             figures += of_rounds("one row, the champion's twin in shadow: ", found)
             figures += of_shadow(both, without)
     return figures + timed(registry, same)
+
+
+@contextmanager
+def service(registry: Registry, options: tuple[str, ...]) -> Iterator[Server]:
+    with ExitStack() as running:
+        with half_of_the_cores(0):
+            server = running.enter_context(processes.service(registry.settings, *options))
+        yield server
+
+
+@contextmanager
+def half_of_the_cores(which: int) -> Iterator[None]:
+    """What is started within has the first (0) or the second (1) half of them, on Linux."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    all_cores = os.sched_getaffinity(0)
+    middle = len(all_cores) // 2
+    if middle:
+        ordered = sorted(all_cores)
+        os.sched_setaffinity(0, ordered[middle:] if which else ordered[:middle])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, all_cores)
+
+
+def in_turn(servers: dict[str, Server], asked: Requests, rounds: int, seconds: float) -> Found:
+    found: Found = {name: [] for name in servers}
+    scorer = scorer_of(servers[WITH])
+    for _ in range(rounds):
+        for name, server in servers.items():
+            (scorer.resume if name == WITH else scorer.suspend)()
+            with half_of_the_cores(1):
+                found[name].append(processes.ask(server, asked, CONNECTIONS, seconds))
+    scorer.resume()
+    return found
+
+
+def scorer_of(server: Server) -> psutil.Process:
+    """The process of the challenger."""
+    (found,) = (one for one in server.family() if "serving.shadow.scorer" in one.cmdline())
+    return found
 
 
 def of_rounds(name: str, found: Found) -> Figures:
@@ -104,7 +155,7 @@ def of_shadow(server: Server, without: Server) -> Figures:
         return sum(float(line.split()[-1]) for line in lines)
 
     scored, dropped = count("rows_total"), count("dropped_rows_total")
-    (child,) = (one for one in server.family() if "serving.shadow.scorer" in one.cmdline())
+    child = scorer_of(server)
     return [
         figure("  rows that it scored", scored, "rows", better="higher"),
         figure("  rows that were dropped", dropped, "rows"),

@@ -278,6 +278,9 @@ def test_a_killed_process_is_started_again_and_a_killed_worker_leaves_none(
             for _ in range(2):
                 (killed,) = processes(service)
                 assert killed.nice() == 19
+                # One session: Linux (autogroup) lets it give way to what is in its own alone.
+                assert os.getsid(killed.pid) == os.getsid(killed.ppid())
+                assert os.getpgid(killed.pid) == killed.pid
                 killed.kill()
                 service.wait_for(
                     lambda pid=killed.pid: [x.pid for x in processes(service)] != [pid]
