@@ -8,6 +8,9 @@ import pytest
 from hypothesis import settings
 
 from configs.environment import QUIET
+from tests.walks import environment, home, offline_log, quick_walk, shared_api, walk
+
+__all__ = ["environment", "home", "offline_log", "quick_walk", "shared_api", "walk"]  # fixtures
 
 os.environ.update(QUIET)  # libraries are as quiet as in a run; read while they are imported
 # What `make test ARGS=…` was given is for the tests, not for the make that they start.
@@ -33,21 +36,30 @@ def real_log_rows(tmp_path_factory):
     return rows
 
 
-# On two workers: the files that share the run of the `smoke` fixture, or the processes behind
-# `quick_walk`, are one unit of work, or each worker would make them for itself; and the longest
-# begin first, so that both end together.
-SMOKE = tuple(
-    f"tests/end_to_end/test_{name}.py"
-    for name in (
-        *("road", "kill", "data", "notebook", "reproduce", "serving", "serving_docs", "ui"),
-        *("bad_input", "real_file", "adopt", "operate"),
-    )
+# On two workers: the files that share the run of the `smoke` fixture, the operated shop or the
+# processes behind `quick_walk` are one unit of work, or each worker would make them for itself;
+# and the longest begin first, so that both end together.
+COMMANDS = (
+    *(
+        f"tests/end_to_end/test_{name}.py"
+        for name in (
+            *("road", "kill", "data", "notebook", "reproduce", "serving", "serving_docs", "ui"),
+            *("bad_input", "real_file", "adopt", "score_and_monitor"),
+        )
+    ),
+    *(
+        f"tests/operating/test_{name}.py"
+        for name in (
+            "operating_bad_input",
+            "operating",
+            "held_and_ended_well",
+            "properties",
+            "year",
+        )
+    ),
 )
 LONGEST_FIRST = (
-    *SMOKE,
-    "tests/operating/test_operating_bad_input.py",
-    "tests/operating/test_operating.py",
-    "tests/operating/test_properties.py",
+    *COMMANDS,
     "tests/ingestion/test_database.py",
     "tests/training/test_studies.py",
     "tests/training/test_fit.py",
@@ -67,7 +79,7 @@ def pytest_xdist_make_scheduler(config, log):
     class Units(LoadFileScheduling):
         def _split_scope(self, nodeid):
             file = super()._split_scope(nodeid)
-            return "smoke" if file in SMOKE else file
+            return "commands" if file in COMMANDS else file
 
     config.option.loadscopereorder = False
     return Units(config, log)

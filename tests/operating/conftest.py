@@ -15,15 +15,6 @@ from configs.command import run_command
 from configs.errors import UserError
 from flows import backfill, monitor, operate, rebaseline
 from flows.monitor import finished
-from tests.end_to_end.conftest import (  # fixtures
-    environment,
-    home,
-    offline_log,
-    quick_walk,
-    shared_api,
-)
-
-__all__ = ["environment", "home", "offline_log", "quick_walk", "shared_api"]
 
 
 @pytest.fixture(scope="session")
