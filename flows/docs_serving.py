@@ -17,9 +17,11 @@ SHADOW = """
 ### With a challenger in shadow
 
 The service with a challenger in shadow beside one without, each with the same champion and a log
-of requests. They are asked in turn; a ratio is the median over the rounds of one with the shadow
-and those before and after it, without. `the two without` is the same ratio between those two. The
-slow challenger has thousands of trees and may drop rows; the twin is the champion's own bundle.
+of requests, on one half of the cores; the load has the other half. They are asked in turn, and the
+challenger's process stands still while the one without is; a ratio is the median over the rounds of
+one with the shadow and those before and after it, without. `the two without` is the larger of those
+two over the smaller. The slow challenger has thousands of trees and may drop rows; the twin is the
+champion's own bundle.
 """
 
 
