@@ -84,7 +84,7 @@ def test_a_second_start_finds_nothing_due(platform: Platform):
     state = platform.finish(platform.start("operate", "2025-10-01"))
     assert (state.name, state.message) == (
         "Completed",
-        "no month was due: 2025-09 was the last",
+        "No month is due: 2025-09 was the last, and today is 2025-10-01.",
     )
     assert contents(platform.var) == before
 

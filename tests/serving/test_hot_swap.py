@@ -60,7 +60,6 @@ def test_promotions_rollbacks_and_broken_bundles_under_load_lose_nothing(
     said = {first.version: {0.1}, second.version: {0.2}}
     with under_load(service.url) as loads:
         for version in (second, first, second, altered, no_answer, others, first):
-            asked = [len(load.answers) for load in loads]
             refused = service.count("champion_changes", 'outcome="refused"')
             registry.promote(version)
             if version.version in said:
@@ -68,6 +67,7 @@ def test_promotions_rollbacks_and_broken_bundles_under_load_lose_nothing(
             else:
                 service.wait_for(partial(service.has_refused, refused))
                 assert service.serves(second)
+            asked = [len(load.answers) for load in loads]
             service.wait_for(partial(has_gone_on, loads, asked))
     for seen in loads:
         assert seen.failures == []
