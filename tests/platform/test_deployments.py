@@ -19,6 +19,7 @@ from servers import kill, wait_for_server, wait_until
 from flows.exclusive import one_host
 from flows.janitor import drop_missed
 from flows.lock import alone
+from flows.monitoring_metrics import SUCCEEDED
 from monitoring.facts import add_months, end_of, month_of
 from registry import ledger
 from registry.models import versions
@@ -260,6 +261,7 @@ def nothing_twice(platform: Platform) -> None:
 
 
 def contents(var) -> dict[str, bytes]:
-    """What operating has made: scores, facts, verdicts."""
+    """What operating has made: scores, facts, verdicts; not when a command last ended well."""
     files = [*var.glob("scores/**/*"), *var.glob("monitoring/*/*/**/*")]
-    return {str(file): file.read_bytes() for file in files if file.is_file()}
+    made = [file for file in files if file.is_file() and file.parent.name != SUCCEEDED]
+    return {str(file): file.read_bytes() for file in made}
