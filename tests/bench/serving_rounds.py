@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from statistics import median
 from typing import Any
 
@@ -17,12 +19,18 @@ Figures = list[dict[str, Any]]
 
 
 def in_turn(
-    servers: dict[str, Server], asked: dict[str, Requests], rounds: int, seconds: float
+    servers: dict[str, Server],
+    asked: dict[str, Requests],
+    rounds: int,
+    seconds: float,
+    around: Callable[[str], AbstractContextManager[Any]] = nullcontext,
 ) -> Found:
+    """around: given a server's name, what its round happens within."""
     found: Found = {name: [] for name in servers}
     for _ in range(rounds):
         for name, server in servers.items():
-            found[name].append(ask(server, asked[name], CONNECTIONS, seconds))
+            with around(name):
+                found[name].append(ask(server, asked[name], CONNECTIONS, seconds))
     return found
 
 

@@ -18,6 +18,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -38,7 +39,7 @@ from tests.bench.figures import figure, show
 from tests.bench.serving_champion import Registry
 from tests.bench.serving_processes import ROOT, Server
 from tests.bench.serving_requests import Requests
-from tests.bench.serving_rounds import CONNECTIONS, Figures, Found, medians
+from tests.bench.serving_rounds import CONNECTIONS, Figures, Found, in_turn, medians
 
 TREES, DEPTH, ROWS = 2000, 8, 4000
 MOST = 1.2  # times the p99 without a shadow
@@ -62,7 +63,7 @@ def shadowed(registry: Registry, bundle: Bundle, rounds: int, seconds: float) ->
             for rows in (1, 100):
                 asked = requests.predict(bundle, rows)
                 name = "one row" if rows == 1 else f"{rows} rows"
-                found = in_turn(servers, asked, rounds, seconds)
+                found = beside(servers, asked, rounds, seconds)
                 figures += of_rounds(f"{name}, a slow challenger in shadow: ", found)
             figures.append(
                 figure("answers that differ with a shadow", differ(servers, bundle), "", 0)
@@ -72,7 +73,7 @@ def shadowed(registry: Registry, bundle: Bundle, rounds: int, seconds: float) ->
         with service(registry, SHADOWED) as both:
             wait_for_shadow(both, same)
             servers = {WITHOUT: without, WITH: both, AGAIN: without}
-            found = in_turn(servers, requests.predict(bundle, 1), rounds, seconds)
+            found = beside(servers, requests.predict(bundle, 1), rounds, seconds)
             figures += of_rounds("one row, the champion's twin in shadow: ", found)
             figures += of_shadow(both, without)
     return figures + timed(registry, same)
@@ -103,16 +104,20 @@ def half_of_the_cores(which: int) -> Iterator[None]:
         os.sched_setaffinity(0, all_cores)
 
 
-def in_turn(servers: dict[str, Server], asked: Requests, rounds: int, seconds: float) -> Found:
-    found: Found = {name: [] for name in servers}
+def beside(servers: dict[str, Server], asked: Requests, rounds: int, seconds: float) -> Found:
+    """Rounds of each server, those without a shadow while its process stands still."""
     scorer = scorer_of(servers[WITH])
-    for _ in range(rounds):
-        for name, server in servers.items():
-            (scorer.resume if name == WITH else scorer.suspend)()
-            with half_of_the_cores(1):
-                found[name].append(processes.ask(server, asked, CONNECTIONS, seconds))
-    scorer.resume()
-    return found
+
+    @contextmanager
+    def round_of(name: str) -> Iterator[None]:
+        (scorer.resume if name == WITH else scorer.suspend)()
+        with half_of_the_cores(1):
+            yield
+
+    try:
+        return in_turn(servers, dict.fromkeys(servers, asked), rounds, seconds, round_of)
+    finally:
+        scorer.resume()  # a process that stands still does not end with its worker
 
 
 def scorer_of(server: Server) -> psutil.Process:
@@ -256,6 +261,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--seconds", type=float, default=1.0, help="of a round")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the servers, as Ctrl-C does
     folder = ROOT / "var" / "bench"
     registry = Registry(folder / "serving" / "xgboost", ["xgboost"], 3)
     figures = shadowed(
