@@ -18,10 +18,10 @@ SHADOW = """
 
 The service with a challenger in shadow beside one without, each with the same champion and a log
 of requests, on one half of the cores; the load has the other half. They are asked in turn, and the
-challenger's process stands still while the one without is; a ratio is the median over the rounds of
-one with the shadow and those before and after it, without. `the two without` is the larger of those
-two over the smaller. The slow challenger has thousands of trees and may drop rows; the twin is the
-champion's own bundle.
+challenger's process stands still while the one without is: before and after each round with the
+shadow. A figure is the median over the rounds, and a ratio that of two medians; `the two without`
+is the larger of those before and after over the smaller. The slow challenger has thousands of trees
+and may drop rows; the twin is the champion's own bundle.
 """
 
 

@@ -6,7 +6,7 @@ The peers answer with the same model in the same run: a plain typed FastAPI appl
 typed BentoML service, MLflow's scoring server, and ONNX Runtime alone, in this process. All are
 asked in turn, in short rounds (A B C A B C …), and the median of the rounds counts: a machine that
 others use too is unfair to all of them alike. The load is `tests/bench/serving_load.py`: wrk finds
-the same figures. Writes var/bench/serving.json. Takes about five minutes.
+the same figures. Writes var/bench/serving.json. Takes about fifteen minutes.
 """
 
 from __future__ import annotations
