@@ -60,33 +60,33 @@ score: setup ## list everybody's score: var/scores/  (AS_OF=2026-05-01; of a tab
 	@$(BIN)/python -m flows.score $${GP_AS_OF:+--as-of "$$GP_AS_OF"} $${GP_DATA:+--data "$$GP_DATA"} $(PRESET) $(ARGS)
 
 ui: setup ## open MLflow's and Prefect's pages on the state in var/
-	@$(BIN)/python -m flows.ui $(PRESET) $(ARGS)
+	@$(BIN)/python -m flows.commands.ui $(PRESET) $(ARGS)
 
 quarantine: setup ## show the rows kept out of the last batch  (REASON=duplicate)
-	@$(BIN)/python -m flows.quarantine $${GP_REASON:+"$$GP_REASON"} $(PRESET) $(ARGS)
+	@$(BIN)/python -m flows.commands.quarantine $${GP_REASON:+"$$GP_REASON"} $(PRESET) $(ARGS)
 
 notebook: setup ## run docs/explore.ipynb on the last run: var/notebook/
-	@$(BIN)/python -m flows.notebook $(ARGS)
+	@$(BIN)/python -m flows.commands.notebook $(ARGS)
 
 ##@ Bring your own data
 
 data: setup ## download Online Retail II into data/ (needs a network)
-	@$(BIN)/python -m flows.data $(ARGS)
+	@$(BIN)/python -m flows.commands.data $(ARGS)
 
 adopt: setup ## draft the settings for a labelled table of your own  (DATA=file.csv TARGET=column)
-	@$(BIN)/python -m flows.adopt "$$GP_DATA" "$$GP_TARGET" $(ARGS)
+	@$(BIN)/python -m flows.commands.adopt "$$GP_DATA" "$$GP_TARGET" $(ARGS)
 
 replay: setup ## judge the quarantine again after a repair
-	@$(BIN)/python -m flows.replay $(PRESET) $(ARGS)
+	@$(BIN)/python -m flows.commands.replay $(PRESET) $(ARGS)
 
 accept-batch: setup ## release a batch held because it differs from the last  (BATCH=name)
-	@$(BIN)/python -m flows.accept_batch $${GP_BATCH:+"$$GP_BATCH"} $(PRESET) $(ARGS)
+	@$(BIN)/python -m flows.commands.accept_batch $${GP_BATCH:+"$$GP_BATCH"} $(PRESET) $(ARGS)
 
 ##@ Operate
 
 simulate-year: setup ## operate a simulated year: two to five minutes  (DRIFT=price|unit|missing|mix|none; rate unless given)
 	@[ "$$GP_CONFIG" != default ] || GP_CONFIG=year; \
-	  $(BIN)/python -m flows.simulate_year $${GP_DRIFT:+--drift "$$GP_DRIFT"} $(PRESET) $(ARGS)
+	  $(BIN)/python -m flows.commands.simulate_year $${GP_DRIFT:+--drift "$$GP_DRIFT"} $(PRESET) $(ARGS)
 
 operate: setup ## process every month that is due: score, judge, retrain  (RESTATE=2026-02)
 	@$(BIN)/python -m flows.operate $${GP_RESTATE:+--restate "$$GP_RESTATE"} $(PRESET) $(ARGS)
@@ -95,34 +95,34 @@ monitor: setup ## judge the last whole month: verdict, alerts, page  (RESTATE= M
 	@$(BIN)/python -m flows.monitor $${GP_RESTATE:+--restate "$$GP_RESTATE"} $${GP_MONTH:+--month "$$GP_MONTH"} $(PRESET) $(ARGS)
 
 backfill: setup ## score and judge past months; nothing is trained  (FROM=2025-06 TO=2026-03)
-	@$(BIN)/python -m flows.backfill $${GP_FROM:+--from "$$GP_FROM"} $${GP_TO:+--to "$$GP_TO"} $(PRESET) $(ARGS)
+	@$(BIN)/python -m flows.commands.backfill $${GP_FROM:+--from "$$GP_FROM"} $${GP_TO:+--to "$$GP_TO"} $(PRESET) $(ARGS)
 
 rebaseline: setup ## freeze a new baseline of the sensors  (REASON="why the months are normal")
-	@$(BIN)/python -m flows.rebaseline $${GP_REASON:+--reason "$$GP_REASON"} $(PRESET) $(ARGS)
+	@$(BIN)/python -m flows.commands.rebaseline $${GP_REASON:+--reason "$$GP_REASON"} $(PRESET) $(ARGS)
 
 deploy: setup ## send prefect.yaml to a Prefect server (prefect.api_url)
-	@$(BIN)/python -m flows.deploy $(PRESET) $(ARGS)
+	@$(BIN)/python -m flows.commands.deploy $(PRESET) $(ARGS)
 
 worker: setup ## run what that server starts, until Ctrl-C
-	@$(BIN)/python -m flows.worker $(PRESET) $(ARGS)
+	@$(BIN)/python -m flows.commands.worker $(PRESET) $(ARGS)
 
 janitor: setup ## end flow runs in Prefect whose process is gone
 	@$(BIN)/python -m flows.janitor $(PRESET) $(ARGS)
 
 models: setup ## list versions, who is champion, and every decision
-	@$(BIN)/python -m flows.models $(PRESET) $(ARGS)
+	@$(BIN)/python -m flows.commands.models $(PRESET) $(ARGS)
 
 promote: setup ## make a version champion by hand  (VERSION=3 REASON="why"; ARGS=--despite-ledger)
-	@$(BIN)/python -m flows.promote $${GP_VERSION:+"$$GP_VERSION"} $${GP_REASON:+--reason "$$GP_REASON"} $(PRESET) $(ARGS)
+	@$(BIN)/python -m flows.commands.promote $${GP_VERSION:+"$$GP_VERSION"} $${GP_REASON:+--reason "$$GP_REASON"} $(PRESET) $(ARGS)
 
 rollback: setup ## go back to the champion before this one, or to VERSION=  (REASON="why")
-	@$(BIN)/python -m flows.rollback $${GP_VERSION:+"$$GP_VERSION"} $${GP_REASON:+--reason "$$GP_REASON"} $(PRESET) $(ARGS)
+	@$(BIN)/python -m flows.commands.rollback $${GP_VERSION:+"$$GP_VERSION"} $${GP_REASON:+--reason "$$GP_REASON"} $(PRESET) $(ARGS)
 
 shadow: setup ## compare the challenger in shadow with the champion  (ARGS=--promote)
 	@$(BIN)/python -m flows.shadow $(PRESET) $(ARGS)
 
 reproduce: setup ## repeat a run and say whether its figures are the same  (RUN=run id)
-	@$(BIN)/python -m flows.reproduce "$$GP_RUN" $(ARGS)
+	@$(BIN)/python -m flows.commands.reproduce "$$GP_RUN" $(ARGS)
 
 bento: setup ## pack the champion with all that serves it
 	@$(BIN)/python -m serving.shipping.bento $(PRESET) $(ARGS)
@@ -153,7 +153,7 @@ docs: setup ## write the pages and figures that come from the code
 	@$(BIN)/python -m flows.docs
 
 lock: setup ## resolve pyproject.toml into the lock files again  (ARGS=--upgrade)
-	@$(BIN)/python -m flows.requirements $(ARGS)
+	@$(BIN)/python -m flows.commands.requirements $(ARGS)
 
 setup: ## make .venv from the lock file, if absent or out of date
 	@{ cmp -s requirements.lock .venv/requirements.lock && $(BIN)/python -c ''; } 2>/dev/null || $(MAKE) --no-print-directory .venv/install

@@ -15,14 +15,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
+from common.errors import NO_ROOM, UserError
+from common.full_disk import full_disk
+from common.interrupt import CODE, MESSAGE
+from common.terminal import visible
 from configs.describe import accepted, default_of, options
 from configs.environment import prepare, private
-from configs.errors import NO_ROOM, UserError
-from configs.full_disk import full_disk
-from configs.interrupt import CODE, MESSAGE
 from configs.load import dump, load, not_used, presets
 from configs.settings import Settings
-from configs.terminal import visible
 
 RUN_LOG = "run.log"  # the name of the handler that writes it: `flows/run.py`
 USAGE = """usage: python -m {module} [--config NAME] [--print-config] [--section.key VALUE ...]

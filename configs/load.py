@@ -20,8 +20,8 @@ from typing import Any, get_origin
 import yaml
 from pydantic import ValidationError
 
+from common.errors import UserError
 from configs.describe import members, options
-from configs.errors import UserError
 from configs.refusals import COLUMNS, RULES, TABLE_COLUMNS, refusal, refuse_unknown, rule_field
 from configs.rules import CONTRACT
 from configs.settings import Settings

@@ -9,8 +9,8 @@ from types import NoneType
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from common.errors import UserError
 from configs.describe import accepted, options
-from configs.errors import UserError
 from configs.rules import Rule
 from configs.table import Column
 from configs.url import may_hold_password

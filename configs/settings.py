@@ -14,6 +14,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from common.duck import MEMORY_MB
 from configs.rules import Contract
 from configs.section import FilePath, Names, Section, VarFolder, Words
 from configs.source import Source
@@ -21,9 +22,9 @@ from configs.url import from_variable, refuse_password
 
 
 class Compute(Section):
-    """What DuckDB may use (`configs/duck.py`)."""
+    """What DuckDB may use (`common/duck.py`)."""
 
-    memory_mb: int = Field(2000, ge=256, description="most memory of a query; the rest spills")
+    memory_mb: int = Field(MEMORY_MB, ge=256, description="most memory of a query; the rest spills")
     threads: int | None = Field(None, ge=1, description="threads of a query; none: every core")
 
 
@@ -232,7 +233,7 @@ class Serving(Section):
 
 
 class Prefect(Section):
-    """Where runs are recorded (`flows/prefect_api.py`), and deployed (`flows/deploy.py`)."""
+    """Where runs are recorded (`flows/prefect_api.py`) and deployed (`make deploy`)."""
 
     api_url: str | None = Field(
         None, description="a Prefect API, as http://HOST:4200/api; none: one of the run's own"
@@ -251,7 +252,7 @@ class Prefect(Section):
 
 
 class Ui(Section):
-    """Where `make ui` shows what the runs left (`flows/ui.py`)."""
+    """Where `make ui` shows what the runs left (`flows/commands/ui.py`)."""
 
     mlflow_port: int = Field(5000, ge=1, le=65535, description="MLflow's page")
     prefect_port: int = Field(4200, ge=1, le=65535, description="Prefect's page")

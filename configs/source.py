@@ -40,7 +40,7 @@ class Drift(Section):
 
 
 class Simulation(Section):
-    """Size and dirt of the simulated log (`ingestion/simulation/simulator.py`)."""
+    """Size and dirt of the simulated log (`simulator/simulator.py`)."""
 
     customers: int = Field(3000, ge=50, le=5_000_000, description="customers born within the log")
     start: date = Field(date(2024, 1, 1), description="first day of the log")

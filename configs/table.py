@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from common.spelling import BLANKS
 from configs.section import Section, Words
 
 # Characters of a category, an identifier or the name of a feature: what is longer, no stage takes.
@@ -17,7 +18,6 @@ LONGEST_TEXT = 300
 # Characters of all names, values and meanings: a bundle's description has a limit too
 # (`registry/bundle.py`), and JSON may take 12 bytes for a character.
 LARGEST_CONTRACT = 500_000
-BLANKS = " \t\r\n\v\f\u00a0\u3000"  # around a value; nothing else is a missing value
 OWN = (
     "customer_id",
     "as_of",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote, unquote_plus
 
-from configs.errors import UserError
+from common.errors import UserError
 
 # Parameters that say where a database is and how to reach it.
 ALLOWED = (

@@ -7,8 +7,8 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from configs.duck import connect, literal, parquet
-from configs.errors import UserError
+from common.duck import connect, literal, parquet
+from common.errors import UserError
 from configs.settings import Compute, Features
 from features.catalogue import ALL, select
 from features.engine import build_features, read_log, run

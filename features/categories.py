@@ -2,7 +2,7 @@
 
 A feature with `categories` is held as a code: the index of the value in that list, or
 `len(categories)` for a value that is not in it ("other"); NaN where there is none. Which spellings
-are the same category is said in `configs/spelling.py`. The service turns text into codes with what
+are the same category is said in `common/spelling.py`. The service turns text into codes with what
 is here, and examples turn codes back into text. No library is needed for it.
 """
 
@@ -12,9 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from struct import pack
 from typing import Any
 
-from configs.duck import literal
-from configs.spelling import matcher
-from configs.table import BLANKS
+from common.duck import literal
+from common.spelling import BLANKS, matcher
 
 OTHER, MISSING = "other", "missing"
 NAN = float("nan")
@@ -92,7 +91,7 @@ def code_sql(value: str, spellings: Mapping[str, int], size: int) -> str:
     """SQL of the code of a text, which is NULL where the text is.
 
     spellings: those texts of the column that are known, with their codes
-    (`configs/spelling.py:recognised`).  size: how many categories there are.
+    (`common/spelling.py:recognised`).  size: how many categories there are.
     """
     cases = " ".join(f"WHEN {literal(text)} THEN {code}" for text, code in spellings.items())
     code = f"CASE {value} {cases} ELSE {size} END" if cases else str(size)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from configs.duck import parquet
+from common.duck import parquet
 from features.catalogue import CATALOGUE, Feature
 from features.table import SPLITS
 

@@ -18,7 +18,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from configs.duck import literal
+from common.duck import literal
 from configs.settings import Features
 from features.catalogue import CATALOGUE, GROUPS, Feature
 

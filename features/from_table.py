@@ -26,10 +26,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from configs.duck import connect, literal, parquet, quoted
-from configs.errors import UserError
+from common.duck import connect, literal, parquet, quoted
+from common.errors import UserError
+from common.spelling import recognised
 from configs.settings import Compute
-from configs.spelling import recognised
 from configs.table import Column, Table
 from features.catalogue import Feature
 from features.categories import code_sql

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from configs.errors import UserError
+from common.errors import UserError
 from features.roc_auc import RocAuc
 
 SPINE = "spine"  # who is asked about, among the names of features

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from configs.duck import connect, parquet, quoted
+from common.duck import connect, parquet, quoted
 from configs.settings import Compute, Features
 from features.catalogue import ALL, select
 from features.leak_report import (

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import TYPE_CHECKING
 
-from configs.duck import quoted
+from common.duck import quoted
 from configs.settings import Features
 from features.catalogue import Feature
 from features.engine import build_features, read_log, run

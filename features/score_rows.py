@@ -14,7 +14,7 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from configs.duck import connect, content_hash, literal, parquet, quoted
+from common.duck import connect, content_hash, literal, parquet, quoted
 from configs.settings import Compute, Features
 from features.build import ROW_GROUP
 from features.catalogue import ALL, Feature, select

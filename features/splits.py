@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 
-from configs.errors import UserError
+from common.errors import UserError
 from configs.settings import Features
 
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from configs.interrupt import exit_on_ctrl_c
+from common.interrupt import exit_on_ctrl_c
 
 if sys.argv[0] == "-m":  # as it is while Python looks for the module of `python -m flows.train`
     exit_on_ctrl_c()

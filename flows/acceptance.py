@@ -10,9 +10,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from common.errors import UserError
+from common.files import RecordAltered, read_record, write_record
 from configs.command import make
-from configs.errors import UserError
-from configs.records import RecordAltered, read_record, write_record
 from configs.settings import Settings
 from flows.stage import Stage
 from ingestion.batches import ACCEPTED, Batch, dataset_of, decide, find, last_accepted

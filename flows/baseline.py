@@ -6,9 +6,9 @@ from dataclasses import asdict
 from datetime import date
 from typing import Any
 
+from common.errors import UserError
+from common.files import RecordAltered
 from configs.command import make
-from configs.errors import UserError
-from configs.records import RecordAltered
 from configs.settings import Settings
 from flows.watch import Watched, folder_of
 from monitoring import state

@@ -11,9 +11,9 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.errors import UserError
+from common.files import write_record
 from configs.command import make
-from configs.errors import UserError
-from configs.records import write_record
 from configs.settings import Settings
 from flows.kept_scores import RECORD, read_scores, scores_folder
 from flows.stage import hash_file

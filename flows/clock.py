@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime, timedelta
 
-from configs.errors import UserError
+from common.errors import UserError
 from configs.settings import Settings
 from ingestion.ingest import last_day
 from monitoring.facts import end_of

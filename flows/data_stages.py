@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from configs.errors import UserError
+from common.errors import UserError
 from configs.rules import Contract
 from configs.settings import Settings
 from flows import table_stages
@@ -113,7 +113,7 @@ def _read(settings: Settings) -> Parts:
 
 
 def _simulated(settings: Settings) -> list[Stage]:
-    from ingestion.simulation.part import simulate_part
+    from simulator.part import simulate_part
 
     def build(folder: Path) -> dict[str, Any]:
         simulate_part(settings.source, settings.seed, folder, settings.compute)

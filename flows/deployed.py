@@ -22,13 +22,13 @@ from prefect import flow
 from prefect.exceptions import FailedRun
 from prefect.states import Completed, Failed, State
 
+from common.errors import UserError
+from common.full_disk import full_disk
+from common.terminal import visible
 from configs.command import remember
 from configs.environment import prepare, private
-from configs.errors import UserError
-from configs.full_disk import full_disk
 from configs.load import load
 from configs.settings import Settings
-from configs.terminal import visible
 
 if TYPE_CHECKING:
     from flows.operate import Operated

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from configs.terminal import console as terminal
-from configs.terminal import visible
+from common.terminal import console as terminal
+from common.terminal import visible
 
 REUSED = "reused, nothing it depends on has changed"
 EVERY = 5.0  # seconds between two plain lines about the same family

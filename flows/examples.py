@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from configs.duck import connect, parquet
+from common.duck import connect, parquet
 from configs.source import CANONICAL
 from features.categories import decode
 from features.table import Rows, read_rows

@@ -23,7 +23,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, LiteralString
 
-from configs.errors import UserError
+from common.errors import UserError
 from configs.settings import Settings
 from flows.lock import Busy, alone
 from ingestion.batches import dataset_of

@@ -15,8 +15,8 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from configs.errors import UserError
-from configs.full_disk import full_disk
+from common.errors import UserError
+from common.full_disk import full_disk
 from configs.settings import Settings
 from flows.run import log
 from flows.stage import Stage, hash_text, run_stage, stage_key

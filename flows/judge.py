@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from common.duck import connect, parquet
+from common.errors import UserError
 from configs.command import make
-from configs.duck import connect, parquet
-from configs.errors import UserError
 from configs.settings import Settings
 from flows import data_stages
 from flows.acceptance import last_refused

@@ -3,7 +3,7 @@
     <place>/part.parquet scores.csv scores.json     the official ones: the first that were made
     <place>/beside/version-2-1a2b3c4d/…             of a later champion, or of rows changed since
 
-`scores.json` is a record (`configs/records.py`) with the *key* of the scores and the hashes of the
+`scores.json` is a record (`common/files.py`) with the *key* of the scores and the hashes of the
 files. Scores are made in a temporary folder and then moved to their place, the record last. What
 was official once stays so: files that were altered are made again where they can be, and nothing
 else ever takes their place.
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from configs.records import RecordAltered, read_record, write_record
+from common.files import RecordAltered, read_record, write_record
 from configs.settings import Settings
 from flows.stage import hash_file
 from ingestion.batches import dataset_of

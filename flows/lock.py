@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from configs.errors import UserError
+from common.errors import UserError
 
 
 class Busy(UserError):

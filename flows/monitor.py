@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from common.errors import UserError
+from common.terminal import console, facts
 from configs.command import make, run_command
-from configs.errors import UserError
 from configs.monitoring_files import PAGE
 from configs.settings import Settings
-from configs.terminal import console, facts
 from flows import data_stages
 from flows.clock import read_day, today
 from flows.exclusive import exclusive

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from configs.errors import UserError
+from common.errors import UserError
+from common.files import RecordAltered, read_record, write_record
 from configs.monitoring_files import METRICS
-from configs.records import RecordAltered, read_record, write_record
 from configs.settings import Settings
 from flows.champion_facts import scores_until
 from flows.clock import today

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args
 
+from common.errors import UserError
 from configs.command import make
-from configs.errors import UserError
 from configs.monitoring_files import PAGE
 from configs.settings import Settings
 from flows.baseline import baselines_of

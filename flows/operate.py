@@ -19,12 +19,12 @@ from datetime import date, timedelta
 from functools import partial
 from typing import Any
 
+from common.errors import UserError
+from common.files import write_record
+from common.terminal import console, visible
 from configs.command import leave, make, run_command
-from configs.errors import UserError
 from configs.monitoring_files import PAGE
-from configs.records import write_record
 from configs.settings import Settings
-from configs.terminal import console, visible
 from flows.clock import as_of_month, read_day, today
 from flows.exclusive import exclusive
 from flows.judge import (

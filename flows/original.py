@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.errors import UserError
 from configs.command import make
-from configs.errors import UserError
 from configs.load import load
 from configs.settings import Settings
 from flows.stage import ROOT, code_sha256

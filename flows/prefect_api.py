@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from configs.errors import UserError
-from configs.full_disk import full_disk
+from common.errors import UserError
+from common.full_disk import full_disk
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send

@@ -132,7 +132,7 @@ def oracle_roc_auc(
     if parts.truth is None:
         return None
     from features.table import read_column
-    from ingestion.simulation.oracle import oracle_probability
+    from simulator.oracle import oracle_probability
     from training.metrics import point
 
     path = table.path("table.parquet")

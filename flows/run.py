@@ -16,8 +16,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from common.terminal import visible
 from configs.command import RUN_LOG
-from configs.terminal import visible
 
 ROOT = Path(__file__).parents[1]
 log = logging.getLogger("golden_path")

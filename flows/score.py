@@ -17,8 +17,8 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+from common.errors import UserError
 from configs.command import make, run_command
-from configs.errors import UserError
 from configs.settings import Settings
 from features.catalogue import CATALOGUE
 from flows import data_stages, score_table

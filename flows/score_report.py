@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from common.duck import connect, parquet
+from common.terminal import console, facts, short
 from configs.command import make
-from configs.duck import connect, parquet
 from configs.settings import Settings
-from configs.terminal import console, facts, short
 from flows.kept_scores import Scores
 from serving.batch import CSV, PARQUET
 

@@ -12,9 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.duck import connect, literal, parquet, quoted
+from common.errors import UserError
 from configs.command import make
-from configs.duck import connect, literal, parquet, quoted
-from configs.errors import UserError
 from configs.settings import Settings
 from configs.table import Column, Table
 from features.catalogue import Feature

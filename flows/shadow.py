@@ -16,11 +16,11 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.customer_hash import read_key
+from common.errors import UserError
+from common.terminal import console, facts
 from configs.command import make, run_command
-from configs.customer_hash import read_key
-from configs.errors import UserError
 from configs.settings import Settings
-from configs.terminal import console, facts
 from flows.clock import today
 from flows.exclusive import exclusive
 from monitoring.facts import ShadowComparison, end_of
@@ -74,7 +74,7 @@ def main(settings: Settings, *, promote: bool = False) -> None:
                     where=model_name(settings),
                     next_step=f"see how it compares: {make('shadow', settings)}",
                 )
-            from flows.promote import tell
+            from flows.commands.promote import tell
 
             tell(entry, settings)
             return

@@ -17,8 +17,8 @@ from contextlib import suppress
 
 import psutil
 
-from configs.errors import UserError
-from configs.interrupt import exit_interrupted
+from common.errors import UserError
+from common.interrupt import exit_interrupted
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LIMIT = 3.5  # seconds; after that the process ends, whatever of it is done

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from common.terminal import facts, plain, short, visible
 from configs.command import make
 from configs.settings import Settings
-from configs.terminal import facts, plain, short, visible
 from flows.data_stages import Parts
 from flows.outcome import Outcome
 from flows.run import code_revision

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from configs.errors import UserError
+from common.errors import UserError
 from features.catalogue import Feature
 from features.contract import read_frame, table_checks
 from ingestion.expectations import validate

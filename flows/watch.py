@@ -8,8 +8,8 @@ from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
 
+from common.errors import UserError
 from configs.command import make
-from configs.errors import UserError
 from configs.settings import Settings
 from flows import data_stages
 from flows.clock import today

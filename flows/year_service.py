@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from configs.errors import UserError
+from common.errors import UserError
 from configs.settings import Settings
 
 ROOT = Path(__file__).parents[1]

@@ -6,7 +6,7 @@ import shutil
 from datetime import date
 from pathlib import Path
 
-from configs.duck import connect, literal, parquet
+from common.duck import connect, literal, parquet
 from configs.settings import Settings
 from configs.source import Drift
 
@@ -31,7 +31,7 @@ def write_months(settings: Settings, drift: str, planted: date, folder: Path) ->
     """Simulate the log, and write the rows of each month into a file of its own, `2026-04.parquet`;
     returns their folder, which is made once. A row without a usable time is in the file of the row
     before it."""
-    from ingestion.simulation.simulator import simulate
+    from simulator.simulator import simulate
 
     if folder.exists():
         return folder

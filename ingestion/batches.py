@@ -16,8 +16,8 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from configs.errors import UserError
-from configs.records import RecordAltered, read_record, write_record
+from common.errors import UserError
+from common.files import RecordAltered, read_record, write_record
 from configs.settings import Settings
 
 ACCEPTED = ("accepted", "released")

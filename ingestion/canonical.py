@@ -22,9 +22,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from configs.duck import literal, quoted
+from common.duck import literal, quoted
+from common.spelling import BLANKS
 from configs.source import Text
-from configs.table import BLANKS
 
 COLUMNS = {
     "invoice_id": "VARCHAR",

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from configs.duck import connect
-from configs.errors import UserError
+from common.duck import connect
+from common.errors import UserError
 from configs.settings import Compute
 from ingestion.canonical import select_canonical
 from ingestion.part import check_part

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from configs.errors import UserError
+from common.errors import UserError
 from configs.source import Database
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
 
-from configs.duck import connect, literal, parquet
+from common.duck import connect, literal, parquet
 from configs.settings import Compute
 
 MONTH = 31  # days

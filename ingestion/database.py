@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from configs.errors import UserError
+from common.errors import UserError
 from configs.settings import Compute
 from configs.source import Source
 from ingestion import canonical, chunks

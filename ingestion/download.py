@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx
 
-from configs.errors import UserError
+from common.errors import UserError
 
 BLOCK = 1 << 20
 # A server may be slow to answer, but one that says nothing for so long has gone.

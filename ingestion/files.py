@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from configs.duck import connect, literal
-from configs.errors import UserError
+from common.duck import connect, literal
+from common.errors import UserError
 from configs.settings import Compute
 from configs.source import Source, Text
 from ingestion.canonical import select_canonical

@@ -15,9 +15,9 @@ from zipfile import BadZipFile
 
 import duckdb
 
-from configs.duck import parquet
-from configs.errors import UserError
-from configs.full_disk import says_full
+from common.duck import parquet
+from common.errors import UserError
+from common.full_disk import says_full
 from configs.source import Text
 from ingestion import text as texts
 from ingestion.sheets import read_sheets

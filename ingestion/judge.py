@@ -19,7 +19,7 @@ from pathlib import Path
 
 from duckdb import DuckDBPyConnection
 
-from configs.duck import connect, literal, parquet
+from common.duck import connect, literal, parquet
 from configs.rules import Contract, Rule
 from configs.settings import Compute
 from configs.source import CANONICAL

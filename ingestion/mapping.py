@@ -12,7 +12,7 @@ from difflib import get_close_matches
 
 import duckdb
 
-from configs.errors import UserError
+from common.errors import UserError
 from configs.source import Source
 from ingestion.canonical import EPOCHS, MAPPED
 

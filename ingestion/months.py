@@ -13,7 +13,7 @@ from datetime import date
 from functools import lru_cache
 from pathlib import Path
 
-from configs.duck import connect, content_hash, parquet
+from common.duck import connect, content_hash, parquet
 from configs.settings import Compute
 from configs.source import CANONICAL
 

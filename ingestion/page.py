@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from configs.records import write_file
-from configs.terminal import on_page
+from common.files import write_file
+from common.terminal import on_page
 from ingestion.batches import Batch
 from ingestion.contract import MEASURES
 from ingestion.expectations import Finding

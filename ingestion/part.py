@@ -10,8 +10,8 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from configs.duck import literal, parquet
-from configs.errors import UserError
+from common.duck import literal, parquet
+from common.errors import UserError
 from ingestion.canonical import CODES, EPOCHS
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from configs.errors import UserError
+from common.errors import UserError
 from configs.source import Text
 
 LONGEST_LINE = 2_000_000  # bytes: DuckDB's own limit, which it does not keep at the end of a file

@@ -12,7 +12,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from configs.errors import UserError
+from common.errors import UserError
 from ingestion.canonical import EXACT
 from ingestion.text import named
 from ingestion.workbook import check_workbook

@@ -1,6 +1,6 @@
 """What has been read from a database so far: parts in a folder, and `state.json` that vouches.
 
-The state is a record (`configs/records.py`), written after everything it names is in place, and a
+The state is a record (`common/files.py`), written after everything it names is in place, and a
 part is never written over: a kill or a lost connection half-way leaves the store as it was. A state
 that was altered is not used: the source is read from its beginning.
 """
@@ -17,8 +17,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from configs.errors import UserError
-from configs.records import read_record, write_record
+from common.errors import UserError
+from common.files import read_record, write_record
 
 STATE = "state.json"
 KINDS: dict[str, Callable[[str], Any]] = {

@@ -7,7 +7,7 @@ from decimal import Decimal
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from configs.errors import UserError
+from common.errors import UserError
 from configs.source import Source
 from ingestion.mapping import map_columns
 from ingestion.store import is_watermark

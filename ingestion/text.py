@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from configs.duck import existing, literal
-from configs.errors import UserError
+from common.duck import existing, literal
+from common.errors import UserError
 from configs.source import Text
 from ingestion import rewrite
 

@@ -7,7 +7,7 @@ import re
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
-from configs.duck import literal
+from common.duck import literal
 from configs.rules import Contract, Rule
 from ingestion.contract import in_words
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import duckdb
 
-from configs.duck import literal, parquet
-from configs.errors import UserError
+from common.duck import literal, parquet
+from common.errors import UserError
 from configs.rules import COUNTED, Contract, Rule
 from configs.settings import Compute
 from configs.source import CANONICAL

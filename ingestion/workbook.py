@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from configs.errors import UserError
+from common.errors import UserError
 
 MOST_PLACES = 10_000_000  # in all sheets: a million takes 130 to 170 MB
 FEW_PLACES, SPARSE = 1_000_000, 20  # above the first, places for each cell that is there

@@ -18,8 +18,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from configs.records import RecordAltered, read_record, write_record
-from configs.terminal import short
+from common.files import RecordAltered, read_record, write_record
+from common.terminal import short
 from monitoring.episodes import (
     MOST_TEXT,
     Condition,

@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from configs.errors import UserError
+from common.errors import UserError
 from configs.settings import Alerts
 from monitoring.alerts import events_of, repair
 from monitoring.episodes import Event

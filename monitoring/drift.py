@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from configs.duck import connect, parquet
+from common.duck import connect, parquet
 from configs.settings import Compute, Features
 from features.catalogue import CATALOGUE, NAMES
 from features.engine import build_features, read_log, run

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Literal
 
-from configs.terminal import short
+from common.terminal import short
 from monitoring.facts import Reading, Verdict, VerdictName, end_of
 from monitoring.verdict import ACTIONS
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from configs.records import SEAL, write_file
+from common.files import SEAL, write_file
 
 log = logging.getLogger("golden_path")
 

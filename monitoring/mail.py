@@ -14,9 +14,9 @@ from textwrap import fill
 from threading import Timer
 from typing import Any
 
-from configs.errors import UserError
+from common.errors import UserError
+from common.terminal import short, visible
 from configs.settings import Alerts
-from configs.terminal import short, visible
 from monitoring.episodes import Event
 from monitoring.receivers import (
     Failure,

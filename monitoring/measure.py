@@ -12,7 +12,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from configs.duck import connect, literal, parquet
+from common.duck import connect, literal, parquet
 from configs.settings import Compute
 from monitoring.catalogue import SENSORS, Sensor
 from monitoring.facts import add_months, first_day, month_of, months_between

@@ -20,8 +20,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_args
 
-from configs.sealed_text import write_sealed
-from configs.terminal import short
+from common.files import write_sealed
+from common.terminal import short
 from monitoring.alerts import Alert
 from monitoring.facts import (
     Estimate,
@@ -103,7 +103,7 @@ _Sample = tuple[str, tuple[str, ...], float | None]
 
 
 def write_textfile(target: Path, standing: Standing) -> None:
-    """Write the metrics in Prometheus' text format, sealed (`configs/sealed_text.py`): aside, then
+    """Write the metrics in Prometheus' text format, sealed (`common/files.py`): aside, then
     renamed, so that no collector sees half of them. Raises OSError."""
     write_sealed(target, render(standing))
 

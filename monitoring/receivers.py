@@ -13,8 +13,8 @@ import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from configs.errors import UserError
-from configs.terminal import visible
+from common.errors import UserError
+from common.terminal import visible
 from monitoring.episodes import Event
 
 

@@ -17,7 +17,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from configs.duck import parquet
+from common.duck import parquet
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

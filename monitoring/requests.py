@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from configs.duck import connect, parquet, quoted
+from common.duck import connect, parquet, quoted
 from configs.settings import Compute
 from monitoring.drift import psi
 from monitoring.facts import FeatureShares, Requests

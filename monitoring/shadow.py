@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from configs.customer_hash import hashed
-from configs.duck import connect, parquet
+from common.customer_hash import hashed
+from common.duck import connect, parquet
 from configs.settings import Compute, Features, Gate
 from features.engine import read_log, run
 from monitoring.facts import ShadowComparison
@@ -40,7 +40,7 @@ COLUMNS = (
 class Purchases:
     """Who bought, to be joined with the pairs. transactions: valid rows in canonical columns.
 
-    key: of the hashes (`configs/customer_hash.py`).  known_until: the first day whose rows are not
+    key: of the hashes (`common/customer_hash.py`).  known_until: the first day whose rows are not
     known."""
 
     transactions: Path | list[Path]

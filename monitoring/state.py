@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_origin, get_type_hints
 
-from configs.records import RecordAltered, read_record, write_bytes, write_record
+from common.files import RecordAltered, read_record, write_bytes, write_record
 from monitoring.facts import Verdict
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
-from configs.errors import UserError
+from common.errors import UserError
 from configs.settings import Alerts
 from monitoring.episodes import Event
 from monitoring.receivers import (

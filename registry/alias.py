@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
-from configs.errors import UserError
+from common.errors import UserError
 from configs.settings import Settings
 from registry.models import CHAMPION, ModelVersion
 from registry.store import artifact_root, database, model_name

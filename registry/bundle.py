@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from configs.errors import UserError
+from common.errors import UserError
 from registry.harmless import why_not_harmless
 from registry.signature import mlmodel
 

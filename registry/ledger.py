@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
+from common.errors import UserError
 from configs.command import make
-from configs.errors import UserError
 from configs.settings import Settings
 from registry.chain import NOTHING, Action, Problem, Record, hash_of, parse, problems_of, since
 from registry.store import KIND, artifact_root, model_name

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from common.errors import UserError
 from configs.command import make
-from configs.errors import UserError
 from configs.settings import Settings
 from registry import ledger
 from registry.bundle import DESCRIPTION

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlparse
 
-from configs.errors import UserError
-from configs.full_disk import full_disk
-from configs.records import make_once
+from common.errors import UserError
+from common.files import make_once
+from common.full_disk import full_disk
 from configs.settings import Settings
 
 if TYPE_CHECKING:

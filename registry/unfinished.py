@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from configs.errors import UserError
+from common.errors import UserError
 from configs.settings import Settings
 from registry import ledger
 from registry.bundle import BundleRefused, verify_bundle

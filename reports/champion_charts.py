@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from configs.terminal import short
+from common.terminal import short
 from monitoring.facts import Estimate, Performance
 from reports import svg
 from reports.state import Champion, PageState, Run

@@ -12,8 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from configs.records import write_file
-from configs.terminal import on_page, short
+from common.files import write_file
+from common.terminal import on_page, short
 from monitoring.facts import Reading, Verdict
 from reports import champion_charts, month_charts, svg, verdict, words
 from reports.sensor_chart import band, sensor_chart

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from configs.terminal import visible
+from common.terminal import visible
 from monitoring.facts import add_months
 from reports.words import figure as shown
 from reports.words import month_name, short_month

@@ -40,6 +40,6 @@ Imports go from web to champions, lines, values, and to what requests share. Not
 import sys
 
 if sys.argv[0] == "-m":  # as it is while Python looks for the module of `python -m serving.predict`
-    from configs.interrupt import exit_on_ctrl_c
+    from common.interrupt import exit_on_ctrl_c
 
     exit_on_ctrl_c()

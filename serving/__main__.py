@@ -11,9 +11,9 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from common.customer_hash import read_key
+from common.errors import UserError
 from configs.command import make, run_command
-from configs.customer_hash import read_key
-from configs.errors import UserError
 from configs.monitoring_files import METRICS
 from configs.settings import Settings
 from ingestion.batches import dataset_of

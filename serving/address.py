@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 
-from configs.errors import UserError
+from common.errors import UserError
 
 
 def check_address(host: str, port: int, with_token: bool = False) -> str:

@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from configs.duck import connect, literal, parquet, quoted
-from configs.errors import UserError
+from common.duck import connect, literal, parquet, quoted
+from common.errors import UserError
 from configs.settings import Compute
 from features.categories import decode
 from registry.bundle import Bundle

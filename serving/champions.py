@@ -16,7 +16,7 @@ from typing import Literal
 
 import msgspec
 
-from configs.errors import UserError
+from common.errors import UserError
 from registry.bundle import BundleRefused
 from registry.models import ModelVersion
 from serving.asked import Champion, Limits

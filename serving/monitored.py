@@ -16,8 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from configs.records import RecordAltered
-from configs.sealed_text import read_sealed
+from common.files import RecordAltered, read_sealed
 
 log = logging.getLogger("golden_path.serving")
 PREFIX = "golden_path_"

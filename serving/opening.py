@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from configs.errors import UserError
+from common.errors import UserError
 from configs.source import Form, Text
 from registry.bundle import Bundle, load_bundle
 from registry.models import ModelVersion

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from rich.cells import cell_len
 
+from common.errors import UserError
+from common.terminal import short, visible
 from configs.command import make, run_command
-from configs.errors import UserError
 from configs.settings import Settings
-from configs.terminal import short, visible
 from registry.alias import champion_now
 from registry.store import model_name
 from serving.address import url

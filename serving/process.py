@@ -15,7 +15,7 @@ import httpx
 import msgspec
 import psutil
 
-from configs.errors import UserError
+from common.errors import UserError
 from serving.quiet import VARIABLES
 from serving.refusal import REFUSED, Refusal
 from serving.served import FILE

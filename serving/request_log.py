@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from configs.customer_hash import hashed, read_key
+from common.customer_hash import hashed, read_key
 from serving.asked import Scored
 from serving.messages import Model
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from configs.errors import UserError
+from common.errors import UserError
 from registry.alias import read_alias, read_champion
 from registry.models import CHALLENGER, ModelVersion
 

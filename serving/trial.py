@@ -26,7 +26,7 @@ from pathlib import Path
 
 import msgspec
 
-from configs.errors import UserError
+from common.errors import UserError
 from registry.bundle import BundleRefused
 from registry.models import ModelVersion
 from serving.quiet import VARIABLES

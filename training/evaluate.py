@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from configs.errors import UserError
+from common.errors import UserError
 from features.categories import encoder
 from features.table import Rows, read_rows
 from training.baseline import Baseline, find_baseline

@@ -255,8 +255,8 @@ def _work(emit: Emit) -> int:
 
 def _parts(error: Exception, place: Path) -> dict[str, str]:
     """What an error for people says, one by one."""
-    from configs.errors import UserError
-    from configs.full_disk import full_disk
+    from common.errors import UserError
+    from common.full_disk import full_disk
 
     said = error if isinstance(error, UserError) else full_disk(error, place)
     return {"what": said.what, "where": said.where, "next_step": said.next_step} if said else {}

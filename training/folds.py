@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from configs.errors import UserError
+from common.errors import UserError
 from features.table import Rows
 
 

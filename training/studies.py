@@ -18,9 +18,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from configs.errors import UserError
-from configs.full_disk import full_disk
-from configs.records import make_once
+from common.errors import UserError
+from common.files import make_once
+from common.full_disk import full_disk
 
 if TYPE_CHECKING:
     import optuna

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from configs.duck import connect, parquet
+from common.duck import connect, parquet
+from common.terminal import on_page
 from configs.settings import Compute
-from configs.terminal import on_page
 from features.catalogue import Feature
 from features.categories import missing_name, other_name
 from features.report.association import roc_auc

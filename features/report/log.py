@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from configs.duck import parquet, quoted
+from common.duck import parquet, quoted
 from configs.source import CANONICAL
 from features.report.plot import robust_ends
 

@@ -15,7 +15,7 @@ from math import floor, log10
 import numpy as np
 from markupsafe import Markup
 
-from configs.terminal import visible
+from common.terminal import visible
 
 SIDE = 1000
 

@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from configs.duck import parquet, quoted
+from common.duck import parquet, quoted
 from configs.source import CANONICAL
 from features.report.log import Buckets, column_names, rows
 

@@ -12,9 +12,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from configs.duck import connect
+from common.duck import connect
+from common.terminal import on_page
 from configs.settings import Compute
-from configs.terminal import on_page
 from features.catalogue import CATALOGUE
 from features.report import charts
 from features.report.association import associations, reach_of, signed_bars

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from markupsafe import Markup
 
-from configs.duck import parquet, quoted
+from common.duck import parquet, quoted
 from features.report import plot
 from features.report.log import column_names, rows
 from features.report.plot import Tick

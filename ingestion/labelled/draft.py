@@ -10,11 +10,11 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from configs.duck import connect, quoted
-from configs.errors import UserError
+from common.duck import connect, quoted
+from common.errors import UserError
+from common.terminal import short
 from configs.source import Text
 from configs.table import Table
-from configs.terminal import short
 from ingestion.files import check_file
 from ingestion.formats import Opened, explained, opened
 from ingestion.labelled.facts import given, present

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
-from configs.duck import literal, quoted
+from common.duck import literal, quoted
 from configs.table import LONGEST_TEXT
 from ingestion.canonical import EPOCHS, EXCEL_DAY_OF_EPOCH, ROUNDED, read_number
 from ingestion.labelled.names import words

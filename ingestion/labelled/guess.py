@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from common.spelling import alike
 from configs.rules import Contract
-from configs.spelling import alike
 from configs.table import LONGEST_TEXT, OWN
 from ingestion.labelled.facts import (
     CATEGORIES,

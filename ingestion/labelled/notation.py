@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from configs.duck import quoted
+from common.duck import quoted
 from configs.source import Text
 from ingestion.canonical import read_number
 from ingestion.labelled.facts import DIRTY, given

@@ -13,8 +13,8 @@ from __future__ import annotations
 from difflib import get_close_matches
 from pathlib import Path
 
-from configs.duck import connect, literal, quoted
-from configs.errors import UserError
+from common.duck import connect, literal, quoted
+from common.errors import UserError
 from configs.settings import Compute
 from configs.source import Source
 from configs.table import Table

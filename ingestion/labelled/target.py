@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from configs.errors import UserError
-from configs.spelling import alike
+from common.errors import UserError
+from common.spelling import alike
 from configs.table import Table
 
 SHOWN = 8  # values in a message

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from configs.duck import literal
-from configs.spelling import recognised
+from common.duck import literal
+from common.spelling import recognised
 from configs.table import Table
 
 if TYPE_CHECKING:

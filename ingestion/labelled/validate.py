@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from configs.duck import connect, literal, parquet, quoted
+from common.duck import connect, literal, parquet, quoted
 from configs.rules import Contract
 from configs.settings import Compute
 from configs.source import Source, Text

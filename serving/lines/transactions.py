@@ -13,7 +13,7 @@ import duckdb
 import msgspec
 import numpy as np
 
-from configs.errors import UserError
+from common.errors import UserError
 from configs.rules import Contract
 from configs.settings import Features
 from configs.source import Form

@@ -18,7 +18,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 
-from configs.errors import UserError
+from common.errors import UserError
 from registry.models import ModelVersion
 from serving import metrics
 from serving.asked import Champion, Scored

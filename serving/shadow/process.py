@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from configs.errors import UserError
+from common.errors import UserError
 from registry.models import ModelVersion
 from serving.asked import Champion
 from serving.opening import OtherContract, changed_features

@@ -32,7 +32,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from configs.customer_hash import hashed, read_key
+from common.customer_hash import hashed, read_key
 from registry.bundle import load_bundle
 from serving.request_log import decisions, repeated, write_table
 from serving.shadow.messages import (

@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from configs.errors import UserError
-from configs.full_disk import full_disk
+from common.errors import UserError
+from common.full_disk import full_disk
 from registry.models import ModelVersion
 from serving.quiet import VARIABLES
 from serving.shipping import sources

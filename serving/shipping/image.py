@@ -13,8 +13,8 @@ import shutil
 import subprocess
 import sys
 
+from common.errors import UserError
 from configs.command import make, run_command
-from configs.errors import UserError
 from configs.settings import Settings
 from registry.alias import the_champion
 from serving.shipping.bento import Built, build, report

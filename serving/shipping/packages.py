@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from configs.errors import UserError
+from common.errors import UserError
 
 # The one list. A test holds it against what the modules that are shipped import.
 DIRECT = (

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from configs.table import BLANKS, LONGEST_TEXT
+from common.spelling import BLANKS
+from configs.table import LONGEST_TEXT
 from serving.reading import Findings, parse, required, same_customer, sized, strangers
 from serving.refusal import REQUEST, Place, Problem, invalid
 

@@ -21,7 +21,8 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from configs.table import BLANKS, LONGEST_TEXT
+from common.spelling import BLANKS
+from configs.table import LONGEST_TEXT
 from features.categories import Value, encoder
 from serving.asked import Limits
 from serving.messages import Skipped

@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from configs.errors import UserError
+from common.errors import UserError
 from serving.refusal import Problem, Refused, shown
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})

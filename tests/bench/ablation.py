@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from configs.duck import connect, parquet
+from common.duck import connect, parquet
 from configs.load import load
 from configs.settings import Settings
 from features.catalogue import GROUPS, NAMES

@@ -109,7 +109,7 @@ def whole_peer(peer: str, log: Path, folder: Path) -> tuple[float | str, float |
 
 
 def simulated(customers: int, folder: Path) -> Path:
-    command = [sys.executable, "-m", "ingestion.simulation", str(folder)]
+    command = [sys.executable, "-m", "simulator", str(folder)]
     done = subprocess.run(
         [*command, f"customers={customers}"], cwd=ROOT, check=True, capture_output=True, text=True
     )

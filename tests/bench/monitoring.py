@@ -28,7 +28,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # of small fits: two threads would wait for
 from rich.console import Console
 from rich.table import Table
 
-from configs.records import write_file
+from common.files import write_file
 from monitoring.facts import Reading
 from monitoring.measure import Measured
 from monitoring.sensors import SENSORS, freeze, read_month

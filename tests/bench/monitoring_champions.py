@@ -22,21 +22,21 @@ from typing import Any
 
 import numpy as np
 
-from configs.duck import connect, parquet
+from common.duck import connect, parquet
+from common.files import write_file
 from configs.load import load
-from configs.records import write_file
 from configs.settings import Settings
 from features.build import build_table
 from features.catalogue import NAMES
 from features.engine import build_features, read_log, run
 from features.table import Rows, read_rows
-from ingestion.simulation.part import ROWS, simulate_part
 from ingestion.validate import TRANSACTIONS, validate_batch
 from monitoring.early_label import EARLY_DAYS, early_label
 from monitoring.estimate import estimate_from
 from monitoring.facts import Reading, add_months, end_of, first_day, year_before
 from monitoring.labels import Outcomes, read_outcomes, ripe
 from monitoring.performance import judge_performance, performance_of, pooled, reference
+from simulator.part import ROWS, simulate_part
 from tests.monitoring.made_scores import write_scores
 from training import families
 from training.baseline import find_baseline

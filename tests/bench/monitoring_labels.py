@@ -31,8 +31,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from common.files import write_file
 from configs.load import load
-from configs.records import write_file
 from features.catalogue import NAMES
 from ingestion.files import read_file
 from ingestion.validate import TRANSACTIONS, validate_batch

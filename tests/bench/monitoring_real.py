@@ -16,7 +16,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from configs.duck import connect, literal, parquet
+from common.duck import connect, literal, parquet
 from configs.load import load
 from ingestion.files import read_file
 from ingestion.validate import QUARANTINE, TRANSACTIONS, validate_batch

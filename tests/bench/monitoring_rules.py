@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from configs.duck import connect, parquet
+from common.duck import connect, parquet
 from configs.settings import Compute, Settings
 from features.catalogue import NAMES
 from features.engine import build_features, read_log, run

@@ -17,14 +17,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from common.files import write_file
 from configs.load import load
-from configs.records import write_file
 from configs.settings import Compute, Settings
 from configs.source import Drift
-from ingestion.simulation.part import ROWS, simulate_part
 from ingestion.validate import QUARANTINE, TRANSACTIONS, validate_batch
 from monitoring.facts import Reading, add_months, first_day, month_of
 from monitoring.sensors import Measured, measure_months
+from simulator.part import ROWS, simulate_part
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "var" / "bench" / "monitoring"
@@ -45,7 +45,7 @@ DRIFTS: dict[str, dict[str, float]] = {
 # What the measurements are made by, besides libraries and the preset's settings.
 MADE_BY = (
     "monitoring/measure.py", "ingestion/judge.py", "ingestion/validate.py",
-    "ingestion/canonical.py", "ingestion/simulation",
+    "ingestion/canonical.py", "simulator",
 )  # fmt: skip
 
 

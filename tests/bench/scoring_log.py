@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
-from configs.duck import connect, literal, parquet
+from common.duck import connect, literal, parquet
 from configs.settings import Compute
 
 AS_OF = date(2026, 4, 1)

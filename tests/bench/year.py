@@ -27,11 +27,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.files import write_file
 from configs.load import load
-from configs.records import write_file
 from configs.settings import Settings
+from flows.commands.simulate_year import finished_year
 from flows.monitor import PAGE, finish
-from flows.simulate_year import finished_year
 from flows.watch import folder_of
 from flows.year_story import Year, head, rows, tell
 from monitoring import state
@@ -92,7 +92,15 @@ def main(arguments: list[str] | None = None) -> int:
 def operate(drift: str) -> float:
     """Run the command; returns its seconds on all cores together, those of its children included.
     It shows its table as it goes on."""
-    command = [sys.executable, "-m", "flows.simulate_year", "--config", "year", "--drift", drift]
+    command = [
+        sys.executable,
+        "-m",
+        "flows.commands.simulate_year",
+        "--config",
+        "year",
+        "--drift",
+        drift,
+    ]
     before = _cpu_seconds()
     subprocess.run(
         [*command, "--var", str(VAR)],

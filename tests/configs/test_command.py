@@ -16,10 +16,10 @@ from markupsafe import Markup
 from rich.columns import Columns
 from rich.console import Console
 
+from common.errors import UserError
+from common.terminal import JOINERS, console, on_page, plain, visible
 from configs.command import RUN_LOG, make, run_command
-from configs.errors import UserError
 from configs.load import load
-from configs.terminal import JOINERS, console, on_page, plain, visible
 
 ROOT = Path(__file__).parents[2]
 
@@ -101,7 +101,7 @@ def test_a_reader_that_goes_away_is_no_fault(what):
 @pytest.mark.parametrize("words", ["--help", "--print-config"])
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_an_output_that_cannot_be_written_is_not_said_to_be_a_full_disk(words):
-    command = f"{sys.executable} -m flows.models {words} > /dev/full"
+    command = f"{sys.executable} -m flows.commands.models {words} > /dev/full"
     done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.startswith("Error: the output could not be written: No space left")

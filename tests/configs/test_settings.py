@@ -14,10 +14,10 @@ from hypothesis import settings as bounded
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from common.errors import UserError
 from configs import load as loading
 from configs.command import make, run_command
 from configs.describe import accepted, options
-from configs.errors import UserError
 from configs.load import dump, load, presets
 from configs.yaml_text import Reader
 

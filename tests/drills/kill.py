@@ -26,7 +26,7 @@ from typing import Any
 
 import psutil
 
-from configs.interrupt import CODE
+from common.interrupt import CODE
 from tests.drills import processes
 from tests.drills.aftermath import figures_of, problems_in
 from tests.drills.moments import KNOWN, NOTHING, Case, cases

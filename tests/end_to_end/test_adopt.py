@@ -67,7 +67,7 @@ def test_from_a_file_to_a_served_prediction(
 ) -> None:
     var, preset = tmp_path / "var", tmp_path / "a $b 'c' 100 %" / "cancer.yaml"
     asked = (str(cancer), TARGET, "--output", str(preset))
-    drafted = quick_walk(var, *asked, module="flows.adopt")
+    drafted = quick_walk(var, *asked, module="flows.commands.adopt")
     assert drafted.code == 0, drafted.err
     assert f"predicted is {ILL!r}: the rarer one" in safe(drafted.out)
     assert re.search(r"device \[1\]\s+left out\s+every row has the same value", drafted.out)
@@ -122,5 +122,5 @@ def test_from_a_file_to_a_served_prediction(
         shown = quick_walk(var, *there, module="serving.predict")
         assert shown.code == 0, shown.err
         assert safe(shown.out).count("[/b] <i> \\x1b[2J\\n\\u202e") == len(example["customers"])
-    listed = quick_walk(var, "--config", str(preset), module="flows.models")
+    listed = quick_walk(var, "--config", str(preset), module="flows.commands.models")
     assert listed.code == 0 and "intact" in safe(listed.out), listed.err

@@ -23,7 +23,7 @@ SMALL = ("--source.simulation.customers", "500", "--source.simulation.lines_per_
 @pytest.fixture(scope="module")
 def good(tmp_path_factory) -> Path:
     """A small log that is in order, as Parquet."""
-    from ingestion.simulation.simulator import simulate
+    from simulator.simulator import simulate
 
     return simulate(LOG, 3, tmp_path_factory.mktemp("log")).raw
 

@@ -18,7 +18,7 @@ GUIDE = ROOT / "docs" / "adopt-your-data.md"
 
 
 def test_the_quarantine_is_shown_by_reason_with_examples(quick_walk, smoke):
-    shown = quick_walk(smoke.var, "--config", "smoke", module="flows.quarantine")
+    shown = quick_walk(smoke.var, "--config", "smoke", module="flows.commands.quarantine")
     assert shown.code == 0, shown.err
     rows = smoke.summary["rows"]
     for reason, count in rows["reasons"].items():
@@ -29,7 +29,7 @@ def test_the_quarantine_is_shown_by_reason_with_examples(quick_walk, smoke):
 
 def test_a_mended_rule_is_replayed_and_the_next_run_goes_on_from_there(quick_walk, smoke):
     mended = ("--contract.rules.no_product_code.severity", "ignore")
-    done = quick_walk(smoke.var, "--config", "smoke", *mended, module="flows.replay")
+    done = quick_walk(smoke.var, "--config", "smoke", *mended, module="flows.commands.replay")
     assert done.code == 0, done.err
     moved = int(
         re.search(r"([\d,]+) rows of the quarantine pass now", done.out)[1].replace(",", "")
@@ -41,7 +41,7 @@ def test_a_mended_rule_is_replayed_and_the_next_run_goes_on_from_there(quick_wal
     assert content["after"]["valid"] == content["before"]["valid"] + moved
     assert content["after"]["raw"] == content["before"]["raw"]
     # As it was, for the tests that follow.
-    back = quick_walk(smoke.var, "--config", "smoke", module="flows.replay")
+    back = quick_walk(smoke.var, "--config", "smoke", module="flows.commands.replay")
     assert back.code == 0 and f"{moved:,} rows that were valid" in back.out
 
 

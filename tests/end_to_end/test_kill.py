@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from configs.interrupt import CODE, MESSAGE
+from common.interrupt import CODE, MESSAGE
 from configs.load import load
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from configs.errors import UserError
+from common.errors import UserError
 from configs.load import dump, load
 from flows.original import code_to_run, cores_to_use, find_original, why_not_repeatable
 from flows.stage import ROOT, code_sha256
@@ -25,7 +25,7 @@ def test_a_run_is_repeated_with_the_same_figures_and_nothing_else_is_touched(
     var = tmp_path / "var"  # the run alone, so that nothing of its var/ can be reused
     shutil.copytree(runs / name, var / "runs" / name)
     (var / "runs" / "latest").symlink_to(name)
-    done = quick_walk(var, "latest", module="flows.reproduce")
+    done = quick_walk(var, "latest", module="flows.commands.reproduce")
     assert done.code == 0, done.out + done.err
     assert "are the same" in done.out and "different" not in done.out
     for word in ("data_sha256", "table_sha256", "winner", "model.onnx", "xgboost test roc_auc"):
@@ -33,7 +33,7 @@ def test_a_run_is_repeated_with_the_same_figures_and_nothing_else_is_touched(
     assert sorted(path.name for path in var.iterdir()) == ["reproduce", "runs"]
 
     # The same again with another figure in its summary: that one is named. No run is needed.
-    from flows.reproduce import compare
+    from flows.commands.reproduce import compare
 
     repeated = var / "reproduce" / name / "var" / "runs" / "latest"
     original = find_original(load("smoke", ["--var", str(var)], env={}), name)
@@ -137,7 +137,7 @@ def test_other_code_is_refused_unless_it_can_be_had(make_run, tmp_path, capsys):
 
 def test_the_code_of_a_revision_is_unpacked_and_checked(make_run, tmp_path, monkeypatch):
     repository, git = tmp_path / "repository", ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
-    for package in ("configs", "flows", "ingestion", "features", "training"):
+    for package in ("common", "configs", "flows", "simulator", "ingestion", "features", "training"):
         shutil.copytree(ROOT / package, repository / package)
     shutil.copy(ROOT / "requirements.lock", repository)
     for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "then"]):

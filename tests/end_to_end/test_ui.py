@@ -30,7 +30,7 @@ def free_port() -> int:
 def started(var, environment, *arguments, end_by):
     """What `make ui` has printed once its pages are there; then it is ended by this signal."""
     run = subprocess.Popen(
-        [sys.executable, "-m", "flows.ui", "--var", str(var), *arguments],
+        [sys.executable, "-m", "flows.commands.ui", "--var", str(var), *arguments],
         cwd=ROOT,
         env=environment,
         preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # pytest under nohup

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from configs.duck import connect
+from common.duck import connect
 from configs.settings import Compute, Features
 from features.catalogue import NAMES
 from features.engine import build_features, read_log, run

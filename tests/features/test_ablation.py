@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from made_logs import as_table, make_spine, shop_log
 
-from configs.duck import connect
+from common.duck import connect
 from configs.settings import Compute, Features
 from features.catalogue import GROUPS, NAMES
 from features.engine import build_features, read_log

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from made_logs import Line, at, shop_log, write
 
-from configs.errors import UserError
+from common.errors import UserError
 from configs.settings import Features
 from features.build import TableFacts, build_table
 from features.catalogue import NAMES

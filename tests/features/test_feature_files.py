@@ -8,7 +8,7 @@ from datetime import date
 import pytest
 from made_logs import as_table, make_spine, shop_log
 
-from configs.duck import connect
+from common.duck import connect
 from configs.settings import Features
 from features.catalogue import CATALOGUE, GROUPS, NAMES
 from features.engine import SQL, build_features, read, read_log

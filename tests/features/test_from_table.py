@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_table import made_rows, table
 
-from configs.duck import connect, literal, quoted
-from configs.errors import UserError
-from configs.spelling import recognised
+from common.duck import connect, literal, quoted
+from common.errors import UserError
+from common.spelling import recognised
 from configs.table import BLANKS
 from features.categories import code_sql, decode, encoder, other_name
 from features.from_table import build_from_table, schema

@@ -15,8 +15,8 @@ import pytest
 from made_logs import Line, shop_log, write
 from sklearn.metrics import roc_auc_score
 
-from configs.duck import connect, literal, quoted
-from configs.errors import UserError
+from common.duck import connect, literal, quoted
+from common.errors import UserError
 from configs.settings import Features
 from features import engine, leaks, rebuild
 from features.build import build_table

@@ -16,7 +16,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from made_logs import SCHEMA, Line, as_table, ask, shop_log
 
-from configs.duck import connect
+from common.duck import connect
 from configs.settings import Compute, Features
 from features import engine
 from features.catalogue import ALL, CATALOGUE, NAMES, Feature, select

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configs.errors import UserError
+from common.errors import UserError
 from configs.settings import Features
 from features.splits import as_of_dates
 

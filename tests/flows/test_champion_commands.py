@@ -14,11 +14,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from configs.errors import UserError
+from common.errors import UserError
 from configs.load import load
 from features.catalogue import CATALOGUE
-from flows import models, promote, rollback
-from flows.promote import command
+from flows.commands import models, promote, rollback
+from flows.commands.promote import command
 from registry import tracking
 from registry.bundle import write_bundle
 from registry.gate import Decision
@@ -97,16 +97,16 @@ def type_(settings, monkeypatch, capsys):
 
 def test_a_version_is_released_by_hand_and_taken_back(settings, type_, monkeypatch):
     monkeypatch.setenv("LOGNAME", "ada")
-    code, said = type_(promote, "flows.promote", "3", "--reason", "a good month")
+    code, said = type_(promote, "flows.commands.promote", "3", "--reason", "a good month")
     assert code == 0, said
     assert "Version 3 of golden-path-smoke is champion, in place of version 2" in said
     assert "release by ada" in said
     assert champion(settings).version == 3
-    code, said = type_(rollback, "flows.rollback")
+    code, said = type_(rollback, "flows.commands.rollback")
     assert code == 0 and "Version 2" in said and "rollback by ada" in said
-    code, said = type_(rollback, "flows.rollback", "1")
+    code, said = type_(rollback, "flows.commands.rollback", "1")
     assert code == 0 and champion(settings).version == 1
-    code, said = type_(promote, "flows.promote", "v2", "--reason=back again")
+    code, said = type_(promote, "flows.commands.promote", "v2", "--reason=back again")
     assert code == 0 and champion(settings).version == 2
 
 
@@ -118,9 +118,9 @@ def test_what_cannot_be_done_is_refused_and_the_champion_stays(settings, type_):
         (("two",), "'two' is no version"),
         ((str(before.version),), "champion already"),
     ):
-        code, told = type_(promote, "flows.promote", *words)
+        code, told = type_(promote, "flows.commands.promote", *words)
         assert code == 1 and said in told and "next:" in told and "Traceback" not in told
-    code, told = type_(rollback, "flows.rollback", "9")
+    code, told = type_(rollback, "flows.commands.rollback", "9")
     assert code == 1 and "has no version 9" in told
     assert champion(settings) == before
 
@@ -309,6 +309,6 @@ def test_a_version_that_cannot_be_served_is_not_promoted(settings, type_, tmp_pa
     made = register(
         client, settings, run_id=run, bundle=tmp_path / "bundle", bundle_sha256=sha, tags={}
     )
-    code, told = type_(promote, "flows.promote", str(made.version))
+    code, told = type_(promote, "flows.commands.promote", str(made.version))
     assert code == 1 and f"version {made.version} cannot be served: its graph takes 1" in told
     assert champion(settings) == before

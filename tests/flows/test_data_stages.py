@@ -12,13 +12,14 @@ import duckdb
 import pytest
 from logs import save, write_log, write_preset
 
-from configs.duck import parquet
-from configs.errors import UserError
+from common.duck import parquet
+from common.errors import UserError
 from configs.load import load
 from configs.settings import Settings
 from features.build import build_table
-from flows import data_stages, quarantine, replay
+from flows import data_stages
 from flows.acceptance import last_validated
+from flows.commands import quarantine, replay
 from flows.summary import warnings
 from ingestion.batches import dataset_of, release, seen
 from ingestion.validate import QUARANTINE, TRANSACTIONS, ContractBroken

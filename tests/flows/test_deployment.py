@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from configs.errors import UserError
+from common.errors import UserError
 from configs.load import load
-from flows.deploy import FILE, check_server
+from flows.commands.deploy import FILE, check_server
 from flows.janitor import TAG
 
 ROOT = Path(__file__).parents[2]

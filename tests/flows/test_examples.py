@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from configs.duck import connect, parquet
+from common.duck import connect, parquet
 from configs.load import load
 from configs.settings import Features
 from features.build import build_table

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configs.errors import UserError
+from common.errors import UserError
 from configs.load import load
 from flows.exclusive import exclusive, is_shared, key_of, one_host
 from flows.lock import Busy, alone

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from configs.interrupt import CODE, MESSAGE
+from common.interrupt import CODE, MESSAGE
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +33,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the backg
 
 class Sends:
     def find_spec(self, name, path=None, target=None):
-        if name in ("configs.errors", "configs.settings"):
+        if name in ("common.errors", "configs.settings"):
             os.kill(os.getpid(), signal.SIGINT)
 
 sys.meta_path.insert(0, Sends())
@@ -55,7 +55,12 @@ def test_ctrl_c_during_the_imports_of_a_command_is_one_line(module, tmp_path):
 
 
 def test_every_command_of_make_is_tried():
-    assert {"flows.train", "flows.adopt", "flows.models", "flows.ui"} <= {*COMMANDS}
+    assert {
+        "flows.train",
+        "flows.commands.adopt",
+        "flows.commands.models",
+        "flows.commands.ui",
+    } <= {*COMMANDS}
     assert {"serving", "serving.predict", "serving.shipping.bento"} <= {*COMMANDS}
 
 

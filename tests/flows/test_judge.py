@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configs.errors import UserError
+from common.errors import UserError
+from common.files import write_record
 from configs.load import load
-from configs.records import write_record
 from flows.baseline import first_judged
 from flows.champion_facts import Scored, scores_until
 from flows.judge import check_unchanged

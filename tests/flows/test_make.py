@@ -38,7 +38,15 @@ def arguments(tmp_path):
 
 def test_a_reason_is_kept_to_the_letter(arguments):
     given = arguments("promote", "VERSION=3", f"REASON={HOSTILE}")
-    assert given == ["-m", "flows.promote", "3", "--reason", HOSTILE, "--config", "default"]
+    assert given == [
+        "-m",
+        "flows.commands.promote",
+        "3",
+        "--reason",
+        HOSTILE,
+        "--config",
+        "default",
+    ]
 
 
 def test_a_version_is_one_word_and_no_command(arguments, tmp_path):
@@ -54,8 +62,8 @@ def test_paths_and_columns_may_hold_spaces_and_quotes(arguments):
 
 
 def test_what_is_not_given_is_not_passed(arguments):
-    assert arguments("rollback") == ["-m", "flows.rollback", "--config", "default"]
-    assert arguments("reproduce") == ["-m", "flows.reproduce", "latest"]
+    assert arguments("rollback") == ["-m", "flows.commands.rollback", "--config", "default"]
+    assert arguments("reproduce") == ["-m", "flows.commands.reproduce", "latest"]
     train = arguments("train", "ARGS=--tuning.trials 5 --seed 3")
     assert train[2:] == ["--config", "default", "--tuning.trials", "5", "--seed", "3"]
 
@@ -70,7 +78,7 @@ def test_what_is_not_given_is_not_passed(arguments):
     ],
 )
 def test_a_year_is_simulated_of_its_own_preset_unless_one_is_named(arguments, words, given):
-    assert arguments("simulate-year", *words) == ["-m", "flows.simulate_year", *given]
+    assert arguments("simulate-year", *words) == ["-m", "flows.commands.simulate_year", *given]
 
 
 def test_the_texts_of_the_help_stand_in_one_column(arguments):

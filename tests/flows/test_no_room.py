@@ -16,10 +16,10 @@ import pytest
 from logs import write_log, write_preset
 from optuna.trial import create_trial
 
+from common.duck import connect
+from common.errors import UserError
+from common.full_disk import full_disk
 from configs.command import run_command
-from configs.duck import connect
-from configs.errors import UserError
-from configs.full_disk import full_disk
 from configs.load import load
 from configs.settings import Compute
 from flows import data_stages

@@ -7,9 +7,9 @@ from datetime import date
 
 import pytest
 
-from configs.errors import UserError
+from common.errors import UserError
+from common.files import write_record
 from configs.load import load
-from configs.records import write_record
 from flows import operate, retrain
 from flows.clock import as_of_month
 from flows.watch import Watched, folder_of

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.requirements import one_torch
+from flows.commands.requirements import one_torch
 
 ROOT = Path(__file__).parents[2]
 LOCKS = ("requirements.lock", "requirements-cuda.lock")

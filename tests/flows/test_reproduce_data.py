@@ -7,9 +7,10 @@ import json
 import pytest
 from logs import write_log, write_preset
 
-from configs.errors import UserError
+from common.errors import UserError
 from configs.load import dump, load
-from flows import data_stages, reproduce
+from flows import data_stages
+from flows.commands import reproduce
 from flows.lock import alone
 from flows.original import find_original
 from flows.stage import code_sha256

@@ -25,10 +25,10 @@ from hypothesis import strategies as st
 from logs import save, write_log, write_preset
 from made_champion import make_champion
 
+from common.errors import UserError
+from common.files import read_record, write_record
 from configs.command import run_command
-from configs.errors import UserError
 from configs.load import load
-from configs.records import read_record, write_record
 from configs.settings import Settings
 from flows import data_stages, score
 from flows.kept_scores import RECORD, read_scores

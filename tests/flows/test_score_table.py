@@ -14,7 +14,7 @@ from made_champion import make_table_champion
 from made_table import TABLE, made_rows, save
 from made_table import settings as table_settings
 
-from configs.errors import UserError
+from common.errors import UserError
 from configs.settings import Settings
 from features.catalogue import Feature
 from features.from_table import schema

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from configs.customer_hash import hashed, read_key
+from common.customer_hash import hashed, read_key
 from configs.load import load
 from features.catalogue import CATALOGUE
 from flows import shadow

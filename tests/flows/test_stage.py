@@ -9,7 +9,7 @@ import pytest
 
 from flows.stage import run_stage
 
-CODE = ("configs.errors",)
+CODE = ("common.errors",)
 
 
 @pytest.fixture

@@ -32,9 +32,9 @@ FAMILIES = {"logistic", "xgboost", "tabm"}
 def copy(tmp_path_factory):
     """The project's code in a folder of its own."""
     folder = tmp_path_factory.mktemp("project")
-    for package in ("configs", "ingestion", "features", "training", "registry", "flows", "serving"):
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / package, folder / package, ignore=ignored)
+    ignored = shutil.ignore_patterns("__pycache__")
+    for package in (file.parent for file in ROOT.glob("*/__init__.py")):
+        shutil.copytree(package, folder / package.name, ignore=ignored)
     shutil.copy(ROOT / stage.LOCK, folder)
     return folder
 
@@ -55,9 +55,9 @@ def keys(root: Path) -> dict[str, str]:
     [
         # settings and tools that several stages use
         ("configs/settings.py", READING | {"cut"} | VALIDATING | FEATURES),
-        ("configs/duck.py", READING | {"cut"} | VALIDATING | FEATURES),
+        ("common/duck.py", READING | {"cut"} | VALIDATING | FEATURES),
         # of one stage, or of those that share it
-        ("ingestion/simulation/dirt.py", {"simulate"}),
+        ("simulator/dirt.py", {"simulate"}),
         ("ingestion/text.py", READING),
         ("ingestion/labelled/read.py", {"read table file"}),
         ("ingestion/cut.py", {"cut"}),

@@ -7,9 +7,10 @@ import json
 import pytest
 from made_table import made_rows, save, settings
 
-from configs.errors import UserError
-from flows import data_stages, quarantine, replay, table_stages
+from common.errors import UserError
+from flows import data_stages, table_stages
 from flows.acceptance import last_validated
+from flows.commands import quarantine, replay
 from ingestion.batches import release, seen
 from ingestion.validate import ContractBroken
 

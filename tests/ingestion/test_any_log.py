@@ -15,7 +15,7 @@ from cdnow import write_log
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from configs.errors import UserError
+from common.errors import UserError
 from configs.load import load
 from configs.settings import Compute, Settings
 from configs.source import CANONICAL, Source

@@ -25,8 +25,8 @@ from postgres import PASSWORD, Server, server
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
+from common.errors import UserError
 from configs.command import run_command
-from configs.errors import UserError
 from configs.load import load
 from configs.settings import Compute
 from configs.source import Source

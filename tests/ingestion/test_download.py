@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from configs.errors import UserError
+from common.errors import UserError
 from ingestion.download import ONLINE_RETAIL_II, Published, fetch
 
 CONTENT = np.random.default_rng(5).bytes(3_000_000)  # does not shrink in the archive

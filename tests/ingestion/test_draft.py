@@ -15,12 +15,12 @@ from hypothesis import settings as bounded
 from hypothesis import strategies as st
 from made_table import HEADER, made_rows, save
 
-from configs.duck import connect, quoted
-from configs.errors import UserError
+from common.duck import connect, quoted
+from common.errors import UserError
 from configs.load import load
 from configs.source import Text
 from configs.table import LONGEST_TEXT, Column, Table
-from flows import adopt
+from flows.commands import adopt
 from ingestion.labelled.draft import Draft, draft
 from ingestion.labelled.guess import Guess, guess
 from ingestion.labelled.names import says

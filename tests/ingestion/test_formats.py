@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from configs.errors import UserError
+from common.errors import UserError
 from configs.settings import Compute
 from configs.source import Source, Text
 from ingestion.files import expand, labels, read_file
@@ -944,7 +944,7 @@ def test_a_disk_that_is_full_is_not_the_files_fault_and_leaves_nothing(tmp_path)
     code = f"""
 import resource, signal
 from pathlib import Path
-from configs.errors import UserError
+from common.errors import UserError
 from configs.settings import Compute
 from configs.source import Source
 from ingestion.files import read_file

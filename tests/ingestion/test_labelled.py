@@ -13,8 +13,8 @@ from hypothesis import settings as bounded
 from hypothesis import strategies as st
 from made_table import HEADER, made_rows, save, settings, table
 
-from configs.duck import parquet
-from configs.errors import UserError
+from common.duck import parquet
+from common.errors import UserError
 from configs.settings import Compute
 from configs.source import Text
 from ingestion.ingest import check_source

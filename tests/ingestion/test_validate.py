@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from configs.errors import UserError
+from common.errors import UserError
 from configs.load import load
 from configs.rules import Contract
 from configs.settings import Compute

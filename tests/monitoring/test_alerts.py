@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configs import records
+from common import files as records
 from monitoring import alerts, journal
 from monitoring.alerts import alerts_of, clear_alert, events_of, raise_alert, repair, update
 from monitoring.episodes import Condition, Event, missing

@@ -26,7 +26,7 @@ from receive import (
     say,
 )
 
-from configs.errors import UserError
+from common.errors import UserError
 from configs.settings import Alerts
 from monitoring.alerts import events_of, raise_alert, update
 from monitoring.delivery import check_receivers, count_queued, deliver

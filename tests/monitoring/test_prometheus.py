@@ -15,10 +15,9 @@ from made_year import MONTHS, standing
 from prometheus_client.parser import text_string_to_metric_families
 from receive import installed
 
+from common.files import RecordAltered, read_sealed, write_sealed
+from common.terminal import visible
 from configs.monitoring_files import METRICS as FILE
-from configs.records import RecordAltered
-from configs.sealed_text import read_sealed, write_sealed
-from configs.terminal import visible
 from monitoring.facts import Performance, Reading
 from monitoring.prometheus import METRICS, Standing, render, write_textfile
 from serving.monitored import MOST_BYTES, with_monitoring

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 from sklearn.metrics import log_loss, roc_auc_score
 
-from configs.customer_hash import hashed
+from common.customer_hash import hashed
 from configs.settings import Features, Gate
 from features.build import build_table
 from monitoring.facts import ShadowComparison

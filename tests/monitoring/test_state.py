@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configs.records import RecordAltered
+from common.files import RecordAltered
 from monitoring import state
 from monitoring.facts import Drift, Estimate, Performance, Quality, Reading, Verdict
 from monitoring.state import Judged

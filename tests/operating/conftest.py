@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from shop import FIRST, Shop, copy_state, refill, simulate_months
 
+from common.errors import UserError
 from configs.command import run_command
-from configs.errors import UserError
-from flows import backfill, monitor, operate, rebaseline
+from flows import monitor, operate
+from flows.commands import backfill, rebaseline
 from flows.monitor import finished
 
 

@@ -19,12 +19,13 @@ from typing import Any
 
 import yaml
 
-from configs.errors import UserError
+from common.errors import UserError
 from configs.load import load
 from configs.settings import Settings
 from features.catalogue import CATALOGUE, Feature
 from features.engine import VARIABLES
-from flows import accept_batch, data_stages
+from flows import data_stages
+from flows.commands import accept_batch
 from flows.year_shop import deliver, write_months
 from registry import tracking
 from registry.compare import question

@@ -3,11 +3,11 @@ one, through all that `make simulate-year` does."""
 
 from __future__ import annotations
 
+from common.terminal import console
 from configs.command import leave, run_command
 from configs.settings import Settings
-from configs.terminal import console
+from flows.commands.simulate_year import simulate_year
 from flows.lock import alone
-from flows.simulate_year import simulate_year
 from flows.stopping import end_on_signals
 
 

@@ -11,8 +11,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from shop import Shop
 
+from common.files import write_record
 from configs.monitoring_files import METRICS, PAGE
-from configs.records import write_record
 from flows.monitoring_metrics import SUCCEEDED, read_successes
 from flows.score import make_scores
 from monitoring.facts import Quality

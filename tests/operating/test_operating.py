@@ -9,7 +9,7 @@ import signal
 import pytest
 from shop import Shop
 
-from configs.interrupt import CODE, MESSAGE
+from common.interrupt import CODE, MESSAGE
 from monitoring.alerts import alerts_of, events_of
 from monitoring.facts import Quality, Reading
 from monitoring.state import read_facts

@@ -16,9 +16,9 @@ import pytest
 import yaml
 from shop import SIMULATED, SMALL
 
+from common.files import read_record
 from configs.load import load
-from configs.records import read_record
-from flows.simulate_year import finished_year
+from flows.commands.simulate_year import finished_year
 from monitoring import state
 from tests.bench.year import facts
 
@@ -158,6 +158,6 @@ def test_the_printed_commands_act_on_the_shop_of_the_year(year, quick_walk):
     ],
 )
 def test_what_cannot_be_simulated_is_refused(quick_walk, tmp_path, words, what, next_step):
-    done = quick_walk(tmp_path / "var", *words, module="flows.simulate_year")
+    done = quick_walk(tmp_path / "var", *words, module="flows.commands.simulate_year")
     assert done.code == 1 and what in done.err and next_step in done.err
     assert json.dumps(done.err).count("Traceback") == 0

@@ -25,7 +25,7 @@ def platform(tmp_path_factory) -> Iterator[Platform]:
         ]
         worker = Process([], {}, folder / "worker.log")
         made = Platform(folder, database, server, url, worker, options)
-        words = ["-m", "flows.worker", "--config", str(PRESET), *options]
+        words = ["-m", "flows.commands.worker", "--config", str(PRESET), *options]
         worker.words, worker.environment = [sys.executable, *words], made.environment()
         server.environment |= {k: v for k, v in made.environment().items() if "OFFLINE" in k}
         server.environment["PYTHONPATH"] = str(OFFLINE)

@@ -35,7 +35,8 @@ def main() -> int:
     shutil.rmtree(work, ignore_errors=True)
     (work / "tests").mkdir(parents=True)
     (work / "registry").mkdir()
-    shutil.copytree(ROOT / "configs", work / "configs")
+    for package in ("common", "configs"):
+        shutil.copytree(ROOT / package, work / package)
     for name in ("__init__", "gate", "evidence"):
         shutil.copy(ROOT / "registry" / f"{name}.py", work / "registry")
     shutil.copy(ROOT / "tests" / "registry" / "test_gate.py", work / "tests")

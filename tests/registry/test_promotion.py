@@ -20,7 +20,7 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from configs.errors import UserError
+from common.errors import UserError
 from configs.load import load
 from registry import ledger, promotion, tracking, unfinished
 from registry.bundle import BundleRefused, write_bundle

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from real_service import make_bundle
 
-from configs.duck import connect
+from common.duck import connect
 from configs.load import load
 from configs.rules import Contract
 from configs.settings import Compute, Features

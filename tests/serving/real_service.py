@@ -43,7 +43,7 @@ SERVE = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored when tests run in the background
 import msgspec
-from configs.errors import UserError
+from common.errors import UserError
 from configs.load import load
 from serving.__main__ import serve, served_of
 from serving.served import Fixed

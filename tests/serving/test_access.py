@@ -13,7 +13,7 @@ import httpx
 import pytest
 from real_service import SAMPLES, Running, free_port, started
 
-from configs.errors import UserError
+from common.errors import UserError
 from configs.load import load
 from features.catalogue import CATALOGUE
 from serving.__main__ import served_of

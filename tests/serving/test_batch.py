@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from configs.errors import UserError
+from common.errors import UserError
 from configs.settings import Compute
 from features.catalogue import CATALOGUE
 from registry.bundle import Bundle, load_bundle

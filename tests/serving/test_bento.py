@@ -21,7 +21,7 @@ import yaml
 from packaging.utils import canonicalize_name
 from real_service import ROOT, end, free_port, make_bundle
 
-from configs.errors import UserError
+from common.errors import UserError
 from configs.load import load
 from configs.settings import Settings
 from configs.source import CANONICAL
@@ -237,7 +237,7 @@ def test_it_holds_what_it_runs_and_no_more(shipped: Shipped) -> None:
     code = {path.as_posix() for path in sources.files()}
     assert there == bundle | code | {FILE, "bentofile.yaml"}
     rooms = {path.split("/")[0] for path in code}
-    assert rooms == {"configs", "features", "ingestion", "registry", "serving"}
+    assert rooms == {"common", "configs", "features", "ingestion", "registry", "serving"}
     assert not [path for path in code if path.startswith("configs/") and path.endswith("t.yaml")][
         1:
     ]

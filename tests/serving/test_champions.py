@@ -17,7 +17,7 @@ import pytest
 from made_graphs import bundle_of, endless
 from real_service import ROOT, SAMPLES, make_bundle
 
-from configs.errors import UserError
+from common.errors import UserError
 from registry.bundle import DESCRIPTION, EXAMPLES, MODEL, write_bundle
 from registry.models import ModelVersion
 from serving.champions import Champions

@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from real_service import ROOT, Running, free_port
 
-from configs.errors import UserError
+from common.errors import UserError
 from configs.load import load
 from configs.settings import Settings
 from features.catalogue import CATALOGUE

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from configs.errors import UserError
+from common.errors import UserError
 from registry.bundle import Bundle
 from serving.asked import Asked, Champion, Limits
 from serving.messages import Model

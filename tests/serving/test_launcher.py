@@ -22,8 +22,8 @@ import pytest
 from made_graphs import bundle_of, endless
 from real_service import ROOT, SERVE, Running, end, free_port, make_bundle
 
+from common.errors import UserError
 from configs.command import run_command
-from configs.errors import UserError
 from features.catalogue import CATALOGUE
 from serving.__main__ import _welcome
 from serving.address import check_address

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from real_service import AS_OF, Running, line, started
 
-from configs.customer_hash import hashed, read_key
+from common.customer_hash import hashed, read_key
 from features.catalogue import CATALOGUE, NAMES
 from registry.bundle import load_bundle
 from serving import request_log

@@ -38,7 +38,7 @@ from real_registry import (
 )
 from real_service import AS_OF, ROOT, free_port
 
-from configs.customer_hash import hashed, read_key
+from common.customer_hash import hashed, read_key
 from features.catalogue import CATALOGUE, NAMES
 from monitoring.shadow import compare_shadow
 from registry.bundle import load_bundle

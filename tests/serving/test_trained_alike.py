@@ -213,7 +213,7 @@ def test_a_change_of_a_sql_file_changes_what_the_service_answers(tmp_path, monke
 
 
 def test_a_bundle_of_other_features_is_refused_with_their_name():
-    from configs.errors import UserError
+    from common.errors import UserError
 
     with pytest.raises(UserError, match="loyalty_points"):
         Transactions(json.loads(json.dumps(section())), [{"name": "loyalty_points"}], 1)

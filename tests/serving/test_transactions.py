@@ -39,7 +39,7 @@ from made_lines import (
 )
 from real_service import ROOT
 
-from configs.errors import UserError
+from common.errors import UserError
 from configs.load import load
 from configs.rules import Contract
 from configs.settings import Compute

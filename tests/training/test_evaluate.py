@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from configs.errors import UserError
+from common.errors import UserError
 from features.table import Rows, read_rows
 from training.baseline import find_baseline
 from training.evaluate import choose_winner, evaluate, in_terms_of

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_rows import DAYS, HORIZON, make_rows
 
-from configs.errors import UserError
+from common.errors import UserError
 from features.table import Rows
 from training.folds import draw_parts, join, make_folds, take
 

@@ -15,7 +15,7 @@ import pytest
 from made_rows import write_table
 from test_fit import FILES, ROOT, job_of
 
-from configs.errors import UserError
+from common.errors import UserError
 from training.studies import Place, kept, open_study
 
 pytestmark = pytest.mark.slow

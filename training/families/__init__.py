@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
-from configs.errors import UserError
+from common.errors import UserError
 
 if TYPE_CHECKING:
     import onnx

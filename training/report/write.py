@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from configs.terminal import on_page, visible
+from common.terminal import on_page, visible
 from training.importance import CAVEAT, WITHIN_DATES
 from training.report import charts, facts, findings
 from training.report.story import Story

@@ -1,0 +1,146 @@
+"""Write files that later commands rely on: whole or absent, whatever ends the process.
+
+A file is written under a temporary name in its folder and then renamed. A *record* is a JSON object
+that also carries the SHA-256 of its content, so that an altered one is noticed. A *sealed text* is
+the same for a format of another program, in which a line that begins with # is a comment.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import glob
+import hashlib
+import json
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+SEAL = "sealed"  # the field of a record with the hash of all the others
+LAST_LINE = "# SHA-256 of the lines above: "  # of a sealed text, followed by the hash
+# What SQLite keeps beside a database. A journal that a killed process left belongs to its database
+# alone: SQLite would write its pages into another one of the same name.
+JOURNALS = ("-journal", "-wal", "-shm")
+
+
+class RecordAltered(ValueError):
+    """The content of a file does not have the hash that it carries."""
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write the file, or leave what stood there before."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """The same with bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    for left in path.parent.glob(f".{glob.escape(path.name)}.[0-9]*.[0-9]*"):
+        process = left.name.split(".")[-2]
+        if process.isdecimal() and not _runs(int(process)):  # it was killed
+            left.unlink(missing_ok=True)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
+
+
+def write_record(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON values as a record."""
+    content = json.loads(json.dumps(content))  # tuples become lists: what is read back is sealed
+    write_file(path, json.dumps({**content, SEAL: _hash(content)}, indent=2))
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The content of a record. Raises OSError when there is none, RecordAltered for any other file
+    than one of `write_record`."""
+    try:
+        content = json.loads(path.read_bytes())
+        seal = content.pop(SEAL)
+    except (ValueError, RecursionError):
+        raise RecordAltered("it is not valid JSON") from None
+    except (LookupError, TypeError, AttributeError):
+        raise RecordAltered("it carries no hash of its content") from None
+    if seal != _hash(content):
+        raise RecordAltered("its content does not have the hash that it carries")
+    return content
+
+
+def write_sealed(path: Path, text: str) -> None:
+    """Write the text and its seal. text: lines, the last one with its line end."""
+    write_file(path, f"{text}{LAST_LINE}{_sha256(text.encode())}\n")
+
+
+def read_sealed(path: Path, most_bytes: int) -> str:
+    """The text without its seal. Raises OSError when there is no file, RecordAltered for one that
+    is larger than `most_bytes`, or not as `write_sealed` wrote it."""
+    with path.open("rb") as file:
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise RecordAltered(f"it is larger than {most_bytes:,} bytes")
+    text, seal, digest = content.rpartition(LAST_LINE.encode())
+    if not seal or digest.decode("ascii", "replace") != f"{_sha256(text)}\n":
+        raise RecordAltered("it was altered or is half-written")
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        raise RecordAltered("it is not text") from None
+
+
+def make_once(
+    path: Path, build: Callable[[Path], None], is_whole: Callable[[Path], bool] = Path.exists
+) -> None:
+    """Make an SQLite file that several processes may want at the same time, unless it is there.
+
+    build: writes it at the temporary path that it is given, and closes it. A process that is
+    killed meanwhile leaves nothing at `path`, and the next one starts anew.
+    is_whole: whether the file that is there may stay; another one is kept as `.unusable`, as it may
+    be somebody's.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)  # released by the system when the process ends
+        if path.exists() and is_whole(path):
+            return
+        prefix = f".{path.name}.new-"
+        for left in path.parent.glob(f"{prefix}*"):  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        # A folder, as SQLite keeps its journals beside the file.
+        with TemporaryDirectory(prefix=prefix, dir=path.parent, ignore_cleanup_errors=True) as new:
+            build(Path(new) / path.name)
+            for suffix in ("", *JOURNALS):
+                with suppress(FileNotFoundError):
+                    left = path.with_name(path.name + suffix)
+                    left.replace(path.with_name(f"{path.name}.unusable{suffix}"))
+            (Path(new) / path.name).rename(path)
+    finally:
+        os.close(folder)
+
+
+def _hash(content: dict[str, Any]) -> str:
+    return _sha256(json.dumps(content, sort_keys=True).encode())
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,388 @@
+"""The simulated log: the same each time, dirty as asked, and true underneath the dirt."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import date, timedelta
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from configs.source import Simulation
+from simulator import simulator
+from simulator.__main__ import main
+from simulator.population import draw_purchases, population
+from simulator.season import DAY, HOUR, season, warped_clock
+from simulator.simulator import SimulatedLog, chunks_of_customers, simulate
+from simulator.streams import SHOP, Streams, every
+from simulator.write import Spill, write
+
+pytestmark = pytest.mark.slow
+
+SMALL = Simulation(customers=200, days=250, products=100, lines_per_invoice=4.0)
+# A sale that any contract keeps. Needs `$start` and `$end`, the limits of the log.
+CLEAN = r"""
+    customer_id is not null and description is not null and unit_price > 0
+    and quantity between 1 and 50000 and invoice_id ^@ 'C' = false
+    and invoiced_at >= $start::date and invoiced_at < $end::date
+    and regexp_full_match(product_id, '\d{5}[A-Z]{0,2}')
+"""
+
+
+def ask(raw: Path, query: str, simulation: Simulation = SMALL) -> list[tuple]:
+    """The rows of `query`, in which ``raw`` is the log and ``clean`` its clean sales lines."""
+    limits = {"start": simulation.start, "end": simulation.start + timedelta(simulation.days)}
+    with duckdb.connect() as connection:
+        connection.execute(f"create table raw as from read_parquet('{raw}')")
+        connection.execute(f"create table clean as from raw where {CLEAN}", limits)
+        return connection.execute(query).fetchall()
+
+
+@pytest.fixture(scope="module")
+def default(tmp_path_factory) -> SimulatedLog:
+    return simulate(Simulation(), 7, tmp_path_factory.mktemp("default"))
+
+
+def test_same_settings_and_seed_give_the_same_bytes(tmp_path):
+    one, two = (simulate(SMALL, 3, tmp_path / name) for name in ("one", "two"))
+    assert one.raw.read_bytes() == two.raw.read_bytes()
+    assert one.truth.read_bytes() == two.truth.read_bytes()
+    other = simulate(SMALL, 4, tmp_path / "other")
+    assert one.raw.read_bytes() != other.raw.read_bytes()
+
+
+def test_nothing_but_the_two_files_is_left_behind(tmp_path):
+    for _ in range(2):
+        simulate(SMALL, 3, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"raw.parquet", "truth.json"}
+
+
+def test_columns_and_types_are_canonical(default):
+    with duckdb.connect() as connection:
+        found = connection.execute(f"describe from read_parquet('{default.raw}')").fetchall()
+    assert [row[:2] for row in found] == [
+        ("invoice_id", "VARCHAR"),
+        ("product_id", "VARCHAR"),
+        ("description", "VARCHAR"),
+        ("quantity", "BIGINT"),
+        ("unit_price", "DOUBLE"),
+        ("invoiced_at", "TIMESTAMP"),
+        ("customer_id", "VARCHAR"),
+        ("country", "VARCHAR"),
+    ]
+    assert pq.read_schema(default.raw).pandas_metadata is None
+
+
+def test_default_log_has_the_size_and_shape_of_a_real_shop(default):
+    asked = Simulation()
+    ((rows, mean_lines, customers, home),) = ask(
+        default.raw,
+        """select (select count(*) from raw), count(*) / count(distinct invoice_id),
+                  count(distinct customer_id),
+                  count(distinct customer_id) filter (country = 'United Kingdom')
+           from clean""",
+        asked,
+    )
+    assert 250_000 < rows < 380_000
+    assert mean_lines == pytest.approx(asked.lines_per_invoice, rel=0.05)
+    assert customers == asked.customers
+    assert home / customers == pytest.approx(0.91, abs=0.03)
+
+
+@pytest.fixture
+def many_chunks(monkeypatch) -> int:
+    """The log in chunks of about so many lines: `SMALL` has some 4,000."""
+    monkeypatch.setattr(simulator, "_LINES_AT_A_TIME", 500)
+    return 500
+
+
+def test_chunks_cover_the_customers_and_are_as_small_as_they_should_be(many_chunks):
+    chunks = chunks_of_customers(SMALL)
+    assert len(chunks) > 5
+    assert [customer for chunk in chunks for customer in chunk] == list(range(SMALL.customers))
+    assert len({len(chunk) for chunk in chunks[:-1]}) == 1
+
+
+def test_a_log_of_many_chunks_is_one_log(tmp_path, many_chunks):
+    made = simulate(SMALL, 3, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"raw.parquet", "truth.json"}
+    table = pq.read_table(made.raw, columns=["invoice_id", "invoiced_at"])
+    number = np.array([int(text.lstrip("AC")) for text in table["invoice_id"].to_pylist()])
+    assert set(np.diff(number)) == {0, 1}  # in order, without a gap
+    time = table["invoiced_at"].to_numpy()
+    time = time[time < np.datetime64("2100-01-01")]
+    assert (np.diff(time) >= np.timedelta64(0)).all()
+    ((customers, several),) = ask(
+        made.raw,
+        """select count(distinct customer_id), (select count(*) from (
+               select invoice_id from raw where customer_id is not null
+               group by invoice_id having count(distinct customer_id) > 1
+           )) from clean""",
+    )
+    assert (customers, several) == (SMALL.customers, 0)
+    again = simulate(SMALL, 3, tmp_path / "again")
+    assert made.raw.read_bytes() == again.raw.read_bytes()
+
+
+def test_chunks_are_not_alike(tmp_path, many_chunks):
+    raw = simulate(SMALL, 3, tmp_path).raw
+    ((histories, different),) = ask(
+        raw,
+        """with histories as (
+               select list(at_time order by at_time) as history from (
+                   select distinct customer_id, invoice_id, min(invoiced_at) as at_time
+                   from clean group by all
+               ) group by customer_id
+           ) select count(*), count(distinct history) from histories""",
+    )
+    assert histories == different == SMALL.customers
+
+
+def test_no_more_lines_are_held_than_a_few_chunks_have(tmp_path, many_chunks, monkeypatch):
+    sizes = []
+
+    def watched(parts, *others):
+        def each():
+            for part in parts:
+                sizes.append(part.size)
+                yield part
+
+        write(each(), *others)
+
+    monkeypatch.setattr(simulator, "write", watched)
+    raw = simulate(SMALL, 3, tmp_path).raw
+    assert sum(sizes) == pq.read_metadata(raw).num_rows
+    assert len(sizes) > 5
+    assert max(sizes) < 3 * many_chunks
+
+
+def test_nothing_is_left_behind_when_it_fails_half_way(tmp_path, many_chunks, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Spill, "sorted", full)
+    with pytest.raises(OSError, match="No space left"):
+        simulate(SMALL, 3, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["truth.json"]
+
+
+def test_a_stream_is_its_own_and_given_out_once():
+    streams = Streams(1, 2)
+    births = streams("births").random(3)
+    assert (Streams(1, 2)("births").random(5)[:3] == births).all()  # more of it: the same first
+    for other in (Streams(1, 3)("births"), Streams(2, 2)("births"), streams("rates")):
+        assert (other.random(3) != births).all()
+    with pytest.raises(ValueError, match="'births' is drawn from twice"):
+        streams("births")
+
+
+@given(st.floats(1e-6, 3), st.floats(0, 2000), st.floats(0, 2000), st.integers(0, 99))
+def test_more_lines_move_no_earlier_pick(rate, size, more, seed):
+    def picks(length: float) -> np.ndarray:
+        return every(np.random.default_rng(seed), rate, length)
+
+    short, long = picks(size), picks(size + more)
+    assert (long[: short.size] == short).all()
+    assert (long[short.size :] >= size).all()
+    assert abs(short.size - rate * size) <= 1
+    assert (np.diff(short) >= 0).all()
+
+
+def test_the_page_tells_the_size_of_the_default_log(default):
+    page = Path(__file__).parents[2] / "docs" / "simulator.md"
+    told = re.search(rf"\| {Simulation().customers:,} \| ([\d,]+) \|", page.read_text())
+    assert told is not None
+    rows = pq.read_metadata(default.raw).num_rows
+    assert int(told[1].replace(",", "")) == pytest.approx(rows, rel=0.01)
+
+
+def test_rows_come_in_the_order_of_time_and_of_invoice_number(default):
+    table = pq.read_table(default.raw, columns=["invoice_id", "invoiced_at"])
+    time = table["invoiced_at"].to_numpy()
+    number = np.array([int(text.lstrip("AC")) for text in table["invoice_id"].to_pylist()])
+    in_log = time < np.datetime64(Simulation().start + timedelta(Simulation().days))
+    assert (np.diff(number) >= 0).all()
+    assert (np.diff(time[in_log]) >= np.timedelta64(0)).all()
+
+
+KINDS = {
+    "anonymous": ("customer_id is null", Simulation().anonymous_share),
+    "cancellation": ("invoice_id ^@ 'C' and quantity < 0", Simulation().cancelled_share),
+    "no product": (r"not regexp_full_match(trim(product_id), '\d{5}[A-Za-z]{0,2}')", 0.006),
+    "zero price": ("unit_price = 0", 0.0058),
+    "negative price": ("unit_price < 0 and invoice_id ^@ 'A'", 0.00001),
+    "negative, not cancelled": ("quantity < 0 and not invoice_id ^@ 'C'", 0.0033),
+    "no description": ("description is null", 0.004),
+    "messy code": (r"regexp_full_match(product_id, '\d{5}( |[a-z])')", 0.004),
+    "absurd quantity": ("abs(quantity) in (80995, 74215)", 0.000004),
+    "no time": ("invoiced_at is null", 0.0002),
+    "future time": ("invoiced_at > '2100-01-01'", 0.00005),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_dirt_of_every_kind_comes_at_its_rate(default, kind):
+    condition, expected = KINDS[kind]
+    ((rows, found),) = ask(
+        default.raw, f"select count(*), count(*) filter ({condition}) from raw", Simulation()
+    )
+    assert found >= 1
+    assert found == pytest.approx(rows * expected, rel=0.15, abs=4)
+
+
+def test_duplicates_come_at_their_rate(default):
+    ((rows, distinct),) = ask(
+        default.raw, "select count(*), (select count(*) from (select distinct * from raw)) from raw"
+    )
+    assert rows - distinct == pytest.approx(0.011 * rows, rel=0.15)
+
+
+def test_a_log_without_dirt_is_clean(tmp_path):
+    spotless = SMALL.model_copy(
+        update={"dirt": 0.0, "anonymous_share": 0.0, "cancelled_share": 0.0}
+    )
+    raw = simulate(spotless, 1, tmp_path).raw
+    assert ask(raw, "select count(*) from raw") == ask(raw, "select count(*) from clean")
+
+
+@pytest.mark.parametrize("dirt", [1.0, 50.0])
+@pytest.mark.parametrize("lines", [1.0, 3.0])
+def test_every_true_purchase_keeps_a_clean_line_and_no_other_is_made(tmp_path, dirt, lines):
+    simulation = SMALL.model_copy(update={"dirt": dirt, "lines_per_invoice": lines})
+    raw = simulate(simulation, 5, tmp_path).raw
+    clock = warped_clock(season(simulation.season), simulation.start, simulation.days)
+    (customers,) = chunks_of_customers(simulation)
+    true = draw_purchases(Streams(5, SHOP + 1), population(simulation), len(customers), clock)
+    starts = np.flatnonzero(np.diff(true.customer, prepend=-1))
+    histories = sorted(tuple(part.tolist()) for part in np.split(true.second, starts[1:]))
+
+    # Clean lines show every purchase; a reader who takes any positive line sees no more of them.
+    for rows in ("clean", "raw where quantity > 0 and customer_id is not null"):
+        seen = ask(
+            raw,
+            f"""with purchases as (
+                    select customer_id, invoice_id,
+                           date_diff('second', date '{simulation.start}', min(invoiced_at)) as s
+                    from {rows} group by all
+                )
+                select list(s order by s) from purchases group by customer_id""",
+        )
+        assert sorted(tuple(row[0]) for row in seen) == histories
+
+
+def test_a_cancellation_takes_back_part_of_an_earlier_sale_to_the_same_customer(default):
+    orphans = ask(
+        default.raw,
+        """select count(*) from raw as back
+           where invoice_id ^@ 'C' and not exists (
+               from raw as sale
+               where sale.customer_id = back.customer_id
+                 and upper(trim(sale.product_id)) = upper(trim(back.product_id))
+                 and sale.unit_price = back.unit_price and sale.quantity >= -back.quantity
+                 and sale.invoiced_at < back.invoiced_at
+           )""",
+    )
+    assert orphans == [(0,)]
+
+
+def test_the_shop_is_shut_when_it_is_shut(default):
+    open_days = ask(
+        default.raw,
+        """select min(hour(invoiced_at)), max(hour(invoiced_at)),
+                  count(*) filter (monthday >= '12-24' or monthday <= '01-03')
+           from (select *, strftime(invoiced_at, '%m-%d') as monthday from clean)""",
+        Simulation(),
+    )
+    assert open_days == [(8, 17, 0)]
+
+
+def test_truth_says_what_the_log_was_drawn_from(default):
+    truth = json.loads(default.truth.read_text())
+    assert (truth["start"], truth["end"]) == ("2024-01-01", "2025-12-31")
+    assert truth["population"] == {"r": 0.6, "alpha": 7 * 6.9, "a": 0.2, "b": 1.8}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"customers": 50, "days": 200, "products": 20, "lines_per_invoice": 1.0},
+        {"lines_per_invoice": 200.0, "products": 20},
+        {"season": 0.0, "anonymous_share": 0.9, "cancelled_share": 0.5},
+        {"dropout_a": 0.001, "dropout_b": 5.0, "purchase_shape": 0.05},
+        {"start": date(2023, 12, 25), "days": 200},
+    ],
+)
+def test_the_corners_of_the_settings_give_a_log(tmp_path, change):
+    simulation = Simulation(**(SMALL.model_dump() | change))
+    raw = simulate(simulation, 1, tmp_path).raw
+    customers = ask(raw, "select count(distinct customer_id) from clean", simulation)
+    assert customers == [(simulation.customers,)]
+
+
+CLOCK = warped_clock(season(0.8), date(2024, 1, 1), 730)
+seconds = st.floats(0, 730 * DAY)
+warped_days = st.floats(0, float(CLOCK.warped[-1]), exclude_max=True)
+
+
+@given(seconds, seconds)
+def test_warped_time_never_runs_backwards(one, two):
+    early, late = CLOCK.warp(sorted([one, two]))
+    assert early <= late
+
+
+@given(warped_days)
+def test_warped_time_and_back_is_the_same_time(warped):
+    assert CLOCK.warp(CLOCK.unwarp(warped)) == pytest.approx(warped, abs=1e-6)
+
+
+@given(seconds)
+def test_clock_time_and_back_is_the_same_second_where_the_shop_is_open(second):
+    hour = int(second // HOUR)
+    is_open = hour + 1 < CLOCK.warped.size and CLOCK.warped[hour] < CLOCK.warped[hour + 1]
+    warped = CLOCK.warp(second)
+    if warped < CLOCK.warped[-1]:
+        back = float(CLOCK.unwarp(warped))
+        # Saturdays are so slow that a rounding error of warped time is some milliseconds there.
+        assert back == pytest.approx(second, abs=0.1) if is_open else back >= second - 0.1
+
+
+@given(st.floats(0, 1), st.integers(1970, 2090))
+@settings(max_examples=20)
+def test_one_warped_day_passes_per_day(strength, year):
+    clock = warped_clock(season(strength), date(year, 1, 1), 365)
+    assert clock.warped[-1] == pytest.approx(365, rel=0.02)
+
+
+def test_over_28_years_warped_time_is_clock_time():
+    days = (date(2029, 1, 1) - date(2001, 1, 1)).days
+    assert warped_clock(season(0.8), date(2001, 1, 1), days).warped[-1] == pytest.approx(days)
+
+
+def test_asking_beyond_the_clock_is_an_error():
+    with pytest.raises(ValueError, match="covers 730 days from 2024-01-01"):
+        CLOCK.warp(731 * DAY)
+    with pytest.raises(ValueError, match="warped days must be in"):
+        CLOCK.unwarp(-1.0)
+
+
+def test_the_command_writes_a_log_and_tells_its_size(tmp_path, capsys):
+    told = ["customers=60", "days=250", "start=2023-05-01", "products=50", "seed=3"]
+    assert main([str(tmp_path), *told]) == 0
+    rows = pq.read_metadata(tmp_path / "raw.parquet").num_rows
+    assert f"{rows:,} lines" in capsys.readouterr().out
+    by_hand = Simulation(customers=60, days=250, start=date(2023, 5, 1), products=50)
+    same = simulate(by_hand, 3, tmp_path / "by_hand")
+    assert (tmp_path / "raw.parquet").read_bytes() == same.raw.read_bytes()
+
+
+def test_the_command_refuses_what_is_no_setting(tmp_path, capsys):
+    assert main([]) == main([str(tmp_path), "customers"]) == 2
+    assert main([str(tmp_path), "customers=1"]) == main([str(tmp_path), "shoppers=100"]) == 1
+    assert "shoppers" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
