@@ -1,4 +1,8 @@
-"""What every command of the project does the same way: options, settings, errors."""
+"""Run a command of the project: read its command line, load the settings, show errors to people.
+
+Every command takes a preset and any setting. Its own arguments, options and flags are declared
+where it calls `run_command`, and reach its function by name.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,69 +24,66 @@ from common.errors import NO_ROOM, UserError
 from common.full_disk import full_disk
 from common.interrupt import CODE, MESSAGE
 from common.terminal import visible
-from configs.describe import accepted, default_of, options
+from configs.describe import accepted, default_of
+from configs.describe import options as settings_by_name
 from configs.environment import prepare, private
 from configs.load import dump, load, not_used, presets
 from configs.settings import Settings
 
 RUN_LOG = "run.log"  # the name of the handler that writes it: `flows/run.py`
-USAGE = """usage: python -m {module} [--config NAME] [--print-config] [--section.key VALUE ...]
-
-{about}
-
-  --config NAME     a preset: {presets}; or the path of a YAML file
-  --print-config    show the settings this command would run with, and stop
-  --section.key V   override one setting; the environment variable GOLDEN_PATH_SECTION__KEY does too
-
-settings:
-"""
+SHARED = {  # what every command takes, with its meaning
+    "--config NAME": "a preset: {presets}; or the path of a YAML file",
+    "--print-config": "show the settings this command would run with, and stop",
+    "--section.key V": "override one setting; so does the environment variable"
+    " GOLDEN_PATH_SECTION__KEY",
+}
 
 
 def run_command(
     module: str,
     about: str,
     body: Callable[..., None],
-    arguments: Sequence[str] | None = None,
+    words: Sequence[str] | None = None,
     *,
-    network: bool = False,
+    arguments: Sequence[str] = (),
     options: Mapping[str, str] | None = None,
+    flags: Mapping[str, str] | None = None,
+    network: bool = False,
 ) -> int:
     """Parse, load the settings, run the body; returns the exit code. No traceback is shown.
 
-    network: the command reaches other machines.  options: this command's own, with what they mean:
-    `--as-of DAY` reaches the body as `as_of="DAY"`, None where it is not given.
+    words: the command line; none: that of this process.
+    arguments: names of the words that may stand without an option, in their order.
+    options, flags: of this command alone, with what they mean. They reach the body by name:
+    `--as-of DAY` as `as_of="DAY"` (None where it is not given), a flag as True or False.
+    network: the command reaches other machines.
     """
-    own = options or {}
+    line = CommandLine(tuple(arguments), dict(options or {}), dict(flags or {}))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # an ASCII terminal has no …
-    rest = list(sys.argv[1:] if arguments is None else arguments)
     logging.getLogger("golden_path").addHandler(logging.NullHandler())  # before there is a log
     var = Path.cwd()  # until the settings say
     try:
-        if "--help" in rest or "-h" in rest:
-            print(_help(module, about, own), flush=True)
+        typed = line.parse(sys.argv[1:] if words is None else words)
+        if typed.help:
+            print(line.help(module, about), flush=True)
             return 0
-        show = "--print-config" in rest
-        rest = [word for word in rest if word != "--print-config"]
-        named = take(rest, "--config", f"choose one of {', '.join(presets())}")
-        config = "default" if named is None else named
-        given = {name.replace("-", "_"): take(rest, f"--{name}", own[name]) for name in own}
-        settings = load(config, rest)
-        remember(rest)
+        settings = load(typed.config, typed.overrides)
+        remember(typed.overrides)
         var = settings.var.absolute()
-        if show:
+        if typed.print_config:
             print(dump(settings), end="", flush=True)
             return 0
-        if foreign := not_used(config, rest):
+        if foreign := not_used(typed.config, typed.overrides):
             print(
-                f"The limits and costs of preset {visible(config)} are those of another source than"
-                f" {settings.source.kind}, and not used: {', '.join(map(visible, foreign))}."
+                f"The limits and costs of preset {visible(typed.config)} belong to another source"
+                f" than {settings.source.kind}, and not used: {', '.join(map(visible, foreign))}."
                 " What holds here belongs in a preset of its own: docs/adopt-your-data.md"
             )
         prepare(settings, network=network)
         with private(settings.var):
-            body(settings, **given)
+            body(settings, **typed.values)
         if sys.stdout is not None:  # it is, when it was closed
             sys.stdout.flush()  # else Python does so at its exit, and fails with words of its own
         return 0
@@ -119,6 +121,87 @@ def run_command(
         return 1
     finally:
         _overrides.clear()
+
+
+@dataclass
+class Typed:
+    """A command line that was read. values: of the command's own arguments, options and flags;
+    overrides: of settings, as they were typed."""
+
+    values: dict[str, str | bool | None]
+    config: str = "default"
+    overrides: list[str] = field(default_factory=list)
+    help: bool = False
+    print_config: bool = False
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """What the command line of one command may hold, besides settings."""
+
+    arguments: tuple[str, ...]
+    options: dict[str, str]
+    flags: dict[str, str]
+
+    def parse(self, words: Sequence[str]) -> Typed:
+        """Read the words. Raises UserError for an option of ours without its value; what concerns a
+        setting is left to `load`."""
+        found = Typed({_name(name): None for name in (*self.arguments, *self.options)})
+        found.values.update({_name(name): False for name in self.flags})
+        places, rest = list(self.arguments), list(words)
+        while rest:
+            word = rest.pop(0)
+            name, equals, value = word.removeprefix("--").partition("=")
+            if word in ("--help", "-h"):
+                found.help = True
+            elif word == "--print-config":
+                found.print_config = True
+            elif name in self.flags and word.startswith("--"):
+                found.values[_name(name)] = True
+            elif word.startswith("--") and (name == "config" or name in self.options):
+                if not equals and not rest:
+                    meaning = self.options.get(name) or f"choose one of {', '.join(presets())}"
+                    raise UserError(
+                        f"--{name} has no value", where="command line", next_step=meaning
+                    )
+                value = value if equals else rest.pop(0)
+                if name == "config":
+                    found.config = value
+                else:
+                    found.values[_name(name)] = value
+            elif places and not word.startswith("-"):
+                found.values[_name(places.pop(0))] = word
+            else:  # of a setting, or what `load` refuses
+                found.overrides.append(word)
+                if word.startswith("--") and not equals and rest and not rest[0].startswith("--"):
+                    found.overrides.append(rest.pop(0))
+        return found
+
+    def help(self, module: str, about: str) -> str:
+        """The text of `--help`: usage, the command's own options, every setting."""
+        own = {f"--{name} VALUE": what for name, what in self.options.items()}
+        own |= {f"--{name}": what for name, what in self.flags.items()}
+        shared = {name: what.format(presets=", ".join(presets())) for name, what in SHARED.items()}
+        places = "".join(f" [{name.upper()}]" for name in self.arguments)
+        lines = [
+            f"usage: python -m {module}{places} [--config NAME] [--print-config]"
+            " [--section.key VALUE ...]",
+            "",
+            about,
+            "",
+            *(f"  {name:16}  {what}" for name, what in (own | shared).items()),
+            "",
+            "settings:",
+        ]
+        for name, setting in list(settings_by_name())[2:]:  # two that --config sets
+            default = f" (default: {value})" if (value := default_of(setting)) else ""
+            lines += [f"  --{name}  {accepted(setting)}"]
+            lines += [f"      {setting.description or ''}{default}"]
+        return "\n".join(lines)
+
+
+def _name(option: str) -> str:
+    return option.replace("-", "_")
 
 
 def leave(code: int) -> NoReturn:
@@ -246,31 +329,3 @@ def _release(error: BaseException | None) -> None:
         below = error.__cause__ or error.__context__
         error.__cause__ = error.__context__ = None
         error = below
-
-
-def take(arguments: list[str], option: str, next_step: str) -> str | None:
-    """Remove `OPTION VALUE` (or `OPTION=VALUE`) and return the value; None where it is not there.
-    Raises UserError, with this next step, for one without a value."""
-    for index, word in enumerate(arguments):
-        if word.startswith(f"{option}="):
-            return arguments.pop(index).partition("=")[2]
-        if word == option:
-            if index + 1 == len(arguments):
-                raise UserError(f"{option} has no value", where="command line", next_step=next_step)
-            del arguments[index]
-            return arguments.pop(index)
-    return None
-
-
-def _help(module: str, about: str, own: Mapping[str, str]) -> str:
-    lines = [USAGE.format(module=module, about=about, presets=", ".join(presets()))]
-    if own:  # before the settings
-        lines[0] = lines[0].replace(
-            "\nsettings:\n",
-            "".join(f"  --{name + ' VALUE':16}{what}\n" for name, what in own.items())
-            + "\nsettings:\n",
-        )
-    for name, field in list(options())[2:]:  # the first two are the preset, which --config sets
-        default = f" (default: {value})" if (value := default_of(field)) else ""
-        lines.append(f"  --{name}  {accepted(field)}\n      {field.description or ''}{default}")
-    return "\n".join(lines)

@@ -11,7 +11,7 @@ from common.duck import connect, literal, parquet
 from common.errors import UserError
 from configs.settings import Compute, Features
 from features.catalogue import ALL, select
-from features.engine import build_features, read_log, run
+from features.engine import build_features, make, read_log
 from features.splits import as_of_dates
 
 if TYPE_CHECKING:
@@ -56,9 +56,9 @@ def build_table(
             "INSERT INTO as_of_dates VALUES (?, ?)",
             [[day, split] for split, days in dates.items() for day in days],
         )
-        run(connection, "spine")
+        make(connection, "spine")
         build_features(connection, features)
-        run(connection, "label")
+        make(connection, "buyers")
         connection.execute(f"""
             COPY (
                 SELECT customer_id, as_of, split, {", ".join(names)},

@@ -1,13 +1,14 @@
-"""Runs the SQL files: transactions and a spine in, one row of features per spine row out.
+"""Run the SQL files: transactions and a spine in, one row of features per row of the spine out.
 
-The same files serve training, batch scoring and single requests: here as tables, one after the
-other, in `features/online.py` as one prepared statement. Which files, in which order and with which
-settings, is said here for both. A customer's features come from that customer's rows alone, but for
+Each file of `features/sql/` is one SELECT. Those in `base/` make the relation that they are named
+after; the others are the groups of features. The same files serve training and batch scoring, where
+each relation becomes a table, and single requests, where they become the parts of one prepared
+statement (`features/online.py`). A customer's features come from that customer's rows alone, except
 `season_orders` and `season_revenue`: whether they are missing depends on the first day of the whole
 log, which is an input of its own.
 
-    transactions ──orders──▶ order_parts ──spine──▶ spine ──build_features──▶ features
-                                  └──────────label──▶ buyers
+    transactions ──read_log──▶ order_parts ──spine──▶ spine ──build_features──▶ features
+                                  └──────────buyers──▶ buyers
 """
 
 from __future__ import annotations
@@ -26,34 +27,39 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 SQL = Path(__file__).parent / "sql"
-PREPARED = {"variety": "base/products", "cancellations": "base/cancellations"}  # before the group
+LOG = ("moments", "order_parts")  # made once for a log
+# What a group reads besides past_orders: made once for a spine, and in every pass.
+BASE = {
+    "variety": (("log_days", "product_counts"), ("past_products",)),
+    "cancellations": (("cancelled_days",), ("past_cancellations",)),
+}
+VIEWS = ("past_products", "past_cancellations")
 ROWS_PER_PASS = 4_000_000  # of past_orders: about 350 MB
 VARIABLES = ("horizon_days", "active_days", "invoice_days", "home_country")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The files that answer for some features, in the order in which they run: `log` once for a
-    log, `questions` once for a spine, `asked` once for a pass. Then `answers`, a SELECT from the
-    relation `asked`: row_id, customer_id, as_of and the features. Groups of which nothing is asked
-    are not run.
-    """
+    """What makes some features: the relations to make once for a spine, those to make in every
+    pass, and a SELECT of row_id, customer_id, as_of and the features. Groups of which no feature is
+    wanted are not run."""
 
-    questions: tuple[str, ...]
-    answers: str
-    log: str = "base/orders"
-    asked: str = "base/asked"
+    once: tuple[str, ...]
+    each_pass: tuple[str, ...]
+    select: str
 
 
 def plan(features: Sequence[Feature] = CATALOGUE) -> Plan:
+    """The relations and the SELECT of these features, in this order."""
     wanted = {feature.name for feature in features}
     groups = [name for name, members in GROUPS.items() if wanted & {f.name for f in members}]
     columns = ", ".join(f"CAST({name} AS DOUBLE) AS {name}" for name in (f.name for f in features))
-    joins = "\n".join(f"LEFT JOIN ({read(name)}) AS {name} USING (row_id)" for name in groups)
-    prepared = (PREPARED[group] for group in groups if group in PREPARED)
+    joins = "\n".join(f"LEFT JOIN (\n{read(name)}) AS {name} USING (row_id)" for name in groups)
+    base = [BASE[group] for group in groups if group in BASE]
     return Plan(
-        questions=("base/questions", *prepared),
-        answers=f"SELECT row_id, customer_id, as_of, {columns} FROM asked\n{joins}",
+        once=("questions", *(name for once, _ in base for name in once)),
+        each_pass=("asked", "past_orders", *(name for _, each in base for name in each)),
+        select=f"SELECT row_id, customer_id, as_of, {columns} FROM asked\n{joins}",
     )
 
 
@@ -82,7 +88,8 @@ def read_log(
     """
     for name, value in variables(settings).items():
         connection.execute(f"SET VARIABLE {name} = {value}")
-    run(connection, Plan.log)
+    for relation in LOG:
+        make(connection, relation)
     connection.execute(f"CREATE OR REPLACE TEMP TABLE log_start AS {select_log_start(log_start)}")
 
 
@@ -93,22 +100,25 @@ def build_features(connection: DuckDBPyConnection, features: Sequence[Feature] =
     its rows by as-of date and customer.
     """
     found = plan(features)
-    for name in found.questions:
-        run(connection, name)
+    for relation in found.once:
+        make(connection, relation)
     for number, (first, last) in enumerate(_passes(connection)):
         connection.execute(f"SET VARIABLE first_row = {first}; SET VARIABLE last_row = {last}")
-        run(connection, found.asked)
+        for relation in found.each_pass:
+            make(connection, relation)
         into = "INSERT INTO" if number else "CREATE OR REPLACE TEMP TABLE"
-        connection.execute(f"{into} features {'' if number else 'AS'} {found.answers}")
+        connection.execute(f"{into} features {'' if number else 'AS'} {found.select}")
 
 
-def run(connection: DuckDBPyConnection, name: str) -> None:
-    """Execute one SQL file of `features/sql/`."""
-    connection.execute(read(name))
+def make(connection: DuckDBPyConnection, relation: str) -> None:
+    """Make a relation of `features/sql/base/`, as a temporary table or view."""
+    kind = "VIEW" if relation in VIEWS else "TABLE"
+    select = read(f"base/{relation}")
+    connection.execute(f"CREATE OR REPLACE TEMP {kind} {relation} AS {select}")
 
 
 def read(name: str) -> str:
-    """The text of one SQL file; a group's is a SELECT of row_id and its features."""
+    """The text of one SQL file: a SELECT. A group's gives row_id and its features."""
     return (SQL / f"{name}.sql").read_text(encoding="utf-8")
 
 

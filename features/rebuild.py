@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from common.duck import quoted
 from configs.settings import Features
 from features.catalogue import Feature
-from features.engine import build_features, read_log, run
+from features.engine import build_features, make, read_log
 from features.leak_report import SPINE
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def rebuild(
             CREATE OR REPLACE TEMP TABLE as_of_dates AS SELECT DATE '{day}' AS as_of;
         """)
         read_log(own, settings)
-        run(own, "spine")
+        make(own, "spine")
         if features:
             build_features(own, features)
         differ = "".join(

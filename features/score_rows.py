@@ -18,7 +18,7 @@ from common.duck import connect, content_hash, literal, parquet, quoted
 from configs.settings import Compute, Features
 from features.build import ROW_GROUP
 from features.catalogue import ALL, Feature, select
-from features.engine import build_features, read_log, run
+from features.engine import build_features, make, read_log
 from features.from_table import feature_sql
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def rows_of_log(
                 connection.execute(f"CREATE VIEW transactions AS {lines} AND {some}")
                 read_log(connection, settings, log_start or first_sale)
                 connection.execute(f"CREATE TABLE as_of_dates AS SELECT DATE '{as_of}' AS as_of")
-                run(connection, "spine")
+                make(connection, "spine")
                 build_features(connection, features)
                 found: Any = connection.sql(
                     f"SELECT customer_id, as_of, {names} FROM features ORDER BY row_id"

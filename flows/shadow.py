@@ -11,6 +11,7 @@ rule that was broken is judged again, and the ledger gets a second record about 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -305,13 +306,11 @@ def _too_old(settings: Settings, rejection: Record) -> str:
     )
 
 
-def run(words: list[str]) -> int:
+def run(words: Sequence[str] | None = None) -> int:
     """`make shadow`, with these words after it."""
-    others = [word for word in words if word != PROMOTE]
-    promote = len(others) < len(words)
-    body = lambda settings: main(settings, promote=promote)  # noqa: E731
-    return run_command("flows.shadow", ABOUT, body, others)
+    flags = {"promote": "promote it, where the gate asks for nothing else"}
+    return run_command("flows.shadow", ABOUT, main, words, flags=flags)
 
 
 if __name__ == "__main__":
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(run())

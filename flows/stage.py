@@ -95,10 +95,7 @@ def code_hash(modules: tuple[str, ...], root: Path = ROOT) -> str:
 
 
 def code_sha256() -> str:
-    """One hash over the code that leads to a run's figures, and over the lock file.
-
-    `make reproduce` calls it in older revisions: the name and the module stay.
-    """
+    """One hash over the code that leads to a run's figures, and over the lock file."""
     return _hash_files(figures(), ROOT)
 
 

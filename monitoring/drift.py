@@ -23,7 +23,7 @@ import numpy as np
 from common.duck import connect, parquet
 from configs.settings import Compute, Features
 from features.catalogue import CATALOGUE, NAMES
-from features.engine import build_features, read_log, run
+from features.engine import build_features, make, read_log
 from monitoring.facts import Drift, add_months, first_day, month_of, year_before
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def feature_drift(
         connection.executemany(
             "INSERT INTO as_of_dates VALUES (?)", [[day] for day in sorted(set(dates))]
         )
-        run(connection, "spine")
+        make(connection, "spine")
         build_features(connection, wanted)
         for one in wanted:
             now, before, *earlier = _columns(connection, one.name, dates)

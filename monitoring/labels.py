@@ -20,7 +20,7 @@ import numpy as np
 from common.duck import connect, parquet
 from configs.settings import Compute, Features
 from features.catalogue import CATALOGUE, Feature
-from features.engine import build_features, read_log, run
+from features.engine import build_features, make, read_log
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -105,7 +105,7 @@ def read_outcomes(
             build_features(connection, (feature,))  # before the window is changed: some read it
             value = feature.name
         connection.execute(f"SET VARIABLE horizon_days = {days}")
-        run(connection, "label")
+        make(connection, "buyers")
         (log_start,) = connection.execute("SELECT first_day FROM log_start").fetchall()[0]
         found = connection.execute(f"""
             SELECT as_of, version, dense_rank() OVER (ORDER BY customer_id) - 1 AS customer,

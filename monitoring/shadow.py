@@ -17,7 +17,7 @@ import numpy as np
 from common.customer_hash import hashed
 from common.duck import connect, parquet
 from configs.settings import Compute, Features, Gate
-from features.engine import read_log, run
+from features.engine import make, read_log
 from monitoring.facts import ShadowComparison
 from monitoring.performance import EDGE, NORMAL_95
 from monitoring.ranking import clustered_error, components, rank
@@ -268,7 +268,7 @@ def _labelled(connection: DuckDBPyConnection, purchases: Purchases) -> dict[str,
         ORDER BY hash(customer_id, asked_for) LIMIT {MOST_LABELLED}
     """)
     connection.execute("CREATE TABLE spine AS SELECT customer_id, as_of FROM asked")
-    run(connection, "label")
+    make(connection, "buyers")
     found = connection.execute("""
         SELECT probability, champion_probability,
                dense_rank() OVER (ORDER BY customer_id) - 1 AS customer,

@@ -32,8 +32,8 @@ EXAMPLE = "example.json"
 RETRIES = 2  # somebody waits at the terminal
 
 
-def main(settings: Settings, file: Path | None) -> None:
-    print(table(ask(settings, read(file) if file else example(settings))))
+def main(settings: Settings, file: str | None = None) -> None:
+    print(table(ask(settings, read(Path(file)) if file else example(settings))))
 
 
 def read(file: Path) -> bytes:
@@ -190,7 +190,5 @@ def _next(error: ServiceRefused, address: str, token_variable: str) -> str:
 
 
 if __name__ == "__main__":
-    words = sys.argv[1:]
-    request = Path(words.pop()) if words and words[-1].endswith(".json") else None
     about = "Ask the running service about FILE.json, or about the example of the last run."
-    sys.exit(run_command("serving.predict", about, lambda found: main(found, request), words))
+    sys.exit(run_command("serving.predict", about, main, arguments=("file",)))

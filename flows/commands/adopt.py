@@ -9,7 +9,7 @@ import itertools
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -29,22 +29,24 @@ from ingestion.labelled.draft import Draft, draft
 from ingestion.labelled.guess import Guess, rows_that
 from ingestion.labelled.target import in_words
 
-ABOUT = """Draft the settings of a labelled table: FILE TARGET, the file and the column to predict.
-  --output FILE     where to write them (default: configs/<name of the file>.yaml)
-  --positive VALUE  the value of the target that is predicted
-  --force           write over a file that is there
-  --source.text.*   how a text file is written, where it is not seen from it"""
+ABOUT = """Draft the settings of a labelled table: DATA is its file, TARGET the column to predict.
+How a text file is written, where it cannot be seen from it, is said by --source.text.*"""
+OPTIONS = {
+    "output": "where to write them (default: configs/<name of the file>.yaml)",
+    "positive": "the value of the target that is predicted",
+}
+FLAGS = {"force": "write over a file that is there"}
 LONGEST = 600  # characters of a reason, or of what is to be checked
 SHIPPED = ("contract", "default", "online_retail", "smoke", "year")  # never written over
 
 
 def main(
-    data: str | None,
-    target: str | None,
-    output: str | None,
-    positive: str | None,
-    force: bool,
     settings: Settings,
+    data: str | None = None,
+    target: str | None = None,
+    output: str | None = None,
+    positive: str | None = None,
+    force: bool = False,
 ) -> None:
     if not data or not target:  # make hands over what was not given as an empty text
         raise UserError(
@@ -244,33 +246,15 @@ def _show(drafted: Draft, place: Path, command: str) -> None:
         console.print(Text(line), soft_wrap=True)
 
 
-def arguments(words: list[str]) -> tuple[list[str], dict[str, str], bool, list[str]]:
-    """The words before the options, our own options, whether to force, and what is left."""
-    named: dict[str, str] = {}
-    plain: list[str] = []
-    rest: list[str] = []
-    force = False
-    left = list(words)
-    while left:
-        word = left.pop(0)
-        name, equals, value = word.partition("=")
-        if word == "--force":
-            force = True
-        elif name in ("--output", "--positive"):
-            named[name[2:]] = value if equals else (left.pop(0) if left else "")
-        elif word.startswith("--"):
-            rest.append(word)
-            if not equals and left and word not in ("--help", "--print-config"):
-                rest.append(left.pop(0))
-        elif word != "-h" and len(plain) < 2:
-            plain.append(word)
-        else:
-            rest.append(word)
-    return plain, named, force, rest
+def run(words: Sequence[str] | None = None) -> int:
+    """`make adopt`, with these words after it."""
+    return run_command(
+        *("flows.commands.adopt", ABOUT, main, words),
+        arguments=("data", "target"),
+        options=OPTIONS,
+        flags=FLAGS,
+    )
 
 
 if __name__ == "__main__":
-    given, own, over, others = arguments(sys.argv[1:])
-    first, second = (*given, None, None)[:2]
-    body = partial(main, first, second, own.get("output"), own.get("positive"), over)
-    sys.exit(run_command("flows.commands.adopt", ABOUT, body, others))
+    sys.exit(run())

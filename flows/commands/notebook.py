@@ -1,28 +1,28 @@
 """Run `docs/explore.ipynb` on what the last run left: the result is `var/notebook/explore.ipynb`.
 
-    python -m flows.commands.notebook [--var var] [--in-place]
-
-`--in-place` writes the notebook under docs/ itself, as it is committed.
-
 What is written holds no path, no user, and no time of day: the same run gives the same file, unless
 a library draws differently. Needs the extra `explore`.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.errors import UserError
+from common.files import write_file
+from configs.command import run_command
 from configs.environment import QUIET
+from configs.settings import Settings
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
+ABOUT = "Run docs/explore.ipynb on what the last run left: var/notebook/explore.ipynb."
 NOTEBOOK = Path(__file__).parents[2] / "docs" / "explore.ipynb"
 SECONDS = 300  # the longest that a cell may take
 
@@ -66,32 +66,27 @@ def execute(
     return book
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="flows.commands.notebook", description="Run docs/explore.ipynb."
-    )
-    parser.add_argument("--var", type=Path, default=Path("var"), help="folder of the runs to show")
-    parser.add_argument("--in-place", action="store_true", help="write docs/explore.ipynb itself")
-    options = parser.parse_args(arguments)
-    if not (options.var / "runs" / "latest").exists():
-        missing = UserError(
+def main(settings: Settings, in_place: bool = False) -> None:
+    var = settings.var
+    if not (var / "runs" / "latest").exists():
+        raise UserError(
             "no run has finished yet, so there is nothing to show",
-            where=str(options.var / "runs"),
+            where=str(var / "runs"),
             next_step='make train, or name another folder: make notebook ARGS="--var FOLDER"',
         )
-        print(missing, file=sys.stderr)
-        return 1
     import nbformat
 
-    target = NOTEBOOK if options.in_place else options.var / "notebook" / NOTEBOOK.name
-    book = execute(options.var)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f".{target.name}.unfinished")
-    nbformat.write(book, unfinished)
-    unfinished.replace(target)
+    target = NOTEBOOK if in_place else var / "notebook" / NOTEBOOK.name
+    book = execute(var)
+    write_file(target, nbformat.writes(book) + "\n")
     print(f"written to {target}")
-    return 0
+
+
+def run(words: Sequence[str] | None = None) -> int:
+    """`make notebook`, with these words after it."""
+    flags = {"in-place": "write docs/explore.ipynb itself, as it is committed"}
+    return run_command("flows.commands.notebook", ABOUT, main, words, flags=flags)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 
 from common.errors import UserError
 from configs.command import make, run_command
 from configs.settings import Settings
-from flows.commands.quarantine import arguments
 from registry.chain import Record
 from registry.promotion import existing, mend, release
 from registry.store import open_store
@@ -17,27 +15,32 @@ from serving.served import Served
 from serving.trial import Trials, check_version
 
 ABOUT = "Make a version champion by hand, whatever the gate said; the ledger says who did it."
-REASON, DESPITE = "--reason", "--despite-ledger"
+OPTIONS = {"reason": "why, for the ledger"}
+FLAGS = {"despite-ledger": "though the ledger was altered, or cannot be read"}
 
 
 def main(
-    asked: str | None, reason: str, settings: Settings, *, despite_ledger: bool = False
+    settings: Settings,
+    version: str | None = None,
+    reason: str | None = None,
+    despite_ledger: bool = False,
 ) -> None:
-    if asked is None:
+    if version is None:
         raise UserError(
             "no version is named",
             where="VERSION",
             next_step=f"see them all: {make('models', settings)}; then"
             f" {make('promote', settings, VERSION='N')}",
         )
-    client, number = open_store(settings), version_number(asked)
-    version = existing(client, settings, number)  # what is refused mends nothing
+    client, number = open_store(settings), version_number(version)
+    found = existing(client, settings, number)  # what is refused mends nothing
     if not despite_ledger:
         for line in mend(client, settings):
             print(line)
     # A service would refuse it, and go on with the one before until it is started again.
-    check_version(Trials(Served.of(settings, version.name)), version)
-    tell(release(client, settings, number, reason=reason, despite_ledger=despite_ledger), settings)
+    check_version(Trials(Served.of(settings, found.name)), found)
+    entry = release(client, settings, number, reason=reason or "", despite_ledger=despite_ledger)
+    tell(entry, settings)
 
 
 def tell(entry: Record, settings: Settings) -> None:
@@ -62,42 +65,15 @@ def version_number(text: str) -> int:
     return int(digits)
 
 
-def take_reason(words: list[str]) -> tuple[str, list[str]]:
-    """The text after `--reason`, and the other words. Raises UserError when none follows."""
-    for place, word in enumerate(words):
-        if word.startswith(f"{REASON}="):
-            return word.partition("=")[2], words[:place] + words[place + 1 :]
-        if word == REASON:
-            if place + 1 == len(words):
-                raise UserError(
-                    f"{REASON} has no text", where="command line", next_step=f'{REASON} "why"'
-                )
-            return words[place + 1], words[:place] + words[place + 2 :]
-    return "", words
-
-
-def command(
-    module: str,
-    about: str,
-    body: Callable[[str | None, str, Settings], None],
-    words: Sequence[str] | None = None,
-) -> int:
-    """A command with a version before its options, and a reason among them."""
-    try:
-        asked, options = arguments(list(sys.argv[1:] if words is None else words))
-        reason, options = take_reason(options)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return run_command(module, about, partial(body, asked, reason), options)
-
-
-def run(words: list[str]) -> int:
+def run(words: Sequence[str] | None = None) -> int:
     """`make promote`, with these words after it."""
-    others = [word for word in words if word != DESPITE]
-    body = partial(main, despite_ledger=len(others) < len(words))
-    return command("flows.commands.promote", ABOUT, body, others)
+    return run_command(
+        *("flows.commands.promote", ABOUT, main, words),
+        arguments=("version",),
+        options=OPTIONS,
+        flags=FLAGS,
+    )
 
 
 if __name__ == "__main__":
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(run())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 from typing import Any
 
 from rich.table import Table
@@ -27,7 +26,7 @@ FEW, MANY = 2, 20  # examples of each reason, and of the one asked for
 LONGEST = 400  # characters of a rule
 
 
-def main(reason: str | None, settings: Settings) -> None:
+def main(settings: Settings, reason: str | None = None) -> None:
     found = last_seen(settings)
     rows, console = found.rows, terminal()
     console.print(
@@ -149,12 +148,5 @@ def _short(value: object) -> str:
     return "–" if value is None else short(" ".join(str(value).split()))
 
 
-def arguments(words: list[str]) -> tuple[str | None, list[str]]:
-    """The word before the options, if there is one, and the options."""
-    first = words[0] if words and not words[0].startswith("-") else None
-    return first, words[1:] if first is not None else words
-
-
 if __name__ == "__main__":
-    asked, options = arguments(sys.argv[1:])
-    sys.exit(run_command("flows.commands.quarantine", ABOUT, partial(main, asked), options))
+    sys.exit(run_command("flows.commands.quarantine", ABOUT, main, arguments=("reason",)))

@@ -1,8 +1,9 @@
-"""Do the figures of a run come out again? `make reproduce RUN=<id>`, or RUN=latest.
+"""Repeat a run and compare its figures: `make reproduce RUN=<id>`, or RUN=latest.
 
-The run is repeated from its recorded settings by its own code, every stage from nothing, in
-var/reproduce/<id>/: nothing else under var/ is touched, and no champion is changed. Its rows are
-read first: other rows make other figures, and that is known after a second or two.
+The run is repeated from its recorded settings with this code, every stage from nothing, in
+var/reproduce/<id>/: nothing else under var/ is touched, and no champion is changed. A run of
+another revision is refused, with how to check that one out. The rows are read first: other rows
+make other figures, and that is known after a second or two.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,15 +25,19 @@ from rich.table import Table
 from common.errors import UserError
 from common.terminal import console as terminal
 from common.terminal import plain
-from configs.command import run_command
-from configs.load import PREFIX, dump
+from configs.command import make, run_command
+from configs.load import PREFIX, dump, load
 from configs.settings import Settings
-from flows.commands.quarantine import arguments
+from flows import data_stages
 from flows.lock import alone
-from flows.original import Original, code_to_run, cores_to_use, find_original, why_not_repeatable
+from flows.stage import ROOT, code_sha256
+from ingestion.ingest import check_source
+from ingestion.validate import TRANSACTIONS
 
-ABOUT = "Repeat a run from its recorded settings, data and code, and compare the figures."
+ABOUT = "Repeat a run from its recorded settings and data, and compare the figures."
 ANYWAY = "--anyway"
+NEEDED = ("data_sha256", "table_sha256", "code_sha256", "code_revision")
+CHANGES = "+changes"  # of a revision: it ran with changes that were not committed
 SHOWN = (" roc_auc", " log_loss")  # of the figures that are the same
 # What `configs/environment.py` has set for this command, and leads into its own var/.
 OURS = {
@@ -40,21 +46,21 @@ OURS = {
 }
 
 
-# Run by the code of the run, which may be of another revision: what `flows/train.py` does first.
-READ = """
-import sys
-from configs.command import run_command
-def read(settings):
-    from flows import data_stages
-    parts = data_stages.ingest(settings)
-    page = settings.var.absolute() / "contract.html"
-    print(data_stages.validate(settings, parts, page).files["transactions.parquet"])
-sys.exit(run_command("flows.commands.reproduce", "", read, sys.argv[1:]))
-"""
+@dataclass(frozen=True)
+class Original:
+    """A run that has ended: its folder, its summary, and the settings it ran with."""
+
+    folder: Path
+    summary: dict[str, Any]
+    settings: Settings
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
 
 
-def main(asked: str | None, anyway: bool, settings: Settings) -> None:
-    original = find_original(settings, asked)
+def main(settings: Settings, run: str | None = None, anyway: bool = False) -> None:
+    original = find_original(settings, run)
     folder = settings.var.absolute() / "reproduce" / original.id
     # The second lock is that of a run whose `make reproduce` was killed, and which goes on.
     with alone(folder, f"reproduce {original.id}"):
@@ -71,20 +77,21 @@ def _reproduce(original: Original, folder: Path, anyway: bool) -> None:
             where=str(original.folder),
             next_step=f"to see how far it comes: add {ANYWAY}",
         )
-    code = code_to_run(original, folder / "code", anyway=anyway)
-    cores = cores_to_use(original)
-    other = other_rows(original, code, folder, cores)
+    check_code(original, anyway=anyway)
+    settings = original.settings.model_copy(update={"var": folder / "var"})
+    other = other_rows(original, settings)
     if other and not anyway:
+        source = settings.source
         raise UserError(
             f"run {original.id} cannot be repeated: {other}",
-            where=source_of(original),
+            where=", ".join(source.path) if source.kind != "simulated" else "source.simulation",
             next_step=f"bring back the rows as they were; to see how far it comes: add {ANYWAY}",
         )
     if other:
         print(f"Not its own rows: {other}. Going on with the present ones.")
     seconds = original.summary["seconds"]["total"]
     print(f"Repeating run {original.id} from nothing, in {folder}. It took {seconds:.0f} s then")
-    repeated = repeat(original, code, folder, cores)
+    repeated = repeat(original, settings, folder)
     rows = compare(original, repeated)
     show(rows, terminal())
     different = [name for name, then, now in rows if then != now]
@@ -97,18 +104,111 @@ def _reproduce(original: Original, folder: Path, anyway: bool) -> None:
     print(f"All {len(rows)} are the same.")
 
 
-def other_rows(original: Original, code: Path, folder: Path, cores: set[int] | None) -> str:
+def find_original(settings: Settings, asked: str | None) -> Original:
+    """The run of this id under var/runs. Raises UserError when it has not left what is needed."""
+    runs = settings.var.absolute() / "runs"
+    ended = sorted((path.parent.name for path in runs.glob("*/summary.json")), reverse=True)
+    known = [name for name in ended if name != "latest"]
+    plain = bool(asked) and asked not in (".", "..") and Path(str(asked)).name == asked
+    if not asked or not plain or not (runs / asked).is_dir():
+        raise UserError(
+            f"there is no run {asked!r}" if asked else "no run is named",
+            where="RUN",
+            next_step=f"choose latest, or one of {', '.join(known[:5])}"
+            if known
+            else f"no run has ended yet: {make('train', settings)}",
+        )
+    folder = (runs / asked).resolve()
+    for name in ("settings.yaml", "summary.json"):
+        if not (folder / name).is_file():
+            what = "its settings are gone" if name == "settings.yaml" else "it has not ended"
+            raise UserError(
+                f"run {folder.name} cannot be repeated: {what}",
+                where=str(folder / name),
+                next_step="choose another run",
+            )
+    try:
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    except ValueError:
+        summary = {}  # altered
+    missing = [name for name in NEEDED if name not in summary]
+    if missing:
+        raise UserError(
+            f"run {folder.name} cannot be repeated: it has not recorded its {missing[0]}",
+            where=str(folder / "summary.json"),
+            next_step="choose a run of a later revision",
+        )
+    return Original(folder, summary, _settings(folder / "settings.yaml"))
+
+
+def why_not_repeatable(original: Original) -> str:
+    """ "" when the same settings and rows give the same figures; otherwise the reason.
+
+    Raises UserError for what cannot even be tried: rows that are gone, and a database.
+    """
+    settings = original.settings
+    if settings.source.kind == "database":
+        raise UserError(
+            f"run {original.id} cannot be repeated: its rows came from a database, which cannot be"
+            " read again as it was then",
+            where=str(original.folder / "settings.yaml"),
+            next_step="export the rows to a file and train from that: such a run can be repeated",
+        )
+    try:
+        check_source(settings.source)
+    except UserError as error:
+        raise UserError(
+            f"run {original.id} cannot be repeated, its source is not what it was: {error.what}",
+            where=error.where,
+            next_step="bring the file back to where it was",
+        ) from None
+    families = original.summary["families"]
+    timed = [name for name, found in families.items() if found["ended_by"] == "seconds"]
+    if timed:
+        return f"the search of {timed[0]} was ended by the clock, not by its trials"
+    if settings.tuning.workers > 1:
+        return (
+            "its trials ran side by side (tuning.workers), and saw each other's in no fixed order"
+        )
+    return ""
+
+
+def check_code(original: Original, *, anyway: bool) -> None:
+    """Raises UserError when the run had other code than this, with how to get it; with `anyway`
+    that is only printed."""
+    revision, wanted = original.summary["code_revision"], original.summary["code_sha256"]
+    if wanted == code_sha256():
+        return
+    commit = revision.removesuffix(CHANGES)
+    if revision == "unknown":
+        reason = "the code has changed since, and the run knew no git revision to take it from"
+        how = "check out the code that it ran with"
+    elif revision.endswith(CHANGES):
+        reason = f"it ran with changes on top of {commit[:12]} that were not committed"
+        how = "bring these changes back"
+    else:
+        reason = f"the code is another than at {commit[:12]}"
+        words = f"git worktree add ../{commit[:12]} {commit[:12]} && cd ../{commit[:12]}"
+        var = original.folder.parents[1]
+        how = f'{words} && make reproduce RUN={original.id} ARGS="--var {var}"'
+    if anyway:
+        print(f"Not its own code: {reason}. Going on with the present one.")
+        return
+    raise UserError(
+        f"run {original.id} cannot be repeated: {reason}",
+        where=f"code_sha256 {wanted[:12]}…, now {code_sha256()[:12]}…",
+        next_step=f"{how}; or add {ANYWAY} to repeat it with the present code",
+    )
+
+
+def other_rows(original: Original, settings: Settings) -> str:
     """ "" when the source holds the rows of the run; otherwise what is wrong with it."""
-    words = ["-c", READ, "--config", str(_config(original, folder))]
-    done = _by(code, words, cores, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        start = next((line for line in said if line.startswith("Error: ")), "Error: unexpected")
-        if start.startswith("Error: unexpected"):
-            return ""  # a revision whose stages are called otherwise: the run will tell
-        return f"its rows are read no more: {start.removeprefix('Error: ')}"
-    found = done.stdout.decode().strip().splitlines()[-1]
-    wanted = str(original.summary["data_sha256"])
+    try:
+        parts = data_stages.ingest(settings)
+        validated = data_stages.validate(settings, parts, settings.var / "contract.html")
+    except UserError as error:
+        return f"its rows are read no more: {error.what}"
+    wanted, found = str(original.summary["data_sha256"]), validated.files[TRANSACTIONS]
     if found == wanted:
         return ""
     return (
@@ -117,18 +217,21 @@ def other_rows(original: Original, code: Path, folder: Path, cores: set[int] | N
     )
 
 
-def source_of(original: Original) -> str:
-    """Where its rows come from, in words."""
-    source = original.settings.source
-    return ", ".join(source.path) if source.kind != "simulated" else "source.simulation"
-
-
-def repeat(original: Original, code: Path, folder: Path, cores: set[int] | None) -> Path:
-    """Run `flows.train` of this code on the recorded settings; returns the folder of the run."""
-    log_file = folder / "train.log"
-    words = ["-m", "flows.train", "--config", str(_config(original, folder))]
+def repeat(original: Original, settings: Settings, folder: Path) -> Path:
+    """Run `make train` with these settings in a process of its own, with nothing else set, on as
+    many cores as the run had; returns the folder of the new run."""
+    file, log_file = folder / "reproduced.yaml", folder / "train.log"
+    file.write_text(dump(settings), encoding="utf-8")
+    env = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX) and k not in OURS}
     with log_file.open("wb") as log:
-        done = _by(code, words, cores, stdout=log, stderr=subprocess.STDOUT)
+        done = subprocess.run(
+            [sys.executable, "-m", "flows.train", "--config", str(file)],
+            cwd=ROOT,
+            env=env,
+            preexec_fn=partial(_bind, cores_to_use(original)),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
     if done.returncode:
         said = log_file.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         start = max((i for i, line in enumerate(said) if line.startswith("Error")), default=-3)
@@ -137,7 +240,30 @@ def repeat(original: Original, code: Path, folder: Path, cores: set[int] | None)
             where=str(log_file),
             next_step="read the end of that file",
         )
-    return folder / "var" / "runs" / "latest"
+    return settings.var / "runs" / "latest"
+
+
+def cores_to_use(original: Original) -> set[int] | None:
+    """As many cores as the run had, where this machine has more: threads change the last digits.
+    None: all there are."""
+    if not hasattr(os, "sched_getaffinity"):
+        return None
+    threads = [
+        json.loads(job.read_text(encoding="utf-8"))["threads"]
+        for job in original.folder.glob("job-*.json")
+    ]
+    if not threads:  # every family was reused: nothing says how many
+        return None
+    settings = original.settings
+    side_by_side = min(settings.tuning.families_at_once, len(settings.training.families))
+    mine = sorted(os.sched_getaffinity(0))
+    wanted = max(threads) * side_by_side
+    if len(mine) // side_by_side == max(threads):
+        return None
+    if len(mine) < wanted:
+        print(f"It had {wanted} cores, here are {len(mine)}: the last digits may differ.")
+        return None
+    return set(mine[:wanted])
 
 
 def compare(original: Original, repeated: Path) -> list[tuple[str, str, str]]:
@@ -195,29 +321,20 @@ def causes(different: list[str], reason: str, repeated: Path) -> str:
     )
 
 
-def _config(original: Original, folder: Path) -> Path:
-    """The settings of the run, with a var/ of their own."""
-    file = folder / "reproduced.yaml"
-    settings = original.settings.model_copy(update={"var": folder / "var"})
-    file.write_text(dump(settings), encoding="utf-8")
-    return file
-
-
-def _by(
-    code: Path, words: list[str], cores: set[int] | None, **streams: Any
-) -> subprocess.CompletedProcess[bytes]:
-    """Python on this code and these cores, with nothing set but the settings it is given."""
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(PREFIX) and name not in OURS
-    }
-    return subprocess.run(
-        [sys.executable, *words],
-        cwd=code,
-        env=environment,
-        preexec_fn=partial(_bind, cores),
-        **streams,
+def _settings(file: Path) -> Settings:
+    """As the run had them, whatever the environment says now; paths of its source absolute."""
+    try:
+        settings = load(str(file), env={})
+    except UserError as error:
+        raise UserError(
+            f"run {file.parent.name} cannot be repeated: its settings are not those of this"
+            f" revision: {error.what}",
+            where=str(file),
+            next_step="check out its own revision: code_revision in summary.json",
+        ) from None
+    paths = tuple(str(ROOT / path) for path in settings.source.path)
+    return settings.model_copy(
+        update={"source": settings.source.model_copy(update={"path": paths})}
     )
 
 
@@ -249,11 +366,6 @@ def _bind(cores: set[int] | None) -> None:
         os.sched_setaffinity(0, cores)
 
 
-def _anyway(words: list[str]) -> tuple[bool, list[str]]:
-    return ANYWAY in words, [word for word in words if word != ANYWAY]
-
-
 if __name__ == "__main__":
-    forced, words = _anyway(sys.argv[1:])
-    wanted, options = arguments(words)
-    sys.exit(run_command("flows.commands.reproduce", ABOUT, partial(main, wanted, forced), options))
+    flags = {"anyway": "repeat it as far as that goes, though something has changed"}
+    sys.exit(run_command("flows.commands.reproduce", ABOUT, main, arguments=("run",), flags=flags))

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
+from configs.command import run_command
 from configs.settings import Settings
-from flows.commands.promote import command, tell, version_number
+from flows.commands.promote import OPTIONS, tell, version_number
 from registry.promotion import existing, mend, roll_back
 from registry.store import open_store
 
 ABOUT = "Make the champion before the present one champion again, or a version that once was."
 
 
-def main(asked: str | None, reason: str, settings: Settings) -> None:
-    number = None if asked is None else version_number(asked)
+def main(settings: Settings, version: str | None = None, reason: str | None = None) -> None:
+    number = None if version is None else version_number(version)
     client = open_store(settings)
     if number is not None:
         existing(client, settings, number)  # what is refused mends nothing
     for line in mend(client, settings):
         print(line)
-    tell(roll_back(client, settings, number, reason=reason), settings)
+    tell(roll_back(client, settings, number, reason=reason or ""), settings)
+
+
+def run(words: Sequence[str] | None = None) -> int:
+    """`make rollback`, with these words after it."""
+    return run_command(
+        *("flows.commands.rollback", ABOUT, main, words), arguments=("version",), options=OPTIONS
+    )
 
 
 if __name__ == "__main__":
-    sys.exit(command("flows.commands.rollback", ABOUT, main))
+    sys.exit(run())

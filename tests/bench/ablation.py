@@ -22,7 +22,7 @@ from common.duck import connect, parquet
 from configs.load import load
 from configs.settings import Settings
 from features.catalogue import GROUPS, NAMES
-from features.engine import build_features, read_log, run
+from features.engine import build_features, make, read_log
 from features.splits import as_of_dates
 from features.table import Rows
 from ingestion.files import expand, read_file
@@ -109,9 +109,9 @@ def build(settings: Settings) -> tuple[list[Split], dict[str, list[str]]]:
         connection.execute("CREATE TABLE as_of_dates (as_of DATE)")
         for day in sorted({day for train, valid in plans for day in (*train, *valid)}):
             connection.execute("INSERT INTO as_of_dates VALUES (?)", [day])
-        run(connection, "spine")
+        make(connection, "spine")
         build_features(connection)
-        run(connection, "label")
+        make(connection, "buyers")
         columns = {}
         for candidate, sql in CANDIDATES.items():
             connection.execute(f"CREATE TABLE candidate_{candidate} AS {sql}")

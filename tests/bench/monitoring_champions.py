@@ -28,7 +28,7 @@ from configs.load import load
 from configs.settings import Settings
 from features.build import build_table
 from features.catalogue import NAMES
-from features.engine import build_features, read_log, run
+from features.engine import build_features, make, read_log
 from features.table import Rows, read_rows
 from ingestion.validate import TRANSACTIONS, validate_batch
 from monitoring.early_label import EARLY_DAYS, early_label
@@ -249,7 +249,7 @@ def features_at(
         read_log(connection, settings.features)
         connection.execute("CREATE TABLE as_of_dates (as_of DATE)")
         connection.executemany("INSERT INTO as_of_dates VALUES (?)", [[day] for day in set(days)])
-        run(connection, "spine")
+        make(connection, "spine")
         build_features(connection)
         found = connection.execute("FROM features ORDER BY as_of, customer_id").fetchnumpy()
     as_of = found["as_of"].astype("datetime64[D]")

@@ -24,7 +24,7 @@ import numpy as np
 from common.duck import connect, parquet
 from configs.settings import Compute, Settings
 from features.catalogue import NAMES
-from features.engine import build_features, read_log, run
+from features.engine import build_features, make, read_log
 from ingestion.validate import TRANSACTIONS
 from monitoring.drift import psi
 from monitoring.facts import add_months, end_of
@@ -70,7 +70,7 @@ def month_ends(settings: Settings, folder: Path) -> Customers:
         read_log(connection, settings.features)
         connection.execute("CREATE TABLE as_of_dates (as_of DATE)")
         connection.executemany("INSERT INTO as_of_dates VALUES (?)", [[end_of(m)] for m in months])
-        run(connection, "spine")
+        make(connection, "spine")
         build_features(connection)
         found = connection.execute("FROM features ORDER BY row_id").fetchnumpy()
     x = np.column_stack([np.ma.filled(found[n].astype(np.float64), np.nan) for n in NAMES])

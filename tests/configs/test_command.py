@@ -18,7 +18,7 @@ from rich.console import Console
 
 from common.errors import UserError
 from common.terminal import JOINERS, console, on_page, plain, visible
-from configs.command import RUN_LOG, make, run_command
+from configs.command import RUN_LOG, CommandLine, make, run_command
 from configs.load import load
 
 ROOT = Path(__file__).parents[2]
@@ -118,6 +118,38 @@ def test_help_names_every_section(capsys):
     said = capsys.readouterr().out
     for name in ("--tuning.trials", "--source.path", "--gate.min_gain", "--config NAME"):
         assert name in said
+
+
+LINE = CommandLine(
+    ("data", "target"), {"output": "where", "as-of": "the day"}, {"force": "over it"}
+)
+
+
+def test_a_commands_own_words_may_stand_anywhere_among_the_settings():
+    typed = LINE.parse(
+        ["--seed", "3", "f.csv", "--output=o.yaml", "left", "--force", "--source.text.decimal", ","]
+    )
+    assert typed.overrides == ["--seed", "3", "--source.text.decimal", ","]
+    assert typed.values == {
+        **{"data": "f.csv", "target": "left"},
+        **{"output": "o.yaml", "as_of": None, "force": True},
+    }
+
+
+def test_the_text_of_an_option_is_taken_as_it_stands_and_must_be_there():
+    assert LINE.parse(["--output", "--force", "--as-of", ""]).values == {
+        **{"data": None, "target": None},
+        **{"output": "--force", "as_of": "", "force": False},
+    }
+    for words in (["--output"], ["--seed", "3", "--config"]):
+        with pytest.raises(UserError, match=f"{words[-1]} has no value"):
+            LINE.parse(words)
+
+
+def test_a_word_too_many_is_refused_with_the_settings():
+    typed = LINE.parse(["a", "b", "c"])
+    with pytest.raises(UserError, match="'c' is not an option"):
+        load("default", typed.overrides, {})
 
 
 def test_the_next_command_leads_to_the_same_state():

@@ -13,7 +13,7 @@ pytest.importorskip("nbclient", reason="needs the extra `explore`")
 
 from nbclient.exceptions import CellExecutionError  # noqa: E402
 
-from flows.commands.notebook import NOTEBOOK, execute, main  # noqa: E402
+from flows.commands.notebook import NOTEBOOK, execute, run  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -56,10 +56,10 @@ def test_the_command_writes_under_var_and_leaves_the_committed_one(
 ):
     committed = NOTEBOOK.read_bytes()
     monkeypatch.setattr("flows.commands.notebook.execute", lambda var: executed)
-    assert main(["--var", str(tmp_path)]) == 1
+    assert run(["--var", str(tmp_path)]) == 1
     assert "make train" in capsys.readouterr().err
     (tmp_path / "runs" / "latest").mkdir(parents=True)
-    assert main(["--var", str(tmp_path)]) == 0
+    assert run(["--var", str(tmp_path)]) == 0
     assert figures(nbformat.read(tmp_path / "notebook" / "explore.ipynb", as_version=4))
     assert NOTEBOOK.read_bytes() == committed
 

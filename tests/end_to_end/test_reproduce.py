@@ -10,7 +10,12 @@ import pytest
 
 from common.errors import UserError
 from configs.load import dump, load
-from flows.original import code_to_run, cores_to_use, find_original, why_not_repeatable
+from flows.commands.reproduce import (
+    check_code,
+    cores_to_use,
+    find_original,
+    why_not_repeatable,
+)
 from flows.stage import ROOT, code_sha256
 
 pytestmark = pytest.mark.slow
@@ -120,42 +125,35 @@ def test_a_database_cannot_be_read_again_as_it_was(make_run):
         why_not_repeatable(make_run(*database, "--source.database.table", "lines"))
 
 
-def test_other_code_is_refused_unless_it_can_be_had(make_run, tmp_path, capsys):
-    here = make_run()
-    assert code_to_run(here, tmp_path / "code", anyway=False) == ROOT
-    for revision, said in (
-        ("0" * 40, "the code is another than at 000000000000"),
-        ("0" * 40 + "+changes", "with changes on top of 000000000000 that were not committed"),
-        ("unknown", "knew no git revision"),
+def test_other_code_is_refused_with_how_to_get_it(make_run, capsys):
+    check_code(make_run(), anyway=False)
+    commit = "0123456789abcdef" * 2 + "01234567"
+    for revision, said, how in (
+        (commit, "the code is another than at 0123456789ab", "git worktree add ../0123456789ab"),
+        (f"{commit}+changes", "changes on top of 0123456789ab that were not committed", "back"),
+        ("unknown", "knew no git revision", "check out"),
     ):
         other = make_run(code_sha256="other", code_revision=revision)
-        with pytest.raises(UserError, match=said):
-            code_to_run(other, tmp_path / "code", anyway=False)
-        assert code_to_run(other, tmp_path / "code", anyway=True) == ROOT
+        with pytest.raises(UserError, match=said) as refused:
+            check_code(other, anyway=False)
+        assert how in refused.value.next_step and "--anyway" in refused.value.next_step
+        check_code(other, anyway=True)
         assert said in capsys.readouterr().out
 
 
-def test_the_code_of_a_revision_is_unpacked_and_checked(make_run, tmp_path, monkeypatch):
-    repository, git = tmp_path / "repository", ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
-    for package in ("common", "configs", "flows", "simulator", "ingestion", "features", "training"):
-        shutil.copytree(ROOT / package, repository / package)
-    shutil.copy(ROOT / "requirements.lock", repository)
-    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "then"]):
-        subprocess.run([*git, *words], cwd=repository, check=True)
-    head = ["git", "rev-parse", "HEAD"]
-    revision = subprocess.run(head, cwd=repository, capture_output=True, text=True).stdout.strip()
-    monkeypatch.setattr("flows.original.ROOT", repository)
-    monkeypatch.setattr("flows.original.code_sha256", lambda: "another by now")
-    then = make_run(code_sha256=code_sha256(), code_revision=revision)
-    assert code_to_run(then, tmp_path / "code", anyway=False) == tmp_path / "code"
-    assert (tmp_path / "code" / "flows" / "train.py").is_file()
-
-    lying = make_run(code_sha256="0" * 64, code_revision=revision)
-    with pytest.raises(UserError, match="is not the code that it says it ran with"):
-        code_to_run(lying, tmp_path / "code2", anyway=False)
-    (repository / "requirements.lock").write_text("other==1\n")
-    with pytest.raises(UserError, match="needs other packages"):
-        code_to_run(then, tmp_path / "code3", anyway=False)
+def test_the_words_that_check_out_its_revision_can_be_pasted(make_run, tmp_path):
+    """In a clone of this repository, with a commit after the one that the run had."""
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
+    clone = tmp_path / "clone"
+    clone.mkdir()
+    for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "then"]):
+        subprocess.run([*git, *words], cwd=clone, check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], cwd=clone, capture_output=True, text=True)
+    with pytest.raises(UserError) as refused:
+        check_code(make_run(code_sha256="other", code_revision=head.stdout.strip()), anyway=False)
+    words, _, last = refused.value.next_step.partition(" && make reproduce ")
+    subprocess.run(f"{words} && git log -1", shell=True, cwd=clone, check=True)
+    assert f"--var {tmp_path / 'var'}" in last
 
 
 def test_the_cores_it_had_are_the_cores_it_gets(make_run, monkeypatch):

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from common.duck import connect
 from configs.settings import Compute, Features
 from features.catalogue import NAMES
-from features.engine import build_features, read_log, run
+from features.engine import build_features, make, read_log
 
 SCHEMA = pa.schema(
     {
@@ -92,7 +92,7 @@ def ask(
     read_log(connection, settings, log_start)
     make_spine(connection, as_of, spine)
     build_features(connection)
-    run(connection, "label")
+    make(connection, "buyers")
     rows = connection.execute("SELECT * EXCLUDE row_id FROM features ORDER BY row_id").fetchall()
     buyers = connection.execute("FROM buyers").fetchall()
     return Answer({row[:2]: dict(zip(NAMES, row[2:], strict=True)) for row in rows}, set(buyers))
@@ -117,7 +117,7 @@ def make_spine(
         connection.executemany(
             "INSERT INTO as_of_dates VALUES (?, 'train')", [[day] for day in as_of]
         )
-        run(connection, "spine")
+        make(connection, "spine")
     else:
         connection.execute("CREATE OR REPLACE TEMP TABLE spine (customer_id VARCHAR, as_of DATE)")
         connection.executemany("INSERT INTO spine VALUES (?, ?)", [list(row) for row in spine])

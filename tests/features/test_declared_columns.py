@@ -106,6 +106,6 @@ def test_a_group_of_which_nothing_is_left_is_not_run(poor, tmp_path, monkeypatch
     left = {feature.name for feature in select(LEAST)}
     gone = {name for name, members in GROUPS.items() if not left & {f.name for f in members}}
     assert {"variety", "country"} <= gone
-    assert not set(seen) & {*gone, "base/products"}
+    assert not set(seen) & {*gone, "base/product_counts"}
     build_table(poor.with_name("log.parquet"), tmp_path / "full.parquet", QUESTION)
-    assert {*GROUPS, "base/products"} <= set(seen)
+    assert {*GROUPS, "base/product_counts"} <= set(seen)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import struct
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta
 
-import duckdb
 import pyarrow as pa
 import pytest
 from hypothesis import Phase, given
@@ -20,7 +18,7 @@ from common.duck import connect
 from configs.settings import Compute, Features
 from features import engine
 from features.catalogue import ALL, CATALOGUE, NAMES, Feature, select
-from features.online import select_features, statements
+from features.online import select_features
 
 AS_OF = (date(2023, 3, 1), date(2024, 3, 1), date(2024, 9, 1))
 START = date(2023, 1, 1)
@@ -152,9 +150,9 @@ def test_files_of_which_nothing_is_asked_are_not_read(monkeypatch):
     seen, read = set[str](), engine.read
     monkeypatch.setattr(engine, "read", lambda name: seen.add(name) or read(name))
     select_features(Features(), START, select(ALL - {"product_id"}))
-    assert "base/products" not in seen and "variety" not in seen
+    assert "base/product_counts" not in seen and "variety" not in seen
     select_features(Features(), START)
-    assert {"base/products", "variety"} <= seen
+    assert {"base/product_counts", "variety"} <= seen
 
 
 def test_a_change_of_a_file_changes_training_and_service_alike(tmp_path, monkeypatch):
@@ -163,10 +161,10 @@ def test_a_change_of_a_file_changes_training_and_service_alike(tmp_path, monkeyp
     before = trained(log, AS_OF)
     shutil.copytree(engine.SQL, tmp_path / "sql")
     changes = {
-        "base/orders": ("quantity * unit_price * 100", "quantity * unit_price * 200"),
-        "base/asked": ("as_of - order_day AS", "as_of - order_day + 1 AS"),
+        "base/moments": ("quantity * unit_price * 100", "quantity * unit_price * 200"),
+        "base/past_orders": ("as_of - order_day AS", "as_of - order_day + 1 AS"),
         "windows": ("days_ago <= 30", "days_ago <= 40"),
-        "spine": ("day < as_of", "day < as_of - 100"),
+        "base/spine": ("day < as_of", "day < as_of - 100"),
     }
     for name, (old, new) in changes.items():
         file = tmp_path / "sql" / f"{name}.sql"
@@ -184,22 +182,3 @@ def test_a_change_of_a_file_changes_training_and_service_alike(tmp_path, monkeyp
 
 def test_nothing_is_left_that_would_be_planned_at_each_execution():
     assert "getvariable" not in select_features(Features(), START)
-
-
-def test_every_statement_of_the_files_is_taken():
-    plan = engine.plan()
-    for name in (plan.log, "spine", *plan.questions, plan.asked):
-        parsed = duckdb.extract_statements(engine.read(name))
-        found = statements(name)
-        assert len(found) == len(parsed) > 0
-        for (kind, relation, _), statement in zip(found, parsed, strict=True):
-            text = re.sub(r"--.*", "", statement.query)
-            assert re.match(rf"\s*CREATE OR REPLACE TEMP {kind} {relation} AS", text)
-
-
-def test_a_file_of_another_kind_is_refused(monkeypatch):
-    read = engine.read
-    also = "; DELETE FROM order_parts;"
-    monkeypatch.setattr(engine, "read", lambda name: read(name) + also * (name == "spine"))
-    with pytest.raises(ValueError, match=r"features/sql/spine\.sql"):
-        select_features(Features(), START)

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -18,7 +17,6 @@ from common.errors import UserError
 from configs.load import load
 from features.catalogue import CATALOGUE
 from flows.commands import models, promote, rollback
-from flows.commands.promote import command
 from registry import tracking
 from registry.bundle import write_bundle
 from registry.gate import Decision
@@ -85,10 +83,9 @@ def settings(tmp_path_factory):
 def type_(settings, monkeypatch, capsys):
     """Type a command with these words; returns its exit code and what it said."""
 
-    def run(about, module, *words: str) -> tuple[int, str]:
+    def run(about, *words: str) -> tuple[int, str]:
         options = ["--config", "smoke", "--var", str(settings.var)]
-        monkeypatch.setattr(sys, "argv", [module, *words, *options])
-        code = command(module, about.ABOUT, about.main)
+        code = about.run([*words, *options])
         said = capsys.readouterr()
         return code, said.out + said.err
 
@@ -97,16 +94,16 @@ def type_(settings, monkeypatch, capsys):
 
 def test_a_version_is_released_by_hand_and_taken_back(settings, type_, monkeypatch):
     monkeypatch.setenv("LOGNAME", "ada")
-    code, said = type_(promote, "flows.commands.promote", "3", "--reason", "a good month")
+    code, said = type_(promote, "3", "--reason", "a good month")
     assert code == 0, said
     assert "Version 3 of golden-path-smoke is champion, in place of version 2" in said
     assert "release by ada" in said
     assert champion(settings).version == 3
-    code, said = type_(rollback, "flows.commands.rollback")
+    code, said = type_(rollback)
     assert code == 0 and "Version 2" in said and "rollback by ada" in said
-    code, said = type_(rollback, "flows.commands.rollback", "1")
+    code, said = type_(rollback, "1")
     assert code == 0 and champion(settings).version == 1
-    code, said = type_(promote, "flows.commands.promote", "v2", "--reason=back again")
+    code, said = type_(promote, "v2", "--reason=back again")
     assert code == 0 and champion(settings).version == 2
 
 
@@ -118,9 +115,9 @@ def test_what_cannot_be_done_is_refused_and_the_champion_stays(settings, type_):
         (("two",), "'two' is no version"),
         ((str(before.version),), "champion already"),
     ):
-        code, told = type_(promote, "flows.commands.promote", *words)
+        code, told = type_(promote, *words)
         assert code == 1 and said in told and "next:" in told and "Traceback" not in told
-    code, told = type_(rollback, "flows.commands.rollback", "9")
+    code, told = type_(rollback, "9")
     assert code == 1 and "has no version 9" in told
     assert champion(settings) == before
 
@@ -263,7 +260,7 @@ def test_a_refused_version_mends_nothing_and_a_broken_ledger_is_no_dead_end(
     entry = history(client, settings)[-1]
     client.set_registered_model_alias("golden-path-smoke", "champion", "1")
     for about in (promote, rollback):
-        code, told = type_(about, "flows", "9")
+        code, told = type_(about, "9")
         assert code == 1 and "has no version 9" in told
     assert history(client, settings)[-1] == entry, "nothing is written down yet"
 
@@ -271,7 +268,7 @@ def test_a_refused_version_mends_nothing_and_a_broken_ledger_is_no_dead_end(
     file.chmod(0o644)
     file.write_text(file.read_text().replace('"reason": "', '"reason": "nicer '))
     for about, words in ((promote, ["3"]), (rollback, [])):
-        code, told = type_(about, "flows", *words)
+        code, told = type_(about, *words)
         assert code == 1 and f"record {entry.sequence} was altered" in told
         assert 'make promote CONFIG=smoke VERSION=N ARGS="' in told and "--despite-ledger" in told
     assert champion(settings).version == 1
@@ -293,9 +290,7 @@ def test_a_corrupted_store_is_one_clear_error(settings, type_, tmp_path, monkeyp
     store.mkdir(parents=True)
     (store / "mlflow.db").write_bytes(b"no database" * 1000)
     for about in (promote, rollback):
-        words = ["x", "1", "--config", "smoke", "--var", str(tmp_path / "var")]
-        monkeypatch.setattr(sys, "argv", words)
-        assert command("x", about.ABOUT, about.main) == 1
+        assert about.run(["1", "--config", "smoke", "--var", str(tmp_path / "var")]) == 1
         said = capsys.readouterr().err
         assert "MLflow's database cannot be read" in said and "Traceback" not in said
 
@@ -309,6 +304,6 @@ def test_a_version_that_cannot_be_served_is_not_promoted(settings, type_, tmp_pa
     made = register(
         client, settings, run_id=run, bundle=tmp_path / "bundle", bundle_sha256=sha, tags={}
     )
-    code, told = type_(promote, "flows.commands.promote", str(made.version))
+    code, told = type_(promote, str(made.version))
     assert code == 1 and f"version {made.version} cannot be served: its graph takes 1" in told
     assert champion(settings) == before

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from datetime import date
-from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -115,7 +114,7 @@ def test_records_that_were_altered_are_refused_with_what_to_do(shop, capsys):
     whole = {file: file.read_text() for file in (batch, pointer)}
 
     altered(pointer, folder="stages/elsewhere")
-    for command in (replay.main, partial(quarantine.main, None)):
+    for command in (replay.main, quarantine.main):
         with pytest.raises(UserError, match="altered") as caught:
             command(settings)
         assert caught.value.where == str(pointer) and "make train" in caught.value.next_step
@@ -342,7 +341,7 @@ def test_the_quarantine_of_a_refused_batch_can_be_looked_into(shop, capsys):
     settings = settings_of(shop)
     with pytest.raises(ContractBroken, match="valid_share"):
         run(settings)
-    quarantine.main("zero_price", settings)
+    quarantine.main(settings, "zero_price")
     said = capsys.readouterr().out
     assert "This batch is refused: the batch breaks the data contract: valid_share" in said
     assert "zero_price" in said and "a.csv" in said
@@ -350,7 +349,7 @@ def test_the_quarantine_of_a_refused_batch_can_be_looked_into(shop, capsys):
         replay.main(settings)
     save(shop / "a.csv", lines)
     run(settings)
-    quarantine.main(None, settings)
+    quarantine.main(settings)
     assert "refused" not in capsys.readouterr().out
 
 
@@ -360,7 +359,7 @@ def test_the_quarantine_of_a_held_batch_is_shown_as_such(shop, capsys):
     write_log(shop / "b.csv", first=MORE, days=30, price=3.0)
     with pytest.raises(ContractBroken):
         run(settings_of(shop))
-    quarantine.main(None, settings_of(shop))
+    quarantine.main(settings_of(shop))
     assert "This batch is held: price_change is" in capsys.readouterr().out
 
 

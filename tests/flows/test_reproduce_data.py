@@ -11,8 +11,8 @@ from common.errors import UserError
 from configs.load import dump, load
 from flows import data_stages
 from flows.commands import reproduce
+from flows.commands.reproduce import find_original
 from flows.lock import alone
-from flows.original import find_original
 from flows.stage import code_sha256
 from ingestion.validate import TRANSACTIONS
 
@@ -52,11 +52,11 @@ def test_other_rows_are_named_before_anything_is_repeated(shop, monkeypatch):
     try:
         log.write_text(as_it_was.replace(",2.0,", ",2.5,", 1))
         with pytest.raises(UserError, match="the source holds other rows than it did") as refused:
-            reproduce.main(RUN, False, shop)
+            reproduce.main(shop, RUN)
         assert refused.value.where == str(log)
         log.write_text(as_it_was.replace("invoice_id", "number", 1))
         with pytest.raises(UserError, match="its rows are read no more"):
-            reproduce.main(RUN, False, shop)
+            reproduce.main(shop, RUN)
     finally:
         log.write_text(as_it_was)
 
@@ -67,7 +67,7 @@ def test_two_at_once_leave_each_others_folder_alone(shop):
     (folder / "var" / "half").write_text("made")
     for held in (folder, folder / "var"):
         with alone(held, "reproduce"), pytest.raises(UserError, match="another command works"):
-            reproduce.main(RUN, False, shop)
+            reproduce.main(shop, RUN)
         assert (folder / "var" / "half").exists()
 
 

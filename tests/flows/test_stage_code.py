@@ -64,7 +64,7 @@ def keys(root: Path) -> dict[str, str]:
         ("ingestion/judge.py", VALIDATING),
         ("ingestion/labelled/target.py", {"validate table"}),
         ("features/engine.py", {"features"}),
-        ("features/sql/base/orders.sql", {"features"}),
+        ("features/sql/base/moments.sql", {"features"}),
         ("features/from_table.py", {"features of table"}),
         ("features/table.py", FEATURES | FAMILIES | {"ensemble"}),
         ("flows/table_check.py", FEATURES),

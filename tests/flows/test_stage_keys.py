@@ -116,7 +116,7 @@ def test_every_file_that_a_stage_uses_is_in_its_key(report):
     for name, found in report.items():
         missing = set(found["used"]) - set(map(str, closure(found["declared"]))) - outside
         assert not missing, f"{name}: add the modules of {missing} to flows/stage_code.py"
-    assert "features/sql/spine.sql" in report["log features"]["used"]
+    assert "features/sql/base/spine.sql" in report["log features"]["used"]
 
 
 @pytest.fixture

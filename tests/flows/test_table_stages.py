@@ -100,7 +100,7 @@ def test_quarantine_shows_the_rows_and_replay_moves_those_that_pass(tmp_path, ca
     file, var = save(tmp_path / "table.csv", rows), tmp_path / "var"
     found = settings(file, var)
     run(found, tmp_path / "page.html")
-    quarantine.main("out_of_range_age", found)
+    quarantine.main(found, "out_of_range_age")
     said = capsys.readouterr().out
     assert "300 rows = 298 valid + 2 in quarantine" in said
     assert "age is 0 to 120" in said and "140" in said and "m00004" in said
@@ -119,7 +119,7 @@ def test_quarantine_of_a_wide_table_shows_what_is_at_fault_and_no_more(tmp_path,
     file = save(tmp_path / "table.csv", rows, ["member", *names, "left"])
     found = settings(file, tmp_path / "var", columns=columns)
     run(found, tmp_path / "page.html")
-    quarantine.main(None, found)
+    quarantine.main(found)
     said = capsys.readouterr().out
     for each in ("measure_07 = -5", "measure_08 = –", "measure_09 = ten", "measure_10 = inf"):
         assert each in said

@@ -17,6 +17,7 @@ from made_table import HEADER, made_rows, save
 
 from common.duck import connect, quoted
 from common.errors import UserError
+from configs.command import CommandLine
 from configs.load import load
 from configs.source import Text
 from configs.table import LONGEST_TEXT, Column, Table
@@ -46,7 +47,7 @@ def spelt(word: str, number: int) -> str:
 def preset(file: Path, target: str, *arguments: str) -> Table:
     """The table as the drafted preset says it, once loaded."""
     output = file.with_name("drafted.yaml")
-    adopt.main(str(file), target, str(output), None, True, load("default", arguments, {}))
+    adopt.main(load("default", arguments, {}), str(file), target, str(output), force=True)
     return load(str(output), (), {}).source.table
 
 
@@ -58,7 +59,7 @@ def test_telco(tmp_path, capsys):
     if telco is None:
         pytest.skip("no folder that tests/data_places names holds telco_churn.csv")
     output = tmp_path / "telco.yaml"
-    adopt.main(str(telco), "Churn", str(output), None, False, load("default", (), {}))
+    adopt.main(load("default", (), {}), str(telco), "Churn", str(output))
     found = load(str(output), (), {}).source.table
     assert (found.target, found.positive, found.id) == ("Churn", "Yes", "customerID")
     assert not found.leave_out and len(found.columns) == 19
@@ -632,7 +633,7 @@ def test_whatever_columns_and_values_are_called_the_draft_loads(tmp_path_factory
 
 def refused(*arguments) -> UserError:
     with pytest.raises(UserError) as caught:
-        adopt.main(*arguments, load("default", (), {}))
+        adopt.main(load("default", (), {}), *arguments)
     assert caught.value.where and caught.value.next_step
     return caught.value
 
@@ -642,11 +643,11 @@ def pasted(command: str) -> Path:
     words = shlex.split(command)
     assert words[:2] == ["make", "adopt"]
     given = dict(word.split("=", 1) for word in words[2:])
-    plain, named, force, rest = adopt.arguments(shlex.split(given["ARGS"]))
-    assert not plain and not rest
-    place, value = named["output"], named.get("positive")
-    adopt.main(given["DATA"], given["TARGET"], place, value, force, load("default", (), {}))
-    return Path(place)
+    line = CommandLine(("data", "target"), adopt.OPTIONS, adopt.FLAGS)
+    typed = line.parse([given["DATA"], given["TARGET"], *shlex.split(given["ARGS"])])
+    assert not typed.overrides
+    adopt.main(load("default", (), {}), **typed.values)
+    return Path(typed.values["output"])
 
 
 @pytest.mark.parametrize(
@@ -755,7 +756,7 @@ def test_formulas_that_no_spreadsheet_has_computed_are_named(tmp_path):
 def test_the_folder_of_a_user_may_be_written_as_a_tilde(tmp_path, monkeypatch):
     save(tmp_path / "t.csv", made_rows(60))
     monkeypatch.setenv("HOME", str(tmp_path))
-    adopt.main("~/t.csv", "left", "~/o.yaml", None, False, load("default", (), {}))
+    adopt.main(load("default", (), {}), "~/t.csv", "left", "~/o.yaml")
     found = load(str(tmp_path / "o.yaml"), (), {}).source.path
     assert found == (str(tmp_path / "t.csv"),)
     assert "does not exist" in refused("~nobody/t.csv", "left", None, None, False).what
@@ -804,7 +805,7 @@ def test_a_draft_is_not_written_over_unless_told_so(tmp_path):
     output.write_text("mine")
     assert "there already" in refused(str(file), "left", str(output), None, False).what
     assert output.read_text() == "mine"
-    adopt.main(str(file), "left", str(output), "No", True, load("default", (), {}))
+    adopt.main(load("default", (), {}), str(file), "left", str(output), "No", force=True)
     assert load(str(output), (), {}).source.table.positive == "No"
 
 
@@ -829,25 +830,6 @@ def test_nothing_named_and_nothing_left_to_learn_from_are_refused(tmp_path):
     file = save(tmp_path / "t.csv", [[n, "a", "yn"[n % 2]] for n in range(50)], ["id", "c", "left"])
     error = refused(str(file), "left", str(tmp_path / "o.yaml"), None, False)
     assert "no column is left to learn from" in error.what
-
-
-def test_the_command_line():
-    words = [
-        "f.csv",
-        "Churn",
-        "--output=o.yaml",
-        "--force",
-        "--source.text.decimal",
-        ",",
-        "--positive",
-        "Yes",
-    ]
-    assert adopt.arguments(words) == (
-        ["f.csv", "Churn"],
-        {"output": "o.yaml", "positive": "Yes"},
-        True,
-        ["--source.text.decimal", ","],
-    )
 
 
 @pytest.mark.parametrize(

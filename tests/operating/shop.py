@@ -167,7 +167,7 @@ class Shop:
     def accept(self, held: UserError) -> None:
         """What `make accept-batch` does with the batch that this error is about."""
         words = held.what.split()
-        accept_batch.main(words[words.index("batch") + 1], self.settings())
+        accept_batch.main(self.settings(), words[words.index("batch") + 1])
 
     def hashes(self, kinds: Iterable[str] = ("scores", "facts", "verdicts")) -> dict[str, str]:
         """SHA-256 of the files of these kinds, by their path."""

@@ -18,7 +18,7 @@ from configs.rules import Contract
 from configs.settings import Compute, Features
 from configs.source import Form, Source
 from features.catalogue import ALL, select
-from features.engine import VARIABLES, build_features, read_log, run
+from features.engine import VARIABLES, build_features, make, read_log
 from ingestion.canonical import MAPPED
 from ingestion.files import read_file
 from ingestion.judge import judge
@@ -140,7 +140,7 @@ def as_trained(
         read_log(connection, settings, START)
         connection.execute("CREATE TABLE as_of_dates (as_of DATE)")
         connection.executemany("INSERT INTO as_of_dates VALUES (?)", [[day] for day in days])
-        run(connection, "spine")
+        make(connection, "spine")
         build_features(connection, features)
         values = connection.execute("SELECT * EXCLUDE row_id FROM features").fetchall()
     reasons = {place: why for place, (_, why) in zip(places, found, strict=True) if why}

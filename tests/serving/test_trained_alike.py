@@ -193,7 +193,7 @@ def test_a_change_of_a_sql_file_changes_what_the_service_answers(tmp_path, monke
     log = made_log(ALL, customers=5, lines_each=40, seed=8)
     before = opened()
     shutil.copytree(engine.SQL, tmp_path / "sql")
-    file = tmp_path / "sql" / "base" / "orders.sql"
+    file = tmp_path / "sql" / "base" / "moments.sql"
     text = file.read_text("utf-8")
     file.write_text(text.replace("quantity * unit_price * 100", "quantity * 700"), "utf-8")
     monkeypatch.setattr(engine, "SQL", tmp_path / "sql")

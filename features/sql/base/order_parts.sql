@@ -1,19 +1,8 @@
--- Invoice lines → order_parts: one row per customer, invoice and day. Everything but products and
--- cancellations is worked out from these rows; they are a twentieth of the lines. They still hold
--- the future: `asked.sql` cuts it off. Money is counted in whole hundredths, so that a sum does not
--- depend on the order of its rows.
-
--- Lines of one invoice nearly always share their minute: this is the one pass over all lines.
-CREATE OR REPLACE TEMP TABLE moments AS
-SELECT customer_id, invoice_id, invoiced_at, country,
-       CAST(sum(CAST(round(quantity * unit_price * 100) AS BIGINT)) AS BIGINT) AS cents,
-       count(*) AS lines, CAST(sum(quantity) AS BIGINT) AS units
-FROM transactions WHERE quantity > 0
-GROUP BY ALL;
-
+-- One row per customer, invoice and day: a twentieth of the lines. Everything but products and
+-- cancellations is computed from these rows. They still hold the future: `past_orders` cuts it off.
+--
 -- An invoice may go on for days. As-of dates begin at midnight, so each sees whole parts of it. A
 -- number that comes back after more than `invoice_days` is a new invoice: some shops count anew.
-CREATE OR REPLACE TEMP TABLE order_parts AS
 WITH parts AS (
     SELECT customer_id, invoice_id, CAST(invoiced_at AS DATE) AS day,
            min(invoiced_at) AS begun_at, arg_min(country, (invoiced_at, country)) AS country,
@@ -51,4 +40,4 @@ SELECT customer_id, day, CAST(ordered_at AS DATE) AS order_day,
        cents, CAST(cents_so_far AS BIGINT) AS cents_so_far, lines, units,
        country_so_far AS country
 FROM invoices
-WINDOW in_order AS (PARTITION BY customer_id ORDER BY ordered_at, invoice_id, day);
+WINDOW in_order AS (PARTITION BY customer_id ORDER BY ordered_at, invoice_id, day)

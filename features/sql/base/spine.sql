@@ -1,6 +1,5 @@
 -- Who is asked about: every customer who bought in the last `active_days` before an as-of date.
-CREATE OR REPLACE TEMP TABLE spine AS
 SELECT DISTINCT customer_id, as_of
 FROM (SELECT DISTINCT customer_id, day FROM order_parts) JOIN as_of_dates
   ON day < as_of
- AND day >= as_of - CAST(getvariable('active_days') AS INTEGER);
+ AND day >= as_of - CAST(getvariable('active_days') AS INTEGER)
