@@ -44,7 +44,9 @@ def test_every_file_is_used():
 
 def test_each_file_is_one_select(connection):
     """One that can be pasted into DuckDB where the relations are that it reads."""
-    connection.execute("CREATE TEMP TABLE as_of_dates AS SELECT DATE '2024-03-01' AS as_of")
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE as_of_dates AS SELECT DATE '2024-03-01' AS as_of"
+    )
     for name in FILES:
         parsed = duckdb.extract_statements(read(name))
         assert [statement.type for statement in parsed] == [duckdb.StatementType.SELECT], name
