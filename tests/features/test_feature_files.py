@@ -50,9 +50,6 @@ def test_each_file_is_one_select(connection):
     for name in FILES:
         parsed = duckdb.extract_statements(read(name))
         assert [statement.type for statement in parsed] == [duckdb.StatementType.SELECT], name
-        connection.execute(
-            "CREATE OR REPLACE TEMP TABLE as_of_dates AS SELECT DATE '2024-03-01' AS as_of"
-        )
         connection.execute(read(name)).fetchall()
 
 
