@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import inf
 
 from configs.source import CANONICAL
 
@@ -142,3 +143,39 @@ CATALOGUE: tuple[Feature, ...] = tuple(
     feature for members in GROUPS.values() for feature in members
 )
 NAMES: tuple[str, ...] = tuple(feature.name for feature in CATALOGUE)
+
+# The features that say the time of the year, as a sine and a cosine: calibration by season.
+SEASON: tuple[str, str] = ("year_sin", "year_cos")
+
+# The groups of customers whose figures are shown and judged one by one: feature -> (name of the
+# slice, lowest, highest value), both ends included.
+SLICES: dict[str, tuple[tuple[str, float, float], ...]] = {
+    "is_home": (("home country", 1, 1), ("abroad", 0, 0)),
+    "tenure_days": (
+        ("tenure up to 90 days", 0, 90),
+        ("tenure 91 to 365 days", 91, 365),
+        ("tenure above 365 days", 366, inf),
+    ),
+    "recency_days": (
+        ("recency up to 30 days", 0, 30),
+        ("recency 31 to 90 days", 31, 90),
+        ("recency 91 to 180 days", 91, 180),
+        ("recency above 180 days", 181, inf),
+    ),
+    "orders_365d": (
+        ("no order in 365 days", 0, 0),
+        ("1 order in 365 days", 1, 1),
+        ("2 to 3 orders in 365 days", 2, 3),
+        ("4 to 9 orders in 365 days", 4, 9),
+        ("10 or more orders in 365 days", 10, inf),
+    ),
+}
+
+
+def slices(names: Iterable[str]) -> dict[str, tuple[tuple[str, float, float], ...]]:
+    """The slices of rows with these features; none of a labelled table, whose columns are not of
+    the catalogue."""
+    have = set(names)
+    if not have <= set(NAMES):
+        return {}
+    return {name: bands for name, bands in SLICES.items() if name in have}

@@ -1,4 +1,7 @@
-"""How well one column ranks the outcome by itself, and how surely: ROC AUC with its interval."""
+"""How well one column ranks the outcome by itself, and how surely: ROC AUC with its interval.
+
+The leak checks and the baseline ask this. The ROC AUC itself is in `common/statistics.py`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-NORMAL_95 = 1.959964  # standard errors on each side of a 95 % interval
+from common.statistics import NORMAL_95, clustered_error, components, rank, wilson
+
 ONLY = 0.99  # with one of the two labels only, but for mistakes
 FEWEST = 30  # customers (or rows, in a table): fewer say nothing
 
@@ -36,14 +40,13 @@ def roc_auc_alone(values: np.ndarray, label: np.ndarray, group: np.ndarray) -> R
     summed over customers, whose rows are alike (Obuchowski 1997, doi:10.2307/2533958). With one
     row per customer the two are nearly the same.
     """
-    missing = np.isnan(values)
-    _, rank = np.unique(values[~missing], return_inverse=True)
-    order = np.zeros(len(values), dtype=np.int64)
-    found = []
-    for place in (0, rank.max(initial=0) + 2):  # below all others, above all others
-        order[missing], order[~missing] = place, rank + 1
-        score, low, direction = _roc_auc(order, label == 1, group)
-        last = (place == 0) == (direction == 1) or not missing.any()
+    missing, positive = np.isnan(values), label == 1
+    _, place = np.unique(values[~missing], return_inverse=True)
+    order, found = np.zeros(len(values), dtype=np.int64), []
+    for gap in (0, place.max(initial=0) + 2):  # below all others, above all others
+        order[missing], order[~missing] = gap, place + 1
+        score, low, direction = _either_way(order, positive, group)
+        last = (gap == 0) == (direction == 1) or not missing.any()
         found.append(RocAuc(score, low, direction, "last" if last else "first"))
         if not missing.any():
             break
@@ -100,38 +103,20 @@ def presence_alone(values: np.ndarray, label: np.ndarray, group: np.ndarray) -> 
 
 
 def _share(marked: np.ndarray, rows: np.ndarray, group: np.ndarray) -> tuple[float, float, float]:
-    """The share of marked ones among the rows, and its 95 % interval (Wilson 1927,
-    doi:10.1080/01621459.1927.10502953) with as many observations as there are customers."""
-    n = max(len(np.unique(group[rows])), 1)
+    """The share of marked ones among the rows, and its 95 % interval with as many observations as
+    there are customers."""
     share = float(marked[rows].mean()) if rows.any() else 0.0
-    spread = NORMAL_95**2 / n
-    middle = (share + spread / 2) / (1 + spread)
-    half = np.sqrt(spread * share * (1 - share) + spread**2 / 4) / (1 + spread)
-    return share, max(float(middle - half), 0.0), min(float(middle + half), 1.0)
+    return share, *wilson(share, max(len(np.unique(group[rows])), 1))
 
 
-def _roc_auc(
+def _either_way(
     order: np.ndarray, positive: np.ndarray, group: np.ndarray
 ) -> tuple[float, float, int]:
-    """Score, its lower end, and the direction. order: (n,) whole numbers from 0, equal where the
-    values tie."""
-    positives, negatives = int(positive.sum()), int((~positive).sum())
-    if positives == 0 or negatives == 0:
+    """Score, its lower end, and the direction. order: (n,) numbers, equal where the values tie."""
+    ranked = rank(order, positive)
+    if ranked is None:
         return 0.5, 0.5, 1
-    size = order.max() + 1
-    # DeLong's structural components: the share of the other class that a row stands right of.
-    below = _below(np.bincount(order[~positive], minlength=size)) / negatives
-    above = 1 - _below(np.bincount(order[positive], minlength=size)) / positives
-    share = np.where(positive, below[order], above[order])
-    score = float(share[positive].mean())
-    weight = np.where(positive, 1 / positives, 1 / negatives)
-    of_customer = np.bincount(group, weights=(share - score) * weight)
-    customers = int(np.count_nonzero(np.bincount(group)))
-    error = np.sqrt(customers / max(customers - 1, 1) * np.sum(of_customer**2))
-    direction, score = (1, score) if score >= 0.5 else (-1, 1 - score)
-    return score, max(0.5, score - NORMAL_95 * float(error)), direction
-
-
-def _below(counts: np.ndarray) -> np.ndarray:
-    """Of each place, how many stand below it; those that stand on it count half."""
-    return np.cumsum(counts) - counts / 2
+    error = clustered_error(components(ranked, positive), group)
+    direction = 1 if ranked.roc_auc >= 0.5 else -1
+    score = max(ranked.roc_auc, 1 - ranked.roc_auc)
+    return score, max(0.5, score - NORMAL_95 * error), direction

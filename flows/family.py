@@ -18,6 +18,7 @@ from prefect.cache_policies import NO_CACHE
 from common.errors import UserError
 from common.full_disk import full_disk
 from configs.settings import Settings
+from features.catalogue import SEASON
 from flows.run import log
 from flows.stage import Stage, hash_text, run_stage, stage_key
 from flows.stage_code import fit
@@ -95,6 +96,7 @@ def fit_job(settings: Settings, table: Stage, family: str) -> dict[str, Any]:
         "schema": table.facts["schema"],
         "horizon_days": settings.features.horizon_days,
         "calibration": settings.training.calibration,
+        "season": SEASON,
         "seed": settings.seed,
         "threads": threads_per_worker(settings),
         "workers": settings.tuning.workers,

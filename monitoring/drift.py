@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from common.duck import connect, parquet
+from common.statistics import ks, rank
 from configs.settings import Compute, Features
 from features.catalogue import CATALOGUE, NAMES
 from features.engine import build_features, make, read_log
@@ -149,17 +150,6 @@ def psi(now: np.ndarray, before: np.ndarray) -> float:
     return float(np.sum((a - b) * np.log(a / b)))
 
 
-def ks(now: np.ndarray, before: np.ndarray) -> float:
-    """The Kolmogorov-Smirnov distance of two samples without NaN: the largest difference of their
-    cumulative shares."""
-    values = np.concatenate([now, before])
-    shares = [
-        np.searchsorted(np.sort(sample), values, side="right") / len(sample)
-        for sample in (now, before)
-    ]
-    return float(np.max(np.abs(shares[0] - shares[1])))
-
-
 def in_words(drift: Drift, rows: int, rows_before: int, earlier: Earlier | None = None) -> str:
     """`orders_30d (invoices): mean 1.9, a year before 2.6; as of 2026-07-01 2.5 and 2.6; PSI …`"""
     years = int(drift.month[:4]) - int(drift.beside[:4])
@@ -238,11 +228,10 @@ def _moved(now: np.ndarray, before: np.ndarray, earlier: Earlier) -> float:
 
 def _shift(now: np.ndarray, before: np.ndarray) -> float | None:
     """The probability that a value of now is above one of before; ties count half."""
-    here, there = _known(now), np.sort(_known(before))
-    if not len(here) or not len(there):
-        return None
-    sides = (np.searchsorted(there, here, side=side) for side in ("left", "right"))
-    return float(sum(side.mean() for side in sides) / 2 / len(there))
+    here, there = _known(now), _known(before)
+    is_now = np.r_[np.ones(len(here)), np.zeros(len(there))]
+    ranked = rank(np.concatenate([here, there]), is_now)
+    return None if ranked is None else ranked.roc_auc
 
 
 def _known(values: np.ndarray) -> np.ndarray:

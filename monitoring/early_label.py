@@ -15,9 +15,9 @@ from datetime import date
 
 import numpy as np
 
+from common.statistics import clustered_error
 from monitoring.facts import Reading, State, add_months, month_of, year_before
 from monitoring.labels import Outcomes
-from monitoring.ranking import clustered_error
 
 EARLY_LABEL = "early_label"
 # Four weeks: known before the next as-of date even in February, and each weekday four times.

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from common.statistics import NORMAL_95, rank
 from monitoring.facts import Estimate
-from monitoring.performance import NORMAL_95
-from monitoring.ranking import rank
 
 FEWEST = 50  # expected buyers, and others: with fewer nothing is estimated
 

@@ -22,13 +22,18 @@ from typing import Any
 
 import numpy as np
 
+from common.statistics import (
+    EDGE,
+    NORMAL_95,
+    clustered_error,
+    components,
+    rank,
+    recalibrated_log_loss,
+)
 from monitoring.facts import Performance, Reading
 from monitoring.labels import Outcomes
-from monitoring.ranking import clustered_error, components, rank
 
-NORMAL_95 = 1.959964  # standard errors on each side of a 95 % interval
 POWER_80 = 0.841621  # the quantile of the normal distribution at .8
-EDGE = 1e-6  # probabilities are kept this far from 0 and 1 where a logarithm is taken of them
 FEWEST = 50  # rows of each outcome: with fewer nothing is judged
 LIMIT = 3.0  # standard errors
 GAIN, ROC_AUC = "champion_gain", "champion_roc_auc"
@@ -84,7 +89,7 @@ def pooled(dates: Sequence[Outcomes]) -> Performance | None:
     ROC AUC: the mean of the dates', as a month with more buyers does not make a customer better.
     Log loss and shares: over all rows. A date on which nobody or everybody bought has no ROC AUC
     and no log loss after recalibration, and takes no part in theirs. Errors are clustered by
-    customer (`monitoring/ranking.py`). None without rows. Raises ValueError for several versions.
+    customer (`common/statistics.py`). None without rows. Raises ValueError for several versions.
     """
     dates = [one for one in dates if len(one)]
     if not dates:
@@ -103,7 +108,7 @@ def pooled(dates: Sequence[Outcomes]) -> Performance | None:
         if (ranked := rank(one.probability, one.bought)) is None:
             continue
         ranking.append((one.customer, ranked.roc_auc, components(ranked, one.bought)))
-        recalibrated.append((_recalibrated(one), len(one)))
+        recalibrated.append((recalibrated_log_loss(one.bought, one.probability), len(one)))
         if one.baseline is not None:
             alone = rank(one.baseline, one.bought)
             assert alone is not None
@@ -289,19 +294,3 @@ def _low_high(name: str, value: float, error: float) -> dict[str, float]:
         f"{name}_low": value - NORMAL_95 * error,
         f"{name}_high": value + NORMAL_95 * error,
     }
-
-
-def _recalibrated(one: Outcomes) -> float:
-    """Log loss after intercept recalibration: the least over all shifts of the log-odds (Newton's
-    method on a convex function of one number)."""
-    safe = np.clip(one.probability, EDGE, 1 - EDGE)
-    z, shift = np.log(safe / (1 - safe)), 0.0
-    for _ in range(50):
-        shifted = 1 / (1 + np.exp(-(z + shift)))
-        slope = max(float(np.sum(shifted * (1 - shifted))), 1e-12)
-        step = float(np.sum(one.bought - shifted)) / slope
-        shift += min(max(step, -1.0), 1.0)
-        if abs(step) < 1e-7:
-            break
-    shifted = np.clip(1 / (1 + np.exp(-(z + shift))), EDGE, 1 - EDGE)
-    return float(-np.mean(np.where(one.bought == 1, np.log(shifted), np.log1p(-shifted))))

@@ -16,11 +16,10 @@ import numpy as np
 
 from common.customer_hash import hashed
 from common.duck import connect, parquet
+from common.statistics import EDGE, NORMAL_95, clustered_error, components, rank
 from configs.settings import Compute, Features, Gate
 from features.engine import make, read_log
 from monitoring.facts import ShadowComparison
-from monitoring.performance import EDGE, NORMAL_95
-from monitoring.ranking import clustered_error, components, rank
 from monitoring.request_files import list_files, read_each
 
 if TYPE_CHECKING:
@@ -288,7 +287,7 @@ def paired(
     """The challenger's ROC AUC and log loss minus the champion's, with 95 % intervals.
 
     Arrays (n,): probabilities float64, outcomes of 0 and 1, and the number of each customer, from 0
-    on: rows of one customer are alike (DeLong's components, clustered: `monitoring/ranking.py`).
+    on: rows of one customer are alike (DeLong's components, clustered: `common/statistics.py`).
     Only the counts where there are too few of either outcome.
     """
     counted = {"labelled": len(bought), "positives": int(bought.sum())}

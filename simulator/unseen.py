@@ -40,10 +40,15 @@ def buys_again_and_is_seen(
     seen : the share of repeat purchases that are seen in the second part.
     r, alpha, a, b : the parameters of `simulator.population.Population`.
     """
+    from scipy.special import roots_sh_jacobi
+
     answer = np.empty(x.shape)
     for repeats in np.unique(x):
         alike = np.flatnonzero(x == repeats)
-        p, weight = _beta_nodes(a, b + max(repeats - 1, 0))
+        # Gauss-Jacobi quadrature of the drop-out probability, which is Beta(a, misses) distributed.
+        misses = b + max(repeats - 1, 0)
+        p, weight = roots_sh_jacobi(_NODES, a + misses - 1, a)
+        weight = weight / weight.sum()
         for begin in range(0, alike.size, _ROWS_AT_A_TIME):
             rows = alike[begin : begin + _ROWS_AT_A_TIME]
             three = [
@@ -77,23 +82,3 @@ def _given(
     gone = (at_last @ (weight * p) if x > 0 else 0.0) + (since_last - still) @ (stays * unseen_end)
     not_seen = quiet @ (stays * (1 - unseen_end)) + ended @ (stays * unseen_end)
     return np.clip((alive - not_seen) / (alive + gone), 0, 1)
-
-
-def _beta_nodes(a: float, b: float) -> tuple[Floats, Floats]:
-    """Gauss-Jacobi quadrature of a Beta(a, b) variable: nodes in (0, 1), weights that add up to 1.
-
-    By the eigenvalues of the Jacobi matrix (Golub & Welsch 1969, Mathematics of Computation 23).
-    """
-    n = np.arange(_NODES, dtype=np.float64)
-    left, right = b - 1, a - 1  # the weight is (1 - z)^left (1 + z)^right on [-1, 1]
-    s = 2 * n + left + right
-    with np.errstate(invalid="ignore", divide="ignore"):
-        diagonal = (right**2 - left**2) / (s * (s + 2))
-        m, t = n[1:], s[1:]
-        square = 4 * m * (m + left) * (m + right) * (m + left + right)
-        square = square / (t**2 * (t + 1) * (t - 1))
-    diagonal[0] = (right - left) / (left + right + 2)
-    square[0] = 4 * (1 + left) * (1 + right) / ((left + right + 2) ** 2 * (left + right + 3))
-    off = np.sqrt(square)
-    nodes, vectors = np.linalg.eigh(np.diag(diagonal) + np.diag(off, 1) + np.diag(off, -1))
-    return (1 + nodes) / 2, vectors[0] ** 2

@@ -8,34 +8,47 @@ large; Steyerberg 2019, Clinical Prediction Models, chapter 15), and for a new d
 offsets of the same season, weighted by a von Mises kernel on the circle of the year (Nadaraya 1964;
 Watson 1964). `platt` is for tables without dates (Platt 1999): slope and intercept on predictions
 of rows that the model has not seen. What the figures said: `docs/contest.md`.
+
+`validate` judges a family's best trial on the validation rows: each date by a model of its past,
+calibrated. Calibration is part of what is judged, so it is never judged on rows that it was fitted
+on: `season` is fitted on the fold's own training rows, `platt` on the predictions of the other
+folds, and where there is one fold, on its other rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import reduce
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from common.statistics import EDGE
+from training.folds import draw_parts, join, of_fold, take
+from training.metrics import point
 
 if TYPE_CHECKING:
     import onnx
 
     from features.table import Rows
+    from training.families import Family
+    from training.folds import Fold
+    from training.tuning import Tuned
 
-SEASON = ("year_sin", "year_cos")
 CONCENTRATION = 30.0  # of the kernel: a date a month away has a fiftieth of the weight
 FAR = float(np.cos(np.pi / 4))  # a season further than 45 days from all dates: no offset
 PRIOR = 0.5  # standard deviation of an offset before its rows are seen
-EDGE = 1e-6  # probabilities are kept this far from 0 and 1
+PARTS = 5  # of the rows of a single fold
 
 
 @dataclass(frozen=True)
 class Calibration:
     """logit' = slope x logit + intercept + offset of the season.
 
-    anchors: (sine, cosine, offset) of each as-of date.  columns: where year_sin and year_cos stand
-    among the features. Both are empty but for `season`.
+    anchors: (sine, cosine, offset) of each as-of date.  columns: where the sine and the cosine of
+    the time of the year stand among the features. Both are empty but for `season`.
     """
 
     kind: str
@@ -119,11 +132,24 @@ class Calibration:
         return directions, bias, np.r_[found[:, 2], 0.0]
 
 
-def resolve(setting: str, names: Sequence[str]) -> str:
-    """`season`, `platt` or `none`. auto: season where the table knows the time of the year."""
-    if setting != "auto":
-        return setting
-    return "season" if set(SEASON) <= set(names) else "platt"
+def resolve(
+    setting: str, names: Sequence[str], season: Sequence[str]
+) -> tuple[str, tuple[int, ...]]:
+    """Give the kind, `season`, `platt` or `none`, and the columns that `season` reads.
+
+    setting: auto means season where the table knows the time of the year.  names: of the features.
+    season: the two that say it as a sine and a cosine (`features/catalogue.py`). Raises ValueError
+    for `season` without them.
+    """
+    missing = [name for name in season if name not in names]
+    known = bool(season) and not missing
+    kind = ("season" if known else "platt") if setting == "auto" else setting
+    if kind == "season" and not known:
+        raise ValueError(
+            "calibration by season needs the feature "
+            + (missing[0] if missing else "of the time of the year")
+        )
+    return kind, tuple(list(names).index(name) for name in season) if known else ()
 
 
 def fit_calibration(
@@ -132,14 +158,14 @@ def fit_calibration(
     train: Rows,
     p_valid: np.ndarray,
     valid: Rows,
-    names: Sequence[str],
+    season: Sequence[int],
 ) -> Calibration:
     """The calibration of a model.
 
     p_train: its probabilities (n,) on the rows it was fitted on: `season` looks at their mean per
     date, which no flexible learner can overfit as it does the ranking.  p_valid: probabilities of
-    rows that their model had not seen: `platt` looks only at these.  names: of the features.
-    Raises ValueError for `season` without the columns year_sin and year_cos.
+    rows that their model had not seen: `platt` looks only at these.  season: the columns of the
+    time of the year (`resolve`).
     """
     assert train.y is not None and valid.y is not None
     if kind == "none":
@@ -147,16 +173,111 @@ def fit_calibration(
     if kind == "platt":
         slope, intercept = _platt(_logit(p_valid), valid.y)
         return Calibration(kind, slope, intercept)
-    missing = [name for name in SEASON if name not in names]
-    if missing:
-        raise ValueError(f"calibration by season needs the feature {missing[0]}")
-    columns = tuple(list(names).index(name) for name in SEASON)
     z, anchors = _logit(p_train), []
     for day in np.unique(train.as_of):
         rows = train.as_of == day
-        place = train.x[rows][0][list(columns)].astype(float)
+        place = train.x[rows][0][list(season)].astype(float)
         anchors.append((float(place[0]), float(place[1]), _offset(z[rows], train.y[rows])))
-    return Calibration(kind, anchors=tuple(anchors), columns=columns)
+    return Calibration(kind, anchors=tuple(anchors), columns=tuple(season))
+
+
+@dataclass(frozen=True)
+class Validated:
+    """raw, calibrated: probabilities float64 (n,) of all validation rows, in their order.
+    folds: JSON values, oldest first.  metrics: means over the folds, after calibration."""
+
+    raw: np.ndarray
+    calibrated: np.ndarray
+    folds: list[dict[str, Any]]
+    metrics: dict[str, float]
+
+
+def validate(
+    family: Family,
+    tuned: Tuned,
+    folds: Sequence[Fold],
+    numeric: Sequence[Fold],
+    kind: str,
+    season: Sequence[int],
+    *,
+    seed: int,
+    threads: int,
+) -> Validated:
+    """Predict, calibrate and judge every fold. `numeric` are the folds as the family takes them.
+
+    The models that the search kept are used; after a resume, or when a helper fitted them, they are
+    fitted again with the rounds that they had found, which makes the same models.
+    """
+    models = tuned.models or [
+        family.fit(
+            of_fold(tuned.fold_params, tuned.suggested, position),
+            fold.train,
+            None,
+            seed=seed,
+            threads=threads,
+        )
+        for position, fold in enumerate(numeric)
+    ]
+    raw = [family.predict(model, fold.valid.x) for model, fold in zip(models, numeric)]
+    calibrated: list[np.ndarray] = []
+    entries: list[dict[str, Any]] = []
+    for position, fold in enumerate(folds):
+        if kind == "season":
+            fitted = family.predict(models[position], numeric[position].train.x)
+            step = fit_calibration(kind, fitted, fold.train, raw[position], fold.valid, season)
+            calibrated.append(step.apply(raw[position], fold.valid.x))
+        elif len(folds) > 1:
+            step = _of_the_others(kind, raw, folds, position, season)
+            calibrated.append(step.apply(raw[position], fold.valid.x))
+        else:
+            calibrated.append(_crossed(kind, raw[position], fold.valid, season, seed))
+        assert fold.valid.y is not None
+        entries.append(
+            {
+                "as_of": str(fold.as_of) if fold.as_of else None,
+                "train_rows": len(fold.train),
+                "rows": len(fold.valid),
+                "metrics": point(fold.valid.y, calibrated[-1]),
+                "metrics_raw": point(fold.valid.y, raw[position]),
+            }
+        )
+    return Validated(
+        raw=_in_order(raw, folds),
+        calibrated=_in_order(calibrated, folds),
+        folds=entries[::-1],
+        metrics={
+            name: fmean(entry["metrics"][name] for entry in entries)
+            for name in entries[0]["metrics"]
+        },
+    )
+
+
+def _of_the_others(
+    kind: str, raw: list[np.ndarray], folds: Sequence[Fold], position: int, season: Sequence[int]
+) -> Calibration:
+    others = [at for at in range(len(folds)) if at != position]
+    p = np.concatenate([raw[at] for at in others])
+    rows = reduce(join, [folds[at].valid for at in others])
+    return fit_calibration(kind, p, rows, p, rows, season)
+
+
+def _crossed(kind: str, p: np.ndarray, rows: Rows, season: Sequence[int], seed: int) -> np.ndarray:
+    """The only fold of a table without dates: each fifth calibrated by the other four, so that the
+    family that needs calibration most does not look best for having seen the answers."""
+    parts, result = draw_parts(rows, PARTS, seed), np.empty(len(p))
+    for part in range(PARTS):
+        inside = parts == part
+        others = take(rows, ~inside)
+        step = fit_calibration(kind, p[~inside], others, p[~inside], others, season)
+        result[inside] = step.apply(p[inside], rows.x[inside])
+    return result
+
+
+def _in_order(parts: list[np.ndarray], folds: Sequence[Fold]) -> np.ndarray:
+    whole = np.empty(sum(len(part) for part in parts))
+    for part, fold in zip(parts, folds):
+        whole[fold.place] = part
+    return whole
 
 
 def _offset(z: np.ndarray, y: np.ndarray) -> float:

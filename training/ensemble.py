@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from common.statistics import recalibrated_log_loss
 from features.table import Rows, read_rows
 from training.export import INPUT, OUTPUT, max_difference, run_onnx, seal
 from training.folds import draw_parts, take
-from training.metrics import levelled_log_loss, point
+from training.metrics import point
 
 if TYPE_CHECKING:
     import onnx
@@ -105,7 +106,7 @@ def choose_weights(p: np.ndarray, valid: Rows, parts: np.ndarray) -> np.ndarray:
     total = np.zeros(p.shape[1])
     for taken in range(1, ROUNDS + 1):
         tried = [np.clip((total + one) / taken, 0, 1) for one in p]
-        scores = [np.mean([levelled_log_loss(valid.y[r], t[r]) for r in rows]) for t in tried]
+        scores = [np.mean([recalibrated_log_loss(valid.y[r], t[r]) for r in rows]) for t in tried]
         best = int(np.argmin(scores))
         counts[best] += 1
         total = total + p[best]

@@ -2,6 +2,11 @@
 
 The winner is chosen on validation, before the test split is opened: a test score that chose the
 winner would flatter it.
+
+What any model has to beat is the baseline: the one column that says most by itself. It is found on
+the training rows, as the leak check finds it (`features/roc_auc.py`): a number as a ranking, a
+category by how often the label is 1 in each of its values. No column is left out because it is
+good, such as one that holds a whole formula: whoever has the column has it without a model.
 """
 
 from __future__ import annotations
@@ -17,11 +22,23 @@ import numpy as np
 
 from common.errors import UserError
 from features.categories import encoder
+from features.roc_auc import category_alone, category_rates, places, roc_auc_alone
 from features.table import Rows, read_rows
-from training.baseline import Baseline, find_baseline
 from training.export import latency, max_difference, run_onnx
 from training.metrics import Resampled, difference, point, resample, with_intervals
 from training.slices import score_slices, slice_rows
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """One feature as a ranking. direction: 1 where more means more likely, -1 where less; None of a
+    category.  missing: where rows without a value are ranked, first or last; None of a category,
+    where they are one more value.  roc_auc: on the test rows."""
+
+    feature: str
+    direction: int | None
+    missing: str | None
+    roc_auc: float
 
 
 @dataclass(frozen=True)
@@ -118,6 +135,41 @@ def evaluate(
         ),
         latency=latency(contestants[winner] / "model.onnx", test.x),
     )
+
+
+def find_baseline(
+    train: Rows, test: Rows, schema: Sequence[dict[str, Any]]
+) -> tuple[Baseline, np.ndarray]:
+    """The baseline, and its ranking of the test rows, float (n,) in [0, 1].
+
+    train, test: rows with labels of both classes.  schema: of their columns, at least one.
+    """
+    assert train.y is not None and test.y is not None
+    _, group = np.unique(train.unit, return_inverse=True)
+    alone = [
+        (category_alone if feature.get("categories") else roc_auc_alone)(
+            train.x[:, column].astype(float), train.y, group
+        )
+        for column, feature in enumerate(schema)
+    ]
+    column = max(range(len(alone)), key=lambda place: alone[place].score)
+    feature, best, values = schema[column], alone[column], test.x[:, column].astype(float)
+    name = str(feature["name"])
+    if categories := feature.get("categories"):
+        codes = train.x[:, column].astype(float)
+        ranking = category_rates(codes, train.y, len(categories) + 1)[places(values)]
+        return Baseline(name, None, None, point(test.y, ranking)["roc_auc"]), ranking
+    ranking = _ranking(values, best.direction, best.missing)
+    found = Baseline(name, best.direction, best.missing, point(test.y, ranking)["roc_auc"])
+    return found, ranking
+
+
+def _ranking(values: np.ndarray, direction: int, missing: str) -> np.ndarray:
+    """A column (n,) as ranks in [0, 1], ties alike: its ROC AUC is the column's own."""
+    gap = np.inf if missing == "first" else -np.inf
+    ranked = np.where(np.isnan(values), gap, direction * values)
+    found, rank = np.unique(ranked, return_inverse=True)
+    return rank / max(len(found) - 1, 1)
 
 
 def in_terms_of(

@@ -27,18 +27,19 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from features.table import Rows
     from training.folds import Fold
-    from training.tuning import TrialResult
+    from training.tuning import Runner, TrialResult
 
-WITH_PARENT, WORKER = "--with-parent", "--worker"
+WITH_PARENT = "--with-parent"
 EXPLAINED_ROWS = 2000
 Emit = Callable[[dict[str, Any]], None]
 
@@ -49,6 +50,7 @@ class Job:
 
     features, schema: names, and what the table knows of each, in the order of the columns.
     horizon_days: between a fold's training rows and its date.  calibration: the setting.
+    season: names of the features that say the time of the year, whether the table has them or not.
     storage, password_variable, study: where the trials are kept (`training.studies.Place`).
     workers: processes on the search, this one included, each with `threads`.
     """
@@ -59,6 +61,7 @@ class Job:
     schema: tuple[dict[str, Any], ...]
     horizon_days: int
     calibration: str
+    season: tuple[str, ...]
     seed: int
     threads: int
     workers: int
@@ -77,7 +80,7 @@ def read_job(data: dict[str, Any]) -> Job:
         raise ValueError(
             f"the job: missing {sorted(wanted - set(data))}, unknown {sorted(set(data) - wanted)}"
         )
-    lists = {name: tuple(data[name]) for name in ("features", "schema")}
+    lists = {name: tuple(data[name]) for name in ("features", "schema", "season")}
     return Job(**{**data, **lists})
 
 
@@ -86,25 +89,24 @@ def fit_family(job: Job, emit: Emit) -> dict[str, Any]:
     import numpy as np
 
     from features.table import read_rows
-    from training.calibration import fit_calibration, resolve
-    from training.categories import collect, expand, prefix, width
-    from training.export import max_difference, run_onnx
+    from training.calibration import fit_calibration, resolve, validate
+    from training.export import collect, expand, max_difference, prefix, run_onnx, width
     from training.families import load_family
     from training.folds import join
     from training.studies import Place
     from training.tuning import tune
-    from training.validation import validate
     from training.workers import helpers
 
     def on_trial(result: TrialResult, recalled: bool) -> None:
         emit({"event": "trial", **asdict(result), **({"recalled": True} if recalled else {})})
 
     table, family = Path(job.table), load_family(job.family)
+    kind, season = resolve(job.calibration, job.features, job.season)
     train, valid, folds = read_folds(job)
     emit({"event": "stage", "name": "tuning", "train_rows": len(train), "valid_rows": len(valid)})
     seeded: dict[str, Any] = {"seed": job.seed, "threads": job.threads}
     numeric = [numbers(fold, job) for fold in folds]
-    with helpers(asdict(job), job.workers - 1) as beside:
+    with helpers(partial(make_runner, job), job.workers - 1) as beside:
         tuned = tune(
             family,
             numeric,
@@ -118,13 +120,12 @@ def fit_family(job: Job, emit: Emit) -> dict[str, Any]:
 
     emit({"event": "stage", "name": "refit"})
     started = time.perf_counter()
-    kind = resolve(job.calibration, job.features)
-    validated = validate(family, tuned, folds, numeric, kind, job.features, **seeded)
+    validated = validate(family, tuned, folds, numeric, kind, season, **seeded)
     both = join(train, valid)
     columns = with_numbers(both, job)
     model = family.fit(tuned.params, columns, None, **seeded)
     fitted = family.predict(model, columns.x)
-    calibration = fit_calibration(kind, fitted, both, validated.raw, valid, job.features)
+    calibration = fit_calibration(kind, fitted, both, validated.raw, valid, season)
     refit_seconds = time.perf_counter() - started
 
     emit({"event": "stage", "name": "export"})
@@ -166,10 +167,19 @@ def fit_family(job: Job, emit: Emit) -> dict[str, Any]:
         "seed": job.seed,
         "threads": job.threads,
         "workers": job.workers,
-        "versions": _versions(),
+        "versions": _versions(getattr(family, "PACKAGES", ())),
     }
     _write(Path(job.output), graph, result, arrays)
     return result
+
+
+def make_runner(job: Job) -> Runner:
+    """Make what runs trials of this job, in a helper of its search (`training/workers.py`)."""
+    from training.families import load_family
+    from training.folds import fit_folds
+
+    numeric = [numbers(fold, job) for fold in read_folds(job)[2]]
+    return partial(fit_folds, load_family(job.family), numeric, seed=job.seed, threads=job.threads)
 
 
 def read_folds(job: Job) -> tuple[Rows, Rows, tuple[Fold, ...]]:
@@ -188,7 +198,7 @@ def numbers(fold: Fold, job: Job) -> Fold:
 
 
 def with_numbers(rows: Rows, job: Job) -> Rows:
-    from training.categories import expand
+    from training.export import expand
 
     return replace(rows, x=expand(rows.x, job.schema))
 
@@ -213,8 +223,6 @@ def main(arguments: list[str]) -> int:
     emit = _emitter()
     place = Path(arguments[0] if arguments else ".").parent  # on the disk that is written to
     try:
-        if arguments == [WORKER]:
-            return _work(emit)
         with_parent = arguments[1:] == [WITH_PARENT]
         if not arguments or not (with_parent or len(arguments) == 1):
             raise ValueError(f"usage: python -m training.fit job.json [{WITH_PARENT}]")
@@ -235,21 +243,6 @@ def main(arguments: list[str]) -> int:
             traceback.print_exc(file=sys.stderr)
         return 1
     emit({"event": "done", "output": job.output, "valid_metrics": result["valid_metrics"]})
-    return 0
-
-
-def _work(emit: Emit) -> int:
-    """A helper of another process's search: see `training/workers.py`."""
-    from training.workers import read_lines, serve
-
-    lines = read_lines()
-    job = read_job(next(lines))
-    _limit_threads(job.threads)
-    from training.families import load_family
-
-    family, (_, _, folds) = load_family(job.family), read_folds(job)
-    numeric = [numbers(fold, job) for fold in folds]
-    serve(lines, emit, family, numeric, seed=job.seed, threads=job.threads)
     return 0
 
 
@@ -290,16 +283,14 @@ def _limit_threads(threads: int) -> None:
         os.environ[name] = str(threads)
 
 
-def _versions() -> dict[str, str]:
+def _versions(packages: Sequence[str]) -> dict[str, str]:
     """Versions of what decides the figures: another version may fit another model."""
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"python": sys.version.split()[0]}
-    for package in ("numpy", "scikit-learn", "xgboost-cpu", "torch", "tabm", "optuna", "onnx"):
-        try:
+    for package in ("numpy", "scikit-learn", "optuna", "onnx", *packages):
+        with suppress(PackageNotFoundError):
             found[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return found
 
 

@@ -3,19 +3,31 @@
 A choice by one month is a choice by accident. So every trial is judged on several validation dates
 (Tashman 2000, International Journal of Forecasting): the model of a date learns from all rows whose
 label window ends before it, exactly as the model that is shipped learns from all rows before today.
-A table without dates has one fold: train, and the validation rows.
+A table without dates has one fold: train, and the validation rows. `fit_folds` is one trial.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from datetime import date
-from typing import Any
+from statistics import fmean, median
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from common.errors import UserError
 from features.table import Rows
+from training.metrics import point
+
+if TYPE_CHECKING:
+    from training.families import Family, Params
+
+OBJECTIVE = "levelled_log_loss"  # the less, the better
+FOLD = 10_000  # step FOLD x k is the end of fold k; those below FOLD are within the first fold
+# Takes the value of a step of the first fold, or of the end of a fold; None as the step in later
+# folds. Raises `optuna.TrialPruned` when the trial is to end.
+Report = Callable[[float, int | None], None]
 
 
 @dataclass(frozen=True)
@@ -27,6 +39,16 @@ class Fold:
     valid: Rows
     place: np.ndarray
     as_of: date | None
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trial that was fitted on every fold: its params with what each fold found, newest first,
+    the means of its metrics, and its models, which are empty if another process has them."""
+
+    params: Params
+    metrics: dict[str, float]
+    models: tuple[Any, ...] = ()
 
 
 def make_folds(train: Rows, valid: Rows, horizon_days: int) -> tuple[Fold, ...]:
@@ -58,6 +80,59 @@ def make_folds(train: Rows, valid: Rows, horizon_days: int) -> tuple[Fold, ...]:
             next_step="check the settings of the splits: features.* (source.table.* of a table)",
         )
     return tuple(folds)
+
+
+def fit_folds(
+    family: Family,
+    folds: Sequence[Fold],
+    params: Params,
+    report: Report,
+    *,
+    seed: int,
+    threads: int,
+) -> Fitted:
+    """Fit `params` on every fold. The newest comes first: it is the most like the date that the
+    model is for, so a hopeless trial shows there."""
+    scores: list[dict[str, float]] = []
+    models: list[Any] = []
+    best = float("inf")
+
+    def within(step: int, value: float) -> None:
+        nonlocal best
+        if not np.isfinite(value):
+            raise ValueError(f"the validation log loss of step {step} is {value}")
+        best = min(best, value)
+        report(best, step if not scores and step < FOLD else None)
+
+    for number, fold in enumerate(folds, start=1):
+        assert fold.valid.y is not None
+        model = family.fit(
+            params, fold.train, fold.valid, seed=seed, threads=threads, report=within
+        )
+        scores.append(point(fold.valid.y, family.predict(model, fold.valid.x)))
+        models.append(model)
+        if number < len(folds):
+            report(fmean(score[OBJECTIVE] for score in scores), FOLD * number)
+    # What the fits found and `params` did not say, such as rounds: a list with one per fold.
+    found = [name for name in models[0].params if name not in params]
+    return Fitted(
+        params | {name: [model.params[name] for model in models] for name in found},
+        {name: fmean(score[name] for score in scores) for name in scores[0]},
+        tuple(models),
+    )
+
+
+def of_fold(params: Params, suggested: Sequence[str], position: int) -> Params:
+    """Give a complete trial's params as they were for one fold; `suggested` are those searched."""
+    return {name: value if name in suggested else value[position] for name, value in params.items()}
+
+
+def of_all(params: Params, suggested: Sequence[str]) -> Params:
+    """Give them for the fit on all rows: the median of what the folds found. More rows would bear a
+    little more rounds, but one fold's luck must not set them."""
+    return {
+        name: value if name in suggested else round(median(value)) for name, value in params.items()
+    }
 
 
 def join(first: Rows, second: Rows) -> Rows:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from common.statistics import ranks
 from features.categories import missing_name
 from features.table import Rows
 from training.export import INPUT, OUTPUT
@@ -179,21 +180,12 @@ def _error(values: np.ndarray) -> float:
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks; ties share the mean of theirs; a missing value stands in the middle."""
-    known = ~np.isnan(values)
-    _, place, count = np.unique(values[known], return_inverse=True, return_counts=True)
-    ranks = np.full(len(values), (known.sum() + 1) / 2)
-    ranks[known] = (np.cumsum(count) - (count - 1) / 2)[place]
-    return ranks
-
-
 def _alike(x: np.ndarray, names: Sequence[str]) -> dict[str, list[str]]:
-    ranks = np.column_stack([_ranks(column) for column in x.T])
-    ranks -= ranks.mean(axis=0)
-    size = np.sqrt((ranks**2).sum(axis=0))
+    ranked = np.column_stack([ranks(column) for column in x.T])
+    ranked -= ranked.mean(axis=0)
+    size = np.sqrt((ranked**2).sum(axis=0))
     size[size == 0] = np.inf
-    correlation = np.abs((ranks.T @ ranks) / np.outer(size, size))
+    correlation = np.abs((ranked.T @ ranked) / np.outer(size, size))
     return {
         name: [
             names[other]
@@ -206,7 +198,7 @@ def _alike(x: np.ndarray, names: Sequence[str]) -> dict[str, list[str]]:
 
 def _correlation(value: np.ndarray, given: np.ndarray) -> float | None:
     known = ~np.isnan(value)
-    a, b = _ranks(value[known]), _ranks(given[known])
+    a, b = ranks(value[known]), ranks(given[known])
     if len(a) < 3 or a.std() == 0 or b.std() == 0:
         return None
     return float(np.corrcoef(a, b)[0, 1])

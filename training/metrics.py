@@ -7,11 +7,17 @@ ties everywhere: no figure depends on the order of the rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from common.statistics import (
+    percentile_interval,
+    recalibrated_log_loss,
+    resamples,
+    roc_auc_of_ties,
+)
 
 METRICS = (
     "roc_auc",
@@ -22,8 +28,6 @@ METRICS = (
     "lift_top_decile",
 )
 CALIBRATION_BINS = 10
-EDGE = 1e-6  # probabilities are kept this far from 0 and 1 where a logarithm is taken of them
-CELLS = 1_000_000  # resamples x rows handled at once: 8 MB a temporary array
 
 
 def point(y: np.ndarray, p: np.ndarray) -> dict[str, float]:
@@ -33,36 +37,16 @@ def point(y: np.ndarray, p: np.ndarray) -> dict[str, float]:
     - `calibration_error`: mean |observed - predicted| share over 10 bins of equal count (ECE;
       Naeini et al. 2015, AAAI; Guo et al. 2017, arXiv:1706.04599)
     - `lift_top_decile`: share of positives among the top tenth, over the share among all
-    - `levelled_log_loss`: see `levelled_log_loss`; no intervals are made of it
+    - `levelled_log_loss`: log loss after intercept recalibration (`common/statistics.py`): what
+      searches, stops early and chooses; no intervals are made of it
 
     Raises ValueError on wrong shapes, values outside [0, 1], or labels of one class only.
     """
     ranked = _rank(y, p)
     measured = _measure(ranked, np.ones((1, len(y))))
     return {name: float(v[0]) for name, v in measured.items()} | {
-        "levelled_log_loss": levelled_log_loss(ranked.y, ranked.p)
+        "levelled_log_loss": recalibrated_log_loss(ranked.y, ranked.p)
     }
-
-
-def levelled_log_loss(y: np.ndarray, p: np.ndarray) -> float:
-    """The log loss that is left when the level is right: the least over all shifts of the log-odds.
-
-    What searches, stops early and chooses (`training/tuning.py`). A validation date has its own
-    share of positives, which no model of earlier dates can know; plain log loss would reward the
-    one that happens to predict it. ROC AUC knows no level either, but is flat and noisy: it is
-    near its best after five trees, long before the probabilities are told apart.
-    Labels (n,) of both classes and probabilities (n,) in [0, 1].
-    """
-    safe = np.clip(p, EDGE, 1 - EDGE)
-    z, shift = np.log(safe / (1 - safe)), 0.0
-    for _ in range(50):  # Newton's method on a convex function of one number
-        shifted = 1 / (1 + np.exp(-(z + shift)))
-        step = float(np.sum(y - shifted) / max(np.sum(shifted * (1 - shifted)), 1e-12))
-        shift += min(max(step, -1.0), 1.0)
-        if abs(step) < 1e-7:
-            break
-    shifted = np.clip(1 / (1 + np.exp(-(z + shift))), EDGE, 1 - EDGE)
-    return float(-np.mean(np.where(y == 1, np.log(shifted), np.log1p(-shifted))))
 
 
 @dataclass(frozen=True)
@@ -171,16 +155,13 @@ def _measure(ranked: _Ranked, weights: np.ndarray) -> dict[str, np.ndarray]:
     hits = np.add.reduceat(positive, ranked.ties, axis=1)
     seen, found = np.cumsum(by_tie, axis=1), np.cumsum(hits, axis=1)
     positives = found[:, -1]
-    negatives = n - positives
     safe = np.clip(p, np.finfo(np.float64).eps, 1 - np.finfo(np.float64).eps)
     losses = -(y * np.log(safe) + (1 - y) * np.log1p(-safe))
     top = n[:, None] / 10
     share_in_top = np.clip(top - (seen - by_tie), 0, by_tie) / np.maximum(by_tie, 1e-300)
     with np.errstate(invalid="ignore", divide="ignore"):
-        # Negatives ranked below each run of ties, and half of those within it (Mann & Whitney).
-        below = negatives[:, None] - (seen - found) + (by_tie - hits) / 2
         return {
-            "roc_auc": (hits * below).sum(axis=1) / (positives * negatives),
+            "roc_auc": roc_auc_of_ties(hits[:, ::-1], (by_tie - hits)[:, ::-1]),
             "average_precision": (hits * (found / np.maximum(seen, 1e-300))).sum(axis=1)
             / positives,
             "log_loss": w @ losses / n,
@@ -193,19 +174,6 @@ def _measure(ranked: _Ranked, weights: np.ndarray) -> dict[str, np.ndarray]:
         }
 
 
-def resamples(n: int, bootstrap: int, seed: int, groups: np.ndarray | None) -> Iterator[np.ndarray]:
-    """Weights (r, n) in chunks: how often each row is in each resample."""
-    names, group = np.unique(np.arange(n) if groups is None else groups, return_inverse=True)
-    if group.shape != (n,):
-        raise ValueError(f"groups must have shape ({n},); it has {group.shape}")
-    rng = np.random.default_rng(seed)
-    chunk = max(1, CELLS // n)
-    for start in range(0, bootstrap, chunk):
-        drawn = rng.integers(len(names), size=(min(chunk, bootstrap - start), len(names)))
-        counts = np.stack([np.bincount(row, minlength=len(names)) for row in drawn])
-        yield (counts if groups is None else counts[:, group]).astype(np.float64)
-
-
 def _interval(prefix: str, drawn: np.ndarray) -> dict[str, float]:
-    low, high = np.nanquantile(drawn, [0.025, 0.975])
-    return {f"{prefix}low": float(low), f"{prefix}high": float(high)}
+    low, high = percentile_interval(drawn) or (np.nan, np.nan)
+    return {f"{prefix}low": low, f"{prefix}high": high}

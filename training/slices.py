@@ -1,8 +1,9 @@
 """Figures by slice of the test rows: where a model that is good on the whole is not.
 
 A slice is chosen by the features alone, before a label is looked at: slices found by searching for
-bad figures would always find some. Of the retail features these are country, tenure, recency and
-order count; of any other table every category, and the quarters of a few numeric features.
+bad figures would always find some. Of a log they are the ones that the feature catalogue names
+(`features/catalogue.py`); of any other table every category, and the quarters of a few numeric
+features.
 """
 
 from __future__ import annotations
@@ -13,32 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from training.metrics import resamples
+from common.statistics import percentile_interval, resamples, roc_auc_of_ties
+from features.catalogue import slices
 
-RETAIL = ("recency_days", "tenure_days", "orders_365d")  # these three together: the retail features
-# Feature -> (name of the slice, lowest, highest), both ends included.
-BANDS: dict[str, tuple[tuple[str, float, float], ...]] = {
-    "is_home": (("home country", 1, 1), ("abroad", 0, 0)),
-    "tenure_days": (
-        ("tenure up to 90 days", 0, 90),
-        ("tenure 91 to 365 days", 91, 365),
-        ("tenure above 365 days", 366, np.inf),
-    ),
-    "recency_days": (
-        ("recency up to 30 days", 0, 30),
-        ("recency 31 to 90 days", 31, 90),
-        ("recency 91 to 180 days", 91, 180),
-        ("recency above 180 days", 181, np.inf),
-    ),
-    "orders_365d": (
-        ("no order in 365 days", 0, 0),
-        ("1 order in 365 days", 1, 1),
-        ("2 to 3 orders in 365 days", 2, 3),
-        ("4 to 9 orders in 365 days", 4, 9),
-        ("10 or more orders in 365 days", 10, np.inf),
-    ),
-}
-NUMERIC = 4  # numeric features of another table that are cut in quarters: the first in its order
+NUMERIC = 4  # numeric features of a table that are cut in quarters: the first in its order
 LEAST_SHARE = 0.01  # of the rows that a category needs to be a slice of its own
 
 
@@ -54,11 +33,10 @@ class Slice:
 def slice_rows(x: np.ndarray, schema: Sequence[dict[str, Any]]) -> list[Slice]:
     """The slices of x, float32 (n, f), whose columns `schema` describes in order; none is empty."""
     names = [str(feature["name"]) for feature in schema]
-    if set(RETAIL) <= set(names):
+    if named := slices(names):
         found = [
             Slice(label, name, _between(x[:, names.index(name)], low, high))
-            for name, bands in BANDS.items()
-            if name in names
+            for name, bands in named.items()
             for label, low, high in bands
         ]
         return [one for one in found if one.rows.any()]
@@ -128,14 +106,7 @@ class _Ranked:
         w = weights[:, self.order]
         all_of_tie = np.add.reduceat(w, self.ties, axis=1)
         hits = np.add.reduceat(w * self.y, self.ties, axis=1)
-        misses = all_of_tie - hits
-        # Negatives ranked below each run of ties, and half of those within it (Mann & Whitney).
-        # Sums of counts stay exact in double precision, whatever the number of rows.
-        below = np.cumsum(misses, axis=1, dtype=np.float64)
-        pairs = below[:, -1] * hits.sum(axis=1, dtype=np.float64)
-        below -= misses / 2
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.einsum("rn,rn->r", below, hits, dtype=np.float64) / pairs
+        return roc_auc_of_ties(hits, all_of_tie - hits)
 
 
 def _figures(
@@ -150,10 +121,10 @@ def _figures(
     auc = [float(side.roc_auc(np.ones((1, len(y)), np.float32))[0]) for side in sides]
     values = [np.concatenate(part) for part in drawn]
     safe = np.clip(p, np.finfo(np.float64).eps, 1 - np.finfo(np.float64).eps)
-    low, high = _interval(values[0])
+    low, high = percentile_interval(values[0]) or (None, None)
     versus = None
     if both and len(sides) == 2:
-        ends = _interval(values[0] - values[1])
+        ends = percentile_interval(values[0] - values[1]) or (None, None)
         versus = {"difference": auc[0] - auc[1], "low": ends[0], "high": ends[1]}
     return {
         "slice": one.name,
@@ -169,14 +140,6 @@ def _figures(
         "observed": float(y.mean()),
         "against_champion": versus,
     }
-
-
-def _interval(drawn: np.ndarray) -> tuple[float | None, float | None]:
-    known = drawn[~np.isnan(drawn)]
-    if not len(known):
-        return None, None
-    low, high = np.quantile(known, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def _between(column: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -1,9 +1,8 @@
 """Where the trials of a search are kept, so that a search that was killed goes on.
 
 Only finished trials are written, each in one transaction. What was under way when the process died
-has left nothing behind and is run again. The search itself samples from a copy in memory
-(`training/tuning.py`). Any storage of Optuna's that SQLAlchemy reaches will do; by default it is
-one SQLite file, which `optuna-dashboard` opens as well.
+has left nothing behind and is run again. Any storage of Optuna's that SQLAlchemy reaches will do;
+by default it is one SQLite file, which `optuna.load_study` and `optuna-dashboard` open as well.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ from common.full_disk import full_disk
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.storages import RDBStorage
     from sqlalchemy import URL
 
-RESULT = "result"  # the attribute of a trial that holds its `training.tuning.TrialResult`
 SETTING = "tuning.storage"
 
 
@@ -41,50 +40,24 @@ class Place:
 
 
 def open_study(place: Place) -> optuna.Study:
-    """The study, made if it is not there.
+    """Open the study; it is made if it is not there.
 
     Raises UserError for a damaged file, a database that does not answer, or a missing driver.
     """
     import optuna
-    from optuna.storages import RDBStorage
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    url = _parsed(place)
-    options: dict[str, Any] = {"hide_parameters": True}
-    if url.get_backend_name() == "sqlite":
-        options["creator"] = partial(_connect, Path(url.database or ""))
-        _make_file(Path(url.database or ""))
-    else:
-        options["pool_pre_ping"] = True
-        password = os.environ.get(place.password_variable)
-        url = url.set(password=password) if password else url
     with explained(place):
-        text = url.render_as_string(hide_password=False)
-        for attempt in range(5):
-            try:
-                storage = RDBStorage(text, dict(options))
-                break
-            except ImportError as error:
-                raise _no_driver(url, error) from None
-            except Exception as error:
-                # Two families that make the tables of a new database meet.
-                if attempt == 4 or ("exists" not in str(error) and "unique" not in str(error)):
-                    raise
         return optuna.create_study(
-            study_name=place.name, storage=storage, load_if_exists=True, direction="minimize"
+            study_name=place.name, storage=_open_storage(place), load_if_exists=True
         )
 
 
-def kept(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    """The finished trials, in the order they were written."""
-    return [trial for trial in study.get_trials(deepcopy=False) if RESULT in trial.user_attrs]
-
-
-def forget(study: optuna.Study) -> None:
-    """Take the study away, with all its trials."""
+def delete_study(place: Place) -> None:
+    """Delete the study with all its trials."""
     import optuna
 
-    optuna.delete_study(study_name=study.study_name, storage=study._storage)
+    with explained(place):
+        optuna.delete_study(study_name=place.name, storage=_open_storage(place))
 
 
 @contextmanager
@@ -120,6 +93,31 @@ def explained(place: Place) -> Iterator[None]:
 def sqlite_file(url: str) -> Path | None:
     """The file of an SQLite URL; None for any other."""
     return Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else None
+
+
+def _open_storage(place: Place) -> RDBStorage:
+    from optuna.storages import RDBStorage
+
+    url = _parsed(place)
+    options: dict[str, Any] = {"hide_parameters": True}
+    if url.get_backend_name() == "sqlite":
+        options["creator"] = partial(_connect, Path(url.database or ""))
+        _make_file(Path(url.database or ""))
+    else:
+        options["pool_pre_ping"] = True
+        password = os.environ.get(place.password_variable)
+        url = url.set(password=password) if password else url
+    text = url.render_as_string(hide_password=False)
+    for _ in range(4):
+        try:
+            return RDBStorage(text, dict(options))
+        except ImportError as error:
+            raise _no_driver(url, error) from None
+        except Exception as error:
+            # Two families that make the tables of a new database meet.
+            if "exists" not in str(error) and "unique" not in str(error):
+                raise
+    return RDBStorage(text, dict(options))
 
 
 def _parsed(place: Place) -> URL:

@@ -1,48 +1,59 @@
-"""The search for one family's parameters: the same budget and the same rules for every family.
+"""The search for one family's parameters: Optuna's loop, storage, sampler and pruner.
 
-The objective is the levelled log loss (`training/metrics.py`), its mean over the validation dates
-(`training/folds.py`). Plain log loss would chase the season: a date has another share of buyers
-than the months before it, and the parameters that happen to predict that level would win. So the
-level is taken out; calibration mends it afterwards, and the gate watches the winner's log loss.
+The objective is log loss after intercept recalibration (`common/statistics.py`), its mean over the
+validation dates (`training/folds.py`). Plain log loss would chase the season: a date has another
+share of buyers than the months before it, and the parameters that happen to predict that level
+would win. So the level is taken out; calibration repairs it afterwards, and the gate watches the
+winner's log loss.
 
 Every family gets the same number of trials and the same seconds. The normal end is the number of
 trials, so that a run repeats exactly. The seconds are a ceiling for slow machines;
 `Tuned.ended_by` says which of the two it was.
 
-A search that was killed goes on (`training/studies.py`) and comes out as if it had not been: the
-sampler of a trial is made anew from the seed and the trial's position, and sees the finished trials
-before it, so nothing it suggests depends on when a process died. With helpers
-(`training/workers.py`) the order in which trials end is chance, and so is what is suggested next:
-nothing repeats then.
+A search that was killed goes on where it stood and comes out as if it had not been killed: each
+finished trial is in the study's storage (`training/studies.py`), and what is suggested next depends
+on these alone (`SeededTPE`). The search itself runs on a copy in memory: Optuna asks its database
+so often that a trial with twenty steps takes 225 ms of computing time there, against 55 ms.
+
+With several processes (`training/workers.py`) the order in which trials end is chance, and so is
+what is suggested next: nothing repeats then.
 """
 
 from __future__ import annotations
 
-import threading
+import copy
+import queue
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
 
 from training import studies
-from training.trial import OBJECTIVE, Course, Outcome, make_bars, of_all, run_trial
+from training.folds import FOLD, OBJECTIVE, Fitted, Report, fit_folds, of_all
 
 if TYPE_CHECKING:
-    import optuna
-
     from training.families import Family, Params
     from training.folds import Fold
 
+WARM_UP = 3  # steps of the first fold, and completed trials, before a trial may be pruned
 TRIES = 2  # a trial whose process dies is run again, but one that kills again has failed
+# What a stored trial says besides what Optuna keeps: its parameters with what the folds found, its
+# metrics, why it failed, and whether the seconds ended it.
+PARAMS, METRICS, ERROR, CLOCK = "params", "metrics", "error", "ended_by_seconds"
 
 
 @dataclass(frozen=True)
 class TrialResult:
     """One trial, as an event and in result.json. `params` hold a list of what each fold found, such
     as rounds; a pruned or failed trial has the params it tried, and no metrics. `best` is the best
-    value of the objective so far, this trial included. `course`: see `training.trial.Outcome`."""
+    value of the objective so far, this trial included."""
 
     number: int
     state: str  # complete, pruned, failed
@@ -50,7 +61,6 @@ class TrialResult:
     metrics: dict[str, float]
     seconds: float
     best: float | None
-    course: Course
     error: str | None = None
 
 
@@ -74,23 +84,16 @@ class Tuned:
     models: tuple[Any, ...] = field(default=(), compare=False, repr=False)
 
 
-@dataclass
-class Task:
-    """A trial to run, here or in a helper. bars: see `training.trial.make_bars`."""
-
-    trial: optuna.Trial
-    params: Params
-    bars: Course
-    seconds: float
-    tries: int = 0
+class TrialFailed(Exception):
+    """A trial failed, for the reason in the message; the search goes on."""
 
 
 class HelperLost(Exception):
     """The process that ran a trial is gone."""
 
 
+Runner = Callable[["Params", Report], Fitted]
 OnTrial = Callable[[TrialResult, bool], None]  # the result, and whether an earlier run found it
-Helper = Callable[[Task], Outcome]
 
 
 def tune(
@@ -102,7 +105,7 @@ def tune(
     seed: int,
     threads: int,
     place: studies.Place | None = None,
-    helpers: Sequence[Helper] = (),
+    helpers: Sequence[Runner] = (),
     on_trial: OnTrial = lambda result, recalled: None,
 ) -> Tuned:
     """Search with TPE (Bergstra et al. 2011), the family's BASELINE first.
@@ -113,200 +116,169 @@ def tune(
     search goes on. Raises RuntimeError when not one completed, and UserError when the storage
     does not work.
     """
-    search = _Search(family, trials, seconds, seed, place, 1 + len(helpers), on_trial)
-
-    def here(task: Task) -> Outcome:
-        return run_trial(
-            family,
-            folds,
-            task.params,
-            task.bars,
-            seed=seed,
-            threads=threads,
-            seconds=task.seconds,
-        )
-
-    beside = [threading.Thread(target=search.work, args=(helper,)) for helper in helpers]
-    for thread in beside:
-        thread.start()
-    try:
-        search.work(here)
-    except BaseException:
-        search.stop()
-        raise
-    for thread in beside:
-        thread.join()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # Optuna's ten random trials would be half of a short search: a third of it, at most ten.
+    sampler, pruner = SeededTPE(seed, min(10, trials // 3 + 1)), FoldPruner()
+    here = partial(fit_folds, family, folds, seed=seed, threads=threads)
+    study = optuna.create_study(sampler=sampler, pruner=pruner)
+    with studies.explained(place) if place else nullcontext():
+        stored = studies.open_study(place) if place else None
+        search = _Search(family, study, stored, trials, seconds, [here, *helpers], on_trial)
+        search.recall()
+        if not search.results:
+            study.enqueue_trial(family.BASELINE)
+        if not search.out_of_time():
+            study.optimize(
+                search.objective,
+                n_trials=trials - len(search.results),
+                n_jobs=1 + len(helpers),
+                catch=(TrialFailed,),
+                callbacks=[search.record],
+            )
+        if search.failure is not None:  # of the last threads, whose errors Optuna drops
+            raise search.failure
+        if place and not search.completed:
+            studies.delete_study(place)  # once the cause is repaired, all are tried again
     return search.conclude()
 
 
+class SeededTPE(optuna.samplers.TPESampler):
+    """TPE that starts anew before each trial, seeded by the run's seed and the trial's number in
+    the search: what it suggests depends on the finished trials and not on when a process died."""
+
+    def __init__(self, run_seed: int, startup: int) -> None:
+        self.run_seed, self.startup = run_seed, startup
+        super().__init__(n_startup_trials=startup)
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        seed = np.random.SeedSequence([self.run_seed, trial.number]).generate_state(1)[0]
+        super().__init__(seed=int(seed), n_startup_trials=self.startup)
+        super().before_trial(study, trial)
+
+
+class FoldPruner(optuna.pruners.BasePruner):
+    """Optuna's median pruner (Golovin et al. 2017, KDD), within the first fold and at the end of
+    each: a trial behind the median of the completed ones at the same step is pruned.
+
+    The median pruner takes the best value of a trial so far. That of the first fold is no mean over
+    folds, so it is shown the values of one kind at a time.
+    """
+
+    def __init__(self) -> None:
+        self._median = optuna.pruners.MedianPruner(
+            n_startup_trials=WARM_UP, n_warmup_steps=WARM_UP, n_min_trials=WARM_UP
+        )
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        if trial.last_step is None:
+            return False
+        shown, newest = copy.copy(trial), trial.last_step // FOLD
+        values = trial.intermediate_values.items()
+        shown.intermediate_values = {step: v for step, v in values if step // FOLD == newest}
+        return self._median.prune(study, shown)
+
+
 class _Search:
-    """The state that this process and the threads of its helpers share, under one lock."""
+    """The state of a search, its objective, and what is done after each trial.
+
+    Trials run in one thread for each runner; all but the first runner are other processes.
+    """
 
     def __init__(
         self,
         family: Family,
+        study: optuna.Study,
+        stored: optuna.Study | None,
         trials: int,
         seconds: float,
-        seed: int,
-        place: studies.Place | None,
-        workers: int,
+        runners: Sequence[Runner],
         on_trial: OnTrial,
     ) -> None:
-        import optuna
-
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.family, self.trials, self.seconds, self.seed = family, trials, seconds, seed
-        self.place, self.on_trial = place, on_trial
-        self.turn = threading.Condition()
-        self.under_way, self.returned = 0, list[Task]()
-        self.ended_by = "trials"
+        self.family, self.study, self.stored = family, study, stored
+        self.trials, self.seconds, self.on_trial = trials, seconds, on_trial
+        self.workers = len(runners)
+        self.runners: queue.SimpleQueue[Runner] = queue.SimpleQueue()
+        for runner in runners:
+            self.runners.put(runner)
+        self.lock = Lock()
+        self.results: list[TrialResult] = []
         self.failure: BaseException | None = None
-        self.models: tuple[int, tuple[Any, ...]] = (-1, ())
+        self.cut = False  # whether the seconds ended a trial
+        self.kept: tuple[Params, tuple[Any, ...]] = ({}, ())  # the best trial's params and models
         self.started = time.perf_counter()
-        # Sampled from memory: a question to a database costs more than the answer.
-        self.study = optuna.create_study(direction="minimize")
-        self.stored = studies.open_study(place) if place else None
-        before = studies.kept(self.stored)[:trials] if self.stored else []
-        self.study.add_trials(before)
-        self.asked = len(before)
-        self.results = [TrialResult(**trial.user_attrs[studies.RESULT]) for trial in before]
-        self.started -= sum(result.seconds for result in self.results) / workers
-        for result in self.results:
-            on_trial(result, True)
-        if not before:
-            self.study.enqueue_trial(family.BASELINE)
 
-    def work(self, run: Helper) -> None:
-        """Run trials until there are no more."""
-        while (task := self._next()) is not None:
-            try:
-                outcome = run(task)
-            except HelperLost as lost:
-                return self._give_back(task, lost)
-            except Exception as error:
-                with self.turn:  # nobody may wait for a trial that will not end; `conclude` raises
-                    self.failure = error
-                    self.turn.notify_all()
-                return
-            self._record(task, outcome)
+    def recall(self) -> None:
+        """Take over the trials of earlier runs; their seconds are spent."""
+        if self.stored is None:
+            return
+        for trial in self.stored.get_trials(deepcopy=False)[: self.trials]:
+            self.study.add_trial(trial)
+            self._add(trial, recalled=True)
+        self.started -= sum(result.seconds for result in self.results) / self.workers
 
-    def stop(self) -> None:
-        with self.turn:
-            self.trials = 0
-            self.turn.notify_all()
+    @property
+    def completed(self) -> list[TrialResult]:
+        return [result for result in self.results if result.state == "complete"]
 
     @property
     def best(self) -> float | None:
-        return min((r.metrics[OBJECTIVE] for r in self.results if r.metrics), default=None)
+        return min((result.metrics[OBJECTIVE] for result in self.completed), default=None)
 
-    def _next(self) -> Task | None:
-        with self.turn:
-            while len(self.results) < self.trials and self.failure is None:
-                left = self.started + self.seconds - time.perf_counter()
-                if left < 0 and self.best is not None:
-                    self.ended_by = "seconds"
-                    return None
-                task = None
-                if self.returned:
-                    task = self.returned.pop()
-                elif len(self.results) + self.under_way < self.trials:
-                    task = self._ask()
-                else:
-                    self.turn.wait()
-                if task is not None:
-                    self.under_way += 1
-                    task.seconds = float("inf") if self.best is None else left
-                    task.bars = make_bars([r.course for r in self.results if r.state == "complete"])
-                    return task
-            return None
+    def out_of_time(self) -> bool:
+        """Whether the seconds are over; never before one trial is complete."""
+        return self.best is not None and time.perf_counter() > self.started + self.seconds
 
-    def _ask(self) -> Task | None:
-        """The next trial; None when the family could not even suggest one, which is recorded."""
-        import optuna
+    def objective(self, trial: optuna.Trial) -> float:
+        def report(value: float, step: int | None) -> None:
+            if step is not None:
+                trial.report(value, step)
+                if trial.should_prune():
+                    raise optuna.TrialPruned
+            if self.out_of_time():
+                trial.set_user_attr(CLOCK, True)
+                raise optuna.TrialPruned
 
-        seed = np.random.SeedSequence([self.seed, self.asked]).generate_state(1)[0]
-        self.study.sampler = optuna.samplers.TPESampler(
-            seed=int(seed),
-            # Optuna's ten random trials would be half of a short search: a third of it, at most ten
-            n_startup_trials=min(10, self.trials // 3 + 1),
-        )
-        self.asked += 1
-        task = Task(self.study.ask(), {}, {}, 0.0)
         try:
-            task.params = self.family.suggest(task.trial)
-        except Exception as failure:
-            self.under_way += 1
-            reason = f"{type(failure).__name__}: {failure}"
-            self._record(task, Outcome("failed", {}, {}, 0.0, {}, reason))
-            return None
-        return task
+            params = self.family.suggest(trial)
+            trial.set_user_attr(PARAMS, params)
+            fitted = self._run(params, report)
+        except optuna.TrialPruned:
+            raise
+        except Exception as error:  # one bad corner of the space must not end the search
+            told = isinstance(error, TrialFailed | HelperLost)
+            reason = str(error) if told else f"{type(error).__name__}: {error}"
+            trial.set_user_attr(ERROR, reason)
+            raise TrialFailed(reason) from error
+        trial.set_user_attr(PARAMS, fitted.params)
+        trial.set_user_attr(METRICS, fitted.metrics)
+        with self.lock:
+            value, best = fitted.metrics[OBJECTIVE], self.best
+            if fitted.models and (best is None or value < best):
+                self.kept = (fitted.params, fitted.models)
+        return value
 
-    def _give_back(self, task: Task, lost: HelperLost) -> None:
-        task.tries += 1
-        if task.tries == TRIES:
-            self._record(task, Outcome("failed", task.params, {}, 0.0, {}, str(lost)))
-            return
-        with self.turn:
-            self.under_way -= 1
-            self.returned.append(task)
-            self.turn.notify_all()
-
-    def _record(self, task: Task, outcome: Outcome) -> None:
-        import optuna
-
-        with self.turn:
-            self.under_way -= 1
-            best = min(
-                (v for v in (self.best, outcome.metrics.get(OBJECTIVE)) if v is not None),
-                default=None,
-            )
-            result = TrialResult(
-                len(self.results),
-                outcome.state,
-                outcome.params,
-                outcome.metrics,
-                outcome.seconds,
-                best,
-                outcome.course,
-                outcome.error,
-            )
-            if outcome.models and best == outcome.metrics[OBJECTIVE] != self.best:
-                self.models = (result.number, outcome.models)
-            states = optuna.trial.TrialState
-            end = {"complete": states.COMPLETE, "pruned": states.PRUNED, "failed": states.FAIL}
-            if outcome.state == "pruned":  # the sampler ranks by how far it came
-                within, after = outcome.course["within"], outcome.course["after"]
-                if within or after:
-                    task.trial.report((after or within)[-1], 1000 * len(after) + len(within))
-            task.trial.set_user_attr(studies.RESULT, asdict(result))
-            self.study.tell(task.trial, outcome.metrics.get(OBJECTIVE), state=end[outcome.state])
+    def record(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Store a finished trial and tell of it; Optuna calls this after each."""
+        with self.lock:
             try:
-                if self.stored is not None and self.place is not None:
-                    frozen = self.study.get_trials(deepcopy=False)[task.trial.number]
-                    with studies.explained(self.place):
-                        self.stored.add_trial(frozen)
-                self.results.append(result)
-                self.on_trial(result, False)
+                if self.stored is not None:
+                    self.stored.add_trial(trial)
+                self._add(trial, recalled=False)
             except BaseException as error:
                 self.failure = error
                 raise
-            finally:
-                self.turn.notify_all()
+        if self.out_of_time():
+            study.stop()
 
     def conclude(self) -> Tuned:
-        if self.failure is not None:  # in the thread of a helper
-            raise self.failure
-        complete = [result for result in self.results if result.state == "complete"]
-        if not complete:
-            if self.stored is not None and self.place is not None:
-                with studies.explained(self.place):
-                    studies.forget(self.stored)  # once the cause is mended, all are tried again
+        if not self.completed:
             raise RuntimeError(
                 f"not one of {len(self.results)} trials completed; the last said:"
                 f" {self.results[-1].error}"
             )
-        best = min(complete, key=lambda result: result.metrics[OBJECTIVE])
+        best = min(self.completed, key=lambda result: result.metrics[OBJECTIVE])
         suggested = tuple(self.family.BASELINE)
+        kept_params, models = self.kept
         return Tuned(
             params=of_all(best.params, suggested),
             fold_params=best.params,
@@ -314,7 +286,43 @@ class _Search:
             metrics=best.metrics,
             best_trial=best.number,
             trials=tuple(self.results),
-            ended_by=self.ended_by,
+            ended_by="seconds" if self.cut or len(self.results) < self.trials else "trials",
             seconds=time.perf_counter() - self.started,
-            models=self.models[1] if self.models[0] == best.number else (),
+            models=models if kept_params == best.params else (),
         )
+
+    def _run(self, params: Params, report: Report) -> Fitted:
+        """Run a trial on the next free runner; one that is lost is not used again."""
+        for tried in range(1, TRIES + 1):
+            runner = self.runners.get()
+            try:
+                fitted = runner(params, report)
+            except HelperLost:
+                if tried == TRIES:
+                    raise
+                continue
+            except BaseException:
+                self.runners.put(runner)
+                raise
+            self.runners.put(runner)
+            return fitted
+        raise AssertionError("not reached")
+
+    def _add(self, trial: FrozenTrial, *, recalled: bool) -> None:
+        attributes = trial.user_attrs
+        complete = trial.state == TrialState.COMPLETE
+        metrics = attributes[METRICS] if complete else {}
+        known = [value for value in (self.best, metrics.get(OBJECTIVE)) if value is not None]
+        states = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned"}
+        result = TrialResult(
+            number=len(self.results),
+            state=states.get(trial.state, "failed"),
+            params=attributes.get(PARAMS, trial.params),
+            metrics=metrics,
+            seconds=trial.duration.total_seconds() if trial.duration else 0.0,
+            best=min(known, default=None),
+            error=attributes.get(ERROR),
+        )
+        self.cut = self.cut or CLOCK in attributes
+        self.results.append(result)
+        self.on_trial(result, recalled)

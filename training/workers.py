@@ -1,107 +1,96 @@
 """Helpers: further processes that run trials of one search (`tuning.workers`).
 
-The first process of a family owns the study: it draws the parameters, hands them out, and writes
-down what comes back, so the budget holds exactly and everything that is said about a trial, MLflow
-included, comes from one place. A helper gets its job and then one trial after the other as JSON
-lines on its standard input, and answers each with a line. When a helper dies, its trial is given to
-another; when the first process dies, the helpers' input closes and they end.
+The first process of a family owns the study: it draws the parameters, hands them out, prunes, and
+writes down what comes back, so the budget holds exactly and everything that is said about a trial,
+MLflow included, comes from one place. Over the pipe to a helper go, for each trial,
+
+    helper <- params
+    helper -> ("report", value, step)       as often as the family reports
+    helper <- True or False                 whether to prune; then the trial ends
+    helper -> ("fitted", params, metrics)   the trial is complete, or
+              ("failed", reason)
+
+When a helper dies, its trial is given to another; when the first process dies, its helpers end,
+even within a trial.
 """
 
 from __future__ import annotations
 
-import json
+import multiprocessing
 import os
-import queue
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from multiprocessing.connection import Connection, wait
+from typing import Any
 
-from training.trial import Outcome, run_trial
-from training.tuning import Helper, HelperLost, Task
+import optuna
 
-if TYPE_CHECKING:
-    from training.families import Family
-    from training.folds import Fold
-
-FLAG = "--worker"
-ROOT = Path(__file__).parents[1]
+from training.folds import Fitted, Report
+from training.tuning import HelperLost, Runner, TrialFailed
 
 
 @contextmanager
-def helpers(job: dict[str, Any], count: int) -> Iterator[list[Helper]]:
-    """`count` processes of this job, ended at the end whatever they do."""
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "training.fit", FLAG],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd=ROOT,
-            text=True,
-        )
-        for _ in range(count)
-    ]
+def helpers(prepare: Callable[[], Runner], count: int) -> Iterator[list[Runner]]:
+    """Start `count` processes, and end them whatever they do. Each makes its runner by `prepare`,
+    which is pickled; what is given here runs a trial in one of them."""
+    context, started = multiprocessing.get_context("spawn"), []
     try:
-        for process in processes:
-            with suppress(HelperLost):  # noticed again with its first trial
-                _say(process, job)
-        yield [partial(_run_in, process) for process in processes]
+        for _ in range(count):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(theirs, prepare), daemon=True)
+            process.start()
+            theirs.close()  # it is the helper's: closed with it, a read here ends
+            started.append((process, ours))
+        yield [partial(_run_in, connection) for _, connection in started]
     finally:
-        for process in processes:
+        for process, _ in started:
             process.kill()
-            process.wait()
+            process.join()
 
 
-def serve(
-    lines: Iterator[dict[str, Any]],
-    answer: Callable[[dict[str, Any]], None],
-    family: Family,
-    folds: Sequence[Fold],
-    *,
-    seed: int,
-    threads: int,
-) -> None:
-    """What a helper does: run each trial that comes, and answer with its outcome."""
-    for task in lines:
-        outcome = run_trial(family, folds, **task, seed=seed, threads=threads)
-        answer({**asdict(replace(outcome, models=())), "models": ()})
+def _serve(connection: Connection, prepare: Callable[[], Runner]) -> None:
+    """Run each trial that comes, in a helper, and answer with its outcome."""
 
+    def report(value: float, step: int | None) -> None:
+        connection.send(("report", value, step))
+        if connection.recv():
+            raise optuna.TrialPruned
 
-def read_lines() -> Iterator[dict[str, Any]]:
-    """JSON lines of standard input. When it closes, this process ends, even within a trial."""
-    waiting: queue.Queue[dict[str, Any]] = queue.Queue()
-
-    def watch() -> None:
-        for line in sys.stdin:
-            waiting.put(json.loads(line))
-        os._exit(0)
-
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    run = prepare()
     while True:
-        yield waiting.get()
+        params = connection.recv()
+        try:
+            fitted = run(params, report)
+        except optuna.TrialPruned:
+            continue
+        except Exception as error:
+            connection.send(("failed", f"{type(error).__name__}: {error}"))
+        else:
+            connection.send(("fitted", fitted.params, fitted.metrics))
 
 
-def _run_in(process: subprocess.Popen[str], task: Task) -> Outcome:
-    assert process.stdout is not None
-    _say(process, {"params": task.params, "bars": task.bars, "seconds": task.seconds})
-    line = process.stdout.readline()
-    if not line.endswith("\n"):
-        raise HelperLost(f"its process ended with code {process.wait()}")
-    answer = json.loads(line)
-    if answer.get("event") == "error":  # it could not even begin, or a fault of ours
-        raise HelperLost(f"its process failed: {answer.get('message')}")
-    return Outcome(**answer)
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
 
 
-def _say(process: subprocess.Popen[str], message: dict[str, Any]) -> None:
-    assert process.stdin is not None
+def _run_in(connection: Connection, params: dict[str, Any], report: Report) -> Fitted:
     try:
-        process.stdin.write(json.dumps(message) + "\n")
-        process.stdin.flush()
-    except BrokenPipeError:
-        raise HelperLost(f"its process ended with code {process.wait()}") from None
+        connection.send(params)
+        while (answer := connection.recv())[0] == "report":
+            try:
+                report(*answer[1:])
+            except optuna.TrialPruned:
+                connection.send(True)
+                raise
+            connection.send(False)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        raise HelperLost("the process that ran it has ended") from None
+    if answer[0] == "failed":
+        raise TrialFailed(answer[1])
+    return Fitted(*answer[1:])

@@ -27,7 +27,7 @@ from common.files import write_file
 from configs.load import load
 from configs.settings import Settings
 from features.build import build_table
-from features.catalogue import NAMES
+from features.catalogue import NAMES, SEASON
 from features.engine import build_features, make, read_log
 from features.table import Rows, read_rows
 from ingestion.validate import TRANSACTIONS, validate_batch
@@ -39,8 +39,8 @@ from monitoring.performance import judge_performance, performance_of, pooled, re
 from simulator.part import ROWS, simulate_part
 from tests.monitoring.made_scores import write_scores
 from training import families
-from training.baseline import find_baseline
-from training.calibration import fit_calibration
+from training.calibration import fit_calibration, resolve
+from training.evaluate import find_baseline
 from training.metrics import paired_difference, score
 
 ROOT = Path(__file__).parents[2]
@@ -61,7 +61,7 @@ PARAMS: dict[str, dict[str, Any]] = {"xgboost": {"rounds": 80}, "logistic": {}}
 # What a shop-year is made by, besides libraries, the preset's settings and training.
 MADE_BY = (
     "monitoring/labels.py", "monitoring/performance.py", "monitoring/early_label.py",
-    "monitoring/estimate.py", "monitoring/ranking.py", "tests/bench/monitoring_champions.py",
+    "monitoring/estimate.py", "common/statistics.py", "tests/bench/monitoring_champions.py",
 )  # fmt: skip
 _SET = "source.simulation.drift"
 
@@ -218,7 +218,8 @@ def train(log: Path, settings: Settings, seed: int, folder: Path, period: Period
     fitted = family.predict(model, both.x)
     # Of the validation rows `season` reads nothing: it is fitted on the dates that were learnt.
     nothing = np.full(len(valid), np.nan)
-    calibration = fit_calibration("season", fitted, both, nothing, valid, NAMES)
+    _, season = resolve("season", NAMES, SEASON)
+    calibration = fit_calibration("season", fitted, both, nothing, valid, season)
 
     def predict(x: np.ndarray) -> np.ndarray:
         return np.clip(calibration.apply(family.predict(model, x), x), 0, 1)

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from common.statistics import rank
 from monitoring.estimate import estimate, estimate_from
 from monitoring.performance import performance_of
-from monitoring.ranking import rank
 from tests.monitoring.made_scores import drawn, write_scores
 
 DAY = date(2026, 5, 1)

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from common.statistics import NORMAL_95
 from features.roc_auc import roc_auc_alone
 from monitoring.labels import Outcomes
 from monitoring.performance import (
     GAIN,
-    NORMAL_95,
     ROC_AUC,
     Reference,
     detectable,

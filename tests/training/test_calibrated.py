@@ -12,14 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.table import Rows
-from training.calibration import Calibration, fit_calibration, resolve
+from training.calibration import Calibration, fit_calibration, resolve, validate
 from training.export import run_onnx
 from training.families import logistic
 from training.folds import Fold, make_folds
 from training.tuning import Tuned
-from training.validation import validate
 
-NAMES = ("value", "year_sin", "year_cos")
+SEASON = (1, 2)  # the columns of the time of the year
 
 
 def made_rows(months: list[int], rate: dict[int, float], rows: int = 800, seed: int = 1) -> Rows:
@@ -42,7 +41,7 @@ def test_a_season_that_the_model_missed_is_given_back_a_year_later():
     rate = FLAT | {8: 0.6}
     train, later = made_rows(list(range(3, 12)), rate), made_rows([20], rate, seed=2)
     flat = np.full(len(train), train.y.mean())
-    season = fit_calibration("season", flat, train, flat, train, NAMES)
+    season = fit_calibration("season", flat, train, flat, train, SEASON)
     plain = np.full(len(later), train.y.mean())
     after = season.apply(plain, later.x)
     assert abs(plain.mean() - later.y.mean()) > 0.2
@@ -52,7 +51,7 @@ def test_a_season_that_the_model_missed_is_given_back_a_year_later():
 def test_a_season_that_no_training_row_saw_is_left_alone():
     train = made_rows([4, 5, 6], FLAT | {5: 0.8})
     flat = np.full(len(train), 0.4)
-    season = fit_calibration("season", flat, train, flat, train, NAMES)
+    season = fit_calibration("season", flat, train, flat, train, SEASON)
     far = made_rows([11], FLAT)
     assert season.apply(np.full(len(far), 0.4), far.x) == pytest.approx(0.4, abs=0.02)
 
@@ -60,7 +59,7 @@ def test_a_season_that_no_training_row_saw_is_left_alone():
 def test_a_date_of_one_class_moves_little_and_stays_finite():
     train = made_rows([4], {4: 0.0}, rows=20)
     flat = np.full(20, 0.4)
-    ((_, _, offset),) = fit_calibration("season", flat, train, flat, train, NAMES).anchors
+    ((_, _, offset),) = fit_calibration("season", flat, train, flat, train, SEASON).anchors
     assert -2 < offset < 0
 
 
@@ -74,7 +73,7 @@ def test_platt_undoes_an_overconfident_model():
         np.full(5000, np.datetime64("NaT", "D")),
     )
     overconfident = 1 / (1 + np.exp(-3 * z - 1))
-    platt = fit_calibration("platt", overconfident, rows, overconfident, rows, ("a", "b", "c"))
+    platt = fit_calibration("platt", overconfident, rows, overconfident, rows, ())
     assert platt.slope == pytest.approx(1 / 3, abs=0.03)
     assert platt.apply(overconfident, rows.x).mean() == pytest.approx(rows.y.mean(), abs=0.005)
 
@@ -82,7 +81,7 @@ def test_platt_undoes_an_overconfident_model():
 def test_platt_never_turns_a_ranking_around():
     rows = made_rows([4], {4: 0.5})
     worse = np.where(rows.y == 1, 0.2, 0.8)
-    platt = fit_calibration("platt", worse, rows, worse, rows, NAMES)
+    platt = fit_calibration("platt", worse, rows, worse, rows, SEASON)
     assert (platt.slope, platt.intercept) == (1.0, 0.0)
 
 
@@ -92,7 +91,7 @@ def test_the_graph_says_what_apply_says(kind):
     train.x[::9, 0] = np.nan
     model = logistic.fit({"C": 1.0, "log": True}, train, None, seed=1, threads=1)
     p = logistic.predict(model, train.x)
-    calibration = fit_calibration(kind, p, train, p, train, NAMES)
+    calibration = fit_calibration(kind, p, train, p, train, SEASON)
     graph = calibration.append(logistic.to_onnx(model, 3), 3)
     exported = run_onnx(graph.SerializeToString(), train.x)
     assert np.abs(exported - calibration.apply(p, train.x)).max() < 1e-6
@@ -106,7 +105,7 @@ FAMILY = SimpleNamespace(predict=lambda model, x: model(x))
 
 def calibrated(kind: str, folds: Sequence[Fold], model) -> np.ndarray:
     tuned = Tuned({}, {}, (), {}, 0, (), "trials", 0.0, models=(model,) * len(folds))
-    return validate(FAMILY, tuned, folds, folds, kind, NAMES, seed=1, threads=1).calibrated
+    return validate(FAMILY, tuned, folds, folds, kind, SEASON, seed=1, threads=1).calibrated
 
 
 @pytest.mark.parametrize("kind", ["season", "platt"])
@@ -137,7 +136,7 @@ def test_a_single_fold_is_not_calibrated_by_its_own_labels():
         rows = made_rows([4], {4: 0.5}, rows=40, seed=seed)
         undated = replace(rows, as_of=np.full(40, np.datetime64("NaT", "D")))
         p = model(rows.x)
-        own = fit_calibration("platt", p, undated, p, undated, NAMES).apply(p, rows.x)
+        own = fit_calibration("platt", p, undated, p, undated, SEASON).apply(p, rows.x)
         crossed = calibrated("platt", make_folds(undated, undated, 30), model)
         flattered.append(loss(crossed, rows.y) - loss(own, rows.y))
     assert np.mean(flattered) > 0.01
@@ -160,9 +159,9 @@ def test_any_calibration_keeps_the_order_of_the_rows_of_a_date(p, slope, interce
 
 
 def test_auto_asks_the_table():
-    assert resolve("auto", NAMES) == "season"
-    assert resolve("auto", ("value",)) == "platt"
-    assert resolve("none", NAMES) == "none"
-    rows = made_rows([4], FLAT)
-    with pytest.raises(ValueError, match="year_sin"):
-        fit_calibration("season", np.ones(1), rows, np.ones(1), rows, ("value",))
+    names, season = ("value", "sin", "cos"), ("sin", "cos")
+    assert resolve("auto", names, season) == ("season", (1, 2))
+    assert resolve("auto", ("value",), season) == resolve("auto", names, ()) == ("platt", ())
+    assert resolve("none", names, season)[0] == "none"
+    with pytest.raises(ValueError, match="needs the feature sin"):
+        resolve("season", ("value", "cos"), season)

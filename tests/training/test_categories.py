@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from made_rows import make_rows
 
-from training.categories import collect, expand, prefix, width
-from training.export import max_difference, run_onnx
+from training.export import collect, expand, max_difference, prefix, run_onnx, width
 from training.families import logistic
 
 SCHEMA = [

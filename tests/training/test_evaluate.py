@@ -12,8 +12,7 @@ import pytest
 
 from common.errors import UserError
 from features.table import Rows, read_rows
-from training.baseline import find_baseline
-from training.evaluate import choose_winner, evaluate, in_terms_of
+from training.evaluate import choose_winner, evaluate, find_baseline, in_terms_of
 from training.export import run_onnx
 from training.folds import take
 from training.metrics import paired_difference, point, score

@@ -41,6 +41,7 @@ def job_of(folder: Path, **changes):
         "schema": SCHEMA,
         "horizon_days": HORIZON,
         "calibration": "auto",
+        "season": ["year_sin", "year_cos"],
         "seed": 3,
         "threads": 1,
         "workers": 1,

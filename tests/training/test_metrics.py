@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
 
-from training.metrics import METRICS, levelled_log_loss, paired_difference, point, score
+from training.metrics import METRICS, paired_difference, point, score
 
 
 def drawn(n: int, seed: int, decimals: int = 12):
@@ -140,29 +140,3 @@ def test_a_model_does_not_differ_from_itself():
 def test_what_cannot_be_scored_is_refused(y, p, message):
     with pytest.raises(ValueError, match=message):
         point(np.array(y), np.array(p))
-
-
-def test_groups_must_name_every_row():
-    with pytest.raises(ValueError, match="groups must have shape"):
-        score(*drawn(10, 1), bootstrap=10, seed=1, groups=np.arange(9))
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10_000), st.floats(-3, 3))
-def test_the_levelled_log_loss_knows_no_level_and_is_never_above_the_plain_one(seed, shift):
-    rng = np.random.default_rng(seed)
-    z = rng.normal(size=200)
-    y = (rng.random(200) < 1 / (1 + np.exp(-z))).astype(int)
-    y[:2] = 0, 1
-    p = 1 / (1 + np.exp(-z))
-    moved = 1 / (1 + np.exp(-(z + shift)))
-    assert levelled_log_loss(y, moved) == pytest.approx(levelled_log_loss(y, p), abs=1e-6)
-    assert levelled_log_loss(y, p) <= point(y, p)["log_loss"] + 1e-9
-
-
-def test_the_levelled_log_loss_rewards_probabilities_that_are_told_apart():
-    rng = np.random.default_rng(1)
-    z = rng.normal(size=4000) * 2
-    y = (rng.random(4000) < 1 / (1 + np.exp(-z))).astype(int)
-    timid = 1 / (1 + np.exp(-z / 10))  # the same ranking
-    assert levelled_log_loss(y, timid) > levelled_log_loss(y, 1 / (1 + np.exp(-z))) + 0.1

@@ -9,6 +9,8 @@ import pytest
 from made_story import PLAIN, RETAIL, made_rows
 from sklearn.metrics import log_loss, roc_auc_score
 
+from common.statistics import resamples
+from features import catalogue
 from training.metrics import paired_difference, score
 from training.slices import Slice, score_slices, slice_rows, worst
 
@@ -38,6 +40,17 @@ def test_a_log_without_country_has_no_slice_of_it():
     assert {one.feature for one in slice_rows(x, RETAIL[:3])} == set(
         ("recency_days", "tenure_days", "orders_365d")
     )
+
+
+def test_another_kind_of_log_brings_its_slices_in_its_catalogue(monkeypatch):
+    monkeypatch.setattr(catalogue, "NAMES", ("calls_30d", "roams"))
+    monkeypatch.setattr(catalogue, "SLICES", {"roams": (("at home", 0, 0), ("abroad", 1, np.inf))})
+    x = np.float32([[3, 0], [9, 1], [4, 2]])
+    found = slice_rows(x, [{"name": "calls_30d"}, {"name": "roams"}])
+    assert [(one.name, one.rows.tolist()) for one in found] == [
+        ("at home", [True, False, False]),
+        ("abroad", [False, True, True]),
+    ]
 
 
 def test_another_table_is_cut_by_category_and_by_quarters():
@@ -86,8 +99,6 @@ def test_the_figures_are_those_of_the_slice_alone(decimals: int):
 
 def test_the_intervals_are_those_of_whole_groups_drawn_one_by_one():
     """Brute force: customers drawn with replacement, and scikit-learn on the rows they bring."""
-    from training.metrics import resamples
-
     y, p, other = drawn(120, 3)
     groups = np.array([f"c{i // 3}" for i in range(120)], dtype=object)
     rows = np.arange(120) % 4 < 3

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import postgres
@@ -16,7 +17,7 @@ from made_rows import write_table
 from test_fit import FILES, ROOT, job_of
 
 from common.errors import UserError
-from training.studies import Place, kept, open_study
+from training.studies import Place, open_study
 
 pytestmark = pytest.mark.slow
 
@@ -81,11 +82,16 @@ def test_after_kill_9_the_same_command_ends_as_if_nothing_had_been(table, tmp_pa
             assert here.read_bytes() == there.read_bytes(), name
 
 
+def helpers_of(process: subprocess.Popen) -> list[psutil.Process]:
+    children = psutil.Process(process.pid).children()
+    return [child for child in children if any("spawn_main" in word for word in child.cmdline())]
+
+
 def test_several_workers_share_the_budget_and_outlive_one_of_them(table, tmp_path):
     job = {"table": str(table), "trials": 40, "workers": 3}
     process = start(tmp_path / "run", **job)
     lines = [process.stdout.readline() for _ in range(4)]
-    psutil.Process(process.pid).children()[0].kill()
+    helpers_of(process)[0].kill()
     output, log = process.communicate(timeout=120)
     assert process.returncode == 0, log
     events = [json.loads(line) for line in [*lines, *output.splitlines()]]
@@ -101,7 +107,7 @@ def test_helpers_end_with_the_process_they_work_for(table, tmp_path):
     process = start(tmp_path / "run", table=str(table), trials=10_000, workers=2)
     while json.loads(process.stdout.readline())["event"] != "trial":
         pass
-    (helper,) = psutil.Process(process.pid).children()
+    (helper,) = helpers_of(process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     _, left = psutil.wait_procs([helper], timeout=10)
@@ -117,19 +123,40 @@ def a_study(file: Path) -> Place:
 
     study = open_study(place_of(file))
     for number in range(200):
-        study.add_trial(
-            optuna.trial.create_trial(value=0.5, user_attrs={"result": {"number": number}})
-        )
+        study.add_trial(optuna.trial.create_trial(value=0.5, user_attrs={"number": number}))
     return place_of(file)
 
 
 def test_what_is_kept_comes_back_in_order_and_two_studies_share_a_file(tmp_path):
     place = a_study(tmp_path / "new" / "studies.db")
     other = Place(place.url, "other")
-    assert kept(open_study(other)) == []
-    numbers = [trial.user_attrs["result"]["number"] for trial in kept(open_study(place))]
+    assert open_study(other).trials == []
+    numbers = [trial.user_attrs["number"] for trial in open_study(place).trials]
     assert numbers == list(range(200))
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["studies.db"]
+
+
+def test_optuna_itself_reads_the_study(tmp_path):
+    """`optuna.load_study` on the storage's address: trials, parameters, learning curves."""
+    import optuna
+    from test_tuning import made_family, search
+
+    def fit(params, train, valid, *, report, **_):
+        for step in range(1, 6):
+            report(step, 1 - params["skill"])
+        return SimpleNamespace(params=params)
+
+    place = place_of(tmp_path / "studies.db")
+    tuned, _ = search(made_family(fit), trials=12, place=place)
+    study = optuna.load_study(study_name=place.name, storage=place.url)
+    states = [trial.state.name.lower().replace("fail", "failed") for trial in study.trials]
+    assert states == [result.state for result in tuned.trials] and "pruned" in states
+    assert study.best_trial.number == tuned.best_trial
+    assert study.best_params == {"skill": tuned.params["skill"]}
+    assert study.best_value == tuned.metrics["levelled_log_loss"]
+    assert study.best_trial.user_attrs["metrics"] == tuned.metrics
+    assert {1, 2, 3} <= set(study.best_trial.intermediate_values)
+    assert len(study.trials_dataframe()) == 12
 
 
 @pytest.mark.parametrize("damage", ["garbage", "cut", "holes"])
@@ -146,11 +173,11 @@ def test_a_damaged_file_is_named_with_what_to_do(tmp_path, damage):
         }[damage]
     )
     with pytest.raises(UserError) as caught:
-        kept(open_study(place))
+        _ = open_study(place).trials
     assert "damaged" in caught.value.what and caught.value.where == str(file)
     assert "delete it" in caught.value.next_step
     file.unlink()
-    assert kept(open_study(place)) == []
+    assert open_study(place).trials == []
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,13 @@ import time
 from types import SimpleNamespace
 
 import numpy as np
+import optuna
 import pytest
 from made_rows import HORIZON, make_rows
 
-from training.folds import make_folds
+from training.folds import fit_folds, make_folds
 from training.studies import Place
-from training.trial import run_trial
-from training.tuning import HelperLost, _Search, tune
+from training.tuning import HelperLost, TrialFailed, _Search, tune
 
 TRAIN = make_rows(50, 1, ("2024-01-01",))
 VALID = make_rows(800, 2, ("2024-05-01", "2024-06-01"))
@@ -74,15 +74,15 @@ def test_the_baseline_comes_first_and_the_best_is_returned():
 def test_the_objective_is_the_mean_over_the_folds():
     tuned, _ = search(trials=1)
     of_each = [
-        run_trial(made_family(), [fold], {"skill": 0.3}, {"within": [], "after": []}, **ONE)
+        fit_folds(made_family(), [fold], {"skill": 0.3}, unheard, seed=1, threads=1)
         for fold in FOLDS
     ]
     losses = [one.metrics["levelled_log_loss"] for one in of_each]
     assert tuned.metrics["levelled_log_loss"] == np.mean(losses)
-    assert tuned.trials[0].course["after"] == [losses[0], np.mean(losses)]
 
 
-ONE = {"seed": 1, "threads": 1, "seconds": 60.0}
+def unheard(value, step):
+    """Takes a report and lets the trial go on."""
 
 
 def without_seconds(tuned):
@@ -150,14 +150,6 @@ def test_a_trial_that_is_behind_after_its_first_fold_is_spared_the_second():
     states = [result.state for result in tuned.trials]
     assert fitted.count(6) == 20 and fitted.count(5) == states.count("complete") < 20
     assert fitted[:2] == [6, 5]  # newest first
-
-
-def test_a_helper_that_fails_in_an_unknown_way_ends_the_search():
-    def helper(task):
-        raise TypeError("not an outcome")
-
-    with pytest.raises(TypeError, match="not an outcome"):
-        search(helpers=[helper], trials=6)
 
 
 def broken(params, *_, **__):
@@ -275,18 +267,18 @@ def test_seconds_that_were_spent_before_count(tmp_path):
 # --- helpers --------------------------------------------------------------------------------
 
 
+def slow(params, *_, **__):
+    time.sleep(0.01)
+    return SimpleNamespace(params=params)
+
+
 def test_with_helpers_the_budget_is_exact_and_every_trial_is_told_once():
     helped = []
 
-    def helper(task):
-        helped.append(task.params)
-        time.sleep(0.01)
-        outcome = run_trial(made_family(), FOLDS, task.params, task.bars, **ONE)
-        return dataclasses.replace(outcome, models=())
-
-    def slow(params, *_, **__):
-        time.sleep(0.01)
-        return SimpleNamespace(params=params)
+    def helper(params, report):
+        helped.append(params)
+        fitted = fit_folds(made_family(slow), FOLDS, params, report, seed=1, threads=1)
+        return dataclasses.replace(fitted, models=())
 
     tuned, seen = search(made_family(slow), trials=25, helpers=[helper, helper])
     assert len(tuned.trials) == 25 and 1 <= len(helped) < 25
@@ -298,13 +290,9 @@ def test_with_helpers_the_budget_is_exact_and_every_trial_is_told_once():
 def test_the_trial_of_a_helper_that_dies_is_run_by_another():
     lost = []
 
-    def dying(task):
-        lost.append(task.params)
+    def dying(params, report):
+        lost.append(params)
         raise HelperLost("its process ended with code -9")
-
-    def slow(params, *_, **__):
-        time.sleep(0.01)
-        return SimpleNamespace(params=params)
 
     tuned, _ = search(made_family(slow), trials=10, helpers=[dying])
     assert len(tuned.trials) == 10 and len(lost) == 1
@@ -312,12 +300,15 @@ def test_the_trial_of_a_helper_that_dies_is_run_by_another():
     assert all(result.state != "failed" for result in tuned.trials)
 
 
-@pytest.mark.slow
 def test_a_trial_that_kills_twice_has_failed():
-    whole = _Search(made_family(), 1, 60.0, 5, None, 2, lambda result, recalled: None)
-    for _ in range(2):
-        whole._give_back(whole._next(), HelperLost("its process ended with code -9"))
-    assert whole._next() is None  # the budget is used up
-    assert [(r.state, r.error) for r in whole.results] == [
+    def dying(params, report):
+        raise HelperLost("its process ended with code -9")
+
+    study = optuna.create_study()
+    whole = _Search(
+        made_family(), study, None, 1, 60.0, [dying, dying], lambda result, recalled: None
+    )
+    study.optimize(whole.objective, 1, catch=(TrialFailed,), callbacks=[whole.record])
+    assert [(result.state, result.error) for result in whole.results] == [
         ("failed", "its process ended with code -9")
     ]

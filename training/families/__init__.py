@@ -1,9 +1,10 @@
 """Model families: what each must offer, and how one is found.
 
 A family is one module of this folder. To add one, put a file here with the five names of `Family`,
-and add the module's name to the setting `training.families`: then it is compared with the others.
-`tests/training/test_families.py` finds it by itself and runs `family_cases.py` on it.
-What reaches it is numbers: categories are columns by then (`training/categories.py`).
+and name it in the preset's `training.families`: then it is compared with the others. Nothing else
+lists the families; `tests/training/test_families.py` finds it and runs `family_cases.py` on it, and
+`tests/training/test_added_family.py` adds one.
+What reaches it is numbers: categories are columns by then (`training/export.py`).
 
 Import a family only in a process of its own (`training/fit.py`): XGBoost and PyTorch bring two
 OpenMP runtimes, and crash or collapse when one process loads both.
@@ -74,6 +75,10 @@ class Family(Protocol):
 
 class Explains(Protocol):
     """What a family may offer besides."""
+
+    PACKAGES: tuple[str, ...]
+    """Packages whose versions decide its figures, besides NumPy and scikit-learn: result.json
+    records them."""
 
     def contributions(self, model: Model, x: np.ndarray) -> np.ndarray:
         """What each feature adds to the log-odds, and last the bias: float32 (n, f + 1), whose

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from features.table import Rows
     from training.families import Params, Report
 
+PACKAGES = ("torch", "tabm")
 MAX_EPOCHS = 8
 MAX_ROWS = 200_000  # rows seen in so many epochs; a small table may be seen more often, up to
 MOST_EPOCHS = 32
@@ -106,7 +107,7 @@ class Network(nn.Module):
             for column, middle, width in zip(known, centre, scale, strict=True)
         ]
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a flag such as is_home has a single bin: as it should
+            warnings.simplefilter("ignore")  # a column of 0 and 1 has a single bin, as it should
             self.embeddings = PiecewiseLinearEmbeddings(
                 bins, EMBEDDING, activation=False, version="B"
             )
@@ -167,7 +168,7 @@ def fit(
     report: Report | None = None,
 ) -> Model:
     """See `Family.fit`. Repeats exactly for the same seed and number of threads."""
-    from training.metrics import levelled_log_loss
+    from common.statistics import recalibrated_log_loss
 
     assert train.y is not None
     if valid is None and "epochs" not in params:
@@ -192,7 +193,7 @@ def fit(
         if valid is None:
             continue
         assert valid.y is not None
-        value = levelled_log_loss(valid.y, _probabilities(answering, valid.x))
+        value = recalibrated_log_loss(valid.y, _probabilities(answering, valid.x))
         if report:
             report(epoch, value)
         if value < best - LEAST_GAIN:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from features.table import Rows
     from training.families import Params, Report
 
+PACKAGES = ("xgboost-cpu",)
 MAX_ROUNDS = 600
 # The validation figure is looked at every five rounds: at each, that took as long as the trees,
 # and let a lucky single round win.
@@ -77,7 +78,7 @@ def fit(
     """See `Family.fit`."""
     import xgboost
 
-    from training.metrics import levelled_log_loss
+    from common.statistics import recalibrated_log_loss
 
     if valid is None and "rounds" not in params:
         raise ValueError("params['rounds'] is missing: a fit without validation rows needs it")
@@ -102,7 +103,7 @@ def fit(
         booster.update(matrix, done - 1)
         if done % LOOK_EVERY:
             continue
-        value = levelled_log_loss(valid.y, booster.predict(watched))
+        value = recalibrated_log_loss(valid.y, booster.predict(watched))
         if report and done * params["learning_rate"] >= REPORT_EVERY * (reported + 1):
             reported += 1
             report(reported, value)
