@@ -20,7 +20,6 @@ from ingestion.contract import change_rules
 from ingestion.expectations import Finding
 from ingestion.labelled.unseen import UNSEEN, unseen_changes, which_columns
 from ingestion.measures import changes
-from ingestion.page import write_page
 from ingestion.validate import (
     DAYS,
     QUARANTINE,
@@ -29,6 +28,7 @@ from ingestion.validate import (
     figure,
     read_days,
 )
+from reports.contract import write_contract_page
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def accept_or_hold(settings: Settings, name: str, stage: Stage, page: Path) -> B
         beside = last.name if last else ""
         batch = decide(var, dataset, name, stage.facts["level"], beside, reasons)
     unseen = stage.facts["level"].get("unseen")
-    write_page(page, stage.facts["rows"], findings, name, compared, batch, unseen)
+    write_contract_page(page, stage.facts["rows"], findings, name, compared, batch, unseen)
     seen = Validated(name, stage.folder, stage.facts["rows"])
     if batch.status == "held":
         remember(settings, "refused", replace(seen, why=f"held: {batch.reasons[0]}"))

@@ -21,8 +21,8 @@ from flows.run import log
 from flows.stage import Stage, hash_file, hash_text, run_stage
 from flows.stage_code import CUT, READ_FILE, SIMULATE, VALIDATE
 from ingestion.batches import name_of
-from ingestion.page import write_page
 from ingestion.validate import ContractBroken, validate_batch
+from reports.contract import write_contract_page
 
 ROWS, TRUTH = "rows.parquet", "truth.json"
 
@@ -186,7 +186,7 @@ def validate(settings: Settings, parts: Parts, page: Path) -> Stage:
         except ContractBroken as error:
             if error.outcome is not None:
                 found = error.outcome.findings
-                write_page(page, error.outcome.to_dict()["rows"], found, batch)
+                write_contract_page(page, error.outcome.to_dict()["rows"], found, batch)
                 keep_refused(settings, batch, error, folder)
             # Prefect keeps the error to the end of the process: one that leads to a module of
             # DuckDB's makes that complain at exit.

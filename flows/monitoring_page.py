@@ -1,4 +1,4 @@
-"""The page of monitoring for people, from what is kept."""
+"""Gather what the page of monitoring shows from what the commands kept, and write it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,17 @@ from monitoring.facts import (
 )
 from registry.chain import Record
 from reports import monitoring as page
-from reports.state import Action
+from reports.monitoring_state import (
+    Action,
+    Alert,
+    Champion,
+    Decision,
+    PageState,
+    Run,
+    Scores,
+    SensorNote,
+    Shadow,
+)
 
 T = TypeVar("T")
 
@@ -46,7 +56,7 @@ def write_monitoring_page(settings: Settings) -> Path:
     return target
 
 
-def gather(settings: Settings) -> page.PageState:
+def gather(settings: Settings) -> PageState:
     """Everything that the page shows."""
     from monitoring.performance import GAIN, ROC_AUC
     from monitoring.sensors import SENSORS
@@ -63,12 +73,12 @@ def gather(settings: Settings) -> page.PageState:
     readings = [*_of_the_baseline(settings, months), *kept("readings", Reading)]
     of_champion = (GAIN, ROC_AUC)
     past = ledger.history(open_store(settings), settings)
-    return page.PageState(
+    return PageState(
         dataset=dataset_of(settings),
         made_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         day=today(settings).isoformat(),
         sensors={
-            name: page.SensorNote(one.meaning, one.verdict, one.unit, one.c)
+            name: SensorNote(one.meaning, one.verdict, one.unit, one.c)
             for name, one in SENSORS.items()
         },
         verdicts=tuple(one.verdict for one in judged),
@@ -85,7 +95,7 @@ def gather(settings: Settings) -> page.PageState:
         decisions=decisions(past),
         runs=runs(settings, past),
         alerts=tuple(
-            page.Alert(
+            Alert(
                 one.sensor,
                 one.first_month,
                 one.severity,
@@ -96,7 +106,7 @@ def gather(settings: Settings) -> page.PageState:
             for one in alerts_kept.alerts_of(folder)
         ),
         scores=tuple(
-            page.Scores(one.as_of.isoformat(), one.version, one.rows, _shown(one.folder))
+            Scores(one.as_of.isoformat(), one.version, one.rows, _shown(one.folder))
             for one in scores_until(settings, today(settings))
         ),
         quality=tuple(kept("quality", Quality)),
@@ -147,7 +157,7 @@ def requests(settings: Settings, month: str) -> Requests | None:
     return None if found.state == "none" and not found.left_out else found
 
 
-def shadow(settings: Settings) -> page.Shadow | None:
+def shadow(settings: Settings) -> Shadow | None:
     """The challenger beside the champion, as far as the service logged both; None where it logged
     none, or where the log of today cannot be read."""
     from flows.shadow import evidence_of, on_page, purchases_of
@@ -170,29 +180,29 @@ def shadow(settings: Settings) -> page.Shadow | None:
     return on_page(found, seen.harm)
 
 
-def champions(past: Sequence[Record]) -> tuple[page.Champion, ...]:
+def champions(past: Sequence[Record]) -> tuple[Champion, ...]:
     """Each version while it was champion, by the ledger."""
-    found: list[page.Champion] = []
+    found: list[Champion] = []
     for entry in past:
         if not entry.moves or entry.to_version is None:
             continue
         day = _day(entry)
         if found:
             last = found.pop()
-            found.append(page.Champion(**{**vars(last), "until": day}))
+            found.append(Champion(**{**vars(last), "until": day}))
         figures = {name: _number(entry.figures.get(f"roc_auc{end}")) for name, end in ENDS.items()}
-        found.append(page.Champion(entry.to_version, day, None, **figures))
+        found.append(Champion(entry.to_version, day, None, **figures))
     return tuple(found)
 
 
 ENDS = {"roc_auc": "", "low": "_low", "high": "_high"}
 
 
-def decisions(past: Sequence[Record]) -> tuple[page.Decision, ...]:
+def decisions(past: Sequence[Record]) -> tuple[Decision, ...]:
     """The ledger's entries that the page shows on the axis of time."""
     shown = get_args(Action)
     return tuple(
-        page.Decision(
+        Decision(
             _day(entry),
             cast(Action, entry.action),
             entry.to_version,
@@ -203,7 +213,7 @@ def decisions(past: Sequence[Record]) -> tuple[page.Decision, ...]:
     )
 
 
-def runs(settings: Settings, past: Sequence[Record]) -> tuple[page.Run, ...]:
+def runs(settings: Settings, past: Sequence[Record]) -> tuple[Run, ...]:
     """The trainings that ended with a decision. The family is in the run's summary, if it is still
     there."""
     found = []
@@ -214,7 +224,7 @@ def runs(settings: Settings, past: Sequence[Record]) -> tuple[page.Run, ...]:
         figures = {name: _number(entry.figures.get(f"roc_auc{end}")) for name, end in ENDS.items()}
         winner = _winner(settings.var.absolute() / "runs" / entry.run_id / "summary.json")
         found.append(
-            page.Run(
+            Run(
                 day.isoformat(),
                 entry.run_id,
                 winner,

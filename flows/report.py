@@ -1,4 +1,4 @@
-"""What a run leaves for people: its report and model card, and the parent run in MLflow."""
+"""Write what a run leaves for people: its report and model card, and the parent run in MLflow."""
 
 from __future__ import annotations
 
@@ -21,20 +21,21 @@ def log_run(
     summary: dict[str, Any],
     validated: Stage,
     table: Stage,
-    contestants: dict[str, Stage],
+    candidates: dict[str, Stage],
     evaluation: Evaluation,
 ) -> None:
     """Write report.html and model_card.md into the run's folder, and log the parent run. The
-    summary gets its questions here, where the importance of the features is worked out."""
-    from training.report import read_story, write_run_report
+    summary gets its questions here, where the importance of the features is computed."""
+    from reports.model import write_model_report
+    from reports.model_context import read_context
 
     folder = journey.run.folder
     with journey.run.clock("report"):
-        story = read_story(
+        context = read_context(
             summary,
             journey.settings,
             evaluation,
-            {name: stage.folder for name, stage in contestants.items()},
+            {name: stage.folder for name, stage in candidates.items()},
             table.facts["schema"],
             table.path(TABLE),
         )
@@ -43,9 +44,9 @@ def log_run(
             table.facts,
             summary["against"]["baseline"],
             summary["baseline"],
-            story.importance,
+            context.importance,
         )
-        pages = write_run_report(story, folder)
+        pages = write_model_report(context, folder)
         pages += [folder / name for name in ("contract.html", "data_report.html")]
         tracking.log(
             journey.client,
@@ -107,7 +108,7 @@ def parameters(settings: Settings) -> dict[str, Any]:
 
 def _metrics(summary: dict[str, Any]) -> dict[str, float | None]:
     """The winner's test figures under plain names, which run compares with run; every
-    contestant's under its own; and what they are to be compared with."""
+    candidate's under its own; and what they are to be compared with."""
     families, rows = summary["families"], summary["rows"]
     winner = families[summary["winner"]]
     return {
@@ -115,8 +116,8 @@ def _metrics(summary: dict[str, Any]) -> dict[str, float | None]:
             f"{split}_{name}": v for split in ("valid", "test") for name, v in winner[split].items()
         },
         **{
-            f"{contestant}/test_{name}": value
-            for contestant, figures in families.items()
+            f"{candidate}/test_{name}": value
+            for candidate, figures in families.items()
             for name, value in figures["test"].items()
         },
         "baseline_roc_auc": summary["baseline"]["roc_auc"],

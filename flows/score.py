@@ -26,7 +26,7 @@ from flows.clock import read_day, today
 from flows.exclusive import exclusive
 from flows.kept_scores import RECORD, Scores, keep_scores, read_scores, scores_folder
 from flows.monitoring_metrics import recorded
-from flows.score_report import heard, tell
+from flows.score_report import noted_warnings, print_scores
 from ingestion.ingest import check_source
 from ingestion.months import Month, digest_of, months_of
 from ingestion.validate import QUARANTINE, TRANSACTIONS
@@ -49,7 +49,7 @@ FEATURES = ".features.parquet"
 
 def main(settings: Settings, *, as_of: str | None, data: str | None) -> None:
     scores, rows_of, warnings = make_scores(settings, as_of, data)
-    tell(scores, rows_of, warnings)
+    print_scores(scores, rows_of, warnings)
 
 
 def make_scores(
@@ -63,11 +63,19 @@ def make_scores(
     the_champion(settings)  # before anything is read
     if data is not None or settings.source.kind == "table":
         rows_of = score_table.reading(settings, data, as_of)
-        with exclusive(settings, "score"), heard() as warnings, recorded(rows_of, "score"):
+        with (
+            exclusive(settings, "score"),
+            noted_warnings() as warnings,
+            recorded(rows_of, "score"),
+        ):
             return score_rows(rows_of), rows_of, warnings
     day = None if as_of is None else read_day(as_of, "AS_OF")
     check_source(settings.source)
-    with exclusive(settings, "score"), heard() as warnings, recorded(settings, "score"):
+    with (
+        exclusive(settings, "score"),
+        noted_warnings() as warnings,
+        recorded(settings, "score"),
+    ):
         page = scores_folder(settings) / "contract.html"
         page.parent.mkdir(parents=True, exist_ok=True)
         validated = data_stages.validate(settings, data_stages.ingest(settings), page)

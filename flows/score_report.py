@@ -1,4 +1,4 @@
-"""What `make score` says at its end."""
+"""Print what `make score` made, and what to type next."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FIRST = 10  # rows of the list that are printed
 
 
 @contextmanager
-def heard() -> Iterator[list[str]]:
+def noted_warnings() -> Iterator[list[str]]:
     """The warnings that are logged meanwhile, such as a file that was sent twice: this command has
     no log of its own."""
     found: list[str] = []
@@ -40,7 +40,7 @@ def heard() -> Iterator[list[str]]:
         logger.removeFilter(hear)
 
 
-def tell(scores: Scores, settings: Settings, warnings: list[str]) -> None:
+def print_scores(scores: Scores, settings: Settings, warnings: list[str]) -> None:
     """Print what was scored, and what to type next. warnings: of what was read on the way."""
     record, shown = scores.record, console()
     with connect() as connection:

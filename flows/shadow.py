@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from registry.chain import Record
-    from reports.state import Shadow
+    from reports.monitoring_state import Shadow
 
 ABOUT = "Show how the challenger in shadow compares with the champion."
 PROMOTE = "--promote"
@@ -266,7 +266,7 @@ def sides(found: ShadowComparison) -> list[tuple[str, str, str]]:
 
 def on_page(found: ShadowComparison, reasons: tuple[str, ...] = ()) -> Shadow | None:
     """The comparison as the page of monitoring shows it; None where there are no pairs."""
-    from reports.state import Shadow
+    from reports.monitoring_state import Shadow
 
     if found.state == "none":
         return None

@@ -13,8 +13,8 @@ from flows.acceptance import accept_or_hold, keep_refused
 from flows.run import log
 from flows.stage import Stage, hash_file, run_stage
 from flows.stage_code import FEATURES_OF_TABLE, READ_TABLE_FILE, VALIDATE_TABLE
-from ingestion.page import write_page
 from ingestion.validate import TRANSACTIONS, ContractBroken
+from reports.contract import write_contract_page
 
 ROWS, TABLE = "rows.parquet", "table.parquet"
 
@@ -81,7 +81,7 @@ def validate(
         except ContractBroken as error:
             if error.outcome is not None:
                 found = error.outcome.findings
-                write_page(page, error.outcome.to_dict()["rows"], found, batch)
+                write_contract_page(page, error.outcome.to_dict()["rows"], found, batch)
                 keep_refused(settings, batch, error, folder)
             where = f"{page}, {error.where}"
             raise ContractBroken(error.what, where=where, next_step=error.next_step) from None
@@ -140,7 +140,7 @@ def torn_groups(settings: Settings, facts: Mapping[str, Any]) -> str:
 def write_report(settings: Settings, validated: Stage, table: Stage, page: Path) -> None:
     """The page about the data."""
     from features.from_table import schema
-    from features.report.labelled import write_table_report
+    from reports.labelled import write_table_report
 
     asked = settings.source.table
     write_table_report(

@@ -132,7 +132,7 @@ def data_report_task(journey: Journey, parts: Parts, validated: Stage, table: St
         if settings.source.kind == "table":
             table_stages.write_report(settings, validated, table, page)
         else:
-            from features.report import write_data_report
+            from reports.data import write_data_report
 
             write_data_report(
                 parts.paths,

@@ -1,51 +1,22 @@
-"""The page of monitoring: one HTML file that needs nothing else, no script, font or network.
+"""Render the page of monitoring from the values of a `PageState`.
 
-The verdict of the latest month stands first, then what it rests on. Everything is rendered from
-the values of a `PageState`; nothing is read or measured here, so the same state gives the same
-bytes.
+The verdict of the latest month stands first, then what it rests on. Nothing is read or measured
+here, so the same state gives the same bytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from common.files import write_file
-from common.terminal import on_page, short
-from monitoring.facts import Reading, Verdict
-from reports import champion_charts, month_charts, svg, verdict, words
-from reports.sensor_chart import band, sensor_chart
-from reports.state import (
-    Alert,
-    Champion,
-    Decision,
-    PageState,
-    Run,
-    Scores,
-    SensorNote,
-    Shadow,
-    in_order,
-)
+from monitoring.facts import Reading, Verdict, VerdictName, add_months, month_of
+from reports import charts, monitoring_charts, page, svg, words
+from reports.monitoring_state import PageState, SensorNote, in_order
+from reports.sensor_charts import band, sensor_chart
 
-if TYPE_CHECKING:
-    from jinja2 import Template
-
-__all__ = [
-    "TARGETS",
-    "Alert",
-    "Champion",
-    "Decision",
-    "PageState",
-    "Run",
-    "Scores",
-    "SensorNote",
-    "Shadow",
-    "write_page",
-]
-
-FOLDER = Path(__file__).parent
 TARGETS = {  # of make, named on the page; what is typed for them where the state does not say
     "train": "make train",
     "operate": "make operate",
@@ -55,7 +26,6 @@ TARGETS = {  # of make, named on the page; what is typed for them where the stat
 SCORE = "probability"  # the name of the score among the drifts
 EARLY = "early_label"  # and of the early label among the sensors
 OWN = SensorNote("", "", words.LOG_RATIO, 0.0)  # of the early label, where the state says none
-LONGEST = 80  # characters of a name
 SHOWN, ROWS = 10, 12  # features, and newest rows of a list, that are shown without unfolding
 LEAST = {"moved": 0.1, "psi": 0.2}  # that fills the bar of a feature
 MOVED, SHARES = 0.01, 5  # the least change of a share of missing or unseen values, and how many
@@ -75,81 +45,195 @@ SECTIONS = {
     "alerts": "Alerts",
     "scores": "Scores",
 }
+# What to type next: a target of make.
+NEXT: dict[VerdictName, str] = {
+    "broken data": "quarantine",
+    "changed demand": "operate",
+    "worse": "train",
+    "calendar": "operate",
+}
+HEADLINES = {
+    "broken data": "The data are broken",
+    "changed demand": "Demand has changed",
+    "worse": "The champion ranks worse",
+    "calendar": "No finding",
+}
+MEANS = {
+    "broken data": "a data sensor is in alarm, or the data contract holds the rows; the month is"
+    " not scored, and nothing is trained",
+    "changed demand": "a demand sensor is in alarm; retrain when labels of the time after it are"
+    " complete",
+    "worse": "the labels show that the champion ranks worse; train now",
+    "calendar": "nothing was found; retrain by the calendar",
+}
+KINDS = {"broken data": "bad", "changed demand": "warn", "worse": "worse", "calendar": "good"}
 OPTIONAL = ("requests", "shadow")  # sections that are there where the service logs what it answers
+CONSTANTS = {  # that the template shows
+    "BATCHES": words.BATCHES,
+    "STATES": words.STATES,
+    "GATE": monitoring_charts.GATE,
+    "MARKERS": charts.MARKERS,
+    "MEANS": MEANS,
+    "KINDS": KINDS,
+    "ROWS": ROWS,
+    "STRIP": STRIP,
+}
 
 
+@svg.own_style()
 def write_page(target: Path, state: PageState) -> None:
     """Write the page, or leave what stood there before. Raises OSError."""
     state = in_order(state)
-    with svg.own_style():
-        page = _template().render(
-            state=state,
-            verdict=verdict.latest_verdict(state),
-            months=[verdict.month_of_strip(state, one) for one in state.verdicts],
-            sensors=_sensors(state),
-            performance=_performance(state),
-            early=_early(state),
-            explanation=_explanation(state),
-            predictions=_predictions(state),
-            quality=_quality(state),
-            requests=_requests(state),
-            runs=_runs(state),
-            alerts=sorted(state.alerts[::-1], key=lambda one: one.last_month is not None),
-            scores=state.scores[::-1],
-            commands=TARGETS | dict(state.commands),
-            chapters={
-                anchor: title
-                for anchor, title in SECTIONS.items()
-                if anchor not in OPTIONAL or getattr(state, anchor)
-            },
+    context = {
+        "state": state,
+        "verdict": _verdict(state),
+        "months": [_month_of_strip(state, one) for one in state.verdicts],
+        "sensors": _sensors(state),
+        "performance": _performance(state),
+        "early": _early(state),
+        "explanation": _explanation(state),
+        "predictions": _predictions(state),
+        "quality": _quality(state),
+        "requests": _requests(state),
+        "runs": _runs(state),
+        "alerts": sorted(state.alerts[::-1], key=lambda one: one.last_month is not None),
+        "scores": state.scores[::-1],
+        "commands": TARGETS | dict(state.commands),
+        "chapters": {
+            anchor: title
+            for anchor, title in SECTIONS.items()
+            if anchor not in OPTIONAL or getattr(state, anchor)
+        },
+    }
+    page.write_page(target, "monitoring.html.jinja", context | CONSTANTS)
+
+
+# --- the verdict -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Month:
+    """A month of the strip. kind: its colour and icon; notes: what was pending or not judged."""
+
+    verdict: Verdict
+    kind: str
+    word: str
+    notes: tuple[str, ...]
+
+
+def _verdict(state: PageState) -> dict[str, Any] | None:
+    """The latest month's: what, since when, how sure, what to do, what is not judged yet."""
+    latest = state.latest
+    if latest is None:
+        return None
+    readings = state.of_month(latest.month)
+    judged = _month_of_strip(state, latest)
+    # The newest month that is over.
+    over = add_months(month_of(date.fromisoformat(state.day[:10])), -1)
+    months = charts.at_month(latest.month) - charts.at_month(latest.since) + 1
+    return {
+        "latest": latest,
+        "kind": judged.kind,
+        "headline": _headline(judged),
+        "months": months,
+        "sure": _how_sure(state, latest, readings),
+        "next": NEXT[latest.verdict],
+        "waiting": [*_not_judged(state, latest), *_early_waits(state, latest.month)],
+        "late": over if over > latest.month else None,
+        "champion": max(state.champions, key=lambda one: one.since, default=None),
+        "open": sum(one.last_month is None for one in state.alerts),
+        "scored": max(state.scores, key=lambda one: one.as_of, default=None),
+    }
+
+
+def _month_of_strip(state: PageState, verdict: Verdict) -> Month:
+    """Green, `good`, is only a month in which everything could be judged that can raise an alarm;
+    the early label cannot."""
+    readings = [one for one in state.readings if one.month == verdict.month]
+    waiting = _not_judged(state, verdict)
+    kind = KINDS[verdict.verdict]
+    if verdict.verdict == "calendar":
+        if not any(one.state in words.JUDGED for one in readings):
+            kind = "unjudged"
+        elif waiting:
+            kind = "partly"
+    pending = sum(one.state == "pending" for one in readings)
+    notes = [f"{pending} pending"] if pending else []
+    notes += [f"{len(waiting)} not judged"] if waiting else []
+    return Month(verdict, kind, verdict.verdict, tuple(notes))
+
+
+def _headline(judged: Month) -> str:
+    """The verdict as a headline. Where nothing could be judged, `calendar` does not mean that all
+    is well."""
+    if judged.kind == "unjudged":
+        return "Nothing could be judged yet"
+    if judged.kind == "partly":
+        return "No finding in what could be judged"
+    return HEADLINES[judged.verdict.verdict]
+
+
+def _not_judged(state: PageState, verdict: Verdict) -> list[str]:
+    """What could not be judged, as sentences: the sensors, and whatever else the verdict names."""
+    readings = [one for one in state.of_month(verdict.month) if one.state in words.NOT_JUDGED]
+    early = {one.sensor for one in state.early_label}
+    said = [_waits(one) for one in readings if one.sensor not in early]
+    texts = {one.text for one in readings}
+    return said + [text for text in verdict.learning if text not in texts]
+
+
+def _early_waits(state: PageState, month: str) -> list[str]:
+    found = [one for one in state.early_label if one.month == month]
+    return [_waits(one) for one in found if one.state in words.NOT_JUDGED]
+
+
+def _waits(one: Reading) -> str:
+    """Why a sensor has not judged, and until when."""
+    until = f"can judge from {words.month_name(one.until)} on" if one.until else ""
+    few = words.plural(one.n, "row") if one.state == "too_few" else ""
+    why = one.text or ", ".join(part for part in (words.STATES[one.state], few, until) if part)
+    return f"{words.sensor_name(one.sensor)}: {why}"
+
+
+def _how_sure(state: PageState, latest: Verdict, readings: Sequence[Reading]) -> list[str]:
+    """How far the sensors that alarm are from what was expected, and what the labels say."""
+    loud = [one for one in readings if one.state in ("alarm", "pending") and words.is_number(one.z)]
+    loud.sort(key=lambda one: one.state)  # alarms first
+    pending = {"pending": " (pending)", "alarm": ""}
+    shown_only = {one.sensor for one in state.early_label}
+    said = [
+        f"{words.sensor_name(one.sensor)}"
+        f"{' (never an alarm)' if one.sensor in shown_only else pending[one.state]}:"
+        f" {words.distance(one)}"
+        for one in loud
+    ]
+    for one in state.quality:
+        if one.month == latest.month and one.stopped:
+            said.append(
+                f"the data contract {one.status} the batch: {one.quarantined:,} of the month's"
+                f" {words.plural(one.rows, 'row')} are in quarantine, and nothing else was measured"
+            )
+    sensors = [one for one in state.readings if one.month == latest.month]
+    calm = [one for one in sensors if one.state == "ok" and words.is_number(one.z) and one.limit]
+    if not loud and calm:
+        nearest = max(calm, key=lambda one: abs(one.z or 0) / (one.limit or 1))
+        share = abs(nearest.z or 0) / (nearest.limit or 1)
+        said.append(
+            f"{words.plural(len(calm), 'sensor')} judged; the closest to its limit is"
+            f" {words.sensor_name(nearest.sensor)}, at {100 * share:.0f} % of it"
         )
-    write_file(target, page)
+    known = [one for one in state.performance if one.roc_auc is not None]
+    if known:
+        newest = max(known, key=lambda one: one.as_of)
+        said.append(
+            f"ROC AUC {words.figure(newest.roc_auc)}"
+            f" ({words.interval(newest.roc_auc_low, newest.roc_auc_high)}) as of {newest.day},"
+            " the newest date with complete labels"
+        )
+    return said
 
 
-@cache
-def _template() -> Template:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=on_page,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {
-        "n": words.count,
-        "f": words.figure,
-        "signed": lambda value, digits=3: words.figure(value, digits, "+"),
-        "percent": words.percent,
-        "month": words.month_name,
-        "short_month": words.short_month,
-        "ranges": words.month_ranges,
-        "short": lambda text: short(text, LONGEST),
-        "sentence": words.sentence,
-        "sensor": words.sensor_name,
-        "capital": lambda text: text[:1].upper() + text[1:],
-        "rail": lambda value, high: f"{100 * min(max(value or 0, 0) / high, 1):.1f}",
-    }
-    environment.globals |= {
-        "interval": words.interval,
-        "in_unit": words.in_unit,
-        "plural": words.plural,
-        "BATCHES": words.BATCHES,
-        "STATES": words.STATES,
-        "GATE": champion_charts.GATE,
-        "MARKERS": svg.MARKERS,
-        "MEANS": verdict.MEANS,
-        "KINDS": verdict.KINDS,
-        "ROWS": ROWS,
-        "STRIP": STRIP,
-    }
-    return environment.get_template("monitoring.html.jinja")
-
-
-# --- the sections ------------------------------------------------------------------------------
+# --- the other sections ------------------------------------------------------------------------
 
 
 def _sensors(state: PageState) -> list[dict[str, Any]]:
@@ -205,10 +289,10 @@ def _performance(state: PageState) -> dict[str, Any]:
     first, last = min(months, default=""), max([*months, state.day[:7]])
     drawn = months and versions
     return {
-        "chart": champion_charts.performance(state, first, last) if drawn else None,
-        "versions": sorted(versions)[-svg.SERIES :],
-        "more": len(versions) > svg.SERIES,
-        "used": [shown for action, shown in champion_charts.GATE.items() if action in actions],
+        "chart": monitoring_charts.performance(state, first, last) if drawn else None,
+        "versions": sorted(versions)[-charts.SERIES :],
+        "more": len(versions) > charts.SERIES,
+        "used": [shown for action, shown in monitoring_charts.GATE.items() if action in actions],
         "rows": state.performance[::-1],
         "estimates": state.estimates[::-1],
         "champions": state.champions[::-1],
@@ -222,7 +306,7 @@ def _early(state: PageState) -> dict[str, Any]:
         months, note = (readings[0].month, readings[-1].month), state.sensors.get(EARLY, OWN)
         card = _card("early-label", "early label", note, readings, months, svg.MEDIUM, False)
     if state.performance or state.estimates:
-        chart = champion_charts.buyers(state.performance, state.estimates)
+        chart = monitoring_charts.buyers(state.performance, state.estimates)
     return {"card": card, "buyers": chart, "rows": state.performance[::-1]}
 
 
@@ -263,14 +347,14 @@ def _explanation(state: PageState) -> dict[str, Any]:
 def _predictions(state: PageState) -> dict[str, Any]:
     drifts = [one for one in state.drifts if one.feature == SCORE]
     known = any(one.mean is not None for one in drifts)
-    return {"rows": drifts[::-1], "chart": month_charts.mean_score(drifts) if known else None}
+    return {"rows": drifts[::-1], "chart": monitoring_charts.mean_score(drifts) if known else None}
 
 
 def _quality(state: PageState) -> dict[str, Any]:
-    charts = (month_charts.quality_rows, month_charts.quality_shares) if state.quality else ()
+    drawn = (monitoring_charts.quality_rows, monitoring_charts.quality_shares)
     return {
         "rows": state.quality[::-1],
-        "charts": [chart(state.quality) for chart in charts],
+        "charts": [draw(state.quality) for draw in drawn] if state.quality else [],
         "stopped": [one for one in state.quality[::-1] if one.stopped],
     }
 
@@ -285,7 +369,7 @@ def _requests(state: PageState) -> dict[str, Any] | None:
     )
     return {
         "found": found,
-        "chart": month_charts.score_tenths(found) if found.deciles else None,
+        "chart": monitoring_charts.score_tenths(found) if found.deciles else None,
         "moved": moved[:SHARES],
         "more": len(moved) - SHARES,
         "compared": any(one.missing_before is not None for one in found.features),
@@ -294,5 +378,5 @@ def _requests(state: PageState) -> dict[str, Any] | None:
 
 def _runs(state: PageState) -> dict[str, Any]:
     known = any(one.roc_auc is not None for one in state.runs)
-    chart = champion_charts.trend(state.runs) if known else None
+    chart = monitoring_charts.trend(state.runs) if known else None
     return {"rows": state.runs[::-1], "chart": chart}

@@ -35,9 +35,9 @@ from flows.retrain import train
 from flows.stage import hash_text
 from flows.stopping import end_on_signals
 from flows.watch import folder_of
+from flows.year_report import LEGEND, Year, alarms_of, head, paragraphs, plan, rows
 from flows.year_service import Client, served
 from flows.year_shop import DRIFTS, deliver, log_end, write_months
-from flows.year_story import LEGEND, Year, alarms_of, head, plan, rows, tell
 from ingestion.validate import ContractBroken
 from monitoring import state
 from monitoring.alerts import alerts_of
@@ -159,7 +159,7 @@ def simulate_year(
             service.wait_for()
             tally = tally.with_more(time.monotonic() - began, service.client)
     year = read_year(settings, drift, names[before], done, tally)
-    for paragraph in tell(year):
+    for paragraph in paragraphs(year):
         out.print()
         say(out, paragraph)
     out.print()

@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.markdown import Markdown
 
-from flows.docs_quality import quality_page
+from reports.measured import quality_page
 from tests.places import HOW_TO_GET_IT, real_log
 from training.metrics import paired_difference, score
 

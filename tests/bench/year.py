@@ -33,7 +33,7 @@ from configs.settings import Settings
 from flows.commands.simulate_year import finished_year
 from flows.monitor import PAGE, finish
 from flows.watch import folder_of
-from flows.year_story import Year, head, rows, tell
+from flows.year_report import Year, head, paragraphs, rows
 from monitoring import state
 from monitoring.facts import Reading, add_months, end_of, month_of
 from tests.bench.figures import figure, show
@@ -157,7 +157,7 @@ def facts(settings: Settings, year: Year) -> dict[str, Any]:
         "versions": dict(year.versions),
         "lost": year.lost,
         "table": table,
-        "told": tell(year),
+        "told": paragraphs(year),
     }
 
 

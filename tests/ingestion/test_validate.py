@@ -20,8 +20,8 @@ from ingestion.canonical import COLUMNS
 from ingestion.contract import batch_rules
 from ingestion.files import read_file
 from ingestion.measures import RowCounts
-from ingestion.page import write_page
 from ingestion.validate import ALL, ContractBroken, validate_batch
+from reports.contract import write_contract_page
 
 ROWS = "rows.parquet"
 
@@ -95,7 +95,7 @@ def refused(raw: list[Path], contract: Contract = CONTRACT) -> tuple[ContractBro
     assert content["rows"]["raw"] == content["rows"]["valid"] + content["rows"]["quarantined"]
     found = content["findings"]
     broken = [f["code"] for f in found if not f["success"] and f["severity"] == "stop"]
-    write_page(folder / "contract.html", content["rows"], caught.value.outcome.findings)
+    write_contract_page(folder / "contract.html", content["rows"], caught.value.outcome.findings)
     page = (folder / "contract.html").read_text()
     assert "the batch is refused" in page and all(code in page for code in broken)
     assert f"rule {broken[0]}" == caught.value.where and caught.value.next_step

@@ -21,7 +21,7 @@ from monitoring.facts import (
     end_of,
 )
 from monitoring.measure import SENSORS as MEANINGS
-from reports.monitoring import (
+from reports.monitoring_state import (
     Alert,
     Champion,
     Decision,

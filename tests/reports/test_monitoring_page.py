@@ -6,7 +6,6 @@ from __future__ import annotations
 import re
 from dataclasses import fields, replace
 from functools import cache
-from html.parser import HTMLParser
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -24,48 +23,15 @@ from made_states import (
     undrifted,
     until_month,
 )
+from read_page import NO_BROWSER, Page, check_alone, check_fits
 
 from monitoring.facts import Quality, Reading, Requests, Verdict, add_months
 from reports import words
-from reports.monitoring import Decision, PageState, SensorNote, write_page
-from tests.serving.browser import find_browser, open_browser, watched
+from reports.monitoring import write_page
+from reports.monitoring_state import Decision, PageState, SensorNote
+from tests.serving.browser import open_browser, watched
 
 HOSTILE = pytest.param("hostile", marks=pytest.mark.slow)
-VOID = {"meta", "br", "link", "img", "input", "hr"}
-
-
-class Page(HTMLParser):
-    """What a page holds: its tags with their attributes, its text, and what was not closed."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, Any]]] = []
-        self.texts: list[str] = []
-        self.open: list[str] = []
-        self.wrong: list[str] = []
-        self.feed(page)
-        self.close()
-        self.text = " ".join(" ".join(self.texts).split())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        if not self.open or self.open.pop() != tag:
-            self.wrong.append(tag)
-
-    def handle_data(self, data: str) -> None:
-        if not self.open or self.open[-1] != "style":
-            self.texts.append(data)
-
-    def having(self, kind: str) -> list[dict[str, Any]]:
-        """The attributes of what is of a class."""
-        return [held for _, held in self.tags if kind in (held.get("class") or "").split()]
 
 
 def written(state: PageState, folder: Path) -> str:
@@ -101,28 +67,7 @@ def section(page: str, name: str) -> str:
 
 @pytest.mark.parametrize("name", ["rate", "first", "empty", HOSTILE])
 def test_the_page_is_well_formed_and_needs_nothing_else(name: str, pages: Any) -> None:
-    page = pages(name)
-    read = Page(page)
-    assert read.wrong == [] and read.open == []
-    assert not {"script", "link", "img", "iframe", "object"} & {tag for tag, _ in read.tags}
-    policy = next(held["content"] for _, held in read.tags if "http-equiv" in held)
-    assert policy.startswith("default-src 'none'; style-src 'unsafe-inline'")
-    for _, held in read.tags:
-        assert not any(key.startswith(("on", "src")) for key in held)
-    assert not re.search(r"https?:|url\((?!#)|@import|data:", page)
-
-
-@pytest.mark.parametrize("name", ["rate", "empty", HOSTILE])
-def test_every_link_leads_to_a_place_on_the_page_and_no_place_is_twice(
-    name: str, pages: Any
-) -> None:
-    tags = Page(pages(name)).tags
-    places = [held["id"] for _, held in tags if "id" in held]
-    assert len(places) == len(set(places))
-    links = [held["href"] for _, held in tags if "href" in held]
-    assert links and {link[1:] for link in links} <= set(places)
-    clipped = re.findall(r"url\(#([^)]*)\)", pages(name))
-    assert set(clipped) <= set(places)
+    assert [held for tag, held in check_alone(pages(name)).tags if tag == "a"]
 
 
 @pytest.mark.slow
@@ -529,17 +474,6 @@ def test_any_value_of_a_sensor_can_be_read(value: float | None, unit: str) -> No
 
 # --- in a browser ------------------------------------------------------------------------------
 
-NO_BROWSER = pytest.mark.skipif(find_browser() is None, reason="no Chromium or Chrome was found")
-CUT = """[...document.querySelectorAll('svg.chart')].flatMap(chart => {
-  const room = chart.getBoundingClientRect();
-  if (!room.width) return [];
-  return [...chart.querySelectorAll('text')].filter(text => {
-    const box = text.getBoundingClientRect();
-    return box.left < room.left - 2 || box.right > room.right + 2
-      || box.top < room.top - 2 || box.bottom > room.bottom + 2;
-  }).map(text => text.textContent);
-})"""
-
 
 @NO_BROWSER
 @pytest.mark.slow
@@ -550,16 +484,7 @@ def test_nothing_sticks_out_of_a_narrow_screen_and_no_label_is_cut(
         for name in ("rate", "broken", "first", "empty", "hostile", "long"):
             target = tmp_path / f"{name}.html"
             target.write_text(pages(name), encoding="utf-8")
-            for width in (360, 800, 1280):
-                with watched(browser, viewport={"width": width, "height": 740}) as seen:
-                    seen.page.goto(target.as_uri())
-                    seen.page.evaluate(
-                        "document.querySelectorAll('details').forEach(one => (one.open = true))"
-                    )
-                    wide = seen.page.evaluate("document.documentElement.scrollWidth")
-                    assert wide == width, (name, width)
-                    assert seen.page.evaluate(CUT) == [], (name, width)
-                    assert seen.hosts == {""} and seen.complaints == []
+            check_fits(browser, target)
 
 
 @NO_BROWSER

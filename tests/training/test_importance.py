@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from made_story import sigmoid
+from made_outcomes import sigmoid
 
 from features.table import Rows
 from training.importance import (

@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from made_story import PLAIN, RETAIL, made_rows
+from made_outcomes import PLAIN, RETAIL, made_rows
 from sklearn.metrics import log_loss, roc_auc_score
 
 from common.statistics import resamples

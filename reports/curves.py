@@ -1,0 +1,134 @@
+"""Compute the curves of labels (n,) of 0 and 1 and probabilities (n,), as points.
+
+Tied probabilities count as ties everywhere: no curve depends on the order of the rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from reports.table_figures import Z, wilson
+
+POINTS = 240  # of a curve are drawn: more cannot be told apart on a page
+BINS = 10
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Rows of like probability: mean prediction, observed share and its 95 % interval (Wilson)."""
+
+    predicted: float
+    observed: float
+    low: float
+    high: float
+    rows: int
+
+
+@dataclass(frozen=True)
+class Contact:
+    """What contacting every row from `threshold` on would have brought.
+
+    value: sale_value times the positives contacted, less contact_cost times all contacted, per row
+    of the split. low, high: its 95 % interval.
+    """
+
+    threshold: float
+    contacted: int
+    found: int  # positives among them
+    missed: int  # positives not contacted
+    spared: int  # negatives not contacted
+    value: float
+    low: float
+    high: float
+
+
+def roc(y: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return false and true positive rate, from (0, 0) to (1, 1)."""
+    from sklearn.metrics import roc_curve
+
+    false, true, _ = roc_curve(y, p, drop_intermediate=False)
+    return _thin(false, true)
+
+
+def precision_recall(y: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return recall and precision, from the highest probability down."""
+    from sklearn.metrics import precision_recall_curve
+
+    precision, recall, _ = precision_recall_curve(y, p)
+    return _thin(recall[-2::-1], precision[-2::-1])  # without (0, 1), which no threshold gives
+
+
+def gain(y: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the share of the rows taken, from the highest probability down, and of the
+    positives."""
+    from sklearn.metrics import roc_curve
+
+    false, true, _ = roc_curve(y, p, drop_intermediate=False)
+    rate = float(np.mean(y))
+    return _thin(rate * true + (1 - rate) * false, true)
+
+
+def reliability(y: np.ndarray, p: np.ndarray) -> list[Bin]:
+    """Make up to 10 bins of equal count, from the lowest probability; ties stay in one bin.
+
+    scikit-learn's `calibration_curve` gives no counts, which the intervals need, and cuts at
+    quantiles of the values, so that ties make other bins.
+    """
+    order = np.argsort(p, kind="stable")
+    y, p = np.asarray(y, dtype=float)[order], np.asarray(p, dtype=float)[order]
+    starts = np.flatnonzero(np.r_[True, p[1:] != p[:-1]])
+    first = starts[np.flatnonzero(np.diff(starts * BINS // len(p), prepend=-1))]
+    return [
+        Bin(float(q.mean()), float(z.mean()), *wilson(int(z.sum()), len(z)), len(z))
+        for z, q in zip(np.split(y, first[1:]), np.split(p, first[1:]), strict=True)
+    ]
+
+
+def values(
+    y: np.ndarray, p: np.ndarray, contact_cost: float, sale_value: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return thresholds 0, .01, …, 1, and the value per row of contacting from each on."""
+    thresholds = np.arange(101) / 100
+    order = np.argsort(p, kind="stable")
+    worth = np.r_[0, np.cumsum((sale_value * np.asarray(y, float)[order] - contact_cost)[::-1])]
+    contacted = len(p) - np.searchsorted(p[order], thresholds, side="left")
+    return thresholds, worth[contacted] / len(p)
+
+
+def contact(
+    y: np.ndarray,
+    p: np.ndarray,
+    threshold: float,
+    contact_cost: float,
+    sale_value: float,
+    groups: np.ndarray | None = None,
+) -> Contact:
+    """Compute what contacting from a threshold on brings. groups: (n,), such as customers, whose
+    rows are alike: the interval sums over them."""
+    y = np.asarray(y, dtype=float)
+    taken = p >= threshold
+    worth = np.where(taken, sale_value * y - contact_cost, 0.0)
+    _, group = np.unique(np.arange(len(y)) if groups is None else groups, return_inverse=True)
+    apart = np.bincount(group, weights=worth - worth.mean())
+    count = len(apart)
+    error = np.sqrt(count / max(count - 1, 1) * np.sum(apart**2)) / len(y)
+    mean = float(worth.mean())
+    return Contact(
+        threshold=threshold,
+        contacted=int(taken.sum()),
+        found=int(y[taken].sum()),
+        missed=int(y[~taken].sum()),
+        spared=int((1 - y[~taken]).sum()),
+        value=mean,
+        low=mean - Z * float(error),
+        high=mean + Z * float(error),
+    )
+
+
+def _thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if len(x) <= POINTS:
+        return x, y
+    kept = np.unique(np.linspace(0, len(x) - 1, POINTS).round().astype(int))
+    return x[kept], y[kept]

@@ -1,0 +1,282 @@
+"""Compute the figures of the training table: who is asked about, the target, what is missing, what
+each feature alone says about the label, and how its values differ between the splits.
+
+The outcomes of the test split are not read here. The evaluation opens them, once per run, after the
+winner was chosen; a person who saw them in a picture before that could choose by them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from math import ceil, sqrt
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from common.duck import parquet, quoted
+from features.table import SPLITS
+from reports.log_counts import column_names, rows
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+SAMPLE = 40_000  # about this many rows per split are enough to draw a distribution
+PARTS = 100_000  # customers are drawn by their hash, in this many parts
+Z = 1.959964  # of a 95 % interval
+REACH = 0.3  # the rails run at least from .2 to .8: a weak set of features looks weak
+SHOWN = 9  # features whose distributions are drawn
+SAME = 0.8  # of two features whose ranks correlate more than that, one is drawn
+POINTS = np.linspace(0, 1, 101)
+
+
+@dataclass(frozen=True)
+class AsOf:
+    """One as-of date. `buyers`, `rate` and its interval are None on the test split."""
+
+    day: date
+    split: str
+    customers: int
+    buyers: int | None
+    rate: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Table:
+    as_of: list[AsOf]
+    features: list[str]
+    missing: dict[str, dict[str, float]]  # feature -> split -> share
+    constant: list[str]  # features with one value or none on the training split
+    sample: dict[str, dict[str, np.ndarray]]  # split -> column -> values; missing is NaN
+    sampled: bool  # whether the sample is less than the whole
+
+
+def read_table(connection: DuckDBPyConnection, table: Path) -> Table:
+    """Count the training table, and draw a sample of its rows."""
+    source = parquet(table)
+    names = column_names(connection, source)
+    features = names[names.index("split") + 1 : names.index("label")]
+    as_of = [
+        _as_of(*row)
+        for row in rows(
+            connection,
+            "SELECT as_of::DATE, split, count(*), sum(label) FILTER (WHERE split <> 'test')::BIGINT"
+            f" FROM {source} GROUP BY ALL ORDER BY ALL",
+        )
+    ]
+    missing, constant = _missing(connection, source, features)
+    count = {s: sum(dates.customers for dates in as_of if dates.split == s) for s in SPLITS}
+    return Table(
+        as_of=as_of,
+        features=features,
+        missing=missing,
+        constant=constant,
+        sample={s: _sample(connection, source, s, count[s], features) for s in SPLITS},
+        sampled=max(count.values()) > SAMPLE,
+    )
+
+
+def wilson(hits: int, n: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share (Wilson 1927): inside 0 to 1, and fair for few
+    customers."""
+    share, square = hits / n, Z * Z
+    middle = (share + square / (2 * n)) / (1 + square / n)
+    half = Z / (1 + square / n) * sqrt(share * (1 - share) / n + square / (4 * n * n))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _as_of(day: date, split: str, customers: int, buyers: int | None) -> AsOf:
+    if buyers is None:
+        return AsOf(day, split, customers, None, None, None, None)
+    return AsOf(day, split, customers, buyers, buyers / customers, *wilson(buyers, customers))
+
+
+def _missing(
+    connection: DuckDBPyConnection, source: str, features: list[str]
+) -> tuple[dict[str, dict[str, float]], list[str]]:
+    """The share of missing values per feature and split; and features with one value."""
+    if not features:
+        return {}, []
+    numbers = [f"nullif(CAST({quoted(name)} AS DOUBLE), 'nan')" for name in features]
+    held = ", ".join(f"count({number})" for number in numbers)
+    varies = ", ".join(f"coalesce(min({number}) < max({number}), false)" for number in numbers)
+    found = {
+        split: (count, held, varies)
+        for split, count, held, varies in rows(
+            connection,
+            f"SELECT split, count(*), [{held}], [{varies}] FROM {source} GROUP BY split",
+        )
+    }
+    missing = {
+        name: {split: 1 - held[place] / count for split, (count, held, _) in found.items()}
+        for place, name in enumerate(features)
+    }
+    _, _, varies_in_train = found.get("train", (0, [], [False] * len(features)))
+    return missing, [n for n, varies in zip(features, varies_in_train, strict=True) if not varies]
+
+
+def _sample(
+    connection: DuckDBPyConnection, source: str, split: str, count: int, features: list[str]
+) -> dict[str, np.ndarray]:
+    """The rows of some customers, the same in every run. Only the training split has its label."""
+    columns = ["as_of", *map(quoted, features), *(["label"] if split == "train" else [])]
+    part = PARTS if count <= SAMPLE else round(PARTS * SAMPLE / count)
+    found = connection.execute(
+        f"SELECT {', '.join(columns)} FROM {source}"
+        f" WHERE split = '{split}' AND hash(customer_id) % {PARTS} < {part}"
+        " ORDER BY as_of, customer_id"
+    ).fetchnumpy()
+    as_of = found.pop("as_of")
+    return {"as_of": np.asarray(as_of)} | {
+        name: np.ma.filled(np.ma.asarray(values).astype(np.float64), np.nan)
+        for name, values in found.items()
+    }
+
+
+# --- what a feature alone says about the label ---------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Association:
+    """A feature as the only predictor, on the training rows that have a value for it.
+
+    roc_auc: above .5, buyers have larger values; below, smaller ones. Each training date is ranked
+    by itself, because a model is asked about the customers of one date, and the season would
+    count as skill otherwise; this is the mean over the dates, and low and high are the extremes.
+    """
+
+    name: str
+    roc_auc: float
+    low: float
+    high: float
+
+    @property
+    def strength(self) -> float:
+        return abs(self.roc_auc - 0.5)
+
+
+def associations(table: Table) -> list[Association]:
+    """Return every feature that can be ranked on the training split, the strongest first."""
+    train = table.sample["train"]
+    of_date = [train["as_of"] == day for day in np.unique(train["as_of"])]
+    found = []
+    for name in table.features:
+        each = [roc_auc(train["label"][rows], train[name][rows]) for rows in of_date]
+        known = [value for value in each if value is not None]
+        if known:
+            found.append(Association(name, float(np.mean(known)), min(known), max(known)))
+    return sorted(found, key=lambda association: (-association.strength, association.name))
+
+
+def roc_auc(label: np.ndarray, values: np.ndarray) -> float | None:
+    """Return the share of pairs of a buyer and a non-buyer in which the buyer has the larger value;
+    ties count half. None where there is no such pair."""
+    known = ~np.isnan(values)
+    label, values = label[known] > 0, values[known]
+    buyers = int(label.sum())
+    others = len(label) - buyers
+    if not buyers or not others:
+        return None
+    excess = ranks(values)[label].sum() - buyers * (buyers + 1) / 2
+    return float(excess / (buyers * others))
+
+
+def ranks(values: np.ndarray) -> np.ndarray:
+    """Return ranks from 1; equal values share the mean of theirs."""
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(count) - (count - 1) / 2)[place]
+
+
+def reach_of(ranked: list[Association]) -> float:
+    """Return how far the rails run to either side of .5: in tenths, so that their ends can be
+    named."""
+    furthest = max((max(0.5 - one.low, one.high - 0.5) for one in ranked), default=0.0)
+    return max(REACH, ceil(round(10 * furthest, 6)) / 10)
+
+
+def signed_bars(ranked: list[Association]) -> list[dict[str, Any]]:
+    """Return where each bar begins and how wide it is, in per cent of the rail."""
+    reach = reach_of(ranked)
+
+    def place(value: float) -> float:
+        return 50 + 50 * (value - 0.5) / reach
+
+    return [
+        {
+            "name": one.name,
+            "roc_auc": one.roc_auc,
+            "left": f"{min(50, place(one.roc_auc)):.1f}",
+            "width": f"{abs(place(one.roc_auc) - 50):.1f}",
+            "range_left": f"{place(one.low):.1f}",
+            "range_width": f"{place(one.high) - place(one.low):.1f}",
+        }
+        for one in ranked
+    ]
+
+
+# --- how its values differ between the splits ----------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """The values of a feature: `quantiles[split]` at the shares `POINTS`.
+
+    gap: the largest distance between the split's curve and the training curve, 0 to 1.
+    """
+
+    name: str
+    quantiles: dict[str, np.ndarray]
+    gap: dict[str, float]
+    log_scale: bool
+
+
+def distributions(table: Table, ranked: list[Association]) -> list[Distribution]:
+    """Choose the strongest features, without those whose ranks correlate."""
+    train = table.sample["train"]
+    chosen: list[str] = []
+    rank_of: dict[str, np.ndarray] = {}
+    for name in (association.name for association in ranked):
+        values = train[name]
+        known = ~np.isnan(values)
+        rank_of[name] = np.full(len(values), (known.sum() + 1) / 2)  # missing: in the middle
+        rank_of[name][known] = ranks(values[known])
+        if not any(_correlated(rank_of[name], rank_of[other]) for other in chosen):
+            chosen.append(name)
+        if len(chosen) == SHOWN:
+            break
+    return [_distribution(table, name) for name in chosen]
+
+
+def _correlated(one: np.ndarray, other: np.ndarray) -> bool:
+    if one.std() == 0 or other.std() == 0:
+        return False
+    return abs(float(np.corrcoef(one, other)[0, 1])) > SAME
+
+
+def _distribution(table: Table, name: str) -> Distribution:
+    values = {split: table.sample[split][name] for split in SPLITS}
+    known = {split: np.sort(v[~np.isnan(v)]) for split, v in values.items()}
+    known = {split: v for split, v in known.items() if len(v)}
+    middle, high = np.quantile(known["train"], [0.5, 0.99])
+    return Distribution(
+        name=name,
+        quantiles={
+            split: np.quantile(v, POINTS, method="inverted_cdf") for split, v in known.items()
+        },
+        gap={
+            split: largest_gap(known["train"], v) for split, v in known.items() if split != "train"
+        },
+        # Money and counts: a few large values would press all others against the axis.
+        log_scale=bool(known["train"][0] >= 0 and high > 20 and high > 5 * middle),
+    )
+
+
+def largest_gap(one: np.ndarray, other: np.ndarray) -> float:
+    """Return Kolmogorov and Smirnov's distance of two sorted samples."""
+    at = np.concatenate([one, other])
+    share_of_one = np.searchsorted(one, at, side="right") / len(one)
+    share_of_other = np.searchsorted(other, at, side="right") / len(other)
+    return float(np.abs(share_of_one - share_of_other).max())
