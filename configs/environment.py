@@ -2,7 +2,8 @@
 
 Most of them read these variables while they are imported, so an entry point calls `prepare` first.
 What is set for other projects on the same machine does not count: the servers and databases of a
-run are its own, unless a setting of the project (`prefect.api_url`) points elsewhere.
+run are its own, unless a setting of the project (`prefect.api_url`, `tracking.uri`) points
+elsewhere.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ QUIET = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # of each run that ends on a server
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # of 7: a server that went away is told in seconds
     "MLFLOW_CONFIGURE_LOGGING": "false",  # else every error goes to the terminal with a traceback
     "GIT_PYTHON_REFRESH": "quiet",
 }
@@ -56,6 +59,12 @@ FOREIGN = (
 OF_AN_API = (
     *("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_CLIENT_CUSTOM_HEADERS"),
     *("PREFECT_API_SSL_CERT_FILE", "PREFECT_API_TLS_INSECURE_SKIP_VERIFY"),
+)
+# What an MLflow server may need (`tracking.uri`).
+OF_MLFLOW = (
+    *("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"),
+    *("MLFLOW_TRACKING_INSECURE_TLS", "MLFLOW_TRACKING_SERVER_CERT_PATH"),
+    "MLFLOW_TRACKING_CLIENT_CERT_PATH",
 )
 LOOPBACK = "127.0.0.1,localhost,::1"
 
@@ -72,7 +81,7 @@ def prepare(settings: Settings, *, network: bool = False, in_prefect: bool = Fal
         "PREFECT_PROFILES_PATH": str(var / "prefect" / "profiles.toml"),
         "BENTOML_HOME": str(var / "bentoml"),
         "MPLCONFIGDIR": str(var / "matplotlib"),
-        "MLFLOW_TRACKING_URI": f"sqlite:///{var / 'mlflow' / 'mlflow.db'}",
+        "MLFLOW_TRACKING_URI": settings.tracking.uri or f"sqlite:///{var / 'mlflow' / 'mlflow.db'}",
     }
     kept = {
         settings.source.database.password_variable,
@@ -82,6 +91,8 @@ def prepare(settings: Settings, *, network: bool = False, in_prefect: bool = Fal
     if settings.prefect.api_url:
         ours["PREFECT_API_URL"] = settings.prefect.api_url
         kept |= set(OF_AN_API)
+    if settings.tracking.uri:
+        kept |= set(OF_MLFLOW)
     if in_prefect:
         kept |= {name for name in os.environ if name.startswith("PREFECT_")}
     for name in [name for name in os.environ if name.startswith(FOREIGN) and name not in kept]:
@@ -92,7 +103,8 @@ def prepare(settings: Settings, *, network: bool = False, in_prefect: bool = Fal
     # Libraries would send requests to loopback to a proxy, and some do not even start with one.
     direct = "*"
     alerts = settings.alerts.webhook != "none" or settings.alerts.smtp_host
-    if network or in_prefect or settings.prefect.api_url or alerts:
+    elsewhere = settings.prefect.api_url or settings.tracking.uri
+    if network or in_prefect or elsewhere or alerts:
         theirs = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
         direct = f"{theirs},{LOOPBACK}" if theirs else LOOPBACK
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = direct

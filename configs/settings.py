@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -30,6 +30,9 @@ class Compute(Section):
 
 class Features(Section):
     """The question, and the dates it is asked on (`features/`)."""
+
+    # What a model of a log answers: models that differ in one of these cannot be compared.
+    question: ClassVar = ("horizon_days", "active_days", "home_country", "invoice_days")
 
     horizon_days: int = Field(90, ge=1, le=365, description="label: buys within this many days")
     active_days: int = Field(365, ge=1, le=1095, description="who is asked about: bought within")
@@ -251,6 +254,25 @@ class Prefect(Section):
         return self
 
 
+class Tracking(Section):
+    """Where MLflow keeps runs, models and decisions (`registry/tracking.py`)."""
+
+    uri: str | None = Field(
+        None, description="an MLflow server, as http://HOST:5000; none: SQLite under var/"
+    )
+
+    @model_validator(mode="after")
+    def _no_password(self) -> Tracking:
+        told = (
+            "the environment variables MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or"
+            " MLFLOW_TRACKING_TOKEN"
+        )
+        refuse_password(self.uri, "tracking.uri", told)
+        if self.uri is not None and not self.uri.startswith(("http://", "https://")):
+            raise ValueError("the uri of an MLflow server begins with http:// or https://")
+        return self
+
+
 class Ui(Section):
     """Where `make ui` shows what the runs left (`flows/commands/ui.py`)."""
 
@@ -373,4 +395,5 @@ class Settings(BaseSettings):
     operations: Operations = Operations()
     alerts: Alerts = Alerts()
     prefect: Prefect = Prefect()
+    tracking: Tracking = Tracking()
     ui: Ui = Ui()

@@ -31,7 +31,7 @@ from monitoring.facts import (
     year_before,
 )
 from registry.bundle import Bundle, load_bundle
-from registry.store import model_name
+from registry.champion import model_name
 from serving.batch import PARQUET
 
 if TYPE_CHECKING:
@@ -268,8 +268,8 @@ _opened: dict[tuple[Any, ...], Bundle] = {}
 def bundle_of(settings: Settings, scored: Scored) -> Bundle:
     """The bundle that made these scores, verified when this process opens it first. Raises
     UserError where it is gone, and BundleRefused."""
-    from registry.models import find_version
-    from registry.store import open_store
+    from registry.champion import fetch, find_version
+    from registry.tracking import open_store
 
     key = (settings.var.absolute(), model_name(settings), scored.version)
     if key not in _opened:
@@ -281,5 +281,6 @@ def bundle_of(settings: Settings, scored: Scored) -> Bundle:
                 where=str(scored.folder),
                 next_step=f"see the versions: {make('models', settings)}",
             )
+        fetch(version)
         _opened[key] = load_bundle(version.bundle, expected_sha256=version.bundle_sha256)
     return _opened[key]

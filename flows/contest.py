@@ -14,7 +14,7 @@ from flows.stage_code import ENSEMBLE
 from flows.tasks import TABLE, Journey, read_result
 
 if TYPE_CHECKING:
-    from registry.models import ModelVersion
+    from registry.champion import ModelVersion
     from training.evaluate import Evaluation
 
 FILES = (
@@ -70,8 +70,8 @@ def ensemble_task(journey: Journey, table: Stage, fitted: dict[str, Stage]) -> d
 @task(cache_policy=NO_CACHE, task_run_name="evaluate")
 def evaluate_task(journey: Journey, table: Stage, contestants: dict[str, Stage]) -> Contest:
     from registry.bundle import BundleRefused, load_bundle
-    from registry.compare import held_out_sha256, question, why_not_comparable
-    from registry.models import find_champion
+    from registry.champion import fetch, find_champion
+    from registry.evidence import held_out_sha256, question, why_not_comparable
     from training.evaluate import evaluate, in_terms_of
 
     settings, schema = journey.settings, table.facts["schema"]
@@ -79,6 +79,7 @@ def evaluate_task(journey: Journey, table: Stage, contestants: dict[str, Stage])
     predict = None
     if champion is not None:
         try:
+            fetch(champion)
             bundle = load_bundle(champion.bundle, expected_sha256=champion.bundle_sha256)
             description = bundle.description
             problem = why_not_comparable(

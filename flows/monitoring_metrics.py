@@ -28,7 +28,7 @@ def write_metrics(settings: Settings) -> None:
     and UserError for scores that were altered."""
     from monitoring.delivery import count_queued
     from monitoring.prometheus import Standing, write_textfile
-    from registry.alias import champion_now
+    from registry.champion import champion_now
 
     folder = folder_of(settings)
     judged, _ = state.read_judged(folder)

@@ -61,7 +61,7 @@ def gather(settings: Settings) -> PageState:
     from monitoring.performance import GAIN, ROC_AUC
     from monitoring.sensors import SENSORS
     from registry import ledger
-    from registry.store import open_store
+    from registry.tracking import open_store
 
     folder = folder_of(settings)
     judged, _ = state.read_judged(folder)
@@ -128,9 +128,8 @@ def requests(settings: Settings, month: str) -> Requests | None:
     """The requests to the service in a month, by its log, beside the scores of the month's first
     day and the month before; None where it logged none."""
     from monitoring.requests import read_requests
-    from registry.alias import champion_now
     from registry.bundle import load_bundle
-    from registry.store import model_name
+    from registry.champion import champion_now, model_name
 
     folder = settings.var.absolute() / "serving" / "log"
     if not folder.is_dir():
@@ -161,14 +160,12 @@ def shadow(settings: Settings) -> Shadow | None:
     """The challenger beside the champion, as far as the service logged both; None where it logged
     none, or where the log of today cannot be read."""
     from flows.shadow import evidence_of, on_page, purchases_of
-    from registry.alias import champion_now, read_alias
-    from registry.models import CHALLENGER
-    from registry.store import database, model_name
+    from registry.champion import CHALLENGER, alias_now, champion_now
 
     if not (settings.var.absolute() / "serving" / "shadow").is_dir():
         return None
     champion = champion_now(settings)
-    challenger = read_alias(database(settings), model_name(settings), CHALLENGER)
+    challenger = alias_now(settings, CHALLENGER)
     if champion is None or challenger is None or challenger.version == champion.version:
         return None
     try:

@@ -49,7 +49,7 @@ from monitoring import state
 from monitoring.alerts import clear_alert, raise_alert
 from monitoring.delivery import check_receivers
 from monitoring.facts import Reading, Verdict, add_months, end_of, month_of, months_between
-from registry.alias import the_champion
+from registry.champion import the_champion
 
 ABOUT = "Process every month that is due: score, judge, retrain when there is a reason."
 OPTIONS = {"restate": "a month whose rows were changed since: take them over (2026-02)"}
@@ -145,12 +145,12 @@ def settle(settings: Settings) -> list[str]:
     """Finish what a killed training left in the registry, such as a decision that was written down
     and not carried out; says what was done."""
     from registry import tracking
-    from registry.promotion import mend
-    from registry.store import open_store
+    from registry.decisions import reconcile
+    from registry.tracking import open_store
 
     client = open_store(settings)
     tracking.close_dead_runs(client)
-    return mend(client, settings)
+    return reconcile(client, settings)
 
 
 def promote_from_shadow(settings: Settings) -> list[str]:
@@ -159,7 +159,7 @@ def promote_from_shadow(settings: Settings) -> list[str]:
     if settings.gate.shadow_days is None:
         return []
     from flows.shadow import conclude_shadow, purchases_of
-    from registry.store import open_store
+    from registry.tracking import open_store
 
     try:
         purchases = purchases_of(settings)
@@ -276,7 +276,7 @@ def _retrain(
     """Train when there is a reason and nothing forbids it; the gate decides what comes of it.
     found: what is known of the month's `Operated`."""
     from registry import ledger
-    from registry.store import open_store
+    from registry.tracking import open_store
 
     month = verdict.month
     client, clock = open_store(settings), end_of(month)

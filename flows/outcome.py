@@ -19,8 +19,8 @@ from flows.tasks import TABLE, Journey, read_result
 
 if TYPE_CHECKING:
     from configs.settings import Settings
+    from registry.champion import ModelVersion
     from registry.gate import Decision, Evidence, ShadowEvidence
-    from registry.models import ModelVersion
     from training.evaluate import Evaluation
 
 EXAMPLE_ROWS = 5
@@ -43,8 +43,8 @@ def register_task(
     """Bundle the winner, register it as challenger, and ask the gate. Nothing is promoted yet."""
     from flows.examples import make_examples
     from registry.bundle import verify_bundle, write_bundle
+    from registry.champion import fetch, register
     from registry.gate import decide
-    from registry.models import register
 
     with journey.run.clock("register"):
         winner = contest.evaluation.winner
@@ -61,6 +61,7 @@ def register_task(
             bundle_sha256=sha,
             tags={"family": winner, "config": journey.settings.name},
         )
+        fetch(version)  # what will be served is what was registered
         verify_bundle(version.bundle, expected_sha256=sha)
         found = evidence(
             table,
@@ -81,7 +82,7 @@ def carry_out(
     Last in a run, so that one that fails has promoted nothing. Raises ChampionChanged when the
     champion is not the one that the challenger was compared with.
     """
-    from registry.promotion import conclude
+    from registry.decisions import conclude
 
     found = contest.evaluation
     entry = conclude(
@@ -197,7 +198,7 @@ def describe(
     journey: Journey, validated: Stage, table: Stage, fitted: Stage, evaluation: Evaluation
 ) -> dict[str, Any]:
     """What `bundle.json` says: enough to serve the model, and to know where it comes from."""
-    from registry.compare import held_out_sha256, question
+    from registry.evidence import held_out_sha256, question
 
     result, settings = read_result(fitted), journey.settings
     return {

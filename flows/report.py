@@ -10,7 +10,8 @@ from flows.questions import questions
 from flows.stage import Stage
 from flows.tasks import TABLE, Journey
 from ingestion.validate import TRANSACTIONS
-from registry import signature, tracking
+from registry import tracking
+from registry.mlmodel import columns
 
 if TYPE_CHECKING:
     from training.evaluate import Evaluation
@@ -73,7 +74,7 @@ def _log_for_the_list(
     """What the list of runs shows in columns: the data sets, and each family's test figures."""
     client, name = journey.client, journey.settings.name
     families = tracking.children(client, journey.parent_run)
-    features = signature.columns(table.facts["schema"])
+    features = columns(table.facts["schema"])
     tracking.log_dataset(
         client,
         journey.parent_run,

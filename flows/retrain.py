@@ -132,7 +132,7 @@ def write_trigger_once(
     clock: date,
 ) -> None:
     """A command that was killed after it wrote the trigger finds it."""
-    from registry.promotion import write_trigger
+    from registry.decisions import write_trigger
 
     for entry in past:
         if entry.action == "trigger" and entry.figures.get("month") == month:

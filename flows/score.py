@@ -31,10 +31,9 @@ from ingestion.ingest import check_source
 from ingestion.months import Month, digest_of, months_of
 from ingestion.validate import QUARANTINE, TRANSACTIONS
 from monitoring.facts import month_of
-from registry.alias import the_champion
 from registry.bundle import Bundle, load_bundle
-from registry.compare import question
-from registry.models import ModelVersion
+from registry.champion import ModelVersion, the_champion
+from registry.evidence import question
 from serving.batch import score
 
 __all__ = ["RECORD", "Scores", "open_champion", "read_scores", "score_log"]

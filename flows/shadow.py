@@ -14,7 +14,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.customer_hash import read_key
@@ -27,12 +26,18 @@ from flows.exclusive import exclusive
 from monitoring.facts import ShadowComparison, end_of
 from monitoring.shadow import Purchases, compare_shadow, harm
 from registry import ledger
-from registry.alias import champion_now, read_alias
+from registry.champion import (
+    CHALLENGER,
+    ModelVersion,
+    alias_now,
+    champion_now,
+    find_champion,
+    model_name,
+    versions,
+)
+from registry.decisions import conclude, verify
 from registry.gate import Decision, ShadowEvidence, shadow_rule
-from registry.models import CHALLENGER, ModelVersion, find_champion, versions
-from registry.promotion import conclude
-from registry.store import database, model_name, open_store
-from registry.unfinished import verify
+from registry.tracking import open_store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -211,7 +216,7 @@ def purchases_of(settings: Settings) -> Purchases | None:
 def show(settings: Settings, client: MlflowClient, purchases: Purchases | None) -> None:
     """The comparison of challenger and champion, and what to type next."""
     champion = champion_now(settings)
-    challenger = read_alias(Path(database(settings)), model_name(settings), CHALLENGER)
+    challenger = alias_now(settings, CHALLENGER)
     if champion is None or challenger is None or challenger.version == champion.version:
         raise UserError(
             "there is no challenger beside the champion",

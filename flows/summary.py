@@ -20,7 +20,7 @@ from flows.stage import Stage, code_sha256
 from flows.tasks import TABLE, Journey, read_result
 from ingestion.labelled.unseen import in_words
 from ingestion.validate import TRANSACTIONS
-from registry.store import tracking_uri
+from registry.champion import tracking_uri
 from training.evaluate import Evaluation
 
 NO_COSTS = (

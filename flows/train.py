@@ -60,7 +60,7 @@ def run_training(settings: Settings, console: Console | None = None) -> dict[str
         import great_expectations  # noqa: F401  (while the API starts in its own process)
 
         from flows.training_flow import run_flow
-        from registry.store import open_store
+        from registry.tracking import open_store
 
         open_store(settings)
         wait_until_ready(server, api_log)

@@ -33,8 +33,8 @@ from flows.tasks import (
     validate_task,
 )
 from registry import tracking
-from registry.promotion import mend
-from registry.store import open_store
+from registry.decisions import reconcile
+from registry.tracking import open_store
 
 
 @flow(name="train", validate_parameters=False)
@@ -46,7 +46,7 @@ def train(settings: Settings, run: Run, display: Display) -> dict[str, Any]:
     stopping.before_the_end(partial(tracking.close_own_runs, client))
     tracking.close_dead_runs(client)
     end_dead_runs(settings)
-    for line in mend(client, settings):  # before a champion is compared with
+    for line in reconcile(client, settings):  # before a champion is compared with
         display.say(line)
     parent = tracking.open_run(
         client, run.id, tags={"config": settings.name, "source": settings.source.kind}
@@ -88,7 +88,7 @@ def train(settings: Settings, run: Run, display: Display) -> dict[str, Any]:
     except BaseException:
         tracking.close_run(client, parent, "FAILED")
         with suppress(Exception):  # the failure is what is told; the next run would do the same
-            mend(client, settings)  # a version that it registered is rejected
+            reconcile(client, settings)  # a version that it registered is rejected
         raise
     return summary
 

@@ -1,1 +1,1 @@
-"""The model bundle, who is champion, the gate, and the tree of runs in MLflow."""
+"""The model bundle, who is champion, the gate, the ledger of decisions, and runs in MLflow."""

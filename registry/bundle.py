@@ -4,12 +4,12 @@
     bundle.json     what it is: family, feature schema, threshold, figures, data hash, versions
     examples.json   customers to try it on, and those its answers are explained against; a bundle
                     without it answers all the same
-    MLmodel         its inputs and outputs, for MLflow's page (`registry/signature.py`)
+    MLmodel, input_example.json   the same as a model of MLflow's (`registry/mlmodel.py`)
     manifest.json   the SHA-256 of the files above; its own SHA-256 names the bundle
 
-A bundle is verified at every load. A file that is missing, altered or not in the manifest is a
-reason to refuse it, and so is one that could do more than compute (`registry/harmless.py`),
-whatever the manifest says.
+A bundle is verified at every load. It holds these files and no others; one that is missing, altered
+or not in the manifest is a reason to refuse it. So is a graph that would read files outside the
+bundle or ask for operators of a library, whatever the manifest says.
 """
 
 from __future__ import annotations
@@ -17,28 +17,37 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from common.errors import UserError
-from registry.harmless import why_not_harmless
-from registry.signature import mlmodel
+from registry.mlmodel import INPUT_EXAMPLE, MLMODEL, mlflow_files
+
+if TYPE_CHECKING:
+    from onnx import FunctionProto, GraphProto
 
 MODEL, DESCRIPTION, MANIFEST = "model.onnx", "bundle.json", "manifest.json"
-EXAMPLES, SIGNATURE = "examples.json", "MLmodel"
-OPTIONAL = (EXAMPLES, SIGNATURE)
+EXAMPLES = "examples.json"
+OPTIONAL = (EXAMPLES, MLMODEL, INPUT_EXAMPLE)
+# MLflow writes the name and version of a model beside its files when it opens them where they lie,
+# by `models:/NAME/VERSION`. Nobody else reads it, and no manifest lists it.
+LEFT_BY_MLFLOW = "registered_model_meta"
 # Bytes that are read of each file. A model is held several times while it is opened; JSON takes
 # several times its size as Python objects, in every worker.
 LARGEST = {
     MANIFEST: 10_000,
     DESCRIPTION: 10_000_000,
     EXAMPLES: 5_000_000,
-    SIGNATURE: 10_000_000,
+    MLMODEL: 10_000_000,
+    INPUT_EXAMPLE: 5_000_000,
     MODEL: 250_000_000,
 }
+# What ONNX Runtime computes by itself. Functions that a graph brings along are made of these.
+DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
 
 
 class BundleRefused(UserError):
@@ -83,15 +92,15 @@ def write_bundle(
     description: dict[str, Any],
     examples: dict[str, Any] | None = None,
 ) -> str:
-    """Write a bundle aside, rename it to `folder`, and return its SHA-256.
+    """Write a bundle under a temporary name, rename it to `folder`, and return its SHA-256.
 
-    Raises ValueError for examples with NaN or infinity in them, which are no JSON, and
+    Raises ValueError for examples with NaN or infinity in them, which are not JSON, and
     BundleRefused for files that are larger than what will be read.
     """
     files = {
         MODEL: model,
         DESCRIPTION: json.dumps(description, indent=2, sort_keys=True).encode(),
-        SIGNATURE: mlmodel(description),
+        **mlflow_files(description, examples or {}),
     }
     if examples is not None:
         text = json.dumps(examples, ensure_ascii=False, sort_keys=True, allow_nan=False)
@@ -100,13 +109,13 @@ def write_bundle(
     files[MANIFEST] = json.dumps(manifest, indent=2, sort_keys=True).encode()
     for name, content in files.items():
         _check_size(folder, name, len(content))
-    aside = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+    temporary = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
     for name, content in files.items():
-        (aside / name).write_bytes(content)
+        (temporary / name).write_bytes(content)
     shutil.rmtree(folder, ignore_errors=True)
-    aside.rename(folder)
+    temporary.rename(folder)
     return sha256(folder / MANIFEST)
 
 
@@ -159,21 +168,23 @@ def _verified(folder: Path, expected_sha256: str | None) -> tuple[str, dict[str,
     try:
         manifest = dict(json.loads(files[MANIFEST]))
     except (ValueError, TypeError, RecursionError):
-        raise _refused(folder, "its manifest is no list of hashes") from None
-    strangers = sorted({str(name) for name in manifest} - {DESCRIPTION, MODEL, *OPTIONAL})
-    if strangers:
-        raise _refused(folder, f"its manifest lists {strangers[0]}, which no bundle has")
-    strangers = sorted({path.name for path in folder.iterdir()} - {MANIFEST, *manifest})
-    if strangers:
-        raise _refused(folder, f"it holds {strangers[0]}, which its manifest does not list")
+        raise _refused(folder, "its manifest is not a list of hashes") from None
+    unknown = sorted({str(name) for name in manifest} - {DESCRIPTION, MODEL, *OPTIONAL})
+    if unknown:
+        raise _refused(folder, f"its manifest lists {unknown[0]}, which a bundle does not have")
+    unknown = sorted(
+        {path.name for path in folder.iterdir()} - {MANIFEST, LEFT_BY_MLFLOW, *manifest}
+    )
+    if unknown:
+        raise _refused(folder, f"it holds {unknown[0]}, which its manifest does not list")
     files |= {name: _read(folder, name) for name in OPTIONAL if name in manifest}
     for name in sorted(files.keys() - {MANIFEST}):
         if manifest.get(name) != hashlib.sha256(files[name]).hexdigest():
             raise _refused(folder, f"{name} is not the file that was written: its SHA-256 differs")
-    reason = why_not_harmless(
-        model=files[MODEL], description=files[DESCRIPTION], examples=files.get(EXAMPLES)
-    )
-    if reason:
+    for name in (DESCRIPTION, EXAMPLES):
+        if name in files and not _is_object(files[name]):
+            raise _refused(folder, f"{name} is not a JSON object")
+    if reason := _graph_fault(files[MODEL]):
         raise _refused(folder, reason)
     return found, files
 
@@ -208,9 +219,53 @@ def _fits(bundle: Bundle) -> bool:
     return x.ndim == 2 and x.shape[1] == len(bundle.features)
 
 
+def _is_object(content: bytes) -> bool:
+    try:
+        return isinstance(json.loads(content), dict)
+    except (ValueError, RecursionError):  # a million brackets are nested too deep to be read
+        return False
+
+
+def _graph_fault(content: bytes) -> str:
+    """Why this graph is not one to open; "" when nothing speaks against it."""
+    from google.protobuf.message import DecodeError
+    from onnx import ModelProto, TensorProto
+
+    model = ModelProto()
+    try:
+        model.ParseFromString(content)
+    except DecodeError:
+        return "its graph cannot be opened (it is not ONNX)"
+    known = DOMAINS | {function.domain for function in model.functions}
+    for part in (model.graph, *model.functions):
+        for found in _walk(part):
+            if isinstance(found, TensorProto):
+                if found.external_data or found.data_location == TensorProto.EXTERNAL:
+                    return "its graph keeps numbers in a file outside the bundle"
+            elif found.domain not in known:
+                return f"its graph wants the operator {found.op_type} of a library, {found.domain}"
+    return ""
+
+
+def _walk(part: GraphProto | FunctionProto) -> Iterator[Any]:
+    """Every node and every tensor, those of branches and loops included."""
+    if hasattr(part, "initializer"):
+        yield from part.initializer
+        for sparse in part.sparse_initializer:
+            yield from (sparse.values, sparse.indices)
+    for node in part.node:
+        yield node
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                yield from (sparse.values, sparse.indices)
+            for branch in (attribute.g, *attribute.graphs):
+                yield from _walk(branch)
+
+
 def _refused(folder: Path, reason: str) -> BundleRefused:
     return BundleRefused(
         f"the model bundle is refused: {reason}",
         where=str(folder),
-        next_step="train again (make train); never mend a bundle by hand",
+        next_step="train again (make train); never repair a bundle by hand",
     )

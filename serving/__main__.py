@@ -17,8 +17,7 @@ from configs.command import make, run_command
 from configs.monitoring_files import METRICS
 from configs.settings import Settings
 from ingestion.batches import dataset_of
-from registry.alias import the_champion
-from registry.store import database
+from registry.champion import bundle_cache, the_champion, tracking_uri
 from serving.address import check_address, url, url_here
 from serving.process import end, start, wait_until_ready
 from serving.served import FILE, Served, write_served
@@ -37,12 +36,13 @@ def main(settings: Settings) -> None:
 
 
 def served_of(settings: Settings, name: str) -> Served:
-    """What the service is told: the champion of `name` is what MLflow's database says."""
+    """What the service is told: the champion of `name` is what MLflow says."""
     serving = settings.serving
     return Served.of(
         settings,
         name,
-        database=str(database(settings)),
+        tracking_uri=tracking_uri(settings),
+        bundles=str(bundle_cache(settings)),
         watch_seconds=serving.watch_seconds,
         token_file=None if serving.token_file is None else str(serving.token_file.absolute()),
         allowed_hosts=[

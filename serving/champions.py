@@ -18,7 +18,7 @@ import msgspec
 
 from common.errors import UserError
 from registry.bundle import BundleRefused
-from registry.models import ModelVersion
+from registry.champion import ModelVersion
 from serving.asked import Champion, Limits
 from serving.messages import RefusedVersion, ShadowVersion
 from serving.opening import OtherContract, open_champion, same_contract

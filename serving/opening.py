@@ -13,7 +13,7 @@ import numpy as np
 from common.errors import UserError
 from configs.source import Form, Text
 from registry.bundle import Bundle, load_bundle
-from registry.models import ModelVersion
+from registry.champion import ModelVersion
 from serving.about import about
 from serving.asked import Asked, Champion, Limits
 from serving.messages import Model, Sample

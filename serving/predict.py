@@ -21,8 +21,7 @@ from common.errors import UserError
 from common.terminal import short, visible
 from configs.command import make, run_command
 from configs.settings import Settings
-from registry.alias import champion_now
-from registry.store import model_name
+from registry.champion import champion_now, model_name
 from serving.address import url
 from serving.client import Client, NotTheService, ServiceRefused, ServiceUnreachable
 from serving.messages import Answer, LinesAnswer, Model

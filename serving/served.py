@@ -1,8 +1,8 @@
 """What the service is told before it starts: whom to serve, and its limits. One JSON file.
 
 The launcher writes it and names it in SERVED_FILE; a Bento carries one at its root, `served.json`.
-Either a registry to watch (`database`, MLflow's file, where the champion of `name` is looked up),
-or one fixed bundle, as in a Bento.
+Either a registry to watch (`tracking_uri`, where the champion of `name` is looked up), or one fixed
+bundle, as in a Bento.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from common.errors import UserError
-from registry.alias import read_alias, read_champion
-from registry.models import CHALLENGER, ModelVersion
+from registry.champion import CHALLENGER, CHAMPION, ModelVersion, read_alias
 
 if TYPE_CHECKING:
     from configs.settings import Settings
@@ -41,7 +40,8 @@ class Fixed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Served(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: str
-    database: str | None = None
+    tracking_uri: str | None = None  # MLflow's database or server
+    bundles: str = ""  # where bundles of a server are kept
     fixed: Fixed | None = None
     max_rows: int = 1000
     max_lines: int = 20_000
@@ -77,14 +77,17 @@ class Served(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             return ModelVersion(
                 self.name, fixed.version, Path(fixed.folder), fixed.bundle_sha256, run_id=""
             )
-        return read_champion(Path(self.database or ""), self.name)
+        return self._alias(CHAMPION)
 
     def find_challenger(self) -> ModelVersion | None:
         """Who is challenger now; None when nobody is, and where one bundle is served for good.
         Raises UserError."""
-        if self.database is None:
+        return self._alias(CHALLENGER)
+
+    def _alias(self, alias: str) -> ModelVersion | None:
+        if self.tracking_uri is None:
             return None
-        return read_alias(Path(self.database), self.name, CHALLENGER)
+        return read_alias(self.tracking_uri, Path(self.bundles), self.name, alias)
 
 
 def read_served(env: Mapping[str, str] = os.environ) -> Served:

@@ -28,7 +28,7 @@ import msgspec
 
 from common.errors import UserError
 from registry.bundle import BundleRefused
-from registry.models import ModelVersion
+from registry.champion import ModelVersion
 from serving.quiet import VARIABLES
 from serving.served import Served
 

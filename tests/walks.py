@@ -34,7 +34,7 @@ import great_expectations, httpx, mlflow, sklearn.linear_model
 assert "duckdb" not in sys.modules
 gc.collect()
 gc.freeze()
-import flows.data_stages, registry.store
+import flows.data_stages, registry.tracking
 assert not {"prefect", "matplotlib"} & set(sys.modules)
 print("ready", flush=True)
 while line := sys.stdin.readline():

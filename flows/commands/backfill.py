@@ -28,7 +28,7 @@ from ingestion.ingest import check_source
 from monitoring import state
 from monitoring.delivery import check_receivers
 from monitoring.facts import add_months, end_of, first_day, month_of, months_between
-from registry.alias import the_champion
+from registry.champion import the_champion
 
 ABOUT = "Score and judge past months with the champion of today; nothing is trained."
 OPTIONS = {"from": "the first month (2025-06)", "to": "the last month; none: the last that is over"}

@@ -16,10 +16,10 @@ from configs.command import make, run_command
 from configs.settings import Settings
 from registry.bundle import DESCRIPTION, LARGEST, MODEL, BundleRefused
 from registry.chain import Record
+from registry.champion import CHAMPION, ModelVersion, aliases, model_name, versions
+from registry.decisions import pending, verify
 from registry.ledger import history, read, standing
-from registry.models import CHAMPION, ModelVersion, aliases, versions
-from registry.store import model_name, open_store
-from registry.unfinished import unsettled, verify
+from registry.tracking import open_store
 
 ABOUT = "Show the registered versions of this preset's model, and the ledger of decisions."
 MANY = 20  # records shown
@@ -41,7 +41,7 @@ def main(settings: Settings) -> None:
     console.print(_ledger(past))
     _, problems = read(client)
     problems += [f"version {one.version.version}: {one.problem}" for one in shown if one.problem]
-    for problem in (*problems, *unsettled(client, settings)):
+    for problem in (*problems, *pending(client, settings)):
         console.print(Text.assemble(("Warning: ", "bold"), visible(problem)), soft_wrap=True)
     for head, command in (
         ("Change the champion:", make("promote", settings, VERSION="N")),
@@ -146,7 +146,7 @@ def _ledger(past: list[Record]) -> Table:
             entry.time[:16].replace("T", " "),
             entry.action
             + (f" {after}" if entry.to_version else "")
-            + ("" if entry.state == "done" else f" ({entry.state})"),
+            + (" (open)" if entry.open else ""),
             f"{before} stays" if stays else f"{before} → {after}",
             plain(entry.by, 20),
             plain(first, 200).append(f" (and {len(rest)} more)" if rest else ""),

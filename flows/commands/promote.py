@@ -9,8 +9,9 @@ from common.errors import UserError
 from configs.command import make, run_command
 from configs.settings import Settings
 from registry.chain import Record
-from registry.promotion import existing, mend, release
-from registry.store import open_store
+from registry.champion import fetch
+from registry.decisions import existing, reconcile, release
+from registry.tracking import open_store
 from serving.served import Served
 from serving.trial import Trials, check_version
 
@@ -33,9 +34,10 @@ def main(
             f" {make('promote', settings, VERSION='N')}",
         )
     client, number = open_store(settings), version_number(version)
-    found = existing(client, settings, number)  # what is refused mends nothing
+    found = existing(client, settings, number)  # before anything is reconciled
+    fetch(found)
     if not despite_ledger:
-        for line in mend(client, settings):
+        for line in reconcile(client, settings):
             print(line)
     # A service would refuse it, and go on with the one before until it is started again.
     check_version(Trials(Served.of(settings, found.name)), found)

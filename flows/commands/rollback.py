@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from configs.command import run_command
 from configs.settings import Settings
 from flows.commands.promote import OPTIONS, tell, version_number
-from registry.promotion import existing, mend, roll_back
-from registry.store import open_store
+from registry.decisions import existing, reconcile, roll_back
+from registry.tracking import open_store
 
 ABOUT = "Make the champion before the present one champion again, or a version that once was."
 
@@ -18,8 +18,8 @@ def main(settings: Settings, version: str | None = None, reason: str | None = No
     number = None if version is None else version_number(version)
     client = open_store(settings)
     if number is not None:
-        existing(client, settings, number)  # what is refused mends nothing
-    for line in mend(client, settings):
+        existing(client, settings, number)  # before anything is reconciled
+    for line in reconcile(client, settings):
         print(line)
     tell(roll_back(client, settings, number, reason=reason or ""), settings)
 

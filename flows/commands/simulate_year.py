@@ -236,7 +236,7 @@ def _delivered(settings: Settings) -> Path:
 
 def _first_champion(settings: Settings, month: str, show: Callable[[str], None]) -> int:
     """Its version; where there is none yet, it is trained as of the day after the month."""
-    from registry.alias import champion_now
+    from registry.champion import champion_now
 
     settle(settings)  # what a training that was killed has left
     if champion_now(settings) is None:
@@ -296,7 +296,7 @@ def read_year(
 ) -> Year:
     """What was written down. drifted: the first month of the drift."""
     from registry import ledger
-    from registry.store import open_store
+    from registry.tracking import open_store
 
     names = [one.month for one in done]
     known = {one.verdict.month: one.verdict for one in state.read_judged(folder_of(settings))[0]}

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from common.errors import UserError
 from configs.command import run_command
 from configs.settings import Settings
-from registry.store import artifact_root, experiment_id, open_store, tracking_uri
+from registry.champion import artifact_root, tracking_uri
+from registry.tracking import experiment_id, open_store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,10 +32,16 @@ def main(settings: Settings) -> None:
     client = open_store(settings)  # before the first run: an empty page, not an error
     pages = {"MLflow": show_metrics(client), "Prefect": ""}
     log = settings.var.absolute() / "ui.log"
-    elsewhere = settings.prefect.api_url  # where the runs are, then: no page of ours has them
-    ports = {"MLflow": settings.ui.mlflow_port}
-    if not elsewhere:
-        ports["Prefect"] = settings.ui.prefect_port
+    # Where the runs are, then: no page of ours has them.
+    elsewhere = {}
+    if settings.tracking.uri:
+        page = settings.tracking.uri.rstrip("/") + pages["MLflow"]
+        elsewhere["MLflow"] = f"{page}  (tracking.uri)"
+    if settings.prefect.api_url:
+        page = settings.prefect.api_url.removesuffix("/api")
+        elsewhere["Prefect"] = f"{page}  (prefect.api_url)"
+    ports = {"MLflow": settings.ui.mlflow_port, "Prefect": settings.ui.prefect_port}
+    ports = {name: port for name, port in ports.items() if name not in elsewhere}
     for name, port in ports.items():
         if _answers(port):
             raise UserError(
@@ -43,11 +50,11 @@ def main(settings: Settings) -> None:
                 next_step=f"stop what listens there, or pass --ui.{name.lower()}_port {port + 1}",
             )
     # Only by these names, and from these pages: see `flows.prefect_api.SameOrigin`.
-    hosts = [f"{name}:{ports['MLflow']}" for name in ("127.0.0.1", "localhost")]
+    hosts = [f"{name}:{settings.ui.mlflow_port}" for name in ("127.0.0.1", "localhost")]
     commands = {
         "MLflow": [
             *("flows.with_parent", "mlflow", "server"),
-            *("--host", "127.0.0.1", "--port", str(ports["MLflow"])),
+            *("--host", "127.0.0.1", "--port", str(settings.ui.mlflow_port)),
             *("--workers", "1", "--backend-store-uri", tracking_uri(settings)),
             *("--default-artifact-root", artifact_root(settings).as_uri()),
             *("--allowed-hosts", ",".join(hosts)),
@@ -74,6 +81,10 @@ def main(settings: Settings) -> None:
                     start_new_session=True,
                 )
                 processes.append(process)
+        for name, page in elsewhere.items():
+            print(f"  {name:8} {page}")
+        if not ports:
+            return
         print(f"Starting the pages of {' and '.join(ports)}: about 15 s")
         for name, port in ports.items():
             _wait(name, port, processes, str(log))
@@ -81,9 +92,7 @@ def main(settings: Settings) -> None:
             print(f"  {name:8} {page}")
             if os.environ.get("DISPLAY") or sys.platform == "darwin":
                 webbrowser.open(page)
-        if elsewhere:
-            print(f"  Prefect  {elsewhere.removesuffix('/api')}  (prefect.api_url)")
-        print(f"Ctrl-C ends {'it' if elsewhere else 'both'}.", flush=True)
+        print(f"Ctrl-C ends {'both' if len(ports) > 1 else 'it'}.", flush=True)
         while all(process.poll() is None for process in processes):
             time.sleep(0.5)
         raise UserError(

@@ -19,7 +19,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 
 from common.errors import UserError
-from registry.models import ModelVersion
+from registry.champion import ModelVersion
 from serving import metrics
 from serving.asked import Champion, Scored
 from serving.champions import reason_of

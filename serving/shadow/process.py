@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from common.errors import UserError
-from registry.models import ModelVersion
+from registry.champion import ModelVersion
 from serving.asked import Champion
 from serving.opening import OtherContract, changed_features
 from serving.quiet import VARIABLES

@@ -19,9 +19,8 @@ from pathlib import Path
 
 from configs.command import run_command
 from configs.settings import Settings
-from registry.alias import the_champion
 from registry.bundle import verify_bundle
-from registry.models import ModelVersion
+from registry.champion import ModelVersion, the_champion
 from serving.served import FILE, Fixed, Served, write_served
 from serving.shipping import packages, sources
 from serving.shipping.build import PYTHON, options, run_build

@@ -14,7 +14,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.full_disk import full_disk
-from registry.models import ModelVersion
+from registry.champion import ModelVersion
 from serving.quiet import VARIABLES
 from serving.shipping import sources
 

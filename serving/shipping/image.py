@@ -16,7 +16,7 @@ import sys
 from common.errors import UserError
 from configs.command import make, run_command
 from configs.settings import Settings
-from registry.alias import the_champion
+from registry.champion import the_champion
 from serving.shipping.bento import Built, build, report
 
 ENGINES = ("docker", "podman")  # in this order; as BentoML calls them

@@ -28,13 +28,11 @@ import yaml
 from configs.load import load
 from configs.settings import Settings
 from flows import data_stages
-from registry import models
-from registry.alias import the_champion
+from registry import champion
 from registry.bundle import MODEL, load_bundle, write_bundle
-from registry.compare import question
-from registry.models import register
-from registry.store import open_store
-from registry.tracking import open_run
+from registry.champion import register, the_champion
+from registry.evidence import question
+from registry.tracking import open_run, open_store
 from serving.batch import PARQUET
 from tests.bench.data import environment
 from tests.bench.figures import figure, show
@@ -159,7 +157,7 @@ def promote(settings: Settings, family: str) -> None:
     sha256 = write_bundle(folder, (trained.bundle / MODEL).read_bytes(), told, opened.examples)
     run = open_run(client, "run")
     version = register(client, settings, run_id=run, bundle=folder, bundle_sha256=sha256, tags={})
-    models.promote(client, version)
+    champion.promote(client, version)
 
 
 def score(settings: Settings) -> dict[str, float]:

@@ -16,7 +16,8 @@ from typing import Any
 
 from configs.load import load
 from registry import tracking
-from registry.store import experiment_id, open_store, tracking_uri
+from registry.champion import tracking_uri
+from registry.tracking import experiment_id, open_store
 from tests.bench.figures import figure
 
 ROOT = Path(__file__).parents[2]

@@ -13,10 +13,8 @@ import httpx
 
 from configs.load import load
 from configs.settings import Settings
-from registry.alias import champion_now
-from registry.models import ModelVersion, find_version, promote, register
-from registry.store import open_store
-from registry.tracking import open_run
+from registry.champion import ModelVersion, champion_now, find_version, promote, register
+from registry.tracking import open_run, open_store
 from tests.bench.serving_processes import ROOT, Server
 
 PRESET = "default"

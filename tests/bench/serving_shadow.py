@@ -31,7 +31,7 @@ import numpy as np
 import psutil
 
 from registry.bundle import Bundle, load_bundle, write_bundle
-from registry.models import CHALLENGER, ModelVersion, find_version, register
+from registry.champion import CHALLENGER, ModelVersion, find_version, register
 from registry.tracking import open_run
 from tests.bench import serving_processes as processes
 from tests.bench import serving_requests as requests

@@ -64,6 +64,20 @@ def test_a_setting_leads_to_another_api_with_the_key_of_the_environment(environm
     assert "127.0.0.1" in environment["no_proxy"].split(",")
 
 
+def test_a_setting_leads_to_an_mlflow_server_with_the_login_of_the_environment(
+    environment, tmp_path
+):
+    url = "http://127.0.0.1:5001"
+    login = {"MLFLOW_TRACKING_USERNAME": "me", "MLFLOW_TRACKING_PASSWORD": "secret"}
+    environment.update(login, MLFLOW_RUN_ID="theirs")
+    prepare(load("default", ["--var", str(tmp_path), "--tracking.uri", url], {}))
+    assert environment["MLFLOW_TRACKING_URI"] == url
+    assert login.items() <= environment.items() and "MLFLOW_RUN_ID" not in environment
+    assert "127.0.0.1" in environment["no_proxy"].split(",")
+    prepare(load("default", ["--var", str(tmp_path)], {}))
+    assert not login.keys() & environment.keys()
+
+
 def test_variables_that_a_setting_names_stay(environment):
     environment["MLFLOW_SHOP"] = "ours"
     prepare(load("default", ["--source.database.password_variable", "MLFLOW_SHOP"], {}))

@@ -63,19 +63,19 @@ def _problems(settings: Any, databases: tuple[str, ...]) -> list[str]:
     from flows.stage import RECORD, hash_file
     from ingestion.batches import ACCEPTED, dataset_of, seen
     from registry import ledger
-    from registry.models import versions
-    from registry.store import open_store
-    from registry.unfinished import unsettled, verify
+    from registry.champion import versions
+    from registry.decisions import pending, verify
+    from registry.tracking import open_store
 
     var, client = settings.var.absolute(), open_store(settings)
-    found = ledger.read(client)[1] + unsettled(client, settings)
+    found = ledger.read(client)[1] + pending(client, settings)
     past = ledger.history(client, settings)
     decided = {entry.to_version for entry in past}
     for version in versions(client, settings):
         verify(version, past)
         if version.version not in decided:
             found.append(f"version {version.version} has no decision")
-    found += [f"record {entry.sequence} is open" for entry in past if entry.state == "open"]
+    found += [f"record {entry.sequence} is open" for entry in past if entry.open]
     for folder in (var / "stages").glob("[!.]*"):
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         files = {path.name: hash_file(path) for path in folder.iterdir() if path.name != RECORD}

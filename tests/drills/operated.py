@@ -93,8 +93,8 @@ def _ledger(var: Path, preset: Path) -> list[dict[str, Any]]:
     registered is rejected afterwards: that is left out."""
     from configs.load import load
     from registry import ledger
-    from registry.models import champion
-    from registry.store import open_store
+    from registry.champion import champion_now
+    from registry.tracking import open_store
 
     settings = load(str(preset), ["--var", str(var)], {})
     past = ledger.history(open_store(settings), settings)
@@ -108,13 +108,13 @@ def _ledger(var: Path, preset: Path) -> list[dict[str, Any]]:
                 "from": _role(entry.from_version),
                 "to": _role(entry.to_version),
                 "by": entry.by,
-                "state": entry.state,
+                "open": entry.open,
                 "data": entry.data_sha256,
                 "figures": _plain(entry.figures),
                 "rules": [(rule["rule"], rule["held"]) for rule in entry.rules],
             }
         )
-    now = champion(settings)
+    now = champion_now(settings)
     return [*found, {"champion": _role(now.version if now else None)}]
 
 

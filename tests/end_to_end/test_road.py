@@ -185,15 +185,15 @@ def test_a_champion_of_another_question_is_not_replaced(other_question):
 
 def test_a_refused_batch_leaves_the_champion_where_it_was(smoke, quick_walk):
     from configs.load import load
-    from registry.models import champion
+    from registry.champion import champion_now
 
     settings = load("smoke", ["--var", str(smoke.var)], env={})
-    before = champion(settings)
+    before = champion_now(settings)
     latest = (smoke.var / "runs" / "latest").readlink()
     rule = ("--contract.rules.duplicate_share.high", "0.0001")
     done = quick_walk(smoke.var, "--config", "smoke", *rule)
     assert done.code == 1 and "duplicate_share" in done.err
-    assert champion(settings) == before
+    assert champion_now(settings) == before
     assert (smoke.var / "runs" / "latest").readlink() == latest
 
 

@@ -20,7 +20,7 @@ from configs.load import load
 from features.catalogue import NAMES
 from features.table import read_rows
 from registry.bundle import load_bundle
-from registry.models import champion
+from registry.champion import champion_now
 from serving.client import Client
 
 pytestmark = pytest.mark.slow
@@ -46,7 +46,7 @@ class Batch:
 @pytest.fixture(scope="module")
 def batch(smoke) -> Batch:
     settings = load("smoke", ["--var", str(smoke.var)], env={})
-    version = champion(settings)
+    version = champion_now(settings)
     bundle = load_bundle(version.bundle, expected_sha256=version.bundle_sha256)
     (table,) = (smoke.var / "stages").glob("features-*/table.parquet")
     test = read_rows(table, ("test",), NAMES)

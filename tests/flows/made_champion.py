@@ -10,11 +10,11 @@ from features.catalogue import Feature
 from features.engine import VARIABLES
 from flows import data_stages
 from registry import tracking
-from registry.compare import question
+from registry.champion import ModelVersion, champion_now, register
+from registry.decisions import conclude
+from registry.evidence import question
 from registry.gate import Decision
-from registry.models import ModelVersion, champion, register
-from registry.promotion import conclude
-from registry.store import open_store
+from registry.tracking import open_store
 from tests.serving.made_linear import write_linear_bundle
 
 
@@ -49,7 +49,7 @@ def promote_bundle(settings: Settings, folder: Path, sha256: str) -> ModelVersio
     client = open_store(settings)
     run = tracking.open_run(client, "run")
     made = register(client, settings, run_id=run, bundle=folder, bundle_sha256=sha256, tags={})
-    now = champion(settings)
+    now = champion_now(settings)
     conclude(
         client,
         settings,
@@ -61,6 +61,6 @@ def promote_bundle(settings: Settings, folder: Path, sha256: str) -> ModelVersio
         code_revision="",
         run_id="run",
     )
-    found = champion(settings)
+    found = champion_now(settings)
     assert found is not None and found.version == made.version
     return found

@@ -19,11 +19,11 @@ from features.catalogue import CATALOGUE
 from flows.commands import models, promote, rollback
 from registry import tracking
 from registry.bundle import write_bundle
+from registry.champion import champion_now, find_version, register
+from registry.decisions import conclude
 from registry.gate import Decision
-from registry.ledger import _file, history
-from registry.models import champion, find_version, register
-from registry.promotion import conclude
-from registry.store import open_store
+from registry.ledger import history, record_file
+from registry.tracking import open_store
 from serving import predict
 
 pytestmark = pytest.mark.slow
@@ -64,7 +64,7 @@ def settings(tmp_path_factory):
         made = register(
             client, settings, run_id=run, bundle=var / "bundle", bundle_sha256=sha, tags={}
         )
-        now = champion(settings)
+        now = champion_now(settings)
         conclude(
             client,
             settings,
@@ -98,17 +98,17 @@ def test_a_version_is_released_by_hand_and_taken_back(settings, type_, monkeypat
     assert code == 0, said
     assert "Version 3 of golden-path-smoke is champion, in place of version 2" in said
     assert "release by ada" in said
-    assert champion(settings).version == 3
+    assert champion_now(settings).version == 3
     code, said = type_(rollback)
     assert code == 0 and "Version 2" in said and "rollback by ada" in said
     code, said = type_(rollback, "1")
-    assert code == 0 and champion(settings).version == 1
+    assert code == 0 and champion_now(settings).version == 1
     code, said = type_(promote, "v2", "--reason=back again")
-    assert code == 0 and champion(settings).version == 2
+    assert code == 0 and champion_now(settings).version == 2
 
 
 def test_what_cannot_be_done_is_refused_and_the_champion_stays(settings, type_):
-    before = champion(settings)
+    before = champion_now(settings)
     for words, said in (
         ((), "no version is named"),
         (("9",), "has no version 9"),
@@ -119,7 +119,7 @@ def test_what_cannot_be_done_is_refused_and_the_champion_stays(settings, type_):
         assert code == 1 and said in told and "next:" in told and "Traceback" not in told
     code, told = type_(rollback, "9")
     assert code == 1 and "has no version 9" in told
-    assert champion(settings) == before
+    assert champion_now(settings) == before
 
 
 def test_the_versions_and_the_ledger_are_shown(settings, capsys):
@@ -228,7 +228,7 @@ def test_make_predict_shows_the_answers_of_the_champion_alone(settings, version)
     with answering(answer) as port:
         serving = settings.serving.model_copy(update={"port": port})
         there = settings.model_copy(update={"serving": serving})
-        if version == champion(settings).version:
+        if version == champion_now(settings).version:
             assert "0.700" in predict.table(predict.ask(there, b"{}"))
         else:
             with pytest.raises(UserError, match=f"version {version} answers, and version 2 is"):
@@ -256,7 +256,7 @@ def test_make_predict_takes_the_example_of_its_own_preset(settings):
 def test_a_refused_version_mends_nothing_and_a_broken_ledger_is_no_dead_end(
     settings, type_, capsys
 ):
-    client, before = open_store(settings), champion(settings)
+    client, before = open_store(settings), champion_now(settings)
     entry = history(client, settings)[-1]
     client.set_registered_model_alias("golden-path-smoke", "champion", "1")
     for about in (promote, rollback):
@@ -264,14 +264,14 @@ def test_a_refused_version_mends_nothing_and_a_broken_ledger_is_no_dead_end(
         assert code == 1 and "has no version 9" in told
     assert history(client, settings)[-1] == entry, "nothing is written down yet"
 
-    file = _file(client.get_run(entry.mlflow_run_id))
+    file = record_file(client.get_run(entry.mlflow_run_id))
     file.chmod(0o644)
     file.write_text(file.read_text().replace('"reason": "', '"reason": "nicer '))
     for about, words in ((promote, ["3"]), (rollback, [])):
         code, told = type_(about, *words)
         assert code == 1 and f"record {entry.sequence} was altered" in told
         assert 'make promote CONFIG=smoke VERSION=N ARGS="' in told and "--despite-ledger" in told
-    assert champion(settings).version == 1
+    assert champion_now(settings).version == 1
     models.main(settings)
     out = capsys.readouterr().out
     assert f"Warning: record {entry.sequence} was altered" in out
@@ -280,7 +280,7 @@ def test_a_refused_version_mends_nothing_and_a_broken_ledger_is_no_dead_end(
     words = [str(before.version), "--config", "smoke", "--var", str(settings.var)]
     assert promote.run([*words, "--despite-ledger"]) == 0
     assert "restart by" in capsys.readouterr().out
-    assert champion(settings) == before
+    assert champion_now(settings) == before
     models.main(settings)
     assert "no command moves" not in capsys.readouterr().out
 
@@ -297,7 +297,7 @@ def test_a_corrupted_store_is_one_clear_error(settings, type_, tmp_path, monkeyp
 
 def test_a_version_that_cannot_be_served_is_not_promoted(settings, type_, tmp_path):
     """Found in a process of its own, with bounds: it may loop for ever (`serving/trial.py`)."""
-    client, before = open_store(settings), champion(settings)
+    client, before = open_store(settings), champion_now(settings)
     said = {"features": [asdict(CATALOGUE[0])] * 2, "threshold": 0.5}
     sha = write_bundle(tmp_path / "bundle", graph(), said)
     run = tracking.open_run(client, "run")
@@ -306,4 +306,4 @@ def test_a_version_that_cannot_be_served_is_not_promoted(settings, type_, tmp_pa
     )
     code, told = type_(promote, str(made.version))
     assert code == 1 and f"version {made.version} cannot be served: its graph takes 1" in told
-    assert champion(settings) == before
+    assert champion_now(settings) == before

@@ -26,7 +26,7 @@ from flows import data_stages
 from flows.lock import alone
 from flows.run import start_run
 from ingestion.validate import TRANSACTIONS
-from registry.store import open_store
+from registry.tracking import open_store
 from training.studies import Place, explained, open_study
 
 ROOT = Path(__file__).parents[2]

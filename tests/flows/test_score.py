@@ -35,7 +35,7 @@ from flows.kept_scores import RECORD, read_scores
 from flows.lock import alone
 from flows.score import score_log
 from ingestion.validate import QUARANTINE, TRANSACTIONS
-from registry.alias import the_champion
+from registry.champion import the_champion
 from serving.batch import CSV, PARQUET
 
 pytestmark = pytest.mark.slow

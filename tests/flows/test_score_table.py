@@ -21,8 +21,8 @@ from features.from_table import schema
 from flows import score
 from flows.kept_scores import read_scores
 from flows.score_table import LEFT_OUT
-from registry.alias import the_champion
 from registry.bundle import load_bundle
+from registry.champion import the_champion
 from serving.batch import CSV, PARQUET
 from serving.values.schema import Decoder
 

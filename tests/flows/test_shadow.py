@@ -17,11 +17,11 @@ from flows import shadow
 from flows.shadow import conclude_shadow, evidence_of, on_page, purchases_of, why_not_promoted
 from registry import tracking
 from registry.bundle import BundleRefused, write_bundle
+from registry.champion import champion_now, model_name, register
+from registry.decisions import conclude, release
 from registry.gate import ChampionEvidence, Difference, Evidence, decide
 from registry.ledger import history
-from registry.models import champion, register
-from registry.promotion import conclude, release
-from registry.store import model_name, open_store
+from registry.tracking import open_store
 from tests.flows.test_champion_commands import graph
 from tests.monitoring.made_logs import write_shadow
 
@@ -54,7 +54,7 @@ class Shop:
             bundle_sha256=sha,
             tags={},
         )
-        before = champion(self.settings)
+        before = champion_now(self.settings)
         beside, seen = None, None
         if before is not None:
             beside = ChampionEvidence(before.version, roc_auc=BETTER, log_loss=LOWER)
@@ -125,9 +125,9 @@ def test_a_version_that_only_has_to_be_in_shadow_is_promoted_when_it_has_been(sh
         shop.serve(day, versions)
     assert "on 2 days, 400 rows" not in entry.reason
     promoted = shop.conclude()
-    assert (promoted.action, promoted.by, promoted.state) == ("promote", "gate", "done")
+    assert (promoted.action, promoted.by, promoted.open) == ("promote", "gate", False)
     assert (promoted.from_version, promoted.to_version) == versions
-    assert champion(shop.settings).version == second.version
+    assert champion_now(shop.settings).version == second.version
     assert "in shadow of the champion on 2 days, 400 rows" in promoted.reason
     assert f"held by record {entry.sequence}" in promoted.reason
     rules = {rule["rule"]: rule for rule in promoted.rules}
@@ -159,7 +159,7 @@ def test_days_with_too_few_rows_and_answers_that_differ_are_not_enough(shop):
     assert shop.conclude() is None and "on 2 days, 40 rows" in shop.why_not()
     shop.serve(DAYS[2], versions, rows=1000, shift=0.45)
     assert shop.conclude() is None and "the agreement of the two decisions is" in shop.why_not()
-    assert champion(shop.settings).version == first.version
+    assert champion_now(shop.settings).version == first.version
 
 
 def test_days_in_shadow_of_another_champion_do_not_count(shop):
@@ -200,7 +200,7 @@ def test_a_bundle_that_was_altered_meanwhile_is_refused(shop):
         file.write(b"x")
     with pytest.raises(BundleRefused):
         shop.conclude()
-    assert champion(shop.settings).version == first.version
+    assert champion_now(shop.settings).version == first.version
 
 
 def test_a_gate_that_does_not_ask_concludes_nothing(shop):
@@ -222,7 +222,7 @@ def test_a_record_that_only_says_more_about_the_version_does_not_count_as_its_de
     release(shop.client, shop.settings, second.version)
     release(shop.client, shop.settings, first.version)  # somebody took it back by hand
     assert shop.conclude() is None
-    assert champion(shop.settings).version == first.version
+    assert champion_now(shop.settings).version == first.version
 
 
 def type_(monkeypatch, capsys, shop, *words: str) -> tuple[int, str]:
@@ -252,7 +252,7 @@ def test_the_command_shows_the_comparison_and_promotes_only_when_it_is_told_to(
     code, said = type_(monkeypatch, capsys, shop)
     assert code == 0 and "600 rows on 3 days (2026-03-01 to 2026-03-03)" in said
     assert "champion 1 challenger 2 mean probability" in said and "--promote" in said
-    assert champion(shop.settings).version == first.version
+    assert champion_now(shop.settings).version == first.version
     code, said = type_(monkeypatch, capsys, shop, "--promote")
     assert code == 0 and "Version 2 of golden-path-smoke is champion, in place of version 1" in said
     assert history(shop.client, shop.settings)[-1].action == "promote"

@@ -28,11 +28,11 @@ from flows import data_stages
 from flows.commands import accept_batch
 from flows.year_shop import deliver, write_months
 from registry import tracking
-from registry.compare import question
+from registry.champion import champion_now, register
+from registry.decisions import conclude
+from registry.evidence import question
 from registry.gate import Decision
-from registry.models import champion, register
-from registry.promotion import conclude
-from registry.store import open_store
+from registry.tracking import open_store
 from tests.serving.made_linear import write_linear_bundle
 
 FIRST = "2026-04"  # the first month that is operated
@@ -149,7 +149,7 @@ class Shop:
         )
         run = tracking.open_run(client, f"run-{seed}")
         made = register(client, settings, run_id=run, bundle=folder, bundle_sha256=sha, tags={})
-        before = champion(settings)
+        before = champion_now(settings)
         conclude(
             client,
             settings,

@@ -17,7 +17,7 @@ from flows.monitoring_metrics import SUCCEEDED, read_successes
 from flows.score import make_scores
 from monitoring.facts import Quality
 from monitoring.state import read_facts
-from registry.store import model_name
+from registry.champion import model_name
 from tests.monitoring.made_logs import write_requests
 from tests.monitoring.receive import free_port
 

@@ -14,7 +14,7 @@ from monitoring.alerts import alerts_of, events_of
 from monitoring.facts import Quality, Reading
 from monitoring.state import read_facts
 from registry import ledger
-from registry.store import open_store
+from registry.tracking import open_store
 from tests.monitoring.receive import free_port, http_server, mail_server
 
 pytestmark = pytest.mark.slow

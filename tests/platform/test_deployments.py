@@ -22,8 +22,8 @@ from flows.lock import alone
 from flows.monitoring_metrics import SUCCEEDED
 from monitoring.facts import add_months, end_of, month_of
 from registry import ledger
-from registry.models import versions
-from registry.store import open_store
+from registry.champion import versions
+from registry.tracking import open_store
 
 pytestmark = pytest.mark.platform
 

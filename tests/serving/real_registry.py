@@ -22,9 +22,8 @@ from real_service import AS_OF, ROOT, end, free_port, line
 from configs.load import load
 from configs.settings import Settings
 from features.catalogue import CATALOGUE, Feature
-from registry.models import ModelVersion, promote, register
-from registry.store import open_store
-from registry.tracking import open_run
+from registry.champion import ModelVersion, promote, register
+from registry.tracking import open_run, open_store
 
 LINES = {"lines": [line("1", 30), line("2", 9)]}
 CUSTOMER = {feature.name: max(feature.low or 0, 1.0) for feature in CATALOGUE}

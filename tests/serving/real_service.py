@@ -51,7 +51,9 @@ folder, sha256, *overrides = sys.argv[1:]
 settings = load("smoke", overrides)
 try:
     served = msgspec.structs.replace(
-        served_of(settings, "golden-path-default"), database=None, fixed=Fixed(folder, 3, sha256)
+        served_of(settings, "golden-path-default"),
+        tracking_uri=None,
+        fixed=Fixed(folder, 3, sha256),
     )
     serve(settings, served, f"version 3 (bundle {sha256[:12]})")
 except UserError as error:

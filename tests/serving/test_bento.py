@@ -26,9 +26,8 @@ from configs.load import load
 from configs.settings import Settings
 from configs.source import CANONICAL
 from features.catalogue import CATALOGUE
-from registry.alias import the_champion
 from registry.bundle import DESCRIPTION, MODEL, write_bundle
-from registry.models import ModelVersion
+from registry.champion import ModelVersion, the_champion
 from serving.client import Client, ServiceRefused
 from serving.served import FILE, read_served
 from serving.shipping import packages, sources
@@ -38,7 +37,7 @@ from serving.shipping.image import containerize, find_engine
 pytestmark = pytest.mark.slow
 
 # Imported by functions that a Bento never calls: it watches no registry.
-NEVER_CALLED = {"mlflow", "sqlalchemy"}
+NEVER_CALLED = {"mlflow"}
 TRAINING = (
     *("xgboost", "torch", "sklearn", "optuna", "tabm", "mlflow", "prefect", "great_expectations"),
     *("pandas", "onnxmltools", "onnxscript", "sqlalchemy", "fastapi"),
@@ -266,7 +265,7 @@ def test_what_it_serves_is_written_beside_it(shipped: Shipped) -> None:
     assert found is not None and found.bundle == source / "bundle"
     assert (found.name, found.version) == ("Test_Model", 3)
     assert found.bundle_sha256 == shipped.model.bundle_sha256
-    assert served.database is served.launcher is served.token_file is served.log_folder is None
+    assert served.tracking_uri is served.launcher is served.token_file is served.log_folder is None
 
 
 def test_the_list_of_packages_is_what_the_shipped_modules_import() -> None:

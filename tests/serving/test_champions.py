@@ -19,7 +19,7 @@ from real_service import ROOT, SAMPLES, make_bundle
 
 from common.errors import UserError
 from registry.bundle import DESCRIPTION, EXAMPLES, MODEL, write_bundle
-from registry.models import ModelVersion
+from registry.champion import ModelVersion
 from serving.champions import Champions
 from serving.opening import open_champion
 from serving.served import Served
@@ -244,7 +244,7 @@ def test_a_trial_ends_with_the_service(told: Served, tmp_path: Path) -> None:
 TRYING = """
 import sys
 from pathlib import Path
-from registry.models import ModelVersion
+from registry.champion import ModelVersion
 from serving.served import Served
 from serving.trial import Trials
 folder, sha256 = sys.argv[1:]

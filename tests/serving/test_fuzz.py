@@ -58,7 +58,7 @@ def fuzz(examples: int) -> Callable[..., Any]:
     return settings(
         max_examples=examples,
         derandomize=True,
-        database=None,
+        tracking_uri=None,
         deadline=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),

@@ -24,8 +24,7 @@ from real_registry import (
 
 from configs.load import load
 from features.catalogue import CATALOGUE
-from registry.alias import champion_now
-from registry.models import ModelVersion, champion
+from registry.champion import ModelVersion, champion_now, find_champion
 
 pytestmark = pytest.mark.slow
 
@@ -181,6 +180,10 @@ def model_of(version: ModelVersion, threshold: float) -> dict[str, Any]:
 def test_the_quick_look_says_what_mlflow_says(registry: Registry, first: ModelVersion) -> None:
     for version in (registry.add(0.8), first):
         registry.promote(version)
-        assert champion_now(registry.settings) == champion(registry.settings) == version
+        assert (
+            champion_now(registry.settings)
+            == find_champion(registry.client, registry.settings)
+            == version
+        )
     other = load("online_retail", ["--var", str(registry.settings.var)], env={})
     assert champion_now(other) is None

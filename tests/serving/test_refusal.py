@@ -161,7 +161,7 @@ def unknown_champion(served: Served, tmp_path: Path) -> tuple[int, dict[str, str
     service = Service(served)
     (tmp_path / "mlflow.db").write_text("no database")
     service.champions.served = msgspec.structs.replace(
-        served, fixed=None, database=str(tmp_path / "mlflow.db")
+        served, fixed=None, tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}"
     )
     return service.ask("/reload")
 

@@ -42,7 +42,7 @@ from common.customer_hash import hashed, read_key
 from features.catalogue import CATALOGUE, NAMES
 from monitoring.shadow import compare_shadow
 from registry.bundle import load_bundle
-from registry.models import CHALLENGER, ModelVersion
+from registry.champion import CHALLENGER, ModelVersion
 from serving import request_log
 from serving.asked import Champion, Scored
 from serving.messages import Model

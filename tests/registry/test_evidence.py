@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from configs.load import load
-from registry.compare import held_out_sha256, question, why_not_comparable
+from registry.evidence import held_out_sha256, question, why_not_comparable
 
 AS_OF = {"train": ["2025-01-24", "2025-03-24"], "valid": ["2025-06-24"], "test": ["2025-09-24"]}
 

@@ -6,14 +6,12 @@ import subprocess
 import sys
 
 import pytest
-import sqlalchemy
-from mlflow.store.tracking.dbmodels import initial_models
 
 from configs.load import load
 from registry import tracking
 from registry.bundle import write_bundle
-from registry.models import champion, find_champion, promote, register
-from registry.store import database, open_store
+from registry.champion import champion_now, find_champion, promote, register
+from registry.tracking import open_store
 
 pytestmark = pytest.mark.slow
 
@@ -36,11 +34,11 @@ def new_version(client, settings, tmp_path, threshold):
 
 
 def test_there_is_no_champion_before_the_first_promotion(client, settings, tmp_path):
-    assert champion(settings) is None
+    assert champion_now(settings) is None
     first = new_version(client, settings, tmp_path, 0.1)
-    assert champion(settings) is None, "a challenger is no champion"
+    assert champion_now(settings) is None, "a challenger is no champion"
     promote(client, first)
-    assert champion(settings) == first
+    assert champion_now(settings) == first
     assert (first.bundle / "model.onnx").read_bytes() == b"graph"
 
 
@@ -57,20 +55,6 @@ def test_promotion_moves_the_alias_and_registration_does_not(client, settings, t
 def test_another_preset_has_another_champion(client, settings):
     other = load("online_retail", ["--var", str(settings.var)], env={})
     assert find_champion(client, other) is None
-
-
-def test_a_database_that_a_kill_left_half_made_is_made_again(tmp_path):
-    """As an earlier version of the project left it, which made it in place."""
-    settings = load("smoke", ["--var", str(tmp_path)], env={})
-    file = database(settings)
-    file.parent.mkdir()
-    engine = sqlalchemy.create_engine(f"sqlite:///{file}")
-    initial_models.Base.metadata.create_all(engine)  # MLflow's first step
-    engine.dispose()
-    assert find_champion(open_store(settings), settings) is None
-    assert {path.name for path in file.parent.iterdir()} == {"mlflow.db", "mlflow.db.unusable"}
-    run = tracking.open_run(open_store(settings), "run")
-    assert open_store(settings).get_run(run).info.status == "RUNNING", "it is not made again"
 
 
 def test_a_run_whose_process_is_gone_is_marked_as_killed(client):
