@@ -125,10 +125,10 @@ reproduce: setup ## repeat a run and say whether its figures are the same  (RUN=
 	@$(BIN)/python -m flows.commands.reproduce "$$GP_RUN" $(ARGS)
 
 bento: setup ## pack the champion with all that serves it
-	@$(BIN)/python -m serving.shipping.bento $(PRESET) $(ARGS)
+	@$(BIN)/python -m serving.package $(PRESET) $(ARGS)
 
 image: setup ## the same as a container image, by Docker or Podman
-	@$(BIN)/python -m serving.shipping.image $(PRESET) $(ARGS)
+	@$(BIN)/python -m serving.image $(PRESET) $(ARGS)
 
 ##@ Change the project
 

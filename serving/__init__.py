@@ -1,40 +1,52 @@
-"""Bundle → answers: the service. docs/serving.md tells how it is used.
+"""Serve the champion: a model bundle in, answers over HTTP out. docs/serving.md says how to use it.
 
     python -m serving            the champion at http://127.0.0.1:3000    (make serve)
-    python -m serving.predict    ask it about the last run's example      (make predict)
+    python -m serving.predict    query it with the last run's example     (make predict)
 
-start      __main__.py     the launcher: settings, champion, port
-           address.py      where it listens
-           process.py      BentoML's process: started, waited for, ended
-           quiet.py        with which variables
-           served.py       what the launcher hands over to the service
-           arbiter.py      BentoML's process that looks after the workers, closed to others
-           service.py      the service that BentoML runs, in each worker
-who        champions.py    the champion: looked up, swapped
-           trial.py        a bundle tried in a process of its own, within bounds
-           opening.py      and a bundle made into one: verified, open, warm
-           about.py        GET /model
-           openapi.py      GET /docs.json
-a request  asked.py        what an endpoint is handed
-           stop.py         how its answering is ended
-           reading.py      what the slow readers share
-           messages.py     the shapes of yes
-           refusal.py      the one shape of no
-kept       metrics.py      what is counted
-           request_log.py  what was asked and answered
-           monitored.py    what monitoring has found, on /metrics
-in batch   batch.py        everybody's score
-a client   predict.py      at the command line
+a request, in its order
+    app.py               the ASGI application: reads the request, sends the answer
+    access.py            who may ask: host, origin, token
+    limits.py            how large, how long, how many at once
+    endpoints.py         the paths, and the function that answers each
+    requests.py          what a request may hold; bytes → customers to score
+    problems.py          what is wrong with a request, value by value
+    transactions.py      invoice lines → feature values of their customers
+    transactions_sql.py  the SQL statement that judges the lines and makes the features
+    champion.py          the champion, the request that it answers, and scoring
+    explain.py           Shapley values by sampling
+    responses.py         the types of the answers
+    errors.py            the one shape of a refusal
+    openapi.py           GET /docs.json
+    page/                the page for people, and Swagger UI's
 
-rooms      web/            HTTP, and the page for people
-           values/         feature values: /predict, /explain
-           lines/          invoice lines: /predict_transactions
-           shadow/         the challenger that scores the same rows, unseen
-           client/         a client in Python
-           shipping/       the Bento and the image
+a new champion
+    swap.py              looked up, and swapped in
+    trial.py             a bundle is tried in a process of its own, within bounds
+    opening.py           a bundle becomes a champion: verified, open, warm
 
-Imports go from web to champions, lines, values, and to what requests share. Nothing here imports
-`training`, and a running service imports no training library.
+the processes
+    __main__.py          the launcher: settings, champion, port
+    launcher.py          BentoML's process: address, start, end
+    served.py            what the processes are started with
+    service.py           the service that BentoML runs in each worker
+
+what is kept
+    metrics.py           GET /metrics
+    request_log.py       what was asked and answered, in Parquet
+    shadow.py            the challenger that scores the same rows, unseen
+    shadow_process.py    its process as the worker has it
+    shadow_scorer.py     and what that process does
+
+elsewhere
+    client.py            a client in Python
+    predict.py           the same at the command line
+    batch.py             the score of every customer, without the service
+    package.py           the Bento: code, bundle and what to install    (make bento)
+    image.py             a container image of it                        (make image)
+    shipped.py           what a Bento starts
+
+Imports go down each list and never in a circle (import-linter). Nothing here imports `training`,
+and a running service imports no training library.
 """
 
 import sys

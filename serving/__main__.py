@@ -18,11 +18,10 @@ from configs.monitoring_files import METRICS
 from configs.settings import Settings
 from ingestion.batches import dataset_of
 from registry.champion import bundle_cache, the_champion, tracking_uri
-from serving.address import check_address, url, url_here
-from serving.process import end, start, wait_until_ready
+from serving.access import is_loopback, read_token
+from serving.launcher import check_address, end, start, url, url_here, wait_until_ready
 from serving.served import FILE, Served, write_served
 from serving.trial import Trials, check_version
-from serving.web.access import is_loopback, read_token
 
 
 def main(settings: Settings) -> None:
@@ -36,7 +35,7 @@ def main(settings: Settings) -> None:
 
 
 def served_of(settings: Settings, name: str) -> Served:
-    """What the service is told: the champion of `name` is what MLflow says."""
+    """What the service is started with, to follow the champion of `name` in MLflow."""
     serving = settings.serving
     return Served.of(
         settings,
@@ -47,7 +46,7 @@ def served_of(settings: Settings, name: str) -> Served:
         token_file=None if serving.token_file is None else str(serving.token_file.absolute()),
         allowed_hosts=[
             *serving.allowed_hosts,
-            # Only a few names, or with a token any: then the address it is bound to is no name.
+            # Only a few names, or with a token any: then the address it is bound to is not a name.
             *([serving.host] if serving.allowed_hosts or is_loopback(serving.host) else []),
         ],
         log_folder=_log_folder(settings) if serving.log_requests else None,

@@ -48,10 +48,10 @@ def score(
     """Write both files into `folder`; returns the number of rows.
 
     features: Parquet with `customer_id`, `as_of` and the features of the bundle.  explained: for
-    how many of the most probable customers it is said what moved the score most.  called: what the
-    first column of the CSV is called.  Decile 1 holds the most probable tenth. Raises ValueError
-    where a feature of the bundle is missing, UserError where the model has no probability for a
-    row.
+    how many of the most probable customers the value is named that moved the score most.  called:
+    the name of the first column of the CSV.  Decile 1 holds the most probable tenth. Raises
+    ValueError where a feature of the bundle is missing, UserError where the model has no
+    probability for a row.
     """
     compute = compute or Compute()
     answers = folder / ".answers.parquet"
@@ -180,7 +180,7 @@ def _explain(bundle: Bundle, features: Path, top: Any, compute: Compute, folder:
             f"SELECT place, {columns} FROM {parquet(features)} JOIN top USING (customer_id)"
             " ORDER BY place"
         ).to_arrow_table()
-    places, said, by = wanted["place"].to_numpy(), [], []
+    places, texts, by = wanted["place"].to_numpy(), [], []
     step = max(1, ROWS // (len(names) + 1))
     for start in range(0, wanted.num_rows, step):
         x = _matrix(wanted.slice(start, step).combine_chunks(), names)
@@ -189,9 +189,9 @@ def _explain(bundle: Bundle, features: Path, top: Any, compute: Compute, folder:
             shown = (
                 "missing" if value is None else value if isinstance(value, str) else f"{value:g}"
             )
-            said.append(f"{names[feature]} {shown}")
+            texts.append(f"{names[feature]} {shown}")
             by.append(round(float(change), 6))
-    return pa.table({"place": places, "moved_most": said, "moved_by": by})
+    return pa.table({"place": places, "moved_most": texts, "moved_by": by})
 
 
 def typical_row(bundle: Bundle) -> np.ndarray | None:

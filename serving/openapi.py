@@ -7,13 +7,13 @@ from typing import Any
 import msgspec
 
 from features.categories import decode
-from serving.about import outcome
-from serving.asked import Champion, Limits
-from serving.messages import About, Answer, Explained, LinesAnswer, Reloaded, Samples
-from serving.refusal import RETRY_AFTER, STATUS, Refusal
+from serving.champion import Champion
+from serving.errors import RETRY_AFTER, STATUS, Refusal
+from serving.limits import Limits
+from serving.responses import About, Answer, Explained, LinesAnswer, Reloaded, Samples
 
 REF = "#/components/schemas/{name}"
-SAID = {
+MEANING = {
     "invalid": "Not JSON, a field unknown or missing, a wrong value, no or too many rows",
     "unauthorized": "The token is missing or wrong",
     "forbidden": "Asked under a foreign name, or by a page of another site",
@@ -31,7 +31,7 @@ SAID = {
     "timeout": "It took too long: ask about fewer",
 }
 ALWAYS = ("forbidden", "unauthorized")
-ASKING = (
+POSTING = (
     *ALWAYS,
     *("invalid", "too_slow", "too_large", "content_type", "no_answer", "busy", "ending"),
     "not_ready",
@@ -61,7 +61,7 @@ ON_ERROR = {
 def describe(champion: Champion, limits: Limits) -> bytes:
     """The description of what this champion takes and answers, as JSON."""
     types: list[Any] = [
-        *(champion.decoder.request, Answer, Refusal, Explained),
+        *(champion.reader.request, Answer, Refusal, Explained),
         *(About, Samples, Reloaded),
     ]
     examples = _examples(champion)
@@ -72,7 +72,7 @@ def describe(champion: Champion, limits: Limits) -> bytes:
             "PredictRequest",
             "Answer",
             [ON_ERROR],
-            (*ASKING, "timeout"),
+            (*POSTING, "timeout"),
             examples,
         ),
         "/explain": _post(
@@ -93,7 +93,7 @@ def describe(champion: Champion, limits: Limits) -> bytes:
                     },
                 },
             ],
-            (*ASKING, "no_reference", "timeout"),
+            (*POSTING, "no_reference", "timeout"),
             examples,
         ),
     }
@@ -113,7 +113,7 @@ def describe(champion: Champion, limits: Limits) -> bytes:
                     "schema": {"type": "string", "enum": ["false", "true"], "default": "false"},
                 },
             ],
-            (*ASKING, "timeout"),
+            (*POSTING, "timeout"),
             [
                 {
                     "as_of": one.as_of,
@@ -124,7 +124,7 @@ def describe(champion: Champion, limits: Limits) -> bytes:
             ],
         )
     _, definitions = msgspec.json.schema_components(types, ref_template=REF)
-    definitions["Customer"] = champion.decoder.real_names(definitions["Customer"])
+    definitions["Customer"] = champion.reader.real_names(definitions["Customer"])
     definitions["Prediction"]["properties"]["probability"] |= {
         "minimum": 0,
         "maximum": 1,
@@ -132,8 +132,8 @@ def describe(champion: Champion, limits: Limits) -> bytes:
     }
     definitions["PredictRequest"]["properties"]["customers"] |= {"maxItems": limits.max_rows}
     fewer = {"properties": {"customers": {"maxItems": limits.max_explained}}}
-    asked = paths["/explain"]["post"]["requestBody"]["content"]["application/json"]
-    asked["schema"] = {"allOf": [asked["schema"], fewer]}
+    content = paths["/explain"]["post"]["requestBody"]["content"]["application/json"]
+    content["schema"] = {"allOf": [content["schema"], fewer]}
     model = champion.model
     return msgspec.json.encode(
         {
@@ -163,9 +163,9 @@ def _post(
     codes: tuple[str, ...],
     examples: list[Any],
 ) -> dict[str, Any]:
-    asked: dict[str, Any] = {"schema": {"$ref": REF.format(name=request)}}
+    content: dict[str, Any] = {"schema": {"$ref": REF.format(name=request)}}
     if examples:
-        asked["examples"] = {
+        content["examples"] = {
             f"example {number}": {"value": value} for number, value in enumerate(examples, 1)
         }
     return {
@@ -173,7 +173,7 @@ def _post(
             "operationId": name,
             "summary": summary,
             "parameters": parameters,
-            "requestBody": {"required": True, "content": {"application/json": asked}},
+            "requestBody": {"required": True, "content": {"application/json": content}},
             "responses": {
                 "200": {"description": "The answer", "content": _json(response)},
                 **_refusals(codes),
@@ -243,7 +243,7 @@ def _others() -> dict[str, Any]:
 def _refusals(codes: tuple[str, ...]) -> dict[str, Any]:
     by_status: dict[str, list[str]] = {}
     for code in codes:
-        by_status.setdefault(str(STATUS[code]), []).append(SAID[code])
+        by_status.setdefault(str(STATUS[code]), []).append(MEANING[code])
     again = {str(STATUS[code]) for code in RETRY_AFTER}
     return {
         status: {
@@ -257,3 +257,13 @@ def _refusals(codes: tuple[str, ...]) -> dict[str, Any]:
 
 def _json(name: str) -> dict[str, Any]:
     return {"application/json": {"schema": {"$ref": REF.format(name=name)}}}
+
+
+def outcome(description: dict[str, Any]) -> str:
+    """What the probability is of, as the bundle describes it: `that Churn is Yes`."""
+    question = description.get("question") or {}
+    if question.get("target") is not None:
+        return f"that {question['target']} is {question.get('positive', 'positive')}"
+    if "horizon_days" in question:
+        return f"that the customer buys within {question['horizon_days']} days"
+    return "of the outcome that the model predicts"

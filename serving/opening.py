@@ -14,13 +14,12 @@ from common.errors import UserError
 from configs.source import Form, Text
 from registry.bundle import Bundle, load_bundle
 from registry.champion import ModelVersion
-from serving.about import about
-from serving.asked import Asked, Champion, Limits
-from serving.messages import Model, Sample
+from serving.champion import Champion, Request, score
+from serving.explain import answered
+from serving.limits import Limits
 from serving.openapi import describe
-from serving.values import scoring
-from serving.values.schema import Decoder
-from serving.values.shapley import answered
+from serving.requests import FeatureReader
+from serving.responses import Model, Sample
 
 WARM_UPS = 3
 
@@ -44,25 +43,20 @@ def open_champion(found: ModelVersion, limits: Limits) -> Champion:
     form = _form(bundle.description)
     transactions = None
     if section is not None:
-        from serving.lines.transactions import Transactions
+        from serving.transactions import Transactions
 
         transactions = Transactions(section, features, limits.max_lines, form)
     champion = Champion(
         Model(found.name, found.version, bundle.sha256, bundle.threshold),
         bundle,
-        Decoder(features, form.missing_values),
+        FeatureReader(features, form.missing_values),
         transactions,
         reference=reference_rows(bundle),
         samples=_samples(bundle, limits),
+        loaded_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     _warm_up(champion, limits)
-    loaded_at = datetime.now(UTC).isoformat(timespec="seconds")
-    # Written once: what is served does not change while it is.
-    return replace(
-        champion,
-        about=about(champion, limits, loaded_at),
-        described=describe(champion, limits),
-    )
+    return replace(champion, description=describe(champion, limits))
 
 
 def _form(description: dict[str, Any]) -> Form:
@@ -103,18 +97,18 @@ def _warm_up(champion: Champion, limits: Limits) -> None:
     for _ in range(WARM_UPS):
         champion.bundle.predict(x)
     lines = [one for one in champion.samples if one.lines]
-    for sample in [*lines[:1] * WARM_UPS, *lines[1:]] if champion.transactions else ():
-        from serving.lines import transactions
-
-        body = {
-            "as_of": sample.as_of,
-            "customers": [{"customer_id": "sample", "lines": sample.lines}],
-        }
-        transactions.answer(Asked(msgspec.json.encode(body), {}, champion, limits))
+    for sample in [*lines[:1] * WARM_UPS, *lines[1:]]:
+        if champion.transactions is not None:
+            customer = {"customer_id": "sample", "lines": sample.lines}
+            body = msgspec.json.encode({"as_of": sample.as_of, "customers": [customer]})
+            request = Request(body, {}, champion, limits)
+            found = champion.transactions.read(body, limits, request.skip, request.stop)
+            score(request, found.customers, found.as_of)
     for sample in champion.samples:
         if sample.values is not None:
-            body = {"customers": [sample.values]}
-            scoring.answer(Asked(msgspec.json.encode(body), {}, champion, limits))
+            body = msgspec.json.encode({"customers": [sample.values]})
+            request = Request(body, {}, champion, limits)
+            score(request, champion.reader.read(body, limits, request.skip))
 
 
 FIELD = ("name", "unit", "low", "high", "categories")  # what clients have built on

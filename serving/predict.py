@@ -22,10 +22,10 @@ from common.terminal import short, visible
 from configs.command import make, run_command
 from configs.settings import Settings
 from registry.champion import champion_now, model_name
-from serving.address import url
+from serving.access import read_token
 from serving.client import Client, NotTheService, ServiceRefused, ServiceUnreachable
-from serving.messages import Answer, LinesAnswer, Model
-from serving.web.access import read_token
+from serving.launcher import url
+from serving.responses import Answer, LinesAnswer, Model
 
 EXAMPLE = "example.json"
 RETRIES = 2  # somebody waits at the terminal
@@ -185,7 +185,7 @@ def _next(error: ServiceRefused, address: str, token_variable: str) -> str:
             return f"the same command again in a while; {address}/readyz says whether it is ready"
         case "failed":
             return "look into what the service printed: this is a fault of its own"
-    return f"mend the request; {address}/ says what it takes"
+    return f"correct the request; {address}/ says what it takes"
 
 
 if __name__ == "__main__":

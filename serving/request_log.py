@@ -6,7 +6,7 @@ A customer's identifier is kept as a keyed hash (BLAKE2b): the same customer has
 that what they did later can be joined by who has the key, `var/serving/log.key`; without it even a
 short number cannot be found by trying. The feature values are those that the model saw: of a
 category its code. `request` and `row` name a row: what a challenger in shadow says of it has the
-same two (`serving/shadow/`). `seconds` is what the model took for the row on its core: of
+same two (`shadow.py`). `seconds` is what the model took for the row on its core: of
 its call an equal part of each of its `call_rows` rows.
 
 Rows are written by the worker every few seconds, aside and then renamed; a worker that is killed
@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from common.customer_hash import hashed, read_key
-from serving.asked import Scored
-from serving.messages import Model
+from serving.champion import Scored
+from serving.responses import Model
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -131,7 +131,7 @@ def write_table(table: pa.Table, folder: Path, first: datetime, number: int) -> 
 def decisions(probability: np.ndarray, threshold: float | None) -> pa.Array:
     """Whether each of the probabilities (n,) reaches the threshold; null without one, and for NaN.
 
-    As the answers have it (`serving/values/scoring.py`)."""
+    As the answers have it (`score` in `serving/champion.py`)."""
     import pyarrow as pa
 
     if threshold is None:

@@ -1,4 +1,5 @@
-"""What the service is told before it starts: whom to serve, and its limits. One JSON file.
+"""What the service's processes are started with: environment variables, and one JSON file that
+says whom to serve, and within which limits.
 
 The launcher writes it and names it in SERVED_FILE; a Bento carries one at its root, `served.json`.
 Either a registry to watch (`tracking_uri`, where the champion of `name` is looked up), or one fixed
@@ -15,15 +16,21 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from common.errors import UserError
+from configs.environment import QUIET
 from registry.champion import CHALLENGER, CHAMPION, ModelVersion, read_alias
 
 if TYPE_CHECKING:
     from configs.settings import Settings
 
 VARIABLE, FILE = "SERVED_FILE", "served.json"
-
-
-# Called the same in the settings.
+# No usage data to BentoML or Microsoft, no tracing, waiting threads that sleep.
+VARIABLES = {
+    name: QUIET[name]
+    for name in (
+        *("BENTOML_DO_NOT_TRACK", "DO_NOT_TRACK", "OTEL_SDK_DISABLED", "ORT_DISABLE_TELEMETRY"),
+        "OMP_WAIT_POLICY",
+    )
+}  # Called the same in the settings.
 LIMITS = (
     *("max_rows", "max_lines", "max_explained", "max_concurrency", "max_seconds", "workers"),
     *("opening_seconds", "opening_megabytes"),
@@ -118,8 +125,8 @@ def read_served(env: Mapping[str, str] = os.environ) -> Served:
 
 
 def write_served(served: Served, file: Path) -> None:
-    """Aside, then renamed."""
+    """Under a temporary name, then renamed."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_name(file.name + ".unfinished")
-    aside.write_bytes(msgspec.json.format(msgspec.json.encode(served)))
-    aside.replace(file)
+    temporary = file.with_name(file.name + ".unfinished")
+    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(served)))
+    temporary.replace(file)

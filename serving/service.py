@@ -17,20 +17,44 @@ import bentoml
 
 from serving.served import read_served
 
-if bentoml.server_context.worker_index is None:  # the arbiter
-    from serving.arbiter import close_doors
-
-    close_doors()
-
 log = logging.getLogger("golden_path.serving")
 SERVED = read_served()
 ARBITER = os.getppid()
 TICK = 0.25  # seconds between looks at what an operator or the launcher did
 LOG_SECONDS = 5.0
+DEATH_SECONDS = 1.0  # until a worker that died is seen, and another one started; BentoML's are 10
+
+
+def close_arbiter() -> None:
+    """Close the command ports of the arbiter (circus), BentoML's process that minds the workers.
+
+    It takes commands over ZeroMQ, to start any program among them, from whoever on this machine
+    connects to one of two ports, and asks for no password; nothing here sends it any. So both ends
+    stay within the process. And it gives up the service's port first when it ends, so that a late
+    client is refused at once, and does not wait in a queue that nobody reads. To be called once,
+    before BentoML makes its arbiter, which is a subclass.
+    """
+    from circus.arbiter import Arbiter  # BentoML brings it: kantoku, a fork of circus
+
+    begin, stop = Arbiter.__init__, Arbiter.stop
+
+    def begin_within(self: Arbiter, *args: Any, **kwargs: Any) -> None:
+        within = {"endpoint": "inproc://commands", "pubsub_endpoint": "inproc://events"}
+        begin(self, *args, **(kwargs | within | {"check_delay": DEATH_SECONDS}))
+
+    def stop_listening_first(self: Arbiter, *args: Any, **kwargs: Any) -> Any:
+        self.sockets.close_all()  # the workers have their own, and close them too
+        return stop(self, *args, **kwargs)
+
+    Arbiter.__init__, Arbiter.stop = begin_within, stop_listening_first
+
+
+if bentoml.server_context.worker_index is None:  # this process is the arbiter
+    close_arbiter()
 
 
 class GoldenPath:
-    """Everything that a worker holds is in its front (`serving/web/front.py`)."""
+    """Everything that a worker holds is in its Service."""
 
     @bentoml.on_startup
     async def start(self) -> None:
@@ -55,43 +79,41 @@ class GoldenPath:
 class Service(bentoml.Service[GoldenPath]):
     """BentoML's service, with our application before its own."""
 
-    __slots__ = ("champions", "front", "log", "shadow", "work")
+    __slots__ = ("app", "champions", "log", "shadow", "work")
 
     def to_asgi(self, is_main: bool = True) -> Any:
         # Here, in the worker: the arbiter imports this module too, and needs none of it. And the
         # client of the metrics must be imported after BentoML has made their folder.
         from serving import metrics
-        from serving.champions import Champions
+        from serving.access import Access
+        from serving.app import Application
+        from serving.limits import Work
+        from serving.swap import Champions
         from serving.trial import Trials
-        from serving.web import protocol
-        from serving.web.access import Access
-        from serving.web.front import Front
-        from serving.web.work import Work
 
-        _say_what_happens()
+        _log_to_stderr()
         metrics.forget_the_dead(_alive)
         self.champions = Champions(SERVED, trials=Trials(SERVED), noted=metrics.note)
         access = Access.of(SERVED.token_variable, SERVED.token_file, SERVED.allowed_hosts)
         self.work = Work(SERVED.max_concurrency, SERVED.max_seconds)
         metrics_file = Path(SERVED.metrics_file) if SERVED.metrics_file else None
         behind = super().to_asgi(is_main)
-        self.front = Front(behind, self.champions, access, self.work, metrics_file)
-        protocol.install(SERVED.max_seconds, self.front.answered["other"].count)
+        self.app = Application(behind, self.champions, access, self.work, metrics_file)
         self.log = None
         if SERVED.log_folder:
             from serving.request_log import RequestLog
 
             self.log = RequestLog(Path(SERVED.log_folder))
-            self.front.on_scored.append(self.log.add)
+            self.app.on_scored.append(self.log.add)
         self.shadow = None
         if SERVED.shadow_folder:
-            from serving.shadow.challenger import Shadow
+            from serving.shadow import Shadow
 
             most = max(1, SERVED.max_concurrency // 2)
             self.shadow = Shadow(SERVED, Trials(SERVED), lambda: self.work.busy > most)
             self.champions.in_shadow = self.shadow.about
-            self.front.on_scored.append(self.shadow.offer)
-        return self.front
+            self.app.on_scored.append(self.shadow.offer)
+        return self.app
 
     def touched(self) -> int:
         """When another worker was last told to look."""
@@ -159,13 +181,15 @@ class Service(bentoml.Service[GoldenPath]):
             self.log.write()
 
 
-def _say_what_happens() -> None:
+def _log_to_stderr() -> None:
     """Our own lines on standard error: BentoML is told to be quiet, and is about ours too."""
     ours, lines = logging.getLogger("golden_path"), logging.StreamHandler()
     lines.setFormatter(logging.Formatter("%(asctime)s worker %(process)d: %(message)s"))
     ours.setLevel(logging.INFO)
     ours.addHandler(lines)
     ours.propagate = False
+    # A client that sends nonsense fills nobody's disk: uvicorn warns of each such request.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
 
 def _alive(process: int) -> bool:

@@ -29,8 +29,7 @@ import msgspec
 from common.errors import UserError
 from registry.bundle import BundleRefused
 from registry.champion import ModelVersion
-from serving.quiet import VARIABLES
-from serving.served import Served
+from serving.served import VARIABLES, Served
 
 ROOT = Path(__file__).resolve().parents[1]
 SLACK = 6  # seconds on the clock for each second of computing: the machine may be busy
@@ -203,8 +202,8 @@ def _try(trial: Trial) -> Verdict:
     import onnx  # noqa: F401  (what is needed anyway comes before the bounds)
     import onnxruntime
 
-    from serving.asked import Limits
-    from serving.lines import transactions  # noqa: F401
+    from serving import transactions  # noqa: F401
+    from serving.limits import Limits
     from serving.opening import open_champion
 
     served, folder = trial.served, Path(trial.folder)

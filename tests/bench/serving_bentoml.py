@@ -2,7 +2,7 @@
 
     BUNDLE=folder bentoml serve tests.bench.serving_bentoml:Peer
 
-It is what `serving/service.py` would be without `serving/web/front.py`.
+It is what `serving/service.py` would be without `serving/app.py`.
 """
 
 from __future__ import annotations

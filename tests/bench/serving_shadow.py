@@ -122,7 +122,7 @@ def beside(servers: dict[str, Server], asked: Requests, rounds: int, seconds: fl
 
 def scorer_of(server: Server) -> psutil.Process:
     """The process of the challenger."""
-    (found,) = (one for one in server.family() if "serving.shadow.scorer" in one.cmdline())
+    (found,) = (one for one in server.family() if "serving.shadow_scorer" in one.cmdline())
     return found
 
 

@@ -61,7 +61,7 @@ def test_every_command_of_make_is_tried():
         "flows.commands.models",
         "flows.commands.ui",
     } <= {*COMMANDS}
-    assert {"serving", "serving.predict", "serving.shipping.bento"} <= {*COMMANDS}
+    assert {"serving", "serving.predict", "serving.package"} <= {*COMMANDS}
 
 
 ENDING = """

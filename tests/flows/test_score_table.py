@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
 import shutil
 from pathlib import Path
 
@@ -24,7 +25,8 @@ from flows.score_table import LEFT_OUT
 from registry.bundle import load_bundle
 from registry.champion import the_champion
 from serving.batch import CSV, PARQUET
-from serving.values.schema import Decoder
+from serving.limits import Limits
+from serving.requests import FeatureReader
 
 pytestmark = pytest.mark.slow
 
@@ -79,7 +81,10 @@ def test_each_row_has_what_the_service_would_answer(shop, tmp_path, capsys):
     values = [
         [None if row[1] == "" else float(row[1]), float(row[2]), row[3] or None] for row in rows
     ]
-    expected = bundle.predict(Decoder(bundle.features)._matrix(values))
+    names = [feature["name"] for feature in bundle.features]
+    body = json.dumps({"customers": [dict(zip(names, row)) for row in values]}).encode()
+    sent = FeatureReader(bundle.features).read(body, Limits(100, 1, 1), skip=False)
+    expected = bundle.predict(sent.x)
     assert [row["customer_id"] for row in found] == [row[0] for row in rows]
     np.testing.assert_allclose([row["probability"] for row in found], expected, rtol=0, atol=1e-6)
     assert {row["as_of"] for row in found} == {None}

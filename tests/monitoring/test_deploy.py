@@ -107,9 +107,9 @@ def test_no_expression_names_a_metric_that_there_is_not() -> None:
     """`or vector(0)` would hide it."""
     from prometheus_client.metrics import MetricWrapperBase
 
-    from serving import metrics, monitored
+    from serving import metrics
 
-    there = {*METRICS, monitored.STATE}
+    there = {*METRICS, metrics.STATE}
     for one in vars(metrics).values():
         if isinstance(one, MetricWrapperBase):
             (family,) = one.describe()

@@ -20,7 +20,7 @@ from common.terminal import visible
 from configs.monitoring_files import METRICS as FILE
 from monitoring.facts import Performance, Reading
 from monitoring.prometheus import METRICS, Standing, render, write_textfile
-from serving.monitored import MOST_BYTES, with_monitoring
+from serving.metrics import MOST_BYTES, with_monitoring
 
 OWN = """# HELP golden_path_requests_total Requests
 # TYPE golden_path_requests_total counter

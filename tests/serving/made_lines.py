@@ -23,11 +23,13 @@ from ingestion.canonical import MAPPED
 from ingestion.files import read_file
 from ingestion.judge import judge
 from registry.bundle import load_bundle
-from serving.asked import Asked, Champion, Limits
-from serving.lines.transactions import Transactions, answer
-from serving.messages import Model
+from serving.champion import Champion, Request
+from serving.endpoints import encode, predict_transactions
+from serving.limits import Limits, Stop
 from serving.opening import reference_rows
-from serving.values.schema import Decoder
+from serving.requests import FeatureReader
+from serving.responses import Model
+from serving.transactions import Transactions
 
 RETAIL = load("default", [], {}).contract
 
@@ -80,7 +82,7 @@ def made_champion(folder: Path, transactions: Transactions | None) -> Champion:
     bundle = load_bundle(folder / "bundle")
     model = Model("golden-path-default", 3, sha256, bundle.threshold)
     return Champion(
-        model, bundle, Decoder(bundle.features), transactions, reference_rows(bundle), []
+        model, bundle, FeatureReader(bundle.features), transactions, reference_rows(bundle), []
     )
 
 
@@ -92,13 +94,12 @@ def body(customers: Any, as_of: Any = "2024-03-01") -> bytes:
 
 
 def ask(champion: Champion, sent: bytes, limits: Limits = LIMITS, **query: str) -> dict[str, Any]:
-    return json.loads(answer(Asked(sent, query, champion, limits)))
+    return json.loads(encode(predict_transactions(Request(sent, query, champion, limits))))
 
 
 def rows_of(transactions: Transactions, sent: bytes, limits: Limits = LIMITS) -> list[Any]:
     """What came of each customer, before any model is asked."""
-    asked = Asked(sent, {}, None, limits)  # type: ignore[arg-type]
-    return transactions.rows(asked, transactions.read(asked))
+    return transactions.rows(transactions.reader.read(sent, limits, False), Stop())
 
 
 def as_trained(

@@ -16,11 +16,11 @@ from real_service import SAMPLES, Running, free_port, started
 from common.errors import UserError
 from configs.load import load
 from features.catalogue import CATALOGUE
+from serving import access
 from serving.__main__ import served_of
-from serving.address import check_address
-from serving.refusal import Refused
-from serving.web import access
-from serving.web.access import LOOPBACK, Access, is_loopback, read_token
+from serving.access import LOOPBACK, Access, is_loopback, read_token
+from serving.errors import Refused
+from serving.launcher import check_address
 
 pytestmark = pytest.mark.slow
 
@@ -319,10 +319,25 @@ def test_no_page_may_ask_beforehand(running: Running) -> None:
         *("/schema.json", "/predict/submit", "/predict/status", "/is_ready", "/openapi.json"),
         *("/static_content/index.css", "/static_content/", "/static_content/swagger-ui.css/.."),
         *("/static_content/../../context.py", "/static_content/%2e%2e/%2e%2e/context.py"),
-        *("/page/../routes.py", "/page/%2e%2e/routes.py", "/page/..%2froutes.py", "/page/"),
-        *("/page/....//routes.py", "/page/page.js/../../routes.py", "/page/docs.html", "/page"),
+        *(
+            "/page/../app.py",
+            "/page/%2e%2e/app.py",
+            "/page/..%2fapp.py",
+            "/page/",
+        ),
+        *(
+            "/page/....//app.py",
+            "/page/page.js/../../app.py",
+            "/page/docs.html",
+            "/page",
+        ),
         *("//metrics", "/metrics/", "/metrics/../predict", "/./metrics", "/Metrics", "/%00"),
-        *("/etc/passwd", "/../../etc/passwd", "/page/..\\routes.py", "/page/%5c..%5croutes.py"),
+        *(
+            "/etc/passwd",
+            "/../../etc/passwd",
+            "/page/..\\app.py",
+            "/page/%5c..%5capp.py",
+        ),
         *("/served.json", "/bundle.json", "/.env", "/debug", "/rpc", "/arbiter"),
     ],
 )

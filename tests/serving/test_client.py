@@ -26,14 +26,15 @@ from configs.load import load
 from configs.settings import Settings
 from features.catalogue import CATALOGUE
 from serving.client import (
+    LONGEST,
     Client,
     NotTheService,
     ServiceError,
     ServiceRefused,
     ServiceUnreachable,
+    encode,
+    wait_seconds,
 )
-from serving.client.client import encode
-from serving.client.retry import LONGEST, wait_seconds
 from serving.predict import ask, table
 
 pytestmark = pytest.mark.slow
@@ -44,7 +45,7 @@ FINE = {"model": MODEL, "predictions": [PREDICTION], "skipped": []}
 BUSY = {"error": "too many requests at once", "code": "busy", "detail": []}
 NOT_READY = {"error": "no champion yet", "code": "not_ready", "detail": []}
 PROBLEM = {
-    "what": "must be at least 1",
+    "what": "must be a number from 1 (days)",
     "where": "customers[0].recency_days",
     "reason": "out_of_range",
     "row": 0,
@@ -54,7 +55,7 @@ PROBLEM = {
     "expected": "a number from 1 (days)",
 }
 INVALID = {
-    "error": "customers[0].recency_days: must be at least 1, got -3",
+    "error": "customers[0].recency_days: must be a number from 1 (days), got -3",
     "code": "invalid",
     "detail": [PROBLEM],
 }
@@ -505,7 +506,7 @@ def test_a_file_that_is_no_json_is_the_services_to_judge(
     serve: Callable[..., Server], body: bytes
 ) -> None:
     server = serve(http(400, INVALID))
-    with pytest.raises(UserError, match="must be at least 1, got -3"):
+    with pytest.raises(UserError, match=r"from 1 \(days\), got -3"):
         ask(at(server), body)
     assert server.asked[0].startswith(b"POST /predict HTTP") and server.asked[0].endswith(body)
 

@@ -18,14 +18,15 @@ from hypothesis.extra.numpy import arrays
 
 from common.errors import UserError
 from registry.bundle import Bundle
-from serving.asked import Asked, Champion, Limits
-from serving.messages import Model
+from serving import endpoints
+from serving import explain as room
+from serving.champion import Champion, Request
+from serving.errors import Refused
+from serving.explain import Shares, shapley_values
+from serving.limits import Limits
 from serving.opening import reference_rows
-from serving.refusal import Refused
-from serving.values import shapley as room
-from serving.values.explain import answer
-from serving.values.schema import Decoder
-from serving.values.shapley import Shares, share_out
+from serving.requests import FeatureReader
+from serving.responses import Model
 
 NAN = float("nan")
 FEATURES: list[dict[str, Any]] = [
@@ -102,7 +103,7 @@ def exact(bundle: Bundle, x: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def explain(bundle: Bundle, x: np.ndarray, reference: np.ndarray) -> Shares:
-    return share_out(bundle.predict, x, reference)
+    return shapley_values(bundle.predict, x, reference)
 
 
 MODEL, REFERENCE = bundle_of(INTERACTIONS), drawn(64)
@@ -213,9 +214,11 @@ def ask(
 ) -> dict[str, Any]:
     bundle = bundle or bundle_of(INTERACTIONS, REFERENCE)
     model = Model("test", 3, "0" * 64, 0.5)
-    champion = Champion(model, bundle, Decoder(FEATURES), None, reference_rows(bundle), [])
+    champion = Champion(model, bundle, FeatureReader(FEATURES), None, reference_rows(bundle), [])
     body = json.dumps({"customers": customers}).encode()
-    said = answer(Asked(body, query, champion, Limits(1000, 1000, most)))
+    said = endpoints.encode(
+        endpoints.explain(Request(body, query, champion, Limits(1000, 1000, most)))
+    )
     return json.loads(said)
 
 

@@ -27,12 +27,10 @@ from schemathesis.engine import events, from_schema
 
 from configs.source import CANONICAL
 from features.catalogue import CATALOGUE, Feature
-from serving import reading
-from serving.asked import Limits
-from serving.lines.schema import Lines, LinesDecoder
-from serving.refusal import STATUS, Refusal, Refused
-from serving.values.problems import Expected, find_problems
-from serving.values.schema import Customers, Decoder
+from serving import problems
+from serving.errors import STATUS, Refusal, Refused
+from serving.limits import Limits
+from serving.requests import FeatureReader, LinesReader
 
 pytestmark = pytest.mark.slow
 
@@ -242,7 +240,7 @@ def test_bytes_that_are_no_text_are_refused_wherever_they_stand(
     }[field]
     answer = client.post(path, content=body.replace(*wrong))
     assert answer.status_code == 400
-    assert "is no UTF-8 at byte" in answer.json()["error"]
+    assert "is not UTF-8 at byte" in answer.json()["error"]
 
 
 def test_of_many_unknown_fields_few_are_compared_with_the_known_ones(
@@ -255,16 +253,16 @@ def test_of_many_unknown_fields_few_are_compared_with_the_known_ones(
         looked[name] += 1
         return []
 
-    monkeypatch.setattr(reading, "get_close_matches", look)
+    monkeypatch.setattr(problems, "get_close_matches", look)
     many = {f"recency_dayz_{number:x}": 1 for number in range(5000)}
     described = [asdict(feature) for feature in CATALOGUE]
     lines = [{"invoice_idz": 1} for _ in range(LIMITS.max_lines)]
     for decoder, body in (
-        (Decoder(described), customers(many)),
-        (Decoder(described), many),
-        (Decoder(described), customers(*[row(recency_dayz=1)] * MAX_ROWS)),
-        (LinesDecoder(frozenset(CANONICAL)), bought({"customer_id": "1", "lines": [many]})),
-        (LinesDecoder(frozenset(CANONICAL)), bought({"customer_id": "1", "lines": lines})),
+        (FeatureReader(described), customers(many)),
+        (FeatureReader(described), many),
+        (FeatureReader(described), customers(*[row(recency_dayz=1)] * MAX_ROWS)),
+        (LinesReader(frozenset(CANONICAL)), bought({"customer_id": "1", "lines": [many]})),
+        (LinesReader(frozenset(CANONICAL)), bought({"customer_id": "1", "lines": lines})),
     ):
         looked.clear()
         with pytest.raises(Refused):
@@ -332,7 +330,7 @@ PATH = st.sampled_from(POSTS).map(str.encode)
 ODD = st.sampled_from(
     [
         *(b"/", b"//predict", b"/predict/", b"/predict/../model", b"/%2e%2e/%2e%2e/etc/passwd"),
-        *(b"/page/..%2findex.html", b"/page/%2e%2e/routes.py", b"/static_content/../predict"),
+        *(b"/page/..%2findex.html", b"/page/%2e%2e/endpoints.py", b"/static_content/../predict"),
         *(b"/predict;x=1", b"/PREDICT", b"/predict%00", b"/\xff", b"/%ff", b"*", b"predict", b""),
         *(b"http://evil.example/predict", b"/schema.json", b"/predict/submit", b"/a" * 3000),
     ]
@@ -388,6 +386,8 @@ def test_a_head_of_any_sort_is_answered_or_refused(running: Running) -> None:
         status, found, answer = raw(running.port, head + b"\r\n" + body)
         statuses[status] += 1
         assert status in {200, 400, 401, 403, 404, 405, 413, 415, 422}, (status, head, answer)
+        if (status, answer) == (400, b"Invalid HTTP request received."):  # by uvicorn
+            return
         assert found["content-type"].split(";")[0] in {"application/json", "text/html"}
         if status != 200:
             refusal = msgspec.json.decode(answer, type=Refusal)
@@ -401,7 +401,7 @@ def test_a_head_of_any_sort_is_answered_or_refused(running: Running) -> None:
     assert running.log.read_text() == before  # who sends nonsense fills nobody's disk
 
 
-# --- two readers, one judgement ------------------------------------------------------------------
+# --- a request is read at once or value by value, with one judgement -----------------------------
 
 NUMBER = (
     st.floats(width=64)
@@ -446,27 +446,31 @@ UNNAMEABLE = (  # two that no field of a Struct can be called, one that stands i
 )
 def test_the_fast_and_the_slow_reader_of_values_agree(features: tuple[Feature, ...]) -> None:
     described = [asdict(feature) for feature in features]
-    decoder, expected = Decoder(described), [Expected.of(one) for one in described]
+    reader = FeatureReader(described)
     outcomes = Counter[str]()
 
     @fuzz(250)
     @given(body=made(features).flatmap(lambda body: st.just(body) | mutated(body)))
     def compare(body: bytes) -> None:
         try:
-            fast: Customers | None = decoder.read(body, LIMITS, skip=False)
+            fast = reader.read(body, LIMITS, skip=False)
         except Refused as refused:
             assert refused.code == "invalid" and refused.problems
             outcomes["refused"] += 1
             return
         outcomes["taken"] += 1
-        slow = find_problems(body, expected, LIMITS.max_rows)
-        assert slow.wrong.skipped == [] and fast.skipped == []
-        assert (list(fast.ids), list(fast.rows)) == (slow.ids, slow.rows)
-        again = decoder.read(json.dumps(json.loads(body)).encode(), LIMITS, skip=True)
+        slow = reader._read_by_value(body, LIMITS, skip=False)
+        assert slow.skipped == [] and fast.skipped == []
+        assert (fast.ids, [*fast.rows]) == (slow.ids, [*slow.rows])
+        np.testing.assert_array_equal(fast.x, slow.x)
+        again = reader.read(json.dumps(json.loads(body)).encode(), LIMITS, skip=True)
         np.testing.assert_array_equal(fast.x, again.x)
-        numbers = [place for place, feature in enumerate(features) if not feature.categories]
-        sent = [[np.nan if row[at] is None else row[at] for at in numbers] for row in slow.values]
-        np.testing.assert_array_equal(fast.x[:, numbers], np.array(sent, dtype=np.float32))
+        sent = json.loads(body)["customers"]
+        for at, feature in enumerate(features):
+            if not feature.categories:
+                values = [row.get(feature.name) for row in sent]
+                numbers = [np.nan if value is None else value for value in values]
+                np.testing.assert_array_equal(fast.x[:, at], np.array(numbers, dtype=np.float32))
 
     compare()
     assert min(outcomes["taken"], outcomes["refused"]) > 30, outcomes
@@ -493,7 +497,7 @@ BUYER = st.fixed_dictionaries(
 
 
 def test_the_fast_and_the_slow_reader_of_lines_agree() -> None:
-    decoder, outcomes = LinesDecoder(frozenset(CANONICAL)), Counter[str]()
+    decoder, outcomes = LinesReader(frozenset(CANONICAL)), Counter[str]()
     day = st.sampled_from([str(AS_OF), "1900-01-01", "1899-12-31", "2025-02-30", "2025-6-1"])
     body = st.builds(
         lambda as_of, found: json.dumps(bought(*found, as_of=as_of)).encode(),
@@ -505,13 +509,13 @@ def test_the_fast_and_the_slow_reader_of_lines_agree() -> None:
     @given(body=body.flatmap(lambda body: st.just(body) | mutated(body)))
     def compare(body: bytes) -> None:
         try:
-            fast: Lines | None = decoder.read(body, LIMITS, skip=False)
+            fast = decoder.read(body, LIMITS, skip=False)
         except Refused as refused:
             assert refused.code == "invalid" and refused.problems
             outcomes["refused"] += 1
             return
         outcomes["taken"] += 1
-        slow = decoder._read_slowly(body, LIMITS, False)
+        slow = decoder._read_by_value(body, LIMITS, False)
         assert (fast.as_of, list(fast.rows)) == (slow.as_of, list(slow.rows))
         assert msgspec.to_builtins(fast.customers) == msgspec.to_builtins(slow.customers)
 

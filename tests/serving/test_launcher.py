@@ -26,8 +26,7 @@ from common.errors import UserError
 from configs.command import run_command
 from features.catalogue import CATALOGUE
 from serving.__main__ import _welcome
-from serving.address import check_address
-from serving.process import wait_until_ready
+from serving.launcher import check_address, wait_until_ready
 
 pytestmark = pytest.mark.slow
 
@@ -280,7 +279,7 @@ def test_the_reason_of_a_refusal_is_printed(running: Running, tmp_path: Path) ->
     row = {feature.name: max(feature.low, 1.0) for feature in CATALOGUE}
     file.write_text(json.dumps({"customers": [row | {"is_home": 7}]}))
     done = command("serving.predict", "--serving.port", str(running.port), file)
-    refused(done, "(400)", "customers[0].is_home: must be at most 1, got 7")
+    refused(done, "(400)", "customers[0].is_home: must be a number from 0 to 1")
 
 
 def test_something_else_listens_there(example: Path) -> None:

@@ -24,9 +24,10 @@ from configs.settings import Settings
 from features.catalogue import CATALOGUE, Feature
 from registry.bundle import write_bundle
 from registry.champion import ModelVersion, model_name, tracking_uri
-from serving.asked import Asked, Limits
+from serving.champion import Request
+from serving.endpoints import predict
+from serving.limits import Limits
 from serving.opening import open_champion
-from serving.values import scoring
 from tests.flows.made_champion import promote_bundle
 from tests.mlflow_server import end, wait_for
 from tests.walks import free_port
@@ -77,10 +78,8 @@ def served(version: ModelVersion, rows: list[dict[str, Any]]) -> list[float]:
     """What the service says."""
     limits = Limits(1000, 1000, 10)
     champion = open_champion(version, limits)
-    answer = json.loads(
-        scoring.answer(Asked(json.dumps({"customers": rows}).encode(), {}, champion, limits))
-    )
-    return [one["probability"] for one in answer["predictions"]]
+    answer = predict(Request(json.dumps({"customers": rows}).encode(), {}, champion, limits))
+    return [one.probability for one in answer.predictions]
 
 
 def test_pyfunc_gives_the_probabilities_of_the_service(

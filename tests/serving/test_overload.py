@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import socket
 import threading
 import time
@@ -298,40 +297,6 @@ def test_a_body_broken_off_is_not_answered_even_where_it_looks_whole(small: Runn
 # --- connections ---------------------------------------------------------------------------------
 
 
-def test_heads_that_do_not_end_are_given_up(small: Running) -> None:
-    before = connections(small)
-    with ExitStack() as stack:
-        opened = [stack.enter_context(closing(connect(small))) for _ in range(40)]
-        for one in opened[:20]:
-            one.sendall(b"POST /predict HTTP/1.1\r\nhost: loc")
-        drip = opened[0]
-        for _ in range(int((SECONDS + 1) / 0.2)):
-            with suppress(OSError):
-                drip.sendall(b"a")
-            time.sleep(0.2)
-        for one in opened[1:20]:
-            status, _, body = read(one)
-            assert (status, body["code"]) == (408, "too_slow")
-        for one in opened[20:]:
-            assert one.recv(1) == b""
-        eventually(lambda: connections(small) <= before)
-    itself_again(small)
-
-
-def test_a_head_that_grows_is_given_up(small: Running) -> None:
-    with closing(connect(small)) as connection:
-        connection.sendall(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n")
-        with suppress(OSError):
-            for number in range(100_000):
-                connection.sendall(b"x-%d: %s\r\n" % (number, b"y" * 1000))
-        assert number < 20_000
-    rss = worker(small).memory_info().rss
-    with closing(connect(small)) as connection, suppress(OSError):
-        connection.sendall(b"GET /" + b"y" * 30_000_000 + b" HTTP/1.1\r\nhost: localhost\r\n\r\n")
-    assert worker(small).memory_info().rss < rss + 10 * 2**20
-    itself_again(small)
-
-
 def test_what_comes_while_the_worker_stands_still_is_answered(small: Running) -> None:
     """The connection has not been used for longer than a request may take, and what is sent on it
     arrives before the worker looks at its clock: it must not be closed over that."""
@@ -356,142 +321,41 @@ def test_what_comes_while_the_worker_stands_still_is_answered(small: Running) ->
             assert answer().startswith(b"HTTP/1.1 200")
 
 
-@pytest.mark.parametrize("path", [b"/docs.json", b"/static_content/swagger-ui-bundle.js"])
-def test_who_does_not_take_the_answer_is_cut_off(small: Running, path: bytes) -> None:
-    before, said = connections(small), len(small.log.read_text().splitlines())
-    reader = socket.socket()
-    with closing(reader):
-        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        reader.connect(("127.0.0.1", small.port))
-        # As many answers as are needed to fill what the kernel holds for the two of them.
-        ask = b"GET %s HTTP/1.1\r\nhost: localhost\r\n\r\n" % path
-        reader.settimeout(1)
-        with suppress(OSError):
-            for _ in range(20):
-                reader.sendall(ask * 100)
-        eventually(lambda: len(small.log.read_text().splitlines()) > said)
-        eventually(lambda: connections(small) <= before)
-    itself_again(small)
-    (line,) = small.log.read_text().splitlines()[said:]
-    assert "connections cut off, because answers were not taken: 1" in line
-
-
-def test_clients_that_ask_ahead_and_never_read_take_little_memory(small: Running) -> None:
-    """The service reads on only once what it has read is answered, and the answers are taken."""
-    process, before = worker(small), connections(small)
-    size = process.memory_info().rss
-    peak, until = size, time.monotonic() + 4
-    body = json.dumps({"customers": [ROW]}).encode()
-    asked = [
-        b"GET / HTTP/1.1\r\n\r\n" * 5000,  # the shortest: 403
-        b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n" * 3000,
-        b"POST /predict HTTP/1.1\r\n%scontent-length: %d\r\n\r\n%s" % (HOST, len(body), body) * 100,
-    ]
-    with ExitStack() as stack:
-        writing = {stack.enter_context(closing(connect(small))): 0 for _ in range(40)}
-        for one in writing:
-            one.setblocking(False)
-        while writing and time.monotonic() < until:
-            for number, (one, at) in enumerate(list(writing.items())):
-                sent = asked[number % len(asked)]
-                with suppress(BlockingIOError):
-                    try:
-                        writing[one] = (at + one.send(sent[at:])) % len(sent)
-                    except ConnectionError:
-                        del writing[one]  # cut off
-            peak = max(peak, process.memory_info().rss)
-            time.sleep(0.01)
-    eventually(lambda: connections(small) <= before)
-    itself_again(small)
-    assert peak < size + 100 * 2**20
-    assert "Traceback" not in small.log.read_text()
-
-
-def test_more_connections_than_there_is_room_for_are_turned_away(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (150, hard))
-    try:
-        service = started(tmp_path_factory.mktemp("few"), "--serving.max_seconds", "60")
-        running = service.__enter__()
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    try:
-        with ExitStack() as stack:
-            for _ in range(50):
-                stack.enter_context(closing(connect(running)))
-            eventually(lambda: connections(running) == 50)
-            over = stack.enter_context(closing(connect(running)))
-            status, headers, body = read(over)
-            assert (status, body["code"], headers["retry-after"]) == (429, "busy", "1")
-            assert over.recv(1) == b""
-        eventually(lambda: connections(running) == 0)
-        assert predict(running).status_code == 200
-        turned_away = 'golden_path_requests_total{endpoint="other",status="429"}'
-        assert metric(running, turned_away) == 1
-    finally:
-        service.__exit__(None, None, None)
-
-
-@pytest.mark.parametrize("path", [b"/predict", b"/livez"])
-@pytest.mark.parametrize("filler", [b"x-1: y\r\n", b"y"], ids=["many", "one long"])
-def test_trailers_that_do_not_end_are_given_up_and_decide_nothing(
-    small: Running, path: bytes, filler: bytes
-) -> None:
+@pytest.mark.parametrize("name", [b"content-type: text/plain", b"host: evil.example"])
+def test_a_trailer_does_not_replace_a_header(small: Running, name: bytes) -> None:
     body = json.dumps({"customers": [ROW]}).encode()
     sent = b"POST /predict HTTP/1.1\r\n%stransfer-encoding: chunked\r\n\r\n" % HOST
-    sent += b"%x\r\n%s\r\n0\r\n" % (len(body), body)
+    sent += b"%x\r\n%s\r\n0\r\n%s\r\n\r\n" % (len(body), body, name)
     with closing(connect(small)) as connection:
-        connection.sendall(sent + b"content-type: text/plain\r\nhost: evil.example\r\n\r\n")
-        assert read(connection)[0] == 200
-    rss, taken = worker(small).memory_info().rss, 0
-    with closing(connect(small)) as connection, suppress(OSError):
-        connection.sendall(sent.replace(b"/predict", path) + (b"x: " if filler == b"y" else b""))
-        for _ in range(600):
-            connection.sendall(filler * (50_000 // len(filler)))
-            taken += 50_000
-    assert taken < 20_000_000
-    assert worker(small).memory_info().rss < rss + 10 * 2**20
-    itself_again(small)
+        connection.sendall(sent)
+        status, _, answer = read(connection)
+    assert (status, answer["detail"][0]["what"]) == (400, "is there twice")
 
 
-def test_upgrades_that_are_offered_again_and_again_are_all_answered(small: Running) -> None:
-    offer = b"connection: Upgrade\r\nupgrade: h2c\r\n"
-    with closing(connect(small)) as connection:
-        connection.sendall(b"GET /livez HTTP/1.1\r\n%s%s\r\n" % (HOST, offer) * 1000)
-        received = b""
-        while received.count(b"alive\n") < 1000:
-            received += connection.recv(1 << 20)
-    with closing(connect(small)) as connection:
-        head = b"POST /predict HTTP/1.1\r\n%s%stransfer-encoding: gzip\r\n\r\n"
-        connection.sendall(head % (HOST, offer))
-        assert read(connection)[0] == 400
-
-
-@pytest.mark.parametrize("pieces", [1, 2, 9])
-@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
-def test_an_upgrade_that_is_offered_is_not_taken_up_and_loses_no_body(
-    running: Running, pieces: int, chunked: bool
-) -> None:
-    """As curl --http2 and Java's client offer it. A lost body would be read as the next request."""
-    body = b'{"customers": [{}], "x": "GET /livez HTTP/1.1"}'
+def test_an_offer_of_another_protocol_is_not_taken_up(small: Running) -> None:
+    """As curl --http2 and Java's client make it. uvicorn drops the body of such a request, so it
+    is refused with what to do, and the connection closed: the body is not read as a request."""
     offer = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n"
-    length = b"transfer-encoding: chunked" if chunked else b"content-length: %d" % len(body)
-    sent = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if chunked else body
-    head = b"POST /predict HTTP/1.1\r\n%s%s%s\r\n\r\n" % (HOST, offer, length)
-    size = -(-len(sent) // pieces)
-    with closing(connect(running)) as connection:
-        for _ in range(2):  # and so is the next one on the same connection
-            first, *rest = [sent[at : at + size] for at in range(0, len(sent), size)]
-            connection.sendall(head + (first if pieces != 2 else b""))
-            for piece in [*([first] if pieces == 2 else []), *rest]:
-                time.sleep(0.02)
-                connection.sendall(piece)
-            status, _, told = read(connection)
-            assert (status, told["detail"][0]["field"]) == (400, "x"), told
+    with closing(connect(small)) as connection:
         connection.sendall(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n%s\r\n" % offer)
         assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+    body = b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n"
+    with closing(connect(small)) as connection:
+        head = b"POST /predict HTTP/1.1\r\n%s%scontent-length: %d\r\n\r\n"
+        connection.sendall(head % (HOST, offer, len(body)))
+        time.sleep(0.02)
+        connection.sendall(body)
+        status, headers, answer = read(connection)
+        assert (status, answer["detail"][0]["where"]) == (400, "headers.upgrade")
+        assert "HTTP/1.1 only" in answer["error"] and headers["connection"] == "close"
+        with suppress(ConnectionError):
+            assert connection.recv(1) == b""
+    with closing(connect(small)) as connection:
+        offer = b"connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n"
+        key = b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        connection.sendall(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n%s%s\r\n" % (offer, key))
+        assert connection.recv(1000).split()[1] in (b"403", b"200")  # whether uvicorn knows it
+    itself_again(small)
 
 
 def test_requests_in_one_packet_are_answered_one_after_the_other(small: Running) -> None:

@@ -24,9 +24,9 @@ from common.customer_hash import hashed, read_key
 from features.catalogue import CATALOGUE, NAMES
 from registry.bundle import load_bundle
 from serving import request_log
-from serving.asked import Champion, Scored
-from serving.messages import Model
+from serving.champion import Champion, Scored
 from serving.request_log import RequestLog
+from serving.responses import Model
 
 pytestmark = pytest.mark.slow
 

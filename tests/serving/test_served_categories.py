@@ -13,12 +13,13 @@ import pytest
 from prometheus_client import REGISTRY
 
 from registry.bundle import Bundle
-from serving.about import outcome
-from serving.asked import Champion, Limits, Scored
-from serving.messages import Model
+from serving.champion import Champion, Scored
+from serving.errors import Refused
+from serving.limits import Limits
 from serving.metrics import Scores
-from serving.refusal import Refused
-from serving.values.schema import Decoder
+from serving.openapi import outcome
+from serving.requests import FeatureReader
+from serving.responses import Model
 
 FEATURES: list[dict[str, Any]] = [
     {
@@ -51,7 +52,7 @@ FEATURES: list[dict[str, Any]] = [
 ]
 NAME = "golden_path_unseen_categories_total"
 LIMITS = Limits(5, 1, 1)
-DECODER = Decoder(FEATURES)
+DECODER = FeatureReader(FEATURES)
 
 
 def read(*customers: dict[str, Any]) -> np.ndarray:
@@ -149,4 +150,4 @@ def test_a_full_request_is_never_too_large(columns: int) -> None:
     customer = {one["name"]: "\U0001f600" * 300 if "categories" in one else 1 / 3 for one in wide}
     customers = [customer | {"customer_id": "é" * 300}] * 50
     body = json.dumps({"customers": customers}, ensure_ascii=False).encode()
-    assert 0.3 < len(body) / (50 * Decoder(wide).row_bytes) < 1
+    assert 0.3 < len(body) / (50 * FeatureReader(wide).row_bytes) < 1

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import numpy as np
 import psutil
 import pyarrow.dataset as ds
@@ -44,27 +45,26 @@ from monitoring.shadow import compare_shadow
 from registry.bundle import load_bundle
 from registry.champion import CHALLENGER, ModelVersion
 from serving import request_log
-from serving.asked import Champion, Scored
-from serving.messages import Model
+from serving import shadow as challenger
+from serving import shadow_scorer as scoring
+from serving.champion import Champion, Scored
+from serving.responses import Model
 from serving.served import Served
-from serving.shadow import challenger
-from serving.shadow import scorer as scoring
-from serving.shadow.challenger import Shadow
-from serving.shadow.messages import (
+from serving.shadow import Shadow
+from serving.shadow_process import (
     HEAD,
-    Asked,
     Batch,
-    Handed,
+    EncodedBatch,
     Order,
+    Process,
     Ready,
-    batch_of,
-    encoded,
+    ScoredRequest,
+    encode,
     framed,
     read_message,
     write_message,
 )
-from serving.shadow.process import Process
-from serving.shadow.scorer import Scorer
+from serving.shadow_scorer import Scorer
 from serving.trial import Trials
 
 pytestmark = pytest.mark.slow
@@ -262,7 +262,7 @@ def processes(service: Service) -> list[psutil.Process]:
     for worker in service.workers:
         with suppress(psutil.Error):  # one that has just ended
             for one in worker.children():
-                if "serving.shadow.scorer" in one.cmdline():
+                if "serving.shadow_scorer" in one.cmdline():
                     found.append(one)
     return found
 
@@ -377,7 +377,7 @@ def idle(tmp_path: Path) -> Shadow:
     child = subprocess.Popen([sys.executable, "-c", ""], stdin=subprocess.PIPE)
     child.wait()
     model = ModelVersion("m", 2, tmp_path, "a" * 64, "")
-    found._process = Process(model, child)
+    found._process = Process(model, child, features=[])
     return found
 
 
@@ -402,7 +402,7 @@ def test_the_newest_rows_are_dropped_when_the_queue_is_full_and_when_much_is_ans
         [sent[0].request, sent[1].request],
         [sent[3].request],
     ]
-    versions = [batch.asked.champion.version for batch in batches]
+    versions = [batch.champion.version for batch in batches]
     assert versions == [1, 1, 5], "no batch holds answers of two champions"
     assert found._take(1000) == (b"", 0) and found._rows == found._bytes == 0
     found.offer(answered(champion, 9))
@@ -414,7 +414,7 @@ def test_the_newest_rows_are_dropped_when_the_queue_is_full_and_when_much_is_ans
 def taken(found: Shadow, limit: int) -> Batch:
     """The next batch, as the process reads it."""
     frame, rows = found._take(limit)
-    batch = batch_of(frame[HEAD:])
+    batch = msgspec.msgpack.decode(frame[HEAD:], type=Batch)
     assert sum(len(one.ids) for one in batch.requests) == rows
     return batch
 
@@ -422,7 +422,7 @@ def taken(found: Shadow, limit: int) -> Batch:
 @given(
     st.lists(
         st.builds(
-            Handed,
+            ScoredRequest,
             st.integers(0, 2**63 - 1),
             st.integers(0, 2**62),
             st.none() | st.dates(),
@@ -436,10 +436,10 @@ def taken(found: Shadow, limit: int) -> Batch:
     ),
     st.integers(1, 9),
 )
-def test_whatever_is_handed_over_arrives_as_it_was(sent: list[Handed], version: int) -> None:
-    asked = Asked(Model("m", version, "b" * 64, None), ["one", "two"])
-    frame = framed(encoded(asked), *map(encoded, sent))
-    assert batch_of(frame[HEAD:]) == Batch(asked, sent)
+def test_whatever_is_handed_over_arrives_as_it_was(sent: list[ScoredRequest], version: int) -> None:
+    who = Model("m", version, "b" * 64, None), ["one", "two"]
+    frame = framed(EncodedBatch(*who, [msgspec.Raw(encode(one)) for one in sent]))
+    assert msgspec.msgpack.decode(frame[HEAD:], type=Batch) == Batch(*who, sent)
 
 
 def test_a_fault_of_the_hand_over_reaches_no_client(
@@ -459,9 +459,10 @@ def handed_over(requests: list[int]) -> Batch:
     for number, rows in enumerate(requests):
         ids = [str(row) for row in range(at, at + rows)]
         values, said = x[at : at + rows].tobytes(), np.full(rows, 0.3).tobytes()
-        handed.append(Handed(number, 1_700_000_000 * 10**9, None, rows, 0.1, ids, values, said))
+        one = ScoredRequest(number, 1_700_000_000 * 10**9, None, rows, 0.1, ids, values, said)
+        handed.append(one)
         at += rows
-    return Batch(Asked(Model("m", 1, "b" * 64, 0.5), list(NAMES)), handed)
+    return Batch(Model("m", 1, "b" * 64, 0.5), list(NAMES), handed)
 
 
 def order(tmp_path: Path, share: float = 1.0) -> Order:
@@ -528,7 +529,7 @@ def test_a_bundle_that_is_not_the_one_that_was_registered_is_not_opened(tmp_path
     sent = order(tmp_path)
     (tmp_path / "bundle" / "model.onnx").write_bytes(b"")
     with subprocess.Popen(
-        [sys.executable, "-m", "serving.shadow.scorer"],
+        [sys.executable, "-m", "serving.shadow_scorer"],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

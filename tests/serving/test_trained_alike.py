@@ -21,7 +21,7 @@ from configs.rules import Contract
 from configs.settings import Features
 from features import engine
 from features.catalogue import ALL, select
-from serving.lines.transactions import Transactions
+from serving.transactions import Transactions
 
 pytestmark = pytest.mark.slow
 

@@ -50,12 +50,14 @@ from features.engine import SQL
 from flows.outcome import transactions as transactions_section
 from flows.stage import Stage
 from ingestion.files import read_file
-from serving.asked import Asked, Champion, Limits
-from serving.lines.judged import open_connection
-from serving.lines.schema import LinesDecoder
-from serving.lines.transactions import Transactions, answer
+from serving.champion import Champion, Request
+from serving.endpoints import predict_transactions
+from serving.errors import Problem, Refused
+from serving.limits import Limits
 from serving.opening import same_contract
-from serving.refusal import Problem, Refused
+from serving.requests import LinesReader
+from serving.transactions import Transactions
+from serving.transactions_sql import open_connection
 
 TWO = [line(), line(invoice_id="536366", invoiced_at="2024-02-11T09:00:00", quantity=2)]
 KEYS = {"what", "where", "reason", "row", "line", "field", "value", "expected"}
@@ -70,7 +72,7 @@ def champion(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Champion]:
 
 def refused(champion: Champion, sent: bytes, limits: Limits = LIMITS, **query: str) -> Refused:
     with pytest.raises(Refused) as caught:
-        answer(Asked(sent, query, champion, limits))
+        predict_transactions(Request(sent, query, champion, limits))
     told = json.loads(caught.value.body())
     assert set(told) == {"error", "code", "detail"}
     assert all(set(problem) == KEYS for problem in told["detail"])
@@ -207,7 +209,7 @@ def test_a_rule_that_warns_leaves_nothing_out(tmp_path):
 def test_what_was_left_out_is_counted_by_its_first_reason(champion):
     rows, lines = [], []
     sent = body([{"customer_id": "a", "lines": [*TWO, line(unit_price=0)]}, {"lines": TWO}])
-    asked = Asked(
+    asked = Request(
         sent,
         {"on_error": "skip"},
         champion,
@@ -215,7 +217,7 @@ def test_what_was_left_out_is_counted_by_its_first_reason(champion):
         rows_left_out=rows.append,
         lines_left_out=lines.append,
     )
-    answer(asked)
+    predict_transactions(asked)
     assert (rows, lines) == ([{"required": 1}], [{"zero_price": 1}])
 
 
@@ -241,7 +243,7 @@ def without(name: str) -> list[Any]:
         ("17850", "customers", "wrong_type"),
         ([good(), 5], "customers[1]", "wrong_type"),
         ([good(), {"lines": TWO}], "customers[1].customer_id", "required"),
-        ([good(), good(customer_id=None)], "customers[1].customer_id", "wrong_type"),
+        ([good(), good(customer_id=None)], "customers[1].customer_id", "required"),
         ([good(), good(customer_id=13085)], "customers[1].customer_id", "wrong_type"),
         ([good(), good(customer_id="")], "customers[1].customer_id", "blank"),
         ([good(), good(customer_id=" \u00a0\t")], "customers[1].customer_id", "blank"),
@@ -311,7 +313,7 @@ def test_all_problems_are_listed_up_to_the_number_that_is_shown(champion):
     told = json.loads(found.body())["detail"]
     assert len(told) == 20
     first = {
-        "what": "must be a whole number, or null",
+        "what": "must be a whole number to 9,007,199,254,740,992, or null",
         "where": "customers[0].lines[0].quantity",
         "reason": "wrong_type",
         "row": 0,
@@ -326,7 +328,7 @@ def test_all_problems_are_listed_up_to_the_number_that_is_shown(champion):
 @pytest.mark.parametrize(
     ("as_of", "reason"),
     [
-        (None, "wrong_type"),
+        (None, "required"),
         (20240301, "wrong_type"),
         ("", "invalid"),
         ("2024-3-1", "invalid"),
@@ -549,7 +551,7 @@ ANY_CUSTOMER = st.fixed_dictionaries(
 def test_the_slow_reader_finds_a_problem_where_the_fast_one_takes_nothing_and_nowhere_else(
     customers, as_of, form
 ):
-    decoder = LinesDecoder(ALL, form)
+    decoder = LinesReader(ALL, form)
     sent = body(customers, as_of)
     try:
         msgspec.json.decode(sent, type=decoder.request)
@@ -557,7 +559,7 @@ def test_the_slow_reader_finds_a_problem_where_the_fast_one_takes_nothing_and_no
     except msgspec.DecodeError:
         fast = False
     try:
-        lines = decoder._read_slowly(sent, LIMITS, True)
+        lines = decoder._read_by_value(sent, LIMITS, True)
         slow = not lines.skipped
     except Refused as found:
         slow = False
@@ -632,12 +634,13 @@ def test_training_reads_a_file_of_that_form_as_the_service_reads_its_lines(tmp_p
 
 def test_what_a_line_may_be_is_said_in_the_form_of_the_source():
     form = AS_WRITTEN[0][0]
-    kinds = LinesDecoder(ALL, form).kinds
-    assert "%d.%m.%Y %H:%M" in kinds["invoiced_at"].words and "ISO" in kinds["invoiced_at"].words
-    assert "decimal mark ," in kinds["unit_price"].words and "text" in kinds["quantity"].words
+    _, schemas = msgspec.json.schema_components([LinesReader(ALL, form).request])
+    said = {name: one["description"] for name, one in schemas["Line"]["properties"].items()}
+    assert "%d.%m.%Y %H:%M" in said["invoiced_at"] and "ISO" in said["invoiced_at"]
+    assert "decimal mark ," in said["unit_price"] and "text" in said["quantity"]
     sent = body([good(lines=[line(quantity=True, unit_price=[], invoiced_at={})])])
     with pytest.raises(Refused) as caught:
-        LinesDecoder(ALL, form).read(sent, LIMITS, False)
+        LinesReader(ALL, form).read(sent, LIMITS, False)
     assert {one.field: one.reason for one in caught.value.problems} == dict.fromkeys(
         ("quantity", "unit_price", "invoiced_at"), "wrong_type"
     )
@@ -704,13 +707,13 @@ def test_a_request_that_is_cut_off_ends_and_leaves_nothing_for_the_next(champion
     whole = time.thread_time()  # of computing: how busy the machine is plays no part
     assert len(ask(champion, sent, MANY)["predictions"]) == 1
     whole = time.thread_time() - whole
-    cut, kept = Asked(sent, {}, champion, MANY), body({"17850": TWO})
+    cut, kept = Request(sent, {}, champion, MANY), body({"17850": TWO})
     expected = ask(champion, kept, features="true")
     caught: list[tuple[Refused, float]] = []
 
     def run() -> None:
         try:
-            answer(cut)
+            predict_transactions(cut)
         except Refused as found:
             caught.append((found, time.thread_time()))
 
@@ -730,7 +733,7 @@ def test_a_request_that_is_cut_off_ends_and_leaves_nothing_for_the_next(champion
     before = time.clock_gettime(clock)
     while time.clock_gettime(clock) < before + 0.02:  # until the query has begun
         time.sleep(0.001)
-    Asked(sent, {}, champion, MANY).stop.set()  # another one: nothing happens
+    Request(sent, {}, champion, MANY).stop.set()  # another one: nothing happens
     assert thread.is_alive()
     spent = time.clock_gettime(clock)
     cut.stop.set()
@@ -747,10 +750,10 @@ def test_a_request_that_is_cut_off_ends_and_leaves_nothing_for_the_next(champion
 
 
 def test_a_request_that_is_over_before_its_query_begins_is_not_queried(champion):
-    asked = Asked(body({"17850": TWO}), {}, champion, LIMITS)
+    asked = Request(body({"17850": TWO}), {}, champion, LIMITS)
     asked.stop.set()
     with pytest.raises(Refused) as caught:
-        answer(asked)
+        predict_transactions(asked)
     assert (caught.value.code, caught.value.status) == ("timeout", 503)
     assert champion.transactions.pool.free.qsize() == 2
 
@@ -795,11 +798,12 @@ sys.path[:0] = {[str(ROOT), str(ROOT / "tests" / "serving")]!r}
 section = json.loads(sys.argv[1])
 from dataclasses import asdict
 from features.catalogue import CATALOGUE
-from serving.asked import Asked, Limits
-from serving.lines.transactions import Transactions
+from serving.champion import Request
+from serving.limits import Limits
+from serving.transactions import Transactions
 transactions = Transactions(section, [asdict(feature) for feature in CATALOGUE], 100)
-asked = Asked(sys.argv[2].encode(), {{}}, None, Limits(10, 100, 1))
-(row,) = transactions.rows(asked, transactions.read(asked))
+asked = Request(sys.argv[2].encode(), {{}}, None, Limits(10, 100, 1))
+(row,) = transactions.rows(transactions.reader.read(asked.body, asked.limits, False), asked.stop)
 assert row.features is not None
 heavy = ("pandas", "great_expectations", "training", "mlflow", "sklearn", "torch", "xgboost",
          "prefect", "sqlalchemy", "polars", "flows")

@@ -1,0 +1,425 @@
+"""Bytes of a request → customers that can be answered, or what is wrong with it and where.
+
+What a request may hold is a msgspec type: for feature values it is made from the bundle's own
+feature schema (train with another feature, and the service asks for it, checks its range and
+documents it), for invoice lines from the columns that the source declared. msgspec decodes JSON
+into the type in one pass. Only what it refuses is looked at again, value by value against the same
+types (`problems.py`), so that the answer names each wrong value with its place and its range.
+
+Only types are judged here. Whether an invoice line counts is decided by the data contract
+(`transactions_sql.py`), as in training: a quantity of 0 is a line to leave out, not a bad request.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+
+from configs.source import Form
+from configs.table import BLANKS, LONGEST_TEXT
+from features.categories import Value, encoder
+from ingestion.canonical import EXACT, MAPPED
+from serving.errors import REQUEST, Place, Problem, invalid
+from serving.limits import Limits
+from serving.problems import (
+    LARGEST,
+    Shape,
+    fits,
+    parse,
+    problems_of,
+    repeated,
+    same_customer,
+    size_problem,
+    split,
+)
+from serving.responses import Skipped
+
+UNNAMEABLE = re.compile(r'["\\\x00-\x1f]')  # in the name of a field of a msgspec type
+FIRST_DAY = date(1900, 1, 1)  # no time of a log is read as an earlier one
+OPTIONAL = ("description",)  # of the declared columns; no feature is made from it
+WHOLE_NUMBERS = ("quantity",)
+NUMBERS = (*WHOLE_NUMBERS, "unit_price", "amount")
+ISO = "such as 2011-09-10T12:30:00"
+# Text that is not UTF-8 is a ValueError, and not a DecodeError.
+UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)
+
+
+# --- POST /predict, POST /explain: feature values ------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Customers:
+    """The customers to score: rows are their places in the request, x float32 (n, f).
+
+    ids: as sent.  persons: as ingestion reads them, where it does; else as sent.
+    """
+
+    ids: list[str | None]
+    rows: Sequence[int]
+    x: np.ndarray
+    skipped: list[Skipped]
+    persons: list[str | None]
+
+
+class FeatureReader:
+    """Reads requests for one feature schema (`Bundle.features`).
+
+    missing_values: texts that stand for a missing category, besides blanks.
+    """
+
+    def __init__(
+        self, features: Sequence[dict[str, Any]], missing_values: Sequence[str] = ()
+    ) -> None:
+        # A table may name its columns as it likes, which msgspec does not: those are renamed.
+        self._renamed = _renamed([feature["name"] for feature in features])
+        self.customer = _customer_type(features, self._renamed)
+        self.request = msgspec.defstruct(
+            "PredictRequest",
+            [("customers", Annotated[list[self.customer], Meta(min_length=1)])],  # type: ignore[name-defined]
+            forbid_unknown_fields=True,
+        )
+        self._decode = msgspec.json.Decoder(self.request).decode
+        self._shape = Shape.of(self.customer, self._renamed)
+        self._encode: dict[int, Callable[[Value], float]] = {
+            place: encoder(feature, missing_values)
+            for place, feature in enumerate(features)
+            if feature.get("categories")
+        }
+        self._absent = {"", *missing_values}
+        self._never_blank = {
+            place: features[place]["name"]
+            for place in self._encode
+            if not features[place].get("missing")
+        }
+        # Bytes of a customer, written generously: names escaped, numbers in full, room for spaces;
+        # an id and texts of four bytes a character.
+        written = sum(len(json.dumps(feature["name"])) for feature in features)
+        texts = (1 + len(self._encode)) * LONGEST_TEXT
+        self.row_bytes = written + 60 * len(features) + 4 * texts + 100
+
+    def read(self, body: bytes, limits: Limits, skip: bool) -> Customers:
+        """The customers of a request. Raises Refused; with `skip` only when none of them is good.
+
+        limits: of which max_rows counts.
+        """
+        try:
+            # The type has other names than the request then.
+            customers = None if self._renamed else self._decode(body).customers  # type: ignore[attr-defined]
+        except UNREADABLE as error:
+            return self._read_by_value(body, limits, skip, str(error))
+        if customers is None:
+            return self._read_by_value(body, limits, skip)
+        if too_many := size_problem(customers, "customers", limits.max_rows):
+            raise invalid(*too_many)
+        values = [msgspec.structs.astuple(customer) for customer in customers]
+        if repeated([row[-1] for row in values]) or any(
+            self._is_absent(row[place]) for place in self._never_blank for row in values
+        ):
+            return self._read_by_value(body, limits, skip)
+        return self._customers(values, range(len(values)), [])
+
+    def _read_by_value(self, body: bytes, limits: Limits, skip: bool, why: str = "") -> Customers:
+        """why: msgspec's reason to refuse, for the case that nothing else is found."""
+        request = parse(body)
+        problems = [*problems_of(REQUEST, request, Shape.of(self.request), nested=False)]
+        if not problems:
+            problems = size_problem(request["customers"], "customers", limits.max_rows)
+        if problems:
+            raise invalid(*problems)
+        first_rows: dict[str, int] = {}
+
+        def wrong(place: Place, sent: Any, guess: bool) -> Iterator[Problem]:
+            fine = True
+            for problem in self._problems(place, sent, guess):
+                fine = False
+                yield problem
+            customer_id = sent.get("customer_id") if fine else None
+            if customer_id is not None:
+                first = first_rows.setdefault(customer_id, place.row or 0)
+                if first != place.row:
+                    yield same_customer(place, customer_id, first)
+
+        good, rows, skipped = split(request["customers"], wrong, skip)
+        if why and not skipped:  # JSON that Python reads and msgspec does not
+            raise invalid(Problem(what=why))
+        values = [msgspec.structs.astuple(self._shape.read(one)) for one in good]
+        return self._customers(values, rows, skipped)
+
+    def _problems(self, place: Place, sent: Any, guess: bool) -> Iterator[Problem]:
+        if not fits(sent, self._shape):
+            yield from problems_of(place, sent, self._shape, guess=guess)
+        for name in self._never_blank.values() if isinstance(sent, dict) else ():
+            value = sent.get(name)
+            if isinstance(value, str) and value and self._is_absent(value):
+                text = value.strip(BLANKS)
+                what = "must not stand for a missing value" if text else "must not be blank"
+                yield place.problem("blank", what, name, value, self._shape.fields[name].expected)
+
+    def _is_absent(self, value: Any) -> bool:
+        return str(value).strip(BLANKS) in self._absent
+
+    def _customers(
+        self, values: list[tuple[Any, ...]], rows: Sequence[int], skipped: list[Skipped]
+    ) -> Customers:
+        """values: of each customer the features and the customer_id. Text becomes its code
+        (`features/categories.py`), a value that is missing NaN."""
+        ids = [row[-1] for row in values]
+        features: list[Sequence[Any]] = [row[:-1] for row in values]
+        if self._encode:
+            features = [list(row) for row in features]
+            for row in features:
+                for place, code in self._encode.items():
+                    row[place] = code(row[place])  # type: ignore[index]
+        return Customers(ids, rows, np.array(features, dtype=np.float32), skipped, persons=ids)
+
+    def real_names(self, definition: dict[str, Any]) -> dict[str, Any]:
+        """The JSON schema of a customer with the names of the features, whatever they are."""
+        real = {renamed: name for name, renamed in self._renamed.items()}
+        properties = definition["properties"]
+        return definition | {
+            "properties": {real.get(name, name): schema for name, schema in properties.items()},
+            "required": [real.get(name, name) for name in definition.get("required", [])],
+        }
+
+
+def _renamed(names: Sequence[str]) -> dict[str, str]:
+    """Names that a field of a msgspec type cannot have -> what the field is called instead."""
+    found: dict[str, str] = {}
+    for place, name in enumerate(names):
+        if UNNAMEABLE.search(name):
+            found[name] = f"feature_{place}"
+            while found[name] in names:
+                found[name] += "_"
+    return found
+
+
+def _customer_type(
+    features: Sequence[dict[str, Any]], renamed: Mapping[str, str]
+) -> type[msgspec.Struct]:
+    """`Customer`: one field per feature, in the bundle's order, then an optional customer_id.
+
+    features: dicts of name, unit, meaning, low, high, missing, categories.
+    """
+    names = [renamed.get(feature["name"], feature["name"]) for feature in features]
+    plain = [f"feature_{place}" for place in range(len(features))]  # JSON alone has the names
+    known = Meta(
+        max_length=LONGEST_TEXT, description="returned with the answer; not an input of the model"
+    )
+    expected = Meta(extra={"expected": f"text of at most {LONGEST_TEXT} characters, or null"})
+    return msgspec.defstruct(
+        "Customer",
+        [
+            *((name, *_feature_type(feature)) for name, feature in zip(plain, features)),
+            ("customer_id", Annotated[Annotated[str, known] | None, expected], None),
+        ],
+        rename=dict(zip(plain, names)),
+        forbid_unknown_fields=True,
+        kw_only=True,
+        gc=False,
+        namespace={"__doc__": "Feature values of one customer."},
+    )
+
+
+def _feature_type(feature: dict[str, Any]) -> tuple[Any, ...]:
+    """The type of a feature, and its default where it may be missing."""
+    categories, missing = list(feature.get("categories") or ()), feature.get("missing")
+    low, high, meaning = feature.get("low"), feature.get("high"), feature["meaning"]
+    if categories:
+        # Not an enumeration: a value that was never seen counts as `other`, and is not refused.
+        least = 0 if missing else 1
+        kind: Any = Annotated[str, Meta(min_length=least, max_length=LONGEST_TEXT)]
+        meaning += f" (one of {len(categories)} texts; any other counts as other)"
+        expected = f"text of at most {LONGEST_TEXT} characters, such as {categories[0]}"
+    else:
+        smallest, largest = -LARGEST if low is None else low, LARGEST if high is None else high
+        kind = Annotated[float, Meta(ge=smallest, le=largest)]
+        meaning += f" ({feature['unit']})"
+        bounds = ["a number"] + ([] if low is None else [f"from {low:g}"])
+        bounds += [] if high is None else [f"to {high:g}"]
+        expected = " ".join([*bounds, f"({feature['unit']})"])
+    meaning += f"; null or left out: {missing}" if missing else ""
+    expected += f", or null: {missing}" if missing else ""
+    about = {"description": meaning, "extra": {"expected": expected}}
+    described = Meta(**about, examples=categories) if categories else Meta(**about)
+    return (Annotated[kind | None, described], None) if missing else (Annotated[kind, described],)
+
+
+# --- POST /predict_transactions: invoice lines ---------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A request that can be answered. rows: the customers' places in it; customers: Structs of
+    customer_id and lines."""
+
+    as_of: date
+    rows: Sequence[int]
+    customers: Sequence[Any]
+    skipped: list[Skipped]
+
+
+class LinesReader:
+    """Reads requests with lines of these columns (`settings.source.declared`), as a source of this
+    form writes them. last_day: of the log that the champion learnt from, where that is known."""
+
+    def __init__(
+        self, declared: frozenset[str], form: Form | None = None, last_day: date | None = None
+    ) -> None:
+        self.last_day = last_day
+        self.columns = tuple(name for name in MAPPED if name in declared - {"customer_id"})
+        self.customer, self.request = _lines_types(self.columns, form or Form())
+        self._decode = msgspec.json.Decoder(self.request).decode
+
+    def read(self, body: bytes, limits: Limits, skip: bool) -> Lines:
+        """The customers of a request. Raises Refused; with `skip` only for the request as a whole,
+        and when no customer is good.
+
+        limits: of which max_rows and max_lines count.
+        """
+        try:
+            request: Any = self._decode(body)
+        except UNREADABLE:
+            return self._read_by_value(body, limits, skip)
+        customers = request.customers
+        wrong = self._day_problem(request.as_of)
+        wrong += size_problem(customers, "customers", limits.max_rows)
+        wrong += _too_many_lines(sum(len(customer.lines) for customer in customers), limits)
+        if wrong:
+            raise invalid(*wrong)
+        return Lines(request.as_of, range(len(customers)), customers, [])
+
+    def _read_by_value(self, body: bytes, limits: Limits, skip: bool) -> Lines:
+        request = parse(body)
+        problems = [*problems_of(REQUEST, request, Shape.of(self.request), nested=False)]
+        sent = request if isinstance(request, dict) else {}
+        as_of, customers = None, sent.get("customers")
+        try:
+            as_of = msgspec.convert(sent.get("as_of"), date)
+        except msgspec.ValidationError:
+            day = self._day_expected()  # said as a range, which the type does not know
+            problems = [
+                msgspec.structs.replace(one, expected=day) if one.field == "as_of" else one
+                for one in problems
+            ]
+        else:
+            problems += self._day_problem(as_of)
+        if "customers" in sent:
+            problems += size_problem(customers, "customers", limits.max_rows)
+            counts = [len(_lines_of(customer)) for customer in customers or ()]
+            problems += _too_many_lines(sum(counts), limits)
+        if problems or as_of is None:
+            raise invalid(*problems)
+        shape = Shape.of(self.customer)
+        good, rows, skipped = split(
+            customers or [],
+            lambda place, one, guess: problems_of(place, one, shape, guess=guess),
+            skip,
+        )
+        return Lines(as_of, rows, [shape.read(one) for one in good], skipped)
+
+    def _latest(self) -> date:
+        """Tomorrow: what is known by the end of today is known by then. The day is UTC's. The time
+        of a simulated shop may be ahead of ours: then it is the day after the last of its log."""
+        today = datetime.now(UTC).date()
+        return max(today, self.last_day or today) + timedelta(days=1)
+
+    def _day_expected(self) -> str:
+        return f"a day from {FIRST_DAY} to {self._latest()} (tomorrow, UTC)"
+
+    def _day_problem(self, day: date) -> list[Problem]:
+        latest = self._latest()
+        if FIRST_DAY <= day <= latest:
+            return []
+        late = day > latest
+        reason = "in_future" if late else "out_of_range"
+        what = f"must be at most {latest}, tomorrow" if late else f"must be at least {FIRST_DAY}"
+        return [REQUEST.problem(reason, what, "as_of", str(day), self._day_expected())]
+
+
+def _lines_of(customer: Any) -> Sequence[Any]:
+    lines = customer.get("lines") if isinstance(customer, dict) else None
+    return lines if isinstance(lines, list) else ()
+
+
+def _too_many_lines(lines: int, limits: Limits) -> list[Problem]:
+    if lines <= limits.max_lines:
+        return []
+    most = f"{limits.max_lines:,} lines"
+    problem = REQUEST.problem(
+        "too_long", f"must have at most {most} in all", "customers", expected=f"1 to {most}"
+    )
+    return [msgspec.structs.replace(problem, value=f"{lines:,} lines")]
+
+
+def _lines_types(
+    columns: Sequence[str], form: Form
+) -> tuple[type[msgspec.Struct], type[msgspec.Struct]]:
+    """`CustomerLines` and `PredictTransactionsRequest`, with lines of these columns."""
+    types = {name: _column_type(name, form) for name in columns}
+    line = msgspec.defstruct(
+        "Line",
+        [(name, kind, None) if name in OPTIONAL else (name, kind) for name, kind in types.items()],
+        forbid_unknown_fields=True,
+        kw_only=True,
+        gc=False,
+        namespace={"__doc__": "One invoice line, as the source would have it."},
+    )
+    known = Meta(
+        min_length=1,
+        max_length=LONGEST_TEXT,
+        description="whose lines these are",
+        extra={"expected": f"text of 1 to {LONGEST_TEXT} characters"},
+    )
+    customer = msgspec.defstruct(
+        "CustomerLines",
+        [
+            ("customer_id", Annotated[str, known]),
+            ("lines", Annotated[list[line], Meta(min_length=1)]),  # type: ignore[valid-type]
+        ],
+        forbid_unknown_fields=True,
+        namespace={"__doc__": "A customer and their invoice lines, in any order."},
+    )
+    before = Meta(
+        description="features are made of the lines before this day; at most tomorrow",
+        extra={"expected": "a day as YYYY-MM-DD"},
+    )
+    request = msgspec.defstruct(
+        "PredictTransactionsRequest",
+        [
+            ("as_of", Annotated[date, before]),
+            ("customers", Annotated[list[customer], Meta(min_length=1)]),  # type: ignore[valid-type]
+        ],
+        forbid_unknown_fields=True,
+    )
+    return customer, request
+
+
+def _column_type(name: str, form: Form) -> Any:
+    """What a column of a line may be, from a source of this form; null always."""
+    if name in NUMBERS:
+        whole = name in WHOLE_NUMBERS
+        number: Any = Annotated[int, Meta(ge=-EXACT, le=EXACT)] if whole else float
+        kind = number | None if form.text is None else number | str | None
+        words = f"a whole number to {EXACT:,}" if whole else "a number"
+        if form.text is not None:
+            marks = f"decimal mark {form.text.decimal}"
+            marks += f", thousands {form.text.thousands}" if form.text.thousands else ""
+            marks += f", symbols {' '.join(form.text.symbols)}" if form.text.symbols else ""
+            words += f", or text of one as the source writes it ({marks})"
+    elif name != "invoiced_at":
+        kind, words = str | None, "text"
+    elif form.time_format is None:
+        kind, words = str | None, f"text of a time, {ISO}"
+    else:  # some sources count the seconds or the days
+        kind = float | str | None
+        words = f"a time as the source writes it ({form.time_format}), or ISO, {ISO}"
+    words += ", or null"
+    return Annotated[kind, Meta(description=words, extra={"expected": words})]
