@@ -119,7 +119,7 @@ rollback: setup ## go back to the champion before this one, or to VERSION=  (REA
 	@$(BIN)/python -m flows.commands.rollback $${GP_VERSION:+"$$GP_VERSION"} $${GP_REASON:+--reason "$$GP_REASON"} $(PRESET) $(ARGS)
 
 shadow: setup ## compare the challenger in shadow with the champion  (ARGS=--promote)
-	@$(BIN)/python -m flows.shadow $(PRESET) $(ARGS)
+	@$(BIN)/python -m flows.commands.shadow $(PRESET) $(ARGS)
 
 reproduce: setup ## repeat a run and say whether its figures are the same  (RUN=run id)
 	@$(BIN)/python -m flows.commands.reproduce "$$GP_RUN" $(ARGS)

@@ -1,8 +1,5 @@
 """The challenger in shadow: how it compares with the champion, and whether that is enough.
 
-    make shadow                    show the comparison
-    make shadow ARGS=--promote     promote it, where the gate asked for nothing else
-
 With `gate.shadow_days` a training ends with a rejection until the service has had the challenger in
 shadow for so many days (`serving.shadow`). The version stays challenger meanwhile; here the one
 rule that was broken is judged again, and the ledger gets a second record about the version.
@@ -10,43 +7,32 @@ rule that was broken is judged again, and the ledger gets a second record about 
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from common.customer_hash import read_key
-from common.errors import UserError
-from common.terminal import console, facts
-from configs.command import make, run_command
+from configs.command import make
 from configs.settings import Settings
 from flows.clock import today
-from flows.exclusive import exclusive
 from monitoring.facts import ShadowComparison, end_of
 from monitoring.shadow import Purchases, compare_shadow, harm
 from registry import ledger
 from registry.champion import (
-    CHALLENGER,
     ModelVersion,
-    alias_now,
-    champion_now,
     find_champion,
     model_name,
     versions,
 )
 from registry.decisions import conclude, verify
 from registry.gate import Decision, ShadowEvidence, shadow_rule
-from registry.tracking import open_store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from rich.table import Table
 
     from registry.chain import Record
     from reports.monitoring_state import Shadow
 
-ABOUT = "Show how the challenger in shadow compares with the champion."
 PROMOTE = "--promote"
 RULE = "shadow"
 
@@ -66,25 +52,6 @@ class Standing:
     @property
     def ready(self) -> bool:
         return bool(self.rule["held"]) and not self.why_not
-
-
-def main(settings: Settings, *, promote: bool = False) -> None:
-    client = open_store(settings)
-    with exclusive(settings, "shadow"):
-        purchases = purchases_of(settings)
-        if promote:
-            entry = conclude_shadow(client, settings, purchases)
-            if entry is None:
-                raise UserError(
-                    why_not_promoted(client, settings, purchases),
-                    where=model_name(settings),
-                    next_step=f"see how it compares: {make('shadow', settings)}",
-                )
-            from flows.commands.promote import tell
-
-            tell(entry, settings)
-            return
-        show(settings, client, purchases)
 
 
 def evidence_of(
@@ -213,48 +180,6 @@ def purchases_of(settings: Settings) -> Purchases | None:
     )
 
 
-def show(settings: Settings, client: MlflowClient, purchases: Purchases | None) -> None:
-    """The comparison of challenger and champion, and what to type next."""
-    champion = champion_now(settings)
-    challenger = alias_now(settings, CHALLENGER)
-    if champion is None or challenger is None or challenger.version == champion.version:
-        raise UserError(
-            "there is no challenger beside the champion",
-            where=model_name(settings),
-            next_step=f"train one: {make('train', settings)}",
-        )
-    seen, found = evidence_of(settings, champion.version, challenger.version, purchases)
-    shown = console()
-    shown.print(facts(("Shadow", found.text), *(("But", text) for text in seen.harm)))
-    for left_out in found.left_out:
-        shown.print(f"Left out  {left_out}", soft_wrap=True, markup=False)
-    if found.state == "ok":
-        shown.print()
-        shown.print(_table(found))
-    waits = standing(client, settings, purchases)
-    if waits is not None and waits.version.version == challenger.version:
-        next_step = why_not_promoted(client, settings, purchases)
-        if waits.ready:
-            next_step = make("shadow", settings, PROMOTE)
-    elif found.rows:
-        next_step = make("promote", settings, VERSION=str(challenger.version))
-    else:
-        next_step = seen.next_step.partition(", and when")[0]
-    shown.print(f"Next      {next_step}", soft_wrap=True, markup=False)
-
-
-def _table(found: ShadowComparison) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    table.add_column("")
-    table.add_column(f"champion {found.champion}", justify="right")
-    table.add_column(f"challenger {found.challenger}", justify="right")
-    for name, ours, theirs in sides(found):
-        table.add_row(name, ours, theirs)
-    return table
-
-
 def sides(found: ShadowComparison) -> list[tuple[str, str, str]]:
     """Name, the champion's and the challenger's figure, as they are shown."""
     rows = [("mean probability", found.mean_champion, found.mean_challenger, ".4f")]
@@ -309,13 +234,3 @@ def _too_old(settings: Settings, rejection: Record) -> str:
         f"its newest row is {age:g} days old by now, at most {limit} are allowed"
         f" (gate.max_data_age_days): {make('train', settings)}"
     )
-
-
-def run(words: Sequence[str] | None = None) -> int:
-    """`make shadow`, with these words after it."""
-    flags = {"promote": "promote it, where the gate asks for nothing else"}
-    return run_command("flows.shadow", ABOUT, main, words, flags=flags)
-
-
-if __name__ == "__main__":
-    sys.exit(run())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict, replace
 from datetime import date, datetime, timedelta
 
@@ -13,7 +12,7 @@ import pytest
 from common.customer_hash import hashed, read_key
 from configs.load import load
 from features.catalogue import CATALOGUE
-from flows import shadow
+from flows.commands import shadow
 from flows.shadow import conclude_shadow, evidence_of, on_page, purchases_of, why_not_promoted
 from registry import tracking
 from registry.bundle import BundleRefused, write_bundle
@@ -225,9 +224,8 @@ def test_a_record_that_only_says_more_about_the_version_does_not_count_as_its_de
     assert champion_now(shop.settings).version == first.version
 
 
-def type_(monkeypatch, capsys, shop, *words: str) -> tuple[int, str]:
+def type_(capsys, shop, *words: str) -> tuple[int, str]:
     options = ["--config", "smoke", "--var", str(shop.settings.var), *ASKS]
-    monkeypatch.setattr(sys, "argv", ["flows.shadow", *words, *options])
     code = shadow.run([*words, *options])
     said = capsys.readouterr()
     return code, " ".join((said.out + said.err).split())
@@ -237,23 +235,23 @@ def test_the_command_shows_the_comparison_and_promotes_only_when_it_is_told_to(
     var, monkeypatch, capsys
 ):
     shop = Shop(var, "smoke")
-    code, said = type_(monkeypatch, capsys, shop)
+    code, said = type_(capsys, shop)
     assert code == 1 and "there is no challenger beside the champion" in said
     first, _ = shop.train()
     second, _ = shop.train()
     versions = (first.version, second.version)
-    code, said = type_(monkeypatch, capsys, shop)
+    code, said = type_(capsys, shop)
     assert code == 0 and "Version 2 in shadow of version 1 has not scored a row yet" in said
     assert "Next make serve" in said or "--serving.shadow challenger" in said
-    code, said = type_(monkeypatch, capsys, shop, "--promote")
+    code, said = type_(capsys, shop, "--promote")
     assert code == 1 and "version 2 is not promoted: in shadow of the champion on 0 days" in said
     for day in DAYS:
         shop.serve(day, versions)
-    code, said = type_(monkeypatch, capsys, shop)
+    code, said = type_(capsys, shop)
     assert code == 0 and "600 rows on 3 days (2026-03-01 to 2026-03-03)" in said
     assert "champion 1 challenger 2 mean probability" in said and "--promote" in said
     assert champion_now(shop.settings).version == first.version
-    code, said = type_(monkeypatch, capsys, shop, "--promote")
+    code, said = type_(capsys, shop, "--promote")
     assert code == 0 and "Version 2 of golden-path-smoke is champion, in place of version 1" in said
     assert history(shop.client, shop.settings)[-1].action == "promote"
 
