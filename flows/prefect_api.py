@@ -12,13 +12,13 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.errors import UserError
 from common.full_disk import full_disk
+from common.parent import when_parent_ends
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -139,13 +139,12 @@ def _serve(port: int) -> None:
         uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", lifespan="on")
     )
 
-    def stop_with_parent() -> None:
-        sys.stdin.buffer.read()  # returns when the parent is gone
+    def stop() -> None:
         server.should_exit = True
         time.sleep(1)
         os._exit(0)  # also in the middle of its start; SQLite's journal keeps the database whole
 
-    threading.Thread(target=stop_with_parent, daemon=True).start()
+    when_parent_ends(stop)
     server.run()
 
 

@@ -79,7 +79,7 @@ def served(settings: Settings) -> Iterator[Service]:
     var = settings.var.absolute()
     port, log = _free_port(), var / "service.log"
     command = [
-        *(sys.executable, "-m", "flows.with_parent", "serving"),
+        *(sys.executable, "-m", "common.parent", "serving"),
         *("--config", str(settings.file or settings.name), "--var", str(var)),
         *("--serving.port", str(port)),
     ]

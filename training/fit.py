@@ -24,7 +24,6 @@ import json
 import os
 import shutil
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -33,6 +32,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from common.parent import when_parent_ends
 
 if TYPE_CHECKING:
     from features.table import Rows
@@ -228,7 +229,7 @@ def main(arguments: list[str]) -> int:
             raise ValueError(f"usage: python -m training.fit job.json [{WITH_PARENT}]")
         job = read_job(json.loads(Path(arguments[0]).read_text()))
         if with_parent:
-            _end_with_parent()
+            when_parent_ends(partial(os._exit, 1))  # else a killed run would leave a search running
         _limit_threads(job.threads)
         result = fit_family(job, emit)
     except Exception as error:  # the parent shows one message, the log has the rest
@@ -262,17 +263,6 @@ def _emitter() -> Emit:
     sys.stdout.flush()
     os.dup2(2, 1)
     return lambda event: print(json.dumps(event), file=lines, flush=True)
-
-
-def _end_with_parent() -> None:
-    """End when standard input closes: a parent that was killed must not leave a search running."""
-
-    def watch() -> None:
-        while os.read(0, 1024):
-            pass
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _limit_threads(threads: int) -> None:

@@ -53,7 +53,7 @@ def main(settings: Settings) -> None:
     hosts = [f"{name}:{settings.ui.mlflow_port}" for name in ("127.0.0.1", "localhost")]
     commands = {
         "MLflow": [
-            *("flows.with_parent", "mlflow", "server"),
+            *("common.parent", "mlflow", "server"),
             *("--host", "127.0.0.1", "--port", str(settings.ui.mlflow_port)),
             *("--workers", "1", "--backend-store-uri", tracking_uri(settings)),
             *("--default-artifact-root", artifact_root(settings).as_uri()),
