@@ -1,8 +1,9 @@
 """Write files that later commands rely on: whole or absent, whatever ends the process.
 
-A file is written under a temporary name in its folder and then renamed. A *record* is a JSON object
-that also carries the SHA-256 of its content, so that an altered one is noticed. A *sealed text* is
-the same for a format of another program, in which a line that begins with # is a comment.
+A file, or a folder, is written under a temporary name beside its place and then renamed. A *record*
+is a JSON object that also carries the SHA-256 of its content, so that an altered one is noticed. A
+*sealed text* is the same for a format of another program, in which a line that begins with # is a
+comment.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -32,27 +33,61 @@ class RecordAltered(ValueError):
 
 
 def write_file(path: Path, text: str) -> None:
-    """Write the file, or leave what stood there before."""
+    """Write a text as UTF-8, or leave what stood there before."""
     write_bytes(path, text.encode("utf-8"))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """The same with bytes."""
+    """Write the file, or leave what stood there before."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    for left in path.parent.glob(f".{glob.escape(path.name)}.[0-9]*.[0-9]*"):
-        process = left.name.split(".")[-2]
-        if process.isdecimal() and not _runs(int(process)):  # it was killed
-            left.unlink(missing_ok=True)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `target`, for a library or a query that writes the file itself.
+
+    When the block ends, the file takes the place of `target`; when it fails, the file is removed.
+
+    To write several files that are only of use together, enter one context for each and write all
+    of them inside.
+    """
+    temporary = _temporary(target)
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
+        yield temporary
+        temporary.replace(target)
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder beside `target`. When the block ends, it takes the place of
+    `target` and of all that was in it; when it fails, it is removed."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(target)
+    temporary.mkdir()
+    try:
+        yield temporary
+        shutil.rmtree(target, ignore_errors=True)
+        temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary(target: Path) -> Path:
+    """A name of this thread's own beside `target`; those of processes that were killed go."""
+    for left in target.parent.glob(f".{glob.escape(target.name)}.[0-9]*.[0-9]*"):
+        process = left.name.split(".")[-2]
+        if process.isdecimal() and not _runs(int(process)):
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
+    return target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
 
 
 def _runs(process: int) -> bool:
@@ -105,6 +140,12 @@ def read_sealed(path: Path, most_bytes: int) -> str:
         return text.decode()
     except UnicodeDecodeError:
         raise RecordAltered("it is not text") from None
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's content, as hexadecimal digits. Raises OSError when there is none."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def make_once(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from common.errors import UserError
 from configs.settings import Compute, Features
 from features.catalogue import ALL, select
 from features.engine import build_features, make, read_log
+from features.facts import TableFacts
 from features.splits import as_of_dates
 
 if TYPE_CHECKING:
@@ -19,16 +19,6 @@ if TYPE_CHECKING:
 
 
 ROW_GROUP = 24_576  # rows: several groups are written side by side
-
-
-@dataclass(frozen=True)
-class TableFacts:
-    features: int
-    names: tuple[str, ...]  # of the features, in the order of the columns
-    rows: dict[str, int]
-    positive_rate: dict[str, float]
-    as_of: dict[str, list[str]]
-    log_start: str  # the day of the first sale
 
 
 def build_table(
@@ -76,6 +66,7 @@ def build_table(
     return TableFacts(
         features=len(names),
         names=names,
+        schema=features,
         rows={split: found.get(split, (0, 0.0))[0] for split in dates},
         positive_rate={split: found.get(split, (0, 0.0))[1] for split in dates},
         as_of={split: [day.isoformat() for day in days] for split, days in dates.items()},

@@ -18,7 +18,6 @@ to groups: how many it tears apart is in the facts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +32,7 @@ from configs.settings import Compute
 from configs.table import Column, Table
 from features.catalogue import Feature
 from features.categories import code_sql
+from features.facts import TableFacts
 from features.sides import draw_sides
 from features.table import GROUP, SPLITS
 
@@ -42,26 +42,6 @@ if TYPE_CHECKING:
 LEAST = 5  # units of each class in each split: fewer cannot be fitted, calibrated or scored on
 COMMON, FEW = 0.01, 5  # equal rows are common as more than this share of all, and more than so many
 IS_COMMON = f"equal_rows > greatest({FEW}, {COMMON!r} * all_rows)"
-
-
-@dataclass(frozen=True)
-class FromTable:
-    """What `features/build.py` says of a log's table, and `useless`: feature -> why the training
-    split does not learn from it. Such a column is kept: the model and the service keep the contract
-    of the settings, and a later file may fill it.
-    groups: split -> how many groups it has rows of; {} where the settings name no group.
-    groups_torn: those with rows in several splits, which only a column that says the split can do.
-    test_rows_torn: the test rows of these."""
-
-    features: int
-    names: tuple[str, ...]
-    rows: dict[str, int]
-    positive_rate: dict[str, float]
-    as_of: dict[str, list[str]]
-    useless: dict[str, str]
-    groups: dict[str, int]
-    groups_torn: int
-    test_rows_torn: int
 
 
 def schema(table: Table) -> tuple[Feature, ...]:
@@ -80,7 +60,7 @@ def _feature(name: str, column: Column) -> Feature:
 
 def build_from_table(
     valid: Path, target: Path, table: Table, seed: int, compute: Compute | None = None
-) -> FromTable:
+) -> TableFacts:
     """Write the training table (`customer_id, as_of, split, <features>, label`, and `split_group`
     where the settings name a group) to `target`.
 
@@ -108,9 +88,10 @@ def build_from_table(
         useless = _useless(connection, target, features)
         groups, torn, rows_torn = _groups(connection, table)
     found = {split: (rows, rate) for split, rows, rate in counts}
-    return FromTable(
+    return TableFacts(
         features=len(features),
         names=tuple(feature.name for feature in features),
+        schema=features,
         rows={split: found[split][0] for split in SPLITS},
         positive_rate={split: found[split][1] for split in SPLITS},
         as_of={split: [] for split in SPLITS},

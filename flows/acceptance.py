@@ -1,12 +1,12 @@
 """A validated batch beside the last accepted one: accepted, or held until a person releases it.
 
-A log is compared by its days, a labelled table by the values that are none of its categories.
+A log is compared by its days, a labelled table by the values that are none of its categories
+(`Dataset.changes`).
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,13 @@ from common.errors import UserError
 from common.files import RecordAltered, read_record, write_record
 from configs.command import make
 from configs.settings import Settings
+from flows.dataset import Dataset
 from flows.stage import Stage
 from ingestion.batches import ACCEPTED, Batch, dataset_of, decide, find, last_accepted
 from ingestion.contract import change_rules
 from ingestion.expectations import Finding
-from ingestion.labelled.unseen import UNSEEN, unseen_changes, which_columns
-from ingestion.measures import changes
-from ingestion.validate import (
-    DAYS,
-    QUARANTINE,
-    ContractBroken,
-    check_measures,
-    figure,
-    read_days,
-)
+from ingestion.labelled.unseen import UNSEEN
+from ingestion.outcome import QUARANTINE, ContractBroken, check_measures, figure
 from reports.contract import write_contract_page
 
 
@@ -73,14 +66,21 @@ def remember(settings: Settings, kind: str, found: Validated) -> None:
         _pointer(settings, "refused").unlink(missing_ok=True)
 
 
-def keep_refused(settings: Settings, batch: str, error: ContractBroken, made: Path) -> None:
-    """Keep the quarantine of a refused batch, so that one can look into it."""
-    assert error.outcome is not None
-    folder = settings.var.absolute() / "refused" / dataset_of(settings)
-    folder.mkdir(parents=True, exist_ok=True)
-    (made / QUARANTINE).replace(folder / QUARANTINE)
-    rows = asdict(error.outcome.rows)
-    remember(settings, "refused", Validated(batch, folder, rows, f"refused: {error.what}"))
+def refused(
+    settings: Settings, batch: str, error: ContractBroken, made: Path, page: Path
+) -> ContractBroken:
+    """The error to raise for a batch that breaks a rule, once its page is written and its
+    quarantine is kept, so that one can look into it. made: the folder of the unfinished stage."""
+    if error.outcome is not None:
+        rows = asdict(error.outcome.rows)
+        write_contract_page(page, rows, error.outcome.findings, batch)
+        folder = settings.var.absolute() / "refused" / dataset_of(settings)
+        folder.mkdir(parents=True, exist_ok=True)
+        (made / QUARANTINE).replace(folder / QUARANTINE)
+        remember(settings, "refused", Validated(batch, folder, rows, f"refused: {error.what}"))
+    # Prefect keeps the error to the end of the process: one that leads to a module of DuckDB's
+    # makes that complain at exit.
+    return ContractBroken(error.what, where=f"{page}, {error.where}", next_step=error.next_step)
 
 
 def _pointer(settings: Settings, kind: str) -> Path:
@@ -104,18 +104,19 @@ def _read(settings: Settings, kind: str) -> Validated | None:
         ) from None
 
 
-def accept_or_hold(settings: Settings, name: str, stage: Stage, page: Path) -> Batch:
+def accept_or_hold(data: Dataset, name: str, stage: Stage, page: Path) -> Batch:
     """Judge the batch by the change rules; raise ContractBroken when it is held.
 
     A batch that was accepted or released once is not judged again.
     """
+    settings = data.settings
     var, dataset = settings.var.absolute(), dataset_of(settings)
     known = find(var, dataset, name)
-    last = last_accepted(var, dataset, but=name, before=_clock(settings))
+    last = last_accepted(var, dataset, but=name, before=data.before)
     findings = [Finding(**_fields(finding)) for finding in stage.facts["findings"]]
     compared: list[Finding] = []
     if known is None or known.status != "accepted":
-        measured = _measure(stage, last)
+        measured = data.changes(stage, last)
         rules = {
             code: rule
             for code, rule in change_rules(settings.contract).items()
@@ -128,7 +129,7 @@ def accept_or_hold(settings: Settings, name: str, stage: Stage, page: Path) -> B
         batch = known
     else:
         reasons = [
-            *(f"{figure(f)} ({f.why}){_columns(f, stage, last)}" for f in broken),
+            *(f"{figure(f)} ({f.why}){data.columns_at_fault(f, stage, last)}" for f in broken),
             *(rule["text"] for rule in heavy),
         ]
         beside = last.name if last else ""
@@ -160,28 +161,6 @@ def accept_or_hold(settings: Settings, name: str, stage: Stage, page: Path) -> B
         )
     remember(settings, "validated", seen)
     return batch
-
-
-def _clock(settings: Settings) -> date | None:
-    """The day that a log is cut at; a table has no days."""
-    return None if settings.source.kind == "table" else settings.operations.today
-
-
-def _measure(stage: Stage, last: Batch | None) -> dict[str, float | None]:
-    """The measures of the change rules: of a table against its settings too, of a log only beside
-    the last accepted batch."""
-    level, then = stage.facts["level"], last.level if last else {}
-    if "unseen" in level:
-        return unseen_changes(level, then)
-    return changes(read_days(stage.path(DAYS)), then) if last else {}
-
-
-def _columns(finding: Finding, stage: Stage, last: Batch | None) -> str:
-    """Which columns of a table are at fault, where a rule is about them."""
-    if finding.column not in UNSEEN:
-        return ""
-    now, then = stage.facts["level"], last.level if last else {}
-    return f": {which_columns(finding.column, finding.high, now, then)}"
 
 
 def _fields(finding: dict[str, Any]) -> dict[str, Any]:

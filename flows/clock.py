@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from common.errors import UserError
 from configs.settings import Settings
-from ingestion.ingest import last_day
+from ingestion.sources import last_day
 from monitoring.facts import end_of
 from registry.chain import Record
 

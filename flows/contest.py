@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from flows.dataset import TableStage
 from flows.stage import Stage, run_stage
 from flows.stage_code import ENSEMBLE
 from flows.tasks import TABLE, Journey, read_result
@@ -39,14 +40,16 @@ class Contest:
 
 
 @task(cache_policy=NO_CACHE, task_run_name="ensemble")
-def ensemble_task(journey: Journey, table: Stage, fitted: dict[str, Stage]) -> dict[str, Stage]:
+def ensemble_task(
+    journey: Journey, table: TableStage, fitted: dict[str, Stage]
+) -> dict[str, Stage]:
     """The contestants: the families, and where there are several, their ensemble."""
     from training.ensemble import NAME, build_ensemble
 
     settings = journey.settings
     if not settings.training.ensemble or len(fitted) < 2:
         return fitted
-    features = tuple(table.facts["names"])
+    features = table.facts.names
     folders = {name: stage.folder for name, stage in fitted.items()}
 
     def build(folder: Path) -> dict[str, Any]:
@@ -68,13 +71,13 @@ def ensemble_task(journey: Journey, table: Stage, fitted: dict[str, Stage]) -> d
 
 
 @task(cache_policy=NO_CACHE, task_run_name="evaluate")
-def evaluate_task(journey: Journey, table: Stage, contestants: dict[str, Stage]) -> Contest:
+def evaluate_task(journey: Journey, table: TableStage, contestants: dict[str, Stage]) -> Contest:
     from registry.bundle import BundleRefused, load_bundle
     from registry.champion import fetch, find_champion
     from registry.evidence import held_out_sha256, question, why_not_comparable
     from training.evaluate import evaluate, in_terms_of
 
-    settings, schema = journey.settings, table.facts["schema"]
+    settings, schema = journey.settings, table.facts.described
     champion, description, problem = find_champion(journey.client, settings), None, ""
     predict = None
     if champion is not None:
@@ -85,7 +88,7 @@ def evaluate_task(journey: Journey, table: Stage, contestants: dict[str, Stage])
             problem = why_not_comparable(
                 description,
                 question(settings),
-                table.facts["as_of"]["test"],
+                table.facts.as_of["test"],
                 held_out_sha256(table.path(TABLE), settings),
             )
             place = in_terms_of(bundle.features, schema)

@@ -120,7 +120,7 @@ def train(config: str = "default", overrides: Overrides = None) -> State[Any]:
     def body(settings: Settings) -> str:
         from flows.exclusive import exclusive
         from flows.train import run_training
-        from ingestion.ingest import check_source
+        from ingestion.sources import check_source
         from training.families import check_families
 
         check_source(settings.source)
@@ -142,7 +142,7 @@ def janitor(config: str = "default", overrides: Overrides = None) -> State[Any]:
 
 def _run(config: str, overrides: Overrides, body: Callable[[Settings], str]) -> State[Any]:
     """Load the settings, end dead runs, and run the body; its text is the message of the state."""
-    from flows.lock import Busy
+    from common.locks import Busy
 
     settings = None
     try:

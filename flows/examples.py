@@ -22,9 +22,10 @@ from common.duck import connect, parquet
 from configs.source import CANONICAL
 from features.categories import decode
 from features.table import Rows, read_rows
+from flows.dataset import TableStage
 from flows.stage import Stage
 from flows.tasks import TABLE, Journey
-from ingestion.validate import TRANSACTIONS
+from ingestion.outcome import TRANSACTIONS
 from registry.bundle import EXAMPLES, LARGEST
 
 if TYPE_CHECKING:
@@ -39,11 +40,11 @@ VALUE_BYTES = 24  # of a float32 in JSON, with room to spare
 
 
 def make_examples(
-    journey: Journey, validated: Stage, table: Stage, evaluation: Evaluation
+    journey: Journey, validated: Stage, table: TableStage, evaluation: Evaluation
 ) -> dict[str, Any]:
     """The content of `examples.json`; the same run makes the same."""
-    settings, schema = journey.settings, table.facts["schema"]
-    valid = read_rows(table.path(TABLE), ("valid",), tuple(table.facts["names"]), label=False)
+    settings, schema = journey.settings, table.facts.described
+    valid = read_rows(table.path(TABLE), ("valid",), table.facts.names, label=False)
     test, probability = evaluation.test, evaluation.probabilities[evaluation.winner]
     if settings.source.kind == "table":
         samples = table_samples(test, probability, schema, settings.training.samples)

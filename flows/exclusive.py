@@ -24,8 +24,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, LiteralString
 
 from common.errors import UserError
+from common.locks import Busy, folder_lock
 from configs.settings import Settings
-from flows.lock import Busy, alone
 from ingestion.batches import dataset_of
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def exclusive(settings: Settings, command: str) -> Iterator[None]:
 
     Raises Busy when another command holds one of them; UserError when the database does not answer.
     """
-    with alone(settings.var, command), one_host(settings, command):
+    with folder_lock(settings.var, command), one_host(settings, command):
         yield
 
 

@@ -19,6 +19,7 @@ from common.errors import UserError
 from common.full_disk import full_disk
 from configs.settings import Settings
 from features.catalogue import SEASON
+from flows.dataset import TableStage
 from flows.run import log
 from flows.stage import Stage, hash_text, run_stage, stage_key
 from flows.stage_code import fit
@@ -32,7 +33,7 @@ _stopped = threading.Event()
 
 
 @task(cache_policy=NO_CACHE, task_run_name="fit {family}")
-def fit_task(journey: Journey, table: Stage, family: str) -> Stage:
+def fit_task(journey: Journey, table: TableStage, family: str) -> Stage:
     from registry import tracking
 
     settings, display = journey.settings, journey.display
@@ -87,13 +88,13 @@ def fit_task(journey: Journey, table: Stage, family: str) -> Stage:
     return stage
 
 
-def fit_job(settings: Settings, table: Stage, family: str) -> dict[str, Any]:
+def fit_job(settings: Settings, table: TableStage, family: str) -> dict[str, Any]:
     """What is fitted: the fields of `training.fit.Job`, but for its output and where trials go."""
     return {
         "family": family,
         "table": str(table.path(TABLE)),
-        "features": table.facts["names"],
-        "schema": table.facts["schema"],
+        "features": list(table.facts.names),
+        "schema": table.facts.described,
         "horizon_days": settings.features.horizon_days,
         "calibration": settings.training.calibration,
         "season": SEASON,

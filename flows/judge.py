@@ -24,7 +24,7 @@ from flows.champion_facts import Found, Scored, measure_champion, scores_until
 from flows.clock import as_of_month, today
 from flows.watch import Watched, check_there, folder_of, watch
 from ingestion.batches import dataset_of, find
-from ingestion.validate import QUARANTINE, TRANSACTIONS, ContractBroken
+from ingestion.outcome import QUARANTINE, TRANSACTIONS, ContractBroken
 from monitoring import state
 from monitoring.early_label import EARLY_LABEL
 from monitoring.facts import (

@@ -24,8 +24,8 @@ from flows.judge import judge, judge_held, rebuild_altered, restate_from
 from flows.run import log
 from flows.watch import folder_of, refuse_table, watch
 from ingestion.cut import spans
-from ingestion.ingest import check_source
-from ingestion.validate import ContractBroken
+from ingestion.outcome import ContractBroken
+from ingestion.sources import check_source
 from monitoring import state
 from monitoring.delivery import check_receivers, deliver
 from monitoring.facts import Performance, Reading, add_months, end_of, month_of

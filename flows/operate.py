@@ -42,9 +42,9 @@ from flows.retrain import decision_as_of, find_trigger, train, why_not, write_tr
 from flows.score import score_log
 from flows.stopping import end_on_signals
 from flows.watch import NotWhole, Watched, check_there, folder_of, refuse_table
-from ingestion.ingest import check_source
 from ingestion.months import digest_of
-from ingestion.validate import ContractBroken
+from ingestion.outcome import ContractBroken
+from ingestion.sources import check_source
 from monitoring import state
 from monitoring.alerts import clear_alert, raise_alert
 from monitoring.delivery import check_receivers

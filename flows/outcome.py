@@ -13,6 +13,7 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.clock import today
 from flows.contest import Contest
+from flows.dataset import TableStage
 from flows.run import code_revision
 from flows.stage import Stage, code_sha256
 from flows.tasks import TABLE, Journey, read_result
@@ -36,7 +37,7 @@ class Outcome:
 def register_task(
     journey: Journey,
     validated: Stage,
-    table: Stage,
+    table: TableStage,
     contestants: dict[str, Stage],
     contest: Contest,
 ) -> Outcome:
@@ -118,7 +119,7 @@ def shadow_evidence(
 
 
 def evidence(
-    table: Stage,
+    table: TableStage,
     contest: Contest,
     description: dict[str, Any],
     day: date,
@@ -148,7 +149,7 @@ def evidence(
         latency_p99_ms=found.latency["p99_ms"],
         today=day,
         schema=tuple(description["features"]),
-        newest_row=newest_row(table.facts["as_of"], description["question"]),
+        newest_row=newest_row(table.facts.as_of, description["question"]),
         learnt_until=learnt_until(description),
         champion=beside,
         champion_problem=contest.problem,
@@ -173,13 +174,13 @@ def _window_end(days: list[str], question: dict[str, Any]) -> date | None:
     return date.fromisoformat(max(days)) + timedelta(days=question["horizon_days"])
 
 
-def write_example(journey: Journey, table: Stage, evaluation: Evaluation) -> Path:
+def write_example(journey: Journey, table: TableStage, evaluation: Evaluation) -> Path:
     """A request for `make predict`: a few test rows as the service wants them."""
     import numpy as np
 
     from features.categories import decode
 
-    schema = table.facts["schema"]
+    schema = table.facts.described
     rows = np.linspace(0, len(evaluation.test) - 1, EXAMPLE_ROWS, dtype=int)
     customers: list[dict[str, Any]] = [
         {"customer_id": str(evaluation.test.customer_id[row])}
@@ -195,7 +196,11 @@ def write_example(journey: Journey, table: Stage, evaluation: Evaluation) -> Pat
 
 
 def describe(
-    journey: Journey, validated: Stage, table: Stage, fitted: Stage, evaluation: Evaluation
+    journey: Journey,
+    validated: Stage,
+    table: TableStage,
+    fitted: Stage,
+    evaluation: Evaluation,
 ) -> dict[str, Any]:
     """What `bundle.json` says: enough to serve the model, and to know where it comes from."""
     from registry.evidence import held_out_sha256, question
@@ -209,12 +214,12 @@ def describe(
         "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "config": settings.name,
         "seed": settings.seed,
-        "features": table.facts["schema"],
+        "features": table.facts.described,
         "question": question(settings),
         "threshold": settings.training.threshold,
         "contact_cost": settings.training.contact_cost,
         "sale_value": settings.training.sale_value,
-        "as_of": table.facts["as_of"],
+        "as_of": table.facts.as_of,
         "data_sha256": validated.files["transactions.parquet"],
         "table_sha256": table.files[TABLE],
         "held_out_sha256": held_out_sha256(table.path(TABLE), settings),
@@ -232,7 +237,7 @@ def describe(
     }
 
 
-def transactions(settings: Settings, table: Stage) -> dict[str, Any] | None:
+def transactions(settings: Settings, table: TableStage) -> dict[str, Any] | None:
     """What the service needs to make features of invoice lines as this run did; None for a
     labelled table."""
     from features.engine import VARIABLES
@@ -244,5 +249,5 @@ def transactions(settings: Settings, table: Stage) -> dict[str, Any] | None:
         "declared": sorted(settings.source.declared),
         "contract": dated(settings).model_dump(mode="json"),
         "features": settings.features.model_dump(mode="json", include=set(VARIABLES)),
-        "log_start": table.facts["log_start"],
+        "log_start": table.facts.log_start,
     }

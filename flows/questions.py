@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from configs.settings import Settings
+from features.facts import TableFacts
 from flows.table_stages import torn_groups
 
 STRONG = 0.75  # ROC AUC of a column by itself: few honest ones are that good
@@ -17,7 +18,7 @@ DWARFS = 0.05  # of ROC AUC lost without it, and more than without all the other
 
 def questions(
     settings: Settings,
-    table: Mapping[str, Any],
+    table: TableFacts,
     against_baseline: Mapping[str, float],
     baseline: Mapping[str, Any],
     importance: Mapping[str, Any] | None,
@@ -36,8 +37,8 @@ def questions(
         said = f"{against_baseline['difference']:+.4f} [{low:+.4f}, {high:+.4f}]"
         text = f"the model does not surely rank better than {name} alone: ROC AUC {said}"
         found.append({"about": name, "text": text})
-    if settings.source.kind == "table":
-        for name, why in _strong(table["leak_check"]["strong"], importance).items():
+    if settings.source.kind == "table" and table.leak_check is not None:
+        for name, why in _strong(table.leak_check.strong, importance).items():
             text = (
                 f"is {name} known before the outcome? {'. '.join(why)}. If not, move it to"
                 " source.table.leave_out and train again"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from configs.settings import Settings
-from flows.data_stages import Parts
+from flows.dataset import Parts, TableStage
 from flows.questions import questions
 from flows.stage import Stage
 from flows.tasks import TABLE, Journey
-from ingestion.validate import TRANSACTIONS
+from ingestion.outcome import TRANSACTIONS
 from registry import tracking
 from registry.mlmodel import columns
 
@@ -21,7 +21,7 @@ def log_run(
     journey: Journey,
     summary: dict[str, Any],
     validated: Stage,
-    table: Stage,
+    table: TableStage,
     candidates: dict[str, Stage],
     evaluation: Evaluation,
 ) -> None:
@@ -37,7 +37,7 @@ def log_run(
             journey.settings,
             evaluation,
             {name: stage.folder for name, stage in candidates.items()},
-            table.facts["schema"],
+            table.facts.described,
             table.path(TABLE),
         )
         summary["questions"] = questions(
@@ -69,12 +69,12 @@ def log_run(
 
 
 def _log_for_the_list(
-    journey: Journey, summary: dict[str, Any], validated: Stage, table: Stage
+    journey: Journey, summary: dict[str, Any], validated: Stage, table: TableStage
 ) -> None:
     """What the list of runs shows in columns: the data sets, and each family's test figures."""
     client, name = journey.client, journey.settings.name
     families = tracking.children(client, journey.parent_run)
-    features = columns(table.facts["schema"])
+    features = columns(table.facts.described)
     tracking.log_dataset(
         client,
         journey.parent_run,
@@ -90,7 +90,7 @@ def _log_for_the_list(
             name=f"{name} training table",
             file=table.path(TABLE),
             sha256=table.files[TABLE],
-            rows=sum(table.facts["rows"].values()),
+            rows=sum(table.facts.rows.values()),
             columns=features,
         )
     for family, run in families.items():
@@ -128,7 +128,11 @@ def _metrics(summary: dict[str, Any]) -> dict[str, float | None]:
 
 
 def oracle_roc_auc(
-    settings: Settings, parts: Parts, validated: Stage, table: Stage, evaluation: Evaluation
+    settings: Settings,
+    parts: Parts,
+    validated: Stage,
+    table: TableStage,
+    evaluation: Evaluation,
 ) -> float | None:
     """The ROC AUC that the best possible predictor reaches on the test rows; None for real data."""
     if parts.truth is None:

@@ -27,9 +27,9 @@ from flows.exclusive import exclusive
 from flows.kept_scores import RECORD, Scores, keep_scores, read_scores, scores_folder
 from flows.monitoring_metrics import recorded
 from flows.score_report import noted_warnings, print_scores
-from ingestion.ingest import check_source
 from ingestion.months import Month, digest_of, months_of
-from ingestion.validate import QUARANTINE, TRANSACTIONS
+from ingestion.outcome import QUARANTINE, TRANSACTIONS
+from ingestion.sources import check_source
 from monitoring.facts import month_of
 from registry.bundle import Bundle, load_bundle
 from registry.champion import ModelVersion, the_champion

@@ -19,9 +19,8 @@ from configs.settings import Settings
 from configs.table import Column, Table
 from features.catalogue import Feature
 from flows import data_stages
-from ingestion.files import expand, labels
-from ingestion.ingest import check_source
-from ingestion.validate import QUARANTINE, TRANSACTIONS, ContractBroken
+from ingestion.outcome import QUARANTINE, TRANSACTIONS, ContractBroken
+from ingestion.sources import check_source, expand, labels
 from registry.bundle import Bundle
 from serving.batch import MARK, as_cell
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import psutil
 
@@ -31,12 +31,15 @@ LOCK, RECORD = "requirements.lock", "stage.json"
 Build = Callable[[Path], dict[str, Any]]
 
 
+Facts = TypeVar("Facts")
+
+
 @dataclass(frozen=True)
-class Stage:
+class Stage(Generic[Facts]):
     """A finished stage: its folder, the facts it returned, and its files' hashes."""
 
     folder: Path
-    facts: dict[str, Any]
+    facts: Facts
     files: dict[str, str]
     reused: bool
 
@@ -50,7 +53,7 @@ def run_stage(
     depends_on: dict[str, Any],
     modules: tuple[str, ...],
     build: Build,
-) -> Stage:
+) -> Stage[dict[str, Any]]:
     """The finished stage, reused or built by `build(folder) -> facts` (JSON values).
 
     depends_on: inputs and settings, JSON values.  modules: those whose functions `build` calls.

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 _parsing = Lock()
 READS = {"features.engine": "features/sql"}  # module -> the folder whose files it reads
 
-SIMULATE = ("simulator.part",)
+SIMULATE = ("simulator.simulator",)
 READ_FILE = ("ingestion.files",)
 READ_TABLE_FILE = ("ingestion.labelled.read",)
 CUT = ("ingestion.cut",)

@@ -13,13 +13,13 @@ from rich.text import Text
 from common.terminal import facts, plain, short, visible
 from configs.command import make
 from configs.settings import Settings
-from flows.data_stages import Parts
+from flows.dataset import Parts, TableStage
 from flows.outcome import Outcome
 from flows.run import code_revision
 from flows.stage import Stage, code_sha256
 from flows.tasks import TABLE, Journey, read_result
 from ingestion.labelled.unseen import in_words
-from ingestion.validate import TRANSACTIONS
+from ingestion.outcome import TRANSACTIONS
 from registry.champion import tracking_uri
 from training.evaluate import Evaluation
 
@@ -40,7 +40,7 @@ def summarise(
     journey: Journey,
     parts: Parts,
     validated: Stage,
-    table: Stage,
+    table: TableStage,
     contestants: dict[str, Stage],
     evaluation: Evaluation,
     oracle_roc_auc: float | None,
@@ -48,6 +48,7 @@ def summarise(
 ) -> dict[str, Any]:
     """The content of `summary.json`, JSON values only."""
     settings, run, found = journey.settings, journey.run, evaluation
+    facts = table.facts.to_json()
     return {
         "schema_version": 2,
         "run_id": run.id,
@@ -63,10 +64,10 @@ def summarise(
         "rows": validated.facts["rows"],
         "unseen": validated.facts["level"].get("unseen", {}),
         "warnings": warnings(validated.facts),
-        "table": {key: table.facts[key] for key in ("features", "rows", "positive_rate", "as_of")},
+        "table": {key: facts[key] for key in ("features", "rows", "positive_rate", "as_of")},
         "leak_check": {
             name: value
-            for name, value in table.facts["leak_check"].items()
+            for name, value in facts["leak_check"].items()
             if name not in ("leaks", "strong")
         },
         "families": {name: _family(stage, found, name) for name, stage in contestants.items()},

@@ -1,155 +1,196 @@
-"""The stages of a labelled table (`source.kind: table`): what `data_stages` and `features_task` do
-for a log. A table has no days: beside the last accepted batch only its categories are compared."""
+"""The data set of a labelled table (`source.kind: table`), as stages.
+
+A table has no days: beside the last accepted batch only its categories are compared."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from configs.settings import Settings
-from flows.acceptance import accept_or_hold, keep_refused
+from features.facts import TableFacts, read_facts
+from flows.acceptance import accept_or_hold, refused
+from flows.dataset import ROWS, TABLE, Parts, TableStage, keep_suites
 from flows.run import log
 from flows.stage import Stage, hash_file, run_stage
 from flows.stage_code import FEATURES_OF_TABLE, READ_TABLE_FILE, VALIDATE_TABLE
-from ingestion.validate import TRANSACTIONS, ContractBroken
-from reports.contract import write_contract_page
+from ingestion.batches import Batch
+from ingestion.contract import change_rules, to_expectation
+from ingestion.expectations import Check, Finding
+from ingestion.labelled.rules import table_rules
+from ingestion.labelled.unseen import UNSEEN, unseen_changes, which_columns
+from ingestion.labelled.validate import rules_of_batch, validate_table
+from ingestion.outcome import TRANSACTIONS, ContractBroken
 
-ROWS, TABLE = "rows.parquet", "table.parquet"
 
+@dataclass(frozen=True)
+class LabelledTable:
+    """The data set of a labelled table (`flows/dataset.py` says what it must do)."""
 
-def ingest_files(settings: Settings) -> list[Stage]:
-    """A part for each file, known by its content."""
-    from ingestion.files import expand, labels
-    from ingestion.formats import folder_columns
-    from ingestion.labelled.read import named_columns, read_part
+    settings: Settings
 
-    source, stages = settings.source, []
-    paths = expand(source)
-    how = {
-        "text": source.text.model_dump(mode="json", exclude={"decimal", "thousands", "symbols"}),
-        "columns": named_columns(source.table),
-        "leave_out": source.table.leave_out,
-    }
-    for path, label in zip(paths, labels(paths), strict=True):
+    @property
+    def content(self) -> str:
+        return "cells"  # the text of its cells, whatever the settings read it as
 
-        def build(folder: Path, path: Path = path, label: str = label) -> dict[str, Any]:
-            read_part(source, path, folder / ROWS, settings.compute, label=label)
-            return {}
+    @property
+    def before(self) -> date | None:
+        return None
+
+    def read(self) -> Parts:
+        stages = self.read_files()
+        return Parts(
+            [stage.path(ROWS) for stage in stages],
+            [stage.files[ROWS] for stage in stages],
+            None,
+            sum(stage.reused for stage in stages),
+        )
+
+    def read_files(self) -> list[Stage]:
+        """A part for each file, known by its content."""
+        from ingestion.files import folder_columns
+        from ingestion.labelled.read import named_columns, read_part
+        from ingestion.sources import expand, labels
+
+        settings, source = self.settings, self.settings.source
+        stages: list[Stage] = []
+        paths = expand(source)
+        how = {
+            "text": source.text.model_dump(
+                mode="json", exclude={"decimal", "thousands", "symbols"}
+            ),
+            "columns": named_columns(source.table),
+            "leave_out": source.table.leave_out,
+        }
+        for path, label in zip(paths, labels(paths), strict=True):
+
+            def build(folder: Path, path: Path = path, label: str = label) -> dict[str, Any]:
+                read_part(source, path, folder / ROWS, settings.compute, label=label)
+                return {}
+
+            depends_on = {
+                "table": how,
+                "label": label,
+                "folders": folder_columns(path, how["columns"]),
+                "content": hash_file(path),
+            }
+            stages.append(run_stage(settings.var, "ingest", depends_on, READ_TABLE_FILE, build))
+            log.info("%s %s", "reused" if stages[-1].reused else "read", path)
+        return stages
+
+    def validate(self, parts: Parts, page: Path) -> Stage:
+        """Raises UserError, besides, for a target that is not binary."""
+        settings, batch = self.settings, parts.batch
+        source, contract = settings.source, settings.contract
+        depends_on = {
+            "rows": parts.hashes,
+            "table": source.table.model_dump(mode="json", exclude={"valid_share", "test_share"}),
+            "text": source.text.model_dump(mode="json"),
+            "valid_share": [
+                rule.model_dump(mode="json")
+                for rule in contract.rules.values()
+                if rule.measure == "valid_share"
+            ],
+            "audit_rows": contract.audit_rows,
+            "heavy": [contract.warn_share, contract.hold_share],
+        }
+
+        def build(folder: Path) -> dict[str, Any]:
+            try:
+                outcome = validate_table(
+                    parts.paths, folder, source, contract, batch=batch, compute=settings.compute
+                )
+            except ContractBroken as error:
+                raise refused(settings, batch, error, folder, page) from None
+            return outcome.to_dict()
+
+        stage = run_stage(settings.var, "validate", depends_on, VALIDATE_TABLE, build)
+        accept_or_hold(self, batch, stage, page)
+        return stage
+
+    def build_table(self, validated: Stage) -> TableStage:
+        from features.from_table import build_from_table, schema
+        from features.leak_report import stop_on_leaks
+        from features.table_leaks import check_table_leaks
+        from flows.table_check import check_table
+
+        settings, table = self.settings, self.settings.source.table
+        limit = settings.features.max_feature_roc_auc
+
+        def build(folder: Path) -> dict[str, Any]:
+            target, described = folder / TABLE, schema(table)
+            facts = build_from_table(
+                validated.path(TRANSACTIONS), target, table, settings.seed, settings.compute
+            )
+            check_table(target, described, facts.rows, facts.positive_rate, dated=False)
+            leaks = check_table_leaks(target, described, limit)
+            stop_on_leaks(leaks.leaks, rebuilt=False)
+            return replace(facts, leak_check=leaks).to_json()
 
         depends_on = {
-            "table": how,
-            "label": label,
-            "folders": folder_columns(path, how["columns"]),
-            "content": hash_file(path),
+            "rows": validated.files[TRANSACTIONS],
+            "table": table.model_dump(mode="json"),
+            "seed": settings.seed,
+            "limit": limit,
         }
-        stages.append(run_stage(settings.var, "ingest", depends_on, READ_TABLE_FILE, build))
-        log.info("%s %s", "reused" if stages[-1].reused else "read", path)
-    return stages
+        stage = run_stage(settings.var, "features", depends_on, FEATURES_OF_TABLE, build)
+        keep_suites(self)
+        return Stage(stage.folder, read_facts(stage.facts), stage.files, stage.reused)
 
+    def write_report(self, parts: Parts, validated: Stage, table: TableStage, page: Path) -> None:
+        from features.from_table import schema
+        from reports.labelled import write_table_report
 
-def validate(
-    settings: Settings, paths: list[Path], hashes: list[str], batch: str, page: Path
-) -> Stage:
-    """The valid rows and the quarantine; the page goes to `page`.
-
-    Raises UserError for a target that is not binary, and ContractBroken when hardly a row is valid,
-    and when the batch is held (`flows/acceptance.py`).
-    """
-    from ingestion.labelled.validate import validate_table
-
-    source, contract = settings.source, settings.contract
-    depends_on = {
-        "rows": hashes,
-        "table": source.table.model_dump(mode="json", exclude={"valid_share", "test_share"}),
-        "text": source.text.model_dump(mode="json"),
-        "valid_share": [
-            rule.model_dump(mode="json")
-            for rule in contract.rules.values()
-            if rule.measure == "valid_share"
-        ],
-        "audit_rows": contract.audit_rows,
-        "heavy": [contract.warn_share, contract.hold_share],
-    }
-
-    def build(folder: Path) -> dict[str, Any]:
-        try:
-            outcome = validate_table(
-                paths, folder, source, contract, batch=batch, compute=settings.compute
-            )
-        except ContractBroken as error:
-            if error.outcome is not None:
-                found = error.outcome.findings
-                write_contract_page(page, error.outcome.to_dict()["rows"], found, batch)
-                keep_refused(settings, batch, error, folder)
-            where = f"{page}, {error.where}"
-            raise ContractBroken(error.what, where=where, next_step=error.next_step) from None
-        return outcome.to_dict()
-
-    stage = run_stage(settings.var, "validate", depends_on, VALIDATE_TABLE, build)
-    accept_or_hold(settings, batch, stage, page)
-    return stage
-
-
-def features(settings: Settings, validated: Stage) -> Stage:
-    """The training table, checked."""
-    from features.from_table import build_from_table, schema
-    from features.leak_report import stop_on_leaks
-    from features.table_leaks import check_table_leaks
-    from flows.table_check import check_table
-
-    table = settings.source.table
-    limit = settings.features.max_feature_roc_auc
-
-    def build(folder: Path) -> dict[str, Any]:
-        target, described = folder / TABLE, schema(table)
-        facts = build_from_table(
-            validated.path(TRANSACTIONS), target, table, settings.seed, settings.compute
+        asked = self.settings.source.table
+        write_table_report(
+            validated.folder,
+            table.path(TABLE),
+            schema(asked),
+            page,
+            title=f"Data report: {self.settings.name}",
+            predicted=f"{asked.target} is {asked.positive}",
+            useless=table.facts.useless,
+            compute=self.settings.compute,
         )
-        check_table(target, described, facts.rows, facts.positive_rate, dated=False)
-        leaks = check_table_leaks(target, described, limit)
-        stop_on_leaks(leaks.leaks, rebuilt=False)
+
+    def rules(self) -> Mapping[str, tuple[str, str]]:
+        return {r.name: (r.words, r.why) for r in table_rules(self.settings.source.table)}
+
+    def suites(self) -> dict[str, Sequence[Check]]:
+        from features.contract import table_checks
+        from features.from_table import schema
+
+        table, contract = self.settings.source.table, self.settings.contract
+        changes = {
+            name: rule for name, rule in change_rules(contract).items() if rule.measure in UNSEEN
+        }
+        batch = rules_of_batch(contract, table) | changes
         return {
-            **asdict(facts),
-            "schema": [asdict(feature) for feature in described],
-            "leak_check": asdict(leaks),
+            "rows": [rule.expectation() for rule in table_rules(table)],
+            "batch": [to_expectation(name, rule) for name, rule in batch.items()],
+            "table": table_checks(schema(table), dated=False),
         }
 
-    depends_on = {
-        "rows": validated.files[TRANSACTIONS],
-        "table": table.model_dump(mode="json"),
-        "seed": settings.seed,
-        "limit": limit,
-    }
-    return run_stage(settings.var, "features", depends_on, FEATURES_OF_TABLE, build)
+    def changes(self, stage: Stage, last: Batch | None) -> dict[str, float | None]:
+        return unseen_changes(stage.facts["level"], last.level if last else {})
+
+    def columns_at_fault(self, finding: Finding, stage: Stage, last: Batch | None) -> str:
+        if finding.column not in UNSEEN:
+            return ""
+        now, then = stage.facts["level"], last.level if last else {}
+        return f": {which_columns(finding.column, finding.high, now, then)}"
 
 
-def torn_groups(settings: Settings, facts: Mapping[str, Any]) -> str:
+def torn_groups(settings: Settings, facts: TableFacts) -> str:
     """What a column that says the split does to groups, in words; "" when it keeps them whole."""
     table = settings.source.table
-    if not facts.get("groups_torn"):
+    if not facts.groups_torn:
         return ""
     return (
-        f"{facts['groups_torn']:,} different {table.group} have rows in more than one split, by the"
-        f" column {table.split}: {facts['test_rows_torn']:,} of {facts['rows']['test']:,} test rows"
+        f"{facts.groups_torn:,} different {table.group} have rows in more than one split, by the"
+        f" column {table.split}: {facts.test_rows_torn:,} of {facts.rows['test']:,} test rows"
         " are of them, so the figures flatter any model that recognises one"
-    )
-
-
-def write_report(settings: Settings, validated: Stage, table: Stage, page: Path) -> None:
-    """The page about the data."""
-    from features.from_table import schema
-    from reports.labelled import write_table_report
-
-    asked = settings.source.table
-    write_table_report(
-        validated.folder,
-        table.path(TABLE),
-        schema(asked),
-        page,
-        title=f"Data report: {settings.name}",
-        predicted=f"{asked.target} is {asked.positive}",
-        useless=table.facts["useless"],
-        compute=settings.compute,
     )

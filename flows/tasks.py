@@ -10,8 +10,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prefect import task
@@ -19,18 +18,14 @@ from prefect.cache_policies import NO_CACHE
 
 from configs.settings import Settings
 from flows import data_stages, table_stages
-from flows.data_stages import Parts
+from flows.dataset import TABLE, Parts, TableStage
 from flows.display import Display
 from flows.run import Run, log
-from flows.stage import Stage, run_stage
-from flows.stage_code import FEATURES
-from ingestion.validate import QUARANTINE, TRANSACTIONS
+from flows.stage import Stage
+from ingestion.outcome import QUARANTINE, TRANSACTIONS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-
-TABLE = "table.parquet"
 
 
 @dataclass(frozen=True)
@@ -68,80 +63,35 @@ def validate_task(journey: Journey, parts: Parts) -> Stage:
 
 
 @task(cache_policy=NO_CACHE, task_run_name="features")
-def features_task(journey: Journey, validated: Stage) -> Stage:
+def features_task(journey: Journey, validated: Stage) -> TableStage:
     settings = journey.settings
     with _shown(journey, "features") as reused:
-        if settings.source.kind == "table":
-            stage = table_stages.features(settings, validated)
-        else:
-            stage = _from_log(settings, validated)
+        stage = data_stages.open_dataset(settings).build_table(validated)
         reused(stage.reused)
-    found = stage.facts["leak_check"]
-    if found["rows_rebuilt"]:
-        said = f"{found['rows_rebuilt']:,} rows made again without the future are the same"
-    elif found["strongest"]:
-        name, score = found["strongest"]
+    found = stage.facts.leak_check
+    assert found is not None
+    if found.rows_rebuilt:
+        said = f"{found.rows_rebuilt:,} rows made again without the future are the same"
+    elif found.strongest:
+        name, score = found.strongest
         said = f"the strongest column by itself is {name}, ROC AUC {score:.3f}"
     else:
         said = "too few rows of a class to score a column by itself"
     journey.display.say(f"leak check: {said}")
-    for name, why in stage.facts.get("useless", {}).items():
+    for name, why in stage.facts.useless.items():
         journey.display.say(f"warning: {name} is of no use: {why}")
     if torn := table_stages.torn_groups(settings, stage.facts):
         journey.display.say(f"warning: {torn}")
     return stage
 
 
-def _from_log(settings: Settings, validated: Stage) -> Stage:
-    """The training table of a log."""
-    from features.build import build_table
-    from features.catalogue import select
-    from features.leak_report import stop_on_leaks
-    from features.leaks import check_leaks
-    from flows.table_check import check_table
-
-    declared = settings.source.declared
-    transactions, features = validated.path(TRANSACTIONS), select(declared)
-
-    def build(folder: Path) -> dict[str, Any]:
-        target = folder / TABLE
-        facts = build_table(transactions, target, settings.features, declared, settings.compute)
-        check_table(target, features, facts.rows, facts.positive_rate)
-        leaks = check_leaks(transactions, target, settings.features, declared, settings.compute)
-        stop_on_leaks(leaks.leaks)
-        return {
-            **asdict(facts),
-            "schema": [asdict(feature) for feature in features],
-            "leak_check": asdict(leaks),
-        }
-
-    depends_on = {
-        "transactions": validated.files[TRANSACTIONS],
-        "declared": sorted(declared),
-        "features": settings.features.model_dump(mode="json"),
-    }
-    return run_stage(settings.var, "features", depends_on, FEATURES, build)
-
-
 @task(cache_policy=NO_CACHE, task_run_name="data report")
-def data_report_task(journey: Journey, parts: Parts, validated: Stage, table: Stage) -> None:
+def data_report_task(journey: Journey, parts: Parts, validated: Stage, table: TableStage) -> None:
     """The page about the data, and `data.json`: where the run's data lies, relative to var/."""
     settings, folder = journey.settings, journey.run.folder
     var, page = settings.var.absolute(), folder / "data_report.html"
     with journey.run.clock("data_report"):
-        if settings.source.kind == "table":
-            table_stages.write_report(settings, validated, table, page)
-        else:
-            from reports.data import write_data_report
-
-            write_data_report(
-                parts.paths,
-                validated.folder,
-                table.path(TABLE),
-                page,
-                title=f"Data report: {settings.name}",
-                compute=settings.compute,
-            )
+        data_stages.open_dataset(settings).write_report(parts, validated, table, page)
     places = {
         "parts": [str(path.relative_to(var)) for path in parts.paths],
         "transactions": str(validated.path(TRANSACTIONS).relative_to(var)),

@@ -18,7 +18,7 @@ from flows.prefect_api import start_prefect_api, wait_until_ready
 from flows.process_file import make_process_file
 from flows.run import start_run
 from flows.stopping import end_on_signals
-from ingestion.ingest import check_source
+from ingestion.sources import check_source
 from training.families import check_families, family_names
 
 if TYPE_CHECKING:

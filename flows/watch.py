@@ -16,7 +16,8 @@ from flows.clock import today
 from ingestion.batches import dataset_of
 from ingestion.cut import a_day_of_rows
 from ingestion.months import Month, months_of
-from ingestion.validate import DAYS, QUARANTINE, TRANSACTIONS, read_days
+from ingestion.outcome import DAYS, QUARANTINE, TRANSACTIONS
+from ingestion.validate import read_days
 from monitoring.facts import add_months, end_of
 
 WEEKS = 13  # of the log, to see on which days of the week the shop sells

@@ -33,7 +33,7 @@ class Batch:
     decided: str  # ISO time, UTC
     by: str
     beside: str  # the batch it was compared with
-    level: dict[str, Any]  # `ingestion/measures.py`
+    level: dict[str, Any]  # `ingestion/judge.py`
     reasons: list[str]  # why it was held
 
 

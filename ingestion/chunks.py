@@ -7,7 +7,6 @@ columns, whose types are always the same.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -17,9 +16,10 @@ from uuid import UUID
 
 from common.duck import connect
 from common.errors import UserError
+from common.files import sha256_of
 from configs.settings import Compute
 from ingestion.canonical import select_canonical
-from ingestion.part import check_part
+from ingestion.mapping import check_part
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,7 +43,7 @@ def write_part(
     columns: canonical column -> column of the source, in the order of a row's values.
     first_row: `source_row` of the first. No more than one chunk is held at a time. Raises
     UserError for a column whose values are of a type that nobody types into a cell, and for times
-    and identifiers that are not what they were (`ingestion/part.py`).
+    and identifiers that are not what they were (`ingestion/mapping.py`).
     """
     import pyarrow.parquet as pq
 
@@ -71,8 +71,7 @@ def write_part(
                 writer.write_table(canonical(chunk))
                 rows += len(chunk)
         check_part(connection, target, time_format, columns, f"the rows of {label}")
-    with target.open("rb") as file:
-        return rows, hashlib.file_digest(file, "sha256").hexdigest()
+    return rows, sha256_of(target)
 
 
 def _arrow(chunk: Rows, columns: dict[str, str], first_row: int) -> pa.Table:

@@ -8,6 +8,11 @@ it cannot notice is a row that was changed in place, and with a watermark of tim
 rows that came late as went. A row without a watermark has no place in this, so there must be none.
 
 Without a watermark everything is read every time.
+
+What has been read so far are parts in a folder, and `state.json` that vouches for them. The state
+is a record (`common/files.py`), written after everything it names is in place, and a part is never
+written over: a kill or a lost connection half-way leaves the store as it was. A state that was
+altered is not used: the source is read from its beginning.
 """
 
 from __future__ import annotations
@@ -16,27 +21,31 @@ import hashlib
 import inspect
 import json
 import logging
+from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 
 from common.errors import UserError
+from common.files import read_record, sha256_of, write_record
+from common.locks import file_lock
 from configs.settings import Compute
 from configs.source import Source
 from ingestion import canonical, chunks
 from ingestion.chunks import write_part
-from ingestion.connection import check_url, connected
+from ingestion.connection import KINDS, Table, check_url, connected, open_table, survey, total
 from ingestion.mapping import check_mapping, check_time_format
-from ingestion.store import Part, State, keep, load_state, locked, save_state
-from ingestion.tables import Table, open_table, survey, total
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
+
 # A condition, its values, the lowest watermark, and the total of those below it.
 Piece = tuple[str, dict[str, Any], Any, str | None]
 log = logging.getLogger("golden_path")
+STATE = "state.json"
 
 
 def check_database(source: Source) -> URL:
@@ -65,7 +74,13 @@ def read_new(source: Source, store: Path, compute: Compute) -> list[Path]:
     """
     url = check_database(source)
     watermark = source.database.watermark
-    with locked(store), connected(source.database, url) as connection:
+    only_one = file_lock(
+        store / ".lock",
+        busy="another run is reading the same source",
+        where=str(store),
+        next_step="wait until it has finished, or pass --var FOLDER to work elsewhere",
+    )
+    with only_one, connected(source.database, url) as connection:
         table = open_table(source, connection)
         state = load_state(store, _key(source, url))
         low, known = (state.open.low, state.open.below) if state.open else (None, None)
@@ -145,3 +160,92 @@ def _key(source: Source, url: URL) -> str:
         *(source.columns, code, duckdb.__version__),
     ]
     return hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows whose watermark is at least `low` (None: from the beginning). below: the sum of the
+    watermarks below it, where they are whole numbers."""
+
+    file: str
+    sha256: str
+    rows: int
+    low: Any = None
+    below: str | None = None
+
+
+@dataclass(frozen=True)
+class State:
+    """closed: parts never read again. open: the last one, of the rows at the highest watermark.
+    key: what they all depend on."""
+
+    key: str
+    closed: tuple[Part, ...] = ()
+    open: Part | None = None
+
+    @property
+    def rows(self) -> int:
+        return sum(part.rows for part in self.closed)
+
+    @property
+    def parts(self) -> list[Part]:
+        return [*self.closed, *([self.open] if self.open else [])]
+
+
+def load_state(store: Path, key: str) -> State:
+    """What can be trusted: nothing of another key, and no part from the first damaged one on."""
+    try:
+        found = read_record(store / STATE)
+        if found["key"] != key:
+            return State(key)
+        closed = [_part(record) for record in found["closed"]]
+        last = _part(found["open"]) if found["open"] else None
+    except (OSError, ValueError, LookupError, TypeError, ArithmeticError):
+        return State(key)
+    for at, part in enumerate(closed):
+        if not _intact(store, part):  # what followed it is read again with it
+            return State(key, tuple(closed[:at]), part)
+    return State(key, tuple(closed), last)
+
+
+def save_state(store: Path, state: State) -> None:
+    """Make the state the one that counts, then remove what it no longer names."""
+    record = {
+        "key": state.key,
+        "closed": [_record(part) for part in state.closed],
+        "open": state.open and _record(state.open),
+    }
+    write_record(store / STATE, record)
+    kept = {part.file for part in state.parts}
+    for path in store.glob("*.parquet"):
+        if path.name not in kept:
+            path.unlink()
+
+
+def keep(
+    store: Path, unfinished: Path, rows: int, sha256: str, low: Any, below: str | None
+) -> Part:
+    """The finished file under a name of its own, which says what is in it."""
+    part = Part(f"{sha256[:16]}.parquet", sha256, rows, low, below)
+    unfinished.replace(store / part.file)
+    return part
+
+
+def _intact(store: Path, part: Part) -> bool:
+    try:
+        return sha256_of(store / part.file) == part.sha256
+    except OSError:
+        return False
+
+
+def _record(part: Part) -> dict[str, Any]:
+    low = part.low
+    written = None if low is None else [type(low).__name__, str(low)]
+    if isinstance(low, date):
+        written = [type(low).__name__, low.isoformat()]
+    return {**asdict(part), "low": written}
+
+
+def _part(record: dict[str, Any]) -> Part:
+    low = record["low"] and KINDS[record["low"][0]](record["low"][1])
+    return Part(record["file"], record["sha256"], record["rows"], low, record["below"])

@@ -5,7 +5,6 @@ The only thing in the project that goes out, and only when it is asked to by `ma
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import zipfile
@@ -16,6 +15,7 @@ from pathlib import Path
 import httpx
 
 from common.errors import UserError
+from common.files import atomic_path, sha256_of
 
 BLOCK = 1 << 20
 # A server may be slow to answer, but one that says nothing for so long has gone.
@@ -52,7 +52,7 @@ def fetch(published: Published, folder: Path, say: Callable[[str], None]) -> Pat
     """
     target = folder / published.name
     if target.exists():
-        if _sha256(target) == published.sha256:
+        if sha256_of(target) == published.sha256:
             say(f"{target} is there, and is the published file")
             return target
         raise _by_hand(
@@ -110,7 +110,6 @@ def _download(
 
 def _unpack(published: Published, partial: Path, target: Path) -> None:
     """The one file of the archive that is wanted, checked, then renamed."""
-    aside = target.with_name(f".{target.name}.unfinished")
     try:
         with zipfile.ZipFile(partial) as archive:
             inside = next(
@@ -118,19 +117,18 @@ def _unpack(published: Published, partial: Path, target: Path) -> None:
             )
             if inside is None:
                 raise zipfile.BadZipFile(f"it holds no {published.name}")
-            with archive.open(inside) as packed, aside.open("wb") as file:
-                shutil.copyfileobj(packed, file, BLOCK)
-        found = _sha256(aside)
-        if found != published.sha256:
-            raise zipfile.BadZipFile(f"sha256 of {published.name} is {found}")
-        aside.replace(target)
+            with atomic_path(target) as temporary:
+                with archive.open(inside) as packed, temporary.open("wb") as file:
+                    shutil.copyfileobj(packed, file, BLOCK)
+                found = sha256_of(temporary)
+                if found != published.sha256:
+                    raise zipfile.BadZipFile(f"sha256 of {published.name} is {found}")
     except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
         raise _by_hand(
             published, target, f"what came is not the published file: {error}",
             "run this again: it starts over",
         ) from error  # fmt: skip
     finally:  # whole or wrong, nothing is gained by going on from it
-        aside.unlink(missing_ok=True)
         partial.unlink(missing_ok=True)
         partial.with_suffix(".etag").unlink(missing_ok=True)
 
@@ -146,8 +144,3 @@ def _by_hand(published: Published, target: Path, what: str, step: str) -> UserEr
 
 def _megabytes(path: Path) -> str:
     return f"{path.stat().st_size / 1e6:.1f} MB"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,7 +1,12 @@
 """The one place that talks to Great Expectations: checks in, findings out.
 
 A check is a dict with `type`, the arguments of that expectation, and `meta.code`; see
-`ingestion/contract.py`. The context is ephemeral: nothing is written, nothing is sent.
+`ingestion/contract.py`. `validate` runs a suite of them by a validation definition, in a context
+that is ephemeral: nothing is written, nothing is sent. `write_project` keeps the same suites, each
+with its checkpoint, as a project of the library's own kind:
+
+    context = great_expectations.get_context(mode="file", project_root_dir=…)
+    context.checkpoints.get("NAME-table").run(batch_parameters={"dataframe": frame})
 """
 
 from __future__ import annotations
@@ -10,11 +15,19 @@ import json
 import logging
 import os
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from common.files import RecordAltered, read_record, write_record
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+Check = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -48,40 +61,95 @@ class Finding:
         return {**asdict(self), "limit": self.limit}
 
 
-def validate(frame: pd.DataFrame, checks: list[dict[str, Any]]) -> list[Finding]:
+def validate(frame: pd.DataFrame, checks: Sequence[Check]) -> list[Finding]:
     """Every check on the frame, in order. A check that cannot be computed counts as failed."""
-    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # read while the library is imported
-    import great_expectations as gx
-    from great_expectations import expectations
-
-    logging.getLogger("great_expectations").setLevel(logging.ERROR)
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
-    asset = context.data_sources.add_pandas("frames").add_dataframe_asset("batch")
-    batch = asset.add_batch_definition_whole_dataframe("whole").get_batch({"dataframe": frame})
-    suite = gx.ExpectationSuite(name="contract")
-    # Two rules may check the same, with other consequences: the suite would merge them.
-    first: dict[str, str] = {}
-    for check in checks:
-        code = first.setdefault(_question(check), check["meta"]["code"])
-        if code == check["meta"]["code"]:
-            arguments = {key: value for key, value in check.items() if key != "type"}
-            suite.add_expectation(getattr(expectations, check["type"])(**arguments))
+    context = _context(mode="ephemeral")
+    definition = _definition(context, "contract", checks)
     with warnings.catch_warnings():  # pandas and NumPy deprecations inside the library
         warnings.simplefilter("ignore")
-        outcome = batch.validate(suite, result_format="BASIC")
+        outcome = definition.run(batch_parameters={"dataframe": frame}, result_format="BASIC")
     results: list[Any] = outcome.results
     by_code = {result.expectation_config.meta["code"]: result for result in results}
+    first = _first_codes(checks)
     return [_finding(check, by_code[first[_question(check)]]) for check in checks]
 
 
-def _question(check: dict[str, Any]) -> str:
+def write_project(folder: Path, name: str, suites: Mapping[str, Sequence[Check]]) -> None:
+    """Keep the suites in the Great Expectations project in `folder`, each as `NAME-SUITE` with a
+    validation definition and a checkpoint of that name. What else is in the project stays.
+
+    Suites that are there as they are now are not written again: it takes the library a second.
+    """
+    note = folder / f"{name}.json"
+    content = {"great_expectations": version("great_expectations"), "suites": dict(suites)}
+    if _is_written(note, content):
+        return
+    import great_expectations as gx
+
+    folder.mkdir(parents=True, exist_ok=True)
+    note.unlink(missing_ok=True)
+    context = _context(mode="file", project_root_dir=folder)
+    context.enable_analytics(False)  # nor for whoever opens it
+    for suite, checks in suites.items():
+        definition = _definition(context, f"{name}-{suite}", checks)
+        checkpoint = gx.Checkpoint(name=definition.name, validation_definitions=[definition])
+        context.checkpoints.add_or_update(checkpoint)
+    write_record(note, content)
+
+
+def _is_written(note: Path, content: dict[str, Any]) -> bool:
+    try:
+        return read_record(note) == json.loads(json.dumps(content, default=str))
+    except (OSError, RecordAltered):
+        return False
+
+
+def _context(**where: Any) -> Any:
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # read while the library is imported
+    import great_expectations as gx
+
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    context = gx.get_context(**where)
+    context.variables.progress_bars = {"globally": False}
+    return context
+
+
+def _definition(context: Any, name: str, checks: Sequence[Check]) -> Any:
+    """The validation definition of that name in the context: its suite, on any data frame."""
+    import great_expectations as gx
+    from great_expectations import expectations
+
+    first = _first_codes(checks)
+    chosen = [
+        getattr(expectations, check["type"])(**{k: v for k, v in check.items() if k != "type"})
+        for check in checks
+        if first[_question(check)] == check["meta"]["code"]
+    ]
+    suite = gx.ExpectationSuite(name=name, expectations=chosen)
+    source = context.data_sources.add_or_update_pandas(name)
+    frames = source.add_dataframe_asset("frames").add_batch_definition_whole_dataframe("frame")
+    context.suites.add_or_update(suite)
+    return context.validation_definitions.add_or_update(
+        gx.ValidationDefinition(name=name, data=frames, suite=suite)
+    )
+
+
+def _first_codes(checks: Sequence[Check]) -> dict[str, str]:
+    """What is checked -> the first rule that checks it. Two rules may check the same, with other
+    consequences: a suite would merge them."""
+    first: dict[str, str] = {}
+    for check in checks:
+        first.setdefault(_question(check), check["meta"]["code"])
+    return first
+
+
+def _question(check: Check) -> str:
     """What is checked, whoever asks."""
     asked = {key: value for key, value in check.items() if key not in ("meta", "severity")}
     return json.dumps(asked, sort_keys=True, default=str)
 
 
-def _finding(check: dict[str, Any], result: Any) -> Finding:
+def _finding(check: Check, result: Any) -> Finding:
     found = result.result.get("unexpected_count", result.result.get("observed_value"))
     return Finding(
         code=check["meta"]["code"],

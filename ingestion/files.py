@@ -1,75 +1,37 @@
-"""Source `files`: Parquet, text (gzipped too) and XLSX, through a column mapping."""
+"""A file as a part in canonical form: how each kind opens as something DuckDB can select from, and
+what is said of one that does not.
+
+`sources.py` says which files there are, `text.py` and `workbook.py` how these two kinds are read.
+"""
 
 from __future__ import annotations
 
-import glob
-import logging
+import csv
 import re
-from collections import Counter
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import unquote
+from zipfile import BadZipFile
 
-from common.duck import connect, literal
+import duckdb
+
+from common.duck import connect, literal, parquet
 from common.errors import UserError
+from common.files import atomic_path
+from common.full_disk import says_full
 from configs.settings import Compute
 from configs.source import Source, Text
+from ingestion import text as texts
 from ingestion.canonical import select_canonical
-from ingestion.formats import SUFFIXES, explained, opened
-from ingestion.mapping import check_mapping, check_time_format, map_columns
-from ingestion.part import check_part
+from ingestion.mapping import check_mapping, check_part, check_time_format, map_columns
+from ingestion.sources import SUFFIXES, check_file
 from ingestion.text import check_text
+from ingestion.workbook import read_sheets
 
-log = logging.getLogger("golden_path")
-
-# What a file begins with that is not text, whatever its name says -> what it is, what to do.
-NOT_TEXT = {
-    b"\x1f\x8b": ("gzip data", "call it .gz at the end, as in log.csv.gz"),
-    b"PAR1\x15": ("Parquet", "call it .parquet at the end"),
-    b"PK\x03\x04": ("a ZIP archive or a workbook", "unpack it, or call it .xlsx at the end"),
-    b"\x28\xb5\x2f\xfd": ("Zstandard data", "unpack it"),
-    b"BZh91AY": ("bzip2 data", "unpack it"),
-    b"\xfd7zXZ": ("xz data", "unpack it"),
-    b"\xd0\xcf\x11\xe0": ("a workbook of the old kind (.xls)", "save it as .xlsx, or as CSV"),
-}
-
-SHOWN = ", ".join(suffix for suffix in SUFFIXES if not suffix.endswith(".gz")) + ", text also .gz"
-
-
-def expand(source: Source) -> list[Path]:
-    """The files of `source.path`, each once: those of a pattern in the order of their names.
-
-    Raises UserError for what is missing, a folder, empty or of another kind, for a pattern that
-    matches nothing, and for a mapping or text settings that no file could satisfy. It reads
-    nothing, so it is cheap enough to be asked before anything is started.
-    """
-    if not source.path:
-        raise UserError(
-            f"source.kind is {source.kind}, but no file is named",
-            where="source.path",
-            next_step="pass --source.path FILE",
-        )
-    check_mapping(source)
-    check_text(source.text)
-    check_time_format(source.time_format)
-    files: dict[Path, Path] = {}
-    for place in source.path:
-        for path in _matches(place):
-            files.setdefault(check_file(path, source.text).resolve(), path)
-    return list(files.values())
-
-
-def labels(paths: list[Path]) -> list[str]:
-    """For each file the shortest end of its path that no other has: `jan.csv`, or `a/jan.csv` and
-    `b/jan.csv`. What quarantine and its page say of a row's file."""
-    parts = [path.absolute().parts for path in paths]
-    found = [str(path) for path in paths]
-    waiting = list(range(len(paths)))
-    for depth in range(1, max(map(len, parts), default=0) + 1):
-        ends = Counter(each[-depth:] for each in parts)
-        for at in waiting:
-            found[at] = "/".join(parts[at][-depth:]).replace("//", "/")
-        waiting = [at for at in waiting if ends[parts[at][-depth:]] > 1]
-    return found
+DAMAGED = (duckdb.Error, OSError, EOFError, zlib.error, csv.Error, BadZipFile, NotImplementedError)
 
 
 def read_file(
@@ -94,16 +56,11 @@ def read_file(
 
 
 def write_whole(source: Source, path: Path, target: Path, copy: Callable[[Path], None]) -> None:
-    """Write `target` by `copy(file)`, which reads `path`: aside, then renamed. What goes wrong is
-    told as it concerns the file."""
+    """Write `target` by `copy(file)`, which reads `path`, or leave what stood there before. What
+    goes wrong is explained as it concerns the file that is read."""
     check_file(path, source.text)
-    unfinished = target.with_name(f".{target.name}.unfinished")
-    try:
-        with explained(path, source.text):
-            copy(unfinished)
-        unfinished.replace(target)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with atomic_path(target) as file, explained(path, source.text):
+        copy(file)
 
 
 def _copy(source: Source, path: Path, target: Path, compute: Compute, label: str) -> None:
@@ -129,67 +86,141 @@ def _copy(source: Source, path: Path, target: Path, compute: Compute, label: str
         check_part(connection, target, source.time_format, mapping, f"source.path = {path}")
 
 
-def check_file(path: Path, text: Text) -> Path:
-    """The path, once it is known to be a file of a kind that is read."""
-    if path.name.startswith("~$") and path.is_file():
-        raise UserError(
-            f"{path.name!r} is the mark that Excel leaves beside a workbook that is open",
-            where=f"source.path = {path}",
-            next_step="close the workbook; if it is closed, delete that file",
-        )
-    if not path.exists():
-        leads = " (a link that leads nowhere)" if path.is_symlink() else ""
-        raise UserError(
-            f"the file {path.name!r} does not exist{leads}",
-            where=f"source.path = {path}",
-            next_step="pass --source.path FILE, or run on simulated data: make train",
-        )
-    known = path.name.lower().endswith(SUFFIXES) or text.any_suffix
-    if not path.is_file() or not known:
-        kind = f"a file of kind {path.suffix!r}" if path.is_file() else "no regular file"
-        kind = "a folder" if path.is_dir() else kind
-        step = "if it is text, pass --source.text.any_suffix true; else " * path.is_file()
-        raise UserError(
-            f"{path.name!r} is {kind}; what is read are files named {SHOWN}",
-            where=f"source.path = {path}",
-            next_step=f"{step}convert it, or name other files: --source.path 'FOLDER/*.csv'",
-        )
-    if path.stat().st_size == 0:
-        raise UserError(
-            f"the file {path.name!r} is empty (0 bytes)",
-            where=f"source.path = {path}",
-            next_step="fetch it again",
-        )
-    if not path.name.lower().endswith((".parquet", ".xlsx", ".gz")):
-        with path.open("rb") as file:
-            start = file.read(8)
-        for begun, (what, step) in NOT_TEXT.items():
-            if start.startswith(begun):
-                raise UserError(
-                    f"the file {path.name!r} is {what}, not text",
-                    where=f"source.path = {path}",
-                    next_step=step,
-                )
-    return path
+@dataclass(frozen=True)
+class Opened:
+    """A file as DuckDB can read it. types: its columns. number: SQL of the row's number.
+    text: how its numbers are written, if it is a text file. hint: what to try when a column that
+    should be there is not. times: a column that mixes times and text -> the one of its times.
+    rows: how many a text file holds, as counted without DuckDB. folders: columns that stand in the
+    names of the file's folders -> their value."""
 
+    relation: str
+    types: dict[str, str]
+    number: str = "row_number() OVER ()"
+    text: Text | None = None
+    hint: str = ""
+    times: dict[str, str] = field(default_factory=dict)
+    rows: int | None = None
+    folders: dict[str, str] = field(default_factory=dict)
 
-def _matches(place: str) -> list[Path]:
-    """The file of that name; where there is none and the name holds * or ?, those that match."""
-    brackets = re.sub(r"\[", "[[]", place)  # brackets are part of a name, never of a pattern
-    pattern = brackets if set("*?") & set(place) else ""
-    found = sorted(glob.glob(pattern, recursive=True)) if pattern else []  # noqa: PTH207
-    if Path(place).exists() or not pattern:
-        if len(found) > 1:
-            log.warning(
-                "source.path: %r is the name of a file, which alone is read; as a pattern it would"
-                " match %d files more",
-                *(place, len(found) - 1),
+    def check_rows(self, read: int, path: Path) -> None:
+        """Raises UserError where DuckDB has read more or fewer rows than the file holds."""
+        if self.rows not in (None, read):
+            raise UserError(
+                f"the file holds {self.rows:,} rows, and {read:,} were read",
+                where=f"source.path = {path}",
+                next_step="look for a quote that is left open, and for lines that end in another"
+                " way than the others; if there are none, write the file anew with another program",
             )
-        return [Path(place)]
-    if not found:
-        raise UserError(
-            f"no file matches {place!r}",
-            where="source.path",
-            next_step=f"see what is there: ls {Path(place).parent}; in a shell, quote the pattern",
+
+
+@contextmanager
+def opened(
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    text: Text,
+    wanted: Collection[str],
+    folder: Path,
+) -> Iterator[Opened]:
+    """wanted: the columns that are mapped; one that the file lacks may be the name of a folder,
+    as in `month=2026-01/log.parquet`.  folder: where a file may be rewritten to be read."""
+    folders = folder_columns(path, wanted)
+    with _opened(connection, path, text, set(wanted) - set(folders), folder) as file:
+        folders = {name: value for name, value in folders.items() if name not in file.types}
+        types = file.types | dict.fromkeys(folders, "VARCHAR")
+        yield replace(file, types=types, folders=folders)
+
+
+def folder_columns(path: Path, wanted: Collection[str]) -> dict[str, str]:
+    """The wanted columns among the folders called `column=value` that a file lies in."""
+    pairs = (part.partition("=") for part in path.absolute().parent.parts if "=" in part)
+    named = {unquote(name): unquote(value) for name, _, value in pairs}
+    missing = "__HIVE_DEFAULT_PARTITION__"
+    return {k: "" if v == missing else v for k, v in named.items() if k in wanted}
+
+
+@contextmanager
+def _opened(
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    text: Text,
+    wanted: Collection[str],
+    folder: Path,
+) -> Iterator[Opened]:
+    name = path.name.lower()
+    if name.endswith(".parquet"):
+        # The least and the greatest value that a file states leave NaN out, and DuckDB takes them
+        # for those of all values: isnan() is false of each, or a cast fails.
+        connection.execute("SET disabled_optimizers = 'statistics_propagation'")
+        relation = parquet(path)
+        types = _types(connection, relation)
+        if "file_row_number" in map(str.casefold, types):
+            yield Opened(relation, types)  # a column of the file's own, which hides DuckDB's
+        else:  # known to the reader, so that it can read on several cores
+            yield Opened(relation, types, number="file_row_number + 1")
+    elif name.endswith(".xlsx"):
+        table, times = read_sheets(path, wanted)
+        connection.register("sheets", table)
+        types = _types(connection, "sheets")
+        types = {name: kind for name, kind in types.items() if name not in times.values()}
+        yield Opened("sheets", types, times=times)
+    else:
+        with texts.opened_text(path, text, folder) as read:
+            hint = (
+                f"The values of a line were taken to be parted by {read.delimiter}; if they are"
+                f" not, set source.text.delimiter: one of {texts.CHOICES}. If lines stand above"
+                " the header, set source.text.skip_lines: their number."
+            )
+            types = dict.fromkeys(read.names, "VARCHAR")
+            yield Opened(read.relation, types, text=text, hint=hint, rows=read.rows)
+
+
+def _types(connection: duckdb.DuckDBPyConnection, relation: str) -> dict[str, str]:
+    described = connection.execute(f"DESCRIBE FROM {relation}").fetchall()
+    return {name: kind for name, kind, *_ in described}
+
+
+@contextmanager
+def explained(path: Path, text: Text) -> Iterator[None]:
+    """What DuckDB and Python say about a file, as one message."""
+    from python_calamine import CalamineError
+
+    try:
+        yield
+    except UnicodeError as error:
+        raise texts.not_decodable(path, text) from error
+    except (*DAMAGED, CalamineError) as error:
+        if says_full(error):
+            raise  # it is not the file that is at fault
+        told = first_line(error)
+        if "not utf-8 encoded" in told or ("unicode" in told.lower() and path.suffix != ".parquet"):
+            raise texts.not_decodable(path, text) from error
+        raise _damaged(path, told) from error
+
+
+def first_line(error: Exception) -> str:
+    """What happened and where, without DuckDB's advice to its own callers and the SQL."""
+    told = re.split(r"\n *(?:Possible |LINE \d|The search space)", str(error))[0]
+    # A long row, or one of many lines, stands before the reason: both are to be seen.
+    lines = [line.strip()[:120] for line in told.splitlines() if line.strip()]
+    told = " ".join(lines[:2] + lines[2:][-2:])
+    told = re.sub(r"^[\w ]+ Error: ", "", " ".join(told.split()))
+    return told[:300] or type(error).__name__
+
+
+def _damaged(path: Path, reason: str) -> UserError:
+    name = path.name.lower()
+    kind = next((suffix for suffix in SUFFIXES[::-1] if name.endswith(suffix)), "text")
+    steps = "mend the row named, or fetch it again"
+    if not name.endswith(SUFFIXES[:2]):
+        steps += (
+            f"; if its values are not parted so, set source.text.delimiter: {texts.CHOICES}; if"
+            " lines stand above the header, source.text.skip_lines: their number; if the header"
+            " has more or fewer names than a row has values, source.text.names: all of them, with"
+            r" skip_lines: 1; if quotes within quotes are written \", source.text.escape: backslash"
         )
-    return [Path(path) for path in found]
+    return UserError(
+        f"the file cannot be read as {kind.lstrip('.')}: {reason}",
+        where=f"source.path = {path}",
+        next_step=f"it may be truncated, damaged or of another format: {steps}",
+    )

@@ -8,11 +8,9 @@ and audits the row rules on a sample, where the two must count the same.
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
@@ -21,65 +19,28 @@ from common.errors import UserError
 from configs.rules import COUNTED, Contract, Rule
 from configs.settings import Compute
 from configs.source import CANONICAL
-from ingestion.contract import MEASURES, batch_rules, in_words
+from ingestion.contract import MEASURES, batch_rules, in_words, latest_time, to_expectation
 from ingestion.expectations import Finding, validate
-from ingestion.judge import Judged, judge
-from ingestion.measures import DAILY, Day, RowCounts, count, describe, measure
-from ingestion.translate import latest_time, to_expectation
+from ingestion.judge import DAILY, Day, Judged, RowCounts, count, describe, judge, measure
+from ingestion.outcome import (
+    DAYS,
+    QUARANTINE,
+    TRANSACTIONS,
+    ContractBroken,
+    Heavy,
+    Outcome,
+    also,
+    at_fault,
+    check_measures,
+    compare_engines,
+    figure,
+    heavy_text,
+    quantiles,
+    write_outcome,
+)
 
-TRANSACTIONS, QUARANTINE, DAYS = "transactions.parquet", "quarantine.parquet", "daily.parquet"
 ALL = frozenset(CANONICAL)
 EXAMPLES = 20  # rows of each combination of reasons that the audit sees in any case
-QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)  # of a column whose limit keeps out many rows
-
-
-@dataclass(frozen=True)
-class Heavy:
-    """A row rule that keeps out more of the rows than `warn_share` allows. text: the rule, the
-    share and the values found, for people; setting: where it is set; hold: above `hold_share` too.
-    """
-
-    code: str
-    rows: int
-    text: str
-    setting: str
-    hold: bool
-
-
-def heavy_text(code: str, rows: int, raw: int, words: str) -> str:
-    """`impossible_price keeps out 34.0% of the rows (340): the rule says that …`."""
-    return f"{code} keeps out {rows / raw:.1%} of the rows ({rows:,}): the rule says that {words}"
-
-
-def quantiles(connection: duckdb.DuckDBPyConnection, column: str) -> str:
-    """What a column of the table `judged` holds, in words."""
-    (found,) = connection.execute(
-        f"SELECT quantile_disc({column}, {list(QUANTILES)}) FROM judged"
-    ).fetchall()[0]
-    shown = (f"{share:.0%} {value:,g}" for share, value in zip(QUANTILES, found or []))
-    return f"; quantiles found: {', '.join(shown)}"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """rows and findings of the contract, how many rows were audited, what the batch measures
-    (`ingestion/measures.py`), and the rules that keep out a large share, the largest first."""
-
-    rows: RowCounts
-    findings: list[Finding]
-    audited: int
-    measures: dict[str, float | None]
-    level: dict[str, Any]
-    heavy: list[Heavy] = field(default_factory=list)
-
-    def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "findings": [finding.to_dict() for finding in self.findings]}
-
-
-class ContractBroken(UserError):
-    """The batch breaks a rule that stops the run. Carries the outcome, for the page."""
-
-    outcome: Outcome | None = None
 
 
 def validate_batch(
@@ -113,10 +74,9 @@ def validate_batch(
         days: list[Day] = judged.connection.execute(DAILY).fetchall()
         heavy = _heavy_rules(judged, counts, contract)
         outcome = Outcome(counts, [*findings, *audit], audited, measures, describe(days), heavy)
-        content = json.dumps(outcome.to_dict(), indent=2, default=str)
-        (folder / "contract.json").write_text(content, encoding="utf-8")
+        refusal = None
         if broken := [f for f in findings if not f.success and f.severity == "stop"]:
-            error = ContractBroken(
+            refusal = ContractBroken(
                 f"the batch breaks the data contract: {figure(broken[0])}"
                 f" ({broken[0].why}){_example(judged, broken[0])}{at_fault(broken[0], heavy)}"
                 f"{also(broken)}",
@@ -124,12 +84,8 @@ def validate_batch(
                 next_step=f"mend the source; or, if the batch is right, change"
                 f" contract.rules.{broken[0].code} in the preset",
             )
-            error.outcome = outcome
-            _write(judged, folder, batch, [QUARANTINE])
-            raise error
-        _write(judged, folder, batch, [TRANSACTIONS, QUARANTINE, DAYS])
-        _reconcile(folder, counts)
-    return outcome
+        queries = _queries(judged, batch)
+        return write_outcome(judged.connection, folder, outcome, queries, refusal)
 
 
 def read_days(path: Path) -> list[Day]:
@@ -152,25 +108,6 @@ def check_patterns(contract: Contract) -> None:
                 where=f"contract.rules.{name}.pattern",
                 next_step=r"mend it; the default for products is ^\d{5}[A-Z]{0,2}$",
             ) from error
-
-
-def check_measures(rules: dict[str, Rule], measures: dict[str, Any]) -> list[Finding]:
-    """Great Expectations' verdict on measures, on a frame of one row."""
-    import pandas as pd
-
-    columns = {str(rule.measure): measures[str(rule.measure)] for rule in rules.values()}
-    frame = pd.DataFrame({name: [value] for name, value in columns.items()}, dtype="float64")
-    found = validate(frame, [to_expectation(name, rule) for name, rule in rules.items()])
-    return [
-        replace(
-            finding,
-            severity=rule.severity,
-            found=columns[str(rule.measure)],
-            rule=in_words(rule),
-            success=finding.success and columns[str(rule.measure)] is not None,
-        )
-        for finding, rule in zip(found, rules.values(), strict=True)
-    ]
 
 
 def _heavy_rules(judged: Judged, counts: RowCounts, contract: Contract) -> list[Heavy]:
@@ -200,13 +137,6 @@ def _values(judged: Judged, rule: Rule, bit: int) -> str:
     return f"; most frequent: {', '.join(repr(text[:30]) for (text,) in texts)}"
 
 
-def at_fault(finding: Finding, heavy: list[Heavy]) -> str:
-    """Which rule leaves too few rows."""
-    if finding.column != "valid_share" or not heavy:
-        return ""
-    return f"; most rows are lost to one rule: {heavy[0].text}"
-
-
 def _audit(judged: Judged, contract: Contract, counts: RowCounts) -> tuple[int, list[Finding]]:
     """Great Expectations judges a sample by the same rules: every n-th row, and some of each
     combination of reasons. Raises ContractBroken when it counts other rows than DuckDB, which is a
@@ -224,74 +154,36 @@ def _audit(judged: Judged, contract: Contract, counts: RowCounts) -> tuple[int, 
         f" WHERE source_row % {every} = 0 {also_picked}"
     ).to_arrow_table()
     checks = [to_expectation(name, rule) for name, rule in judged.rules.items()]
-    findings = []
     broken = sample["broken"].to_numpy()
-    for bit, finding in enumerate(validate(sample.to_pandas(), checks)):
-        ours = int((broken & (1 << bit) != 0).sum())
-        if finding.found != ours:
-            raise ContractBroken(
-                f"rule {finding.code}: of {sample.num_rows} rows Great Expectations finds"
-                f" {finding.found}, DuckDB {ours}",
-                where="ingestion/translate.py",
-                next_step="the two translations of this rule differ: please report it, with rows",
-            )
-        rule = judged.rules[finding.code]
-        rows = {**counts.reasons, **counts.warned}.get(finding.code, 0)
+    found = validate(sample.to_pandas(), checks)
+    ours = [int((broken & (1 << bit) != 0).sum()) for bit in range(len(found))]
+    compare_engines(found, ours, sample.num_rows, "ingestion/contract.py")
+    rows = counts.reasons | counts.warned
+    findings = []
+    for finding in found:
+        rule, failed = judged.rules[finding.code], rows.get(finding.code, 0)
         findings.append(
             replace(
-                finding, found=rows, success=not rows, severity=rule.severity, rule=in_words(rule)
+                finding,
+                found=failed,
+                success=not failed,
+                severity=rule.severity,
+                rule=in_words(rule),
             )
         )
     return sample.num_rows, findings
 
 
-def _write(judged: Judged, folder: Path, batch: str, names: list[str]) -> None:
-    """Write these Parquet files of a batch; they are renamed when all of them are whole."""
+def _queries(judged: Judged, batch: str) -> dict[str, str]:
+    """The Parquet files of a batch -> SQL of their rows."""
     columns = ", ".join(CANONICAL)
-    queries = {
+    return {
         TRANSACTIONS: f"SELECT {columns} FROM judged WHERE broken & {judged.quarantine} = 0",
         QUARANTINE: f"SELECT {literal(batch)} AS batch, source, source_row,"
         f" {judged.reasons()} AS reasons, {columns}, unreadable"
         f" FROM judged WHERE broken & {judged.quarantine} <> 0",
         DAYS: DAILY,
     }
-    aside = {name: folder / f".{name}.unfinished" for name in names}
-    try:
-        for name in names:
-            copy = f"COPY ({queries[name]}) TO {literal(aside[name])} (FORMAT parquet)"
-            judged.connection.execute(copy)
-        for name, file in aside.items():
-            file.replace(folder / name)
-    finally:
-        for file in aside.values():
-            file.unlink(missing_ok=True)
-
-
-def _reconcile(folder: Path, counts: RowCounts) -> None:
-    """The files hold the rows that were counted: they were written by queries of their own."""
-    import pyarrow.parquet as pq
-
-    written = [pq.read_metadata(folder / name).num_rows for name in (TRANSACTIONS, QUARANTINE)]
-    if written != [counts.valid, counts.quarantined]:
-        raise AssertionError(
-            f"{counts.valid} + {counts.quarantined} rows counted, {written} written"
-        )
-
-
-def figure(finding: Finding) -> str:
-    """What was found, beside the limit, with enough digits to tell the two apart."""
-    found = finding.found
-    if isinstance(found, float):
-        close = any(
-            f"{found:.4g}" == f"{limit:.4g}" for limit in (finding.low, finding.high) if limit
-        )
-        found = repr(found) if close else f"{found:.4g}"
-    said = "not to be computed, no row has a value" if found is None else found
-    return f"{finding.code} is {said}, the limit is {finding.limit}"
-
-
-def also(broken: list[Finding]) -> str:
-    return f"; also broken: {', '.join(f.code for f in broken[1:])}" if broken[1:] else ""
 
 
 def _example(judged: Judged, finding: Finding) -> str:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from common.files import RecordAltered, read_record, write_record
+from common.locks import file_lock
 from common.terminal import short
 from monitoring.episodes import (
     MOST_TEXT,
@@ -32,11 +33,11 @@ from monitoring.episodes import (
     runs_of,
 )
 from monitoring.facts import Reading, Verdict, VerdictName
-from monitoring.journal import append, locked, read, read_repaired
+from monitoring.journal import append, read, read_repaired
 
 log = logging.getLogger("golden_path")
 EVENTS, JUDGED = "alerts.jsonl", "judged.json"
-LOCK = "alerts"
+LOCK = ".alerts.lock"
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def alerts_of(folder: Path) -> list[Alert]:
 def repair(folder: Path) -> list[Event]:
     """Every event, oldest first, after damaged lines were taken out and the events that follow from
     the judged months were announced again where they were lost. Their id is what it was."""
-    with locked(folder, LOCK):
+    with file_lock(folder / LOCK, wait=None):
         return _reconcile(folder, _judged(folder), None)[0]
 
 
@@ -153,7 +154,7 @@ def _change(
 ) -> list[Event]:
     """Record what a month says, then announce what follows. The record comes first: a process that
     is killed between the two has lost nothing, as the next call announces it."""
-    with locked(folder, LOCK):
+    with file_lock(folder / LOCK, wait=None):
         judged = _judged(folder)
         before = judged[part].get(month, {})
         if part == "raised":

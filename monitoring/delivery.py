@@ -24,17 +24,18 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.locks import file_lock
 from configs.settings import Alerts
 from monitoring.alerts import events_of, repair
 from monitoring.episodes import Event
-from monitoring.journal import append, locked, read, read_repaired
+from monitoring.journal import append, read, read_repaired
 from monitoring.mail import MAIL, mails
 from monitoring.receivers import Failure, Receiver
 from monitoring.webhook import WEBHOOK, webhook
 
 log = logging.getLogger("golden_path")
 DELIVERIES = "deliveries.jsonl"
-LOCK = "delivery"
+LOCK = ".delivery.lock"
 SETTLED = ("sent", "left out")
 
 
@@ -98,7 +99,7 @@ def deliver(folder: Path, alerts: Alerts, environ: Mapping[str, str]) -> Deliver
     Raises UserError, once every other receiver was told, when a variable is missing or a setting
     cannot be used: it names the variable and never its value.
     """
-    with locked(folder, LOCK):
+    with file_lock(folder / LOCK, wait=None):
         events = list({event.id: event for event in repair(folder)}.values())
         receivers, errors = receivers_of(alerts, environ, folder.resolve().name)
         settled = _settled(folder, names_of(alerts), events)

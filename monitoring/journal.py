@@ -6,13 +6,10 @@ A line that was altered, or that a killed process left half-written, is named in
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,19 +66,6 @@ def read_repaired(path: Path) -> list[dict[str, Any]]:
         sound = [raw.decode() + "\n" for content, raw in parsed if content is not None]
         write_file(path, "".join(sound))
     return [content for content, _ in parsed if content is not None]
-
-
-@contextmanager
-def locked(folder: Path, name: str) -> Iterator[None]:
-    """Hold the lock `name` of the folder; waits for the process that holds it. The system releases
-    it when the process ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    file = os.open(folder / f".{name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(file)
 
 
 def _parsed(path: Path) -> list[tuple[dict[str, Any] | None, bytes]]:

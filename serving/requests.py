@@ -23,8 +23,9 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
+from common.spelling import BLANKS
 from configs.source import Form
-from configs.table import BLANKS, LONGEST_TEXT
+from configs.table import LONGEST_TEXT
 from features.categories import Value, encoder
 from ingestion.canonical import EXACT, MAPPED
 from serving.errors import REQUEST, Place, Problem, invalid

@@ -17,8 +17,7 @@ from common.errors import UserError
 from configs.source import Drift, Simulation
 from simulator.catalogue import Catalogue
 from simulator.invoices import Documents, Ints, Lines
-from simulator.population import Change
-from simulator.season import DAY
+from simulator.population import DAY, Change
 from simulator.streams import Streams
 
 DOZEN = 12

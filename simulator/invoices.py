@@ -1,14 +1,26 @@
-"""A log of invoices while it is being made: columns of numbers, turned into text on the way out."""
+"""A log of invoices while it is being made: columns of numbers, turned into text on the way out.
+
+It is written as Parquet in the order of time, however many lines there are: the lines of each chunk
+of customers are dealt into files by time, as plain records; then each file is sorted in memory and
+written out. Nothing larger than a chunk or such a file is ever held.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from simulator.season import WarpedClock
+from simulator.population import WarpedClock
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -16,6 +28,36 @@ Floats = NDArray[np.float64]
 SALE, CANCELLATION, ADJUSTMENT = 0, 1, 2
 NOBODY = -1
 MISSING_TIME = np.iinfo(np.int64).min
+PREFIX = ("", "C", "A")  # by kind of document
+_FIRST_NUMBER = 489434
+ROW_GROUP = 122_880  # as DuckDB's: it reads them side by side
+SCHEMA = pa.schema(
+    [
+        ("invoice_id", pa.string()),
+        ("product_id", pa.string()),
+        ("description", pa.string()),
+        ("quantity", pa.int64()),
+        ("unit_price", pa.float64()),
+        ("invoiced_at", pa.timestamp("us")),
+        ("customer_id", pa.string()),
+        ("country", pa.string()),
+    ]
+)
+# Text goes in as dictionaries, which is much faster, and comes out as text (store_schema=False).
+_AS_WRITTEN = pa.schema(
+    [
+        (
+            field.name,
+            pa.dictionary(pa.int32(), field.type) if field.type == pa.string() else field.type,
+        )
+        for field in SCHEMA
+    ]
+)
+# A line beside its invoice. `begins`: the first line of an invoice; `customer`: -1 for nobody.
+_RECORD = np.dtype([
+    ("second", "i4"), ("shift", "i8"), ("begins", "?"), ("kind", "i1"), ("customer", "i4"),
+    ("country", "i1"), ("code", "i4"), ("description", "i4"), ("quantity", "i8"), ("price", "f8"),
+])  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -104,3 +146,120 @@ def earlier_that_day(
     since, until = clock.warp(before), clock.warp(now)
     found = np.floor(clock.unwarp(since + (until - since) * rng.random(now.size))).astype(np.int64)
     return np.clip(found, before, now)
+
+
+@dataclass(frozen=True)
+class Words:
+    """The texts that numbers stand for; ``customers`` (shape ``(customers,)``) are numbers too."""
+
+    codes: tuple[str, ...]
+    descriptions: tuple[str, ...]
+    customers: NDArray[np.int64]
+    countries: tuple[str, ...]
+
+
+def records(log: Log, first_customer: int) -> NDArray:
+    """The lines as records, invoice by invoice in the order of time.
+
+    `first_customer` is the number of the chunk's customer 0 in the whole log.
+    """
+    documents, lines = log.documents, log.lines
+    by_time = np.argsort(documents.second, kind="stable")
+    rank = np.empty(by_time.size, dtype=np.int32)
+    rank[by_time] = np.arange(by_time.size)
+    order = np.argsort(rank[lines.document], kind="stable")
+    document = lines.document[order]
+    made = np.empty(order.size, dtype=_RECORD)
+    made["begins"] = np.diff(document, prepend=-1) != 0
+    customer = np.where(documents.named, documents.customer + first_customer, NOBODY)
+    for name, column in (
+        ("second", documents.second), ("kind", documents.kind), ("customer", customer),
+        ("country", documents.country),
+    ):  # fmt: skip
+        made[name] = column[document]
+    for name in ("shift", "code", "description", "quantity", "price"):
+        made[name] = getattr(lines, name)[order]
+    return made
+
+
+class Spill:
+    """Files of records in `folder`; file ``i`` holds the seconds from ``bounds[i]`` on, up to and
+    without ``bounds[i + 1]``."""
+
+    def __init__(self, folder: Path, bounds: NDArray) -> None:
+        self._folder, self._bounds = folder, bounds
+
+    def add(self, made: NDArray) -> None:
+        """Deals out the records of a chunk, which are in the order of time."""
+        cuts = np.searchsorted(made["second"], self._bounds).tolist()
+        for number, (begin, end) in enumerate(zip(cuts, [*cuts[1:], made.size])):
+            if end > begin:
+                with (self._folder / str(number)).open("ab") as file:
+                    file.write(made[begin:end].data)
+
+    def sorted(self) -> Iterator[NDArray]:
+        """The records of one file after the other, in the order of time, then of chunks."""
+        for number in range(self._bounds.size):
+            path = self._folder / str(number)
+            if path.exists():
+                made = np.fromfile(path, dtype=_RECORD)
+                path.unlink()
+                yield made[np.argsort(made["second"], kind="stable")]
+
+
+@contextmanager
+def spill(folder: Path, first: NDArray, files: int) -> Iterator[Spill]:
+    """A spill into a folder of its own. `first` are the records of one chunk: all are alike, so
+    its lines tell where to cut the time into `files` about equal parts."""
+    cuts = np.arange(files) * first.size // files
+    bounds = np.unique(first["second"][cuts])
+    bounds[0] = 0
+    with TemporaryDirectory(prefix=".spill-", dir=folder) as name:
+        yield Spill(Path(name), bounds)
+
+
+def write(parts: Iterator[NDArray], words: Words, start: date, path: Path) -> None:
+    """Writes records, which come in the order of time, to `path` as Parquet.
+
+    Invoices are numbered by time, so the number says nothing that the time does not say.
+    """
+    number = _FIRST_NUMBER - 1
+    with pq.ParquetWriter(path, _AS_WRITTEN, store_schema=False) as writer:
+        for part in parts:
+            invoice = number + np.cumsum(part["begins"])
+            for begin in range(0, part.size, ROW_GROUP):
+                rows = slice(begin, begin + ROW_GROUP)
+                writer.write_table(_table(part[rows], invoice[rows], words, start))
+            number = int(invoice[-1])
+
+
+def _table(part: NDArray, invoice: NDArray, words: Words, start: date) -> pa.Table:
+    lost = part["shift"] == MISSING_TIME
+    second = part["second"] + np.where(lost, 0, part["shift"])
+    changes = np.diff(invoice, prepend=-1) != 0
+    prefixes = [PREFIX[kind] for kind in part["kind"][changes].tolist()]
+    numbers = invoice[changes].tolist()
+    columns = [
+        pa.DictionaryArray.from_arrays(
+            (np.cumsum(changes) - 1).astype(np.int32),
+            [f"{prefix}{n}" for prefix, n in zip(prefixes, numbers)],
+        ),
+        _text(part["code"], words.codes),
+        _text(part["description"], words.descriptions),
+        pa.array(part["quantity"]),
+        pa.array(part["price"]),
+        pa.array(np.datetime64(start, "us") + second.astype("timedelta64[s]"), mask=lost),
+        _text(part["customer"], words.customers),
+        _text(part["country"], words.countries),
+    ]
+    return pa.Table.from_arrays(columns, schema=_AS_WRITTEN)
+
+
+def _text(position: NDArray, words: Sequence[object] | NDArray) -> pa.DictionaryArray:
+    """The texts at `position`, none where that is negative. Only those that occur are made."""
+    occurs = np.zeros(len(words) + 1, dtype=bool)
+    occurs[position] = True  # -1 marks the one beyond the last
+    entry = np.cumsum(occurs) - 1
+    texts = [str(words[place]) for place in np.flatnonzero(occurs[:-1]).tolist()]
+    indices = pa.array(entry[position].astype(np.int32), mask=position < 0)
+    return pa.DictionaryArray.from_arrays(indices, pa.array(texts, pa.string()))

@@ -8,34 +8,35 @@ customer ids, cancellations, dirt) is drawn without them, given the purchase tim
 whatever beats the closed form in `oracle.py`, and a model above it has seen the future.
 
 How large. Customers are drawn in chunks of some hundred thousand lines, each from random numbers
-of its own (`streams.py`), and sorted by time through files (`write.py`). So memory stays the same
-however long the log, and the log depends on the settings and the seed alone.
+of its own (`streams.py`), and sorted by time through files (`invoices.py`). So memory stays the
+same however long the log, and the log depends on the settings and the seed alone.
 """
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.source import Simulation
+from common.files import atomic_path, write_file
+from configs.settings import Compute
+from configs.source import Simulation, Source, Text
+from ingestion.files import read_file
 from simulator.catalogue import Catalogue, draw_catalogue
-from simulator.dirt import EXTRA_CODES, EXTRA_DESCRIPTIONS, add_dirt, messy
+from simulator.dirt import EXTRA_CODES, EXTRA_DESCRIPTIONS, add_dirt, messy, with_cancellations
 from simulator.drift import Drifted, drifted
-from simulator.population import draw_purchases, population
-from simulator.returns import with_cancellations
+from simulator.invoices import Words, records, spill, write
+from simulator.population import WarpedClock, draw_purchases, population, season, warped_clock
 from simulator.sales import COUNTRIES, sales
-from simulator.season import WarpedClock, season, warped_clock
 from simulator.streams import SHOP, Streams
-from simulator.write import Words, records, spill, write
 
+ROWS = "rows.parquet"
 _LINES_AT_A_TIME = 500_000  # a chunk's lines, at most; and about those that are sorted at once
 
 
@@ -51,7 +52,7 @@ def simulate(simulation: Simulation, seed: int, folder: Path) -> SimulatedLog:
 
     The same settings and seed give the same bytes (with the same numpy and pyarrow). Rows come in
     the order of their invoices' times, which are whole seconds from ``start`` up to, and without,
-    the end. Both files are written aside and renamed: neither is ever seen half written. Raises
+    the end. Neither file is ever seen half written. Raises
     UserError where the drift's date is outside the log.
     """
     shop = Streams(seed, SHOP)
@@ -71,12 +72,19 @@ def simulate(simulation: Simulation, seed: int, folder: Path) -> SimulatedLog:
     folder.mkdir(parents=True, exist_ok=True)
     written = SimulatedLog(folder / "raw.parquet", folder / "truth.json")
     truth = json.dumps(_truth(simulation, seed), indent=2) + "\n"
-    _replace(written.truth, lambda path: path.write_text(truth))
-    _replace(
-        written.raw,
-        lambda path: write(_in_order(simulation, chunks, folder), words, simulation.start, path),
-    )
+    write_file(written.truth, truth)
+    with atomic_path(written.raw) as path:
+        write(_in_order(simulation, chunks, folder), words, simulation.start, path)
     return written
+
+
+def simulate_part(source: Source, seed: int, folder: Path, compute: Compute) -> None:
+    """Write the part `rows.parquet`, and `truth.json`, which the oracle reads, into the folder."""
+    log = simulate(source.simulation, seed, folder).raw
+    # From here on a simulated log is a file like any other, in the simulator's own columns.
+    plain: dict[str, Any] = {"columns": {}, "time_format": None, "text": Text()}
+    read_file(source.model_copy(update=plain), log, folder / ROWS, compute, label="simulated")
+    log.unlink()
 
 
 def chunks_of_customers(simulation: Simulation) -> list[range]:
@@ -150,12 +158,3 @@ def _customer_ids(streams: Streams, customers: int) -> NDArray[np.int64]:
     while customers > 9 * first:
         first *= 10
     return streams("customer ids").permutation(9 * first)[:customers] + first
-
-
-def _replace(path: Path, write_to: Callable[[Path], object]) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write_to(aside)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)

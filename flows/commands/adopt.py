@@ -27,7 +27,7 @@ from configs.table import Table as Shares
 from features.from_table import least_rows
 from ingestion.labelled.draft import Draft, draft
 from ingestion.labelled.guess import Guess, rows_that
-from ingestion.labelled.target import in_words
+from ingestion.labelled.rules import in_words
 
 ABOUT = """Draft the settings of a labelled table: DATA is its file, TARGET the column to predict.
 How a text file is written, where it cannot be seen from it, is said by --source.text.*"""

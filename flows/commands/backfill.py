@@ -24,7 +24,7 @@ from flows.monitor import finished
 from flows.operate import print_line
 from flows.score import score_log
 from flows.watch import check_there, folder_of, refuse_table, watch
-from ingestion.ingest import check_source
+from ingestion.sources import check_source
 from monitoring import state
 from monitoring.delivery import check_receivers
 from monitoring.facts import add_months, end_of, first_day, month_of, months_between

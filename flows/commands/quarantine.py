@@ -17,9 +17,9 @@ from configs.settings import Settings
 from configs.source import CANONICAL, Source
 from configs.source import Text as Written
 from flows.acceptance import Validated, last_seen
-from ingestion.contract import in_words
-from ingestion.labelled.rules import LARGEST, table_rules
-from ingestion.validate import QUARANTINE
+from flows.data_stages import open_dataset
+from ingestion.labelled.rules import LARGEST
+from ingestion.outcome import QUARANTINE
 
 ABOUT = "Show the rows that the last batch has in quarantine, by reason."
 FEW, MANY = 2, 20  # examples of each reason, and of the one asked for
@@ -61,20 +61,13 @@ def _counts(rows: dict[str, Any], settings: Settings) -> Table:
     for name in ("reason", "rows", "share", "rule", "why"):
         right = name in ("rows", "share")
         table.add_column(name, justify="right" if right else "left", overflow="fold")
-    known = _rules(settings)
+    known = open_dataset(settings).rules()
     for name, count in sorted(rows["reasons"].items(), key=lambda item: -item[1]):
         words = known.get(name, ("no rule any more", ""))
         share = f"{count / rows['raw']:.2%}"
         table.add_row(plain(name), f"{count:,}", share, *(plain(each, LONGEST) for each in words))
     table.caption = "a row may have several reasons"
     return table
-
-
-def _rules(settings: Settings) -> dict[str, tuple[str, str]]:
-    """Name of a rule about rows -> the rule in words, and why it is one."""
-    if settings.source.kind == "table":
-        return {r.name: (r.words, r.why) for r in table_rules(settings.source.table)}
-    return {name: (in_words(rule), rule.why) for name, rule in settings.contract.rules.items()}
 
 
 def _examples(found: Validated, reason: str, count: int, source: Source) -> Table:

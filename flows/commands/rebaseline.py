@@ -18,7 +18,7 @@ from flows.exclusive import exclusive
 from flows.kept_scores import read_scores, scores_folder
 from flows.monitoring_page import write_monitoring_page
 from flows.watch import folder_of, refuse_table, watch
-from ingestion.ingest import check_source
+from ingestion.sources import check_source
 from monitoring import state
 from monitoring.facts import add_months, end_of
 

@@ -22,12 +22,11 @@ from common.terminal import console as terminal
 from common.terminal import plain
 from configs.command import make, run_command
 from configs.settings import Settings
-from configs.source import CANONICAL
 from flows import data_stages
 from flows.acceptance import Validated, last_validated
 from flows.exclusive import exclusive
-from ingestion.ingest import check_source
-from ingestion.validate import QUARANTINE, TRANSACTIONS
+from ingestion.outcome import QUARANTINE, TRANSACTIONS
+from ingestion.sources import check_source
 
 ABOUT = "Judge the quarantine again by the present rules and source, and move the rows that pass."
 
@@ -77,8 +76,7 @@ def reconcile(
     before: Path, after: Path, was: dict[str, Any], now: dict[str, Any], settings: Settings
 ) -> Replay:
     """Compare two validated batches by the content of their rows, copies counted."""
-    # A table's rows are the text of their cells, whatever the settings read it as.
-    content = "cells" if settings.source.kind == "table" else ", ".join(CANONICAL)
+    content = data_stages.open_dataset(settings).content
     with connect(after, settings.compute) as connection:
         for name, folder in (("before", before), ("after", after)):
             for kind, file in (("valid", TRANSACTIONS), ("held", QUARANTINE)):

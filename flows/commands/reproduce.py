@@ -23,16 +23,16 @@ from rich.console import Console
 from rich.table import Table
 
 from common.errors import UserError
+from common.locks import folder_lock
 from common.terminal import console as terminal
 from common.terminal import plain
 from configs.command import make, run_command
 from configs.load import PREFIX, dump, load
 from configs.settings import Settings
 from flows import data_stages
-from flows.lock import alone
 from flows.stage import ROOT, code_sha256
-from ingestion.ingest import check_source
-from ingestion.validate import TRANSACTIONS
+from ingestion.outcome import TRANSACTIONS
+from ingestion.sources import check_source
 
 ABOUT = "Repeat a run from its recorded settings and data, and compare the figures."
 ANYWAY = "--anyway"
@@ -63,8 +63,8 @@ def main(settings: Settings, run: str | None = None, anyway: bool = False) -> No
     original = find_original(settings, run)
     folder = settings.var.absolute() / "reproduce" / original.id
     # The second lock is that of a run whose `make reproduce` was killed, and which goes on.
-    with alone(folder, f"reproduce {original.id}"):
-        with alone(folder / "var", f"reproduce {original.id}"):
+    with folder_lock(folder, f"reproduce {original.id}"):
+        with folder_lock(folder / "var", f"reproduce {original.id}"):
             _clear(folder)
         _reproduce(original, folder, anyway)
 

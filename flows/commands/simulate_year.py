@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from common.errors import UserError
 from common.files import RecordAltered, read_record, write_file, write_record
+from common.locks import folder_lock
 from common.terminal import console as terminal
 from common.terminal import say, short
 from configs.command import leave, remember, run_command, typed
@@ -28,7 +29,6 @@ from configs.load import dump
 from configs.monitoring_files import PAGE
 from configs.settings import Settings
 from flows.clock import as_of_month
-from flows.lock import alone
 from flows.monitor import finish
 from flows.operate import Operated, operate_month, settle
 from flows.retrain import train
@@ -38,7 +38,7 @@ from flows.watch import folder_of
 from flows.year_report import LEGEND, Year, alarms_of, head, paragraphs, plan, rows
 from flows.year_service import Client, served
 from flows.year_shop import DRIFTS, deliver, log_end, write_months
-from ingestion.validate import ContractBroken
+from ingestion.outcome import ContractBroken
 from monitoring import state
 from monitoring.alerts import alerts_of
 from monitoring.facts import Reading, add_months, first_day, month_of
@@ -94,7 +94,7 @@ def main(settings: Settings, *, drift: str | None) -> None:
     home = settings.var / "year" / drift
     settings = settings.model_copy(update={"var": home})
     home.mkdir(parents=True, exist_ok=True)
-    with alone(home, "simulate-year"):
+    with folder_lock(home, "simulate-year"):
         simulate_year(settings, drift, terminal())
 
 

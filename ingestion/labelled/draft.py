@@ -15,14 +15,14 @@ from common.errors import UserError
 from common.terminal import short
 from configs.source import Text
 from configs.table import Table
-from ingestion.files import check_file
-from ingestion.formats import Opened, explained, opened
-from ingestion.labelled.facts import given, present
+from ingestion.files import Opened, explained, opened
+from ingestion.labelled.columns import given, present
 from ingestion.labelled.guess import CODES, REPEATS, Guess, guess
 from ingestion.labelled.notation import Notation, recognised
-from ingestion.labelled.padded import padded_columns, uncomputed_columns
 from ingestion.labelled.read import as_text
-from ingestion.labelled.target import check_target, in_words, same_classes
+from ingestion.labelled.rules import check_target, in_words, same_classes
+from ingestion.sources import check_file
+from ingestion.workbook import padded_columns, uncomputed_columns
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

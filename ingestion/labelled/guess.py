@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from common.spelling import alike
 from configs.rules import Contract
 from configs.table import LONGEST_TEXT, OWN
-from ingestion.labelled.facts import (
+from ingestion.labelled.columns import (
     CATEGORIES,
     DIRTY,
     IS_ROUNDED,
@@ -22,10 +22,14 @@ from ingestion.labelled.facts import (
     OPAQUE,
     Column,
     Facts,
+    Says,
     counted_time,
     days_of,
+    is_saved_index,
+    may_number_rows,
+    says,
+    words,
 )
-from ingestion.labelled.names import Says, is_saved_index, may_number_rows, says, words
 from ingestion.mapping import NO_VALUE
 
 if TYPE_CHECKING:

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING
 from common.duck import quoted
 from configs.source import Text
 from ingestion.canonical import read_number
-from ingestion.labelled.facts import DIRTY, given
-from ingestion.labelled.names import says
+from ingestion.labelled.columns import DIRTY, given, says
 from ingestion.text import is_symbol
 
 if TYPE_CHECKING:

@@ -19,28 +19,8 @@ from configs.settings import Compute
 from configs.source import Source
 from configs.table import Table
 from ingestion.canonical import EXACT, INTEGER, read_text
-from ingestion.files import expand, write_whole
-from ingestion.formats import opened
+from ingestion.files import opened, write_whole
 from ingestion.mapping import NO_VALUE
-
-
-def check_table(source: Source) -> None:
-    """Raises UserError for files that are not there, and for a table without target or features."""
-    expand(source)
-    table = source.table
-    for name, value in (("target", table.target), ("positive", table.positive)):
-        if value is None:
-            raise UserError(
-                f"the table has no {name}: which column is predicted, and which of its two values",
-                where=f"source.table.{name}",
-                next_step="let the settings be drafted: make adopt DATA=FILE TARGET=COLUMN",
-            )
-    if not table.columns:
-        raise UserError(
-            "the table has no features",
-            where="source.table.columns",
-            next_step="let them be drafted: make adopt DATA=FILE TARGET=COLUMN",
-        )
 
 
 def named_columns(table: Table) -> list[str]:

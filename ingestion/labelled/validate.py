@@ -12,24 +12,22 @@ categories).
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.duck import connect, literal, parquet, quoted
-from configs.rules import Contract
+from configs.rules import Contract, Rule
 from configs.settings import Compute
 from configs.source import Source, Text
 from configs.table import LONGEST_TEXT, Table
 from ingestion.canonical import LINE_ENDS, read_code, read_number
 from ingestion.contract import batch_rules
 from ingestion.expectations import Finding, validate
-from ingestion.labelled.rules import LARGEST, TableRule, table_rules
-from ingestion.labelled.target import check_target, same_classes
+from ingestion.judge import RowCounts
+from ingestion.labelled.rules import LARGEST, TableRule, check_target, same_classes, table_rules
 from ingestion.labelled.unseen import count_unseen, describe
-from ingestion.measures import RowCounts
-from ingestion.validate import (
+from ingestion.outcome import (
     QUARANTINE,
     TRANSACTIONS,
     ContractBroken,
@@ -38,9 +36,11 @@ from ingestion.validate import (
     also,
     at_fault,
     check_measures,
+    compare_engines,
     figure,
     heavy_text,
     quantiles,
+    write_outcome,
 )
 
 if TYPE_CHECKING:
@@ -87,32 +87,28 @@ def validate_table(
         measures = {"rows": float(counts.raw), "valid_share": valid_share}
         if table.group is not None:
             measures["largest_customer_share"] = _largest_group(connection)
-        asked = {
-            name: rule
-            for name, rule in batch_rules(contract, frozenset({"customer_id"})).items()
-            if rule.measure in measures and rule.measure != "rows"
-        }
-        findings = check_measures(asked, measures)
+        findings = check_measures(rules_of_batch(contract, table), measures)
         audited, audit = _audit(connection, rules, counts, contract.audit_rows)
         level = describe(count_unseen(connection, table))
         heavy = _heavy_rules(connection, rules, counts, contract)
         outcome = Outcome(counts, [*findings, *audit], audited, measures, level, heavy)
-        content = json.dumps(outcome.to_dict(), indent=2, default=str)
-        (folder / "contract.json").write_text(content, encoding="utf-8")
+        refusal = None
         if broken := [f for f in findings if not f.success and f.severity == "stop"]:
-            error = ContractBroken(
+            refusal = ContractBroken(
                 f"the table breaks its contract: {figure(broken[0])} ({broken[0].why})"
                 f"{at_fault(broken[0], heavy)}{also(broken)}",
                 where=f"rule {broken[0].code}",
                 next_step="look at the rows (make quarantine), then correct the source, or what"
                 " source.table.columns says of the column",
             )
-            error.outcome = outcome
-            _write(connection, folder, batch, table, [QUARANTINE])
-            raise error
-        _write(connection, folder, batch, table, [VALID, QUARANTINE])
-        _reconcile(folder, counts)
-    return outcome
+        return write_outcome(connection, folder, outcome, _queries(batch, table), refusal)
+
+
+def rules_of_batch(contract: Contract, table: Table) -> dict[str, Rule]:
+    """Name -> rule about a measure of the whole table."""
+    measures = {"valid_share"} | ({"largest_customer_share"} if table.group is not None else set())
+    found = batch_rules(contract, frozenset({"customer_id"}))
+    return {name: rule for name, rule in found.items() if rule.measure in measures}
 
 
 def _largest_group(connection: DuckDBPyConnection) -> float | None:
@@ -274,49 +270,22 @@ def _audit(
         for reason in reasons:
             ours[reason] += 1
     frame = sample.drop_columns(["reasons"]).to_pandas()
+    found = validate(frame, [rule.expectation() for rule in rules])
+    compare_engines(found, list(ours.values()), sample.num_rows, "ingestion/labelled/rules.py")
     findings = []
-    checked = validate(frame, [rule.expectation() for rule in rules])
-    for rule, finding in zip(rules, checked, strict=True):
-        if finding.found != ours[rule.name]:
-            raise ContractBroken(
-                f"rule {rule.name}: of {sample.num_rows} rows Great Expectations finds"
-                f" {finding.found}, DuckDB {ours[rule.name]}",
-                where="ingestion/labelled/rules.py",
-                next_step="the two translations of this rule differ: please report it, with rows",
-            )
-        rows = counts.reasons.get(rule.name, 0)
-        found = replace(finding, found=rows, success=not rows, severity="quarantine")
-        findings.append(replace(found, rule=rule.words, column=""))
+    for rule, finding in zip(rules, found, strict=True):
+        failed = counts.reasons.get(rule.name, 0)
+        kept = replace(finding, found=failed, success=not failed, severity="quarantine")
+        findings.append(replace(kept, rule=rule.words, column=""))
     return sample.num_rows, findings
 
 
-def _write(
-    connection: DuckDBPyConnection, folder: Path, batch: str, table: Table, names: list[str]
-) -> None:
-    queries = {
+def _queries(batch: str, table: Table) -> dict[str, str]:
+    """The Parquet files of a batch -> SQL of their rows."""
+    return {
         VALID: f"SELECT row_id, group_id, CAST(label = {literal(table.positive or '')} AS TINYINT)"
         " AS label, split, cells, typed FROM judged WHERE len(reasons) = 0"
         " ORDER BY part, source_row",
         QUARANTINE: f"SELECT {literal(batch)} AS batch, source, source_row, reasons, cells,"
         " unreadable FROM judged WHERE len(reasons) > 0 ORDER BY part, source_row",
     }
-    aside = {name: folder / f".{name}.unfinished" for name in names}
-    try:
-        for name, file in aside.items():
-            connection.execute(f"COPY ({queries[name]}) TO {literal(file)} (FORMAT parquet)")
-        for name, file in aside.items():
-            file.replace(folder / name)
-    finally:
-        for file in aside.values():
-            file.unlink(missing_ok=True)
-
-
-def _reconcile(folder: Path, counts: RowCounts) -> None:
-    """The files hold the rows that were counted: they were written by queries of their own."""
-    import pyarrow.parquet as pq
-
-    written = [pq.read_metadata(folder / name).num_rows for name in (VALID, QUARANTINE)]
-    if written != [counts.valid, counts.quarantined]:
-        raise AssertionError(
-            f"{counts.valid} + {counts.quarantined} rows counted, {written} written"
-        )

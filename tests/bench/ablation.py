@@ -25,8 +25,10 @@ from features.catalogue import GROUPS, NAMES
 from features.engine import build_features, make, read_log
 from features.splits import as_of_dates
 from features.table import Rows
-from ingestion.files import expand, read_file
-from ingestion.validate import TRANSACTIONS, validate_batch
+from ingestion.files import read_file
+from ingestion.outcome import TRANSACTIONS
+from ingestion.sources import expand
+from ingestion.validate import validate_batch
 from tests.bench.ablation_gain import Gain, draw, roc_auc, rolling_gain
 from tests.bench.ablation_page import Row, page
 from tests.places import HOW_TO_GET_IT, real_log

@@ -30,13 +30,14 @@ from features.build import build_table
 from features.catalogue import NAMES, SEASON
 from features.engine import build_features, make, read_log
 from features.table import Rows, read_rows
-from ingestion.validate import TRANSACTIONS, validate_batch
+from ingestion.outcome import TRANSACTIONS
+from ingestion.validate import validate_batch
 from monitoring.early_label import EARLY_DAYS, early_label
 from monitoring.estimate import estimate_from
 from monitoring.facts import Reading, add_months, end_of, first_day, year_before
 from monitoring.labels import Outcomes, read_outcomes, ripe
 from monitoring.performance import judge_performance, performance_of, pooled, reference
-from simulator.part import ROWS, simulate_part
+from simulator.simulator import ROWS, simulate_part
 from tests.monitoring.made_scores import write_scores
 from training import families
 from training.calibration import fit_calibration, resolve

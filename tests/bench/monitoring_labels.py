@@ -35,7 +35,8 @@ from common.files import write_file
 from configs.load import load
 from features.catalogue import NAMES
 from ingestion.files import read_file
-from ingestion.validate import TRANSACTIONS, validate_batch
+from ingestion.outcome import TRANSACTIONS
+from ingestion.validate import validate_batch
 from monitoring.drift import feature_drift, score_drift
 from monitoring.early_label import EARLY_DAYS, early_label
 from monitoring.estimate import estimate

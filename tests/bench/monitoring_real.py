@@ -19,7 +19,8 @@ from typing import Any
 from common.duck import connect, literal, parquet
 from configs.load import load
 from ingestion.files import read_file
-from ingestion.validate import QUARANTINE, TRANSACTIONS, validate_batch
+from ingestion.outcome import QUARANTINE, TRANSACTIONS
+from ingestion.validate import validate_batch
 from monitoring.facts import Reading, add_months
 from monitoring.sensors import SENSORS, freeze, read_month
 from tests.bench.monitoring_shops import measure, months_to_alarm

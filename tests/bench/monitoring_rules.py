@@ -25,7 +25,7 @@ from common.duck import connect, parquet
 from configs.settings import Compute, Settings
 from features.catalogue import NAMES
 from features.engine import build_features, make, read_log
-from ingestion.validate import TRANSACTIONS
+from ingestion.outcome import TRANSACTIONS
 from monitoring.drift import psi
 from monitoring.facts import add_months, end_of
 from tests.bench.monitoring_shops import BASELINE, OPERATED, keep, make_shop, read_kept

@@ -21,10 +21,11 @@ from common.files import write_file
 from configs.load import load
 from configs.settings import Compute, Settings
 from configs.source import Drift
-from ingestion.validate import QUARANTINE, TRANSACTIONS, validate_batch
+from ingestion.outcome import QUARANTINE, TRANSACTIONS
+from ingestion.validate import validate_batch
 from monitoring.facts import Reading, add_months, first_day, month_of
 from monitoring.sensors import Measured, measure_months
-from simulator.part import ROWS, simulate_part
+from simulator.simulator import ROWS, simulate_part
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "var" / "bench" / "monitoring"

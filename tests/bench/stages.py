@@ -22,7 +22,8 @@ from configs.load import load
 from features.build import build_table
 from features.leaks import find_leaks
 from ingestion.files import read_file
-from ingestion.validate import TRANSACTIONS, validate_batch
+from ingestion.outcome import TRANSACTIONS
+from ingestion.validate import validate_batch
 
 
 def measure(preset: str, log: Path, folder: Path) -> dict[str, Any]:

@@ -14,7 +14,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.files import SEAL, RecordAltered, make_once, read_record, write_file, write_record
+from common.files import (
+    SEAL,
+    RecordAltered,
+    atomic_folder,
+    atomic_path,
+    make_once,
+    read_record,
+    write_file,
+    write_record,
+)
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 VALUES = st.recursive(SCALARS, lambda v: st.lists(v) | st.dictionaries(st.text(), v), max_leaves=5)
@@ -125,3 +134,43 @@ def test_a_half_made_file_is_replaced_and_its_journal_is_not_played_into_the_new
     make_once(path, lambda new: table_in(new, "whole"), lambda path: False)
     assert whole(path) and not (tmp_path / "x.db-journal").exists()
     make_once(path, lambda new: pytest.fail("made again"), whole)
+
+
+def test_a_file_takes_its_place_when_the_block_ends_and_several_only_together(tmp_path):
+    one, two = tmp_path / "one.csv", tmp_path / "two.csv"
+    one.write_text("before")
+    with pytest.raises(ValueError, match="half-way"), atomic_path(one) as a, atomic_path(two) as b:
+        a.write_text("after")
+        b.write_text("after")
+        assert one.read_text() == "before" and not two.exists()
+        raise ValueError("half-way")
+    assert [path.name for path in tmp_path.iterdir()] == ["one.csv"]
+    assert one.read_text() == "before"
+    with atomic_path(one) as a:
+        a.write_text("after")
+    assert one.read_text() == "after"
+
+
+def test_a_folder_takes_the_place_of_all_that_was_in_it(tmp_path):
+    target = tmp_path / "parts" / "folder"
+    for content in ("one", "two"):
+        with atomic_folder(target) as folder:
+            (folder / f"{content}.txt").write_text(content)
+    assert [path.name for path in target.iterdir()] == ["two.txt"]
+    with pytest.raises(ValueError), atomic_folder(target) as folder:
+        (folder / "three.txt").touch()
+        raise ValueError
+    assert [path.name for path in target.iterdir()] == ["two.txt"]
+    assert [path.name for path in target.parent.iterdir()] == ["folder"]
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_writer(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (tmp_path / f".log.csv.{dead.pid}.1").touch()
+    (tmp_path / f".log.csv.{dead.pid}.2").mkdir()
+    (tmp_path / f".log.csv.{os.getpid()}.1").touch()  # of another thread of this process
+    with atomic_path(tmp_path / "log.csv") as path:
+        path.touch()
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [f".log.csv.{os.getpid()}.1", "log.csv"]

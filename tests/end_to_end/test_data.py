@@ -82,8 +82,10 @@ def test_a_model_of_such_a_log_is_served(adopted, service):
 
 
 def test_a_run_beside_another_on_the_same_folder_is_refused(environment, smoke):
-    hold = "import sys; from pathlib import Path; from flows.lock import alone\n"
-    hold += "with alone(Path(sys.argv[1]), 'train'): print('holds', flush=True); sys.stdin.read()"
+    hold = "import sys; from pathlib import Path; from common.locks import folder_lock\n"
+    hold += (
+        "with folder_lock(Path(sys.argv[1]), 'train'): print('holds', flush=True); sys.stdin.read()"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", hold, str(smoke.var)],
         cwd=ROOT,

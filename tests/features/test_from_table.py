@@ -15,8 +15,7 @@ from made_table import made_rows, table
 
 from common.duck import connect, literal, quoted
 from common.errors import UserError
-from common.spelling import recognised
-from configs.table import BLANKS
+from common.spelling import BLANKS, recognised
 from features.categories import code_sql, decode, encoder, other_name
 from features.from_table import build_from_table, schema
 from features.leak_report import stop_on_leaks

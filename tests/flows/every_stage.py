@@ -24,7 +24,7 @@ from made_table import settings as table_settings
 from configs.load import load
 from configs.section import Section
 from configs.settings import Settings
-from flows import contest, data_stages, family, stage, stage_code, table_stages, tasks
+from flows import contest, data_stages, family, stage, stage_code, table_stages
 from training.fit import fit_family, read_job
 
 files: set[str] = set()
@@ -98,7 +98,7 @@ def main(folder: Path) -> None:
         read.clear()
         return function(*arguments)
 
-    for module in (data_stages, table_stages, tasks, contest):
+    for module in (data_stages, table_stages, contest):
         module.run_stage = run_stage
 
     label = "simulated "
@@ -111,19 +111,19 @@ def main(folder: Path) -> None:
     settings = load(str(preset), ["--var", str(folder / "log")], {})
     parts = call(data_stages.ingest, settings)
     validated = call(data_stages.validate, settings, parts, folder / "log" / "page.html")
-    table = call(tasks._from_log, settings, validated)
+    table = call(data_stages.Log(settings).build_table, validated)
 
     on_a_day = load(
         str(preset), ["--var", str(folder / "log"), "--operations.today", "2024-03-01"], {}
     )
-    call(data_stages._cut_part, on_a_day, parts.paths[0], parts.hashes[0])
+    call(data_stages.Log(on_a_day).cut_part, parts.paths[0], parts.hashes[0])
 
     label = "table "
     file = save(folder / "table.csv", made_rows())
     labelled = table_settings(file, folder / "table")
     parts = call(data_stages.ingest, labelled)
     valid = call(data_stages.validate, labelled, parts, folder / "table" / "page.html")
-    call(table_stages.features, labelled, valid)
+    call(table_stages.LabelledTable(labelled).build_table, valid)
 
     label = ""
     small_job = {"threads": 1, "trials": 1, "password_variable": "", "study": "search"}

@@ -21,7 +21,7 @@ from flows.acceptance import last_validated
 from flows.commands import quarantine, replay
 from flows.summary import warnings
 from ingestion.batches import dataset_of, release, seen
-from ingestion.validate import QUARANTINE, TRANSACTIONS, ContractBroken
+from ingestion.outcome import QUARANTINE, TRANSACTIONS, ContractBroken
 
 pytestmark = pytest.mark.slow
 

@@ -20,6 +20,7 @@ from configs.settings import Features
 from features.build import build_table
 from features.catalogue import ALL, NAMES, Feature, select
 from features.engine import build_features, read_log
+from features.facts import TableFacts
 from features.table import Rows, read_rows
 from flows.examples import (
     MOST_LINES,
@@ -152,7 +153,7 @@ def test_without_samples_the_log_is_not_even_read(made):
 def test_the_same_run_makes_the_same_examples(made, tmp_path):
     table = Stage(
         made.table.parent,
-        {"schema": [asdict(feature) for feature in select(ALL)], "names": NAMES},
+        TableFacts(len(NAMES), tuple(NAMES), select(ALL), {}, {}, {}),
         {},
         reused=False,
     )

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import UserError
+from common.locks import Busy, folder_lock
 from configs.load import load
 from flows.exclusive import exclusive, is_shared, key_of, one_host
-from flows.lock import Busy, alone
 
 ROOT = Path(__file__).parents[2]
 # Holds the lock until its input ends, as another host would: it does not look at var/lock.
@@ -36,7 +36,7 @@ with one_host(settings, "operate"):
 def test_a_second_command_on_the_same_folder_is_busy(tmp_path):
     settings = load("smoke", ["--var", str(tmp_path)], {})
     with (
-        alone(tmp_path, "train"),
+        folder_lock(tmp_path, "train"),
         pytest.raises(Busy, match="works in this folder: train, process"),
         exclusive(settings, "operate"),
     ):
@@ -170,5 +170,5 @@ def test_no_command_begins_without_the_database_and_no_message_holds_the_passwor
     assert refused.value.where.startswith("tuning.storage = postgresql://")
     assert "authentication failed" in str(refused.value)
     assert "wrong-s3cret" not in str(refused.value)
-    with alone(settings.var, "score"):  # the folder's lock was let go
+    with folder_lock(settings.var, "score"):  # the folder's lock was let go
         pass

@@ -22,7 +22,7 @@ from flows.monitor import could_judge, judged_before
 from flows.stage import hash_file
 from flows.watch import Watched, check_there, folder_of
 from ingestion.months import Month
-from ingestion.validate import DAYS
+from ingestion.outcome import DAYS
 from monitoring import state
 from monitoring.facts import Reading, Verdict, add_months, end_of
 from monitoring.state import Judged

@@ -6,8 +6,6 @@ import errno
 import logging
 import os
 import resource
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,9 +21,8 @@ from configs.command import run_command
 from configs.load import load
 from configs.settings import Compute
 from flows import data_stages
-from flows.lock import alone
 from flows.run import start_run
-from ingestion.validate import TRANSACTIONS
+from ingestion.outcome import TRANSACTIONS
 from registry.tracking import open_store
 from training.studies import Place, explained, open_study
 
@@ -158,28 +155,3 @@ def test_what_does_not_fit_in_memory_spills_beside_the_output_and_is_gone_after(
         connection.execute("CREATE TEMP TABLE t AS SELECT hash(range) h FROM range(50_000_000)")
         assert list((tmp_path / ".spill").iterdir())
     assert list(tmp_path.iterdir()) == []
-
-
-HOLD = "import sys; from pathlib import Path; from flows.lock import alone\n"
-HOLD += "with alone(Path(sys.argv[1]), 'train'): print('holds', flush=True); sys.stdin.read()"
-
-
-def test_a_second_run_on_the_same_folder_is_refused_and_a_killed_one_blocks_nobody(tmp_path):
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path)],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as first:
-        assert first.stdout is not None and first.stdout.readline() == "holds\n"
-        with pytest.raises(UserError, match=f"train, process {first.pid}"), alone(tmp_path, "x"):
-            pass
-        first.kill()
-        first.wait()
-    with (
-        alone(tmp_path, "x"),
-        pytest.raises(UserError, match=f"x, process {os.getpid()}"),
-        alone(tmp_path, "y"),
-    ):
-        pass

@@ -8,6 +8,8 @@ import pytest
 from made_table import settings
 
 from configs.load import load
+from features.facts import TableFacts
+from features.leak_report import LeakReport
 from flows.questions import questions
 
 SURE = {"difference": 0.05, "low": 0.02, "high": 0.08}
@@ -19,12 +21,18 @@ def asked(var: Any = "var", kind: str = "table", **changes: Any) -> list[dict[st
     found = settings("table.csv", var, group="household", split="fold")
     if kind != "table":
         found = load("default", [], {})
-    facts = {
-        "leak_check": {"strong": changes.get("strong", [("visits", 0.7)])},
-        "groups_torn": changes.get("torn", 0),
-        "test_rows_torn": 30,
-        "rows": {"test": 60},
-    }
+    strong = tuple(changes.get("strong", [("visits", 0.7)]))
+    facts = TableFacts(
+        features=1,
+        names=("visits",),
+        schema=(),
+        rows={"test": 60},
+        positive_rate={},
+        as_of={},
+        groups_torn=changes.get("torn", 0),
+        test_rows_torn=30,
+        leak_check=LeakReport((), 0.85, 100, 0, (), None, strong),
+    )
     lost = changes.get("lost", {"visits": 0.04, "age": 0.03})
     importance = {"features": [{"name": n, "roc_auc_loss": loss} for n, loss in lost.items()]}
     return questions(found, facts, changes.get("against", SURE), BASELINE, importance)

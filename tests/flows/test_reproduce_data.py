@@ -8,13 +8,13 @@ import pytest
 from logs import write_log, write_preset
 
 from common.errors import UserError
+from common.locks import folder_lock
 from configs.load import dump, load
 from flows import data_stages
 from flows.commands import reproduce
 from flows.commands.reproduce import find_original
-from flows.lock import alone
 from flows.stage import code_sha256
-from ingestion.validate import TRANSACTIONS
+from ingestion.outcome import TRANSACTIONS
 
 pytestmark = pytest.mark.slow
 
@@ -66,7 +66,10 @@ def test_two_at_once_leave_each_others_folder_alone(shop):
     (folder / "var").mkdir(parents=True, exist_ok=True)
     (folder / "var" / "half").write_text("made")
     for held in (folder, folder / "var"):
-        with alone(held, "reproduce"), pytest.raises(UserError, match="another command works"):
+        with (
+            folder_lock(held, "reproduce"),
+            pytest.raises(UserError, match="another command works"),
+        ):
             reproduce.main(shop, RUN)
         assert (folder / "var" / "half").exists()
 

@@ -27,14 +27,14 @@ from made_champion import make_champion
 
 from common.errors import UserError
 from common.files import read_record, write_record
+from common.locks import folder_lock
 from configs.command import run_command
 from configs.load import load
 from configs.settings import Settings
 from flows import data_stages, score
 from flows.kept_scores import RECORD, read_scores
-from flows.lock import alone
 from flows.score import score_log
-from ingestion.validate import QUARANTINE, TRANSACTIONS
+from ingestion.outcome import QUARANTINE, TRANSACTIONS
 from registry.champion import the_champion
 from serving.batch import CSV, PARQUET
 
@@ -489,7 +489,7 @@ def test_more_explanations_are_for_new_scores_only(shop, capsys):
 
 
 def test_two_commands_at_once_are_one_after_the_other(shop, capsys):
-    with alone(shop.var, "train"):
+    with folder_lock(shop.var, "train"):
         assert "another command works in this folder: train" in shop.score(capsys, rc=1)
     shop.score(capsys)
 

@@ -62,7 +62,7 @@ def keys(root: Path) -> dict[str, str]:
         ("ingestion/labelled/read.py", {"read table file"}),
         ("ingestion/cut.py", {"cut"}),
         ("ingestion/judge.py", VALIDATING),
-        ("ingestion/labelled/target.py", {"validate table"}),
+        ("ingestion/labelled/rules.py", {"validate table"}),
         ("features/engine.py", {"features"}),
         ("features/sql/base/moments.sql", {"features"}),
         ("features/from_table.py", {"features of table"}),

@@ -22,10 +22,13 @@ from pydantic import BaseModel
 from configs.load import load
 from configs.settings import Settings
 from configs.source import CANONICAL
-from flows import contest, data_stages, family, table_stages, tasks
-from flows.data_stages import Parts
+from features.facts import TableFacts
+from flows import contest, data_stages, family, table_stages
+from flows.data_stages import Log
+from flows.dataset import Parts
 from flows.stage import Stage
 from flows.stage_code import ROOT, WIRING, closure
+from flows.table_stages import LabelledTable
 from registry import tracking
 
 pytestmark = pytest.mark.slow
@@ -36,19 +39,20 @@ HERE = Path(__file__).parent
 def made(content: str) -> Stage:
     """A finished stage whose files have this hash."""
     names = ("transactions.parquet", "table.parquet", *contest.FILES)
-    return Stage(Path("made"), {"names": ["a"], "schema": []}, dict.fromkeys(names, content), True)
+    facts = TableFacts(1, ("a",), (), {}, {}, {})
+    return Stage(Path("made"), facts, dict.fromkeys(names, content), True)
 
 
 # The call that makes each stage, from the settings and the hash of what the stage before it made.
 CALLS: dict[str, Callable[[Settings, str], Any]] = {
-    "simulated ingest": lambda s, _: data_stages._simulated(s),
-    "log ingest": lambda s, _: data_stages._files(s),
-    "log cut": lambda s, h: data_stages._cut_part(s, Path("part"), h),
-    "log validate": lambda s, h: data_stages.validate(s, Parts([], [h], None, 0), Path("page")),
-    "log features": lambda s, h: tasks._from_log(s, made(h)),
-    "table ingest": lambda s, _: table_stages.ingest_files(s),
-    "table validate": lambda s, h: table_stages.validate(s, [], [h], "batch", Path("page")),
-    "table features": lambda s, h: table_stages.features(s, made(h)),
+    "simulated ingest": lambda s, _: Log(s).simulate(),
+    "log ingest": lambda s, _: Log(s).read_files(),
+    "log cut": lambda s, h: Log(s).cut_part(Path("part"), h),
+    "log validate": lambda s, h: Log(s).validate(Parts([], [h], None, 0), Path("page")),
+    "log features": lambda s, h: Log(s).build_table(made(h)),
+    "table ingest": lambda s, _: LabelledTable(s).read_files(),
+    "table validate": lambda s, h: LabelledTable(s).validate(Parts([], [h], None, 0), Path("page")),
+    "table features": lambda s, h: LabelledTable(s).build_table(made(h)),
     "fit": lambda s, h: family.fit_task.fn(journey(s), made(h), "logistic"),
     "ensemble": lambda s, h: contest.ensemble_task.fn(
         journey(s), made("table"), {"a": made("a"), "b": made(h)}
@@ -129,7 +133,7 @@ def key(monkeypatch):
     def run_stage(var, name, depends_on, modules, build):
         raise Found(json.dumps(depends_on, sort_keys=True, default=str))
 
-    for module in (data_stages, table_stages, tasks, family, contest):
+    for module in (data_stages, table_stages, family, contest):
         monkeypatch.setattr(module, "run_stage", run_stage)
     for of_mlflow in ("open_run", "close_run"):
         monkeypatch.setattr(tracking, of_mlflow, lambda *_, **__: "")

@@ -8,11 +8,12 @@ import pytest
 from made_table import made_rows, save, settings
 
 from common.errors import UserError
-from flows import data_stages, table_stages
+from flows import data_stages
 from flows.acceptance import last_validated
 from flows.commands import quarantine, replay
+from flows.table_stages import LabelledTable
 from ingestion.batches import release, seen
-from ingestion.validate import ContractBroken
+from ingestion.outcome import ContractBroken
 
 pytestmark = pytest.mark.slow
 
@@ -27,23 +28,24 @@ def test_from_file_to_training_table_and_all_of_it_reused(tmp_path):
     rows[3][1] = "old"
     file = save(tmp_path / "table.csv", rows)
     found = settings(file, tmp_path / "var")
-    _, valid = run(found, tmp_path / "page.html")
-    table = table_stages.features(found, valid)
+    parts, valid = run(found, tmp_path / "page.html")
+    table = LabelledTable(found).build_table(valid)
     assert valid.facts["rows"]["reasons"] == {"unreadable_value": 1}
-    assert sum(table.facts["rows"].values()) == 299
-    assert table.facts["names"] == ["age", "visits", "plan"]
-    assert [feature["name"] for feature in table.facts["schema"]] == table.facts["names"]
-    assert table.facts["schema"][2]["categories"] == ["basic", "plus"]
-    assert table.facts["leak_check"]["rows_rebuilt"] == 0
+    assert sum(table.facts.rows.values()) == 299
+    assert table.facts.names == ("age", "visits", "plan")
+    assert tuple(feature.name for feature in table.facts.schema) == table.facts.names
+    assert table.facts.schema[2].categories == ("basic", "plus")
+    assert table.facts.leak_check.rows_rebuilt == 0
     page = (tmp_path / "page.html").read_text()
     assert "the batch is accepted" in page and "out_of_range_age" in page
     assert json.loads(valid.path("contract.json").read_text())["rows"]["raw"] == 300
-    table_stages.write_report(found, valid, table, tmp_path / "report.html")
+    LabelledTable(found).write_report(parts, valid, table, tmp_path / "report.html")
     report = (tmp_path / "report.html").read_text()
     assert "left is Yes" in report and "unreadable_value" in report and "age=old" in report
     again, valid = run(found, tmp_path / "page.html")
     assert again.reused == 1 and valid.reused
-    assert table_stages.features(found, valid).reused
+    table_again = LabelledTable(found).build_table(valid)
+    assert table_again.reused and table_again.facts == table.facts
     assert [batch.status for batch in seen(found.var.absolute(), "members")] == ["accepted"]
 
 
@@ -136,5 +138,5 @@ def test_what_is_refused_leaves_no_table_behind(tmp_path):
     found = settings(save(tmp_path / "table.csv", made_rows(10)), tmp_path / "var")
     _, valid = run(found, tmp_path / "page.html")
     with pytest.raises(UserError, match="the table is too small: 10 valid rows"):
-        table_stages.features(found, valid)
+        LabelledTable(found).build_table(valid)
     assert not list((tmp_path / "var" / "stages").glob("features-*"))

@@ -20,8 +20,9 @@ from configs.load import load
 from configs.settings import Compute, Settings
 from configs.source import CANONICAL, Source
 from ingestion.database import check_database
-from ingestion.files import expand, read_file
+from ingestion.files import read_file
 from ingestion.mapping import check_mapping
+from ingestion.sources import expand
 
 pytestmark = pytest.mark.slow
 

@@ -18,10 +18,10 @@ from configs.load import load
 from configs.rules import Contract
 from ingestion import judge as judging
 from ingestion.canonical import COLUMNS
-from ingestion.contract import batch_rules, in_words, row_rules
+from ingestion.contract import batch_rules, in_words, latest_time, row_rules, to_expectation, to_sql
 from ingestion.expectations import validate
-from ingestion.translate import latest_time, to_expectation, to_sql
-from ingestion.validate import ALL, ContractBroken, validate_batch
+from ingestion.outcome import ContractBroken
+from ingestion.validate import ALL, validate_batch
 
 pytestmark = pytest.mark.slow
 

@@ -22,9 +22,9 @@ from configs.load import load
 from configs.source import Text
 from configs.table import LONGEST_TEXT, Column, Table
 from flows.commands import adopt
+from ingestion.labelled.columns import says
 from ingestion.labelled.draft import Draft, draft
 from ingestion.labelled.guess import Guess, guess
-from ingestion.labelled.names import says
 from ingestion.labelled.read import as_text
 from tests.places import find
 

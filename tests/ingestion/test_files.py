@@ -20,9 +20,9 @@ from common.errors import UserError
 from configs.settings import Compute
 from configs.source import Simulation, Source, Text
 from ingestion.canonical import COLUMNS
-from ingestion.files import check_file, expand, read_file
-from ingestion.ingest import last_day
-from simulator.part import ROWS, simulate_part
+from ingestion.files import read_file
+from ingestion.sources import check_file, expand, last_day
+from simulator.simulator import ROWS, simulate_part
 
 HEADER = list(COLUMNS)
 LINE = ["536365", "85123A", "MUG", 6, 2.55, datetime(2010, 12, 1, 8, 26), "17850", "UK"]

@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from common.errors import UserError
 from configs.settings import Compute
 from configs.source import Source, Text
-from ingestion.files import expand, labels, read_file
-from ingestion.formats import explained, opened
+from ingestion.files import explained, opened, read_file
+from ingestion.sources import expand, labels
 
 COLUMNS = {"customer_id": "who", "invoiced_at": "at", "quantity": "n", "unit_price": "price"}
 HEADER = ["who", "at", "n", "price"]

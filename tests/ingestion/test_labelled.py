@@ -17,13 +17,13 @@ from common.duck import parquet
 from common.errors import UserError
 from configs.settings import Compute
 from configs.source import Text
-from ingestion.ingest import check_source
 from ingestion.labelled.draft import draft
 from ingestion.labelled.read import read_part
-from ingestion.labelled.target import check_target
+from ingestion.labelled.rules import check_target
 from ingestion.labelled.unseen import count_unseen, in_words
 from ingestion.labelled.validate import VALID, validate_table
-from ingestion.validate import QUARANTINE, ContractBroken
+from ingestion.outcome import QUARANTINE, ContractBroken
+from ingestion.sources import check_source
 
 pytestmark = pytest.mark.slow
 

@@ -19,8 +19,9 @@ from configs.source import Source
 from ingestion.canonical import COLUMNS
 from ingestion.contract import batch_rules
 from ingestion.files import read_file
-from ingestion.measures import RowCounts
-from ingestion.validate import ALL, ContractBroken, validate_batch
+from ingestion.judge import RowCounts
+from ingestion.outcome import ContractBroken
+from ingestion.validate import ALL, validate_batch
 from reports.contract import write_contract_page
 
 ROWS = "rows.parquet"

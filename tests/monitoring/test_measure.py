@@ -266,7 +266,7 @@ def test_a_shuffled_log_gives_the_same_bytes_on_any_number_of_threads(healthy, m
 
 def test_a_file_that_is_sent_twice_changes_nothing(tmp_path):
     from ingestion.validate import validate_batch
-    from simulator.part import ROWS, simulate_part
+    from simulator.simulator import ROWS, simulate_part
 
     preset = load("year", [], {})
     small = preset.source.simulation.model_copy(update={"customers": 800, "days": 500})

@@ -3,17 +3,17 @@ one, through all that `make simulate-year` does."""
 
 from __future__ import annotations
 
+from common.locks import folder_lock
 from common.terminal import console
 from configs.command import leave, run_command
 from configs.settings import Settings
 from flows.commands.simulate_year import simulate_year
-from flows.lock import alone
 from flows.stopping import end_on_signals
 
 
 def main(settings: Settings, *, drift: str) -> None:
     end_on_signals()
-    with alone(settings.var, "simulate-year"):
+    with folder_lock(settings.var, "simulate-year"):
         simulate_year(settings, drift, console(), months=3, before=1)
 
 

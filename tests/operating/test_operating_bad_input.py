@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from shop import FIRST, Shop, files_of_at_most
 
+from common.locks import folder_lock
 from features.catalogue import CATALOGUE
-from flows.lock import alone
 from monitoring.alerts import alerts_of, events_of
 from monitoring.facts import Drift, Performance, Reading
 from monitoring.state import read_facts
@@ -340,7 +340,7 @@ def test_a_backfill_of_other_months_than_there_are_is_refused(shop, refused, opt
 
 def test_two_commands_at_once_are_refused_by_name(shop, refused):
     shop.deliver("2026-04")
-    with alone(shop.var, "operate"):
+    with folder_lock(shop.var, "operate"):
         for command, options in (
             ("operate", {}),
             ("monitor", {}),

@@ -16,9 +16,9 @@ import pytest
 from running import PRESET, START, Platform
 from servers import kill, wait_for_server, wait_until
 
+from common.locks import folder_lock
 from flows.exclusive import one_host
 from flows.janitor import drop_missed
-from flows.lock import alone
 from flows.monitoring_metrics import SUCCEEDED
 from monitoring.facts import add_months, end_of, month_of
 from registry import ledger
@@ -99,7 +99,7 @@ def test_score_and_monitor_find_what_operate_made(platform: Platform):
 
 
 def test_a_run_that_finds_the_lock_held_is_skipped_and_says_by_whom(platform: Platform):
-    with alone(platform.var, "replay"):
+    with folder_lock(platform.var, "replay"):
         state = platform.finish(platform.start("operate", "2025-11-01"))
     assert (state.type.value, state.name) == ("COMPLETED", "Skipped")
     assert "works in this folder: replay, process" in state.message

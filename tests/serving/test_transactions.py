@@ -822,7 +822,7 @@ print(sorted(name for name in sys.modules if name.startswith("ingestion.")))
     assert found.returncode == 0, found.stderr
     heavy, ingestion = found.stdout.splitlines()
     assert heavy == "[]"
-    needed = ["canonical", "contract", "judge", "translate"]
+    needed = ["canonical", "contract", "judge"]
     assert ingestion == str([f"ingestion.{name}" for name in needed])
     assert found.stderr == ""  # DuckDB complains of connections that are left open
 
@@ -841,7 +841,7 @@ def test_what_a_run_writes_into_the_bundle_is_what_the_service_reads(tmp_path):
     pq.write_table(pa.Table.from_pylist(log), tmp_path / "log.parquet")
     facts = build_table(tmp_path / "log.parquet", tmp_path / "table.parquet", settings.features)
     assert facts.log_start == "2023-01-05"
-    stage = Stage(tmp_path, asdict(facts), {}, False)
+    stage = Stage(tmp_path, facts, {}, False)
     written = json.loads(json.dumps(transactions_section(settings, stage)))
     assert set(written) == {"declared", "contract", "features", "log_start"}
     assert written["declared"] == sorted(ALL)
@@ -863,4 +863,4 @@ def test_a_labelled_table_has_no_lines(tmp_path):
     settings = load("smoke", [])
     source = settings.source.model_copy(update={"kind": "table"})
     table = settings.model_copy(update={"source": source})
-    assert transactions_section(table, Stage(tmp_path, {}, {}, False)) is None
+    assert transactions_section(table, Stage(tmp_path, None, {}, False)) is None

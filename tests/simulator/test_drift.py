@@ -18,12 +18,25 @@ from hypothesis import strategies as st
 from common.errors import UserError
 from configs.source import Drift, Simulation
 from simulator import simulator
-from simulator.oracle import Truth, buys_again, drifted_clock, probability, read_truth
-from simulator.population import Change, Population, draw_purchases, population
-from simulator.season import DAY, season, warped_clock
+from simulator.oracle import (
+    Truth,
+    buys_again,
+    buys_again_and_is_seen,
+    drifted_clock,
+    probability,
+    read_truth,
+)
+from simulator.population import (
+    DAY,
+    Change,
+    Population,
+    draw_purchases,
+    population,
+    season,
+    warped_clock,
+)
 from simulator.simulator import simulate
 from simulator.streams import Streams
-from simulator.unseen import buys_again_and_is_seen
 
 pytestmark = pytest.mark.slow
 

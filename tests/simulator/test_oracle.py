@@ -16,12 +16,11 @@ from scipy.special import logit
 from scipy.stats import chi2, rankdata
 
 from configs.source import Simulation
+from simulator.invoices import SCHEMA
 from simulator.oracle import buys_again, oracle_probability
-from simulator.population import Population, draw_purchases, population
-from simulator.season import DAY, season, warped_clock
+from simulator.population import DAY, Population, draw_purchases, population, season, warped_clock
 from simulator.simulator import SimulatedLog, simulate
 from simulator.streams import Streams
-from simulator.write import SCHEMA
 
 pytestmark = pytest.mark.slow
 

@@ -17,11 +17,10 @@ from hypothesis import strategies as st
 from configs.source import Simulation
 from simulator import simulator
 from simulator.__main__ import main
-from simulator.population import draw_purchases, population
-from simulator.season import DAY, HOUR, season, warped_clock
+from simulator.invoices import Spill, write
+from simulator.population import DAY, HOUR, draw_purchases, population, season, warped_clock
 from simulator.simulator import SimulatedLog, chunks_of_customers, simulate
 from simulator.streams import SHOP, Streams, every
-from simulator.write import Spill, write
 
 pytestmark = pytest.mark.slow
 
