@@ -19,7 +19,7 @@ from features.categories import decode
 from serving.champion import Champion, Request, score
 from serving.errors import Place, Refused, invalid, parameter
 from serving.explain import SEED, NoAnswer, Shares, pairs_for, shapley_values
-from serving.openapi import outcome
+from serving.openapi import client_schema, outcome
 from serving.problems import refuse_or_skip
 from serving.responses import (
     About,
@@ -247,6 +247,11 @@ class Route:
     query: tuple[str, ...] = ()
 
 
+def _schema(champions: Champions) -> Given:
+    """The same for BentoML's client."""
+    return JSON, client_schema(champions.ready().description), ()
+
+
 def _json(function: Callable[[Champions], Any]) -> Callable[[Champions], Given]:
     return lambda champions: (JSON, encode(function(champions)), ())
 
@@ -283,6 +288,7 @@ ROUTES: dict[str, Route] = {
     "/model": Route("model", give=_json(model)),
     "/samples": Route("samples", give=_json(samples)),
     "/docs.json": Route("docs", give=lambda champions: (JSON, champions.ready().description, ())),
+    "/schema.json": Route("docs", give=_schema),
     "/livez": Route("health", give=lambda _: ALIVE, open_to_all=True),
     "/healthz": Route("health", give=lambda _: ALIVE, open_to_all=True),
     "/readyz": Route("health", give=_json(ready), open_to_all=True),

@@ -375,7 +375,7 @@ def test_requests_and_answers_are_as_described(client: httpx.Client) -> None:
         check({"customers": [good(is_home=2)]}, operation["requestBody"]["content"])
 
 
-@pytest.mark.parametrize("path", ["/", "/docs", "/docs.json"])
+@pytest.mark.parametrize("path", ["/", "/docs", "/docs.json", "/schema.json"])
 def test_no_page_refers_to_another_host(client: httpx.Client, path: str) -> None:
     text = client.get(path).raise_for_status().text
     assert not re.findall(r"https?:|[\"'(]//", text)
