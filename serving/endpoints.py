@@ -1,7 +1,7 @@
 """The endpoints: which paths there are, and the function that answers each of them.
 
 A field is added to an answer in its type (`responses.py`) and in the function here that fills it;
-the OpenAPI description follows from the type.
+the descriptions (OpenAPI, BentoML's) follow from the type.
 """
 
 from __future__ import annotations
@@ -73,10 +73,7 @@ def predict_transactions(request: Request) -> LinesAnswer:
     names = transactions.names
     answers = [
         FromLines(
-            row=one.row,
-            customer_id=one.customer_id,
-            probability=one.probability,
-            decision=one.decision,
+            **msgspec.structs.asdict(one),
             features=dict(zip(names, found.features[one.row])) if with_features else None,
         )
         for one in predictions

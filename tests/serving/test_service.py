@@ -100,7 +100,7 @@ def test_the_answer_names_the_model(client: httpx.Client, running: Running) -> N
         "threshold": 0.5,
         "bundle_sha256": running.bundle.sha256,
     }
-    assert model == wanted
+    assert model.items() >= wanted.items()
 
 
 def test_the_order_of_the_fields_does_not_matter(client: httpx.Client) -> None:
