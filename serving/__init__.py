@@ -16,7 +16,7 @@ a request, in its order
     explain.py           Shapley values by sampling
     responses.py         the types of the answers
     errors.py            the one shape of a refusal
-    openapi.py           GET /docs.json
+    openapi.py           GET /docs.json, and /schema.json for BentoML's client
     page/                the page for people, and Swagger UI's
 
 a new champion
@@ -41,6 +41,7 @@ elsewhere
     client.py            a client in Python
     predict.py           the same at the command line
     batch.py             the score of every customer, without the service
+    pyfunc.py            the bundle as MLflow loads it (mlflow.pyfunc)
     package.py           the Bento: code, bundle and what to install    (make bento)
     image.py             a container image of it                        (make image)
     shipped.py           what a Bento starts

@@ -1,7 +1,7 @@
 """The endpoints: which paths there are, and the function that answers each of them.
 
 A field is added to an answer in its type (`responses.py`) and in the function here that fills it;
-the OpenAPI description follows from the type.
+the descriptions (OpenAPI, BentoML's) follow from the type.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from features.categories import decode
 from serving.champion import Champion, Request, score
 from serving.errors import Place, Refused, invalid, parameter
 from serving.explain import SEED, NoAnswer, Shares, pairs_for, shapley_values
-from serving.openapi import outcome
+from serving.openapi import client_schema, outcome
 from serving.problems import refuse_or_skip
 from serving.responses import (
     About,
@@ -73,10 +73,7 @@ def predict_transactions(request: Request) -> LinesAnswer:
     names = transactions.names
     answers = [
         FromLines(
-            row=one.row,
-            customer_id=one.customer_id,
-            probability=one.probability,
-            decision=one.decision,
+            **msgspec.structs.asdict(one),
             features=dict(zip(names, found.features[one.row])) if with_features else None,
         )
         for one in predictions
@@ -247,6 +244,11 @@ class Route:
     query: tuple[str, ...] = ()
 
 
+def _schema(champions: Champions) -> Given:
+    """The same for BentoML's client."""
+    return JSON, client_schema(champions.ready().description), ()
+
+
 def _json(function: Callable[[Champions], Any]) -> Callable[[Champions], Given]:
     return lambda champions: (JSON, encode(function(champions)), ())
 
@@ -283,6 +285,7 @@ ROUTES: dict[str, Route] = {
     "/model": Route("model", give=_json(model)),
     "/samples": Route("samples", give=_json(samples)),
     "/docs.json": Route("docs", give=lambda champions: (JSON, champions.ready().description, ())),
+    "/schema.json": Route("docs", give=_schema),
     "/livez": Route("health", give=lambda _: ALIVE, open_to_all=True),
     "/healthz": Route("health", give=lambda _: ALIVE, open_to_all=True),
     "/readyz": Route("health", give=_json(ready), open_to_all=True),

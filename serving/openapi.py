@@ -1,7 +1,11 @@
-"""`GET /docs.json`: OpenAPI 3.1, whose schemas are made from the types that read and write."""
+"""`GET /docs.json`: OpenAPI 3.1, whose schemas are made from the types that read and write.
+
+`GET /schema.json` is made from it: the same in the form that BentoML's client asks for.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -12,7 +16,8 @@ from serving.errors import RETRY_AFTER, STATUS, Refusal
 from serving.limits import Limits
 from serving.responses import About, Answer, Explained, LinesAnswer, Reloaded, Samples
 
-REF = "#/components/schemas/{name}"
+COMPONENTS, DEFS = "#/components/schemas/", "#/$defs/"
+REF = COMPONENTS + "{name}"
 MEANING = {
     "invalid": "Not JSON, a field unknown or missing, a wrong value, no or too many rows",
     "unauthorized": "The token is missing or wrong",
@@ -152,6 +157,60 @@ def describe(champion: Champion, limits: Limits) -> bytes:
             "security": [{}, {"token": []}],
         }
     )
+
+
+def client_schema(description: bytes) -> bytes:
+    """The endpoints that take customers, as `bentoml.SyncHTTPClient` and `AsyncHTTPClient` read
+    them at their start. description: what `describe` made."""
+    described = msgspec.json.decode(description.replace(COMPONENTS.encode(), DEFS.encode()))
+    definitions = described["components"]["schemas"]
+    posts = {path: ways["post"] for path, ways in described["paths"].items() if "post" in ways}
+    routes = [
+        {
+            "name": post["operationId"],
+            "route": path,
+            "doc": post["summary"],
+            "batchable": False,
+            "input": _with_definitions(_schema(post["requestBody"]), definitions),
+            "output": _with_definitions(_schema(post["responses"]["200"]), definitions),
+            "is_task": False,
+        }
+        for path, post in posts.items()
+        if "requestBody" in post
+    ]
+    return msgspec.json.encode(
+        {"name": described["info"]["title"], "type": "service", "routes": routes}
+    )
+
+
+def _schema(message: dict[str, Any]) -> dict[str, Any]:
+    schema: dict[str, Any] = message["content"]["application/json"]["schema"]
+    return schema
+
+
+def _with_definitions(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """A schema by itself: at the top what its reference names, since BentoML's client looks for
+    `properties` there, and in `$defs` what that refers to."""
+    reference, *others = schema.get("allOf", [schema])
+    used: dict[str, Any] = {}
+    name = reference["$ref"].removeprefix(DEFS)
+    todo = [name]
+    while todo:
+        one = todo.pop()
+        used[one] = definitions[one]
+        todo += [other for other in _references(used[one]) if other not in used]
+    return used.pop(name) | {"$defs": used} | ({"allOf": others} if others else {})
+
+
+def _references(schema: Any) -> Iterator[str]:
+    """Names of the definitions that a schema refers to."""
+    if isinstance(schema, dict):
+        if isinstance(schema.get("$ref"), str):  # a feature may have that name
+            yield schema["$ref"].removeprefix(DEFS)
+        schema = list(schema.values())
+    if isinstance(schema, list):
+        for inner in schema:
+            yield from _references(inner)
 
 
 def _post(

@@ -265,6 +265,7 @@ def options(model: ModelVersion, readme: str, required: dict[str, str]) -> dict[
     # BentoML adds itself to the requirements.
     pinned = [f"{one}=={number}" for one, number in required.items() if one != "bentoml"]
     return {
+        "name": tag_name(model.name),  # for `bentoml build` in the Bento's src
         "service": f"{ENTRY}:service",
         "labels": {"version": str(model.version), "bundle": model.bundle_sha256[:12]},
         "description": readme,

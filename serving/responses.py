@@ -1,4 +1,10 @@
-"""The answers: the types that the service writes and its clients read. Imports nothing heavy."""
+"""The answers: the types that the service writes and its clients read. Imports nothing heavy.
+
+A field that is added gets a default, so that a client also reads the answers of an older service.
+The OpenAPI description, the schema for BentoML's client and our client follow from the type; what
+fills it is the function of the endpoint (`endpoints.py`), or `score` in `champion.py` for a
+Prediction, which `/predict` and `/predict_transactions` share.
+"""
 
 from __future__ import annotations
 
@@ -44,13 +50,9 @@ class Answer(msgspec.Struct, frozen=True):
     skipped: list[Skipped] = []
 
 
-class FromLines(msgspec.Struct, frozen=True, omit_defaults=True):
+class FromLines(Prediction, frozen=True, omit_defaults=True):
     """The answer for one customer's invoice lines. features: only when they were asked for."""
 
-    row: int
-    customer_id: str | None
-    probability: float
-    decision: bool | None
     features: dict[str, float | str | None] | None = None
 
 

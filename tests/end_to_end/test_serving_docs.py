@@ -76,8 +76,8 @@ def compare(said: Any, got: Any, where: str = "answer") -> None:
     if said == REST:
         return
     if isinstance(said, dict):
+        # A field that was added to an answer since need not be on the page.
         assert said.keys() - {REST} <= got.keys(), where
-        assert REST in said or said.keys() == got.keys(), where
         for name in said.keys() - {REST}:
             compare(said[name], got[name], f"{where}.{name}")
     elif isinstance(said, list):

@@ -545,7 +545,7 @@ def test_the_token_of_the_settings_is_sent(
         (503, "timeout", "ask about fewer"),
         (408, "too_slow", "the same command again"),
         (500, "failed", "a fault of its own"),
-        (409, "no_transactions", "mend the request"),
+        (409, "no_transactions", "correct the request"),
     ],
 )
 def test_each_refusal_says_what_can_be_done(

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 import yaml
@@ -32,7 +33,7 @@ from serving import package
 from serving.client import Client, ServiceRefused
 from serving.image import containerize, find_engine
 from serving.package import Built, build, report, tag_name
-from serving.served import FILE, read_served
+from serving.served import FILE, VARIABLES, read_served
 
 pytestmark = pytest.mark.slow
 
@@ -187,6 +188,17 @@ def test_it_demands_the_token(started: Started) -> None:
     assert caught.value.code == "unauthorized"
 
 
+def test_bentomls_own_client_calls_it_with_the_token(started: Started) -> None:
+    import bentoml
+
+    with bentoml.SyncHTTPClient(started.client.url, token=TOKEN) as client:
+        answer = client.predict(customers=[ROW | {"customer_id": "a"}])
+    wanted = started.client.predict([ROW | {"customer_id": "a"}])
+    assert answer == msgspec.to_builtins(wanted)
+    with pytest.raises(bentoml.exceptions.BentoMLException, match=r"schema\.json"):
+        bentoml.SyncHTTPClient(started.client.url, token=TOKEN[::-1])
+
+
 def test_its_workers_are_told_to_keep_to_themselves(started: Started) -> None:
     workers = started.process.children(recursive=True)
     assert workers
@@ -330,6 +342,32 @@ def test_building_again_gives_the_same_in_the_same_place(shipped: Shipped) -> No
     )
     assert (again.folder / "env" / "python" / "requirements.txt").read_text() == before
     assert [path.name for path in again.file.parent.iterdir()] == [again.file.name]
+
+
+def test_bentomls_commands_know_it(shipped: Shipped, tmp_path: Path) -> None:
+    def bento(*words: str, home: Path) -> subprocess.Popen[str]:
+        own = {"BENTOML_HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
+        return subprocess.Popen(
+            [sys.executable, "-m", "bentoml", *words],
+            cwd=shipped.built.folder / "src",
+            env=os.environ | VARIABLES | own,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    home, tag = shipped.built.home, shipped.built.tag
+    started = [
+        bento("list", "-o", "json", home=home),
+        bento("get", tag, "-o", "json", home=home),
+        bento("build", "--version", "mine", "-o", "tag", home=tmp_path),
+    ]
+    said = [process.communicate(timeout=120) for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0], said
+    listed, got, built = (out for out, _ in said)
+    assert tag in [one["tag"] for one in json.loads(listed)]
+    assert json.loads(got)["labels"]["bundle"] == shipped.model.bundle_sha256[:12]
+    assert built.strip() == "__tag__:test_model:mine"
 
 
 def test_what_was_built_is_told(shipped: Shipped) -> None:

@@ -88,13 +88,13 @@ def places(problems: Any) -> list[tuple[str, str]]:
 
 def test_the_answer_for_one_customer(champion):
     told = ask(champion, body({"17850": TWO}))
-    assert set(told) == {"model", "predictions", "skipped", "left_out"}
-    assert told["model"] == {
+    model = {
         "name": "golden-path-default",
         "version": 3,
         "bundle_sha256": champion.bundle.sha256,
         "threshold": 0.5,
     }
+    assert told["model"].items() >= model.items()
     (prediction,) = told["predictions"]
     assert (prediction["row"], prediction["customer_id"]) == (0, "17850")
     assert "features" not in prediction
