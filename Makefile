@@ -48,7 +48,7 @@ help: ## list the targets
 ##@ Use
 
 train: setup ## validate, build features, tune, compare, decide  (CONFIG=preset ARGS="--tuning.trials 10")
-	@$(BIN)/python -m flows.train $(PRESET) $(ARGS)
+	@$(BIN)/python -m flows.commands.train $(PRESET) $(ARGS)
 
 serve: setup ## answer predictions on http://127.0.0.1:3000
 	@$(BIN)/python -m serving $(PRESET) $(ARGS)

@@ -1,6 +1,6 @@
 """Fill the settings: contract.yaml, the preset, the environment, the command line.
 
-    GOLDEN_PATH_TUNING__TRIALS=10 python -m flows.train --config online_retail --seed 11
+    GOLDEN_PATH_TUNING__TRIALS=10 python -m flows.commands.train --config online_retail --seed 11
 
 A preset is the name of a file in configs/, or the path of one elsewhere (`my/shop.yaml`).
 

@@ -4,5 +4,5 @@ import sys
 
 from common.interrupt import exit_on_ctrl_c
 
-if sys.argv[0] == "-m":  # as it is while Python looks for the module of `python -m flows.train`
+if sys.argv[0] == "-m":  # as it is while Python looks for the module of `python -m`
     exit_on_ctrl_c()

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from flows.dataset import TableStage
+from flows.dataset import TABLE, TableStage
+from flows.family import read_result
+from flows.run import RunContext
 from flows.stage import Stage, run_stage
 from flows.stage_code import ENSEMBLE
-from flows.tasks import TABLE, Journey, read_result
 
 if TYPE_CHECKING:
     from registry.champion import ModelVersion
@@ -41,12 +42,12 @@ class Contest:
 
 @task(cache_policy=NO_CACHE, task_run_name="ensemble")
 def ensemble_task(
-    journey: Journey, table: TableStage, fitted: dict[str, Stage]
+    context: RunContext, table: TableStage, fitted: dict[str, Stage]
 ) -> dict[str, Stage]:
     """The contestants: the families, and where there are several, their ensemble."""
     from training.ensemble import NAME, build_ensemble
 
-    settings = journey.settings
+    settings = context.settings
     if not settings.training.ensemble or len(fitted) < 2:
         return fitted
     features = table.facts.names
@@ -61,24 +62,24 @@ def ensemble_task(
         "families": {n: {file: s.files[file] for file in FILES} for n, s in fitted.items()},
         "seed": settings.seed,
     }
-    with journey.run.clock("ensemble"):
+    with context.run.clock("ensemble"):
         stage = run_stage(settings.var, NAME, depends_on, ENSEMBLE, build)
     weights = read_result(stage)["params"]["weights"]
     shares = ", ".join(f"{name} {weight:.0%}" for name, weight in weights.items())
     loss = read_result(stage)["valid_metrics"]["levelled_log_loss"]
-    journey.display.say(f"ensemble: {shares}; levelled log loss {loss:.4f}")
+    context.display.say(f"ensemble: {shares}; levelled log loss {loss:.4f}")
     return {**fitted, NAME: stage}
 
 
 @task(cache_policy=NO_CACHE, task_run_name="evaluate")
-def evaluate_task(journey: Journey, table: TableStage, contestants: dict[str, Stage]) -> Contest:
+def evaluate_task(context: RunContext, table: TableStage, contestants: dict[str, Stage]) -> Contest:
     from registry.bundle import BundleRefused, load_bundle
     from registry.champion import fetch, find_champion
     from registry.evidence import held_out_sha256, question, why_not_comparable
     from training.evaluate import evaluate, in_terms_of
 
-    settings, schema = journey.settings, table.facts.described
-    champion, description, problem = find_champion(journey.client, settings), None, ""
+    settings, schema = context.settings, table.facts.described
+    champion, description, problem = find_champion(context.client, settings), None, ""
     predict = None
     if champion is not None:
         try:
@@ -97,8 +98,8 @@ def evaluate_task(journey: Journey, table: TableStage, contestants: dict[str, St
             problem = error.what
         except ValueError as error:
             problem = str(error)
-    with journey.run.clock("evaluate"):
-        journey.display.stage("evaluate", "opening the test split")
+    with context.run.clock("evaluate"):
+        context.display.stage("evaluate", "opening the test split")
         evaluation = evaluate(
             table.path(TABLE),
             schema,

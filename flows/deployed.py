@@ -119,7 +119,7 @@ def train(config: str = "default", overrides: Overrides = None) -> State[Any]:
 
     def body(settings: Settings) -> str:
         from flows.exclusive import exclusive
-        from flows.train import run_training
+        from flows.start import run_training
         from ingestion.sources import check_source
         from training.families import check_families
 

@@ -22,9 +22,9 @@ from common.duck import connect, parquet
 from configs.source import CANONICAL
 from features.categories import decode
 from features.table import Rows, read_rows
-from flows.dataset import TableStage
+from flows.dataset import TABLE, TableStage
+from flows.run import RunContext
 from flows.stage import Stage
-from flows.tasks import TABLE, Journey
 from ingestion.outcome import TRANSACTIONS
 from registry.bundle import EXAMPLES, LARGEST
 
@@ -40,16 +40,16 @@ VALUE_BYTES = 24  # of a float32 in JSON, with room to spare
 
 
 def make_examples(
-    journey: Journey, validated: Stage, table: TableStage, evaluation: Evaluation
+    context: RunContext, validated: Stage, table: TableStage, evaluation: Evaluation
 ) -> dict[str, Any]:
     """The content of `examples.json`; the same run makes the same."""
-    settings, schema = journey.settings, table.facts.described
+    settings, schema = context.settings, table.facts.described
     valid = read_rows(table.path(TABLE), ("valid",), table.facts.names, label=False)
     test, probability = evaluation.test, evaluation.probabilities[evaluation.winner]
     if settings.source.kind == "table":
         samples = table_samples(test, probability, schema, settings.training.samples)
     else:
-        with connect(journey.run.folder, settings.compute) as connection:
+        with connect(context.run.folder, settings.compute) as connection:
             connection.execute(f"CREATE VIEW log AS FROM {parquet(validated.path(TRANSACTIONS))}")
             samples = log_samples(
                 connection, test, probability, settings.source.declared, settings.training.samples

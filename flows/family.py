@@ -1,4 +1,4 @@
-"""One family in a process of its own (`training/fit.py`): start it, log its events, end it."""
+"""Fit the families, each in a process of its own (`training/fit.py`), and log their events."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,11 @@ from common.errors import UserError
 from common.full_disk import full_disk
 from configs.settings import Settings
 from features.catalogue import SEASON
-from flows.dataset import TableStage
-from flows.run import log
+from flows.dataset import TABLE, TableStage
+from flows.run import RunContext, log
 from flows.stage import Stage, hash_text, run_stage, stage_key
 from flows.stage_code import fit
 from flows.stopping import wait_if_ending
-from flows.tasks import TABLE, Journey, read_result
 
 ROOT = Path(__file__).parents[1]
 _running: set[subprocess.Popen[str]] = set()
@@ -32,12 +32,29 @@ _lock = threading.Lock()
 _stopped = threading.Event()
 
 
+def fit_families(context: RunContext, table: TableStage) -> dict[str, Stage]:
+    """Fit every family, as many side by side as the settings say. The first that fails ends the
+    run, and the processes of the others."""
+    with context.run.clock("fit"), context.display, family_processes():
+        futures: dict[str, Any] = {
+            name: fit_task.submit(context, table, name)
+            for name in context.settings.training.families
+        }
+        waiting = set(futures.values())
+        while waiting:  # in short waits: a signal is not heard during a long one
+            wait([f.wrapped_future for f in waiting], 0.2, FIRST_COMPLETED)
+            for future in [f for f in waiting if f.wrapped_future.done()]:
+                waiting.remove(future)
+                future.result()
+        return {name: future.result() for name, future in futures.items()}
+
+
 @task(cache_policy=NO_CACHE, task_run_name="fit {family}")
-def fit_task(journey: Journey, table: TableStage, family: str) -> Stage:
+def fit_task(context: RunContext, table: TableStage, family: str) -> Stage:
     from registry import tracking
 
-    settings, display = journey.settings, journey.display
-    family_run = tracking.open_run(journey.client, family, parent=journey.parent_run)
+    settings, display = context.settings, context.display
+    family_run = tracking.open_run(context.client, family, parent=context.parent_run)
     job = fit_job(settings, table, family)
     depends_on = {**job, "table": table.files[TABLE]}
 
@@ -45,17 +62,17 @@ def fit_task(journey: Journey, table: TableStage, family: str) -> Stage:
         log.info("%s %s", family, event)
         if event["event"] == "trial":
             display.trial(family, event)
-            tracking.log_trial(journey.client, family_run, event)
+            tracking.log_trial(context.client, family_run, event)
         elif event["event"] == "stage":
             display.family_stage(family, event["name"])
 
     def build(folder: Path) -> dict[str, Any]:
         output = folder / "fit"
-        job_file = journey.run.folder / f"job-{family}.json"
+        job_file = context.run.folder / f"job-{family}.json"
         fit_in_process(
             {**job, **study, "output": str(output)},
             job_file,
-            journey.run.folder / f"{family}.log",
+            context.run.folder / f"{family}.log",
             on_event,
         )
         for file in output.iterdir():
@@ -70,22 +87,27 @@ def fit_task(journey: Journey, table: TableStage, family: str) -> Stage:
     try:
         stage = run_stage(settings.var, family, depends_on, fit(family), build)
     except BaseException:
-        tracking.close_run(journey.client, family_run, "FAILED")
+        tracking.close_run(context.client, family_run, "FAILED")
         raise
     result = read_result(stage)
     if stage.reused:
         for trial in result["trials"]:
-            tracking.log_trial(journey.client, family_run, trial)
+            tracking.log_trial(context.client, family_run, trial)
     tracking.log(
-        journey.client,
+        context.client,
         family_run,
         params=result["params"],
         metrics={f"valid_{k}": v for k, v in result["valid_metrics"].items()},
         tags={"ended_by": result["ended_by"], "reused": str(stage.reused)},
     )
-    tracking.close_run(journey.client, family_run)
+    tracking.close_run(context.client, family_run)
     display.family_end(family, result["valid_metrics"]["levelled_log_loss"], stage.reused)
     return stage
+
+
+def read_result(stage: Stage) -> dict[str, Any]:
+    """The `result.json` of a fitted family."""
+    return json.loads(stage.path("result.json").read_text(encoding="utf-8"))
 
 
 def fit_job(settings: Settings, table: TableStage, family: str) -> dict[str, Any]:

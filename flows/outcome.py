@@ -13,10 +13,10 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.clock import today
 from flows.contest import Contest
-from flows.dataset import TableStage
-from flows.run import code_revision
+from flows.dataset import TABLE, TableStage
+from flows.family import read_result
+from flows.run import RunContext, code_revision
 from flows.stage import Stage, code_sha256
-from flows.tasks import TABLE, Journey, read_result
 
 if TYPE_CHECKING:
     from configs.settings import Settings
@@ -35,7 +35,7 @@ class Outcome:
 
 @task(cache_policy=NO_CACHE, task_run_name="register and decide")
 def register_task(
-    journey: Journey,
+    context: RunContext,
     validated: Stage,
     table: TableStage,
     contestants: dict[str, Stage],
@@ -47,20 +47,20 @@ def register_task(
     from registry.champion import fetch, register
     from registry.gate import decide
 
-    with journey.run.clock("register"):
+    with context.run.clock("register"):
         winner = contest.evaluation.winner
-        bundle = journey.run.folder / "bundle"
-        description = describe(journey, validated, table, contestants[winner], contest.evaluation)
+        bundle = context.run.folder / "bundle"
+        description = describe(context, validated, table, contestants[winner], contest.evaluation)
         model = contestants[winner].path("model.onnx").read_bytes()
-        examples = make_examples(journey, validated, table, contest.evaluation)
+        examples = make_examples(context, validated, table, contest.evaluation)
         sha = write_bundle(bundle, model, description, examples)
         version = register(
-            journey.client,
-            journey.settings,
-            run_id=journey.parent_run,
+            context.client,
+            context.settings,
+            run_id=context.parent_run,
             bundle=bundle,
             bundle_sha256=sha,
-            tags={"family": winner, "config": journey.settings.name},
+            tags={"family": winner, "config": context.settings.name},
         )
         fetch(version)  # what will be served is what was registered
         verify_bundle(version.bundle, expected_sha256=sha)
@@ -68,15 +68,15 @@ def register_task(
             table,
             contest,
             description,
-            today(journey.settings),
-            shadow_evidence(journey, contest, version),
+            today(context.settings),
+            shadow_evidence(context, contest, version),
         )
-        decision = decide(found, journey.settings.gate)
+        decision = decide(found, context.settings.gate)
     return Outcome(version, decision)
 
 
 def carry_out(
-    journey: Journey, contest: Contest, outcome: Outcome, summary: dict[str, Any]
+    context: RunContext, contest: Contest, outcome: Outcome, summary: dict[str, Any]
 ) -> dict[str, Any]:
     """Write the decision into the ledger and, if it says so, move the alias; returns which record.
 
@@ -87,8 +87,8 @@ def carry_out(
 
     found = contest.evaluation
     entry = conclude(
-        journey.client,
-        journey.settings,
+        context.client,
+        context.settings,
         version=outcome.version,
         decision=outcome.decision,
         expected_champion=contest.champion.version if contest.champion else None,
@@ -96,23 +96,23 @@ def carry_out(
             **found.scores[found.winner],
             "against_champion": found.against_champion or {},
             "against_baseline": found.against_baseline,
-            "clock": str(today(journey.settings)),
+            "clock": str(today(context.settings)),
         },
         data_sha256=summary["data_sha256"],
         code_revision=summary["code_revision"],
-        run_id=journey.run.id,
+        run_id=context.run.id,
     )
     return {"sequence": entry.sequence, "sha256": entry.sha256}
 
 
 def shadow_evidence(
-    journey: Journey, contest: Contest, version: ModelVersion
+    context: RunContext, contest: Contest, version: ModelVersion
 ) -> ShadowEvidence | None:
     """What the service has seen of this version in shadow, where the gate asks: nothing yet, as it
     has just been registered, but what to do about that."""
     from flows.shadow import evidence_of
 
-    settings = journey.settings
+    settings = context.settings
     if contest.champion is None or settings.gate.shadow_days is None:
         return None
     return evidence_of(settings, contest.champion.version, version.version)[0]
@@ -174,7 +174,7 @@ def _window_end(days: list[str], question: dict[str, Any]) -> date | None:
     return date.fromisoformat(max(days)) + timedelta(days=question["horizon_days"])
 
 
-def write_example(journey: Journey, table: TableStage, evaluation: Evaluation) -> Path:
+def write_example(context: RunContext, table: TableStage, evaluation: Evaluation) -> Path:
     """A request for `make predict`: a few test rows as the service wants them."""
     import numpy as np
 
@@ -190,13 +190,13 @@ def write_example(journey: Journey, table: TableStage, evaluation: Evaluation) -
         }
         for row in rows
     ]
-    target = journey.run.folder / "example.json"
+    target = context.run.folder / "example.json"
     target.write_text(json.dumps({"customers": customers}, indent=2), encoding="utf-8")
     return target
 
 
 def describe(
-    journey: Journey,
+    context: RunContext,
     validated: Stage,
     table: TableStage,
     fitted: Stage,
@@ -205,12 +205,12 @@ def describe(
     """What `bundle.json` says: enough to serve the model, and to know where it comes from."""
     from registry.evidence import held_out_sha256, question
 
-    result, settings = read_result(fitted), journey.settings
+    result, settings = read_result(fitted), context.settings
     return {
         "schema_version": 2,
         "family": evaluation.winner,
-        "run_id": journey.run.id,
-        "mlflow_run_id": journey.parent_run,
+        "run_id": context.run.id,
+        "mlflow_run_id": context.parent_run,
         "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "config": settings.name,
         "seed": settings.seed,

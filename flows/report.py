@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from configs.settings import Settings
-from flows.dataset import Parts, TableStage
+from flows.dataset import TABLE, Parts, TableStage
 from flows.questions import questions
+from flows.run import RunContext
 from flows.stage import Stage
-from flows.tasks import TABLE, Journey
 from ingestion.outcome import TRANSACTIONS
 from registry import tracking
 from registry.mlmodel import columns
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def log_run(
-    journey: Journey,
+    context: RunContext,
     summary: dict[str, Any],
     validated: Stage,
     table: TableStage,
@@ -30,29 +30,29 @@ def log_run(
     from reports.model import write_model_report
     from reports.model_context import read_context
 
-    folder = journey.run.folder
-    with journey.run.clock("report"):
-        context = read_context(
+    folder = context.run.folder
+    with context.run.clock("report"):
+        shown = read_context(
             summary,
-            journey.settings,
+            context.settings,
             evaluation,
             {name: stage.folder for name, stage in candidates.items()},
             table.facts.described,
             table.path(TABLE),
         )
         summary["questions"] = questions(
-            journey.settings,
+            context.settings,
             table.facts,
             summary["against"]["baseline"],
             summary["baseline"],
-            context.importance,
+            shown.importance,
         )
-        pages = write_model_report(context, folder)
+        pages = write_model_report(shown, folder)
         pages += [folder / name for name in ("contract.html", "data_report.html")]
         tracking.log(
-            journey.client,
-            journey.parent_run,
-            params=parameters(journey.settings),
+            context.client,
+            context.parent_run,
+            params=parameters(context.settings),
             metrics=_metrics(summary),
             tags={
                 "data_sha256": summary["data_sha256"],
@@ -63,27 +63,27 @@ def log_run(
                 "test_split_opened": "1",  # by evaluate_task, after the winner was chosen
             },
         )
-        tracking.log_files(journey.client, journey.parent_run, pages, "report")
-        tracking.log_files(journey.client, journey.parent_run, [folder / "settings.yaml"])
-        _log_for_the_list(journey, summary, validated, table)
+        tracking.log_files(context.client, context.parent_run, pages, "report")
+        tracking.log_files(context.client, context.parent_run, [folder / "settings.yaml"])
+        _log_for_the_list(context, summary, validated, table)
 
 
 def _log_for_the_list(
-    journey: Journey, summary: dict[str, Any], validated: Stage, table: TableStage
+    context: RunContext, summary: dict[str, Any], validated: Stage, table: TableStage
 ) -> None:
     """What the list of runs shows in columns: the data sets, and each family's test figures."""
-    client, name = journey.client, journey.settings.name
-    families = tracking.children(client, journey.parent_run)
+    client, name = context.client, context.settings.name
+    families = tracking.children(client, context.parent_run)
     features = columns(table.facts.described)
     tracking.log_dataset(
         client,
-        journey.parent_run,
+        context.parent_run,
         name=f"{name} valid rows",
         file=validated.path(TRANSACTIONS),
         sha256=validated.files[TRANSACTIONS],
         rows=summary["rows"]["valid"],
     )
-    for run in (journey.parent_run, *families.values()):
+    for run in (context.parent_run, *families.values()):
         tracking.log_dataset(
             client,
             run,

@@ -150,7 +150,7 @@ def train(settings: Settings, show: Callable[[str], None] | None = None) -> None
     """A training run as of the clock; what it says goes to its log, and line by line to `show`."""
     from rich.console import Console
 
-    from flows.train import run_training
+    from flows.start import run_training
 
     # A test date that somebody has set is for one training: this one tests on the latest.
     features = settings.features.model_copy(update={"last_as_of": None})

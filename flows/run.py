@@ -9,15 +9,21 @@ import secrets
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.terminal import visible
 from configs.command import RUN_LOG
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from configs.settings import Settings
+    from flows.display import Display
 
 ROOT = Path(__file__).parents[1]
 log = logging.getLogger("golden_path")
@@ -44,6 +50,27 @@ class Run:
 
     def elapsed(self) -> float:
         return time.monotonic() - self.started
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What all stages of one run share."""
+
+    settings: Settings
+    run: Run
+    display: Display
+    client: MlflowClient
+    parent_run: str  # id of the run in MLflow under which those of the families lie
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[Callable[[bool], None]]:
+        """Time and show a stage; the caller says whether it was reused."""
+        self.display.stage(name)
+        reused: list[bool] = []
+        with self.run.clock(name):
+            yield reused.append
+        log.info("%s %s", name, "reused" if reused[-1] else "built")
+        self.display.stage_end(name, self.run.seconds[name], reused[-1])
 
 
 def start_run(var: Path) -> Run:

@@ -13,11 +13,11 @@ from rich.text import Text
 from common.terminal import facts, plain, short, visible
 from configs.command import make
 from configs.settings import Settings
-from flows.dataset import Parts, TableStage
+from flows.dataset import TABLE, Parts, TableStage
+from flows.family import read_result
 from flows.outcome import Outcome
-from flows.run import code_revision
+from flows.run import RunContext, code_revision
 from flows.stage import Stage, code_sha256
-from flows.tasks import TABLE, Journey, read_result
 from ingestion.labelled.unseen import in_words
 from ingestion.outcome import TRANSACTIONS
 from registry.champion import tracking_uri
@@ -37,7 +37,7 @@ TEST_METRICS = ("average_precision", "log_loss", "brier", "calibration_error", "
 
 
 def summarise(
-    journey: Journey,
+    context: RunContext,
     parts: Parts,
     validated: Stage,
     table: TableStage,
@@ -47,7 +47,7 @@ def summarise(
     outcome: Outcome,
 ) -> dict[str, Any]:
     """The content of `summary.json`, JSON values only."""
-    settings, run, found = journey.settings, journey.run, evaluation
+    settings, run, found = context.settings, context.run, evaluation
     facts = table.facts.to_json()
     return {
         "schema_version": 2,
@@ -90,7 +90,7 @@ def summarise(
             "export_max_difference": found.export_difference[found.winner],
             "latency": found.latency,
         },
-        "mlflow": {"tracking_uri": tracking_uri(settings), "run_id": journey.parent_run},
+        "mlflow": {"tracking_uri": tracking_uri(settings), "run_id": context.parent_run},
     }
 
 

@@ -1,85 +1,160 @@
-"""The road from rows to a champion: `make train`, or `python -m flows.train [--config NAME]`.
+"""The training flow, in its order: each line of `train` is a stage, and says where its code is.
 
-Starts Prefect's API first, imports the heavy libraries while it comes up, then runs the flow of
-`flows/training_flow.py`.
+Prefect caches nothing here (`flows/stage.py` says why). Tasks share the `RunContext` of one run
+instead of shipping data: what goes from stage to stage lies in files with known hashes.
+`make train` starts it by `flows/commands/train.py`.
 """
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Any
+import json
+import shutil
+from contextlib import suppress
+from functools import partial
+from typing import Any
 
-from configs.command import run_command
-from configs.load import dump
+from prefect import flow, tags, task
+from prefect.cache_policies import NO_CACHE
+from prefect.states import Cancelled
+from prefect.task_runners import ThreadPoolTaskRunner
+
 from configs.settings import Settings
-from flows.exclusive import exclusive
-from flows.janitor import PROCESS
-from flows.prefect_api import start_prefect_api, wait_until_ready
-from flows.process_file import make_process_file
-from flows.run import start_run
-from flows.stopping import end_on_signals
-from ingestion.sources import check_source
-from training.families import check_families, family_names
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-ABOUT = "Train on the rows of the settings: validate, build features, tune, compare, decide."
-
-
-def main(settings: Settings) -> None:
-    end_on_signals()
-    check_source(settings.source)  # before anything is started or written
-    check_families(settings.training.families)
-    with exclusive(settings, "train"):
-        run_training(settings)
+from flows import data_stages, stopping, table_stages
+from flows.contest import ensemble_task, evaluate_task
+from flows.dataset import TABLE, Parts, TableStage
+from flows.display import Display
+from flows.family import fit_families
+from flows.janitor import end_dead_runs, end_run
+from flows.outcome import carry_out, register_task, write_example
+from flows.report import log_run, oracle_roc_auc
+from flows.run import Run, RunContext, finish
+from flows.stage import Stage
+from flows.summary import summarise
+from ingestion.outcome import QUARANTINE, TRANSACTIONS
+from registry import tracking
+from registry.decisions import reconcile
+from registry.tracking import open_store
 
 
-def run_training(settings: Settings, console: Console | None = None) -> dict[str, Any]:
-    """One training run, in this process: its summary. The caller holds the lock of var/.
-
-    console: where it says what it does; none: the terminal. Prefect's API is started once a
-    process.
-    """
-    run = start_run(settings.var)
-    make_process_file(run.folder / PROCESS)  # before Prefect knows of the run
-    (run.folder / "settings.yaml").write_text(dump(settings), encoding="utf-8")
-    with run.clock("start"):
-        api_log = run.folder / "prefect.log"
-        server = start_prefect_api(api_log)
-        from flows.display import Display
-
-        display = Display(console)
-        display.say(
-            f"run {run.id}, preset {settings.name}: starting Prefect, Great Expectations, MLflow"
+@flow(name="train", validate_parameters=False)
+def train(settings: Settings, run: Run, display: Display) -> dict[str, Any]:
+    """Run every stage and return the summary, which is also in the run's folder."""
+    stopping.install_handlers()
+    stopping.before_the_end(partial(end_run, settings, run.id, Cancelled(message="interrupted")))
+    client = open_store(settings)
+    stopping.before_the_end(partial(tracking.close_own_runs, client))
+    tracking.close_dead_runs(client)
+    end_dead_runs(settings)
+    for line in reconcile(client, settings):  # before a champion is compared with
+        display.say(line)
+    parent = tracking.open_run(
+        client, run.id, tags={"config": settings.name, "source": settings.source.kind}
+    )
+    context = RunContext(settings, run, display, client, parent)
+    try:
+        parts = ingest(context)
+        validated = validate(context, parts)
+        table = build_features(context, validated)
+        write_data_report(context, parts, validated, table)
+        fitted = fit_families(context, table)
+        contestants = ensemble_task(context, table, fitted)
+        contest = evaluate_task(context, table, contestants)
+        evaluation = contest.evaluation
+        outcome = register_task(context, validated, table, contestants, contest)
+        write_example(context, table, evaluation)
+        oracle = oracle_roc_auc(settings, parts, validated, table, evaluation)
+        summary = summarise(
+            context, parts, validated, table, contestants, evaluation, oracle, outcome
         )
-        for name in _not_named(settings):
-            display.say(
-                f"training/families/{name}.py is not compared: add {name} to training.families"
-            )
-        import great_expectations  # noqa: F401  (while the API starts in its own process)
-
-        from flows.training_flow import run_flow
-        from registry.tracking import open_store
-
-        open_store(settings)
-        wait_until_ready(server, api_log)
-    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-
-    from flows.summary import print_summary
-
-    # The heartbeat thread holds up the end of every flow by a second.
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        summary = run_flow(settings, run, display)
-    print_summary(display.console, summary, settings, run.folder)
+        log_run(context, summary, validated, table, contestants, evaluation)
+        summary["decision"]["record"] = carry_out(
+            context, contest, outcome, summary
+        )  # the last act
+        summary["seconds"] = {"total": round(run.elapsed(), 3), **run.seconds}
+        summary["peak_memory_mb"] = run.peak_memory_mb
+        finish(run, summary)
+        tracking.close_run(client, parent)
+    except BaseException:
+        tracking.close_run(client, parent, "FAILED")
+        with suppress(Exception):  # the failure is what is told; the next run would do the same
+            reconcile(client, settings)  # a version that it registered is rejected
+        raise
     return summary
 
 
-def _not_named(settings: Settings) -> list[str]:
-    """Families that were added to training/families/ and are not in the settings."""
-    shipped = type(settings.training).model_fields["families"].default
-    return [name for name in family_names() if name not in {*settings.training.families, *shipped}]
+def run_flow(settings: Settings, run: Run, display: Display) -> dict[str, Any]:
+    """The flow under the run's name, with as many families side by side as the settings say.
+
+    Its tags, the run and the folder of the state, are there before its name is."""
+    runner: Any = ThreadPoolTaskRunner(max_workers=settings.tuning.families_at_once)
+    named = train.with_options(flow_run_name=run.id, task_runner=runner)
+    with tags(run.id, str(settings.var.absolute())):
+        return named(settings, run, display)
 
 
-if __name__ == "__main__":
-    sys.exit(run_command("flows.train", ABOUT, main))
+# --- the stages of the data, as tasks -----------------------------------------------------------
+
+
+@task(cache_policy=NO_CACHE, task_run_name="ingest")
+def ingest(context: RunContext) -> Parts:
+    with context.stage("ingest") as reused:
+        parts = data_stages.ingest(context.settings)
+        reused(parts.reused == len(parts.paths))
+    return parts
+
+
+@task(cache_policy=NO_CACHE, task_run_name="validate")
+def validate(context: RunContext, parts: Parts) -> Stage:
+    folder = context.run.folder
+    with context.stage("validate") as reused:
+        stage = data_stages.validate(context.settings, parts, folder / "contract.html")
+        reused(stage.reused)
+    shutil.copyfile(stage.path("contract.json"), folder / "contract.json")
+    for finding in stage.facts["findings"]:
+        if finding["severity"] == "warn" and not finding["success"]:
+            context.display.say(
+                f"warning: {finding['code']}: {finding['found']} ({finding['why']})"
+            )
+    return stage
+
+
+@task(cache_policy=NO_CACHE, task_run_name="features")
+def build_features(context: RunContext, validated: Stage) -> TableStage:
+    settings = context.settings
+    with context.stage("features") as reused:
+        stage = data_stages.open_dataset(settings).build_table(validated)
+        reused(stage.reused)
+    found = stage.facts.leak_check
+    assert found is not None
+    if found.rows_rebuilt:
+        said = f"{found.rows_rebuilt:,} rows made again without the future are the same"
+    elif found.strongest:
+        name, score = found.strongest
+        said = f"the strongest column by itself is {name}, ROC AUC {score:.3f}"
+    else:
+        said = "too few rows of a class to score a column by itself"
+    context.display.say(f"leak check: {said}")
+    for name, why in stage.facts.useless.items():
+        context.display.say(f"warning: {name} is of no use: {why}")
+    if torn := table_stages.torn_groups(settings, stage.facts):
+        context.display.say(f"warning: {torn}")
+    return stage
+
+
+@task(cache_policy=NO_CACHE, task_run_name="data report")
+def write_data_report(
+    context: RunContext, parts: Parts, validated: Stage, table: TableStage
+) -> None:
+    """The page about the data, and `data.json`: where the run's data lies, relative to var/."""
+    settings, folder = context.settings, context.run.folder
+    var, page = settings.var.absolute(), folder / "data_report.html"
+    with context.run.clock("data_report"):
+        data_stages.open_dataset(settings).write_report(parts, validated, table, page)
+    places = {
+        "parts": [str(path.relative_to(var)) for path in parts.paths],
+        "transactions": str(validated.path(TRANSACTIONS).relative_to(var)),
+        "quarantine": str(validated.path(QUARANTINE).relative_to(var)),
+        "table": str(table.path(TABLE).relative_to(var)),
+        "batch": parts.batch,
+    }
+    (folder / "data.json").write_text(json.dumps(places, indent=2), encoding="utf-8")

@@ -91,13 +91,13 @@ def environment(offline_log: Path, home: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def walk(environment: dict[str, str]) -> Callable[..., Walk]:
-    """`walk(var, "--config", "smoke")` runs `python -m flows.train` with these arguments, and with
+    """`walk(var, "--config", "smoke")` runs `make train`'s command with these arguments, and with
     further variables of the environment as named arguments."""
 
     def run(
         var: Path,
         *arguments: str,
-        module: str = "flows.train",
+        module: str = "flows.commands.train",
         timeout: float = 300,
         **variables: str,
     ) -> Walk:
@@ -162,7 +162,7 @@ def quick_walk(
     def run(
         var: Path,
         *arguments: str,
-        module: str = "flows.train",
+        module: str = "flows.commands.train",
         end_at: Callable[[psutil.Process, str], bool] | None = None,
         end_by: signal.Signals = signal.SIGKILL,
         **variables: str,

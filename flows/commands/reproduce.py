@@ -225,7 +225,7 @@ def repeat(original: Original, settings: Settings, folder: Path) -> Path:
     env = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX) and k not in OURS}
     with log_file.open("wb") as log:
         done = subprocess.run(
-            [sys.executable, "-m", "flows.train", "--config", str(file)],
+            [sys.executable, "-m", "flows.commands.train", "--config", str(file)],
             cwd=ROOT,
             env=env,
             preexec_fn=partial(_bind, cores_to_use(original)),

@@ -61,7 +61,7 @@ def real_file(log: Path, folder: Path) -> list[dict[str, Any]]:
 
 
 def train(var: Path, *arguments: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "flows.train", *arguments, "--var", str(var)]
+    command = [sys.executable, "-m", "flows.commands.train", *arguments, "--var", str(var)]
     print(" ".join(command[1:]), flush=True)
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     summary = json.loads((var / "runs" / "latest" / "summary.json").read_text())

@@ -39,7 +39,7 @@ def real_file(real: Path, var: Path) -> list[dict[str, Any]]:
 
 def search(real: Path, var: Path, family: str, trials: int) -> dict[str, Any]:
     """The family's result.json."""
-    command = [sys.executable, "-m", "flows.train", "--config", "online_retail"]
+    command = [sys.executable, "-m", "flows.commands.train", "--config", "online_retail"]
     command += ["--source.path", str(real), "--var", str(var), "--training.ensemble", "false"]
     command += ["--training.families", json.dumps([family]), "--tuning.trials", str(trials)]
     # Two processes with a thread each: two threads of one small fit mostly wait for each other.

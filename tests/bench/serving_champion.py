@@ -59,7 +59,15 @@ class Registry:
 
 
 def _train(folder: Path, families: list[str], trials: int) -> None:
-    command = [sys.executable, "-m", "flows.train", "--config", PRESET, "--var", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "flows.commands.train",
+        "--config",
+        PRESET,
+        "--var",
+        str(folder),
+    ]
     command += ["--training.families", json.dumps(families), "--tuning.trials", str(trials)]
     print("once, the model:", " ".join(command[1:]), flush=True)
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)

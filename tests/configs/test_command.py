@@ -92,7 +92,7 @@ def test_an_interrupt_is_no_fault(tmp_path, capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["--help", "--print-config"])
 def test_a_reader_that_goes_away_is_no_fault(what):
-    command = f"{sys.executable} -m flows.train {what} | true"
+    command = f"{sys.executable} -m flows.commands.train {what} | true"
     done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
     assert done.stderr == ""
 
@@ -114,7 +114,7 @@ def test_a_narrow_terminal_does_not_cut_figures(monkeypatch):
 
 
 def test_help_names_every_section(capsys):
-    assert run_command("flows.train", "Train.", print, ["--help"]) == 0
+    assert run_command("flows.commands.train", "Train.", print, ["--help"]) == 0
     said = capsys.readouterr().out
     for name in ("--tuning.trials", "--source.path", "--gate.min_gain", "--config NAME"):
         assert name in said

@@ -134,7 +134,15 @@ def run(var: Path) -> tuple[int, str]:
 
 
 def command(var: Path) -> list[str]:
-    return [sys.executable, "-m", "flows.train", "--config", str(PRESET), "--var", str(var)]
+    return [
+        sys.executable,
+        "-m",
+        "flows.commands.train",
+        "--config",
+        str(PRESET),
+        "--var",
+        str(var),
+    ]
 
 
 def work(todo: list[tuple[int, Case]], results: Any) -> None:

@@ -74,7 +74,7 @@ TRAINED = {  # of a month with a training
     "between reason and trigger": _before("flows.operate:write_trigger_once"),
     "trigger written": _after("flows.operate:write_trigger_once"),
     "trigger's record open": _after("registry.ledger:write"),
-    "Prefect ready": _after("flows.train:wait_until_ready"),
+    "Prefect ready": _after("flows.start:wait_until_ready"),
     "registered": _after("registry.champion:register"),
     "between decision and ledger": _before("registry.decisions:conclude"),
     "between ledger and alias": _before("registry.decisions:promote"),

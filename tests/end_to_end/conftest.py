@@ -107,7 +107,7 @@ def interrupted(environment: dict[str, str], tmp_path_factory: pytest.TempPathFa
     sends the signal to every process of its foreground group. `out` is all that it shows."""
     var = tmp_path_factory.mktemp("again") / "var"
     ours, theirs = os.openpty()
-    command = [sys.executable, "-m", "flows.train", "--config", "smoke", "--var", str(var)]
+    command = [sys.executable, "-m", "flows.commands.train", "--config", "smoke", "--var", str(var)]
     run = subprocess.Popen(
         [*command, *SEARCH, "--tuning.workers", "2"],
         cwd=ROOT,
@@ -152,7 +152,7 @@ def interrupted(environment: dict[str, str], tmp_path_factory: pytest.TempPathFa
 def killed(environment: dict[str, str], interrupted: Ended) -> Ended:
     """The next run on the same state, killed after the first trial of its search."""
     var = interrupted.var
-    command = [sys.executable, "-m", "flows.train", "--config", "smoke", "--var", str(var)]
+    command = [sys.executable, "-m", "flows.commands.train", "--config", "smoke", "--var", str(var)]
     run = subprocess.Popen(
         [*command, *SEARCH],
         cwd=ROOT,

@@ -96,7 +96,15 @@ def test_a_run_beside_another_on_the_same_folder_is_refused(environment, smoke):
     ) as first:
         assert first.stdout is not None and first.stdout.readline() == "holds\n"
         done = subprocess.run(
-            [sys.executable, "-m", "flows.train", "--config", "smoke", "--var", str(smoke.var)],
+            [
+                sys.executable,
+                "-m",
+                "flows.commands.train",
+                "--config",
+                "smoke",
+                "--var",
+                str(smoke.var),
+            ],
             cwd=ROOT,
             env=environment,
             capture_output=True,

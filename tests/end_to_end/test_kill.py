@@ -87,7 +87,15 @@ def test_ctrl_c_in_any_stage_ends_the_run_in_one_line(quick_walk, var, moment):
 
 def test_ctrl_c_while_libraries_are_imported_and_prefect_starts(environment, tmp_path):
     run = subprocess.Popen(
-        [sys.executable, "-m", "flows.train", "--config", str(PRESET), "--var", str(tmp_path)],
+        [
+            sys.executable,
+            "-m",
+            "flows.commands.train",
+            "--config",
+            str(PRESET),
+            "--var",
+            str(tmp_path),
+        ],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,

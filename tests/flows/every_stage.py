@@ -133,12 +133,12 @@ def main(folder: Path) -> None:
         fit_family(read_job(job), lambda event: None)
     note("fit", stage_code.fit("logistic"))
     fitted = stage.Stage(folder / "fitted", {}, dict.fromkeys(contest.FILES, ""), False)
-    journey = SimpleNamespace(
+    context = SimpleNamespace(
         settings=settings,
         run=SimpleNamespace(clock=nullcontext),
         display=SimpleNamespace(say=lambda text: None),
     )
-    call(contest.ensemble_task.fn, journey, table, {"one": fitted, "two": fitted})
+    call(contest.ensemble_task.fn, context, table, {"one": fitted, "two": fitted})
     print(json.dumps(report))
 
 

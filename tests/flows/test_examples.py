@@ -157,14 +157,14 @@ def test_the_same_run_makes_the_same_examples(made, tmp_path):
         {},
         reused=False,
     )
-    journey = SimpleNamespace(
+    context = SimpleNamespace(
         settings=load("smoke", ["--training.samples", "3"], env={}),
         run=SimpleNamespace(folder=tmp_path),
     )
     evaluation = SimpleNamespace(
         test=made.test, winner="best", probabilities={"best": made.probability}
     )
-    first, second = (make_examples(journey, table, table, evaluation) for _ in range(2))
+    first, second = (make_examples(context, table, table, evaluation) for _ in range(2))
     assert json.dumps(first, allow_nan=False) == json.dumps(second, allow_nan=False)
     assert sorted(first) == ["reference", "samples"] and len(first["samples"]) == 3
     assert list(tmp_path.iterdir()) == []

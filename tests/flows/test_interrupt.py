@@ -56,7 +56,7 @@ def test_ctrl_c_during_the_imports_of_a_command_is_one_line(module, tmp_path):
 
 def test_every_command_of_make_is_tried():
     assert {
-        "flows.train",
+        "flows.commands.train",
         "flows.commands.adopt",
         "flows.commands.models",
         "flows.commands.ui",

@@ -77,7 +77,7 @@ def keys(root: Path) -> dict[str, str]:
         ("requirements.lock", set(STAGES)),
         # not a stage's, but of a run's figures
         ("training/evaluate.py", {"reproduce"}),
-        ("flows/tasks.py", {"reproduce"}),
+        ("flows/train.py", {"reproduce"}),
         # pages, settings that are values, what comes after the figures
         ("reports/templates/base.html.jinja", set()),
         ("reports/templates/model.html.jinja", set()),

@@ -53,14 +53,14 @@ CALLS: dict[str, Callable[[Settings, str], Any]] = {
     "table ingest": lambda s, _: LabelledTable(s).read_files(),
     "table validate": lambda s, h: LabelledTable(s).validate(Parts([], [h], None, 0), Path("page")),
     "table features": lambda s, h: LabelledTable(s).build_table(made(h)),
-    "fit": lambda s, h: family.fit_task.fn(journey(s), made(h), "logistic"),
+    "fit": lambda s, h: family.fit_task.fn(context(s), made(h), "logistic"),
     "ensemble": lambda s, h: contest.ensemble_task.fn(
-        journey(s), made("table"), {"a": made("a"), "b": made(h)}
+        context(s), made("table"), {"a": made("a"), "b": made(h)}
     ),
 }
 
 
-def journey(settings: Settings) -> Any:
+def context(settings: Settings) -> Any:
     display = SimpleNamespace(family_start=lambda *_: None)
     run = SimpleNamespace(clock=nullcontext)
     return SimpleNamespace(settings=settings, run=run, display=display, client=None, parent_run="")

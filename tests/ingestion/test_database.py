@@ -589,7 +589,9 @@ def test_a_password_in_the_settings_is_nowhere(
     told = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
     assert "database" in told and PASSWORD not in told
     ran: list[object] = []
-    code = run_command("flows.train", "", ran.append, ["--config", str(preset), *arguments, *show])
+    code = run_command(
+        "flows.commands.train", "", ran.append, ["--config", str(preset), *arguments, *show]
+    )
     printed = capsys.readouterr()
     assert code == 1 and not ran and "Error:" in printed.err
     assert PASSWORD not in printed.out + printed.err + caplog.text

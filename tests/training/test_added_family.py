@@ -99,7 +99,7 @@ def test_a_family_is_added_by_its_file_and_the_preset_that_names_it(tmp_path):
     checks = [*CHECKS, "-k", "not xgboost and not tabm and not logistic"]
     done = subprocess.run([sys.executable, "-m", "pytest", *checks], **run)
     assert done.returncode == 0, done.stdout[-4000:]
-    says = "from flows.train import check_families; from configs.load import load;"
+    says = "from flows.commands.train import check_families; from configs.load import load;"
     says += "check_families(load('mine', [], {}).training.families)"
     done = subprocess.run([sys.executable, "-c", says], **run)
     assert done.returncode == 0, done.stderr
