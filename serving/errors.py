@@ -150,12 +150,21 @@ def invalid(*problems: Problem) -> Refused:
     return Refused("invalid", "", *problems)
 
 
+@dataclass(frozen=True)
+class NotFinite:
+    """NaN or an infinity, which JSON does not have: a wrong value of any field."""
+
+    value: float
+
+
 def shown(value: Any) -> str:
     """A value as JSON, shortened; of what holds others only how many."""
     if isinstance(value, dict):
         return "an object"
     if isinstance(value, list):
         return f"a list of {len(value)}"
+    if isinstance(value, NotFinite):
+        value = value.value
     try:
         text = json.dumps(value, ensure_ascii=False)
     except ValueError:  # Python refuses to write whole numbers of thousands of digits

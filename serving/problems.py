@@ -18,23 +18,12 @@ import msgspec
 
 from configs.table import LONGEST_TEXT
 from ingestion.canonical import EXACT
-from serving.errors import MANY, REQUEST, SHOWN, Place, Problem, Refused, invalid
+from serving.errors import MANY, REQUEST, SHOWN, NotFinite, Place, Problem, Refused, invalid
 from serving.responses import Skipped
 
 # The model computes in float32, where anything larger is infinite.
 LARGEST = float.fromhex("0x1.fffffep+127")
 LIST = "a list, not empty"
-
-
-@dataclass(frozen=True)
-class NotFinite:
-    """NaN or an infinity, which JSON does not have: a wrong value of any field."""
-
-    value: float
-
-
-def plain(value: Any) -> Any:
-    return value.value if isinstance(value, NotFinite) else value
 
 
 def _number(text: str) -> Any:
@@ -133,7 +122,7 @@ def problems_of(
                 yield place.problem("required", "is required", name, expected=field.expected)
         elif field.items is None:
             if (problem := _value_problem(sent[name], field)) is not None:
-                yield place.problem(*problem, name, plain(sent[name]), field.expected)
+                yield place.problem(*problem, name, sent[name], field.expected)
         elif nested:
             yield from (sizes := size_problem(sent[name], name, None, place))
             for number, item in enumerate(() if sizes else sent[name]):
@@ -185,7 +174,7 @@ def _unknown_fields(
         near = get_close_matches(name[:80], known, n=1) if guess else []
         what = "unknown field" + (f"; did you mean {near[0]}?" if near else "")
         expected = near[0] if near else None
-        yield place.problem("unknown_field", what, name[:80], plain(sent[name]), expected)
+        yield place.problem("unknown_field", what, name[:80], sent[name], expected)
     if len(unknown) > SHOWN:
         what = f"has {len(unknown) - SHOWN} more unknown fields"
         yield place.problem("unknown_field", what)

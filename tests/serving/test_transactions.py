@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import re
 import subprocess
 import sys
@@ -23,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from made_lines import (
     LIMITS,
@@ -543,6 +544,7 @@ ANY_CUSTOMER = st.fixed_dictionaries(
 )
 
 
+@example(customers=[{"lines": [math.inf]}], as_of="2024-03-01", form=Form())
 @given(
     customers=st.lists(ANY_CUSTOMER | st.just(good()), max_size=4),
     as_of=st.just("2024-03-01"),
