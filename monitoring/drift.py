@@ -26,6 +26,7 @@ from configs.settings import Compute, Features
 from features.catalogue import CATALOGUE, NAMES
 from features.engine import build_features, make, read_log
 from monitoring.facts import Drift, add_months, first_day, month_of, year_before
+from monitoring.labels import read_scores
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -90,11 +91,11 @@ def score_drift(
     All three: Parquet with as_of, version and probability. None where there is nothing to compare
     with: the scores of another version differ whatever the customers do.
     """
-    as_of, version, now = _read(scores)
+    as_of, version, now = read_scores(scores)
     for other in (last_year, previous):
         if other is None:
             continue
-        day, theirs, before = _read(other)
+        day, theirs, before = read_scores(other)
         if theirs == version:
             return compare(SCORE, now, before, _month(as_of), _month(day))
     return None
@@ -249,16 +250,6 @@ def _missing(values: np.ndarray) -> float:
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-
-
-def _read(scores: Path) -> tuple[date, int, np.ndarray]:
-    """As-of date, version and probabilities of one file."""
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(scores, columns=["as_of", "version", "probability"])
-    if not table.num_rows:
-        raise ValueError(f"{scores} holds no score")
-    return table["as_of"][0].as_py(), table["version"][0].as_py(), table["probability"].to_numpy()
 
 
 def _month(as_of: date) -> str:

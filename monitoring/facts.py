@@ -269,15 +269,19 @@ def month_of(day: date) -> str:
 
 def first_day(month: str) -> date:
     """The first day of a month."""
+    return date.fromisoformat(f"{month}-01")
+
+
+def month_number(month: str) -> int:
+    """Count the months from the year 0 to this one."""
     year, number = map(int, month.split("-"))
-    return date(year, number, 1)
+    return 12 * year + number - 1
 
 
 def add_months(month: str, count: int) -> str:
     """The month `count` months later (earlier, where it is negative)."""
-    year, number = map(int, month.split("-"))
-    index = year * 12 + number - 1 + count
-    return f"{index // 12:04d}-{index % 12 + 1:02d}"
+    number = month_number(month) + count
+    return f"{number // 12:04d}-{number % 12 + 1:02d}"
 
 
 def months_between(first: str, last: str) -> list[str]:

@@ -11,6 +11,9 @@ test figure counted:
 
 The limits were measured (`tests/bench/monitoring_labels.py`, docs/monitoring.md). Whether the
 probabilities have the right level is shown and decides nothing: a level drifts with the season.
+
+Before the labels are known, `estimate` gives the ROC AUC that the scores have if their
+probabilities are right.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,11 +34,11 @@ from common.statistics import (
     rank,
     recalibrated_log_loss,
 )
-from monitoring.facts import Performance, Reading
-from monitoring.labels import Outcomes
+from monitoring.facts import Estimate, Performance, Reading
+from monitoring.labels import Outcomes, read_scores
 
 POWER_80 = 0.841621  # the quantile of the normal distribution at .8
-FEWEST = 50  # rows of each outcome: with fewer nothing is judged
+FEWEST = 50  # rows of each outcome, known or expected: with fewer nothing is judged or estimated
 LIMIT = 3.0  # standard errors
 GAIN, ROC_AUC = "champion_gain", "champion_roc_auc"
 # A fall that does not call for a training: the two figures move so far from season to season. In
@@ -294,3 +298,48 @@ def _low_high(name: str, value: float, error: float) -> dict[str, float]:
         f"{name}_low": value - NORMAL_95 * error,
         f"{name}_high": value + NORMAL_95 * error,
     }
+
+
+# --- before labels are known ----------------------------------------------------------------------
+
+
+def estimate(scores: Path) -> Estimate:
+    """Estimate the ROC AUC of scores whose labels are not known yet, if their probabilities are
+    right: confidence-based performance estimation (CBPE), as NannyML does it.
+
+    Each row counts as a buyer with its probability and as a non-buyer with the rest. A champion
+    that is wrong is wrong about this too, so the estimate is shown with its assumption and never
+    decides anything. scores: Parquet with as_of, version and probability, of one date and version.
+    Raises ValueError where it has no row.
+    """
+    as_of, version, probability = read_scores(scores)
+    return estimate_from(as_of.isoformat(), version, probability)
+
+
+def estimate_from(as_of: str, version: int, probability: np.ndarray) -> Estimate:
+    """Estimate the ROC AUC of probabilities (n,) in [0, 1].
+
+    The interval is where the ROC AUC would lie in 95 % of all cases if every row bought or not by
+    its probability, independently of the others: the spread of its labels, by the delta method.
+    """
+    p = np.asarray(probability, dtype=np.float64)
+    buyers = float(p.sum())
+    fewest = min(buyers, len(p) - buyers)
+    ranked = rank(p, p)
+    if ranked is None or fewest < FEWEST:
+        text = (
+            f"Version {version} as of {as_of}: too few to estimate: {buyers:.0f} of {len(p):,}"
+            f" customers are expected to buy; {FEWEST} who do and who do not are needed."
+        )
+        return Estimate(as_of, version, len(p), None, None, None, buyers, text)
+    # What one more buyer in place of one who does not buy changes, by row.
+    change = (ranked.below - ranked.roc_auc) / ranked.positives
+    change -= (ranked.above - ranked.roc_auc) / ranked.negatives
+    half = NORMAL_95 * float(np.sqrt(np.sum(p * (1 - p) * change**2)))
+    low, high = max(ranked.roc_auc - half, 0.0), min(ranked.roc_auc + half, 1.0)
+    text = (
+        f"Version {version} as of {as_of}: if its probabilities are right, its ROC AUC will be"
+        f" {ranked.roc_auc:.3f} [{low:.3f}, {high:.3f}] and {buyers:,.0f} of {len(p):,} customers"
+        " will buy. That they are right is an assumption, which no label has confirmed yet."
+    )
+    return Estimate(as_of, version, len(p), ranked.roc_auc, low, high, buyers, text)

@@ -27,11 +27,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from monitoring.catalogue import SENSORS, Sensor
 from monitoring.facts import Reading, State, add_months, months_between
-from monitoring.measure import HISTORY, Measured, measure_months
-
-__all__ = ["SENSORS", "Measured", "Sensor", "freeze", "measure_months", "read_month"]
+from monitoring.measure import HISTORY, SENSORS, Measured
 
 WARN, HALF = 0.75, 0.5  # of c: a month beyond the first is pending; see `_judge`
 OVERDISPERSION = 1.3  # variance of a month's invoices over that of a Poisson count

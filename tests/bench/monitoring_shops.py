@@ -23,7 +23,7 @@ from configs.settings import Compute, Settings
 from configs.source import Drift
 from ingestion.validate import QUARANTINE, TRANSACTIONS, validate_batch
 from monitoring.facts import Reading, add_months, first_day, month_of
-from monitoring.sensors import Measured, measure_months
+from monitoring.measure import Measured, measure_months
 from simulator.part import ROWS, simulate_part
 
 ROOT = Path(__file__).parents[2]

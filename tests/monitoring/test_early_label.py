@@ -9,8 +9,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from monitoring.early_label import EARLY_DAYS, early_label
 from monitoring.facts import year_before
+from monitoring.labels import EARLY_DAYS, early_label
 from tests.monitoring.made_scores import drawn
 
 NOW, BEFORE = date(2026, 7, 1), date(2025, 7, 1)

@@ -11,8 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from common.statistics import rank
-from monitoring.estimate import estimate, estimate_from
-from monitoring.performance import performance_of
+from monitoring.performance import estimate, estimate_from, performance_of
 from tests.monitoring.made_scores import drawn, write_scores
 
 DAY = date(2026, 5, 1)
