@@ -25,12 +25,9 @@ from typing import Any
 
 from common.errors import UserError
 from configs.settings import Alerts
-from monitoring.alerts import events_of, repair
-from monitoring.episodes import Event
+from monitoring.alerts import Event, events_of, repair
 from monitoring.journal import append, locked, read, read_repaired
-from monitoring.mail import MAIL, mails
-from monitoring.receivers import Failure, Receiver
-from monitoring.webhook import WEBHOOK, webhook
+from monitoring.receivers import MAIL, WEBHOOK, Failure, Receiver, mails, webhook
 
 log = logging.getLogger("golden_path")
 DELIVERIES = "deliveries.jsonl"

@@ -27,10 +27,10 @@ from typing import Any
 import numpy as np
 
 from common.statistics import (
-    EDGE,
     NORMAL_95,
     clustered_error,
     components,
+    log_losses,
     rank,
     recalibrated_log_loss,
 )
@@ -103,10 +103,8 @@ def pooled(dates: Sequence[Outcomes]) -> Performance | None:
     customer = np.concatenate([one.customer for one in dates])
     bought = np.concatenate([one.bought for one in dates]).astype(np.float64)
     p = np.concatenate([one.probability for one in dates])
-    safe = np.clip(p, EDGE, 1 - EDGE)
-    losses = -np.where(bought == 1, np.log(safe), np.log1p(-safe))
-    gap, gap_error = _mean(bought - p, customer)
-    loss, loss_error = _mean(losses, customer)
+    gap, gap_error = clustered_mean(bought - p, customer)
+    loss, loss_error = clustered_mean(log_losses(bought, p), customer)
     ranking, single, recalibrated = [], [], []
     for one in dates:
         if (ranked := rank(one.probability, one.bought)) is None:
@@ -117,17 +115,17 @@ def pooled(dates: Sequence[Outcomes]) -> Performance | None:
             alone = rank(one.baseline, one.bought)
             assert alone is not None
             single.append((one.customer, alone.roc_auc, components(alone, one.bought)))
-    found: dict[str, Any] = {**_low_high("gap", gap, gap_error)}
+    found: dict[str, Any] = {**low_high("gap", gap, gap_error)}
     if ranking:
         roc_auc, error = _mean_over_dates(ranking)
         found |= {"roc_auc": roc_auc, "error": error, "log_loss": loss}
-        found |= _low_high("roc_auc", roc_auc, error) | _low_high("log_loss", loss, loss_error)
+        found |= low_high("roc_auc", roc_auc, error) | low_high("log_loss", loss, loss_error)
         values, rows = zip(*recalibrated)
         found["recalibrated_log_loss"] = float(np.average(values, weights=rows))
     if ranking and len(single) == len(ranking):
         pairs = [(who, a - b, x - y) for (who, a, x), (_, b, y) in zip(ranking, single)]
         gain, gain_error = _mean_over_dates(pairs)
-        found |= {"gain": gain, "gain_error": gain_error, **_low_high("gain", gain, gain_error)}
+        found |= {"gain": gain, "gain_error": gain_error, **low_high("gain", gain, gain_error)}
         found |= {"baseline": dates[0].baseline_name, "baseline_roc_auc": roc_auc - gain}
     figures = Performance(
         version=dates[0].version,
@@ -188,6 +186,20 @@ def judge_performance(
         else:
             readings.append(_judge_roc_auc(blank, found, test, allowed[ROC_AUC], limit))
     return readings
+
+
+def clustered_mean(values: np.ndarray, customer: np.ndarray) -> tuple[float, float]:
+    """Compute the mean over rows (n,) and its standard error, clustered by customer (n,)."""
+    mean = float(values.mean())
+    return mean, clustered_error((values - mean) / len(values), customer)
+
+
+def low_high(name: str, value: float, error: float) -> dict[str, float]:
+    """Name the ends of the 95 % interval of a value with this standard error."""
+    return {
+        f"{name}_low": value - NORMAL_95 * error,
+        f"{name}_high": value + NORMAL_95 * error,
+    }
 
 
 def detectable(error: float, allowed: float, limit: float) -> float:
@@ -279,25 +291,12 @@ def _error(low: float, high: float) -> float:
     return (high - low) / (2 * NORMAL_95)
 
 
-def _mean(values: np.ndarray, customer: np.ndarray) -> tuple[float, float]:
-    """The mean over rows and its standard error, clustered by customer."""
-    mean = float(values.mean())
-    return mean, clustered_error((values - mean) / len(values), customer)
-
-
 def _mean_over_dates(parts: Sequence[tuple[np.ndarray, float, np.ndarray]]) -> tuple[float, float]:
     """The mean of the dates' figures and its standard error. parts: of each date the customers, the
     figure and what each row adds to its error."""
     who = np.concatenate([customer for customer, _, _ in parts])
     adds = np.concatenate([rows for _, _, rows in parts]) / len(parts)
     return float(np.mean([figure for _, figure, _ in parts])), clustered_error(adds, who)
-
-
-def _low_high(name: str, value: float, error: float) -> dict[str, float]:
-    return {
-        f"{name}_low": value - NORMAL_95 * error,
-        f"{name}_high": value + NORMAL_95 * error,
-    }
 
 
 # --- before labels are known ----------------------------------------------------------------------

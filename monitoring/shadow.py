@@ -16,10 +16,11 @@ import numpy as np
 
 from common.customer_hash import hashed
 from common.duck import connect, parquet
-from common.statistics import EDGE, NORMAL_95, clustered_error, components, rank
+from common.statistics import clustered_error, components, log_losses, rank
 from configs.settings import Compute, Features, Gate
 from features.engine import make, read_log
 from monitoring.facts import ShadowComparison
+from monitoring.performance import clustered_mean, low_high
 from monitoring.request_files import list_files, read_each
 
 if TYPE_CHECKING:
@@ -290,27 +291,14 @@ def paired(
     on: rows of one customer are alike (DeLong's components, clustered: `common/statistics.py`).
     Only the counts where there are too few of either outcome.
     """
-    counted = {"labelled": len(bought), "positives": int(bought.sum())}
+    counted: dict[str, Any] = {"labelled": len(bought), "positives": int(bought.sum())}
     if min(bought.sum(), len(bought) - bought.sum()) < FEWEST_LABELS:
         return counted
     a, b = rank(challenger, bought), rank(champion, bought)
     assert a is not None and b is not None
     roc_auc = a.roc_auc - b.roc_auc
     roc_auc_error = clustered_error(components(a, bought) - components(b, bought), customer)
-    losses = _losses(challenger, bought) - _losses(champion, bought)
-    loss = float(losses.mean())
-    loss_error = clustered_error((losses - loss) / len(losses), customer)
-    return {
-        **counted,
-        "roc_auc": roc_auc,
-        "roc_auc_low": roc_auc - NORMAL_95 * roc_auc_error,
-        "roc_auc_high": roc_auc + NORMAL_95 * roc_auc_error,
-        "log_loss": loss,
-        "log_loss_low": loss - NORMAL_95 * loss_error,
-        "log_loss_high": loss + NORMAL_95 * loss_error,
-    }
-
-
-def _losses(p: np.ndarray, bought: np.ndarray) -> np.ndarray:
-    safe = np.clip(p, EDGE, 1 - EDGE)
-    return -np.where(bought == 1, np.log(safe), np.log1p(-safe))
+    losses = log_losses(bought, challenger) - log_losses(bought, champion)
+    loss, loss_error = clustered_mean(losses, customer)
+    counted |= {"roc_auc": roc_auc, **low_high("roc_auc", roc_auc, roc_auc_error)}
+    return counted | {"log_loss": loss, **low_high("log_loss", loss, loss_error)}

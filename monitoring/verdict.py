@@ -1,4 +1,4 @@
-"""What a month comes to: one of four verdicts, each with what to do.
+"""Decide what a month comes to: one of four verdicts, and which alerts its readings call for.
 
 broken data     a sensor of the data alarms: do not score the month, train nothing, page somebody
 changed demand  customers buy more or less, or others do: retrain when labels after the change exist
@@ -12,8 +12,11 @@ rows after a change of demand have no labels to judge a champion by yet.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Literal
 
+from common.terminal import short
 from monitoring.facts import Reading, Verdict, VerdictName, add_months, end_of, first_day
 
 # In the order in which they count.
@@ -30,6 +33,25 @@ HELD = (
     "nothing is scored or trained by this batch; look at its rows, then release it (make"
     " accept-batch) or repair the source, and type the same command again"
 )
+Severity = Literal["page", "ticket"]
+SEVERITY: dict[str, Severity] = {  # the calendar is not an alert
+    "broken data": "page",
+    "changed demand": "ticket",
+    "worse": "ticket",
+}
+# A sensor in another state (learning, too_few, skipped) says nothing: an open alert stays open.
+OVER = ("ok", "pending", "baseline")
+MOST_TEXT = 1000  # characters of a sentence in an alert
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Why a sensor alarms in a month."""
+
+    severity: Severity
+    verdict: str
+    text: str
+    action: str
 
 
 def decide(
@@ -44,7 +66,7 @@ def decide(
     explained: Sequence[str] = (),
     learning: Sequence[str] = (),
 ) -> Verdict:
-    """The verdict of a month.
+    """Decide the verdict of a month.
 
     readings: of its sensors and of the champion.  meanings: their names -> the verdict that an
     alarm stands for; what is not there never counts.  held: why the contract holds the month's
@@ -74,6 +96,54 @@ def decide(
     )
 
 
+def unaccepted(verdicts: Sequence[Verdict], since: str) -> list[str]:
+    """Months of broken data that nobody has repaired or accepted: `since` is the first month of the
+    baseline that counts now."""
+    return [v.month for v in verdicts if v.verdict == "broken data" and v.month >= since]
+
+
+def conditions_of(
+    readings: Sequence[Reading], verdict: Verdict, stands_for: Mapping[str, VerdictName]
+) -> dict[str, Condition | None]:
+    """Say of each sensor and each verdict why it alarms in a month, or None where it does not; one
+    that is not in the result is not known.
+
+    stands_for: the verdict that a sensor's alarm means. A verdict alarms under its own name where
+    no alarming sensor stands for it.
+    """
+    conditions: dict[str, Condition | None] = {}
+    explained: set[str] = set()  # verdicts that an alarming sensor stands for
+    # A sensor that is not in `stands_for` does not explain `worse`: labels do, not sensors.
+    usual = "" if verdict.verdict == "worse" else verdict.verdict
+    for reading in readings:
+        if reading.state == "alarm":
+            named = stands_for.get(reading.sensor, verdict.verdict)
+            explained.add(stands_for.get(reading.sensor, usual))
+            text = reading.text or f"{reading.sensor} is outside its limits"
+            # Broken data may hide a change of demand, which needs another action.
+            action = verdict.action if named == verdict.verdict else ACTIONS[named]
+            conditions[reading.sensor] = condition_of(named, text, action)
+        elif reading.state in OVER:
+            conditions[reading.sensor] = None
+    order = list(ACTIONS)
+    for name in order[: order.index(verdict.verdict) + 1]:  # what comes after it was not judged
+        if name == verdict.verdict and name in SEVERITY:
+            if name not in explained:
+                text = " ".join(verdict.evidence) or f"the verdict is: {name}"
+                conditions[name] = condition_of(name, text, verdict.action)
+        elif name in SEVERITY and name not in explained:
+            conditions[name] = None
+    return conditions
+
+
+def condition_of(
+    verdict: str, text: str, action: str, severity: Severity | None = None
+) -> Condition:
+    """Bound the texts of a condition. severity: None: the verdict's."""
+    severity = severity or SEVERITY.get(verdict, "ticket")
+    return Condition(severity, verdict, short(text, MOST_TEXT), short(action, MOST_TEXT))
+
+
 def _since(month: str, verdict: VerdictName, earlier: Sequence[Verdict]) -> str:
     """The first month of the same verdict in a row."""
     last = earlier[-1] if earlier else None
@@ -101,9 +171,3 @@ def _action(verdict: VerdictName, due: str | None) -> str:
     if verdict == "changed demand" and due:
         return f"{ACTIONS[verdict]}: from {due} on"
     return ACTIONS[verdict]
-
-
-def unaccepted(verdicts: Sequence[Verdict], since: str) -> list[str]:
-    """Months of broken data that nobody has repaired or accepted: `since` is the first month of the
-    baseline that counts now."""
-    return [v.month for v in verdicts if v.verdict == "broken data" and v.month >= since]
