@@ -37,7 +37,7 @@ class Event:
     """What is announced: that an alert began (firing) or is over (resolved).
 
     id: 32 hexadecimal digits, of the data set, sensor, first month and state; an event that is
-    announced again because a month was judged anew has another one.  sensor: of the reading, a
+    announced again because a month was judged again has another one.  sensor: of the reading, a
     verdict's name, or what `raise_alert` was given.  month: the one whose judgement the event
     comes from.  last_month: the last month of the alert, where it is over.  clock: the day of the
     clock, ISO.  time: of the wall clock, ISO, UTC.
@@ -59,8 +59,8 @@ class Event:
 
 @dataclass(frozen=True)
 class Alert:
-    """An alert as it stands. last_month: the last month that it was seen in; text, action: of that
-    month; over: the month in which it was announced as over, None while it is open."""
+    """The current state of an alert. last_month: the last month that it was seen in; text, action:
+    of that month; over: the month in which it was announced as over, None while it is open."""
 
     sensor: str
     first_month: str
@@ -294,7 +294,7 @@ def unannounced(
     for sensor in sensors:
         for run in runs_of(months, sensor):
             inside = [f for s, f in announced if s == sensor and run.first <= f <= run.last]
-            # An alert that is open goes on, whatever months before it were judged anew.
+            # An open alert continues, whichever months before it were judged again.
             first = min(inside, key=lambda f: (not is_open(announced[sensor, f]), f), default="")
             first = first or run.first
             matched.add((sensor, first))
@@ -361,7 +361,7 @@ def _resolved(
     began = past[-1]
     sensor, first = began.sensor, began.first_month
     if last is None:
-        last, text = first, f"{sensor}: over. {first} was looked at again, without it."
+        last, text = first, f"{sensor}: over. {first} was judged again, without it."
     else:
         months = f"Its month was {first}" if last == first else f"Its months were {first} to {last}"
         text = f"{sensor}: over in {month}. {months}."

@@ -47,7 +47,7 @@ FEWEST_EARLY = 50  # early buyers on each day: with fewer nothing is compared
 
 @dataclass(frozen=True)
 class Outcomes:
-    """The scores of one as-of date by one version, and who bought. Arrays (n,), by customer.
+    """The scores of one as-of date by one version, with their labels. Arrays (n,), by customer.
 
     customer: int64, the same number for the same customer in all that were read together.
     probability: float64.  bought: int8 of 0 and 1.  baseline: float64, the champion's best single
@@ -69,7 +69,7 @@ class Outcomes:
 
 
 def ripe(as_of: date, days: int, known_until: date) -> bool:
-    """Whether it is known who bought in the `days` from `as_of` on.
+    """Decide whether it is known who bought in the `days` from `as_of` on.
 
     known_until: the first day whose rows are not known, such as the first day after the last whole
     month of the log.
@@ -84,7 +84,7 @@ def read_scores(scores: Path) -> tuple[date, int, np.ndarray]:
 
     table = pq.read_table(scores, columns=["as_of", "version", "probability"])
     if not table.num_rows:
-        raise ValueError(f"{scores} holds no score")
+        raise ValueError(f"{scores} has no scores")
     return table["as_of"][0].as_py(), table["version"][0].as_py(), table["probability"].to_numpy()
 
 
@@ -156,7 +156,7 @@ def _single_feature(baseline: Mapping[str, Any] | None) -> Feature | None:
 
 
 def _dates(connection: DuckDBPyConnection, files: int) -> list[date]:
-    """The as-of dates. Raises ValueError where a file holds several, or two files the same."""
+    """List the as-of dates. Raises ValueError where a file has several, or two files the same."""
     found = connection.execute(
         "SELECT as_of, version, count(*), count(DISTINCT customer_id) FROM scored GROUP BY ALL"
     ).fetchall()
@@ -169,7 +169,7 @@ def _dates(connection: DuckDBPyConnection, files: int) -> list[date]:
 
 
 def _split(found: dict[str, np.ndarray], baseline: Mapping[str, Any] | None) -> Iterator[Outcomes]:
-    """One Outcomes per as-of date and version of sorted rows."""
+    """Make one Outcomes per as-of date and version of sorted rows."""
     day, version = found["as_of"].astype("datetime64[D]"), found["version"]
     if not len(day):
         return
@@ -203,7 +203,8 @@ def early_label(
     previous: Reading | None = None,
     until: str | None = None,
 ) -> Reading:
-    """The early label of the scores as of a day, beside the same version's of a year before.
+    """Compare the early label of the scores as of a day with that of the same version a year
+    before.
 
     outcomes: of one version on both days, read together with `days=EARLY_DAYS` (`read_outcomes`).
     month: the one that is judged.  previous: the early label of the month before it.  until: the
@@ -227,8 +228,8 @@ def early_label(
         return replace(blank, text=text)
     if before.whole_from and before.as_of < before.whole_from:
         text = (
-            f"The log does not hold all customers of {before.as_of}: it is too young to compare"
-            f" with before {before.whole_from}."
+            f"The log does not hold all customers of {before.as_of}: scores of before"
+            f" {before.whole_from} are not compared."
         )
         return replace(blank, text=text, until=_first_month(before.whole_from))
     if min(now.bought.sum(), before.bought.sum()) < FEWEST_EARLY:
@@ -279,6 +280,6 @@ def _log_ratio(one: Outcomes) -> float:
 
 
 def _parts(one: Outcomes) -> np.ndarray:
-    """What each row (n,) adds to the error of the log ratio (delta method)."""
+    """Compute what each row (n,) adds to the error of the log ratio (delta method)."""
     buyers = float(one.bought.sum())
     return (one.bought - one.probability * buyers / one.probability.sum()) / buyers

@@ -1,6 +1,6 @@
 """Measure the sensors: one figure per sensor and calendar month, from the month's own rows.
 
-SENSORS describes each of them: what it means, what an alarm of it stands for, and its limits. The
+SENSORS describes each of them: what it measures, what an alarm of it means, and its limits. The
 order there is the order everywhere. The limits were chosen on simulated shops of the seeds 1000 to
 1199, and accepted on others (`make bench-monitoring`, docs/monitoring.md).
 
@@ -41,10 +41,10 @@ WHOLE_UNTIL = 7  # a log that begins on this day of a month has the month whole
 class Sensor:
     """What a sensor means, and its limits.
 
-    verdict: what an alarm stands for.  unit: of value, expected and sd.  c: limit of |z|.
+    verdict: what an alarm means.  unit: of value, expected and sd.  c: limit of |z|.
     floor: least standard deviation between months.  least: n below it is too few to judge.
     of: what n counts.  needs: columns, of each group one.  own_past: compares with the months
-    before, which after some months of a change hold it themselves.
+    before, which after some months of a change include it themselves.
     """
 
     meaning: str
@@ -229,14 +229,14 @@ def measure_months(
     compute: Compute,
     folder: Path,
 ) -> list[Measured]:
-    """What each sensor measures in each calendar month that is over at `until`, in that order.
+    """Measure each sensor in each calendar month that is over at `until`, in that order.
 
     transactions, quarantine: Parquet, as `ingestion/validate.py` writes them.  until: the first day
-    that may not matter.  declared: columns that the source has (`settings.source.declared`).
+    whose rows are not used.  declared: columns that the source has (`settings.source.declared`).
     home_country: not abroad.  folder: where DuckDB may spill.
 
-    The figures of a month depend on the rows up to its end alone, and not on their order. Months
-    follow on each other from the first row on: one without rows is there, with n = 0.
+    The figures of a month depend on the rows up to its end alone, and not on their order. The
+    months are consecutive from the first row on: one without rows is included, with n = 0.
     """
     missing = {name: _missing(sensor, declared) for name, sensor in SENSORS.items()}
     places = {
@@ -292,7 +292,8 @@ def _by_month(connection: DuckDBPyConnection, query: str) -> dict[int, tuple[flo
 def _beside_last_year(
     counts: dict[int, tuple[int, int]], days: dict[date, int], month: str, first: date
 ) -> Measured:
-    """A month without rows has no ratio: whether they are late is not for a sensor to say."""
+    """Measure the invoices against last year's. A month without rows has no ratio: a sensor cannot
+    know whether they are late."""
     n = sum(counts.get(month_number(month), (0, 0)))
     last_year = add_months(month, -12)
     if last_year < _first_whole(first):

@@ -1,16 +1,16 @@
-"""How good a champion's scores were, once its labels are known, and whether that is *worse*.
+"""Measure how good a champion's scores were, once its labels are known, and judge if it is *worse*.
 
-Two questions decide, each of several as-of dates together and with the error of the champion's own
-test figure counted:
+Two questions decide, each over several as-of dates together and with the error of the champion's
+own test figure included:
 
     champion_gain      Is the champion still as far above its best single feature as in its test?
-                       Both rank the same customers, so what makes a season or a year harder to
-                       predict falls on both. Finds a champion that is broken or out of date.
+                       Both rank the same customers, so a season or a year that is harder to predict
+                       affects both. Finds a champion that is broken or out of date.
     champion_roc_auc   Is its ROC AUC far below that of its test? Seasons move it by some hundredths
                        without any fault, so only a large fall counts. Finds what breaks both.
 
 The limits were measured (`tests/bench/monitoring_labels.py`, docs/monitoring.md). Whether the
-probabilities have the right level is shown and decides nothing: a level drifts with the season.
+probabilities have the right level is shown but decides nothing: the level drifts with the season.
 
 Before the labels are known, `estimate` gives the ROC AUC that the scores have if their
 probabilities are right.
@@ -58,7 +58,7 @@ class Reference:
 
 
 def reference(description: Mapping[str, Any]) -> Reference | None:
-    """Of the content of `bundle.json`: `test` with roc_auc, roc_auc_low and roc_auc_high;
+    """Read the content of `bundle.json`: `test` with roc_auc, roc_auc_low and roc_auc_high;
     `baseline` with feature, roc_auc and, of the difference between the two, low and high.
 
     Without low and high the error of the difference is taken to be that of the ROC AUC, which is
@@ -81,14 +81,14 @@ def reference(description: Mapping[str, Any]) -> Reference | None:
 
 
 def performance_of(outcomes: Outcomes) -> Performance:
-    """The figures of one as-of date, which has rows."""
+    """Compute the figures of one as-of date, which has rows."""
     found = pooled([outcomes])
     assert found is not None
     return found
 
 
 def pooled(dates: Sequence[Outcomes]) -> Performance | None:
-    """The figures of several as-of dates of one version, read together (`read_outcomes`).
+    """Compute the figures of several as-of dates of one version, read together (`read_outcomes`).
 
     ROC AUC: the mean of the dates', as a month with more buyers does not make a customer better.
     Log loss and shares: over all rows. A date on which nobody or everybody bought has no ROC AUC
@@ -149,7 +149,7 @@ def judge_performance(
     allowed: Mapping[str, float] = ALLOWED,
     limit: float = LIMIT,
 ) -> list[Reading]:
-    """Whether a champion is *worse* than in its test: two readings, `champion_gain` and
+    """Judge whether a champion is *worse* than in its test: two readings, `champion_gain` and
     `champion_roc_auc`; an alarm of either is the evidence.
 
     found: of the last dates of the champion whose labels are known; None: none are.  test: see
@@ -203,13 +203,13 @@ def low_high(name: str, value: float, error: float) -> dict[str, float]:
 
 
 def detectable(error: float, allowed: float, limit: float) -> float:
-    """The true fall that is found with probability .8: beyond the one that is allowed, the limit
-    and .84 standard errors."""
+    """Compute the true fall that is found with probability .8: the one that is allowed, plus the
+    limit and .84 standard errors."""
     return allowed + (limit + POWER_80) * error
 
 
 def in_words(found: Performance) -> str:
-    """A sentence about pooled figures, or those of one date."""
+    """Describe pooled figures, or those of one date, in a sentence."""
     when = found.as_of[0]
     if len(found.as_of) > 1:
         when = f"{found.as_of[0]} to {found.as_of[-1]} ({len(found.as_of)} dates)"
@@ -243,8 +243,8 @@ def _judge_gain(
         return replace(blank, state="skipped", text=text)
     error = float(np.hypot(found.gain_error, test.gain_error))
     what = f"The ROC AUC of version {found.version} less that of {found.baseline} alone"
-    said = f"{what} is {found.gain:+.3f}, in its test it was {test.gain:+.3f}"
-    return _judged(blank, found.gain, test.gain, error, allowed, limit, said)
+    comparison = f"{what} is {found.gain:+.3f}, in its test it was {test.gain:+.3f}"
+    return _judged(blank, found.gain, test.gain, error, allowed, limit, comparison)
 
 
 def _judge_roc_auc(
@@ -253,8 +253,8 @@ def _judge_roc_auc(
     assert found.roc_auc is not None and found.error is not None
     error = float(np.hypot(found.error, test.error))
     what = f"The ROC AUC of version {found.version}"
-    said = f"{what} is {found.roc_auc:.3f}, in its test it was {test.roc_auc:.3f}"
-    return _judged(blank, found.roc_auc, test.roc_auc, error, allowed, limit, said)
+    comparison = f"{what} is {found.roc_auc:.3f}, in its test it was {test.roc_auc:.3f}"
+    return _judged(blank, found.roc_auc, test.roc_auc, error, allowed, limit, comparison)
 
 
 def _judged(
@@ -264,7 +264,7 @@ def _judged(
     error: float,
     allowed: float,
     limit: float,
-    said: str,
+    comparison: str,
 ) -> Reading:
     expected, error = of_test - allowed, max(error, 1e-9)  # two identical rankings have no error
     z = (value - expected) / error
@@ -277,12 +277,12 @@ def _judged(
         expected=expected,
         sd=error,
         z=z,
-        text=f"{said}{surely}. {power} times out of five.",
+        text=f"{comparison}{surely}. {power} times out of five.",
     )
 
 
 def _numbers(values: Mapping[str, Any], *names: str) -> bool:
-    """Whether all of these are finite numbers: with NaN nothing would ever be worse."""
+    """Check that all of these are finite numbers: with NaN nothing would ever be worse."""
     found = [values.get(name) for name in names]
     return all(isinstance(value, int | float) and isfinite(value) for value in found)
 
@@ -292,7 +292,7 @@ def _error(low: float, high: float) -> float:
 
 
 def _mean_over_dates(parts: Sequence[tuple[np.ndarray, float, np.ndarray]]) -> tuple[float, float]:
-    """The mean of the dates' figures and its standard error. parts: of each date the customers, the
+    """Average the dates' figures, with the standard error. parts: of each date the customers, the
     figure and what each row adds to its error."""
     who = np.concatenate([customer for customer, _, _ in parts])
     adds = np.concatenate([rows for _, _, rows in parts]) / len(parts)

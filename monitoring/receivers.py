@@ -147,7 +147,8 @@ def _as_json(event: Event, before: Sequence[Event], dataset: str) -> dict[str, A
 
 
 def _for_alertmanager(event: Event, before: Sequence[Event], dataset: str) -> list[dict[str, Any]]:
-    """Labels identify the alert, so its end has those of its beginning. Without an end it would be
+    """Write the alerts of Alertmanager. Labels identify an alert, so its end has those of its
+    beginning. Without an end it would be
     over after Alertmanager's resolve_timeout."""
 
     def alert(began: Event, ends: datetime) -> dict[str, Any]:
@@ -181,7 +182,7 @@ def _for_alertmanager(event: Event, before: Sequence[Event], dataset: str) -> li
 
 
 def _host(url: str, named: str) -> str:
-    """Raises UserError, without the URL."""
+    """Read the host of the URL. Raises UserError, whose text does not contain the URL."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -276,7 +277,7 @@ def _mail(
     import smtplib
 
     host, seconds, began = str(alerts.smtp_host), alerts.seconds, time.monotonic()
-    # smtplib's own way to find this machine's name asks the DNS, and may wait for it.
+    # smtplib's own way to find this machine's name queries the DNS, and may wait for it.
     domain = _domain(alerts.mail_from)
     smtp: smtplib.SMTP | None = None
     timer = None
@@ -287,7 +288,8 @@ def _mail(
             )
         else:
             smtp = smtplib.SMTP(host, alerts.smtp_port, local_hostname=domain, timeout=seconds)
-        # `timeout` is of each wait: a server that sends a byte now and then would hold us for ever.
+        # `timeout` is of each wait: a server that sends a byte now and then would hold this process
+        # for ever.
         timer = Timer(seconds, _shut, [smtp])
         timer.start()
         if alerts.smtp_tls == "starttls":
@@ -295,7 +297,7 @@ def _mail(
         if password is not None:
             smtp.login(str(alerts.smtp_user), password)
         smtp.sendmail(alerts.mail_from, [address], message.as_bytes())
-        with suppress(Exception):  # the mail was taken, whatever the server says to the farewell
+        with suppress(Exception):  # the mail was accepted, whatever the response to QUIT
             smtp.quit()
         return None
     except smtplib.SMTPAuthenticationError as error:
@@ -310,7 +312,7 @@ def _mail(
         lacks = "STARTTLS" if alerts.smtp_tls == "starttls" and not secure else "a way to log in"
         return Failure(f"it does not offer {lacks}", down=True)
     except Exception as error:  # whatever it is, the other receivers get the event
-        # smtplib says of a wait that took too long that the connection was closed.
+        # smtplib reports a wait that took too long as a closed connection.
         if isinstance(error, TimeoutError) or time.monotonic() - began >= seconds:
             return _late(seconds)
         if isinstance(error, smtplib.SMTPServerDisconnected):
@@ -337,7 +339,7 @@ def _domain(address: str) -> str:
 
 
 def _title_of(event: Event, dataset: str) -> str:
-    """One line: what, of which data set, since when."""
+    """Name the event in one line: what, of which data set, since when."""
     if event.state == "resolved":
         return f"[over] {visible(dataset)}: {visible(event.sensor)}, since {event.first_month}"
     severity, sensor = event.severity, visible(event.sensor)
@@ -379,7 +381,7 @@ def _late(seconds: float) -> Failure:
 
 
 def _why(error: BaseException) -> str:
-    """What ended a connection, in the system's words alone."""
+    """Describe what ended a connection, in the system's words alone."""
     one: BaseException | None = error
     while one is not None:
         if isinstance(one, ssl.SSLCertVerificationError):

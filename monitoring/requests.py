@@ -1,4 +1,4 @@
-"""The requests to the service, by its log: one more source beside the monthly scores.
+"""Summarise the requests to the service from its log: one more source beside the monthly scores.
 
 Read in groups of files with bounded memory; what cannot be read is named (`request_files.py`).
 Nothing here alarms: which customers the clients send is their choice, and changes with it.
@@ -108,15 +108,15 @@ def read_requests(
 
 
 def deciles(now: np.ndarray, before: np.ndarray) -> tuple[float, ...]:
-    """The share of `now` (n,) in each decile of `before` (m,): ten numbers that add up to 1, each
-    .1 where nothing has changed. A value on an edge belongs to the decile below it."""
+    """Compute the share of `now` (n,) in each decile of `before` (m,): ten numbers that add up to
+    1, each .1 where nothing has changed. A value on an edge belongs to the decile below it."""
     edges = np.quantile(before, np.linspace(0.1, 0.9, 9))
     counts = np.bincount(np.searchsorted(edges, now, side="left"), minlength=10)
     return tuple((counts / len(now)).tolist())
 
 
 def in_words(found: Requests, others: int) -> str:
-    """The figures in a sentence. others: how many scores they are compared with."""
+    """Describe the figures in a sentence. others: how many scores they are compared with."""
     answered = ", ".join(f"version {number}: {count:,}" for number, count in found.versions)
     text = f"{found.rows:,} answers on {found.days} day{'s' * (found.days != 1)} ({answered})"
     if found.state == "too_few":
@@ -156,7 +156,7 @@ class _Shares:
             self._unseen[name] += counts[2 * place + 1]
 
     def result(self, before: _Shares) -> tuple[FeatureShares, ...]:
-        """The shares beside those of the period before."""
+        """The shares, with those of the period before."""
         return tuple(
             FeatureShares(name, *self._of(name, 1), *before._of(name, FEWEST))
             for name in self._codes

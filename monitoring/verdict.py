@@ -1,12 +1,12 @@
-"""Decide what a month comes to: one of four verdicts, and which alerts its readings call for.
+"""Decide the verdict of a month, one of four, and which alerts it and its readings call for.
 
 broken data     a sensor of the data alarms: do not score the month, train nothing, page somebody
 changed demand  customers buy more or less, or others do: retrain when labels after the change exist
 worse           the champion surely ranks worse than it did: retrain now
 calendar        nothing alarms: retrain by the calendar
 
-The first that applies counts, in this order: figures of broken data say nothing about demand, and
-rows after a change of demand have no labels to judge a champion by yet.
+The first that applies counts, in this order: broken data show nothing about demand, and rows after
+a change of demand have no labels to judge a champion by yet.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SEVERITY: dict[str, Severity] = {  # the calendar is not an alert
     "changed demand": "ticket",
     "worse": "ticket",
 }
-# A sensor in another state (learning, too_few, skipped) says nothing: an open alert stays open.
+# A sensor in another state (learning, too_few, skipped) is not known: an open alert stays open.
 OVER = ("ok", "pending", "baseline")
 MOST_TEXT = 1000  # characters of a sentence in an alert
 
@@ -69,9 +69,9 @@ def decide(
     """Decide the verdict of a month.
 
     readings: of its sensors and of the champion.  meanings: their names -> the verdict that an
-    alarm stands for; what is not there never counts.  held: why the contract holds the month's
-    rows.  earlier: verdicts of the months before it, in order.  explained, learning: what goes
-    with the verdict, in sentences.
+    alarm means; what is not in it never counts.  held: why the contract holds the month's
+    rows.  earlier: verdicts of the months before it, in order.  explained, learning: beside
+    the verdict, in sentences.
     """
     found: dict[VerdictName, list[str]] = {name: [] for name in ACTIONS}
     if held:
@@ -87,7 +87,7 @@ def decide(
         verdict=verdict,
         action=HELD if held else _action(verdict, due),
         since=since,
-        # What is lower in the order is said too: broken data may hide a change of demand.
+        # Evidence of a lower verdict is shown too: broken data may hide a change of demand.
         evidence=tuple(sentence for sentences in found.values() for sentence in sentences),
         champion=champion,
         retrain_due=due,
@@ -97,16 +97,16 @@ def decide(
 
 
 def unaccepted(verdicts: Sequence[Verdict], since: str) -> list[str]:
-    """Months of broken data that nobody has repaired or accepted: `since` is the first month of the
-    baseline that counts now."""
+    """List the months of broken data that were neither repaired nor accepted. since: the first
+    month of the baseline that counts now."""
     return [v.month for v in verdicts if v.verdict == "broken data" and v.month >= since]
 
 
 def conditions_of(
     readings: Sequence[Reading], verdict: Verdict, stands_for: Mapping[str, VerdictName]
 ) -> dict[str, Condition | None]:
-    """Say of each sensor and each verdict why it alarms in a month, or None where it does not; one
-    that is not in the result is not known.
+    """Find for each sensor and each verdict why it alarms in a month, or None where it does not.
+    One that is not in the result is not known.
 
     stands_for: the verdict that a sensor's alarm means. A verdict alarms under its own name where
     no alarming sensor stands for it.
@@ -155,7 +155,7 @@ def _since(month: str, verdict: VerdictName, earlier: Sequence[Verdict]) -> str:
 def _due(
     month: str, demand: Sequence[str], earlier: Sequence[Verdict], horizon_days: int
 ) -> str | None:
-    """The day from which a training can learn from the change of demand: its test date lies a
+    """Compute the day from which a training can learn from the change of demand: its test date is a
     horizon after the change, and the labels of that date are known a horizon later. A change that
     was found before and is not over keeps its day."""
     last = earlier[-1] if earlier else None

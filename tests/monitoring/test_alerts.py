@@ -137,7 +137,7 @@ def test_what_was_released_in_its_own_month_is_over(folder: Path) -> None:
 def test_a_month_judged_anew_corrects_what_is_open(folder: Path) -> None:
     judge(folder, "2026-07", "broken data", price="alarm")
     (over,) = judge(folder, "2026-07", price="ok")
-    assert over.state == "resolved" and "looked at again" in over.text
+    assert over.state == "resolved" and "was judged again" in over.text
     (again,) = judge(folder, "2026-07", "broken data", price="alarm")
     assert again.state == "firing"
     assert len({event.id for event in events_of(folder)}) == 3

@@ -72,5 +72,5 @@ def test_equal_probabilities_rank_nobody():
 def test_no_score_is_an_error(tmp_path):
     path = write_scores(tmp_path / "empty.parquet", [], [], as_of=DAY)
     assert pq.read_table(path).schema.field("as_of").type == pa.date32()
-    with pytest.raises(ValueError, match="holds no score"):
+    with pytest.raises(ValueError, match="has no scores"):
         estimate(path)
