@@ -20,7 +20,7 @@ VerdictName = Literal["broken data", "changed demand", "worse", "calendar"]
 @dataclass(frozen=True)
 class Reading:
     """A sensor's value in a month, compared with its baseline. value, expected, sd: in the sensor's
-    own unit (`sensors.py`); n: the rows or events it is made of; z: (value - expected) / sd; limit:
+    own unit (`measure.py`); n: the rows or events it is made of; z: (value - expected) / sd; limit:
     of |z|; until: the month from which it can judge, where it is learning; text: one sentence for
     people."""
 
@@ -48,8 +48,8 @@ class Performance:
     intercept recalibration.  observed, predicted: shares of buyers; gap: observed less
     predicted.  baseline: the champion's best single feature, baseline_roc_auc: of it on the same
     customers, and gain: how much the champion is above it, where it is known.  Intervals, *_low and
-    *_high: 95 %; error, gain_error: standard errors of roc_auc and gain; all of them know that one
-    customer may be in several dates.  text: a sentence.
+    *_high: 95 %; error, gain_error: standard errors of roc_auc and gain; all are clustered by
+    customer, who may be in several dates.  text: a sentence.
     """
 
     version: int

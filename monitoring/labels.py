@@ -228,7 +228,7 @@ def early_label(
         return replace(blank, text=text)
     if before.whole_from and before.as_of < before.whole_from:
         text = (
-            f"The log does not hold all customers of {before.as_of}: scores of before"
+            f"The log does not hold all customers of {before.as_of}: scores from before"
             f" {before.whole_from} are not compared."
         )
         return replace(blank, text=text, until=_first_month(before.whole_from))
