@@ -122,6 +122,12 @@ def wilson(share: float, n: int) -> tuple[float, float]:
     return max(float(middle - half), 0.0), min(float(middle + half), 1.0)
 
 
+def log_losses(y: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """Compute the log loss of each row (n,), for labels y (n,) of 0 and 1 and p (n,) in [0, 1]."""
+    safe = np.clip(p, EDGE, 1 - EDGE)
+    return -np.where(y == 1, np.log(safe), np.log1p(-safe))
+
+
 def recalibrated_log_loss(y: np.ndarray, p: np.ndarray) -> float:
     """Compute the log loss after intercept recalibration: the least over all shifts of the
     log-odds of p (n,) in [0, 1], for labels y (n,) of 0 and 1, both of which occur.
@@ -139,8 +145,7 @@ def recalibrated_log_loss(y: np.ndarray, p: np.ndarray) -> float:
         shift += min(max(step, -1.0), 1.0)
         if abs(step) < 1e-7:
             break
-    shifted = np.clip(1 / (1 + np.exp(-(z + shift))), EDGE, 1 - EDGE)
-    return float(-np.mean(np.where(y == 1, np.log(shifted), np.log1p(-shifted))))
+    return float(np.mean(log_losses(y, 1 / (1 + np.exp(-(z + shift))))))
 
 
 # --- bootstrap ------------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ from configs.settings import Settings
 from flows.watch import Watched, folder_of
 from monitoring import state
 from monitoring.facts import Reading, add_months, end_of, month_of
-from monitoring.sensors import SENSORS, Measured, freeze, measure_months, read_month
+from monitoring.measure import SENSORS, Measured, measure_months
+from monitoring.sensors import freeze, read_month
 
 
 def baselines_of(settings: Settings) -> list[dict[str, Any]]:

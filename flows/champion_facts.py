@@ -110,9 +110,14 @@ def measure_champion(
     that lasted until the month before: features are compared with those of before it."""
     if not scores:
         return Found()
-    from monitoring.estimate import estimate
     from monitoring.labels import ripe
-    from monitoring.performance import judge_performance, performance_of, pooled, reference
+    from monitoring.performance import (
+        estimate,
+        judge_performance,
+        performance_of,
+        pooled,
+        reference,
+    )
 
     settings, end = watched.settings, end_of(month)
     horizon, latest = settings.features.horizon_days, scores[-1]
@@ -200,8 +205,7 @@ def _early_label(
 ) -> list[Reading]:
     """The reading of the early label: of the newest scores whose first days are known, beside the
     same champion's scores of a year before, which are made for this where nobody made them."""
-    from monitoring.early_label import EARLY_DAYS, early_label
-    from monitoring.labels import ripe
+    from monitoring.labels import EARLY_DAYS, early_label, ripe
 
     end = end_of(month)
     known = [one for one in scores if ripe(one.as_of, EARLY_DAYS, end)]

@@ -26,7 +26,6 @@ from flows.watch import Watched, check_there, folder_of, watch
 from ingestion.batches import dataset_of, find
 from ingestion.outcome import QUARANTINE, TRANSACTIONS, ContractBroken
 from monitoring import state
-from monitoring.early_label import EARLY_LABEL
 from monitoring.facts import (
     Drift,
     Estimate,
@@ -38,6 +37,7 @@ from monitoring.facts import (
     add_months,
     end_of,
 )
+from monitoring.labels import EARLY_LABEL
 from monitoring.state import Judged
 from monitoring.verdict import decide, unaccepted
 
@@ -219,8 +219,8 @@ def rebuild_altered(settings: Settings, restate: str | None = None) -> list[str]
 
 def meanings() -> Mapping[str, VerdictName]:
     """The sensors, and what is read of the champion -> the verdict that an alarm stands for."""
+    from monitoring.measure import SENSORS
     from monitoring.performance import GAIN, ROC_AUC
-    from monitoring.sensors import SENSORS
 
     champion: dict[str, VerdictName] = {GAIN: "worse", ROC_AUC: "worse"}
     return {name: sensor.verdict for name, sensor in SENSORS.items()} | champion

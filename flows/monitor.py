@@ -219,7 +219,7 @@ def tell(judged: Judged, settings: Settings, notes: Sequence[str]) -> None:
 
 def could_judge(readings: Sequence[Reading], settings: Settings) -> list[str]:
     """What to do about sensors that the frozen baseline does not know, and a new one would."""
-    from monitoring.sensors import SENSORS
+    from monitoring.measure import SENSORS
 
     waiting = [
         one.sensor

@@ -20,7 +20,6 @@ from flows.watch import folder_of
 from ingestion.batches import dataset_of
 from monitoring import alerts as alerts_kept
 from monitoring import state
-from monitoring.early_label import EARLY_LABEL
 from monitoring.facts import (
     Drift,
     Estimate,
@@ -32,6 +31,7 @@ from monitoring.facts import (
     end_of,
     first_day,
 )
+from monitoring.labels import EARLY_LABEL
 from registry.chain import Record
 from reports import monitoring as page
 from reports.monitoring_state import (
@@ -58,8 +58,8 @@ def write_monitoring_page(settings: Settings) -> Path:
 
 def gather(settings: Settings) -> PageState:
     """Everything that the page shows."""
+    from monitoring.measure import SENSORS
     from monitoring.performance import GAIN, ROC_AUC
-    from monitoring.sensors import SENSORS
     from registry import ledger
     from registry.tracking import open_store
 

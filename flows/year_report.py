@@ -10,8 +10,8 @@ from datetime import date
 from flows.operate import Operated
 from flows.year_shop import DRIFTS
 from monitoring.alerts import Alert
-from monitoring.early_label import EARLY_LABEL
 from monitoring.facts import Reading, Verdict, add_months, end_of, month_of
+from monitoring.labels import EARLY_LABEL
 from registry.chain import Record
 
 # Heads and widths of the columns: 79 characters with the spaces between them.

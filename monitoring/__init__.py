@@ -1,1 +1,1 @@
-"""What changed since training, and what to do about it: sensors, performance, verdicts, alerts."""
+"""Monitor what changed since training: sensors, performance, drift, verdicts, alerts."""

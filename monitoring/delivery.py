@@ -2,16 +2,15 @@
 
     var/monitoring/<data set>/deliveries.jsonl     what was sent, what failed and why, per receiver
 
-The file `alerts.jsonl` is the first receiver: what it holds is delivered to it. What could not be
-sent to another one stays queued and is tried first the next time; the events of one alert are sent
-in their order.
+An event that could not be sent stays queued and is tried first the next time; the events of one
+alert are sent in their order.
 
-**How often.** Each event goes to each receiver once, with one exception: a process that is killed
-between the receiver's answer and the line in `deliveries.jsonl`, or a receiver that takes an event
-without saying so within the time limit. Then it is sent again with the same id: the header
+**How often.** Each event is sent to each receiver once, with one exception: a process that is
+killed between the receiver's answer and the line in `deliveries.jsonl`, or a receiver that takes an
+event without saying so within the time limit. Then it is sent again with the same id: the header
 Idempotency-Key, the Message-ID of a mail, the labels of Alertmanager's alert.
 
-Neither log, error nor file holds a URL, a token or a password: of a receiver only its host.
+No log, error or file contains a URL, a token or a password: of a receiver only its host.
 """
 
 from __future__ import annotations
@@ -26,17 +25,14 @@ from typing import Any
 from common.errors import UserError
 from common.locks import file_lock
 from configs.settings import Alerts
-from monitoring.alerts import events_of, repair
-from monitoring.episodes import Event
+from monitoring.alerts import Event, events_of, repair
 from monitoring.journal import append, read, read_repaired
-from monitoring.mail import MAIL, mails
-from monitoring.receivers import Failure, Receiver
-from monitoring.webhook import WEBHOOK, webhook
+from monitoring.receivers import MAIL, WEBHOOK, Failure, Receiver, mails, webhook
 
 log = logging.getLogger("golden_path")
 DELIVERIES = "deliveries.jsonl"
 LOCK = ".delivery.lock"
-SETTLED = ("sent", "left out")
+DONE = ("sent", "left out")
 
 
 @dataclass(frozen=True)
@@ -63,29 +59,29 @@ class Delivery:
     queued: tuple[Queued, ...]
 
     def check(self, folder: Path) -> None:
-        """Raises UserError when anything is queued, so that the command ends with an exit code
-        other than 0: after everything else is done."""
+        """Raise UserError when anything is queued, so that the command ends with an exit code other
+        than 0 after everything else is done."""
         if self.queued:
             whys = dict.fromkeys(f"{one.host}: {one.reason}" for one in self.queued)
             count = len({one.event.id for one in self.queued})
             raise UserError(
                 f"{count} {'alert is' if count == 1 else 'alerts are'} queued, as a receiver could"
-                f" not be told ({'; '.join(whys)})",
+                f" not be reached or refused them ({'; '.join(whys)})",
                 where=str(folder / DELIVERIES),
-                next_step="see to the receiver; the same command sends what is queued, and repeats"
-                " nothing else",
+                next_step="repair the receiver, then run the same command again: it sends what is"
+                " queued, and repeats nothing else",
             )
 
 
 def check_receivers(alerts: Alerts, environ: Mapping[str, str]) -> None:
-    """Raises UserError where the environment lacks what the settings need: before a long command,
-    not after it. Sends nothing."""
+    """Raise UserError where the environment lacks what the settings need: before a long command
+    starts, not after it. Sends nothing."""
     for error in receivers_of(alerts, environ, "")[1]:
         raise error
 
 
 def deliver(folder: Path, alerts: Alerts, environ: Mapping[str, str]) -> Delivery:
-    """Send what is queued, as the docstring of this module says.
+    """Send each receiver the events that it does not have yet.
 
     A receiver that cannot be reached, or does not answer in time, is not tried again in this call.
     One that the settings name for the first time, after others, gets the alerts that are open and
@@ -94,20 +90,20 @@ def deliver(folder: Path, alerts: Alerts, environ: Mapping[str, str]) -> Deliver
     Parameters
     ----------
     folder: of the data set, under var/monitoring.
-    environ: where the URL, the token and the password stand.
+    environ: has the URL, the token and the password.
 
-    Raises UserError, once every other receiver was told, when a variable is missing or a setting
+    Raises UserError, after the other receivers were served, when a variable is missing or a setting
     cannot be used: it names the variable and never its value.
     """
     with file_lock(folder / LOCK, wait=None):
         events = list({event.id: event for event in repair(folder)}.values())
         receivers, errors = receivers_of(alerts, environ, folder.resolve().name)
-        settled = _settled(folder, names_of(alerts), events)
+        done_by_receiver = _done_of(folder, names_of(alerts), events)
         sent: list[Sent] = []
         queued: list[Queued] = []
         for receiver in receivers:
-            done = settled[receiver.name]
-            _tell(folder, receiver, events, done, sent, queued)
+            done = done_by_receiver[receiver.name]
+            _send_missing(folder, receiver, events, done, sent, queued)
         for one in queued:
             log.warning("alert %s is queued for %s: %s", one.event.id, one.host, one.reason)
     for error in errors:
@@ -116,17 +112,17 @@ def deliver(folder: Path, alerts: Alerts, environ: Mapping[str, str]) -> Deliver
 
 
 def count_queued(folder: Path) -> int:
-    """How many events some receiver of the last delivery has not got. Changes nothing."""
+    """Count the events that some receiver of the last delivery has not got. Changes nothing."""
     lines = read(folder / DELIVERIES)
     names = _named(lines) or []
-    done = {(line["receiver"], line["event"]) for line in lines if line.get("state") in SETTLED}
+    done = {(line["receiver"], line["event"]) for line in lines if line.get("state") in DONE}
     ids = {event.id for event in events_of(folder)}
     return sum(any((name, one) not in done for name in names) for one in ids)
 
 
 def names_of(alerts: Alerts) -> list[str]:
-    """The receivers that the settings name. Each person who gets mails is one, so that a mail that
-    one of them cannot get is not sent to the others again."""
+    """Name the receivers of the settings. Each mail address is one, so that a mail that one of them
+    cannot get is not sent to the others again."""
     webhook = [WEBHOOK] if alerts.webhook != "none" else []
     return webhook + [f"{MAIL}:{address}" for address in dict.fromkeys(alerts.mail_to)]
 
@@ -134,7 +130,7 @@ def names_of(alerts: Alerts) -> list[str]:
 def receivers_of(
     alerts: Alerts, environ: Mapping[str, str], dataset: str
 ) -> tuple[list[Receiver], list[UserError]]:
-    """The receivers, and what is wrong with the settings or the environment of the others.
+    """Make the receivers, and the errors of those whose settings or environment are wrong.
 
     dataset: the name of the data set, for the texts. SSL_CERT_FILE of the environment names
     certificates to trust instead of the system's.
@@ -150,7 +146,7 @@ def receivers_of(
     return receivers, errors
 
 
-def _tell(
+def _send_missing(
     folder: Path,
     receiver: Receiver,
     events: Sequence[Event],
@@ -187,32 +183,32 @@ def _note(folder: Path, receiver: Receiver, event: Event, failure: Failure | Non
     append(folder / DELIVERIES, line | {"time": _now()})
 
 
-def _settled(folder: Path, names: list[str], events: Sequence[Event]) -> dict[str, set[str]]:
-    """Per receiver the events that it need not get (any more)."""
+def _done_of(folder: Path, names: list[str], events: Sequence[Event]) -> dict[str, set[str]]:
+    """Find for each receiver the events that it need not get (any more)."""
     file = folder / DELIVERIES
     lines = read_repaired(file)
-    settled: dict[str, set[str]] = {name: set() for name in names}
+    done_by_receiver: dict[str, set[str]] = {name: set() for name in names}
     for line in lines:
-        if line.get("state") in SETTLED and line["receiver"] in settled:
-            settled[line["receiver"]].add(line["event"])
+        if line.get("state") in DONE and line["receiver"] in done_by_receiver:
+            done_by_receiver[line["receiver"]].add(line["event"])
     before = _named(lines)
     if before == names:
-        return settled
-    if before is not None:  # to the first receivers everything is news
+        return done_by_receiver
+    if before is not None:  # the first receivers get all events
         newest = {(event.sensor, event.first_month): event.state for event in events}
         for name in names:
             for event in () if name in before else events:
                 over = newest[event.sensor, event.first_month] == "resolved"
-                if over and event.id not in settled[name]:
+                if over and event.id not in done_by_receiver[name]:
                     line = {"event": event.id, "receiver": name, "state": "left out"}
                     append(file, line | {"time": _now()})
-                    settled[name].add(event.id)
+                    done_by_receiver[name].add(event.id)
     append(file, {"receivers": names, "time": _now()})
-    return settled
+    return done_by_receiver
 
 
 def _named(lines: Sequence[Mapping[str, Any]]) -> list[str] | None:
-    """The receivers of the delivery before; None where there was none."""
+    """The receivers of the previous delivery; None where there was none."""
     return next((line["receivers"] for line in reversed(lines) if "receivers" in line), None)
 
 

@@ -1,13 +1,13 @@
-"""How features and scores are distributed, beside the same month of the year before.
+"""Compare features and scores with those of the same month of the year before.
 
-A shop's features move all the time: customers grow older, the season changes. So a drift of
-features explains an alarm and never is one: in undrifted simulated years the usual rules alarm in
-up to 100 % of the months. And the largest drift explains little: the log grows, so everybody's
-tenure is always far from last year's. What explains is what moved lately: the same comparison as of
-an earlier day, before the alarm, tells how much of a drift was there already.
+Features drift all the time: customers grow older, the season changes. So a drift of features
+explains an alarm and never is one: in undrifted simulated years the usual rules alarm in up to
+100 % of the months. The largest drift explains little either: the log grows, so everybody's tenure
+is always far from last year's. What explains an alarm is what moved lately: the same comparison as
+of an earlier day, before the alarm, shows how much of a drift was there already.
 
-PSI: Siddiqi 2006, Credit Risk Scorecards, chapter 10. How far two samples are shifted: the
-probability that a value of the one is above one of the other (Mann & Whitney 1947).
+PSI: Siddiqi 2006, Credit Risk Scorecards, chapter 10. The shift between two samples is the
+probability that a value of one is above one of the other (Mann & Whitney 1947).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from configs.settings import Compute, Features
 from features.catalogue import CATALOGUE, NAMES
 from features.engine import build_features, make, read_log
 from monitoring.facts import Drift, add_months, first_day, month_of, year_before
+from monitoring.labels import read_scores
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -46,14 +47,14 @@ def feature_drift(
     compute: Compute | None = None,
     folder: Path | None = None,
 ) -> list[Drift]:
-    """Compare features at an as-of date with those of a year earlier, first what moved most lately.
+    """Compare features at an as-of date with those of a year earlier; what moved most lately first.
 
     transactions: valid rows in canonical columns; rows from `as_of` on change nothing.  features:
     names, such as those of the champion; one that the catalogue does not have is left out.
     since: the as-of date of before the alarm that is to be explained; none: a month before.
     folder: where DuckDB may spill.
 
-    All dates have the customers that training asks about (`active_days`), and are computed in one
+    All dates have the customers that training selects (`active_days`), and are computed in one
     pass. Where the log does not reach back a year before `since`, the largest PSI comes first.
     """
     since = since or first_day(add_months(month_of(as_of), -1))
@@ -90,11 +91,11 @@ def score_drift(
     All three: Parquet with as_of, version and probability. None where there is nothing to compare
     with: the scores of another version differ whatever the customers do.
     """
-    as_of, version, now = _read(scores)
+    as_of, version, now = read_scores(scores)
     for other in (last_year, previous):
         if other is None:
             continue
-        day, theirs, before = _read(other)
+        day, theirs, before = read_scores(other)
         if theirs == version:
             return compare(SCORE, now, before, _month(as_of), _month(day))
     return None
@@ -117,7 +118,7 @@ def compare(
     beside: str,
     earlier: Earlier | None = None,
 ) -> Drift:
-    """The drift of one column: float (n,) and (m,), NaN where a value is missing."""
+    """Compute the drift of one column: float (n,) and (m,), NaN where a value is missing."""
     enough = min(len(now), len(before)) >= FEWEST
     if earlier and (not enough or min(len(earlier.now), len(earlier.before)) < FEWEST):
         earlier = None
@@ -138,20 +139,22 @@ def compare(
 
 
 def psi(now: np.ndarray, before: np.ndarray) -> float:
-    """The population stability index, over the deciles of `before` and a bin for what is missing.
+    """Compute the population stability index, over the deciles of `before` and a bin of missing
+    values.
 
     A value that fills several deciles is one bin; half a row is added to each bin, so that an empty
-    one is not infinitely far.
+    one does not make the index infinite.
     """
     edges = _edges(_known(before))
     counts = np.stack([_count(values, edges) for values in (now, before)]) + 0.5
-    counts = counts[:, counts.sum(axis=0) > 1]  # bins that both leave empty say nothing
+    counts = counts[:, counts.sum(axis=0) > 1]  # without bins that are empty in both
     a, b = counts / counts.sum(axis=1, keepdims=True)
     return float(np.sum((a - b) * np.log(a / b)))
 
 
 def in_words(drift: Drift, rows: int, rows_before: int, earlier: Earlier | None = None) -> str:
-    """`orders_30d (invoices): mean 1.9, a year before 2.6; as of 2026-07-01 2.5 and 2.6; PSI …`"""
+    """Describe a drift: `orders_30d (invoices): mean 1.9, a year before 2.6; as of 2026-07-01 2.5
+    and 2.6; PSI …`."""
     years = int(drift.month[:4]) - int(drift.beside[:4])
     same = drift.month[5:] == drift.beside[5:] and years == 1
     when = "a year before" if same else f"in {drift.beside}"
@@ -166,23 +169,23 @@ def in_words(drift: Drift, rows: int, rows_before: int, earlier: Earlier | None 
         parts[0] += ":"
     else:
         parts[0] += f": mean {_number(drift.mean)}, {when} {_number(drift.mean_before)}"
-    said = []
+    rest = []
     then = [_mean(values) for values in (earlier.now, earlier.before)] if earlier else []
     if earlier and None not in then:
-        said.append(f"as of {earlier.since} {' and '.join(_number(m or 0.0) for m in then)}")
+        rest.append(f"as of {earlier.since} {' and '.join(_number(m or 0.0) for m in then)}")
     if abs(drift.missing - drift.missing_before) >= 0.005:
-        said.append(f"missing for {drift.missing:.1%}, {when} for {drift.missing_before:.1%}")
+        rest.append(f"missing for {drift.missing:.1%}, {when} for {drift.missing_before:.1%}")
     elif drift.mean is None and drift.mean_before is None:
-        said.append("missing for all customers in both")
+        rest.append("missing for all customers in both")
     if drift.psi is not None:
-        said.append(f"PSI {drift.psi:.2f}")
-    joined = "; ".join(said)
+        rest.append(f"PSI {drift.psi:.2f}")
+    joined = "; ".join(rest)
     glue = " " if parts[0].endswith(":") else "; "
     return f"{parts[0]}{glue}{joined}."
 
 
 def _edges(values: np.ndarray) -> np.ndarray:
-    """Upper ends of all bins but the last; a bin holds its upper end."""
+    """The upper ends of all bins but the last; a bin includes its upper end."""
     if not len(values):
         return np.empty(0)
     if values.min() == values.max():  # below it, the value, and above it
@@ -192,7 +195,7 @@ def _edges(values: np.ndarray) -> np.ndarray:
 
 
 def _count(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Rows in each bin, and last those without a value."""
+    """Count the rows in each bin, and last those without a value."""
     missing = np.isnan(values)
     bins = np.searchsorted(edges, values[~missing], side="left")
     counts = np.bincount(bins, minlength=len(edges) + 1)
@@ -215,8 +218,8 @@ def _columns(
 
 
 def _moved(now: np.ndarray, before: np.ndarray, earlier: Earlier) -> float:
-    """By how much the shift against the year before, or the share without a value, is another one
-    than at the earlier day."""
+    """Compute by how much the shift against the year before, or the share without a value, differs
+    from that at the earlier day."""
     pairs = (now, before), (earlier.now, earlier.before)
     gap, gap_then = (_missing(a) - _missing(b) for a, b in pairs)
     shift, shift_then = _shift(now, before), _shift(earlier.now, earlier.before)
@@ -249,16 +252,6 @@ def _missing(values: np.ndarray) -> float:
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-
-
-def _read(scores: Path) -> tuple[date, int, np.ndarray]:
-    """As-of date, version and probabilities of one file."""
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(scores, columns=["as_of", "version", "probability"])
-    if not table.num_rows:
-        raise ValueError(f"{scores} holds no score")
-    return table["as_of"][0].as_py(), table["version"][0].as_py(), table["probability"].to_numpy()
 
 
 def _month(as_of: date) -> str:

@@ -1,7 +1,7 @@
-"""The values that monitoring measures and hands on: one small frozen dataclass for each.
+"""Define the values that monitoring measures and passes on: one frozen dataclass for each.
 
-A *month* is written `2026-04` and holds the rows of its calendar days. It is judged when it is
-over, as of the first day of the next one. Everything here is made of plain JSON values.
+A *month* is written `2026-04` and has the rows of its calendar days. It is judged when it is over,
+as of the first day of the next one. All fields are plain JSON values.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from datetime import date
 from typing import Literal
 
 # ok, alarm: judged.  pending: beyond three quarters of the limit, an alarm if the next month is
-# too, on the same side.  learning: the baseline or last year is not there yet.  too_few: not
+# too, on the same side.  learning: the baseline or last year does not exist yet.  too_few: not
 # enough rows.  baseline: a month that the baseline is made of.  skipped: no such column.
 State = Literal["ok", "pending", "alarm", "learning", "too_few", "baseline", "skipped"]
 VerdictName = Literal["broken data", "changed demand", "worse", "calendar"]
@@ -19,9 +19,10 @@ VerdictName = Literal["broken data", "changed demand", "worse", "calendar"]
 
 @dataclass(frozen=True)
 class Reading:
-    """What a sensor read in a month. value, expected, sd: in the sensor's own unit (`sensors.py`);
-    n: the rows or events it is made of; z: (value - expected) / sd; limit: of |z|; until: the month
-    from which it can judge, where it is learning; text: one sentence for people."""
+    """A sensor's value in a month, compared with its baseline. value, expected, sd: in the sensor's
+    own unit (`measure.py`); n: the rows or events it is made of; z: (value - expected) / sd; limit:
+    of |z|; until: the month from which it can judge, where it is learning; text: one sentence for
+    people."""
 
     sensor: str
     month: str
@@ -43,12 +44,12 @@ class Performance:
 
     as_of: the dates.  rows: scores whose outcome is known; positives: of those who bought;
     customers: different ones.  roc_auc, log_loss: None where nobody or everybody bought; over
-    several dates the ROC AUC is the mean of the dates'.  recalibrated_log_loss: what is left of the
-    log loss when the level is right.  observed, predicted: shares of buyers; gap: observed less
+    several dates the ROC AUC is the mean of the dates'.  recalibrated_log_loss: the log loss after
+    intercept recalibration.  observed, predicted: shares of buyers; gap: observed less
     predicted.  baseline: the champion's best single feature, baseline_roc_auc: of it on the same
     customers, and gain: how much the champion is above it, where it is known.  Intervals, *_low and
-    *_high: 95 %; error, gain_error: standard errors of roc_auc and gain; all of them know that one
-    customer may be in several dates.  text: a sentence.
+    *_high: 95 %; error, gain_error: standard errors of roc_auc and gain; all are clustered by
+    customer, who may be in several dates.  text: a sentence.
     """
 
     version: int
@@ -130,10 +131,9 @@ class Drift:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a month comes to, and what to do. since: the first month of the same verdict in a row;
-    evidence: sentences; retrain_due: when a retraining can learn from what was found; explained:
-    the features that moved most, as sentences; learning: what cannot be judged yet, and until
-    when."""
+    """The verdict of a month, and what to do. since: the first month of the same verdict in a row;
+    evidence: sentences; retrain_due: when a retraining can learn from the change; explained: the
+    features that moved most, as sentences; learning: what cannot be judged yet, and until when."""
 
     month: str
     verdict: VerdictName
@@ -162,7 +162,7 @@ class Quality:
 
     @property
     def stopped(self) -> bool:
-        """Whether nothing goes on from these rows."""
+        """Whether nothing is scored or trained from these rows."""
         return self.status in ("held", "refused")
 
 
@@ -188,7 +188,7 @@ class FeatureShares:
 
 @dataclass(frozen=True)
 class Requests:
-    """The requests to the service in the days from `since` to before `until`, by its log.
+    """The requests to the service in the days from `since` to before `until`, from its log.
 
     requests: None where the log does not number them; rows: answers, one a customer; customers:
     different ones among those that were named; versions: rows by the version that answered.
@@ -269,15 +269,19 @@ def month_of(day: date) -> str:
 
 def first_day(month: str) -> date:
     """The first day of a month."""
+    return date.fromisoformat(f"{month}-01")
+
+
+def month_number(month: str) -> int:
+    """Count the months from the year 0 to this one."""
     year, number = map(int, month.split("-"))
-    return date(year, number, 1)
+    return 12 * year + number - 1
 
 
 def add_months(month: str, count: int) -> str:
     """The month `count` months later (earlier, where it is negative)."""
-    year, number = map(int, month.split("-"))
-    index = year * 12 + number - 1 + count
-    return f"{index // 12:04d}-{index % 12 + 1:02d}"
+    number = month_number(month) + count
+    return f"{number // 12:04d}-{number % 12 + 1:02d}"
 
 
 def months_between(first: str, last: str) -> list[str]:

@@ -1,7 +1,11 @@
-"""What the sensors measure: one figure a sensor and calendar month, from the month's own rows.
+"""Measure the sensors: one figure per sensor and calendar month, from the month's own rows.
 
-SQL on DuckDB over the valid rows and the quarantine. `monitoring/sensors.py` reads the figures
-against a baseline.
+SENSORS describes each of them: what it measures, what an alarm of it means, and its limits. The
+order there is the order everywhere. The limits were chosen on simulated shops of the seeds 1000 to
+1199, and accepted on others (`make bench-monitoring`, docs/monitoring.md).
+
+The figures come from SQL on DuckDB over the valid rows and the quarantine; `monitoring/sensors.py`
+compares them with a baseline.
 """
 
 from __future__ import annotations
@@ -14,8 +18,14 @@ from typing import TYPE_CHECKING
 
 from common.duck import connect, literal, parquet
 from configs.settings import Compute
-from monitoring.catalogue import SENSORS, Sensor
-from monitoring.facts import add_months, first_day, month_of, months_between
+from monitoring.facts import (
+    VerdictName,
+    add_months,
+    first_day,
+    month_number,
+    month_of,
+    months_between,
+)
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -25,6 +35,84 @@ MANY = 6  # times the usual quantity
 FEW_LINES = 5  # of a product in its past: with fewer it has no usual price and quantity
 TRIM = 10  # the price sensor leaves out a tenth of the products at either end
 WHOLE_UNTIL = 7  # a log that begins on this day of a month has the month whole
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """What a sensor means, and its limits.
+
+    verdict: what an alarm means.  unit: of value, expected and sd.  c: limit of |z|.
+    floor: least standard deviation between months.  least: n below it is too few to judge.
+    of: what n counts.  needs: columns, of each group one.  own_past: compares with the months
+    before, which after some months of a change include it themselves.
+    """
+
+    meaning: str
+    verdict: VerdictName
+    unit: str
+    c: float
+    floor: float
+    least: int
+    of: str
+    needs: tuple[tuple[str, ...], ...] = ()
+    own_past: bool = False
+
+
+SENSORS = {
+    "price": Sensor(
+        meaning="unit prices beside those of the same products in their last six months: mean log"
+        " ratio over products, without the tenth at either end",
+        verdict="broken data",
+        unit="log ratio",
+        c=6.0,
+        floor=0.005,
+        least=50,
+        of="lines",
+        needs=(("product_id",), ("unit_price", "amount"), ("unit_price", "quantity")),
+        own_past=True,
+    ),
+    "unit": Sensor(
+        meaning="share of lines with more than six times their product's usual quantity, which is"
+        " its geometric mean in its last six months",
+        verdict="broken data",
+        unit="share of lines",
+        c=5.0,
+        floor=0.003,
+        least=200,
+        of="lines",
+        needs=(("product_id",), ("quantity",)),
+        own_past=True,
+    ),
+    "anonymous": Sensor(
+        meaning="share of invoices that name no customer, of those whose lines are valid otherwise",
+        verdict="broken data",
+        unit="share of invoices",
+        c=5.0,
+        floor=0.005,
+        least=50,
+        of="invoices",
+    ),
+    "abroad": Sensor(
+        meaning="share of new customers (of this month's first invoice) who live abroad",
+        verdict="changed demand",
+        unit="share of new customers",
+        c=4.8,
+        floor=0.01,
+        least=20,
+        of="new customers",
+        needs=(("country",),),
+    ),
+    "invoices": Sensor(
+        meaning="invoices, with and without a customer, beside the same month of last year with"
+        " this month's weekdays: log ratio, against the usual ratio",
+        verdict="changed demand",
+        unit="log ratio",
+        c=3.5,
+        floor=0.01,
+        least=50,
+        of="invoices",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -141,14 +229,14 @@ def measure_months(
     compute: Compute,
     folder: Path,
 ) -> list[Measured]:
-    """What each sensor measures in each calendar month that is over at `until`, in that order.
+    """Measure each sensor in each calendar month that is over at `until`, in that order.
 
     transactions, quarantine: Parquet, as `ingestion/validate.py` writes them.  until: the first day
-    that may not matter.  declared: columns that the source has (`settings.source.declared`).
+    whose rows are not used.  declared: columns that the source has (`settings.source.declared`).
     home_country: not abroad.  folder: where DuckDB may spill.
 
-    The figures of a month depend on the rows up to its end alone, and not on their order. Months
-    follow on each other from the first row on: one without rows is there, with n = 0.
+    The figures of a month depend on the rows up to its end alone, and not on their order. The
+    months are consecutive from the first row on: one without rows is included, with n = 0.
     """
     missing = {name: _missing(sensor, declared) for name, sensor in SENSORS.items()}
     places = {
@@ -192,7 +280,7 @@ def measure_months(
             elif missing[name]:
                 measured.append(Measured(name, month, None, 0, missing=missing[name]))
             else:
-                value, n = found[name].get(_number(month), (None, 0))
+                value, n = found[name].get(month_number(month), (None, 0))
                 measured.append(Measured(name, month, value, n))
     return measured
 
@@ -204,12 +292,13 @@ def _by_month(connection: DuckDBPyConnection, query: str) -> dict[int, tuple[flo
 def _beside_last_year(
     counts: dict[int, tuple[int, int]], days: dict[date, int], month: str, first: date
 ) -> Measured:
-    """A month without rows has no ratio: whether they are late is not for a sensor to say."""
-    n = sum(counts.get(_number(month), (0, 0)))
+    """Measure the invoices against last year's. A month without rows has no ratio: a sensor cannot
+    know whether they are late."""
+    n = sum(counts.get(month_number(month), (0, 0)))
     last_year = add_months(month, -12)
     if last_year < _first_whole(first):
         return Measured("invoices", month, None, n)
-    before = sum(counts.get(_number(last_year), (0, 0)))
+    before = sum(counts.get(month_number(last_year), (0, 0)))
     # How much is sold on each weekday, in the twelve months before. A month has four or five of it.
     sold, seen = [0] * 7, [0] * 7
     for day in _days(last_year, month):
@@ -234,11 +323,6 @@ def _days(first: str, stop: str) -> list[date]:
 def _first_whole(first: date) -> str:
     """The first month that the log has from its beginning on."""
     return add_months(month_of(first), int(first.day > WHOLE_UNTIL))
-
-
-def _number(month: str) -> int:
-    year, number = map(int, month.split("-"))
-    return 12 * year + number - 1
 
 
 def _missing(sensor: Sensor, declared: frozenset[str]) -> str:

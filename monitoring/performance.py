@@ -1,16 +1,19 @@
-"""How good a champion's scores were, once its labels are known, and whether that is *worse*.
+"""Measure how good a champion's scores were, once its labels are known, and judge if it is *worse*.
 
-Two questions decide, each of several as-of dates together and with the error of the champion's own
-test figure counted:
+Two questions decide, each over several as-of dates together and with the error of the champion's
+own test figure included:
 
     champion_gain      Is the champion still as far above its best single feature as in its test?
-                       Both rank the same customers, so what makes a season or a year harder to
-                       predict falls on both. Finds a champion that is broken or out of date.
+                       Both rank the same customers, so a season or a year that is harder to predict
+                       affects both. Finds a champion that is broken or out of date.
     champion_roc_auc   Is its ROC AUC far below that of its test? Seasons move it by some hundredths
                        without any fault, so only a large fall counts. Finds what breaks both.
 
 The limits were measured (`tests/bench/monitoring_labels.py`, docs/monitoring.md). Whether the
-probabilities have the right level is shown and decides nothing: a level drifts with the season.
+probabilities have the right level is shown but decides nothing: the level drifts with the season.
+
+Before the labels are known, `estimate` gives the ROC AUC that the scores have if their
+probabilities are right.
 """
 
 from __future__ import annotations
@@ -18,23 +21,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from common.statistics import (
-    EDGE,
     NORMAL_95,
     clustered_error,
     components,
+    log_losses,
     rank,
     recalibrated_log_loss,
 )
-from monitoring.facts import Performance, Reading
-from monitoring.labels import Outcomes
+from monitoring.facts import Estimate, Performance, Reading
+from monitoring.labels import Outcomes, read_scores
 
 POWER_80 = 0.841621  # the quantile of the normal distribution at .8
-FEWEST = 50  # rows of each outcome: with fewer nothing is judged
+FEWEST = 50  # rows of each outcome, known or expected: with fewer nothing is judged or estimated
 LIMIT = 3.0  # standard errors
 GAIN, ROC_AUC = "champion_gain", "champion_roc_auc"
 # A fall that does not call for a training: the two figures move so far from season to season. In
@@ -54,7 +58,7 @@ class Reference:
 
 
 def reference(description: Mapping[str, Any]) -> Reference | None:
-    """Of the content of `bundle.json`: `test` with roc_auc, roc_auc_low and roc_auc_high;
+    """Read the content of `bundle.json`: `test` with roc_auc, roc_auc_low and roc_auc_high;
     `baseline` with feature, roc_auc and, of the difference between the two, low and high.
 
     Without low and high the error of the difference is taken to be that of the ROC AUC, which is
@@ -77,14 +81,14 @@ def reference(description: Mapping[str, Any]) -> Reference | None:
 
 
 def performance_of(outcomes: Outcomes) -> Performance:
-    """The figures of one as-of date, which has rows."""
+    """Compute the figures of one as-of date, which has rows."""
     found = pooled([outcomes])
     assert found is not None
     return found
 
 
 def pooled(dates: Sequence[Outcomes]) -> Performance | None:
-    """The figures of several as-of dates of one version, read together (`read_outcomes`).
+    """Compute the figures of several as-of dates of one version, read together (`read_outcomes`).
 
     ROC AUC: the mean of the dates', as a month with more buyers does not make a customer better.
     Log loss and shares: over all rows. A date on which nobody or everybody bought has no ROC AUC
@@ -99,10 +103,8 @@ def pooled(dates: Sequence[Outcomes]) -> Performance | None:
     customer = np.concatenate([one.customer for one in dates])
     bought = np.concatenate([one.bought for one in dates]).astype(np.float64)
     p = np.concatenate([one.probability for one in dates])
-    safe = np.clip(p, EDGE, 1 - EDGE)
-    losses = -np.where(bought == 1, np.log(safe), np.log1p(-safe))
-    gap, gap_error = _mean(bought - p, customer)
-    loss, loss_error = _mean(losses, customer)
+    gap, gap_error = clustered_mean(bought - p, customer)
+    loss, loss_error = clustered_mean(log_losses(bought, p), customer)
     ranking, single, recalibrated = [], [], []
     for one in dates:
         if (ranked := rank(one.probability, one.bought)) is None:
@@ -113,17 +115,17 @@ def pooled(dates: Sequence[Outcomes]) -> Performance | None:
             alone = rank(one.baseline, one.bought)
             assert alone is not None
             single.append((one.customer, alone.roc_auc, components(alone, one.bought)))
-    found: dict[str, Any] = {**_low_high("gap", gap, gap_error)}
+    found: dict[str, Any] = {**low_high("gap", gap, gap_error)}
     if ranking:
         roc_auc, error = _mean_over_dates(ranking)
         found |= {"roc_auc": roc_auc, "error": error, "log_loss": loss}
-        found |= _low_high("roc_auc", roc_auc, error) | _low_high("log_loss", loss, loss_error)
+        found |= low_high("roc_auc", roc_auc, error) | low_high("log_loss", loss, loss_error)
         values, rows = zip(*recalibrated)
         found["recalibrated_log_loss"] = float(np.average(values, weights=rows))
     if ranking and len(single) == len(ranking):
         pairs = [(who, a - b, x - y) for (who, a, x), (_, b, y) in zip(ranking, single)]
         gain, gain_error = _mean_over_dates(pairs)
-        found |= {"gain": gain, "gain_error": gain_error, **_low_high("gain", gain, gain_error)}
+        found |= {"gain": gain, "gain_error": gain_error, **low_high("gain", gain, gain_error)}
         found |= {"baseline": dates[0].baseline_name, "baseline_roc_auc": roc_auc - gain}
     figures = Performance(
         version=dates[0].version,
@@ -147,7 +149,7 @@ def judge_performance(
     allowed: Mapping[str, float] = ALLOWED,
     limit: float = LIMIT,
 ) -> list[Reading]:
-    """Whether a champion is *worse* than in its test: two readings, `champion_gain` and
+    """Judge whether a champion is *worse* than in its test: two readings, `champion_gain` and
     `champion_roc_auc`; an alarm of either is the evidence.
 
     found: of the last dates of the champion whose labels are known; None: none are.  test: see
@@ -186,14 +188,28 @@ def judge_performance(
     return readings
 
 
+def clustered_mean(values: np.ndarray, customer: np.ndarray) -> tuple[float, float]:
+    """Compute the mean over rows (n,) and its standard error, clustered by customer (n,)."""
+    mean = float(values.mean())
+    return mean, clustered_error((values - mean) / len(values), customer)
+
+
+def low_high(name: str, value: float, error: float) -> dict[str, float]:
+    """Name the ends of the 95 % interval of a value with this standard error."""
+    return {
+        f"{name}_low": value - NORMAL_95 * error,
+        f"{name}_high": value + NORMAL_95 * error,
+    }
+
+
 def detectable(error: float, allowed: float, limit: float) -> float:
-    """The true fall that is found with probability .8: beyond the one that is allowed, the limit
-    and .84 standard errors."""
+    """Compute the true fall that is found with probability .8: the one that is allowed, plus the
+    limit and .84 standard errors."""
     return allowed + (limit + POWER_80) * error
 
 
 def in_words(found: Performance) -> str:
-    """A sentence about pooled figures, or those of one date."""
+    """Describe pooled figures, or those of one date, in a sentence."""
     when = found.as_of[0]
     if len(found.as_of) > 1:
         when = f"{found.as_of[0]} to {found.as_of[-1]} ({len(found.as_of)} dates)"
@@ -227,8 +243,8 @@ def _judge_gain(
         return replace(blank, state="skipped", text=text)
     error = float(np.hypot(found.gain_error, test.gain_error))
     what = f"The ROC AUC of version {found.version} less that of {found.baseline} alone"
-    said = f"{what} is {found.gain:+.3f}, in its test it was {test.gain:+.3f}"
-    return _judged(blank, found.gain, test.gain, error, allowed, limit, said)
+    comparison = f"{what} is {found.gain:+.3f}, in its test it was {test.gain:+.3f}"
+    return _judged(blank, found.gain, test.gain, error, allowed, limit, comparison)
 
 
 def _judge_roc_auc(
@@ -237,8 +253,8 @@ def _judge_roc_auc(
     assert found.roc_auc is not None and found.error is not None
     error = float(np.hypot(found.error, test.error))
     what = f"The ROC AUC of version {found.version}"
-    said = f"{what} is {found.roc_auc:.3f}, in its test it was {test.roc_auc:.3f}"
-    return _judged(blank, found.roc_auc, test.roc_auc, error, allowed, limit, said)
+    comparison = f"{what} is {found.roc_auc:.3f}, in its test it was {test.roc_auc:.3f}"
+    return _judged(blank, found.roc_auc, test.roc_auc, error, allowed, limit, comparison)
 
 
 def _judged(
@@ -248,7 +264,7 @@ def _judged(
     error: float,
     allowed: float,
     limit: float,
-    said: str,
+    comparison: str,
 ) -> Reading:
     expected, error = of_test - allowed, max(error, 1e-9)  # two identical rankings have no error
     z = (value - expected) / error
@@ -261,12 +277,12 @@ def _judged(
         expected=expected,
         sd=error,
         z=z,
-        text=f"{said}{surely}. {power} times out of five.",
+        text=f"{comparison}{surely}. {power} times out of five.",
     )
 
 
 def _numbers(values: Mapping[str, Any], *names: str) -> bool:
-    """Whether all of these are finite numbers: with NaN nothing would ever be worse."""
+    """Check that all of these are finite numbers: with NaN nothing would ever be worse."""
     found = [values.get(name) for name in names]
     return all(isinstance(value, int | float) and isfinite(value) for value in found)
 
@@ -275,22 +291,54 @@ def _error(low: float, high: float) -> float:
     return (high - low) / (2 * NORMAL_95)
 
 
-def _mean(values: np.ndarray, customer: np.ndarray) -> tuple[float, float]:
-    """The mean over rows and its standard error, clustered by customer."""
-    mean = float(values.mean())
-    return mean, clustered_error((values - mean) / len(values), customer)
-
-
 def _mean_over_dates(parts: Sequence[tuple[np.ndarray, float, np.ndarray]]) -> tuple[float, float]:
-    """The mean of the dates' figures and its standard error. parts: of each date the customers, the
+    """Average the dates' figures, with the standard error. parts: of each date the customers, the
     figure and what each row adds to its error."""
     who = np.concatenate([customer for customer, _, _ in parts])
     adds = np.concatenate([rows for _, _, rows in parts]) / len(parts)
     return float(np.mean([figure for _, figure, _ in parts])), clustered_error(adds, who)
 
 
-def _low_high(name: str, value: float, error: float) -> dict[str, float]:
-    return {
-        f"{name}_low": value - NORMAL_95 * error,
-        f"{name}_high": value + NORMAL_95 * error,
-    }
+# --- before labels are known ----------------------------------------------------------------------
+
+
+def estimate(scores: Path) -> Estimate:
+    """Estimate the ROC AUC of scores whose labels are not known yet, if their probabilities are
+    right: confidence-based performance estimation (CBPE), as NannyML does it.
+
+    Each row counts as a buyer with its probability and as a non-buyer with the rest. A champion
+    that is wrong is wrong about this too, so the estimate is shown with its assumption and never
+    decides anything. scores: Parquet with as_of, version and probability, of one date and version.
+    Raises ValueError where it has no row.
+    """
+    as_of, version, probability = read_scores(scores)
+    return estimate_from(as_of.isoformat(), version, probability)
+
+
+def estimate_from(as_of: str, version: int, probability: np.ndarray) -> Estimate:
+    """Estimate the ROC AUC of probabilities (n,) in [0, 1].
+
+    The interval is where the ROC AUC would lie in 95 % of all cases if every row bought or not by
+    its probability, independently of the others: the spread of its labels, by the delta method.
+    """
+    p = np.asarray(probability, dtype=np.float64)
+    buyers = float(p.sum())
+    fewest = min(buyers, len(p) - buyers)
+    ranked = rank(p, p)
+    if ranked is None or fewest < FEWEST:
+        text = (
+            f"Version {version} as of {as_of}: too few to estimate: {buyers:.0f} of {len(p):,}"
+            f" customers are expected to buy; {FEWEST} who do and who do not are needed."
+        )
+        return Estimate(as_of, version, len(p), None, None, None, buyers, text)
+    # What one more buyer in place of one who does not buy changes, by row.
+    change = (ranked.below - ranked.roc_auc) / ranked.positives
+    change -= (ranked.above - ranked.roc_auc) / ranked.negatives
+    half = NORMAL_95 * float(np.sqrt(np.sum(p * (1 - p) * change**2)))
+    low, high = max(ranked.roc_auc - half, 0.0), min(ranked.roc_auc + half, 1.0)
+    text = (
+        f"Version {version} as of {as_of}: if its probabilities are right, its ROC AUC will be"
+        f" {ranked.roc_auc:.3f} [{low:.3f}, {high:.3f}] and {buyers:,.0f} of {len(p):,} customers"
+        " will buy. That they are right is an assumption, which no label has confirmed yet."
+    )
+    return Estimate(as_of, version, len(p), ranked.roc_auc, low, high, buyers, text)

@@ -1,10 +1,10 @@
-"""What monitoring knows, as metrics for Prometheus.
+"""Write what monitoring knows as metrics for Prometheus.
 
     var/monitoring/<data set>/golden_path.prom
 
 `write_textfile` writes the file that node_exporter's textfile collector reads and that the service
-adds to its own `/metrics`. It says how things stand after the latest judged month; Prometheus keeps
-the past.
+adds to its own `/metrics`. It has the state after the latest judged month; Prometheus keeps the
+past.
 
 Labels come from a bounded set: data set, sensor, state, verdict, version (the newest ten), severity
 and command.
@@ -79,7 +79,7 @@ METRICS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class Standing:
-    """How things stand after a judged month; what is not known is left out.
+    """The state after a judged month; what is not known is left out.
 
     verdict, readings: of the latest judged month.  performance: of each version, over the as-of
     dates whose labels are known.  estimates: of the latest scores.
@@ -103,13 +103,13 @@ _Sample = tuple[str, tuple[str, ...], float | None]
 
 
 def write_textfile(target: Path, standing: Standing) -> None:
-    """Write the metrics in Prometheus' text format, sealed (`common/files.py`): aside, then
-    renamed, so that no collector sees half of them. Raises OSError."""
+    """Write the metrics in Prometheus' text format, sealed (`common/files.py`): in a
+    temporary file that is renamed, so that no collector sees half of them. Raises OSError."""
     write_sealed(target, render(standing))
 
 
 def render(standing: Standing) -> str:
-    """The metrics in the text format, version 0.0.4. Values that are not finite are left out."""
+    """Format the metrics as text, version 0.0.4. Values that are not finite are left out."""
     from prometheus_client import generate_latest
     from prometheus_client.core import GaugeMetricFamily
 
@@ -180,7 +180,7 @@ def _of_reading(reading: Reading) -> Iterator[_Sample]:
 
 
 def _newest(found: Sequence[Any]) -> list[Any]:
-    """One per version, the last one given; of the newest versions."""
+    """Keep one per version, the last one given; of the newest versions."""
     by_version = {one.version: one for one in found}
     return [by_version[version] for version in sorted(by_version)[-MOST_VERSIONS:]]
 

@@ -1,10 +1,10 @@
-"""The Parquet files that a running service writes: found, and read as far as they can be.
+"""Find, merge and read the Parquet files that a running service writes.
 
     FOLDER/date=2026-11-23/101502-4711-000003.parquet
 
-A service writes a file every few seconds, so a day may have many thousands. `merge_days` makes one
-of those of a day that is over, `day.parquet`, which names those that it holds. Files are read in
-groups. One that is damaged, or still being written, is named and left out.
+A service writes a file every few seconds, so a day may have many thousands. `merge_days` merges
+those of a day that is over into one, `day.parquet`, which lists the names of what it contains.
+Files are read in groups. One that is damaged, or still being written, is reported and left out.
 """
 
 from __future__ import annotations
@@ -26,20 +26,22 @@ GROUP = 500  # files read by one query
 DAY = re.compile(r"date=(\d{4}-\d{2}-\d{2})")
 UNFINISHED = ".unfinished"
 WHOLE_DAY = "day.parquet"
-MERGED = b"golden_path_merged"  # in its metadata: the names of the files that it holds
+MERGED = b"golden_path_merged"  # in its metadata: the names of the files that it contains
 ROWS = 100_000  # of a row group, and held at once
 
 
 @dataclass(frozen=True)
 class Found:
-    """files: that are whole by their names, by day and name.  left_out: the others, and why."""
+    """files: those that are complete by their names, by day and name.  left_out: the others, and
+    why."""
 
     files: tuple[Path, ...]
     left_out: tuple[str, ...]
 
 
 def list_files(folder: Path, since: date, until: date) -> Found:
-    """The files of the days from `since` to before `until`; none where there is no such folder."""
+    """List the files of the days from `since` to before `until`; none where the folder does not
+    exist."""
     files: list[Path] = []
     left_out: list[str] = []
     for day in sorted(folder.glob("date=*")):
@@ -51,7 +53,7 @@ def list_files(folder: Path, since: date, until: date) -> Found:
         merged = _merged(day) if inside else set()
         for file in sorted(day.iterdir()) if inside and day.is_dir() else ():
             if file.name in merged:
-                continue  # removing it was cut short
+                continue  # a process was killed before it removed it
             if file.name.endswith(UNFINISHED):
                 left_out.append(f"{day.name}/{file.name}: it is still being written")
             elif file.suffix == ".parquet" and not file.name.startswith("."):
@@ -60,11 +62,11 @@ def list_files(folder: Path, since: date, until: date) -> Found:
 
 
 def merge_days(folder: Path, until: date) -> None:
-    """Make one file of those of each day before `until`, which no service writes into any more.
+    """Merge the files of each day before `until`, which no service writes into any more, into one.
 
-    The one is written aside and renamed before those that it holds, which it names, are removed: a
-    kill loses nothing. Files that cannot be read, or have other columns than the first, as on the
-    day on which a champion of other features came, stay beside it.
+    It is written under a temporary name and renamed before those that it contains, which it lists,
+    are removed: a kill loses nothing. Files that cannot be read, or have other columns than the
+    first, as on the day on which a champion of other features came, stay beside it.
     """
     for day in sorted(folder.glob("date=*")):
         named = DAY.fullmatch(day.name)
@@ -81,7 +83,8 @@ def merge_days(folder: Path, until: date) -> None:
 
 
 def _merged(day: Path) -> set[str]:
-    """The names of the files that the one of the day holds; none where that file is missing."""
+    """Read the names of the files that were merged into that of the day; none where it is
+    missing."""
     import pyarrow.parquet as pq
 
     if not (day / WHOLE_DAY).exists():
@@ -93,12 +96,12 @@ def _merged(day: Path) -> set[str]:
 
 
 def _merge(day: Path, others: Sequence[Path], merged: set[str]) -> set[str]:
-    """Write the file of the day from itself, where it has merged any, and from others; returns the
-    names of the latter that are in it now."""
+    """Write the file of the day from itself, where it exists, and from others; returns the names of
+    the latter that are in it now."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    aside, schema, names = day / f".{WHOLE_DAY}.aside", None, list[str]()
+    temporary, schema, names = day / f".{WHOLE_DAY}.aside", None, list[str]()
     writer, held, rows = None, list[pa.Table](), 0
     try:
         for file in [*([day / WHOLE_DAY] if merged else []), *others]:
@@ -113,22 +116,22 @@ def _merge(day: Path, others: Sequence[Path], merged: set[str]) -> set[str]:
             held.append(table)
             rows += table.num_rows
             if rows >= ROWS:
-                writer = writer or pq.ParquetWriter(aside, schema)
+                writer = writer or pq.ParquetWriter(temporary, schema)
                 writer.write_table(pa.concat_tables(held), row_group_size=ROWS)
                 held, rows = [], 0
         if len(names) + bool(merged) < 2 or not names:
             return set()
-        writer = writer or pq.ParquetWriter(aside, schema)
+        writer = writer or pq.ParquetWriter(temporary, schema)
         if held:
             writer.write_table(pa.concat_tables(held), row_group_size=ROWS)
         writer.add_key_value_metadata({MERGED: json.dumps(sorted({*merged, *names}))})
         writer.close()
-        aside.replace(day / WHOLE_DAY)
+        temporary.replace(day / WHOLE_DAY)
         return set(names)
     finally:
         if writer is not None:
             writer.close()
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def read_each(
@@ -157,7 +160,7 @@ def _read(
     group: list[Path],
     read: Callable[[DuckDBPyConnection, str], None],
 ) -> str:
-    """ "" where it could be read."""
+    """Read one group; returns the reason where it cannot be read, else ""."""
     import duckdb
 
     connection.execute("BEGIN")

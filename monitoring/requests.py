@@ -1,4 +1,4 @@
-"""The requests to the service, by its log: one more source beside the monthly scores.
+"""Summarise the requests to the service from its log: one more source beside the monthly scores.
 
 Read in groups of files with bounded memory; what cannot be read is named (`request_files.py`).
 Nothing here alarms: which customers the clients send is their choice, and changes with it.
@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
 FEWEST = 100  # answers on each side: with fewer nothing is compared
 MOST_SCORES = 1_000_000  # that are compared: of more, so many are taken by their hash
 SCORES = "batch scores"
+# period: 0, the one that is read; 1, the one that it is compared with.
+ANSWERS = """
+CREATE TABLE answers (
+    period TINYINT, day DATE, request BIGINT, version INTEGER, customer VARCHAR, probability DOUBLE
+)
+"""
 
 
 def read_requests(
@@ -52,7 +59,7 @@ def read_requests(
     """
     found = list_files(folder, since, until)
     with connect(spill, compute) as connection:
-        _make_table(connection)
+        connection.execute(ANSWERS)
         shares, shares_before = _Shares(features), _Shares(features)
         left_out = list(found.left_out) + _load(connection, found.files, model, 0, shares)
         requests, rows, days, customers = _one(
@@ -101,15 +108,15 @@ def read_requests(
 
 
 def deciles(now: np.ndarray, before: np.ndarray) -> tuple[float, ...]:
-    """The share of `now` (n,) in each decile of `before` (m,): ten numbers that add up to 1, each
-    .1 where nothing has changed. A value on an edge belongs to the decile below it."""
+    """Compute the share of `now` (n,) in each decile of `before` (m,): ten numbers that add up to
+    1, each .1 where nothing has changed. A value on an edge belongs to the decile below it."""
     edges = np.quantile(before, np.linspace(0.1, 0.9, 9))
     counts = np.bincount(np.searchsorted(edges, now, side="left"), minlength=10)
     return tuple((counts / len(now)).tolist())
 
 
 def in_words(found: Requests, others: int) -> str:
-    """The figures in a sentence. others: how many scores they are compared with."""
+    """Describe the figures in a sentence. others: how many scores they are compared with."""
     answered = ", ".join(f"version {number}: {count:,}" for number, count in found.versions)
     text = f"{found.rows:,} answers on {found.days} day{'s' * (found.days != 1)} ({answered})"
     if found.state == "too_few":
@@ -149,13 +156,9 @@ class _Shares:
             self._unseen[name] += counts[2 * place + 1]
 
     def result(self, before: _Shares) -> tuple[FeatureShares, ...]:
-        """The shares beside those of the period before."""
+        """The shares, with those of the period before."""
         return tuple(
-            FeatureShares(
-                name,
-                *self._of(name, 1),
-                *before._of(name, FEWEST),
-            )
+            FeatureShares(name, *self._of(name, 1), *before._of(name, FEWEST))
             for name in self._codes
             if self.rows[name]
         )
@@ -170,44 +173,37 @@ class _Shares:
         return self._missing[name] / rows, unseen
 
 
-def _make_table(connection: DuckDBPyConnection) -> None:
-    """period: 0, the one that is read; 1, the one that it is compared with."""
-    connection.execute("""
-        CREATE TABLE answers (
-            period TINYINT, day DATE, request BIGINT, version INTEGER, customer VARCHAR,
-            probability DOUBLE
-        )
-    """)
-
-
 def _load(
     connection: DuckDBPyConnection, files: Sequence[Path], model: str, period: int, shares: _Shares
 ) -> list[str]:
     """Take the answers in, and count missing values; returns the files that could not be read."""
     left_out: list[str] = []
     for (numbered, names), group in _by_columns(files, left_out).items():
-        wanted, counts = shares.query(names)
         request = "request" if numbered else "NULL"
-
-        def read(connection: DuckDBPyConnection, rows: str) -> None:
-            found = ()
-            if wanted:  # noqa: B023  (called before the next turn)
-                found = _one(
-                    connection,
-                    f"SELECT count(*), {counts} FROM {rows} WHERE model = ?",  # noqa: B023
-                    [model],
-                )
-            connection.execute(
-                f"""INSERT INTO answers
-                SELECT {period}, CAST(asked_at AS DATE), {request}, version, customer, probability
-                FROM {rows} WHERE model = ?""",  # noqa: B023
-                [model],
-            )
-            if found:  # once it is known that the files can be read
-                shares.add(wanted, found[0], found[1:])  # noqa: B023
-
+        insert = f"""INSERT INTO answers
+            SELECT {period}, CAST(asked_at AS DATE), {request}, version, customer, probability"""
+        wanted, counts = shares.query(names)
+        read = partial(_read_group, model, insert, wanted, counts, shares)
         left_out += read_each(connection, group, read)
     return left_out
+
+
+def _read_group(
+    model: str,
+    insert: str,
+    wanted: Sequence[str],
+    counts: str,
+    shares: _Shares,
+    connection: DuckDBPyConnection,
+    rows: str,
+) -> None:
+    """Take in files of the same columns. rows: SQL for them."""
+    found = ()
+    if wanted:
+        found = _one(connection, f"SELECT count(*), {counts} FROM {rows} WHERE model = ?", [model])
+    connection.execute(f"{insert} FROM {rows} WHERE model = ?", [model])
+    if found:  # counted once it is known that the files can be read
+        shares.add(wanted, found[0], found[1:])
 
 
 def _by_columns(

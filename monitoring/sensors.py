@@ -1,22 +1,22 @@
-"""Sensors: each month's own figures, read against a frozen baseline.
+"""Judge each month's own figures against a frozen baseline.
 
-Features of customers drift in every healthy shop (customers grow older, autumn comes), so they
-explain an alarm and never are one. A sensor looks at the month itself. Its reading is
+Features of customers drift in every healthy shop (customers grow older, seasons change), so they
+explain an alarm and never are one. A sensor measures the month itself. Its reading is
 
     z = (value - expected) / sd
 
-where the months of the baseline say what to expect: their mean, and how much they differ beyond
-what chance gives (the method of moments of DerSimonian & Laird 1986, with a floor). `sd` adds to
-that what chance gives a month of this size, and how well the mean is known. It is an alarm where
-|z| > c, or where two months running are as far off together: both on one side, each beyond half of
-c, and their sum beyond sqrt(2) c, as it is if both are beyond three quarters of c.
+where the months of the baseline give what to expect: their mean, and how much they differ beyond
+what chance gives (the method of moments of DerSimonian & Laird 1986, with a floor). `sd`
+adds to that what chance gives a month of this size, and how well the mean is known. It is an alarm
+where |z| > c, or where two months running are as far off together: both on one side, each beyond
+half of c, and their sum beyond sqrt(2) c, as it is if both are beyond three quarters of c.
 
-A baseline is frozen, because one that follows the months would soon take a drift for usual. Only
-the invoices' ratio to last year, which moves as the shop grows, is allowed to go half the way with
-the months that were as usual.
+A baseline is frozen, because one that follows the months would soon treat a drift as usual. Only
+the invoices' ratio to last year, which moves as the shop grows, follows the months that were as
+usual half of the way.
 
-`measure_months` reads the rows, `freeze` makes the baseline, `read_month` judges one month. What
-came of it in simulated years and in a real log is in docs/monitoring.md.
+`freeze` makes the baseline of what `measure_months` measured, `read_month` judges one month. The
+results on simulated years and on a real log are in docs/monitoring.md.
 """
 
 from __future__ import annotations
@@ -27,26 +27,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from monitoring.catalogue import SENSORS, Sensor
 from monitoring.facts import Reading, State, add_months, months_between
-from monitoring.measure import HISTORY, Measured, measure_months
-
-__all__ = ["SENSORS", "Measured", "Sensor", "freeze", "measure_months", "read_month"]
+from monitoring.measure import HISTORY, SENSORS, Measured
 
 WARN, HALF = 0.75, 0.5  # of c: a month beyond the first is pending; see `_judge`
 OVERDISPERSION = 1.3  # variance of a month's invoices over that of a Poisson count
 MONTHS = 12  # of a baseline
 ENOUGH = 9  # of them with a value: the first months of a log have no past to compare with
-RECENT = 6  # months of the usual ratio: a shop's growth slows down, and the last months say it best
-FOLLOWED, FOLLOW = 3, 0.5  # the ratio expected goes half the way to that of the last three months
-SHRINK = 0.5  # what eleven steps from month to month say of their variance is rough
+RECENT = 6  # months of the usual ratio: a shop's growth slows down, so the last months count
+# The expected ratio moves half of the way to that of the last three months.
+FOLLOWED, FOLLOW = 3, 0.5
+SHRINK = 0.5  # the variance of months is only roughly known from eleven steps between them
 
 
 # --- the baseline -----------------------------------------------------------------------------
 
 
 def freeze(measured: Sequence[Measured], months: Sequence[str]) -> dict[str, Any]:
-    """The baseline that these months make, as JSON values: `months`, and for each of `sensors`
+    """Make the baseline of these months, as JSON values: `months`, and for each of `sensors`
 
     - `mean` over the months, in the sensor's unit, each weighted by its n; None while the sensor is
       learning, with `until`, the month from which a baseline can be made, or None where the months
@@ -57,7 +55,7 @@ def freeze(measured: Sequence[Measured], months: Sequence[str]) -> dict[str, Any
     - of the invoices `usual_ratio`, to those of the year before: exp(mean), and `recent`, how far
       the last months were from the mean.
 
-    It is frozen: it holds for every later month, until another one is made on purpose.
+    It is frozen: it applies to every later month, until another one is made on purpose.
     """
     by_sensor = {name: [one for one in measured if one.sensor == name] for name in SENSORS}
     return {
@@ -124,7 +122,8 @@ def _until(name: str, measured: list[Measured]) -> str | None:
 
 
 def _enough(one: Measured) -> bool:
-    """Few invoices are a finding, few invoices of last year are too few to compare with."""
+    """Check that a month has enough rows. Few invoices are a result; it is those of last year that
+    may be too few to compare with."""
     count = one.before if one.sensor == "invoices" else one.n
     return one.value is not None and (count or 0) >= SENSORS[one.sensor].least
 
@@ -155,10 +154,10 @@ class _Figures:
 
 
 def read_month(measured: Sequence[Measured], baseline: dict[str, Any], month: str) -> list[Reading]:
-    """A reading of each sensor for the month, in the order of `SENSORS`.
+    """Judge each sensor for the month, in the order of `SENSORS`.
 
     measured: by `measure_months`, with every month since the baseline.  baseline: by `freeze`.
-    Nothing after the month plays a part.
+    Nothing after the month is used.
     """
     found = {(one.sensor, one.month): one for one in measured}
     readings = []
@@ -177,11 +176,11 @@ def read_month(measured: Sequence[Measured], baseline: dict[str, Any], month: st
 def _judge_months(
     so_far: Sequence[Measured | None], known: dict[str, Any], months: Sequence[str]
 ) -> Reading:
-    """The reading of the last of these months, which begin after the baseline.
+    """Judge the last of these months, which begin after the baseline.
 
-    What is expected of the invoices goes half the way from the baseline's ratio to that of the last
-    three months that were as usual: the customers of a shop come and go, and its growth with them.
-    Months that were not as usual take no part, or a drift would soon be what is expected.
+    The expected ratio of the invoices moves half of the way from the baseline's to that of the last
+    three months that were as usual: the customers of a shop come and go, and its growth changes.
+    Months that were not as usual are left out, or a drift would soon be what is expected.
     """
     recent, follow = list(known.get("recent", ())), "recent" in known
     own_past = any(one is not None and SENSORS[one.sensor].own_past for one in so_far)
@@ -197,14 +196,14 @@ def _judge_months(
         if reading.state == "alarm":
             alarmed = one.month
         elif alarmed and own_past and one.month <= add_months(alarmed, HISTORY):
-            said = f" Its past holds {alarmed} now, an alarm: what changed then may still be so."
-            reading = replace(reading, text=reading.text + said)
+            note = f" Its past holds {alarmed} now, an alarm: what changed then may still be so."
+            reading = replace(reading, text=reading.text + note)
     assert reading is not None  # the last of them can be judged
     return reading
 
 
 def _unjudged(one: Measured, known: dict[str, Any], months: Sequence[str]) -> Reading | None:
-    """The reading where nothing can be said of the month, or it is one of the baseline."""
+    """Make the reading of a month that cannot be judged, or is one of the baseline; else None."""
     name = one.sensor
     sensor = SENSORS[name]
 
@@ -247,16 +246,18 @@ def _judge(
     z, c, earlier = figures.z, figures.limit, before or 0.0
     together = z * earlier > 0 and min(abs(z), abs(earlier)) > HALF * c
     state: State = "ok"
-    said = f"As usual: z = {z:.1f}, alarm beyond {c:g}."
+    conclusion = f"As usual: z = {z:.1f}, alarm beyond {c:g}."
     if abs(z) > c:
-        state, said = "alarm", f"Alarm: z = {z:.1f}, beyond {c:g}."
+        state, conclusion = "alarm", f"Alarm: z = {z:.1f}, beyond {c:g}."
     elif together and abs(z + earlier) > math.sqrt(2) * c:
         state = "alarm"
-        said = f"Alarm: z = {z:.1f} after {earlier:.1f}, beyond {c:g} together."
+        conclusion = f"Alarm: z = {z:.1f} after {earlier:.1f}, beyond {c:g} together."
     elif abs(z) > WARN * c:
         state = "pending"
-        said = f"Pending: z = {z:.1f}; an alarm beyond {c:g}, or if the next month is as far off."
-    text = f"{_words(one, figures)} {said}"
+        conclusion = (
+            f"Pending: z = {z:.1f}; an alarm beyond {c:g}, or if the next month is as far off."
+        )
+    text = f"{_words(one, figures)} {conclusion}"
     return _with_figures(
         Reading(one.sensor, one.month, state, one.value, one.n, text=text), figures
     )

@@ -1,8 +1,8 @@
-"""A challenger in shadow beside the champion: their answers for the same rows.
+"""Compare a challenger in shadow with the champion: their predictions for the same rows.
 
-Both answers stand in one row of the shadow's log (`serving.shadow`), so nothing has to be joined
-but, later, who bought. A pair shares everything that makes a season or a group of customers easy or
-hard, so the difference of two models shows long before the level of either does.
+Both predictions are in one row of the shadow's log (`serving.shadow`), so only the labels have to
+be joined, later. A pair shares everything that makes a season or a group of customers easy or hard
+to predict, so the difference of two models shows long before the level of either does.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ import numpy as np
 
 from common.customer_hash import hashed
 from common.duck import connect, parquet
-from common.statistics import EDGE, NORMAL_95, clustered_error, components, rank
+from common.statistics import clustered_error, components, log_losses, rank
 from configs.settings import Compute, Features, Gate
 from features.engine import make, read_log
 from monitoring.facts import ShadowComparison
+from monitoring.performance import clustered_mean, low_high
 from monitoring.request_files import list_files, read_each
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 FEWEST = 100  # pairs: with fewer nothing is compared
-FEWEST_LABELS = 50  # rows of each outcome: with fewer the labels say nothing
+FEWEST_LABELS = 50  # rows of each outcome: with fewer the labels are not used
 MOST_LABELLED = 1_000_000  # rows: of more, so many are taken by their hash
 COLUMNS = (
     *("asked_at", "request", "row", "customer", "as_of", "probability", "decision", "seconds"),
@@ -37,7 +38,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Purchases:
-    """Who bought, to be joined with the pairs. transactions: valid rows in canonical columns.
+    """Where the labels of the pairs come from. transactions: valid rows in canonical columns.
 
     key: of the hashes (`common/customer_hash.py`).  known_until: the first day whose rows are not
     known."""
@@ -60,11 +61,12 @@ def compare_shadow(
     compute: Compute | None = None,
     spill: Path | None = None,
 ) -> ShadowComparison:
-    """Compare the answers of two versions for the same rows, from the shadow's log in `folder`.
+    """Compare the predictions of two versions for the same rows, from the log of the shadow in
+    `folder`.
 
     model: its name.  since, until: days, the last not counted.  purchases: none: without labels. A
     row has the label of its customer at its as-of date, where the request named one, or at the day
-    of the request; it is ripe a horizon later. Of a customer who was sent several times for
+    of the request; it is ripe a horizon later. Of a customer who was scored several times for
     one date the last row counts.  spill: where DuckDB may.
     """
     found = list_files(folder, since, until)
@@ -98,8 +100,8 @@ def compare_shadow(
 
 
 def harm(found: ShadowComparison, limits: Gate) -> tuple[str, ...]:
-    """Why the challenger should not become champion, in sentences; () where there is no reason. Too
-    few rows are not one: the caller counts them."""
+    """List the reasons why the challenger should not become champion, in sentences. Too few rows
+    are not one: the caller counts them."""
     reasons = []
     if found.no_answer:
         reasons.append(
@@ -132,7 +134,7 @@ def harm(found: ShadowComparison, limits: Gate) -> tuple[str, ...]:
 
 
 def in_words(found: ShadowComparison) -> str:
-    """The comparison in sentences."""
+    """Describe the comparison in sentences."""
     who = f"version {found.challenger} in shadow of version {found.champion}"
     if found.state == "none":
         return f"V{who[1:]} has not scored a row yet."
@@ -214,7 +216,8 @@ def _agreement(connection: DuckDBPyConnection, blank: ShadowComparison) -> Shado
 
 
 def _timed(connection: DuckDBPyConnection) -> dict[str, Any]:
-    """Milliseconds of a row, of one row of each call that had as many rows for both."""
+    """Compute the milliseconds of a row, over one row of each call that had as many rows for
+    both."""
     calls, ours, theirs = connection.execute("""
         SELECT count(*), quantile_cont(seconds * 1000, [0.5, 0.99]),
                quantile_cont(champion_seconds * 1000, [0.5, 0.99])
@@ -232,16 +235,16 @@ def _timed(connection: DuckDBPyConnection) -> dict[str, Any]:
 
 
 def _labelled(connection: DuckDBPyConnection, purchases: Purchases) -> dict[str, Any]:
-    """The paired difference on the rows whose outcome is known."""
+    """Compute the paired difference on the rows whose outcome is known."""
     horizon = purchases.settings.horizon_days
     newest = purchases.known_until - timedelta(days=horizon)
     connection.execute(f"""
         CREATE TABLE ripe AS
-        SELECT *, coalesce(as_of, CAST(asked_at AS DATE)) AS asked_for FROM pairs
+        SELECT *, coalesce(as_of, CAST(asked_at AS DATE)) AS label_from FROM pairs
         WHERE probability IS NOT NULL AND customer IS NOT NULL
           AND coalesce(as_of, CAST(asked_at AS DATE)) <= DATE '{newest}'
     """)
-    ((last,),) = connection.execute("SELECT max(asked_for) FROM ripe").fetchall()
+    ((last,),) = connection.execute("SELECT max(label_from) FROM ripe").fetchall()
     if last is None:
         return {}
     end = last + timedelta(days=horizon)
@@ -258,21 +261,21 @@ def _labelled(connection: DuckDBPyConnection, purchases: Purchases) -> dict[str,
         FROM (SELECT DISTINCT customer_id FROM order_parts)
     """)
     connection.execute(f"""
-        CREATE TABLE asked AS
-        SELECT customer_id, asked_for AS as_of, probability, champion_probability
+        CREATE TABLE latest AS
+        SELECT customer_id, label_from AS as_of, probability, champion_probability
         FROM ripe JOIN known USING (customer)
         QUALIFY row_number() OVER (
-            PARTITION BY customer_id, asked_for ORDER BY asked_at DESC, request DESC, "row" DESC
+            PARTITION BY customer_id, label_from ORDER BY asked_at DESC, request DESC, "row" DESC
         ) = 1
-        ORDER BY hash(customer_id, asked_for) LIMIT {MOST_LABELLED}
+        ORDER BY hash(customer_id, label_from) LIMIT {MOST_LABELLED}
     """)
-    connection.execute("CREATE TABLE spine AS SELECT customer_id, as_of FROM asked")
+    connection.execute("CREATE TABLE spine AS SELECT customer_id, as_of FROM latest")
     make(connection, "buyers")
     found = connection.execute("""
         SELECT probability, champion_probability,
                dense_rank() OVER (ORDER BY customer_id) - 1 AS customer,
                CAST(buyers.customer_id IS NOT NULL AS TINYINT) AS bought
-        FROM asked LEFT JOIN buyers USING (customer_id, as_of) ORDER BY customer_id, as_of
+        FROM latest LEFT JOIN buyers USING (customer_id, as_of) ORDER BY customer_id, as_of
     """).fetchnumpy()
     ours, theirs, customer, bought = (
         np.asarray(found[name])
@@ -284,33 +287,20 @@ def _labelled(connection: DuckDBPyConnection, purchases: Purchases) -> dict[str,
 def paired(
     challenger: np.ndarray, champion: np.ndarray, bought: np.ndarray, customer: np.ndarray
 ) -> dict[str, Any]:
-    """The challenger's ROC AUC and log loss minus the champion's, with 95 % intervals.
+    """Compute the challenger's ROC AUC and log loss minus the champion's, with 95 % intervals.
 
     Arrays (n,): probabilities float64, outcomes of 0 and 1, and the number of each customer, from 0
-    on: rows of one customer are alike (DeLong's components, clustered: `common/statistics.py`).
-    Only the counts where there are too few of either outcome.
+    on: rows of one customer are correlated (DeLong's components, clustered:
+    `common/statistics.py`). Only the counts where there are too few of either outcome.
     """
-    counted = {"labelled": len(bought), "positives": int(bought.sum())}
+    counted: dict[str, Any] = {"labelled": len(bought), "positives": int(bought.sum())}
     if min(bought.sum(), len(bought) - bought.sum()) < FEWEST_LABELS:
         return counted
     a, b = rank(challenger, bought), rank(champion, bought)
     assert a is not None and b is not None
     roc_auc = a.roc_auc - b.roc_auc
     roc_auc_error = clustered_error(components(a, bought) - components(b, bought), customer)
-    losses = _losses(challenger, bought) - _losses(champion, bought)
-    loss = float(losses.mean())
-    loss_error = clustered_error((losses - loss) / len(losses), customer)
-    return {
-        **counted,
-        "roc_auc": roc_auc,
-        "roc_auc_low": roc_auc - NORMAL_95 * roc_auc_error,
-        "roc_auc_high": roc_auc + NORMAL_95 * roc_auc_error,
-        "log_loss": loss,
-        "log_loss_low": loss - NORMAL_95 * loss_error,
-        "log_loss_high": loss + NORMAL_95 * loss_error,
-    }
-
-
-def _losses(p: np.ndarray, bought: np.ndarray) -> np.ndarray:
-    safe = np.clip(p, EDGE, 1 - EDGE)
-    return -np.where(bought == 1, np.log(safe), np.log1p(-safe))
+    losses = log_losses(bought, challenger) - log_losses(bought, champion)
+    loss, loss_error = clustered_mean(losses, customer)
+    counted |= {"roc_auc": roc_auc, **low_high("roc_auc", roc_auc, roc_auc_error)}
+    return counted | {"log_loss": loss, **low_high("log_loss", loss, loss_error)}

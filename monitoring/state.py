@@ -1,11 +1,12 @@
-"""What monitoring keeps of each month: facts in Parquet, the verdict, and what both were made from.
+"""Keep the results of each month: facts in Parquet, the verdict, and what both were made from.
 
     baseline/v1.json              the frozen baseline of the sensors
     facts/<kind>/month=….parquet  readings, performance, estimates, drift, quality
     verdicts/month=….json         the verdict, its inputs, and the SHA-256 of its facts
 
-All of it is written aside and renamed. A verdict or a fact that was altered is named and made
-anew: everything but the baseline can be computed again from the log and the scores.
+All of it is written under temporary names and renamed. A verdict or a fact that was altered is
+reported and made again: everything but the baseline can be computed again from the log and the
+scores.
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ class Judged:
     facts: dict[str, str]
 
     def has(self, kind: str) -> bool:
-        """Whether the verdict rests on facts of this kind."""
+        """Whether the verdict is based on facts of this kind."""
         return path_of(kind, self.verdict.month) in self.facts
 
 
 @dataclass(frozen=True)
 class Altered:
-    """A verdict that does not count. month: of its name, None where that is not a month's; text: a
-    sentence without its end."""
+    """A verdict that is not used, as it or its facts were altered. month: of its name, None where
+    that is not a month's; text: a sentence without its end."""
 
     month: str | None
     file: Path
@@ -64,7 +65,7 @@ def write_facts(folder: Path, kind: str, month: str, of: type[T], values: Iterab
 
 
 def read_facts(folder: Path, kind: str, of: type[T], months: Iterable[str]) -> list[T]:
-    """The facts of one kind of these months, those that are there, in order. Of facts that an
+    """Read the facts of one kind of these months, those that exist, in order. Of facts that an
     earlier version of the project wrote, columns that the dataclass does not have are left out, and
     one value where it has a tuple is a tuple of one."""
     import pyarrow.parquet as pq
@@ -83,8 +84,8 @@ def read_facts(folder: Path, kind: str, of: type[T], months: Iterable[str]) -> l
 
 
 def facts_of(folder: Path, judged: Iterable[Judged], kind: str, of: type[T]) -> list[T]:
-    """The facts of one kind that these verdicts rest on, in order: of a month whose rows are held
-    there are few, whatever was measured of it before."""
+    """Read the facts of one kind that these verdicts are based on, in order: of a month whose rows
+    are held there are few, whatever was measured of it before."""
     months = [one.verdict.month for one in judged if one.has(kind)]
     return read_facts(folder, kind, of, months)
 
@@ -101,8 +102,8 @@ def write_judged(folder: Path, judged: Judged) -> None:
 
 
 def read_judged(folder: Path) -> tuple[list[Judged], list[Altered]]:
-    """The months that were judged and are intact, in order; and those whose verdict or facts were
-    altered, also by a command that was killed between the two."""
+    """Read the months that were judged and are intact, in order; and those whose verdict or facts
+    were altered, also by a command that was killed between the two."""
     found, altered = [], []
     for file in sorted((folder / "verdicts").glob("month=*.json")):
         named = re.fullmatch(r"month=(\d{4}-(?:0[1-9]|1[0-2]))\.json", file.name)
@@ -126,7 +127,7 @@ def read_judged(folder: Path) -> tuple[list[Judged], list[Altered]]:
 
 
 def changed_months(judged: Sequence[Judged], now: Mapping[str, str]) -> list[str]:
-    """Months whose rows are not those that they were judged on, or are gone. now: month -> its
+    """List the months whose rows are not those that were judged, or are gone. now: month -> its
     digest, of a log that reaches at least as far as they do."""
     then: dict[str, str] = {}
     for one in judged:
@@ -135,9 +136,9 @@ def changed_months(judged: Sequence[Judged], now: Mapping[str, str]) -> list[str
 
 
 def baselines(folder: Path) -> list[dict[str, Any]]:
-    """The frozen baselines, the oldest first: `version`, `since` (the first month it judges),
-    `reason`, `made_from` and `sensors`. Raises RecordAltered for one that was altered: what it
-    froze cannot be told from the log alone."""
+    """Read the frozen baselines, the oldest first: `version`, `since` (the first month it judges),
+    `reason`, `made_from` and `sensors`. Raises RecordAltered for one that was altered: it
+    cannot be computed again from the log alone."""
     found = []
     for file in (folder / "baseline").glob("v*.json"):
         try:
@@ -148,7 +149,7 @@ def baselines(folder: Path) -> list[dict[str, Any]]:
 
 
 def baseline_for(found: Sequence[dict[str, Any]], month: str) -> dict[str, Any] | None:
-    """The newest baseline that judges this month."""
+    """Find the newest baseline that judges this month."""
     return next((one for one in reversed(found) if one["since"] <= month), None)
 
 
@@ -168,7 +169,7 @@ def _tuples(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _schema(of: type) -> Any:
-    """The Arrow schema of a dataclass of plain values."""
+    """Make the Arrow schema of a dataclass of plain values."""
     import pyarrow as pa
 
     kinds = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from monitoring.sensors import SENSORS
+from monitoring.measure import SENSORS
 from reports.markdown import (
     Cells,
     amount,

@@ -18,7 +18,7 @@ Action = Literal["promote", "reject", "release", "rollback", "trigger"]
 @dataclass(frozen=True)
 class SensorNote:
     """What a sensor measures, the verdict that its alarm stands for, the unit of its values, and
-    its limit of |z|. Made from an entry of SENSORS in `monitoring/sensors.py`."""
+    its limit of |z|. Made from an entry of SENSORS in `monitoring/measure.py`."""
 
     meaning: str
     verdict: str

@@ -30,8 +30,8 @@ from rich.table import Table
 
 from common.files import write_file
 from monitoring.facts import Reading
-from monitoring.measure import Measured
-from monitoring.sensors import SENSORS, freeze, read_month
+from monitoring.measure import SENSORS, Measured
+from monitoring.sensors import freeze, read_month
 from tests.bench import monitoring_labels
 from tests.bench.figures import share
 from tests.bench.monitoring_real import real_log_readings

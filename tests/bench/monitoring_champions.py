@@ -32,11 +32,15 @@ from features.engine import build_features, make, read_log
 from features.table import Rows, read_rows
 from ingestion.outcome import TRANSACTIONS
 from ingestion.validate import validate_batch
-from monitoring.early_label import EARLY_DAYS, early_label
-from monitoring.estimate import estimate_from
 from monitoring.facts import Reading, add_months, end_of, first_day, year_before
-from monitoring.labels import Outcomes, read_outcomes, ripe
-from monitoring.performance import judge_performance, performance_of, pooled, reference
+from monitoring.labels import EARLY_DAYS, Outcomes, early_label, read_outcomes, ripe
+from monitoring.performance import (
+    estimate_from,
+    judge_performance,
+    performance_of,
+    pooled,
+    reference,
+)
 from simulator.simulator import ROWS, simulate_part
 from tests.monitoring.made_scores import write_scores
 from training import families
@@ -61,8 +65,8 @@ FAMILIES = ("xgboost", "logistic")  # in turn, by seed
 PARAMS: dict[str, dict[str, Any]] = {"xgboost": {"rounds": 80}, "logistic": {}}
 # What a shop-year is made by, besides libraries, the preset's settings and training.
 MADE_BY = (
-    "monitoring/labels.py", "monitoring/performance.py", "monitoring/early_label.py",
-    "monitoring/estimate.py", "common/statistics.py", "tests/bench/monitoring_champions.py",
+    "monitoring/labels.py", "monitoring/performance.py",
+    "common/statistics.py", "tests/bench/monitoring_champions.py",
 )  # fmt: skip
 _SET = "source.simulation.drift"
 

@@ -38,11 +38,9 @@ from ingestion.files import read_file
 from ingestion.outcome import TRANSACTIONS
 from ingestion.validate import validate_batch
 from monitoring.drift import feature_drift, score_drift
-from monitoring.early_label import EARLY_DAYS, early_label
-from monitoring.estimate import estimate
 from monitoring.facts import add_months, end_of, year_before
-from monitoring.labels import read_outcomes, ripe
-from monitoring.performance import judge_performance, pooled, reference
+from monitoring.labels import EARLY_DAYS, early_label, read_outcomes, ripe
+from monitoring.performance import estimate, judge_performance, pooled, reference
 from tests.bench.figures import share
 from tests.bench.monitoring_champions import (
     DRIFT_MONTH,

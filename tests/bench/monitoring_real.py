@@ -22,7 +22,8 @@ from ingestion.files import read_file
 from ingestion.outcome import QUARANTINE, TRANSACTIONS
 from ingestion.validate import validate_batch
 from monitoring.facts import Reading, add_months
-from monitoring.sensors import SENSORS, freeze, read_month
+from monitoring.measure import SENSORS
+from monitoring.sensors import freeze, read_month
 from tests.bench.monitoring_shops import measure, months_to_alarm
 
 BASELINE = [add_months("2009-12", n) for n in range(12)]

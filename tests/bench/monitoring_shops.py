@@ -24,7 +24,7 @@ from configs.source import Drift
 from ingestion.outcome import QUARANTINE, TRANSACTIONS
 from ingestion.validate import validate_batch
 from monitoring.facts import Reading, add_months, first_day, month_of
-from monitoring.sensors import Measured, measure_months
+from monitoring.measure import Measured, measure_months
 from simulator.simulator import ROWS, simulate_part
 
 ROOT = Path(__file__).parents[2]

@@ -15,6 +15,7 @@ from common.statistics import (
     clustered_error,
     components,
     ks,
+    log_losses,
     percentile_interval,
     rank,
     ranks,
@@ -127,6 +128,7 @@ def test_recalibrated_log_loss_does_not_depend_on_the_level_and_is_never_above_t
     y[:2] = 0, 1
     p, moved = 1 / (1 + np.exp(-z)), 1 / (1 + np.exp(-(z + shift)))
     assert recalibrated_log_loss(y, moved) == pytest.approx(recalibrated_log_loss(y, p), abs=1e-6)
+    assert np.mean(log_losses(y, p)) == pytest.approx(log_loss(y, p))
     assert recalibrated_log_loss(y, p) <= log_loss(y, p) + 1e-9
 
 

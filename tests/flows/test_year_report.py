@@ -13,7 +13,7 @@ from flows.operate import Operated
 from flows.year_report import Year, alarms_of, duration, head, rows
 from monitoring.alerts import Alert
 from monitoring.facts import Reading, Verdict, add_months
-from monitoring.sensors import SENSORS
+from monitoring.measure import SENSORS
 from registry.chain import Record
 
 MONTHS = [add_months("2026-04", n) for n in range(6)]

@@ -15,9 +15,18 @@ from hypothesis import strategies as st
 
 from common import files as records
 from monitoring import alerts, journal
-from monitoring.alerts import alerts_of, clear_alert, events_of, raise_alert, repair, update
-from monitoring.episodes import Condition, Event, missing
+from monitoring.alerts import (
+    Event,
+    alerts_of,
+    clear_alert,
+    events_of,
+    raise_alert,
+    repair,
+    unannounced,
+    update,
+)
 from monitoring.facts import Reading, Verdict, add_months
+from monitoring.verdict import Condition
 
 ACTIONS = {
     "broken data": "Hold the batch.",
@@ -128,7 +137,7 @@ def test_what_was_released_in_its_own_month_is_over(folder: Path) -> None:
 def test_a_month_judged_anew_corrects_what_is_open(folder: Path) -> None:
     judge(folder, "2026-07", "broken data", price="alarm")
     (over,) = judge(folder, "2026-07", price="ok")
-    assert over.state == "resolved" and "looked at again" in over.text
+    assert over.state == "resolved" and "was judged again" in over.text
     (again,) = judge(folder, "2026-07", "broken data", price="alarm")
     assert again.state == "firing"
     assert len({event.id for event in events_of(folder)}) == 3
@@ -185,7 +194,7 @@ def test_each_run_of_alarms_begins_once_and_ends_once(said: list[dict]) -> None:
     for place in range(len(months)):  # in order; each is judged twice
         for _ in range(2):
             seen = dict(list(months.items())[: place + 1])
-            events += missing("shop", events, seen, None)
+            events += unannounced("shop", events, seen, None)
     assert len({event.id for event in events}) == len(events)
     for sensor in ("price", "unit", "batch"):
         known = [(month, one[sensor]) for month, one in months.items() if sensor in one]
@@ -213,8 +222,8 @@ def test_whatever_is_judged_anew_the_events_say_what_the_months_do(steps: list) 
     events: list[Event] = []
     for place, said in steps:
         months[add_months("2026-01", place)] = said
-        events += missing("shop", events, months, None)
-        assert missing("shop", events, months, None) == []
+        events += unannounced("shop", events, months, None)
+        assert unannounced("shop", events, months, None) == []
         assert len({event.id for event in events}) == len(events)
         open_now = Counter()
         for event in events:

@@ -31,7 +31,7 @@ from configs.settings import Alerts
 from monitoring.alerts import events_of, raise_alert, update
 from monitoring.delivery import check_receivers, count_queued, deliver
 from monitoring.facts import Reading, Verdict
-from monitoring.mail import message_of
+from monitoring.receivers import message_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRETS = ("s3cret", "Bearer")

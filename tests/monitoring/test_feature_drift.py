@@ -8,13 +8,11 @@ from functools import cache
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import settings as examples
 from hypothesis import strategies as st
-from scipy.stats import ks_2samp
 
 from configs.settings import Features
 from features.catalogue import NAMES
-from monitoring.drift import compare, feature_drift, ks, psi, score_drift
+from monitoring.drift import compare, feature_drift, psi, score_drift
 from tests.features.made_logs import Line, ask, shop_log, write
 from tests.monitoring.made_scores import write_scores
 
@@ -165,14 +163,6 @@ def test_psi_is_finite_never_negative_and_zero_for_the_same_values(now, before):
     now, before = np.array(now), np.array(before)
     assert 0 <= psi(now, before) < 50
     assert psi(before, before) == pytest.approx(0)
-
-
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of SciPy, about samples of one value
-@given(values, values)
-@examples(max_examples=50)
-def test_the_distance_is_that_of_scipy(now, before):
-    now, before = (np.nan_to_num(np.array(v), nan=-1) for v in (now, before))
-    assert ks(now, before) == pytest.approx(ks_2samp(now, before, method="asymp").statistic)
 
 
 def test_psi_of_shifted_deciles_is_the_textbooks():

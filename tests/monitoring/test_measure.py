@@ -17,7 +17,8 @@ from configs.load import load
 from configs.settings import Compute
 from configs.source import CANONICAL
 from monitoring.facts import Reading, add_months, month_of
-from monitoring.sensors import SENSORS, freeze, measure_months, read_month
+from monitoring.measure import SENSORS, measure_months
+from monitoring.sensors import freeze, read_month
 
 pytestmark = pytest.mark.slow
 

@@ -1,4 +1,4 @@
-"""What a champion's scores were worth, how sure that is, and when it is worse."""
+"""How good a champion's scores were, when it is worse; before labels, the estimate."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import replace
 from datetime import date
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import settings as examples
@@ -19,13 +21,15 @@ from monitoring.performance import (
     ROC_AUC,
     Reference,
     detectable,
+    estimate,
+    estimate_from,
     judge_performance,
     performance_of,
     pooled,
     reference,
 )
-from tests.monitoring.made_scores import drawn
-from training.metrics import paired_difference, point, score
+from tests.monitoring.made_scores import drawn, write_scores
+from training.metrics import paired_difference, point
 
 DATES = (date(2026, 5, 1), date(2026, 6, 1), date(2026, 7, 1))
 
@@ -116,18 +120,6 @@ def test_the_gain_is_the_paired_difference_of_training():
     assert found.gain_high - found.gain_low == pytest.approx(
         paired["high"] - paired["low"], rel=0.15
     )
-
-
-def test_an_interval_of_one_date_agrees_with_the_bootstrap_of_training():
-    one = drawn(600)
-    expected, found = score(one.bought, one.probability, bootstrap=400, seed=1), performance_of(one)
-    for name in ("roc_auc", "log_loss"):
-        if name == "roc_auc":
-            width = found.roc_auc_high - found.roc_auc_low
-        else:
-            both = pooled([one])
-            width = both.log_loss_high - both.log_loss_low
-        assert width == pytest.approx(expected[f"{name}_high"] - expected[f"{name}_low"], rel=0.15)
 
 
 def test_a_month_with_more_buyers_does_not_make_the_ranking_better():
@@ -290,3 +282,54 @@ def test_the_detectable_effect_is_found_four_times_out_of_five(error, allowed, l
     fall = detectable(error, allowed, limit)
     found = np.random.default_rng(1).normal(-fall, error, 20_000) < -allowed - limit * error
     assert found.mean() == pytest.approx(0.8, abs=0.01)
+
+
+# --- before labels are known: right if the probabilities are, and it says so ----------------------
+
+
+@pytest.mark.slow
+def test_the_estimated_interval_holds_95_of_100_figures_when_the_probabilities_are_right():
+    one = drawn(1500)
+    found = estimate_from("2026-05-01", 1, one.probability)
+    rng, inside = np.random.default_rng(5), 0
+    for _ in range(400):
+        bought = (rng.random(len(one)) < one.probability).astype(np.int8)
+        inside += found.low <= performance_of(replace(one, bought=bought)).roc_auc <= found.high
+    assert 0.92 <= inside / 400 <= 0.98
+
+
+def test_the_estimate_reads_scores_and_says_what_it_assumes(tmp_path):
+    one = drawn(1000)
+    path = write_scores(
+        tmp_path / "as_of=2026-05-01" / "part.parquet",
+        [f"c{i}" for i in range(1000)],
+        one.probability,
+        as_of=DATES[0],
+        version=3,
+    )
+    found = estimate(path)
+    assert (found.as_of, found.version, found.rows) == ("2026-05-01", 3, 1000)
+    assert found.low < found.roc_auc < found.high
+    assert found.expected_buyers == pytest.approx(one.probability.sum())
+    assert "if its probabilities are right" in found.text and "assumption" in found.text
+
+
+@pytest.mark.parametrize(
+    "p", [np.zeros(500), np.ones(500), np.full(40, 0.5), np.full(500, 0.01), np.empty(0)]
+)
+def test_too_few_expected_buyers_or_others_give_no_estimate(p):
+    found = estimate_from("2026-05-01", 1, p)
+    assert (found.roc_auc, found.low, found.high) == (None, None, None)
+    assert "too few to estimate" in found.text
+
+
+def test_the_estimate_of_equal_probabilities_is_a_half():
+    found = estimate_from("2026-05-01", 1, np.full(500, 0.4))
+    assert found.roc_auc == pytest.approx(0.5)
+
+
+def test_a_file_without_scores_has_no_estimate(tmp_path):
+    path = write_scores(tmp_path / "empty.parquet", [], [], as_of=DATES[0])
+    assert pq.read_table(path).schema.field("as_of").type == pa.date32()
+    with pytest.raises(ValueError, match="has no scores"):
+        estimate(path)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from made_shop import BASELINE, FIRST, JUDGED, states
 
 from monitoring.facts import Reading, add_months
-from monitoring.sensors import SENSORS, Measured, freeze, read_month
+from monitoring.measure import SENSORS, Measured
+from monitoring.sensors import freeze, read_month
 
 
 def test_a_healthy_shop_has_no_alarm(measured):

@@ -40,10 +40,6 @@ def test_what_does_not_decide_is_said_too():
     assert found.evidence == ("price reads alarm", "invoices reads alarm")
 
 
-def test_a_sensor_that_has_no_meaning_never_counts():
-    assert judged(reading("early_label")).verdict == "calendar"
-
-
 def test_a_held_batch_is_broken_data():
     found = judged(held="the batch ab12 is held: volume_change is -0.7")
     assert found.verdict == "broken data"
