@@ -4,7 +4,7 @@ It stands before BentoML's application, which starts the workers, configures, pa
 them, and answers only `/metrics` and the files of its Swagger UI here: BentoML's middleware and its
 typing of requests cost six times what the model does (docs/speed.md). Starlette's routing, request
 and response would add 14 to 17 µs to the 170 that the service takes for a request, which is more
-than its lead over FastAPI leaves (docs/architecture.md). So the way goes from bytes to bytes.
+than its lead over FastAPI leaves (docs/decisions.md). So the way goes from bytes to bytes.
 """
 
 from __future__ import annotations

@@ -127,6 +127,18 @@ def _data_sets_and_signature_are_there(client, page, smoke, run):
     assert len(inputs) == smoke.summary["table"]["features"]
 
 
+def test_prefects_own_command_line_lists_the_run(pages, smoke, environment):
+    (_, prefect), _ = pages
+    there = {"PREFECT_API_URL": f"http://127.0.0.1:{prefect}/api", "COLUMNS": "200"}
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", "flow-run", "ls"],
+        env=environment | there | {"PREFECT_HOME": str(smoke.var / "prefect-client")},
+        capture_output=True,
+        text=True,
+    )
+    assert smoke.summary["run_id"] in done.stdout and "COMPLETED" in done.stdout, done.stderr
+
+
 def test_no_page_of_another_site_reads_them(pages):
     (mlflow, prefect), _ = pages
     paths = {mlflow: "api/2.0/mlflow/runs/search", prefect: "api/flow_runs/filter"}
