@@ -31,7 +31,10 @@ from ingestion.sources import SUFFIXES, check_file
 from ingestion.text import check_text
 from ingestion.workbook import read_sheets
 
-DAMAGED = (duckdb.Error, OSError, EOFError, zlib.error, csv.Error, BadZipFile, NotImplementedError)
+DAMAGED = (
+    *(duckdb.Error, OSError, EOFError, zlib.error, csv.Error, BadZipFile, NotImplementedError),
+    RuntimeError,  # zipfile's, of a part that is encrypted
+)
 
 
 def read_file(

@@ -50,7 +50,7 @@ ROWS_LOOKED_AT = 1000  # of a sheet that are looked at
 LARGEST_STYLES = 1 << 24  # bytes: an archive may unpack to any size
 ZEROS = re.compile(r"0{2,}|0[0-]*-[0-]*0")  # 00000, and 000-00-0000
 ADDRESS = re.compile(r"([A-Z]+)\d+")
-UNREADABLE = (OSError, KeyError, zipfile.BadZipFile, ElementTree.ParseError)
+UNREADABLE = (OSError, KeyError, RuntimeError, zipfile.BadZipFile, ElementTree.ParseError)
 
 
 def read_sheets(path: Path, wanted: Collection[str]) -> tuple[pa.Table, dict[str, str]]:

@@ -152,7 +152,8 @@ def test_nothing_is_pickled(smoke):
 
 def test_nothing_half_written_is_left(smoke):
     left = [p for p in smoke.var.rglob("*") if ".partial" in p.name or p.name.startswith(".")]
-    assert left == []
+    project = smoke.var / "great_expectations"  # whose own files begin with a dot
+    assert [path for path in left if not path.is_relative_to(project)] == []
 
 
 def test_the_same_settings_give_the_same_figures(smoke, again):

@@ -140,8 +140,12 @@ def test_the_printed_commands_act_on_the_shop_of_the_year(year, quick_walk):
     (config,) = given["models"]
     preset = config.removeprefix("CONFIG=")
     said = {
-        target: quick_walk(done.var, "--config", preset, module=f"flows.{target}")
-        for target in ("models", "monitor", "operate")
+        target: quick_walk(done.var, "--config", preset, module=module)
+        for target, module in (
+            ("models", "flows.commands.models"),
+            ("monitor", "flows.monitor"),
+            ("operate", "flows.operate"),
+        )
     }
     assert all(one.code == 0 for one in said.values()), [one.err for one in said.values()]
     assert "golden-path-year-price" in said["models"].out

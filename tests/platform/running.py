@@ -54,7 +54,8 @@ class Platform:
 
     def run(self, command: str) -> subprocess.CompletedProcess[str]:
         """`make COMMAND`, to its end."""
-        words = ["-m", f"flows.{command}", "--config", str(PRESET), *self.options]
+        module = f"flows.{command}" if command == "janitor" else f"flows.commands.{command}"
+        words = ["-m", module, "--config", str(PRESET), *self.options]
         return subprocess.run(
             [sys.executable, *words],
             cwd=ROOT,

@@ -56,7 +56,7 @@ def fuzz(examples: int) -> Callable[..., Any]:
     return settings(
         max_examples=examples,
         derandomize=True,
-        tracking_uri=None,
+        database=None,
         deadline=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
