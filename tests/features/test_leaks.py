@@ -108,12 +108,12 @@ def test_a_known_feature_that_was_overwritten_is_named(log, clean, tmp_path):
 
 LOOKAHEAD: dict[str, tuple[str, Callable[[str], str], set[str]]] = {
     "the cut is a day late": (
-        "base/asked",
+        "base/past_orders",
         lambda sql: sql.replace("WHERE day < as_of", "WHERE day <= as_of"),
         {"orders_total", "revenue_total", "orders_30d"},
     ),
     "the cut is gone": (
-        "base/asked",
+        "base/past_orders",
         lambda sql: sql.replace("WHERE day < as_of", ""),
         {"recency_days", "orders_total", "orders_30d", "gap_days_last"},
     ),
@@ -128,12 +128,12 @@ LOOKAHEAD: dict[str, tuple[str, Callable[[str], str], set[str]]] = {
         {"is_home"},
     ),
     "products are counted from the whole log": (
-        "base/products",
+        "base/past_products",
         lambda sql: sql.replace("WHERE seen_from <= date_number", ""),
         {"products_total"},
     ),
     "cancellations of the future count": (
-        "base/cancellations",
+        "base/past_cancellations",
         lambda sql: sql.replace("WHERE day < as_of", ""),
         {"cancelled_lines_365d", "cancelled_share"},
     ),
@@ -155,7 +155,7 @@ LOOKAHEAD: dict[str, tuple[str, Callable[[str], str], set[str]]] = {
         {"buy_probability"},
     ),
     "only who comes back is asked about": (
-        "spine",
+        "base/spine",
         lambda sql: sql.replace(
             "ON day < as_of",
             """ON day < as_of AND customer_id IN (

@@ -113,7 +113,7 @@ def test_with_exchanged_futures_and_a_week_of_the_future_in_the_features_it_does
     tmp_path, monkeypatch
 ):
     shutil.copytree(engine.SQL, tmp_path / "sql")
-    file = tmp_path / "sql" / "base" / "asked.sql"
+    file = tmp_path / "sql" / "base" / "past_orders.sql"
     late = file.read_text("utf-8").replace("WHERE day < as_of", "WHERE day <= as_of + 7")
     assert late != file.read_text("utf-8")
     file.write_text(late, "utf-8")
