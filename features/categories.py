@@ -48,7 +48,7 @@ def decode(value: float, feature: Mapping[str, Any]) -> Value:
     """A number of the training table as a person, and the service, would write it: None where it is
     missing, text for a category, else the shortest number that is the same float32.
 
-    Raises ValueError for a number that is no code of the feature.
+    Raises ValueError for a number that is not a code of the feature.
     """
     if value != value:  # NaN
         return None
@@ -57,7 +57,7 @@ def decode(value: float, feature: Mapping[str, Any]) -> Value:
         return _shortest(float(value))
     code = int(value)
     if code != value or not 0 <= code <= len(categories):
-        raise ValueError(f"{value} is no code of {feature['name']}, which has {len(categories)}")
+        raise ValueError(f"{value} is not a code of {feature['name']}, which has {len(categories)}")
     return other_name(categories) if code == len(categories) else categories[code]
 
 

@@ -8,7 +8,7 @@ positive class is nearly the same in every split.
 
 Rows that are equal in every feature, as a model sees them, are on one side, whatever their label
 and identifier: one that was learnt from would answer for its copy. But where a combination is
-common (`COMMON` of the rows), it is no copy, and keeping it together would leave a table of few
+common (`COMMON` of the rows), it is not a copy, and keeping it together would leave a table of few
 and coarse columns without a split: its rows are drawn one by one.
 
 Where the settings name a group (`source.table.group`), all rows of one are on one side, and copies

@@ -37,7 +37,7 @@ WIRING = ("train", "data_stages", "table_stages", "family", "contest")
 
 
 def fit(family: str) -> tuple[str, ...]:
-    """The modules that fit a family. The other families are no part of it."""
+    """The modules that fit a family. The other families are not part of it."""
     return ("training.fit", f"training.families.{family}")
 
 

@@ -44,7 +44,7 @@ def check_mapping(source: Source) -> None:
     unknown = [name for name in source.columns if name not in MAPPED]
     if unknown:
         raise UserError(
-            f"source.columns maps {unknown[0]!r}, which is no canonical column",
+            f"source.columns maps {unknown[0]!r}, which is not a canonical column",
             where="source.columns",
             next_step=f"the canonical columns are {', '.join(MAPPED)}",
         )
@@ -170,7 +170,7 @@ def _bare_numbers(many: str, example: str, time_format: str | None, where: str) 
     likely = BY_DIGITS.get(digits)
     return UserError(
         f"{many} times are bare numbers such as {example}"
-        + (f", which are no times in {time_format}" if time_format else ""),
+        + (f", which are not times in {time_format}" if time_format else ""),
         where=where,
         next_step=(f"perhaps it is --source.time_format {likely}; " if likely else "")
         + f"it may be one of {', '.join(EPOCHS)}, or a format for strptime, as in %Y%m%d",

@@ -18,7 +18,7 @@ from common.errors import UserError
 from configs.source import Text
 
 LONGEST_LINE = 2_000_000  # bytes: DuckDB's own limit, which it does not keep at the end of a file
-CODECS = {"utf-8": "utf-8-sig", "windows-1252": "cp1252"}  # -sig: a byte-order mark is no text
+CODECS = {"utf-8": "utf-8-sig", "windows-1252": "cp1252"}  # -sig: a byte-order mark is not text
 BLOCK = 1 << 21
 WORDS = re.compile(r'"(?:[^"]|"")*"|[^ \t\r\n\v\f]+')
 ESCAPED = re.compile(r'\\(["\\])')

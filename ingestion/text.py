@@ -59,7 +59,7 @@ class Top:
 
 
 def check_text(text: Text) -> None:
-    """Raises UserError for settings that contradict each other, or are no delimiter."""
+    """Raises UserError for settings that contradict each other, or are not a delimiter."""
     delimiter = text.delimiter
     if delimiter not in (None, "tab", WHITESPACE) and (
         len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n\0'
@@ -236,7 +236,7 @@ def _is_not_plain(path: Path, text: Text, top: Top) -> bool:
     """Whether DuckDB cannot be given the file as it is."""
     if text.encoding != "utf-8" or text.escape != "quote" or top.above:
         return True
-    with rewrite.Bounded(path) as file:  # a quote after such a mark is no quote to DuckDB
+    with rewrite.Bounded(path) as file:  # to DuckDB a quote after such a mark is not one
         return file.read(len(BYTE_ORDER_MARK)) == BYTE_ORDER_MARK and top.line.startswith('"')
 
 

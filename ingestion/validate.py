@@ -95,7 +95,7 @@ def read_days(path: Path) -> list[Day]:
 
 
 def check_patterns(contract: Contract) -> None:
-    """Raise UserError for a pattern that is no regular expression."""
+    """Raise UserError for a pattern that is not a regular expression."""
     for name, rule in contract.rules.items():
         if rule.pattern is None:
             continue
@@ -104,7 +104,7 @@ def check_patterns(contract: Contract) -> None:
                 connection.execute("SELECT regexp_matches('', ?)", [rule.pattern]).fetchall()
         except duckdb.Error as error:
             raise UserError(
-                f"the pattern {rule.pattern!r} is no regular expression: {error}",
+                f"the pattern {rule.pattern!r} is not a regular expression: {error}",
                 where=f"contract.rules.{name}.pattern",
                 next_step=r"mend it; the default for products is ^\d{5}[A-Z]{0,2}$",
             ) from error

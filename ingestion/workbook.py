@@ -59,7 +59,7 @@ def read_sheets(path: Path, wanted: Collection[str]) -> tuple[pa.Table, dict[str
 
     The log's header is that of the first sheet that has the wanted columns; other sheets may write
     it in another letter case. A sheet that looks like a part of the log without its header is
-    refused, any other is no log. Raises UserError, and CalamineError or BadZipFile for what is not
+    refused, others are not logs. Raises UserError, and CalamineError or BadZipFile for what is not
     a workbook.
     """
     import pyarrow as pa
@@ -103,7 +103,7 @@ def read_sheets(path: Path, wanted: Collection[str]) -> tuple[pa.Table, dict[str
 
 def _without_blank_end(sheet: list[list]) -> list[list]:
     """Without the rows at its end that hold nothing but blanks: a blank or a format far below the
-    table is no row of it. Those between others keep the numbers of the rows."""
+    table is not a row of it. Those between others keep the numbers of the rows."""
     while sheet and not any(str(cell).strip() for cell in sheet[-1]):
         sheet.pop()
     return sheet

@@ -167,7 +167,7 @@ def _freshness(evidence: Evidence, limit: int) -> Rule:
         if age is not None
         else "the rows have no dates: how old they are is not known",
         f"at most {limit} days",
-        "a model of what was is no model of what is",
+        "a model of the past may no longer hold",
         age,
     )
 

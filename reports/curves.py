@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reports.table_figures import Z, wilson
+from common.statistics import NORMAL_95, wilson
 
 POINTS = 240  # of a curve are drawn: more cannot be told apart on a page
 BINS = 10
@@ -81,7 +81,7 @@ def reliability(y: np.ndarray, p: np.ndarray) -> list[Bin]:
     starts = np.flatnonzero(np.r_[True, p[1:] != p[:-1]])
     first = starts[np.flatnonzero(np.diff(starts * BINS // len(p), prepend=-1))]
     return [
-        Bin(float(q.mean()), float(z.mean()), *wilson(int(z.sum()), len(z)), len(z))
+        Bin(float(q.mean()), float(z.mean()), *wilson(float(z.mean()), len(z)), len(z))
         for z, q in zip(np.split(y, first[1:]), np.split(p, first[1:]), strict=True)
     ]
 
@@ -122,8 +122,8 @@ def contact(
         missed=int(y[~taken].sum()),
         spared=int((1 - y[~taken]).sum()),
         value=mean,
-        low=mean - Z * float(error),
-        high=mean + Z * float(error),
+        low=mean - NORMAL_95 * float(error),
+        high=mean + NORMAL_95 * float(error),
     )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from markupsafe import Markup
 
 from common.duck import connect, parquet
+from common.statistics import ks
 from configs.settings import Compute
 from features.catalogue import Feature
 from features.categories import missing_name, other_name
@@ -23,7 +24,7 @@ from features.table import SPLITS, read_rows
 from reports import page
 from reports.log_counts import EXAMPLES
 from reports.svg import sparkline
-from reports.table_figures import largest_gap, roc_auc
+from reports.table_figures import roc_auc
 from reports.words import compact
 
 BINS = 24
@@ -106,7 +107,7 @@ def _gap(one: np.ndarray, other: np.ndarray, feature: Feature) -> float:
         size = len(feature.categories) + 1
         shares = [np.bincount(v.astype(int), minlength=size) / len(v) for v in (one, other)]
         return float(np.abs(shares[0] - shares[1]).sum() / 2)
-    return largest_gap(one, other)
+    return ks(one, other)
 
 
 def _levels(feature: Feature, codes: np.ndarray, y: np.ndarray) -> list[tuple[str, float, float]]:

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from common.statistics import wilson
 from configs.command import make, typed, where
 from reports import curves
 from reports.model_context import ReportContext
-from reports.table_figures import wilson
 from reports.words import SPLIT_NAMES
 from training.importance import contribution_rows, summarise_contributions
 from training.metrics import METRICS, point
@@ -306,7 +306,7 @@ def _by_date(
     found = []
     for day in np.unique(as_of):  # a table without dates: one NaT
         rows = np.isnat(as_of) if np.isnat(day) else as_of == day
-        low, high = wilson(int(y[rows].sum()), int(rows.sum()))
+        low, high = wilson(float(y[rows].mean()), int(rows.sum()))
         one = y[rows]
         found.append(
             {

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from math import ceil, sqrt
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from common.duck import parquet, quoted
+from common.statistics import ks, rank, ranks, wilson
 from features.table import SPLITS
 from reports.log_counts import column_names, rows
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 SAMPLE = 40_000  # about this many rows per split are enough to draw a distribution
 PARTS = 100_000  # customers are drawn by their hash, in this many parts
-Z = 1.959964  # of a 95 % interval
 REACH = 0.3  # the rails run at least from .2 to .8: a weak set of features looks weak
 SHOWN = 9  # features whose distributions are drawn
 SAME = 0.8  # of two features whose ranks correlate more than that, one is drawn
@@ -79,19 +79,11 @@ def read_table(connection: DuckDBPyConnection, table: Path) -> Table:
     )
 
 
-def wilson(hits: int, n: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share (Wilson 1927): inside 0 to 1, and fair for few
-    customers."""
-    share, square = hits / n, Z * Z
-    middle = (share + square / (2 * n)) / (1 + square / n)
-    half = Z / (1 + square / n) * sqrt(share * (1 - share) / n + square / (4 * n * n))
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
 def _as_of(day: date, split: str, customers: int, buyers: int | None) -> AsOf:
     if buyers is None:
         return AsOf(day, split, customers, None, None, None, None)
-    return AsOf(day, split, customers, buyers, buyers / customers, *wilson(buyers, customers))
+    share = buyers / customers
+    return AsOf(day, split, customers, buyers, share, *wilson(share, customers))
 
 
 def _missing(
@@ -172,22 +164,11 @@ def associations(table: Table) -> list[Association]:
 
 
 def roc_auc(label: np.ndarray, values: np.ndarray) -> float | None:
-    """Return the share of pairs of a buyer and a non-buyer in which the buyer has the larger value;
-    ties count half. None where there is no such pair."""
+    """Return the ROC AUC of the rows that have a value. None where one of the two labels does not
+    occur among them."""
     known = ~np.isnan(values)
-    label, values = label[known] > 0, values[known]
-    buyers = int(label.sum())
-    others = len(label) - buyers
-    if not buyers or not others:
-        return None
-    excess = ranks(values)[label].sum() - buyers * (buyers + 1) / 2
-    return float(excess / (buyers * others))
-
-
-def ranks(values: np.ndarray) -> np.ndarray:
-    """Return ranks from 1; equal values share the mean of theirs."""
-    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(count) - (count - 1) / 2)[place]
+    ranked = rank(values[known], label[known] > 0)
+    return None if ranked is None else ranked.roc_auc
 
 
 def reach_of(ranked: list[Association]) -> float:
@@ -239,10 +220,7 @@ def distributions(table: Table, ranked: list[Association]) -> list[Distribution]
     chosen: list[str] = []
     rank_of: dict[str, np.ndarray] = {}
     for name in (association.name for association in ranked):
-        values = train[name]
-        known = ~np.isnan(values)
-        rank_of[name] = np.full(len(values), (known.sum() + 1) / 2)  # missing: in the middle
-        rank_of[name][known] = ranks(values[known])
+        rank_of[name] = ranks(train[name])
         if not any(_correlated(rank_of[name], rank_of[other]) for other in chosen):
             chosen.append(name)
         if len(chosen) == SHOWN:
@@ -266,17 +244,7 @@ def _distribution(table: Table, name: str) -> Distribution:
         quantiles={
             split: np.quantile(v, POINTS, method="inverted_cdf") for split, v in known.items()
         },
-        gap={
-            split: largest_gap(known["train"], v) for split, v in known.items() if split != "train"
-        },
+        gap={split: ks(known["train"], v) for split, v in known.items() if split != "train"},
         # Money and counts: a few large values would press all others against the axis.
         log_scale=bool(known["train"][0] >= 0 and high > 20 and high > 5 * middle),
     )
-
-
-def largest_gap(one: np.ndarray, other: np.ndarray) -> float:
-    """Return Kolmogorov and Smirnov's distance of two sorted samples."""
-    at = np.concatenate([one, other])
-    share_of_one = np.searchsorted(one, at, side="right") / len(one)
-    share_of_other = np.searchsorted(other, at, side="right") / len(other)
-    return float(np.abs(share_of_one - share_of_other).max())

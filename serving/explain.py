@@ -70,7 +70,7 @@ def shapley_values(predict: Predict, x: np.ndarray, reference: np.ndarray) -> Sh
     added = np.zeros((walks, len(x)))
     added[walk, order[walk, step]] = after - before
 
-    # Pairs from one reference row are no independent draws: each row counts once.
+    # Pairs from one reference row are not independent draws: each row counts once.
     drawn = added.reshape(-1, len(reference), 2, len(x)).mean(axis=2)
     drawn = drawn.mean(axis=0) if len(reference) > 1 else drawn[:, 0]
     if not np.isfinite(drawn).all():

@@ -219,7 +219,7 @@ def imported(tree: ast.AST, *, later: bool = True) -> Iterator[str]:
 
 
 def _file(module: str, root: Path) -> Path | None:
-    """None for a module of another's, or a name that is no module."""
+    """None for a module of another library, or a name that is not a module."""
     path = Path(*module.split("."))
     for one in (path.with_suffix(".py"), path / "__init__.py"):
         if (root / one).is_file():

@@ -35,7 +35,7 @@ Floats = NDArray[np.float64]
 _NODES = 24  # more change nothing beyond 1e-12
 _ROWS_AT_A_TIME = 20_000
 
-# A purchase is an invoice, not a line; what is no sale (quantity <= 0) is no purchase. The row
+# A purchase is an invoice, not a line; a line of quantity <= 0 is not one. The row
 # number keeps the answer in the order of the table, which SQL alone does not promise.
 _HISTORIES = """
 with purchases as (

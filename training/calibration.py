@@ -296,7 +296,7 @@ def _offset(z: np.ndarray, y: np.ndarray) -> float:
 
 def _platt(z: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     """Slope and intercept with Platt's smoothed targets; a slope below 0 would turn the ranking
-    around, which is no calibration: then nothing is changed."""
+    around, which is not a calibration: then nothing is changed."""
     from sklearn.linear_model import LogisticRegression
 
     positives, n = float(y.sum()), len(y)

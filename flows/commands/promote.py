@@ -62,7 +62,7 @@ def version_number(text: str) -> int:
     digits = text.removeprefix("v")
     if not digits.isdecimal() or not 0 < int(digits) < 2**31:
         raise UserError(
-            f"{text!r} is no version", where="VERSION", next_step="write its number, such as 3"
+            f"{text!r} is not a version", where="VERSION", next_step="write its number, such as 3"
         )
     return int(digits)
 

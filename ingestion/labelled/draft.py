@@ -124,7 +124,7 @@ def _draft(
     zeros: set[str],
     uncomputed: set[str],
 ) -> Draft:
-    # As validation will read it: the words for a missing value are no labels.
+    # As validation will read it: the words for a missing value are not labels.
     found = connection.execute(
         f"SELECT {given(quoted(target))}, count(*) FROM texts GROUP BY 1 ORDER BY 2 DESC, 1"
     ).fetchall()

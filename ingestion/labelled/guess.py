@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from configs.source import Text
 
 HOLD_SHARE = Contract.model_fields["hold_share"].default  # reading the contract takes 20 ms
-COVERED = 0.5  # of the rows that those must hold, or the column is no category
+COVERED = 0.5  # of the rows that those must hold, or the column is not a category
 FREE_TEXT = 60  # characters of a value on average
 ALL_DIFFERENT = 0.9  # values over rows: from there on a text names its row
 SPECIAL = 0.002  # share of rows from which on 999 is no chance
@@ -276,7 +276,7 @@ def _special(column: Column, facts: Facts, low: float, high: float) -> str:
 
 
 def _category(column: Column, facts: Facts, said: Says, coded: str = "") -> Guess:
-    """coded: why digits are no numbers here, in words."""
+    """coded: why digits are not numbers here, in words."""
     name, distinct, filled = column.name, facts.distinct, facts.filled
     out = Guess(name, "leave_out", "", coded)
     if facts.length > FREE_TEXT and facts.too_long <= filled * DIRTY:

@@ -88,7 +88,7 @@ def check_columns(table: Table, types: dict[str, str], path: Path, hint: str = "
                 where=f"{place}, column {name}",
                 next_step="leave it out: add it to source.table.leave_out",
             )
-    if table.target is None:  # rows to score: what else the file has is no input
+    if table.target is None:  # rows to score: what else the file has is not an input
         return
     unknown = [name for name in types if name not in {*wanted, *table.leave_out}]
     if unknown:

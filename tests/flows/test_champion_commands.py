@@ -112,7 +112,7 @@ def test_what_cannot_be_done_is_refused_and_the_champion_stays(settings, type_):
     for words, said in (
         ((), "no version is named"),
         (("9",), "has no version 9"),
-        (("two",), "'two' is no version"),
+        (("two",), "'two' is not a version"),
         ((str(before.version),), "champion already"),
     ):
         code, told = type_(promote, *words)

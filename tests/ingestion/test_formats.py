@@ -391,7 +391,7 @@ def test_a_few_bare_numbers_among_times_are_unreadable(tmp_path):
     (tmp_path / "log.csv").write_text(text(["1", "1e400", "1", "2.5"], ["1", "2e400", "1", "2"]))
     error = refused(tmp_path / "log.csv", time_format="epoch_s")
     assert (
-        "2 of 2 times are bare numbers such as 1e400, which are no times in epoch_s" in error.what
+        "2 of 2 times are bare numbers such as 1e400, which are not times in epoch_s" in error.what
     )
 
 

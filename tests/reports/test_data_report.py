@@ -15,10 +15,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from read_page import NO_BROWSER, Page, check_alone, check_fits
 
+from common.statistics import wilson
 from configs.settings import Compute
 from reports.data import write_data_report
 from reports.labelled import histogram
-from reports.table_figures import roc_auc, wilson
+from reports.table_figures import roc_auc
 from tests.serving.browser import open_browser
 
 pytestmark = pytest.mark.slow
@@ -215,17 +216,9 @@ def test_a_nearly_empty_week_does_not_set_the_highest_share(tmp_path: Path) -> N
 
 def test_the_target_rate_has_its_interval(tmp_path: Path) -> None:
     page = report(tmp_path)
-    low, high = wilson(10, 30)
+    low, high = wilson(10 / 30, 30)
     interval = f"{100 * low:.1f} to {100 * high:.1f} %"
     assert table_row(page, "2024-03-01") == ["2024-03-01", "train", "30", "10", "33.3 %", interval]
-
-
-@pytest.mark.parametrize(("hits", "n"), [(0, 5), (5, 5), (1, 3), (180, 4000)])
-def test_wilson_agrees_with_scipy(hits: int, n: int) -> None:
-    from scipy.stats import binomtest
-
-    expected = binomtest(hits, n).proportion_ci(method="wilson")
-    assert wilson(hits, n) == pytest.approx((expected.low, expected.high), abs=1e-6)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 4)), min_size=1, max_size=30))
