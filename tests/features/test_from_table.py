@@ -151,7 +151,7 @@ def test_no_text_is_missing_there_and_back(nothing):
 
 @pytest.mark.parametrize("code", [-1.0, 2.0, 0.5])
 def test_a_number_that_is_no_code_is_not_read_as_one(code):
-    with pytest.raises(ValueError, match="no code of plan"):
+    with pytest.raises(ValueError, match="not a code of plan"):
         decode(code, {"name": "plan", "categories": ["a"]})
 
 
