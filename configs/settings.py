@@ -55,7 +55,7 @@ class Features(Section):
 
 
 class Tuning(Section):
-    """The budget of the contest: the same for every family (`training/tuning.py`)."""
+    """The budget of the model comparison: the same for every family (`training/tuning.py`)."""
 
     trials: int = Field(20, ge=1, le=10_000, description="trials per family")
     seconds: float = Field(
@@ -87,7 +87,7 @@ class Training(Section):
     families: Names = Field(
         ("tabm", "xgboost", "logistic"), description="modules of training/families, slowest first"
     )
-    ensemble: bool = Field(True, description="a weighted mean of the families is a contestant too")
+    ensemble: bool = Field(True, description="a weighted mean of the families is a candidate too")
     calibration: Literal["auto", "season", "platt", "none"] = Field(
         "auto", description="auto: season where the table has as-of dates, platt where not"
     )

@@ -85,7 +85,7 @@ class Display:
             best = "none yet" if event["best"] is None else f"{event['best']:.4f}"
             spent = now - state["began"]
             left = min(spent / done * (state["trials"] - done), max(state["seconds"] - spent, 0))
-            note = f"best levelled log loss {best}, about {left:.0f} s left"
+            note = f"best recalibrated log loss {best}, about {left:.0f} s left"
             self._progress.update(TaskID(state["bar"]), completed=done, note=note)
             if not self.console.is_terminal and (
                 now - state["spoke"] > EVERY or done == state["trials"]
@@ -96,7 +96,7 @@ class Display:
     def family_end(self, family: str, loss: float, reused: bool) -> None:
         with self._lock:
             state = self._families[family]
-            self._progress.update(TaskID(state["bar"]), note=f"levelled log loss {loss:.4f}")
+            self._progress.update(TaskID(state["bar"]), note=f"recalibrated log loss {loss:.4f}")
             self._progress.stop_task(TaskID(state["bar"]))
             how = REUSED if reused else f"{time.monotonic() - state['began']:.1f} s"
-            self.say(f"{family}: levelled log loss {loss:.4f}, {how}")
+            self.say(f"{family}: recalibrated log loss {loss:.4f}, {how}")

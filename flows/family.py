@@ -101,7 +101,7 @@ def fit_task(context: RunContext, table: TableStage, family: str) -> Stage:
         tags={"ended_by": result["ended_by"], "reused": str(stage.reused)},
     )
     tracking.close_run(context.client, family_run)
-    display.family_end(family, result["valid_metrics"]["levelled_log_loss"], stage.reused)
+    display.family_end(family, result["valid_metrics"]["recalibrated_log_loss"], stage.reused)
     return stage
 
 

@@ -12,7 +12,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from flows.clock import today
-from flows.contest import Contest
+from flows.compare import Comparison
 from flows.dataset import TABLE, TableStage
 from flows.family import read_result
 from flows.run import RunContext, code_revision
@@ -38,8 +38,8 @@ def register_task(
     context: RunContext,
     validated: Stage,
     table: TableStage,
-    contestants: dict[str, Stage],
-    contest: Contest,
+    candidates: dict[str, Stage],
+    comparison: Comparison,
 ) -> Outcome:
     """Bundle the winner, register it as challenger, and ask the gate. Nothing is promoted yet."""
     from flows.examples import make_examples
@@ -48,11 +48,11 @@ def register_task(
     from registry.gate import decide
 
     with context.run.clock("register"):
-        winner = contest.evaluation.winner
+        winner = comparison.evaluation.winner
         bundle = context.run.folder / "bundle"
-        description = describe(context, validated, table, contestants[winner], contest.evaluation)
-        model = contestants[winner].path("model.onnx").read_bytes()
-        examples = make_examples(context, validated, table, contest.evaluation)
+        description = describe(context, validated, table, candidates[winner], comparison.evaluation)
+        model = candidates[winner].path("model.onnx").read_bytes()
+        examples = make_examples(context, validated, table, comparison.evaluation)
         sha = write_bundle(bundle, model, description, examples)
         version = register(
             context.client,
@@ -66,17 +66,17 @@ def register_task(
         verify_bundle(version.bundle, expected_sha256=sha)
         found = evidence(
             table,
-            contest,
+            comparison,
             description,
             today(context.settings),
-            shadow_evidence(context, contest, version),
+            shadow_evidence(context, comparison, version),
         )
         decision = decide(found, context.settings.gate)
     return Outcome(version, decision)
 
 
 def carry_out(
-    context: RunContext, contest: Contest, outcome: Outcome, summary: dict[str, Any]
+    context: RunContext, comparison: Comparison, outcome: Outcome, summary: dict[str, Any]
 ) -> dict[str, Any]:
     """Write the decision into the ledger and, if it says so, move the alias; returns which record.
 
@@ -85,13 +85,13 @@ def carry_out(
     """
     from registry.decisions import conclude
 
-    found = contest.evaluation
+    found = comparison.evaluation
     entry = conclude(
         context.client,
         context.settings,
         version=outcome.version,
         decision=outcome.decision,
-        expected_champion=contest.champion.version if contest.champion else None,
+        expected_champion=comparison.champion.version if comparison.champion else None,
         figures={
             **found.scores[found.winner],
             "against_champion": found.against_champion or {},
@@ -106,21 +106,21 @@ def carry_out(
 
 
 def shadow_evidence(
-    context: RunContext, contest: Contest, version: ModelVersion
+    context: RunContext, comparison: Comparison, version: ModelVersion
 ) -> ShadowEvidence | None:
     """What the service has seen of this version in shadow, where the gate asks: nothing yet, as it
     has just been registered, but what to do about that."""
     from flows.shadow import evidence_of
 
     settings = context.settings
-    if contest.champion is None or settings.gate.shadow_days is None:
+    if comparison.champion is None or settings.gate.shadow_days is None:
         return None
-    return evidence_of(settings, contest.champion.version, version.version)[0]
+    return evidence_of(settings, comparison.champion.version, version.version)[0]
 
 
 def evidence(
     table: TableStage,
-    contest: Contest,
+    comparison: Comparison,
     description: dict[str, Any],
     day: date,
     shadow: ShadowEvidence | None = None,
@@ -128,11 +128,11 @@ def evidence(
     """What the gate looks at, from the evaluation and the two bundles' descriptions. day: it is."""
     from registry.gate import ChampionEvidence, Difference, Evidence, judged_slices
 
-    found, theirs = contest.evaluation, contest.description
+    found, theirs = comparison.evaluation, comparison.description
     versus, beside, scores = found.against_champion, None, found.scores[found.winner]
-    if contest.champion:
+    if comparison.champion:
         beside = ChampionEvidence(
-            version=contest.champion.version,
+            version=comparison.champion.version,
             schema=tuple(theirs["features"]) if theirs else None,
             learnt_until=learnt_until(theirs) if theirs else None,
             roc_auc=Difference(**versus["roc_auc"]) if versus else None,
@@ -152,7 +152,7 @@ def evidence(
         newest_row=newest_row(table.facts.as_of, description["question"]),
         learnt_until=learnt_until(description),
         champion=beside,
-        champion_problem=contest.problem,
+        champion_problem=comparison.problem,
         shadow=shadow,
     )
 

@@ -41,7 +41,7 @@ def summarise(
     parts: Parts,
     validated: Stage,
     table: TableStage,
-    contestants: dict[str, Stage],
+    candidates: dict[str, Stage],
     evaluation: Evaluation,
     oracle_roc_auc: float | None,
     outcome: Outcome,
@@ -50,7 +50,7 @@ def summarise(
     settings, run, found = context.settings, context.run, evaluation
     facts = table.facts.to_json()
     return {
-        "schema_version": 2,
+        "schema_version": 3,
         "run_id": run.id,
         "config": settings.name,
         "source": settings.source.kind,
@@ -70,7 +70,7 @@ def summarise(
             for name, value in facts["leak_check"].items()
             if name not in ("leaks", "strong")
         },
-        "families": {name: _family(stage, found, name) for name, stage in contestants.items()},
+        "families": {name: _family(stage, found, name) for name, stage in candidates.items()},
         "differences": found.between,
         "baseline": asdict(found.baseline),
         "oracle": None if oracle_roc_auc is None else {"roc_auc": oracle_roc_auc},
@@ -207,7 +207,7 @@ def _scores(summary: dict[str, Any]) -> Table:
     for column in HEADINGS:
         table.add_column(column, justify="right", vertical="bottom")
     families = summary["families"]
-    for name in sorted(families, key=lambda name: families[name]["valid"]["levelled_log_loss"]):
+    for name in sorted(families, key=lambda name: families[name]["valid"]["recalibrated_log_loss"]):
         test = families[name]["test"]
         table.add_row(
             plain(f"{name} *" if name == summary["winner"] else name),

@@ -20,7 +20,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from configs.settings import Settings
 from flows import data_stages, stopping, table_stages
-from flows.contest import ensemble_task, evaluate_task
+from flows.compare import ensemble_task, evaluate_task
 from flows.dataset import TABLE, Parts, TableStage
 from flows.display import Display
 from flows.family import fit_families
@@ -57,18 +57,18 @@ def train(settings: Settings, run: Run, display: Display) -> dict[str, Any]:
         table = build_features(context, validated)
         write_data_report(context, parts, validated, table)
         fitted = fit_families(context, table)
-        contestants = ensemble_task(context, table, fitted)
-        contest = evaluate_task(context, table, contestants)
-        evaluation = contest.evaluation
-        outcome = register_task(context, validated, table, contestants, contest)
+        candidates = ensemble_task(context, table, fitted)
+        comparison = evaluate_task(context, table, candidates)
+        evaluation = comparison.evaluation
+        outcome = register_task(context, validated, table, candidates, comparison)
         write_example(context, table, evaluation)
         oracle = oracle_roc_auc(settings, parts, validated, table, evaluation)
         summary = summarise(
-            context, parts, validated, table, contestants, evaluation, oracle, outcome
+            context, parts, validated, table, candidates, evaluation, oracle, outcome
         )
-        log_run(context, summary, validated, table, contestants, evaluation)
+        log_run(context, summary, validated, table, candidates, evaluation)
         summary["decision"]["record"] = carry_out(
-            context, contest, outcome, summary
+            context, comparison, outcome, summary
         )  # the last act
         summary["seconds"] = {"total": round(run.elapsed(), 3), **run.seconds}
         summary["peak_memory_mb"] = run.peak_memory_mb

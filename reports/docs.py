@@ -26,7 +26,7 @@ def pages(root: Path, figures: dict[str, Any]) -> dict[Path, str]:
         docs / "settings.md": settings_page(),
         docs / "contract.md": contract_page(),
         docs / "speed.md": measured.speed_page(figures),
-        docs / "contest.md": measured.comparison_page(figures),
+        docs / "model-comparison.md": measured.comparison_page(figures),
     }
     if figures.get("quality"):
         written[docs / "quality.md"] = measured.quality_page(figures["quality"])

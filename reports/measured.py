@@ -89,7 +89,7 @@ def _beside_none(item: dict[str, Any]) -> list[str]:
 
 
 def comparison_page(figures: dict[str, Any]) -> str:
-    """Render docs/contest.md. figures: with the last measured runs."""
+    """Render docs/model-comparison.md. figures: with the last measured runs."""
     runs = {title: figures[key] for key, title in RUNS.items()}
     calibration = [
         [title, name]
@@ -101,7 +101,7 @@ def comparison_page(figures: dict[str, Any]) -> str:
         for name, family in run["families"].items()
     ]
     return render(
-        "contest",
+        "model-comparison",
         candidates={title: _candidates(run) for title, run in runs.items()},
         calibration=calibration,
         slices={title: _slices(run["slices"]) for title, run in runs.items()},
@@ -115,14 +115,14 @@ def comparison_page(figures: dict[str, Any]) -> str:
 def _candidates(run: dict[str, Any]) -> Cells:
     found, winner, baseline = [], run["winner"], run["baseline"]
     by_validation = sorted(
-        run["families"].items(), key=lambda item: item[1]["valid"]["levelled_log_loss"]
+        run["families"].items(), key=lambda item: item[1]["valid"]["recalibrated_log_loss"]
     )
     for name, family in by_validation:
         valid, test = family["valid"], family["test"]
         found.append(
             [
                 f"**{name}**" if name == winner else name,
-                *(f"{valid[metric]:.4f}" for metric in ("levelled_log_loss", "roc_auc")),
+                *(f"{valid[metric]:.4f}" for metric in ("recalibrated_log_loss", "roc_auc")),
                 *(with_interval(test, metric) for metric in ("roc_auc", "log_loss")),
                 f"{test['calibration_error']:.3f}",
                 _versus(run, winner, name),

@@ -16,7 +16,7 @@ PAGES = {"report.html": "model.html.jinja", "model_card.md": "model_card.md.jinj
 CHAPTERS = {
     "verdict": "Verdict",
     "data": "Data",
-    "contest": "Contest",
+    "comparison": "Comparison",
     "folds": "Validation",
     "curves": "Curves",
     "calibration": "Calibration",

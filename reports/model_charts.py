@@ -227,7 +227,7 @@ def _search(name: str, one: dict[str, Any]) -> Markup:
     """The best so far, trial by trial; complete trials as dots, others along the bottom."""
     trials = one["trials"]
     complete = {
-        i: t["metrics"]["levelled_log_loss"]
+        i: t["metrics"]["recalibrated_log_loss"]
         for i, t in enumerate(trials)
         if t["state"] == "complete"
     }

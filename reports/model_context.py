@@ -51,7 +51,7 @@ class ReportContext:
     def candidates(self) -> list[str]:
         """The winner, then the others by their validation figure."""
         others = [name for name in self.results if name != self.evaluation.winner]
-        others.sort(key=lambda name: self.results[name]["valid_metrics"]["levelled_log_loss"])
+        others.sort(key=lambda name: self.results[name]["valid_metrics"]["recalibrated_log_loss"])
         return [self.evaluation.winner, *others]
 
 

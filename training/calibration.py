@@ -7,7 +7,7 @@ offset, in log-odds, that makes the model's mean prediction the observed share (
 large; Steyerberg 2019, Clinical Prediction Models, chapter 15), and for a new date the mean of the
 offsets of the same season, weighted by a von Mises kernel on the circle of the year (Nadaraya 1964;
 Watson 1964). `platt` is for tables without dates (Platt 1999): slope and intercept on predictions
-of rows that the model has not seen. What the figures said: `docs/contest.md`.
+of rows that the model has not seen. What the figures said: `docs/model-comparison.md`.
 
 `validate` judges a family's best trial on the validation rows: each date by a model of its past,
 calibrated. Calibration is part of what is judged, so it is never judged on rows that it was fitted

@@ -1,12 +1,12 @@
-"""The fourth contestant: a weighted mean of the families' probabilities, as one ONNX graph.
+"""The fourth candidate: a weighted mean of the families' probabilities, as one ONNX graph.
 
 The weights are found by greedy selection with replacement (Caruana et al. 2004, ICML): twenty
 times the member is added that makes the validation figure best. They are the only thing chosen
 here, on predictions that each member made for dates it had not seen.
 
 Its own validation score would flatter it, because the weights were chosen on the same rows. So the
-score that enters the contest is cross-fitted: each date is predicted with the weights chosen on the
-other dates (on halves of the rows, where a table has no dates).
+score that enters the model comparison is cross-fitted: each date is predicted with the weights
+chosen on the other dates (on halves of the rows, where a table has no dates).
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def build_ensemble(
 def choose_weights(p: np.ndarray, valid: Rows, parts: np.ndarray) -> np.ndarray:
     """Weights (k,) that sum to 1, for predictions p (k, n) of the validation rows.
 
-    Minimised is the mean over the parts (n,) of the levelled log loss, as in the search of each
+    Minimised is the mean over the parts (n,) of the recalibrated log loss, as in the search of each
     family: a level that differs from date to date counts for nothing.
     """
     assert valid.y is not None

@@ -1,4 +1,4 @@
-"""The one place that opens the labels of the test split: all contestants scored on the same rows.
+"""The one place that opens the labels of the test split: all candidates scored on the same rows.
 
 The winner is chosen on validation, before the test split is opened: a test score that chose the
 winner would flatter it.
@@ -47,7 +47,7 @@ class Evaluation:
 
     test: Rows
     winner: str
-    probabilities: dict[str, np.ndarray]  # per contestant, float64 (n,)
+    probabilities: dict[str, np.ndarray]  # per candidate, float64 (n,)
     scores: dict[str, dict[str, float]]
     before_calibration: dict[str, dict[str, float]]
     export_difference: dict[str, float]
@@ -61,30 +61,30 @@ class Evaluation:
 
 
 def choose_winner(results: dict[str, dict[str, Any]]) -> str:
-    """The contestant with the least levelled log loss on validation (`training/metrics.py`), the
+    """The candidate with the least recalibrated log loss on validation (`training/metrics.py`), the
     first of equals; `results` are the result.json of each."""
-    return min(results, key=lambda name: results[name]["valid_metrics"]["levelled_log_loss"])
+    return min(results, key=lambda name: results[name]["valid_metrics"]["recalibrated_log_loss"])
 
 
 def evaluate(
     table: Path,
     schema: Sequence[dict[str, Any]],
-    contestants: dict[str, Path],
+    candidates: dict[str, Path],
     *,
     bootstrap: int,
     seed: int,
     slice_min_rows: int,
     champion: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Evaluation:
-    """Score every contestant's exported model on the test split.
+    """Score every candidate's exported model on the test split.
 
-    schema: the features, as `table.facts["schema"]` has them.  contestants: name -> the folder that
+    schema: the features, as `table.facts["schema"]` has them.  candidates: name -> the folder that
     `training/fit.py` or `training/ensemble.py` wrote.  champion: raw test features float32 (n, f)
     -> probabilities, scored on the same rows.  What a graph differs by from its original on any
     test row is reported; the gate judges it.
     """
     features = tuple(str(feature["name"]) for feature in schema)
-    winner = choose_winner({name: _result(folder) for name, folder in contestants.items()})
+    winner = choose_winner({name: _result(folder) for name, folder in candidates.items()})
     test = read_rows(table, ("test",), features)
     assert test.y is not None
     labels = test.y
@@ -93,7 +93,7 @@ def evaluate(
         return resample(labels, p, bootstrap=bootstrap, seed=seed, groups=test.unit)
 
     probabilities, differences, raw = {}, {}, {}
-    for name, folder in contestants.items():
+    for name, folder in candidates.items():
         probabilities[name] = run_onnx(folder / "model.onnx", test.x)
         native = np.load(folder / "test_native.npy", allow_pickle=False)
         differences[name] = max_difference(native, probabilities[name])
@@ -115,7 +115,7 @@ def evaluate(
         before_calibration=raw,
         export_difference=differences,
         between={
-            f"{a} - {b}": difference(models[a], models[b]) for a, b in combinations(contestants, 2)
+            f"{a} - {b}": difference(models[a], models[b]) for a, b in combinations(candidates, 2)
         },
         baseline=baseline,
         against_baseline=difference(models[winner], resampled(ranking))["roc_auc"],
@@ -133,7 +133,7 @@ def evaluate(
             champion=champion_says,
             min_rows=slice_min_rows,
         ),
-        latency=latency(contestants[winner] / "model.onnx", test.x),
+        latency=latency(candidates[winner] / "model.onnx", test.x),
     )
 
 

@@ -23,7 +23,7 @@ from training.metrics import point
 if TYPE_CHECKING:
     from training.families import Family, Params
 
-OBJECTIVE = "levelled_log_loss"  # the less, the better
+OBJECTIVE = "recalibrated_log_loss"  # the less, the better
 FOLD = 10_000  # step FOLD x k is the end of fold k; those below FOLD are within the first fold
 # Takes the value of a step of the first fold, or of the end of a fold; None as the step in later
 # folds. Raises `optuna.TrialPruned` when the trial is to end.

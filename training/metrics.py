@@ -37,7 +37,7 @@ def point(y: np.ndarray, p: np.ndarray) -> dict[str, float]:
     - `calibration_error`: mean |observed - predicted| share over 10 bins of equal count (ECE;
       Naeini et al. 2015, AAAI; Guo et al. 2017, arXiv:1706.04599)
     - `lift_top_decile`: share of positives among the top tenth, over the share among all
-    - `levelled_log_loss`: log loss after intercept recalibration (`common/statistics.py`): what
+    - `recalibrated_log_loss`: log loss after intercept recalibration (`common/statistics.py`): what
       searches, stops early and chooses; no intervals are made of it
 
     Raises ValueError on wrong shapes, values outside [0, 1], or labels of one class only.
@@ -45,7 +45,7 @@ def point(y: np.ndarray, p: np.ndarray) -> dict[str, float]:
     ranked = _rank(y, p)
     measured = _measure(ranked, np.ones((1, len(y))))
     return {name: float(v[0]) for name, v in measured.items()} | {
-        "levelled_log_loss": recalibrated_log_loss(ranked.y, ranked.p)
+        "recalibrated_log_loss": recalibrated_log_loss(ranked.y, ranked.p)
     }
 
 

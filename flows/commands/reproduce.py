@@ -284,7 +284,7 @@ def compare(original: Original, repeated: Path) -> list[tuple[str, str, str]]:
 
 
 def show(rows: list[tuple[str, str, str]], console: Console) -> None:
-    """The hashes, the winner, two figures of each contestant, and what is different, in full."""
+    """The hashes, the winner, two figures of each candidate, and what is different, in full."""
     table = Table(box=None, pad_edge=False)
     for name in ("", "then", "now", ""):
         table.add_column(name)

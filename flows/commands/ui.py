@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ABOUT = "Open MLflow's and Prefect's pages on the state that the runs left under var/."
 START_LIMIT, END_LIMIT = 120.0, 20.0  # seconds
 VIEW = "figures"
-METRICS = ("test_roc_auc", "test_log_loss", "valid_levelled_log_loss")
+METRICS = ("test_roc_auc", "test_log_loss", "valid_recalibrated_log_loss")
 TAGS = ("winner", "decision")
 
 

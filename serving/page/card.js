@@ -7,7 +7,7 @@ const METRICS = {
   roc_auc: ["ROC AUC", "chance that a positive ranks above a negative"],
   average_precision: ["average precision", "area under precision over recall"],
   log_loss: ["log loss", "lower is better"],
-  levelled_log_loss: ["levelled log loss", "what is left of it once the level is right"],
+  recalibrated_log_loss: ["recalibrated log loss", "what is left of it once the level is right"],
   brier: ["Brier score", "mean squared error, lower is better"],
   calibration_error: ["calibration error", "mean distance of predicted from observed shares"],
   lift_top_decile: ["lift of the top tenth", "share of positives there, over that among all"],

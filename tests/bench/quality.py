@@ -99,7 +99,7 @@ def real_file(log: Path, folder: Path, python: Path) -> dict[str, Any]:
     seconds = summary["seconds"]["fit"] + summary["seconds"].get("ensemble", 0.0)
     table = var / json.loads((var / "runs" / "latest" / "data.json").read_text())["table"]
     y, groups = hand_over(table, folder / "peers")
-    ours = {name: contestant(var, name) for name in summary["families"]}
+    ours = {name: candidate(var, name) for name in summary["families"]}
     found = {
         "rows": summary["table"]["rows"],
         "features": summary["table"]["features"],
@@ -158,7 +158,7 @@ def hand_over(table: Path, folder: Path) -> tuple[np.ndarray, np.ndarray]:
     return test["label"].to_numpy(), np.asarray(test["customer_id"].to_pylist())
 
 
-def contestant(var: Path, name: str) -> np.ndarray:
+def candidate(var: Path, name: str) -> np.ndarray:
     """Probabilities (n_test,) of one of ours. The run began from nothing: it has one stage each."""
     (found,) = (var / "stages").glob(f"{name}-*/test_native.npy")
     return np.load(found)

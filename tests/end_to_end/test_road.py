@@ -58,7 +58,7 @@ def test_every_family_is_tuned_and_scored(smoke):
 
 def test_the_winner_is_the_best_on_validation(smoke):
     families = smoke.summary["families"]
-    best = min(families, key=lambda name: families[name]["valid"]["levelled_log_loss"])
+    best = min(families, key=lambda name: families[name]["valid"]["recalibrated_log_loss"])
     assert smoke.summary["winner"] == best
 
 

@@ -24,7 +24,7 @@ from made_table import settings as table_settings
 from configs.load import load
 from configs.section import Section
 from configs.settings import Settings
-from flows import contest, data_stages, family, stage, stage_code, table_stages
+from flows import compare, data_stages, family, stage, stage_code, table_stages
 from training.fit import fit_family, read_job
 
 files: set[str] = set()
@@ -98,7 +98,7 @@ def main(folder: Path) -> None:
         read.clear()
         return function(*arguments)
 
-    for module in (data_stages, table_stages, contest):
+    for module in (data_stages, table_stages, compare):
         module.run_stage = run_stage
 
     label = "simulated "
@@ -132,13 +132,13 @@ def main(folder: Path) -> None:
     with watched():
         fit_family(read_job(job), lambda event: None)
     note("fit", stage_code.fit("logistic"))
-    fitted = stage.Stage(folder / "fitted", {}, dict.fromkeys(contest.FILES, ""), False)
+    fitted = stage.Stage(folder / "fitted", {}, dict.fromkeys(compare.FILES, ""), False)
     context = SimpleNamespace(
         settings=settings,
         run=SimpleNamespace(clock=nullcontext),
         display=SimpleNamespace(say=lambda text: None),
     )
-    call(contest.ensemble_task.fn, context, table, {"one": fitted, "two": fitted})
+    call(compare.ensemble_task.fn, context, table, {"one": fitted, "two": fitted})
     print(json.dumps(report))
 
 

@@ -23,7 +23,7 @@ from configs.load import load
 from configs.settings import Settings
 from configs.source import CANONICAL
 from features.facts import TableFacts
-from flows import contest, data_stages, family, table_stages
+from flows import compare, data_stages, family, table_stages
 from flows.data_stages import Log
 from flows.dataset import Parts
 from flows.stage import Stage
@@ -38,7 +38,7 @@ HERE = Path(__file__).parent
 
 def made(content: str) -> Stage:
     """A finished stage whose files have this hash."""
-    names = ("transactions.parquet", "table.parquet", *contest.FILES)
+    names = ("transactions.parquet", "table.parquet", *compare.FILES)
     facts = TableFacts(1, ("a",), (), {}, {}, {})
     return Stage(Path("made"), facts, dict.fromkeys(names, content), True)
 
@@ -54,7 +54,7 @@ CALLS: dict[str, Callable[[Settings, str], Any]] = {
     "table validate": lambda s, h: LabelledTable(s).validate(Parts([], [h], None, 0), Path("page")),
     "table features": lambda s, h: LabelledTable(s).build_table(made(h)),
     "fit": lambda s, h: family.fit_task.fn(context(s), made(h), "logistic"),
-    "ensemble": lambda s, h: contest.ensemble_task.fn(
+    "ensemble": lambda s, h: compare.ensemble_task.fn(
         context(s), made("table"), {"a": made("a"), "b": made(h)}
     ),
 }
@@ -133,7 +133,7 @@ def key(monkeypatch):
     def run_stage(var, name, depends_on, modules, build):
         raise Found(json.dumps(depends_on, sort_keys=True, default=str))
 
-    for module in (data_stages, table_stages, family, contest):
+    for module in (data_stages, table_stages, family, compare):
         monkeypatch.setattr(module, "run_stage", run_stage)
     for of_mlflow in ("open_run", "close_run"):
         monkeypatch.setattr(tracking, of_mlflow, lambda *_, **__: "")

@@ -56,7 +56,7 @@ def test_figures_are_those_of_training_whatever_the_ties(rows):
     found, expected = performance_of(of(p, y)), point(y, p)
     assert found.roc_auc == pytest.approx(expected["roc_auc"])
     assert found.log_loss == pytest.approx(expected["log_loss"])
-    assert found.recalibrated_log_loss == pytest.approx(expected["levelled_log_loss"], abs=1e-6)
+    assert found.recalibrated_log_loss == pytest.approx(expected["recalibrated_log_loss"], abs=1e-6)
     assert (found.rows, found.positives) == (len(y), y.sum())
     assert (found.observed, found.predicted) == (pytest.approx(y.mean()), pytest.approx(p.mean()))
 

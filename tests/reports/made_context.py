@@ -122,7 +122,7 @@ def _summary(
         },
     ]
     return {
-        "schema_version": 2,
+        "schema_version": 3,
         "run_id": "20261123-192324-f9b0",
         "config": "default",
         "source": "table" if plain else "simulated",
@@ -180,14 +180,14 @@ def _result(name: str, valid: Rows, p: np.ndarray, rng: np.random.Generator) -> 
     best, trials = 9.0, []
     for number in range(20):
         state = "failed" if number == 13 else "pruned" if number % 4 == 3 else "complete"
-        value = means["levelled_log_loss"] + abs(rng.normal()) * 0.01 * (number != 5)
+        value = means["recalibrated_log_loss"] + abs(rng.normal()) * 0.01 * (number != 5)
         best = min(best, value) if state == "complete" else best
         trials.append(
             {
                 "number": number,
                 "state": state,
                 "params": {"learning_rate": 0.01 * (number + 1), "rounds": [200 + number, 300]},
-                "metrics": {"levelled_log_loss": value} if state == "complete" else {},
+                "metrics": {"recalibrated_log_loss": value} if state == "complete" else {},
                 "seconds": 0.8,
                 "best": best,
                 "error": "ValueError: no <number>" if state == "failed" else None,

@@ -66,13 +66,13 @@ def test_the_verdict_says_what_was_decided_and_why(
         assert all(rule[key] in card for key in ("found", "limit", "why"))
 
 
-def test_the_contest_has_every_contestants_figures(
+def test_the_comparison_has_every_candidates_figures(
     context: ReportContext, pages: tuple[Page, str]
 ) -> None:
     page, card = pages
     for name, scores in context.evaluation.scores.items():
         row = page.row("Figures with their 95 % intervals", name)
-        valid = context.results[name]["valid_metrics"]["levelled_log_loss"]
+        valid = context.results[name]["valid_metrics"]["recalibrated_log_loss"]
         assert row[1] == f"{valid:.4f}"
         for metric, digits in (("roc_auc", 4), ("log_loss", 4), ("calibration_error", 3)):
             value, low, high = (scores[metric + end] for end in ("", "_low", "_high"))
@@ -123,7 +123,7 @@ def test_calibration_is_told_before_and_after(
 ) -> None:
     page, card = pages
     y, p = context.y, context.evaluation.probabilities["xgboost"]
-    row = page.row("Before and after, every contestant", "xgboost")
+    row = page.row("Before and after, every candidate", "xgboost")
     before, after = (
         context.evaluation.before_calibration["xgboost"],
         context.evaluation.scores["xgboost"],

@@ -1,4 +1,4 @@
-"""A small contest that was really fitted: one table, three families that each see one feature."""
+"""A small model comparison, really fitted: one table, three families that see one feature each."""
 
 from __future__ import annotations
 

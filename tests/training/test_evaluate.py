@@ -1,4 +1,4 @@
-"""All contestants on the same test rows, the winner chosen before they are looked at."""
+"""All candidates on the same test rows, the winner chosen before they are looked at."""
 
 from __future__ import annotations
 
@@ -24,55 +24,55 @@ HOW = {"bootstrap": 60, "seed": 7, "slice_min_rows": 50}
 
 
 @pytest.fixture
-def contestants(made_families, tmp_path):
+def candidates(made_families, tmp_path):
     """Copies with validation figures: the second is the best there, whatever the test says."""
     folders = {}
     for (name, folder), valid in zip(made_families.items(), (0.6, 0.5, 0.7), strict=True):
         folders[name] = shutil.copytree(folder, tmp_path / name)
         result = json.loads((folder / "result.json").read_text())
-        result["valid_metrics"] = {"levelled_log_loss": valid}
+        result["valid_metrics"] = {"recalibrated_log_loss": valid}
         (folders[name] / "result.json").write_text(json.dumps(result))
     return folders
 
 
-def test_every_figure_is_the_one_of_the_single_functions(made_table, contestants):
-    found = evaluate(made_table, SCHEMA, contestants, **HOW)
+def test_every_figure_is_the_one_of_the_single_functions(made_table, candidates):
+    found = evaluate(made_table, SCHEMA, candidates, **HOW)
     test = read_rows(made_table, ("test",), NAMES)
     how = {"bootstrap": 60, "seed": 7, "groups": test.customer_id}
-    p = {n: run_onnx(folder / "model.onnx", test.x) for n, folder in contestants.items()}
+    p = {n: run_onnx(folder / "model.onnx", test.x) for n, folder in candidates.items()}
     assert found.winner == "sees_b"
     assert found.scores["sees_a"] == score(test.y, p["sees_a"], **how)
     assert found.between["sees_a - sees_b"] == paired_difference(
         test.y, p["sees_a"], p["sees_b"], **how
     )
     assert found.before_calibration["sees_a"] == point(
-        test.y, np.load(contestants["sees_a"] / "test_raw.npy")
+        test.y, np.load(candidates["sees_a"] / "test_raw.npy")
     )
     assert max(found.export_difference.values()) < 1e-6
     assert 0 < found.latency["p50_ms"] <= found.latency["p99_ms"]
 
 
-def test_the_winner_is_the_best_on_validation_however_it_does_on_test(made_table, contestants):
-    result = json.loads((contestants["sees_noise"] / "result.json").read_text())
-    result["valid_metrics"] = {"levelled_log_loss": 0.1}
-    (contestants["sees_noise"] / "result.json").write_text(json.dumps(result))
-    found = evaluate(made_table, SCHEMA, contestants, **HOW)
+def test_the_winner_is_the_best_on_validation_however_it_does_on_test(made_table, candidates):
+    result = json.loads((candidates["sees_noise"] / "result.json").read_text())
+    result["valid_metrics"] = {"recalibrated_log_loss": 0.1}
+    (candidates["sees_noise"] / "result.json").write_text(json.dumps(result))
+    found = evaluate(made_table, SCHEMA, candidates, **HOW)
     assert found.winner == "sees_noise"
     assert min(found.scores, key=lambda name: found.scores[name]["roc_auc"]) == found.winner
 
 
-def test_intervals_are_over_customers_and_not_over_rows(made_table, contestants, tmp_path):
+def test_intervals_are_over_customers_and_not_over_rows(made_table, candidates, tmp_path):
     rows = pq.read_table(made_table)
     six_each = pa.array([f"c{i // 6}" for i in range(len(rows))])
     pq.write_table(rows.set_column(0, "customer_id", six_each), tmp_path / "table.parquet")
     test = read_rows(tmp_path / "table.parquet", ("test",), NAMES)
-    p = {n: run_onnx(folder / "model.onnx", test.x) for n, folder in contestants.items()}
+    p = {n: run_onnx(folder / "model.onnx", test.x) for n, folder in candidates.items()}
 
     def champion(x):
-        return run_onnx(contestants["sees_a"] / "model.onnx", x)
+        return run_onnx(candidates["sees_a"] / "model.onnx", x)
 
-    by_row = evaluate(made_table, SCHEMA, contestants, champion=champion, **HOW)
-    found = evaluate(tmp_path / "table.parquet", SCHEMA, contestants, champion=champion, **HOW)
+    by_row = evaluate(made_table, SCHEMA, candidates, champion=champion, **HOW)
+    found = evaluate(tmp_path / "table.parquet", SCHEMA, candidates, champion=champion, **HOW)
     how = {"bootstrap": 60, "seed": 7, "groups": test.customer_id}
     for name, scored in found.scores.items():
         assert scored == score(test.y, p[name], **how) != by_row.scores[name]
@@ -93,22 +93,22 @@ def test_intervals_are_over_customers_and_not_over_rows(made_table, contestants,
     assert found.slices != by_row.slices
 
 
-def test_the_champion_is_scored_on_the_same_rows(made_table, contestants):
+def test_the_champion_is_scored_on_the_same_rows(made_table, candidates):
     said = {}
 
     def champion(x):
         said["rows"] = x
-        return run_onnx(contestants["sees_b"] / "model.onnx", x)
+        return run_onnx(candidates["sees_b"] / "model.onnx", x)
 
-    found = evaluate(made_table, SCHEMA, contestants, champion=champion, **HOW)
+    found = evaluate(made_table, SCHEMA, candidates, champion=champion, **HOW)
     assert np.array_equal(said["rows"], found.test.x)
     tied = found.against_champion["roc_auc"]
     assert (tied["difference"], tied["low"], tied["high"]) == (0, 0, 0)
     assert all(part["against_champion"]["difference"] == 0 for part in found.slices)
 
 
-def test_the_baseline_of_a_table_is_its_best_number_on_the_training_rows(made_table, contestants):
-    found = evaluate(made_table, SCHEMA, contestants, **HOW)
+def test_the_baseline_of_a_table_is_its_best_number_on_the_training_rows(made_table, candidates):
+    found = evaluate(made_table, SCHEMA, candidates, **HOW)
     train, test = (read_rows(made_table, (split,), NAMES) for split in ("train", "test"))
 
     def alone(rows, i):
@@ -169,14 +169,14 @@ def test_a_category_is_the_baseline_where_it_says_most():
     assert np.array_equal(find_baseline(train, turned, schema)[1], ranking)
 
 
-def test_a_graph_that_gives_no_number_stops_the_run(made_table, contestants):
-    np.save(contestants["sees_a"] / "test_native.npy", np.full(300, np.nan))
+def test_a_graph_that_gives_no_number_stops_the_run(made_table, candidates):
+    np.save(candidates["sees_a"] / "test_native.npy", np.full(300, np.nan))
     with pytest.raises(UserError, match="sees_a gives no number"):
-        evaluate(made_table, SCHEMA, contestants, **HOW)
+        evaluate(made_table, SCHEMA, candidates, **HOW)
 
 
 def test_of_equals_the_first_wins():
-    tied = {"valid_metrics": {"levelled_log_loss": 0.7}}
+    tied = {"valid_metrics": {"recalibrated_log_loss": 0.7}}
     assert choose_winner({"simple": tied, "ensemble": tied}) == "simple"
 
 

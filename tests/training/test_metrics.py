@@ -74,7 +74,7 @@ def test_a_resample_is_scored_as_if_its_rows_were_written_out():
 def test_every_metric_has_its_interval_around_it():
     result = score(*drawn(800, 2), bootstrap=300, seed=1)
     every = {m + end for m in METRICS for end in ("", "_low", "_high")}
-    assert set(result) == every | {"levelled_log_loss"}
+    assert set(result) == every | {"recalibrated_log_loss"}
     for name in set(METRICS) - {"calibration_error"}:
         assert result[name + "_low"] < result[name] < result[name + "_high"]
 

@@ -153,7 +153,7 @@ def test_optuna_itself_reads_the_study(tmp_path):
     assert states == [result.state for result in tuned.trials] and "pruned" in states
     assert study.best_trial.number == tuned.best_trial
     assert study.best_params == {"skill": tuned.params["skill"]}
-    assert study.best_value == tuned.metrics["levelled_log_loss"]
+    assert study.best_value == tuned.metrics["recalibrated_log_loss"]
     assert study.best_trial.user_attrs["metrics"] == tuned.metrics
     assert {1, 2, 3} <= set(study.best_trial.intermediate_values)
     assert len(study.trials_dataframe()) == 12

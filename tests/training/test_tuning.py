@@ -62,13 +62,13 @@ def test_the_baseline_comes_first_and_the_best_is_returned():
     assert [result.number for result in results] == list(range(8))
     assert results[0].params == {"skill": 0.3, "rounds": [16, 15]}  # newest fold first
     assert tuned.ended_by == "trials"
-    best = min(results, key=lambda result: result.metrics.get("levelled_log_loss", 9))
+    best = min(results, key=lambda result: result.metrics.get("recalibrated_log_loss", 9))
     assert (tuned.fold_params, tuned.metrics) == (best.params, best.metrics)
     assert tuned.best_trial == best.number
     assert tuned.params == {"skill": best.params["skill"], "rounds": 16}  # the median
     falling = [result.best for result in results]
     assert falling == sorted(falling, reverse=True)
-    assert falling[-1] == tuned.metrics["levelled_log_loss"]
+    assert falling[-1] == tuned.metrics["recalibrated_log_loss"]
 
 
 def test_the_objective_is_the_mean_over_the_folds():
@@ -77,8 +77,8 @@ def test_the_objective_is_the_mean_over_the_folds():
         fit_folds(made_family(), [fold], {"skill": 0.3}, unheard, seed=1, threads=1)
         for fold in FOLDS
     ]
-    losses = [one.metrics["levelled_log_loss"] for one in of_each]
-    assert tuned.metrics["levelled_log_loss"] == np.mean(losses)
+    losses = [one.metrics["recalibrated_log_loss"] for one in of_each]
+    assert tuned.metrics["recalibrated_log_loss"] == np.mean(losses)
 
 
 def unheard(value, step):
@@ -283,8 +283,8 @@ def test_with_helpers_the_budget_is_exact_and_every_trial_is_told_once():
     tuned, seen = search(made_family(slow), trials=25, helpers=[helper, helper])
     assert len(tuned.trials) == 25 and 1 <= len(helped) < 25
     assert [result.number for result, _ in seen] == list(range(25))
-    best = min(r.metrics["levelled_log_loss"] for r, _ in seen if r.metrics)
-    assert tuned.metrics["levelled_log_loss"] == best
+    best = min(r.metrics["recalibrated_log_loss"] for r, _ in seen if r.metrics)
+    assert tuned.metrics["recalibrated_log_loss"] == best
 
 
 def test_the_trial_of_a_helper_that_dies_is_run_by_another():

@@ -61,7 +61,7 @@ class Family(Protocol):
     ) -> Model:
         """Fit on `train`, the same model for the same arguments.
 
-        With `valid`, stop early on its levelled log loss, and `report(step, loss)` on the way:
+        With `valid`, stop early on its recalibrated log loss, and `report(step, loss)` on the way:
         it may raise `optuna.TrialPruned`, which passes through. Without, run exactly the rounds or
         epochs that `params` records. Raises ValueError when they record none.
         """

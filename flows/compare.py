@@ -1,4 +1,4 @@
-"""After the families are fitted: the ensemble, and all contestants on the test split."""
+"""After the families are fitted: the ensemble, and all candidates on the test split."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FILES = (
 
 
 @dataclass(frozen=True)
-class Contest:
+class Comparison:
     """The evaluation, and the champion it was made beside: its version, the content of its
     bundle.json (None where it cannot be read), and why it could not be scored ("" when it was)."""
 
@@ -44,7 +44,7 @@ class Contest:
 def ensemble_task(
     context: RunContext, table: TableStage, fitted: dict[str, Stage]
 ) -> dict[str, Stage]:
-    """The contestants: the families, and where there are several, their ensemble."""
+    """The candidates: the families, and where there are several, their ensemble."""
     from training.ensemble import NAME, build_ensemble
 
     settings = context.settings
@@ -66,13 +66,15 @@ def ensemble_task(
         stage = run_stage(settings.var, NAME, depends_on, ENSEMBLE, build)
     weights = read_result(stage)["params"]["weights"]
     shares = ", ".join(f"{name} {weight:.0%}" for name, weight in weights.items())
-    loss = read_result(stage)["valid_metrics"]["levelled_log_loss"]
-    context.display.say(f"ensemble: {shares}; levelled log loss {loss:.4f}")
+    loss = read_result(stage)["valid_metrics"]["recalibrated_log_loss"]
+    context.display.say(f"ensemble: {shares}; recalibrated log loss {loss:.4f}")
     return {**fitted, NAME: stage}
 
 
 @task(cache_policy=NO_CACHE, task_run_name="evaluate")
-def evaluate_task(context: RunContext, table: TableStage, contestants: dict[str, Stage]) -> Contest:
+def evaluate_task(
+    context: RunContext, table: TableStage, candidates: dict[str, Stage]
+) -> Comparison:
     from registry.bundle import BundleRefused, load_bundle
     from registry.champion import fetch, find_champion
     from registry.evidence import held_out_sha256, question, why_not_comparable
@@ -103,10 +105,10 @@ def evaluate_task(context: RunContext, table: TableStage, contestants: dict[str,
         evaluation = evaluate(
             table.path(TABLE),
             schema,
-            {name: stage.folder for name, stage in contestants.items()},
+            {name: stage.folder for name, stage in candidates.items()},
             bootstrap=settings.training.bootstrap,
             seed=settings.seed,
             slice_min_rows=settings.gate.slice_min_rows,
             champion=None if problem else predict,
         )
-    return Contest(evaluation, champion, description, problem)
+    return Comparison(evaluation, champion, description, problem)
