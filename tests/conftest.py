@@ -8,9 +8,15 @@ import pytest
 from hypothesis import settings
 
 from configs.environment import QUIET
-from tests.walks import environment, home, offline_log, quick_walk, shared_api, walk
-
-__all__ = ["environment", "home", "offline_log", "quick_walk", "shared_api", "walk"]  # fixtures
+from tests.walks import (  # noqa: F401  (fixtures)
+    environment,
+    home,
+    offline_log,
+    quick_walk,
+    service,
+    shared_api,
+    walk,
+)
 
 os.environ.update(QUIET)  # libraries are as quiet as in a run; read while they are imported
 # What `make test ARGS=…` was given is for the tests, not for the make that they start.

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -190,6 +191,47 @@ def quick_walk(
     yield run
     forked.stdin.close()
     forked.wait(20)
+
+
+@pytest.fixture(scope="session")
+def service(environment: dict[str, str]) -> Callable[..., Any]:
+    """`with service(var) as url:` is `make serve` on a free port, ended as a person would."""
+
+    @contextmanager
+    def start(var: Path, *arguments: str, config: str = "smoke") -> Iterator[str]:
+        port = free_port()
+        command = [sys.executable, "-m", "serving", "--config", config, "--var", str(var)]
+        process = subprocess.Popen(
+            [*command, "--serving.port", str(port), *arguments],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        try:
+            wait_for(port, process)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.communicate(timeout=30)
+
+    return start
+
+
+def wait_for(port: int, process: subprocess.Popen[str]) -> None:
+    """Return when the service says it is ready."""
+    import httpx
+
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False).status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    process.kill()
+    raise AssertionError(f"the service did not start: {process.communicate()[0]}")
 
 
 def free_port() -> int:

@@ -10,16 +10,15 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
-from tests.walks import OFFLINE, ROOT, Walk, free_port
+from tests.walks import OFFLINE, ROOT, Walk
 
 # What another person's machine may have in its environment. Nothing listens on port 9.
 NOBODY = "http://127.0.0.1:9"
@@ -188,44 +187,3 @@ def again(walk: Callable[..., Walk], killed: Ended) -> Walk:
     assert done.code == 0, done.err
     assert done.summary  # read now: more runs follow in this folder
     return done
-
-
-@pytest.fixture(scope="session")
-def service(environment: dict[str, str]) -> Callable[..., Any]:
-    """`with service(var) as url:` is `make serve` on a free port, ended as a person would."""
-
-    @contextmanager
-    def start(var: Path, *arguments: str, config: str = "smoke") -> Iterator[str]:
-        port = free_port()
-        command = [sys.executable, "-m", "serving", "--config", config, "--var", str(var)]
-        process = subprocess.Popen(
-            [*command, "--serving.port", str(port), *arguments],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        try:
-            wait_for(port, process)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            process.communicate(timeout=30)
-
-    return start
-
-
-def wait_for(port: int, process: subprocess.Popen[str]) -> None:
-    """Return when the service says it is ready."""
-    import httpx
-
-    deadline = time.monotonic() + 180
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False).status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.1)
-    process.kill()
-    raise AssertionError(f"the service did not start: {process.communicate()[0]}")

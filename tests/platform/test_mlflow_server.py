@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import httpx
 import pytest
@@ -13,9 +14,10 @@ from registry.bundle import load_bundle
 from registry.champion import champion_now
 from tests.mlflow_server import mlflow_server
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.platform
 
-FEW = ("--training.families", "[logistic]")
+PRESET = Path(__file__).parents[1] / "drills" / "small.yaml"
+CONFIG = ("--config", str(PRESET))
 
 
 @pytest.fixture(scope="module")
@@ -24,33 +26,33 @@ def server(tmp_path_factory):
         yield url
 
 
-def test_every_command_works_as_on_the_embedded_sqlite(
-    server, quick_walk, service, tmp_path, smoke
-):
+def test_every_command_works_as_on_the_embedded_sqlite(server, quick_walk, service, tmp_path):
+    embedded = quick_walk(tmp_path / "embedded", *CONFIG)
+    assert embedded.code == 0, embedded.err
     var, there = tmp_path / "var", ("--tracking.uri", server)
-    first = quick_walk(var, "--config", "smoke", *FEW, *there)
+    first = quick_walk(var, *CONFIG, *there)
     assert first.code == 0, first.err
     assert "View run" not in first.out, "MLflow's client prints a link for each run"
     figures = first.summary["families"]["logistic"]["test"]
-    assert figures == smoke.summary["families"]["logistic"]["test"]
+    assert figures == embedded.summary["families"]["logistic"]["test"]
     assert first.summary["mlflow"]["tracking_uri"] == server
     assert not (var / "mlflow" / "mlflow.db").exists()
-    assert quick_walk(var, "--config", "smoke", *FEW, *there).summary["model"]["version"] == 2
+    assert quick_walk(var, *CONFIG, *there).summary["model"]["version"] == 2
 
     for words, told in (
-        (("flows.commands.promote", "2"), "Version 2 of golden-path-smoke is champion"),
-        (("flows.commands.rollback",), "Version 1 of golden-path-smoke is champion"),
+        (("flows.commands.promote", "2"), "Version 2 of golden-path-small is champion"),
+        (("flows.commands.rollback",), "Version 1 of golden-path-small is champion"),
         (("flows.commands.models",), "rollback 1"),
     ):
         module, *rest = words
-        done = quick_walk(var, *rest, "--config", "smoke", *there, module=module)
+        done = quick_walk(var, *rest, *CONFIG, *there, module=module)
         assert done.code == 0 and told in done.out, done.err
 
     shutil.rmtree(var / "mlflow" / "bundles")
-    with service(var, *there) as url:
+    with service(var, *there, config=str(PRESET)) as url:
         request = (var / "runs" / "latest" / "example.json").read_text()
         answer = httpx.post(f"{url}/predict", content=request, trust_env=False, timeout=60).json()
-    settings = load("smoke", ["--var", str(var), *there], env={})
+    settings = load(str(PRESET), ["--var", str(var), *there], env={})
     version = champion_now(settings)
     assert answer["model"]["version"] == version.version == 1
     bundle = load_bundle(version.bundle, expected_sha256=version.bundle_sha256)
