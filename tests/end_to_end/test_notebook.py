@@ -125,24 +125,3 @@ def test_every_make_target_it_names_exists():
     targets = set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE))
     named = set(re.findall(r"^make ([a-z-]+)|`make ([a-z-]+)", prose(), re.MULTILINE))
     assert {"train", "notebook"} <= {a or b for a, b in named} <= targets
-
-
-def test_it_sends_the_reader_to_the_place_where_a_rule_is_changed():
-    """The document with the rules in it, which the page in words is made from."""
-    assert "ingestion/contract" not in prose()
-    assert prose().count("`configs/contract.yaml`") == 2
-    assert "](contract.md)" in prose()
-    contract = (NOTEBOOK.parents[1] / "configs" / "contract.yaml").read_text(encoding="utf-8")
-    assert "zero_price:" in contract
-
-
-def test_a_new_feature_is_seen_only_after_a_new_run():
-    """Every cell reads `runs/latest`: running cells again alone would show the old table."""
-    [line] = re.findall(r"- \*\*A feature\*\*.*?(?=\n- )", prose(), re.DOTALL)
-    assert line.index("`make train`") < line.index("`make notebook`")
-
-
-def test_every_figure_has_a_title():
-    book = nbformat.read(NOTEBOOK, as_version=4)
-    drawn = [cell.source for cell in code_cells(book) if "plt.subplots(" in cell.source]
-    assert len(drawn) == FIGURES and all(source.count(".set_title(") == 1 for source in drawn)
