@@ -260,15 +260,15 @@ def measure_months(
             month: (named, nameless)
             for month, named, nameless in connection.execute(COUNTS).fetchall()
         }
-        found = {}
+        figures = {}
         if not (missing["price"] and missing["unit"]):
             connection.execute(PRODUCTS.format(**places))
         for name, query in (("price", PRICE), ("unit", UNIT), ("abroad", ABROAD)):
             if not missing[name]:
-                found[name] = _by_month(connection, query.format(**places))
+                figures[name] = _by_month(connection, query.format(**places))
     first = min(days)
     months = months_between(month_of(first), add_months(month_of(until), -1))
-    found["anonymous"] = {
+    figures["anonymous"] = {
         month: (nameless / (named + nameless), named + nameless)
         for month, (named, nameless) in counts.items()
     }
@@ -280,7 +280,7 @@ def measure_months(
             elif missing[name]:
                 measured.append(Measured(name, month, None, 0, missing=missing[name]))
             else:
-                value, n = found[name].get(month_number(month), (None, 0))
+                value, n = figures[name].get(month_number(month), (None, 0))
                 measured.append(Measured(name, month, value, n))
     return measured
 
