@@ -133,7 +133,6 @@ def evidence(
     versus, beside, scores = found.against_champion, None, found.scores[found.winner]
     if comparison.champion:
         beside = ChampionEvidence(
-            version=comparison.champion.version,
             schema=tuple(theirs["features"]) if theirs else None,
             learnt_until=learnt_until(theirs) if theirs else None,
             roc_auc=Difference(**versus["roc_auc"]) if versus else None,

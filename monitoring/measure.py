@@ -14,7 +14,7 @@ import math
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from common.duck import connect, literal, parquet
 from configs.settings import Compute
@@ -256,10 +256,7 @@ def measure_months(
         days = dict(connection.execute(DAYS).fetchall())
         if not days:
             return []
-        counts = {
-            month: (named, nameless)
-            for month, named, nameless in connection.execute(COUNTS).fetchall()
-        }
+        counts = _by_month(connection, COUNTS)  # invoices with a customer, and without
         figures = {}
         if not (missing["price"] and missing["unit"]):
             connection.execute(PRODUCTS.format(**places))
@@ -285,7 +282,7 @@ def measure_months(
     return measured
 
 
-def _by_month(connection: DuckDBPyConnection, query: str) -> dict[int, tuple[float, int]]:
+def _by_month(connection: DuckDBPyConnection, query: str) -> dict[int, tuple[Any, Any]]:
     return {month: (value, n) for month, value, n in connection.execute(query).fetchall()}
 
 

@@ -69,12 +69,11 @@ def conclude(
         _reconcile(client, settings)
         now = champion_number(client, settings)
         changed = decision.action == "promote" and now != expected_champion
-        reasons = decision.reasons
-        if changed:
-            reasons = (
-                f"broken: it was compared with version {expected_champion or '–'}, and version"
-                f" {now or '–'} is champion now",
-            )
+        compared = (
+            f"version {version.version} was compared with version {expected_champion or '–'}, and"
+            f" version {now or '–'} is champion now"
+        )
+        reasons = (f"broken: {compared}",) if changed else decision.reasons
         entry = Record(
             action="reject" if changed else decision.action,
             from_version=now,
@@ -91,9 +90,8 @@ def conclude(
         entry = _carry_out(client, settings, entry, version)
     if changed:
         raise ChampionChanged(
-            f"the champion of {version.name} changed while this run was under way: version"
-            f" {version.version} was compared with version {expected_champion or '–'}, and version"
-            f" {now or '–'} is champion now; nothing is promoted",
+            f"the champion of {version.name} changed while this run was under way: {compared};"
+            " nothing is promoted",
             where=model_name(settings),
             next_step=f"compare again: {make('train', settings)} (finished stages are reused)",
         )

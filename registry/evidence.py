@@ -53,7 +53,6 @@ class ChampionEvidence:
     learnt_until: the last day whose outcomes it learnt from; None for a table without dates.
     """
 
-    version: int
     schema: tuple[Mapping[str, Any], ...] | None = None
     learnt_until: date | None = None
     roc_auc: Difference | None = None

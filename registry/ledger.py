@@ -11,7 +11,6 @@ The run stays RUNNING until what was decided has been done (`registry/decisions.
 from __future__ import annotations
 
 import json
-import math
 import tempfile
 import time
 from collections.abc import Mapping
@@ -19,6 +18,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pydantic_core import to_jsonable_python
 
 from common.errors import UserError
 from configs.command import make
@@ -59,8 +60,8 @@ def write(client: MlflowClient, settings: Settings, decision: Record) -> Record:
         sequence=sequence + 1,
         time=datetime.now(UTC).isoformat(timespec="seconds"),
         model=model_name(settings),
-        figures=_jsonable(decision.figures),
-        rules=_jsonable(decision.rules),
+        figures=to_jsonable_python(decision.figures, inf_nan_mode="null"),
+        rules=to_jsonable_python(decision.rules, inf_nan_mode="null"),
         previous_sha256=previous,
     )
     entry = replace(entry, sha256=hash_of(content_of(entry)))
@@ -280,14 +281,3 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
         elif isinstance(value, int | float):
             flat[f"{prefix}{key}"] = float(value)
     return flat
-
-
-def _jsonable(value: Any) -> Any:
-    """JSON values only; what is not a finite number becomes null."""
-    if isinstance(value, Mapping):
-        return {str(key): _jsonable(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_jsonable(part) for part in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -57,7 +57,7 @@ class Shop:
         before = champion_now(self.settings)
         beside, seen = None, None
         if before is not None:
-            beside = ChampionEvidence(before.version, roc_auc=BETTER, log_loss=LOWER)
+            beside = ChampionEvidence(roc_auc=BETTER, log_loss=LOWER)
             seen = evidence_of(self.settings, before.version, version.version)[0]
         evidence = Evidence(
             export_max_difference=0.0,

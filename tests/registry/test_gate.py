@@ -40,7 +40,6 @@ SCHEMA = (
     {"name": "orders", "unit": "invoices", "meaning": "so far", "low": 0.0, "high": None},
 )
 CHAMPION = ChampionEvidence(
-    version=3,
     schema=SCHEMA,
     learnt_until=date(2025, 12, 31),
     roc_auc=BETTER,
@@ -102,7 +101,7 @@ def changed(place: int, **change: Any) -> tuple[dict[str, Any], ...]:
 FIRST = replace(SOUND, champion=None)
 LOST = replace(
     SOUND,
-    champion=ChampionEvidence(version=3, schema=SCHEMA),
+    champion=ChampionEvidence(schema=SCHEMA),
     champion_problem="its files were altered",
 )
 UNDATED = replace(SOUND, champion=replace(CHAMPION, learnt_until=None), learnt_until=None)
@@ -161,7 +160,7 @@ CASES: list[tuple[Any, dict[str, Any], list[str]]] = [
     (replace(UNDATED, learnt_until=TODAY), {}, []),
     # A champion that cannot be scored; nothing else is overlooked because of it.
     (LOST, {}, ["unscorable"]),
-    (replace(LOST, champion=ChampionEvidence(version=3)), {}, ["unscorable"]),
+    (replace(LOST, champion=ChampionEvidence()), {}, ["unscorable"]),
     (replace(LOST, champion=None), {}, ["unscorable"]),
     (LOST, REPLACE, []),
     (replace(LOST, calibration_error=0.5), REPLACE, ["calibration"]),
@@ -423,7 +422,6 @@ EVIDENCE = st.builds(
         st.none(),
         st.builds(
             ChampionEvidence,
-            version=st.just(3),
             schema=st.sampled_from([None, SCHEMA]),
             learnt_until=st.one_of(st.none(), DAY),
             roc_auc=st.one_of(st.none(), DIFFERENCE, st.just(BETTER), st.just(TIED)),
