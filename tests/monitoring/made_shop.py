@@ -98,13 +98,6 @@ def measure(
     with_reasons = schema.append(pa.field("reasons", pa.list_(pa.string())))
     quarantined = pa.Table.from_pylist(made.quarantined, schema=with_reasons)
     pq.write_table(quarantined, folder / "quarantine.parquet")
-    return measure_files(folder, until, declared, threads)
-
-
-def measure_files(
-    folder: Path, until: date, declared: frozenset[str], threads: int = 1
-) -> list[Measured]:
-    """Of the valid rows and the quarantine in this folder."""
     return measure_months(
         folder / "transactions.parquet",
         folder / "quarantine.parquet",

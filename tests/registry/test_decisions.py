@@ -298,37 +298,33 @@ def test_two_manual_promotions_at_once_are_both_recorded_and_the_last_is_champio
 # --- killed in between ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("altered", [False, True])
-def test_a_promotion_killed_before_the_alias_is_carried_out_or_dropped_when_its_bundle_is_altered(
-    store, settings, monkeypatch, altered
+@pytest.mark.parametrize(
+    ("place", "name", "altered", "said", "expected"),
+    [
+        pytest.param(decisions, "promote", False, "carried out now", 2, id="before the alias"),
+        pytest.param(decisions, "promote", True, "dropped, as", 1, id="and its bundle is altered"),
+        pytest.param(ledger, "close", False, "it had been carried out", 2, id="after the alias"),
+    ],
+)
+def test_a_killed_promotion_is_carried_out_by_the_next_command_or_dropped(
+    store, settings, monkeypatch, place, name, altered, said, expected
 ):
     champions(store, settings, 1)
     version = new_version(store, settings)
-    with killed_at(monkeypatch, decisions, "promote"):
+    with killed_at(monkeypatch, place, name):
         decided(store, settings, version, PROMOTE, expected=1)
     if altered:
         (version.bundle / "bundle.json").write_text("{}")
+    before = champion_number(store, settings)
     (text,) = pending(store, settings)
     assert "promote version 2" in text and "not carried out" in text
-    assert champion_number(store, settings) == 1, "looking changes nothing"
+    assert champion_number(store, settings) == before, "looking changes nothing"
     (done,) = reconcile(store, settings)
-    if altered:
-        assert "dropped, as the model bundle is refused" in done
-        assert actions(store, settings)[1:] == [("promote", 1, 2), ("drop", 2, 1)]
-        assert stack(history(store, settings)) == [1]
-    else:
-        assert "carried out now" in done
-    assert champion_number(store, settings) == (1 if altered else 2)
+    assert said in done and champion_number(store, settings) == expected
+    dropped = [("drop", 2, 1)] if altered else []
+    assert actions(store, settings)[1:] == [("promote", 1, 2), *dropped]
+    assert stack(history(store, settings)) == ([1] if altered else [1, 2])
     assert reconcile(store, settings) == [] == pending(store, settings)
-
-
-def test_a_promotion_killed_after_the_alias_is_only_closed(store, settings, monkeypatch):
-    version = new_version(store, settings)
-    with killed_at(monkeypatch, ledger, "close"):
-        decided(store, settings, version)
-    (done,) = reconcile(store, settings)
-    assert "it had been carried out" in done
-    assert champion_number(store, settings) == 1 and pending(store, settings) == []
 
 
 def test_one_killed_before_its_record_was_whole_has_decided_nothing(store, settings, monkeypatch):
