@@ -184,35 +184,33 @@ def test_the_stack_of_champions_ends_with_the_present_one_and_holds_none_twice(v
 # --- what is refused, and leaves the champion ----------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("how", "reason"),
-    [
-        ("missing", "has no model.onnx"),
-        ("altered", "bundle.json is not the file"),
-        ("exchanged", "registered was"),
-        ("exchanged with its registered hash", "another hash than record"),
-    ],
-)
-def test_a_version_whose_bundle_is_not_the_one_that_was_decided_about_is_refused(
-    store, settings, how, reason
-):
+def test_a_version_whose_bundle_is_not_the_one_that_was_decided_about_is_refused(store, settings):
     champions(store, settings, 2)
     version = find_version(store, settings, 1)
-    if how == "missing":
-        (version.bundle / "model.onnx").unlink()
-    elif how == "altered":
-        (version.bundle / "bundle.json").write_text("{}")
-    else:
-        sha256 = write_bundle(version.bundle, GRAPH, {"threshold": 0.01})
-        if how != "exchanged":
-            store.set_model_version_tag(version.name, "1", "bundle_sha256", sha256)
-    for refused in (
-        lambda: roll_back(store, settings),
-        lambda: roll_back(store, settings, 1),
-        lambda: promote_manually(store, settings, 1),
+
+    def exchanged():
+        return write_bundle(version.bundle, GRAPH, {"threshold": 0.01})
+
+    def exchanged_with_its_registered_hash():
+        store.set_model_version_tag(version.name, "1", "bundle_sha256", exchanged())
+
+    for damage, reason in (
+        (lambda: (version.bundle / "model.onnx").unlink(), "has no model.onnx"),
+        (lambda: (version.bundle / "bundle.json").write_text("{}"), "bundle.json is not the file"),
+        (exchanged, "registered was"),
+        (exchanged_with_its_registered_hash, "another hash than record"),
     ):
-        with pytest.raises(BundleRefused, match=reason):
-            refused()
+        whole = shutil.copytree(version.bundle, settings.var / f"whole{next(names)}")
+        damage()
+        for refused in (
+            lambda: roll_back(store, settings),
+            lambda: roll_back(store, settings, 1),
+            lambda: promote_manually(store, settings, 1),
+        ):
+            with pytest.raises(BundleRefused, match=reason):
+                refused()
+        shutil.rmtree(version.bundle)
+        whole.rename(version.bundle)
     assert champion_number(store, settings) == 2
     assert len(history(store, settings)) == 2
 
@@ -617,7 +615,7 @@ def test_an_altered_open_record_is_not_carried_out(own, monkeypatch):
     assert champion_number(client, settings) == 3
 
 
-@pytest.mark.parametrize("head", ["", "x", "9" * 30, "2 abc", "3 abc"])
+@pytest.mark.parametrize("head", ["", "9" * 30, "2 abc", "3 abc"])
 def test_an_altered_hash_of_the_last_record_is_named(own, head):
     client, settings = own
     experiment = client.get_experiment_by_name(ledger.EXPERIMENT).experiment_id
