@@ -51,10 +51,11 @@ def fit_families(context: RunContext, table: TableStage) -> dict[str, Stage]:
 
 @task(cache_policy=NO_CACHE, task_run_name="fit {family}")
 def fit_task(context: RunContext, table: TableStage, family: str) -> Stage:
-    from registry import tracking
+    from registry import runs
+    from registry.trials import log_trial
 
     settings, display = context.settings, context.display
-    family_run = tracking.open_run(context.client, family, parent=context.parent_run)
+    family_run = runs.open_run(context.client, family, parent=context.parent_run)
     job = fit_job(settings, table, family)
     depends_on = {**job, "table": table.files[TABLE]}
 
@@ -62,7 +63,7 @@ def fit_task(context: RunContext, table: TableStage, family: str) -> Stage:
         log.info("%s %s", family, event)
         if event["event"] == "trial":
             display.trial(family, event)
-            tracking.log_trial(context.client, family_run, event)
+            log_trial(context.client, family_run, event)
         elif event["event"] == "stage":
             display.family_stage(family, event["name"])
 
@@ -87,20 +88,20 @@ def fit_task(context: RunContext, table: TableStage, family: str) -> Stage:
     try:
         stage = run_stage(settings.var, family, depends_on, fit(family), build)
     except BaseException:
-        tracking.close_run(context.client, family_run, "FAILED")
+        runs.close_run(context.client, family_run, "FAILED")
         raise
     result = read_result(stage)
     if stage.reused:
         for trial in result["trials"]:
-            tracking.log_trial(context.client, family_run, trial)
-    tracking.log(
+            log_trial(context.client, family_run, trial)
+    runs.log(
         context.client,
         family_run,
         params=result["params"],
         metrics={f"valid_{k}": v for k, v in result["valid_metrics"].items()},
         tags={"ended_by": result["ended_by"], "reused": str(stage.reused)},
     )
-    tracking.close_run(context.client, family_run)
+    runs.close_run(context.client, family_run)
     display.family_end(family, result["valid_metrics"]["recalibrated_log_loss"], stage.reused)
     return stage
 

@@ -144,12 +144,12 @@ def _score_anew(say: Callable[[str], None], watched: Watched, month: str) -> Non
 def settle(settings: Settings) -> list[str]:
     """Finish what a killed training left in the registry, such as a decision that was written down
     and not carried out; says what was done."""
-    from registry import tracking
+    from registry import runs
     from registry.decisions import reconcile
     from registry.tracking import open_store
 
     client = open_store(settings)
-    tracking.close_dead_runs(client)
+    runs.close_dead_runs(client)
     return reconcile(client, settings)
 
 

@@ -21,7 +21,8 @@ from flows.stage import Stage, code_sha256
 if TYPE_CHECKING:
     from configs.settings import Settings
     from registry.champion import ModelVersion
-    from registry.gate import Decision, Evidence, ShadowEvidence
+    from registry.evidence import Evidence, ShadowEvidence
+    from registry.gate import Decision
     from training.evaluate import Evaluation
 
 EXAMPLE_ROWS = 5
@@ -126,13 +127,12 @@ def evidence(
     shadow: ShadowEvidence | None = None,
 ) -> Evidence:
     """What the gate looks at, from the evaluation and the two bundles' descriptions. day: it is."""
-    from registry.gate import ChampionEvidence, Difference, Evidence, judged_slices
+    from registry.evidence import ChampionEvidence, Difference, Evidence, judged_slices
 
     found, theirs = comparison.evaluation, comparison.description
     versus, beside, scores = found.against_champion, None, found.scores[found.winner]
     if comparison.champion:
         beside = ChampionEvidence(
-            version=comparison.champion.version,
             schema=tuple(theirs["features"]) if theirs else None,
             learnt_until=learnt_until(theirs) if theirs else None,
             roc_auc=Difference(**versus["roc_auc"]) if versus else None,

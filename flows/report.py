@@ -10,7 +10,7 @@ from flows.questions import questions
 from flows.run import RunContext
 from flows.stage import Stage
 from ingestion.outcome import TRANSACTIONS
-from registry import tracking
+from registry import runs
 from registry.mlmodel import columns
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def log_run(
         )
         pages = write_model_report(shown, folder)
         pages += [folder / name for name in ("contract.html", "data_report.html")]
-        tracking.log(
+        runs.log(
             context.client,
             context.parent_run,
             params=parameters(context.settings),
@@ -63,8 +63,8 @@ def log_run(
                 "test_split_opened": "1",  # by evaluate_task, after the winner was chosen
             },
         )
-        tracking.log_files(context.client, context.parent_run, pages, "report")
-        tracking.log_files(context.client, context.parent_run, [folder / "settings.yaml"])
+        runs.log_files(context.client, context.parent_run, pages, "report")
+        runs.log_files(context.client, context.parent_run, [folder / "settings.yaml"])
         _log_for_the_list(context, summary, validated, table)
 
 
@@ -73,9 +73,9 @@ def _log_for_the_list(
 ) -> None:
     """What the list of runs shows in columns: the data sets, and each family's test figures."""
     client, name = context.client, context.settings.name
-    families = tracking.children(client, context.parent_run)
+    families = runs.children(client, context.parent_run)
     features = columns(table.facts.described)
-    tracking.log_dataset(
+    runs.log_dataset(
         client,
         context.parent_run,
         name=f"{name} valid rows",
@@ -84,7 +84,7 @@ def _log_for_the_list(
         rows=summary["rows"]["valid"],
     )
     for run in (context.parent_run, *families.values()):
-        tracking.log_dataset(
+        runs.log_dataset(
             client,
             run,
             name=f"{name} training table",
@@ -95,7 +95,7 @@ def _log_for_the_list(
         )
     for family, run in families.items():
         test = summary["families"][family]["test"]
-        tracking.log(client, run, metrics={f"test_{metric}": v for metric, v in test.items()})
+        runs.log(client, run, metrics={f"test_{metric}": v for metric, v in test.items()})
 
 
 def parameters(settings: Settings) -> dict[str, Any]:

@@ -18,14 +18,10 @@ from flows.clock import today
 from monitoring.facts import ShadowComparison, end_of
 from monitoring.shadow import Purchases, compare_shadow, harm
 from registry import ledger
-from registry.champion import (
-    ModelVersion,
-    find_champion,
-    model_name,
-    versions,
-)
+from registry.champion import ModelVersion, find_champion, model_name, versions
 from registry.decisions import conclude, verify
-from registry.gate import Decision, ShadowEvidence, shadow_rule
+from registry.evidence import ShadowEvidence
+from registry.gate import Decision, shadow_rule
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -20,7 +20,7 @@ from flows.run import RunContext, code_revision
 from flows.stage import Stage, code_sha256
 from ingestion.labelled.unseen import in_words
 from ingestion.outcome import TRANSACTIONS
-from registry.champion import tracking_uri
+from registry.location import tracking_uri
 from training.evaluate import Evaluation
 
 NO_COSTS = (

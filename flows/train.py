@@ -31,7 +31,7 @@ from flows.run import Run, RunContext, finish
 from flows.stage import Stage
 from flows.summary import summarise
 from ingestion.outcome import QUARANTINE, TRANSACTIONS
-from registry import tracking
+from registry import runs
 from registry.decisions import reconcile
 from registry.tracking import open_store
 
@@ -42,12 +42,12 @@ def train(settings: Settings, run: Run, display: Display) -> dict[str, Any]:
     stopping.install_handlers()
     stopping.before_the_end(partial(end_run, settings, run.id, Cancelled(message="interrupted")))
     client = open_store(settings)
-    stopping.before_the_end(partial(tracking.close_own_runs, client))
-    tracking.close_dead_runs(client)
+    stopping.before_the_end(partial(runs.close_own_runs, client))
+    runs.close_dead_runs(client)
     end_dead_runs(settings)
     for line in reconcile(client, settings):  # before a champion is compared with
         display.say(line)
-    parent = tracking.open_run(
+    parent = runs.open_run(
         client, run.id, tags={"config": settings.name, "source": settings.source.kind}
     )
     context = RunContext(settings, run, display, client, parent)
@@ -73,9 +73,9 @@ def train(settings: Settings, run: Run, display: Display) -> dict[str, Any]:
         summary["seconds"] = {"total": round(run.elapsed(), 3), **run.seconds}
         summary["peak_memory_mb"] = run.peak_memory_mb
         finish(run, summary)
-        tracking.close_run(client, parent)
+        runs.close_run(client, parent)
     except BaseException:
-        tracking.close_run(client, parent, "FAILED")
+        runs.close_run(client, parent, "FAILED")
         with suppress(Exception):  # the failure is what is told; the next run would do the same
             reconcile(client, settings)  # a version that it registered is rejected
         raise

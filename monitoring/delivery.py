@@ -27,7 +27,9 @@ from common.locks import file_lock
 from configs.settings import Alerts
 from monitoring.alerts import Event, events_of, repair
 from monitoring.journal import append, read, read_repaired
-from monitoring.receivers import MAIL, WEBHOOK, Failure, Receiver, mails, webhook
+from monitoring.mail import MAIL, mails
+from monitoring.receivers import Failure, Receiver
+from monitoring.webhook import WEBHOOK, webhook
 
 log = logging.getLogger("golden_path")
 DELIVERIES = "deliveries.jsonl"
@@ -62,11 +64,11 @@ class Delivery:
         """Raise UserError when anything is queued, so that the command ends with an exit code other
         than 0 after everything else is done."""
         if self.queued:
-            whys = dict.fromkeys(f"{one.host}: {one.reason}" for one in self.queued)
+            reasons = dict.fromkeys(f"{one.host}: {one.reason}" for one in self.queued)
             count = len({one.event.id for one in self.queued})
             raise UserError(
                 f"{count} {'alert is' if count == 1 else 'alerts are'} queued, as a receiver could"
-                f" not be reached or refused them ({'; '.join(whys)})",
+                f" not be reached or refused them ({'; '.join(reasons)})",
                 where=str(folder / DELIVERIES),
                 next_step="repair the receiver, then run the same command again: it sends what is"
                 " queued, and repeats nothing else",
@@ -123,8 +125,8 @@ def count_queued(folder: Path) -> int:
 def names_of(alerts: Alerts) -> list[str]:
     """Name the receivers of the settings. Each mail address is one, so that a mail that one of them
     cannot get is not sent to the others again."""
-    webhook = [WEBHOOK] if alerts.webhook != "none" else []
-    return webhook + [f"{MAIL}:{address}" for address in dict.fromkeys(alerts.mail_to)]
+    first = [WEBHOOK] if alerts.webhook != "none" else []
+    return first + [f"{MAIL}:{address}" for address in dict.fromkeys(alerts.mail_to)]
 
 
 def receivers_of(

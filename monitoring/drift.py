@@ -207,12 +207,12 @@ def _columns(
 ) -> Iterator[np.ndarray]:
     """A feature at each of the dates, NaN where missing. One feature at a time: all of them would
     be hundreds of megabytes of a million customers."""
-    found = connection.execute(
+    columns = connection.execute(
         f"SELECT as_of, {name} AS value FROM features"
         " ORDER BY row_id"  # so that a mean has the same last digit every time
     ).fetchnumpy()
-    as_of = found["as_of"].astype("datetime64[D]")
-    value = np.ma.filled(found["value"].astype(np.float64), np.nan)
+    as_of = columns["as_of"].astype("datetime64[D]")
+    value = np.ma.filled(columns["value"].astype(np.float64), np.nan)
     for day in dates:
         yield value[as_of == np.datetime64(day)]
 

@@ -137,7 +137,7 @@ def read_outcomes(
         connection.execute(f"SET VARIABLE horizon_days = {days}")
         make(connection, "buyers")
         (log_start,) = connection.execute("SELECT first_day FROM log_start").fetchall()[0]
-        found = connection.execute(f"""
+        rows = connection.execute(f"""
             SELECT as_of, version, dense_rank() OVER (ORDER BY customer_id) - 1 AS customer,
                    probability, CAST(buyers.customer_id IS NOT NULL AS TINYINT) AS bought,
                    CAST({value} AS DOUBLE) AS baseline
@@ -146,7 +146,7 @@ def read_outcomes(
             ORDER BY as_of, version, customer
         """).fetchnumpy()
     whole_from = log_start and log_start + timedelta(days=settings.active_days)
-    outcomes = _split(found, baseline if feature else None)
+    outcomes = _split(rows, baseline if feature else None)
     return [replace(one, whole_from=whole_from) for one in outcomes]
 
 
@@ -157,25 +157,25 @@ def _single_feature(baseline: Mapping[str, Any] | None) -> Feature | None:
 
 def _dates(connection: DuckDBPyConnection, files: int) -> list[date]:
     """List the as-of dates. Raises ValueError where a file has several, or two files the same."""
-    found = connection.execute(
+    counts = connection.execute(
         "SELECT as_of, version, count(*), count(DISTINCT customer_id) FROM scored GROUP BY ALL"
     ).fetchall()
-    if twice := [row for row in found if row[2] != row[3]]:
+    if twice := [row for row in counts if row[2] != row[3]]:
         day, version, rows, customers = twice[0]
         raise ValueError(f"version {version} as of {day}: {rows} rows of {customers} customers")
-    if len(found) > files:
-        raise ValueError(f"{files} files of scores hold {len(found)} dates and versions")
-    return [day for day, *_ in found]
+    if len(counts) > files:
+        raise ValueError(f"{files} files of scores hold {len(counts)} dates and versions")
+    return [day for day, *_ in counts]
 
 
-def _split(found: dict[str, np.ndarray], baseline: Mapping[str, Any] | None) -> Iterator[Outcomes]:
+def _split(rows: dict[str, np.ndarray], baseline: Mapping[str, Any] | None) -> Iterator[Outcomes]:
     """Make one Outcomes per as-of date and version of sorted rows."""
-    day, version = found["as_of"].astype("datetime64[D]"), found["version"]
+    day, version = rows["as_of"].astype("datetime64[D]"), rows["version"]
     if not len(day):
         return
     ranking = None
     if baseline:
-        value = np.ma.filled(found["baseline"].astype(np.float64), np.nan)
+        value = np.ma.filled(rows["baseline"].astype(np.float64), np.nan)
         gap = np.inf if baseline.get("missing") == "first" else -np.inf
         ranking = np.where(np.isnan(value), gap, baseline["direction"] * value)
     change = (day[1:] != day[:-1]) | (version[1:] != version[:-1])
@@ -184,9 +184,9 @@ def _split(found: dict[str, np.ndarray], baseline: Mapping[str, Any] | None) -> 
         yield Outcomes(
             as_of=day[first].item(),
             version=int(version[first]),
-            customer=found["customer"][first:last],
-            probability=np.asarray(found["probability"][first:last], dtype=np.float64),
-            bought=np.asarray(found["bought"][first:last], dtype=np.int8),
+            customer=rows["customer"][first:last],
+            probability=np.asarray(rows["probability"][first:last], dtype=np.float64),
+            bought=np.asarray(rows["bought"][first:last], dtype=np.int8),
             baseline=None if ranking is None else ranking[first:last],
             baseline_name=str(baseline["feature"]) if baseline else None,
         )

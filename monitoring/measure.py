@@ -14,7 +14,7 @@ import math
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from common.duck import connect, literal, parquet
 from configs.settings import Compute
@@ -256,19 +256,16 @@ def measure_months(
         days = dict(connection.execute(DAYS).fetchall())
         if not days:
             return []
-        counts = {
-            month: (named, nameless)
-            for month, named, nameless in connection.execute(COUNTS).fetchall()
-        }
-        found = {}
+        counts = _by_month(connection, COUNTS)  # invoices with a customer, and without
+        figures = {}
         if not (missing["price"] and missing["unit"]):
             connection.execute(PRODUCTS.format(**places))
         for name, query in (("price", PRICE), ("unit", UNIT), ("abroad", ABROAD)):
             if not missing[name]:
-                found[name] = _by_month(connection, query.format(**places))
+                figures[name] = _by_month(connection, query.format(**places))
     first = min(days)
     months = months_between(month_of(first), add_months(month_of(until), -1))
-    found["anonymous"] = {
+    figures["anonymous"] = {
         month: (nameless / (named + nameless), named + nameless)
         for month, (named, nameless) in counts.items()
     }
@@ -280,12 +277,12 @@ def measure_months(
             elif missing[name]:
                 measured.append(Measured(name, month, None, 0, missing=missing[name]))
             else:
-                value, n = found[name].get(month_number(month), (None, 0))
+                value, n = figures[name].get(month_number(month), (None, 0))
                 measured.append(Measured(name, month, value, n))
     return measured
 
 
-def _by_month(connection: DuckDBPyConnection, query: str) -> dict[int, tuple[float, int]]:
+def _by_month(connection: DuckDBPyConnection, query: str) -> dict[int, tuple[Any, Any]]:
     return {month: (value, n) for month, value, n in connection.execute(query).fetchall()}
 
 

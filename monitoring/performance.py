@@ -82,9 +82,9 @@ def reference(description: Mapping[str, Any]) -> Reference | None:
 
 def performance_of(outcomes: Outcomes) -> Performance:
     """Compute the figures of one as-of date, which has rows."""
-    found = pooled([outcomes])
-    assert found is not None
-    return found
+    figures = pooled([outcomes])
+    assert figures is not None
+    return figures
 
 
 def pooled(dates: Sequence[Outcomes]) -> Performance | None:
@@ -115,18 +115,18 @@ def pooled(dates: Sequence[Outcomes]) -> Performance | None:
             alone = rank(one.baseline, one.bought)
             assert alone is not None
             single.append((one.customer, alone.roc_auc, components(alone, one.bought)))
-    found: dict[str, Any] = {**low_high("gap", gap, gap_error)}
+    computed: dict[str, Any] = {**low_high("gap", gap, gap_error)}
     if ranking:
         roc_auc, error = _mean_over_dates(ranking)
-        found |= {"roc_auc": roc_auc, "error": error, "log_loss": loss}
-        found |= low_high("roc_auc", roc_auc, error) | low_high("log_loss", loss, loss_error)
+        computed |= {"roc_auc": roc_auc, "error": error, "log_loss": loss}
+        computed |= low_high("roc_auc", roc_auc, error) | low_high("log_loss", loss, loss_error)
         values, rows = zip(*recalibrated)
-        found["recalibrated_log_loss"] = float(np.average(values, weights=rows))
+        computed["recalibrated_log_loss"] = float(np.average(values, weights=rows))
     if ranking and len(single) == len(ranking):
         pairs = [(who, a - b, x - y) for (who, a, x), (_, b, y) in zip(ranking, single)]
         gain, gain_error = _mean_over_dates(pairs)
-        found |= {"gain": gain, "gain_error": gain_error, **low_high("gain", gain, gain_error)}
-        found |= {"baseline": dates[0].baseline_name, "baseline_roc_auc": roc_auc - gain}
+        computed |= {"gain": gain, "gain_error": gain_error, **low_high("gain", gain, gain_error)}
+        computed |= {"baseline": dates[0].baseline_name, "baseline_roc_auc": roc_auc - gain}
     figures = Performance(
         version=dates[0].version,
         as_of=tuple(one.as_of.isoformat() for one in dates),
@@ -135,13 +135,13 @@ def pooled(dates: Sequence[Outcomes]) -> Performance | None:
         observed=float(bought.mean()),
         predicted=float(p.mean()),
         customers=len(np.unique(customer)),
-        **found,
+        **computed,
     )
     return replace(figures, text=in_words(figures))
 
 
 def judge_performance(
-    found: Performance | None,
+    known: Performance | None,
     test: Reference | None,
     month: str,
     *,
@@ -152,7 +152,7 @@ def judge_performance(
     """Judge whether a champion is *worse* than in its test: two readings, `champion_gain` and
     `champion_roc_auc`; an alarm of either is the evidence.
 
-    found: of the last dates of the champion whose labels are known; None: none are.  test: see
+    known: of the last dates of the champion whose labels are known; None: none are.  test: see
     `reference`.  month: the one that is judged.  until: the month in which its first label is
     known.  allowed: falls that do not call for a training.  limit: in standard errors.
 
@@ -167,24 +167,24 @@ def judge_performance(
                 replace(blank, state="skipped", text="The bundle has no figures of its test.")
             )
             continue
-        if found is None:
+        if known is None:
             when = f" before {until}" if until else ""
             text = f"No label of this champion's scores is known{when}."
             readings.append(replace(blank, text=text))
             continue
-        blank = replace(blank, until=None, n=found.rows)
-        negatives = found.rows - found.positives
-        if min(found.positives, negatives) < FEWEST or found.roc_auc is None:
+        blank = replace(blank, until=None, n=known.rows)
+        negatives = known.rows - known.positives
+        if min(known.positives, negatives) < FEWEST or known.roc_auc is None:
             text = (
-                f"Too few to judge: {found.positives} rows bought and {negatives} did not;"
+                f"Too few to judge: {known.positives} rows bought and {negatives} did not;"
                 f" {FEWEST} of each are needed."
             )
             readings.append(replace(blank, state="too_few", text=text))
             continue
         if sensor == GAIN:
-            readings.append(_judge_gain(blank, found, test, allowed[GAIN], limit))
+            readings.append(_judge_gain(blank, known, test, allowed[GAIN], limit))
         else:
-            readings.append(_judge_roc_auc(blank, found, test, allowed[ROC_AUC], limit))
+            readings.append(_judge_roc_auc(blank, known, test, allowed[ROC_AUC], limit))
     return readings
 
 
@@ -208,53 +208,53 @@ def detectable(error: float, allowed: float, limit: float) -> float:
     return allowed + (limit + POWER_80) * error
 
 
-def in_words(found: Performance) -> str:
+def in_words(pool: Performance) -> str:
     """Describe pooled figures, or those of one date, in a sentence."""
-    when = found.as_of[0]
-    if len(found.as_of) > 1:
-        when = f"{found.as_of[0]} to {found.as_of[-1]} ({len(found.as_of)} dates)"
-    shares = f"{found.observed:.1%} bought, {found.predicted:.1%} were predicted"
-    who = f"Version {found.version} as of {when}, {found.rows:,} rows"
-    if found.customers is not None and found.customers != found.rows:
-        who += f" of {found.customers:,} customers"
-    if found.roc_auc is None or found.roc_auc_low is None or found.roc_auc_high is None:
+    when = pool.as_of[0]
+    if len(pool.as_of) > 1:
+        when = f"{pool.as_of[0]} to {pool.as_of[-1]} ({len(pool.as_of)} dates)"
+    shares = f"{pool.observed:.1%} bought, {pool.predicted:.1%} were predicted"
+    who = f"Version {pool.version} as of {when}, {pool.rows:,} rows"
+    if pool.customers is not None and pool.customers != pool.rows:
+        who += f" of {pool.customers:,} customers"
+    if pool.roc_auc is None or pool.roc_auc_low is None or pool.roc_auc_high is None:
         return f"{who}: {shares}; no ROC AUC, as nobody or everybody bought."
-    text = f"{who}: ROC AUC {found.roc_auc:.3f} [{found.roc_auc_low:.3f}, {found.roc_auc_high:.3f}]"
-    if found.gain is not None and found.gain_low is not None and found.gain_high is not None:
+    text = f"{who}: ROC AUC {pool.roc_auc:.3f} [{pool.roc_auc_low:.3f}, {pool.roc_auc_high:.3f}]"
+    if pool.gain is not None and pool.gain_low is not None and pool.gain_high is not None:
         text += (
-            f", {found.gain:+.3f} [{found.gain_low:+.3f}, {found.gain_high:+.3f}] against"
-            f" {found.baseline} alone"
+            f", {pool.gain:+.3f} [{pool.gain_low:+.3f}, {pool.gain_high:+.3f}] against"
+            f" {pool.baseline} alone"
         )
     return f"{text}; {shares}."
 
 
 def _judge_gain(
-    blank: Reading, found: Performance, test: Reference, allowed: float, limit: float
+    blank: Reading, known: Performance, test: Reference, allowed: float, limit: float
 ) -> Reading:
     """Both gains are of the same feature, or they could not be compared."""
     if (
-        found.gain is None
-        or found.gain_error is None
+        known.gain is None
+        or known.gain_error is None
         or test.gain is None
         or test.gain_error is None
-        or found.baseline != test.baseline
+        or known.baseline != test.baseline
     ):
         text = "The bundle does not name a single feature of the catalogue to compare with."
         return replace(blank, state="skipped", text=text)
-    error = float(np.hypot(found.gain_error, test.gain_error))
-    what = f"The ROC AUC of version {found.version} less that of {found.baseline} alone"
-    comparison = f"{what} is {found.gain:+.3f}, in its test it was {test.gain:+.3f}"
-    return _judged(blank, found.gain, test.gain, error, allowed, limit, comparison)
+    error = float(np.hypot(known.gain_error, test.gain_error))
+    what = f"The ROC AUC of version {known.version} less that of {known.baseline} alone"
+    comparison = f"{what} is {known.gain:+.3f}, in its test it was {test.gain:+.3f}"
+    return _judged(blank, known.gain, test.gain, error, allowed, limit, comparison)
 
 
 def _judge_roc_auc(
-    blank: Reading, found: Performance, test: Reference, allowed: float, limit: float
+    blank: Reading, known: Performance, test: Reference, allowed: float, limit: float
 ) -> Reading:
-    assert found.roc_auc is not None and found.error is not None
-    error = float(np.hypot(found.error, test.error))
-    what = f"The ROC AUC of version {found.version}"
-    comparison = f"{what} is {found.roc_auc:.3f}, in its test it was {test.roc_auc:.3f}"
-    return _judged(blank, found.roc_auc, test.roc_auc, error, allowed, limit, comparison)
+    assert known.roc_auc is not None and known.error is not None
+    error = float(np.hypot(known.error, test.error))
+    what = f"The ROC AUC of version {known.version}"
+    comparison = f"{what} is {known.roc_auc:.3f}, in its test it was {test.roc_auc:.3f}"
+    return _judged(blank, known.roc_auc, test.roc_auc, error, allowed, limit, comparison)
 
 
 def _judged(
@@ -283,8 +283,8 @@ def _judged(
 
 def _numbers(values: Mapping[str, Any], *names: str) -> bool:
     """Check that all of these are finite numbers: with NaN nothing would ever be worse."""
-    found = [values.get(name) for name in names]
-    return all(isinstance(value, int | float) and isfinite(value) for value in found)
+    chosen = [values.get(name) for name in names]
+    return all(isinstance(value, int | float) and isfinite(value) for value in chosen)
 
 
 def _error(low: float, high: float) -> float:

@@ -123,8 +123,8 @@ def render(standing: Standing) -> str:
         families[name].add_metric(
             [short(label, MOST_TEXT) for label in (standing.dataset, *labels)], value
         )
-    found = [families[name] for name in METRICS if name in families]
-    registry: Any = SimpleNamespace(collect=lambda: found)  # all that it uses of one
+    ordered = [families[name] for name in METRICS if name in families]
+    registry: Any = SimpleNamespace(collect=lambda: ordered)  # all that it uses of one
     return generate_latest(registry).decode()
 
 
@@ -134,13 +134,13 @@ def _samples(standing: Standing) -> Iterator[_Sample]:
         yield from _of_verdict(standing.verdict)
     for reading in standing.readings[:MOST_SENSORS]:
         yield from _of_reading(reading)
-    for found in _newest(standing.performance):
-        labels = (str(found.version),)
-        yield "golden_path_roc_auc", labels, found.roc_auc
-        yield "golden_path_roc_auc_low", labels, found.roc_auc_low
-        yield "golden_path_roc_auc_high", labels, found.roc_auc_high
-        yield "golden_path_expected_buyers", labels, found.predicted * found.rows
-        yield "golden_path_observed_buyers", labels, found.observed * found.rows
+    for performance in _newest(standing.performance):
+        labels = (str(performance.version),)
+        yield "golden_path_roc_auc", labels, performance.roc_auc
+        yield "golden_path_roc_auc_low", labels, performance.roc_auc_low
+        yield "golden_path_roc_auc_high", labels, performance.roc_auc_high
+        yield "golden_path_expected_buyers", labels, performance.predicted * performance.rows
+        yield "golden_path_observed_buyers", labels, performance.observed * performance.rows
     for estimate in _newest(standing.estimates):
         labels = (str(estimate.version),)
         yield "golden_path_estimated_roc_auc", labels, estimate.roc_auc
@@ -179,9 +179,9 @@ def _of_reading(reading: Reading) -> Iterator[_Sample]:
         yield "golden_path_sensor_state", (reading.sensor, state), state == reading.state
 
 
-def _newest(found: Sequence[Any]) -> list[Any]:
+def _newest(figures: Sequence[Any]) -> list[Any]:
     """Keep one per version, the last one given; of the newest versions."""
-    by_version = {one.version: one for one in found}
+    by_version = {one.version: one for one in figures}
     return [by_version[version] for version in sorted(by_version)[-MOST_VERSIONS:]]
 
 

@@ -31,7 +31,7 @@ ROWS = 100_000  # of a row group, and held at once
 
 
 @dataclass(frozen=True)
-class Found:
+class LogFiles:
     """files: those that are complete by their names, by day and name.  left_out: the others, and
     why."""
 
@@ -39,7 +39,7 @@ class Found:
     left_out: tuple[str, ...]
 
 
-def list_files(folder: Path, since: date, until: date) -> Found:
+def list_files(folder: Path, since: date, until: date) -> LogFiles:
     """List the files of the days from `since` to before `until`; none where the folder does not
     exist."""
     files: list[Path] = []
@@ -58,7 +58,7 @@ def list_files(folder: Path, since: date, until: date) -> Found:
                 left_out.append(f"{day.name}/{file.name}: it is still being written")
             elif file.suffix == ".parquet" and not file.name.startswith("."):
                 files.append(file)
-    return Found(tuple(files), tuple(left_out))
+    return LogFiles(tuple(files), tuple(left_out))
 
 
 def merge_days(folder: Path, until: date) -> None:
@@ -101,7 +101,7 @@ def _merge(day: Path, others: Sequence[Path], merged: set[str]) -> set[str]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    temporary, schema, names = day / f".{WHOLE_DAY}.aside", None, list[str]()
+    temporary, schema, names = day / f".{WHOLE_DAY}.temporary", None, list[str]()
     writer, held, rows = None, list[pa.Table](), 0
     try:
         for file in [*([day / WHOLE_DAY] if merged else []), *others]:

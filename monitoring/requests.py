@@ -57,11 +57,11 @@ def read_requests(
     too few batch scores. Scores are compared of the version alone that answered most.  spill: where
     DuckDB may.
     """
-    found = list_files(folder, since, until)
+    log_files = list_files(folder, since, until)
     with connect(spill, compute) as connection:
         connection.execute(ANSWERS)
         shares, shares_before = _Shares(features), _Shares(features)
-        left_out = list(found.left_out) + _load(connection, found.files, model, 0, shares)
+        left_out = list(log_files.left_out) + _load(connection, log_files.files, model, 0, shares)
         requests, rows, days, customers = _one(
             connection,
             "SELECT count(DISTINCT request), count(*), count(DISTINCT day),"
@@ -115,17 +115,19 @@ def deciles(now: np.ndarray, before: np.ndarray) -> tuple[float, ...]:
     return tuple((counts / len(now)).tolist())
 
 
-def in_words(found: Requests, others: int) -> str:
+def in_words(requests: Requests, others: int) -> str:
     """Describe the figures in a sentence. others: how many scores they are compared with."""
-    answered = ", ".join(f"version {number}: {count:,}" for number, count in found.versions)
-    text = f"{found.rows:,} answers on {found.days} day{'s' * (found.days != 1)} ({answered})"
-    if found.state == "too_few":
+    answered = ", ".join(f"version {number}: {count:,}" for number, count in requests.versions)
+    text = (
+        f"{requests.rows:,} answers on {requests.days} day{'s' * (requests.days != 1)} ({answered})"
+    )
+    if requests.state == "too_few":
         return f"{text}: too few to say more, {FEWEST} are needed."
-    text += f"; mean probability of version {found.version} {found.mean:.3f}"
-    if found.psi is not None and found.mean_beside is not None:
-        text += f", {found.beside} {found.mean_beside:.3f}; PSI {found.psi:.2f}"
-    elif found.beside:
-        text += f"; {found.beside}: {others:,} by this version, too few to compare with"
+    text += f"; mean probability of version {requests.version} {requests.mean:.3f}"
+    if requests.psi is not None and requests.mean_beside is not None:
+        text += f", {requests.beside} {requests.mean_beside:.3f}; PSI {requests.psi:.2f}"
+    elif requests.beside:
+        text += f"; {requests.beside}: {others:,} by this version, too few to compare with"
     return f"{text}."
 
 
@@ -198,12 +200,14 @@ def _read_group(
     rows: str,
 ) -> None:
     """Take in files of the same columns. rows: SQL for them."""
-    found = ()
+    counted = ()
     if wanted:
-        found = _one(connection, f"SELECT count(*), {counts} FROM {rows} WHERE model = ?", [model])
+        counted = _one(
+            connection, f"SELECT count(*), {counts} FROM {rows} WHERE model = ?", [model]
+        )
     connection.execute(f"{insert} FROM {rows} WHERE model = ?", [model])
-    if found:  # counted once it is known that the files can be read
-        shares.add(wanted, found[0], found[1:])
+    if counted:  # counted once it is known that the files can be read
+        shares.add(wanted, counted[0], counted[1:])
 
 
 def _by_columns(
@@ -248,8 +252,8 @@ def _batch_scores(
 
 
 def _numbers(connection: DuckDBPyConnection, query: str) -> np.ndarray:
-    found = connection.execute(query).fetchnumpy()["probability"]
-    return np.asarray(found, dtype=np.float64)
+    values = connection.execute(query).fetchnumpy()["probability"]
+    return np.asarray(values, dtype=np.float64)
 
 
 def _one(connection: DuckDBPyConnection, query: str, values: Sequence[Any] = ()) -> tuple[Any, ...]:

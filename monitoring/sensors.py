@@ -159,15 +159,15 @@ def read_month(measured: Sequence[Measured], baseline: dict[str, Any], month: st
     measured: by `measure_months`, with every month since the baseline.  baseline: by `freeze`.
     Nothing after the month is used.
     """
-    found = {(one.sensor, one.month): one for one in measured}
+    by_month = {(one.sensor, one.month): one for one in measured}
     readings = []
     for name in SENSORS:
-        one = found.get((name, month), Measured(name, month, None, 0))
+        one = by_month.get((name, month), Measured(name, month, None, 0))
         known = baseline["sensors"][name]
         reading = _unjudged(one, known, baseline["months"])
         if reading is None:
             first = add_months(baseline["months"][-1], 1)
-            so_far = [found.get((name, each)) for each in months_between(first, month)]
+            so_far = [by_month.get((name, each)) for each in months_between(first, month)]
             reading = _judge_months(so_far, known, baseline["months"])
         readings.append(reading)
     return readings
@@ -215,8 +215,8 @@ def _unjudged(one: Measured, known: dict[str, Any], months: Sequence[str]) -> Re
     if one.month in months:
         judged = known["mean"] is not None and _enough(one)
         figures = _figures(one, known) if judged else None
-        found = reading("baseline", f"{_words(one, figures)} Part of the baseline.")
-        return _with_figures(found, figures) if figures else found
+        known_month = reading("baseline", f"{_words(one, figures)} Part of the baseline.")
+        return _with_figures(known_month, figures) if figures else known_month
     if known["mean"] is None and known["until"] is None:
         text = f"the months of the baseline have fewer than {sensor.least} {sensor.of} each"
         return reading("too_few", f"Too few to judge: {text}.")
@@ -276,8 +276,10 @@ def _figures(one: Measured, known: dict[str, Any], recent: Sequence[float] = ())
     return _Figures(expected, sd, ((one.value or 0.0) - expected) / sd, known["c"])
 
 
-def _with_figures(reading: Reading, found: _Figures) -> Reading:
-    return replace(reading, expected=found.expected, sd=found.sd, z=found.z, limit=found.limit)
+def _with_figures(reading: Reading, figures: _Figures) -> Reading:
+    return replace(
+        reading, expected=figures.expected, sd=figures.sd, z=figures.z, limit=figures.limit
+    )
 
 
 def _words(one: Measured, figures: _Figures | None) -> str:

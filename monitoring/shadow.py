@@ -69,7 +69,7 @@ def compare_shadow(
     of the request; it is ripe a horizon later. Of a customer who was scored several times for
     one date the last row counts.  spill: where DuckDB may.
     """
-    found = list_files(folder, since, until)
+    log_files = list_files(folder, since, until)
     blank = ShadowComparison(model, champion, challenger, "none")
     with connect(spill, compute) as connection:
         connection.execute("""
@@ -89,7 +89,7 @@ def compare_shadow(
                 [model, challenger, champion],
             )
 
-        left_out = (*found.left_out, *read_each(connection, found.files, read))
+        left_out = (*log_files.left_out, *read_each(connection, log_files.files, read))
         blank = replace(blank, left_out=left_out)
         result = _agreement(connection, blank)
         if result.rows:
@@ -99,73 +99,73 @@ def compare_shadow(
     return replace(result, text=in_words(result))
 
 
-def harm(found: ShadowComparison, limits: Gate) -> tuple[str, ...]:
+def harm(pairs: ShadowComparison, limits: Gate) -> tuple[str, ...]:
     """List the reasons why the challenger should not become champion, in sentences. Too few rows
     are not one: the caller counts them."""
     reasons = []
-    if found.no_answer:
+    if pairs.no_answer:
         reasons.append(
-            f"it has no probability for {found.no_answer:,} of {found.rows + found.no_answer:,}"
+            f"it has no probability for {pairs.no_answer:,} of {pairs.rows + pairs.no_answer:,}"
             " rows that the champion answered"
         )
-    named = "decisions", found.agreement
-    if found.agreement is None:
-        named = "rankings (Spearman)", found.rank_correlation
+    named = "decisions", pairs.agreement
+    if pairs.agreement is None:
+        named = "rankings (Spearman)", pairs.rank_correlation
     if named[1] is not None and named[1] < limits.shadow_agreement:
         reasons.append(
             f"the agreement of the two {named[0]} is {named[1]:.2f}, at least"
             f" {limits.shadow_agreement:g} is required (gate.shadow_agreement)"
         )
-    slow = found.challenger_p99_ms
+    slow = pairs.challenger_p99_ms
     if slow is not None and slow > limits.max_latency_ms:
         reasons.append(
             f"a row takes {slow:.2f} ms (99th percentile), at most {limits.max_latency_ms:g} are"
             " allowed (gate.max_latency_ms)"
         )
-    if found.roc_auc_high is not None and found.roc_auc_high < -limits.margin:
+    if pairs.roc_auc_high is not None and pairs.roc_auc_high < -limits.margin:
         reasons.append(
-            f"ROC AUC is surely lower than the champion's: {_interval('roc_auc', found)}"
+            f"ROC AUC is surely lower than the champion's: {_interval('roc_auc', pairs)}"
         )
-    if found.log_loss_low is not None and found.log_loss_low > limits.max_log_loss_rise:
+    if pairs.log_loss_low is not None and pairs.log_loss_low > limits.max_log_loss_rise:
         reasons.append(
-            f"log loss is surely higher than the champion's: {_interval('log_loss', found)}"
+            f"log loss is surely higher than the champion's: {_interval('log_loss', pairs)}"
         )
     return tuple(reasons)
 
 
-def in_words(found: ShadowComparison) -> str:
+def in_words(pairs: ShadowComparison) -> str:
     """Describe the comparison in sentences."""
-    who = f"version {found.challenger} in shadow of version {found.champion}"
-    if found.state == "none":
+    who = f"version {pairs.challenger} in shadow of version {pairs.champion}"
+    if pairs.state == "none":
         return f"V{who[1:]} has not scored a row yet."
-    days = f"{found.days} day{'s' * (found.days != 1)} ({found.first} to {found.last})"
-    text = f"{who[0].upper()}{who[1:]}: {found.rows:,} rows on {days}"
-    if found.state == "too_few":
+    days = f"{pairs.days} day{'s' * (pairs.days != 1)} ({pairs.first} to {pairs.last})"
+    text = f"{who[0].upper()}{who[1:]}: {pairs.rows:,} rows on {days}"
+    if pairs.state == "too_few":
         return f"{text}: too few to compare, {FEWEST} are needed."
-    same = "" if found.agreement is None else f"{found.agreement:.1%} of the decisions are the same"
-    if found.rank_correlation is not None:
-        same += f"{', ' if same else ''}rank correlation {found.rank_correlation:.3f}"
+    same = "" if pairs.agreement is None else f"{pairs.agreement:.1%} of the decisions are the same"
+    if pairs.rank_correlation is not None:
+        same += f"{', ' if same else ''}rank correlation {pairs.rank_correlation:.3f}"
     shift = (
-        f"mean probability {found.mean_challenger:.3f}, the champion's {found.mean_champion:.3f}"
+        f"mean probability {pairs.mean_challenger:.3f}, the champion's {pairs.mean_champion:.3f}"
     )
     text += f"; {same}{'; ' if same else ''}{shift}."
-    if found.challenger_p99_ms is not None and found.champion_p99_ms is not None:
+    if pairs.challenger_p99_ms is not None and pairs.champion_p99_ms is not None:
         text += (
-            f" A row takes {found.challenger_p99_ms:.3f} ms (99th percentile), the champion's"
-            f" {found.champion_p99_ms:.3f}."
+            f" A row takes {pairs.challenger_p99_ms:.3f} ms (99th percentile), the champion's"
+            f" {pairs.champion_p99_ms:.3f}."
         )
-    if found.roc_auc is not None:
+    if pairs.roc_auc is not None:
         text += (
-            f" {found.labelled:,} rows have labels: ROC AUC {_interval('roc_auc', found)}, log loss"
-            f" {_interval('log_loss', found)} against the champion."
+            f" {pairs.labelled:,} rows have labels: ROC AUC {_interval('roc_auc', pairs)}, log loss"
+            f" {_interval('log_loss', pairs)} against the champion."
         )
-    elif found.labelled:
-        text += f" {found.labelled:,} rows have labels: too few to compare."
+    elif pairs.labelled:
+        text += f" {pairs.labelled:,} rows have labels: too few to compare."
     return text
 
 
-def _interval(name: str, found: ShadowComparison) -> str:
-    values = (getattr(found, name + end) for end in ("", "_low", "_high"))
+def _interval(name: str, pairs: ShadowComparison) -> str:
+    values = (getattr(pairs, name + end) for end in ("", "_low", "_high"))
     return "{:+.4f} [{:+.4f}, {:+.4f}]".format(*values)
 
 
@@ -271,14 +271,14 @@ def _labelled(connection: DuckDBPyConnection, purchases: Purchases) -> dict[str,
     """)
     connection.execute("CREATE TABLE spine AS SELECT customer_id, as_of FROM latest")
     make(connection, "buyers")
-    found = connection.execute("""
+    rows = connection.execute("""
         SELECT probability, champion_probability,
                dense_rank() OVER (ORDER BY customer_id) - 1 AS customer,
                CAST(buyers.customer_id IS NOT NULL AS TINYINT) AS bought
         FROM latest LEFT JOIN buyers USING (customer_id, as_of) ORDER BY customer_id, as_of
     """).fetchnumpy()
     ours, theirs, customer, bought = (
-        np.asarray(found[name])
+        np.asarray(rows[name])
         for name in ("probability", "champion_probability", "customer", "bought")
     )
     return paired(ours, theirs, bought, customer)

@@ -70,7 +70,7 @@ def read_facts(folder: Path, kind: str, of: type[T], months: Iterable[str]) -> l
     one value where it has a tuple is a tuple of one."""
     import pyarrow.parquet as pq
 
-    found: list[T] = []
+    facts: list[T] = []
     names = {field.name for field in fields(of)}  # type: ignore[arg-type]
     tuples = {name for name, hint in get_type_hints(of).items() if get_origin(hint) is tuple}
     for month in months:
@@ -79,8 +79,8 @@ def read_facts(folder: Path, kind: str, of: type[T], months: Iterable[str]) -> l
             for row in pq.read_table(file, partitioning=None).to_pylist():
                 row = {name: value for name, value in _tuples(row).items() if name in names}
                 single = {n: (v,) for n, v in row.items() if n in tuples and isinstance(v, str)}
-                found.append(of(**(row | single)))
-    return found
+                facts.append(of(**(row | single)))
+    return facts
 
 
 def facts_of(folder: Path, judged: Iterable[Judged], kind: str, of: type[T]) -> list[T]:
@@ -104,7 +104,7 @@ def write_judged(folder: Path, judged: Judged) -> None:
 def read_judged(folder: Path) -> tuple[list[Judged], list[Altered]]:
     """Read the months that were judged and are intact, in order; and those whose verdict or facts
     were altered, also by a command that was killed between the two."""
-    found, altered = [], []
+    intact, altered = [], []
     for file in sorted((folder / "verdicts").glob("month=*.json")):
         named = re.fullmatch(r"month=(\d{4}-(?:0[1-9]|1[0-2]))\.json", file.name)
         month = named.group(1) if named else None
@@ -122,8 +122,8 @@ def read_judged(folder: Path) -> tuple[list[Judged], list[Altered]]:
             text = f"{folder / damaged[0]} is not what the verdict of {month} was made from"
             altered.append(Altered(month, file, text))
             continue
-        found.append(judged)
-    return found, altered
+        intact.append(judged)
+    return intact, altered
 
 
 def changed_months(judged: Sequence[Judged], now: Mapping[str, str]) -> list[str]:
@@ -139,18 +139,18 @@ def baselines(folder: Path) -> list[dict[str, Any]]:
     """Read the frozen baselines, the oldest first: `version`, `since` (the first month it judges),
     `reason`, `made_from` and `sensors`. Raises RecordAltered for one that was altered: it
     cannot be computed again from the log alone."""
-    found = []
+    records = []
     for file in (folder / "baseline").glob("v*.json"):
         try:
-            found.append(read_record(file))
+            records.append(read_record(file))
         except RecordAltered as error:
             raise RecordAltered(f"{file}: {error}") from None
-    return sorted(found, key=lambda baseline: baseline["version"])
+    return sorted(records, key=lambda baseline: baseline["version"])
 
 
-def baseline_for(found: Sequence[dict[str, Any]], month: str) -> dict[str, Any] | None:
+def baseline_for(frozen: Sequence[dict[str, Any]], month: str) -> dict[str, Any] | None:
     """Find the newest baseline that judges this month."""
-    return next((one for one in reversed(found) if one["since"] <= month), None)
+    return next((one for one in reversed(frozen) if one["since"] <= month), None)
 
 
 def write_baseline(folder: Path, content: dict[str, Any]) -> None:

@@ -73,22 +73,22 @@ def decide(
     rows.  earlier: verdicts of the months before it, in order.  explained, learning: beside
     the verdict, in sentences.
     """
-    found: dict[VerdictName, list[str]] = {name: [] for name in ACTIONS}
+    evidence: dict[VerdictName, list[str]] = {name: [] for name in ACTIONS}
     if held:
-        found["broken data"].append(held)
+        evidence["broken data"].append(held)
     for reading in readings:
         if reading.state == "alarm" and reading.sensor in meanings:
-            found[meanings[reading.sensor]].append(reading.text)
-    verdict = next(name for name in ACTIONS if found[name] or name == "calendar")
+            evidence[meanings[reading.sensor]].append(reading.text)
+    verdict = next(name for name in ACTIONS if evidence[name] or name == "calendar")
     since = _since(month, verdict, earlier)
-    due = _due(month, found["changed demand"], earlier, horizon_days)
+    due = _due(month, evidence["changed demand"], earlier, horizon_days)
     return Verdict(
         month=month,
         verdict=verdict,
         action=HELD if held else _action(verdict, due),
         since=since,
         # Evidence of a lower verdict is shown too: broken data may hide a change of demand.
-        evidence=tuple(sentence for sentences in found.values() for sentence in sentences),
+        evidence=tuple(sentence for sentences in evidence.values() for sentence in sentences),
         champion=champion,
         retrain_due=due,
         explained=tuple(explained) if verdict != "calendar" else (),

@@ -1,22 +1,20 @@
-"""The model bundle: a folder that answers, with nothing to unpickle.
+"""The model bundle: a folder with a model and all that is needed to use it, without pickles.
 
     model.onnx      raw feature values in (float32, NaN where missing), probability out
-    bundle.json     what it is: family, feature schema, threshold, figures, data hash, versions
-    examples.json   customers to try it on, and those its answers are explained against; a bundle
-                    without it answers all the same
+    bundle.json     its description: family, feature schema, threshold, figures, data hash, versions
+    examples.json   optional: sample customers, and the reference rows of explanations
     MLmodel, input_example.json   the same as a model of MLflow's (`registry/mlmodel.py`)
     manifest.json   the SHA-256 of the files above; its own SHA-256 names the bundle
 
-A bundle is verified at every load. It holds these files and no others; one that is missing, altered
-or not in the manifest is a reason to refuse it. So is a graph that would read files outside the
-bundle or ask for operators of a library, whatever the manifest says.
+A bundle is verified at every load. It holds these files and no others, and is refused when one is
+missing, altered or not in the manifest; also when its graph would read files outside the bundle or
+uses operators of a library, whatever the manifest says.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from common.errors import UserError
+from common.files import atomic_folder
 from registry.mlmodel import INPUT_EXAMPLE, MLMODEL, mlflow_files
 
 if TYPE_CHECKING:
@@ -33,11 +32,11 @@ if TYPE_CHECKING:
 MODEL, DESCRIPTION, MANIFEST = "model.onnx", "bundle.json", "manifest.json"
 EXAMPLES = "examples.json"
 OPTIONAL = (EXAMPLES, MLMODEL, INPUT_EXAMPLE)
-# MLflow writes the name and version of a model beside its files when it opens them where they lie,
-# by `models:/NAME/VERSION`. Nobody else reads it, and no manifest lists it.
+# Written by MLflow beside a model's files when it opens them in place (`models:/NAME/VERSION`).
+# Nothing else reads it, and no manifest lists it.
 LEFT_BY_MLFLOW = "registered_model_meta"
-# Bytes that are read of each file. A model is held several times while it is opened; JSON takes
-# several times its size as Python objects, in every worker.
+# Most bytes that are read of each file. A model is held several times while it is opened; JSON
+# takes several times its size as Python objects, in every worker.
 LARGEST = {
     MANIFEST: 10_000,
     DESCRIPTION: 10_000_000,
@@ -51,12 +50,12 @@ DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
 
 
 class BundleRefused(UserError):
-    """The bundle is missing, altered or not what it says it is."""
+    """The bundle is missing, altered or not the registered one."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified bundle, ready to answer."""
+    """A verified bundle, ready to predict."""
 
     folder: Path
     sha256: str
@@ -72,7 +71,7 @@ class Bundle:
 
     @property
     def threshold(self) -> float | None:
-        """None: there were no costs to decide by."""
+        """The probability from which an action pays; None where no costs are set."""
         return self.description["threshold"]
 
     def predict(self, x: np.ndarray, options: Any = None) -> np.ndarray:
@@ -92,7 +91,7 @@ def write_bundle(
     description: dict[str, Any],
     examples: dict[str, Any] | None = None,
 ) -> str:
-    """Write a bundle under a temporary name, rename it to `folder`, and return its SHA-256.
+    """Write a bundle in the place of `folder`, and return its SHA-256.
 
     Raises ValueError for examples with NaN or infinity in them, which are not JSON, and
     BundleRefused for files that are larger than what will be read.
@@ -109,26 +108,22 @@ def write_bundle(
     files[MANIFEST] = json.dumps(manifest, indent=2, sort_keys=True).encode()
     for name, content in files.items():
         _check_size(folder, name, len(content))
-    temporary = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    for name, content in files.items():
-        (temporary / name).write_bytes(content)
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
-    return sha256(folder / MANIFEST)
+    with atomic_folder(folder) as temporary:
+        for name, content in files.items():
+            (temporary / name).write_bytes(content)
+    return hashlib.sha256(files[MANIFEST]).hexdigest()
 
 
 def verify_bundle(folder: Path, *, expected_sha256: str | None = None) -> str:
-    """The bundle's SHA-256 once every file has been checked; raises BundleRefused."""
+    """Check every file, and return the bundle's SHA-256. Raises BundleRefused."""
     return _verified(folder, expected_sha256)[0]
 
 
 def load_bundle(folder: Path, *, expected_sha256: str | None = None, threads: int = 1) -> Bundle:
-    """Verify and open a bundle; raises BundleRefused."""
+    """Verify and open a bundle. Raises BundleRefused."""
     import onnxruntime
 
-    found, files = _verified(folder, expected_sha256)
+    sha256, files = _verified(folder, expected_sha256)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = threads
     try:
@@ -140,7 +135,7 @@ def load_bundle(folder: Path, *, expected_sha256: str | None = None, threads: in
         raise _refused(folder, f"its graph cannot be opened ({type(error).__name__})") from error
     bundle = Bundle(
         folder,
-        found,
+        sha256,
         json.loads(files[DESCRIPTION]),
         session,
         json.loads(files.get(EXAMPLES, b"{}")),
@@ -150,19 +145,14 @@ def load_bundle(folder: Path, *, expected_sha256: str | None = None, threads: in
     return bundle
 
 
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _verified(folder: Path, expected_sha256: str | None) -> tuple[str, dict[str, bytes]]:
-    """The bundle's SHA-256 and what stands in its files; raises BundleRefused."""
-    # The manifest first: of a bundle that was not asked for, nothing else is read.
+    """The bundle's SHA-256 and the content of its files. Raises BundleRefused."""
+    # The manifest first: of a bundle that is not the expected one, nothing else is read.
     files = {MANIFEST: _read(folder, MANIFEST)}
-    found = hashlib.sha256(files[MANIFEST]).hexdigest()
-    if expected_sha256 is not None and found != expected_sha256:
+    sha256 = hashlib.sha256(files[MANIFEST]).hexdigest()
+    if expected_sha256 is not None and sha256 != expected_sha256:
         raise _refused(
-            folder, f"its manifest is {found[:12]}…, registered was {expected_sha256[:12]}…"
+            folder, f"its SHA-256 is {sha256[:12]}…, registered was {expected_sha256[:12]}…"
         )
     files |= {name: _read(folder, name) for name in (DESCRIPTION, MODEL)}
     try:
@@ -186,14 +176,14 @@ def _verified(folder: Path, expected_sha256: str | None) -> tuple[str, dict[str,
             raise _refused(folder, f"{name} is not a JSON object")
     if reason := _graph_fault(files[MODEL]):
         raise _refused(folder, reason)
-    return found, files
+    return sha256, files
 
 
 def _read(folder: Path, name: str) -> bytes:
-    """What is in a file of the bundle; its size is known before it is read."""
+    """The content of a file of the bundle. Its size is checked before it is read."""
     path = folder / name
     if path.is_symlink():
-        raise _refused(folder, f"{name} is a link, which leads out of the bundle")
+        raise _refused(folder, f"{name} is a link out of the bundle")
     if not path.is_file():
         raise _refused(folder, f"the bundle has no {name}")
     _check_size(folder, name, path.stat().st_size)
@@ -227,7 +217,7 @@ def _is_object(content: bytes) -> bool:
 
 
 def _graph_fault(content: bytes) -> str:
-    """Why this graph is not one to open; "" when nothing speaks against it."""
+    """Why this graph must not be opened; "" when it may."""
     from google.protobuf.message import DecodeError
     from onnx import ModelProto, TensorProto
 
@@ -238,16 +228,16 @@ def _graph_fault(content: bytes) -> str:
         return "its graph cannot be opened (it is not ONNX)"
     known = DOMAINS | {function.domain for function in model.functions}
     for part in (model.graph, *model.functions):
-        for found in _walk(part):
-            if isinstance(found, TensorProto):
-                if found.external_data or found.data_location == TensorProto.EXTERNAL:
+        for item in _nodes_and_tensors(part):
+            if isinstance(item, TensorProto):
+                if item.external_data or item.data_location == TensorProto.EXTERNAL:
                     return "its graph keeps numbers in a file outside the bundle"
-            elif found.domain not in known:
-                return f"its graph wants the operator {found.op_type} of a library, {found.domain}"
+            elif item.domain not in known:
+                return f"its graph uses the operator {item.op_type} of a library, {item.domain}"
     return ""
 
 
-def _walk(part: GraphProto | FunctionProto) -> Iterator[Any]:
+def _nodes_and_tensors(part: GraphProto | FunctionProto) -> Iterator[Any]:
     """Every node and every tensor, those of branches and loops included."""
     if hasattr(part, "initializer"):
         yield from part.initializer
@@ -260,12 +250,12 @@ def _walk(part: GraphProto | FunctionProto) -> Iterator[Any]:
             for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
                 yield from (sparse.values, sparse.indices)
             for branch in (attribute.g, *attribute.graphs):
-                yield from _walk(branch)
+                yield from _nodes_and_tensors(branch)
 
 
 def _refused(folder: Path, reason: str) -> BundleRefused:
     return BundleRefused(
         f"the model bundle is refused: {reason}",
         where=str(folder),
-        next_step="train again (make train); never repair a bundle by hand",
+        next_step="train again (make train); do not edit a bundle",
     )

@@ -1,7 +1,7 @@
 """What a record of the ledger is, and what is wrong with a chain of them.
 
 Each record holds the hash of the one before it, over all models of a store; who is champion follows
-per model. Nothing of MLflow is known here: `registry/ledger.py` reads and writes.
+per model. Nothing here uses MLflow: `registry/ledger.py` reads and writes.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, NoReturn, get_args
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from pydantic import ConfigDict, TypeAdapter
 
 NOTHING = "0" * 64  # what stands before the first record
 
@@ -31,6 +33,8 @@ class Record:
     sha256: filled in when it is written.  open: whether it is yet to be carried out; like the id of
     its MLflow run not part of what is hashed.
     """
+
+    __pydantic_config__ = ConfigDict(strict=True, extra="forbid")
 
     action: Action
     from_version: int | None
@@ -59,68 +63,55 @@ class Record:
 
 @dataclass(frozen=True)
 class Problem:
-    """place: the record that is to blame; 0 where no decision hangs on it."""
+    """place: the sequence of the record to blame; 0 where no decision depends on it."""
 
     place: int
     text: str
 
 
-HASHED = {one.name for one in fields(Record)} - {"sha256", "open", "mlflow_run_id"}
-
-
-def hashed(entry: Record) -> dict[str, Any]:
-    """What the hash is taken of."""
-    return {name: value for name, value in asdict(entry).items() if name in HASHED}
-
-
-def hash_of(content: Mapping[str, Any]) -> str:
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def parse(text: str) -> dict[str, Any]:
-    """The content of a `decision.json`. Raises ValueError, TypeError, LookupError or
-    RecursionError unless it is one, unaltered."""
-    content = json.loads(text, parse_constant=_refuse)
-    if not isinstance(content, dict) or set(content) != HASHED | {"sha256"}:
-        raise ValueError("other fields than those of a record")
-    types = {"sequence": int, "figures": dict, "rules": list}
-    for name, value in content.items():
-        if name in ("from_version", "to_version"):
-            known = value is None or type(value) is int
-        else:
-            known = type(value) is types.get(name, str)
-        if not known:
-            raise TypeError(f"{name} is of another type")
-    if not all(isinstance(rule, dict) for rule in content["rules"]):
-        raise TypeError("a rule is of another type")
-    if content["sequence"] < 1 or content["action"] not in get_args(Action):
-        raise ValueError("no such record")
-    if hash_of({name: content[name] for name in HASHED}) != content["sha256"]:
-        raise ValueError("its hash is another")
+def content_of(entry: Record) -> dict[str, Any]:
+    """What is written of a record: all that is hashed, and the hash."""
+    content = asdict(entry)
+    del content["open"], content["mlflow_run_id"]
     return content
 
 
+def hash_of(content: Mapping[str, Any]) -> str:
+    """The hash of a record's content. Raises ValueError for NaN or infinity in it."""
+    hashed = {name: value for name, value in content.items() if name != "sha256"}
+    text = json.dumps(hashed, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def parse(text: str) -> Record:
+    """Read the record in a `decision.json`. Raises ValueError unless it is one, unaltered."""
+    entry = TypeAdapter(Record).validate_json(text)
+    content = json.loads(text)
+    if content != content_of(entry) or entry.sequence < 1 or hash_of(content) != entry.sha256:
+        raise ValueError("this record was altered")
+    return entry
+
+
 def problems_of(records: list[Record], damaged: Collection[int] = ()) -> list[Problem]:
-    """What is wrong with the chain: records altered, missing, there twice, or not following the one
-    before. damaged: sequences that are named already, and left out of `records`."""
+    """What is wrong with the chain: records missing, there twice, or not following the one before.
+
+    records: each unaltered in itself (`parse`), by sequence.  damaged: the sequences of others,
+    which are known already.
+    """
     problems: list[Problem] = []
     expected, before = 1, NOTHING
     for entry in records:
         number = entry.sequence
-        if number > expected:
-            lost = number - expected - sum(expected <= n < number for n in set(damaged))
-            last = f" to {number - 1}" if number - 1 > expected else ""
-            if lost:
-                problems.append(Problem(number - 1, f"record {expected}{last} is missing"))
+        if number > expected + sum(expected <= place < number for place in set(damaged)):
+            one = f"record {expected} is missing"
+            many = f"records {expected} to {number - 1} are missing"
+            problems.append(Problem(number - 1, one if number - 1 == expected else many))
         elif number < expected:
             problems.append(Problem(number, f"record {number} is there twice"))
-        elif entry.previous_sha256 != before:
+        elif number == expected and entry.previous_sha256 != before:
             # Whoever rewrote the one before it, or the link itself: this one is whole.
             text = f"record {number} does not follow the one before it"
             problems.append(Problem(number - 1, text))
-        if hash_of(hashed(entry)) != entry.sha256:
-            problems.append(Problem(number, f"record {number} was altered"))
         expected, before = number + 1, entry.sha256
     return problems
 
@@ -144,10 +135,6 @@ def stack(past: list[Record]) -> list[int]:
     return champions
 
 
-def left_by(past: list[Record]) -> int | None:
-    """The champion that these records of one model leave."""
+def champion_by(past: list[Record]) -> int | None:
+    """The champion according to these records of one model."""
     return next((entry.to_version for entry in reversed(past) if entry.moves), None)
-
-
-def _refuse(text: str) -> NoReturn:
-    raise ValueError(f"JSON has no {text}")

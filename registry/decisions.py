@@ -1,30 +1,28 @@
-"""Who is champion changes here and nowhere else: by the gate, by hand, or by going back.
+"""Change the champion, by the gate, by manual promotion or by rollback: nothing else does.
 
 A decision is made durable in three steps, under one lock (`_carry_out`): its record is written, the
 alias is moved, the record is closed. What a killed command leaves between two of them is finished
-by the next command here (`reconcile`), because the decision had been taken. Nothing is done by a
-ledger that is not whole.
+by the next command here (`reconcile`), because the decision had been taken. While the ledger is not
+whole, no decision rests on it.
 """
 
 from __future__ import annotations
 
-import fcntl
 import getpass
 import json
-import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
+from common.locks import file_lock
 from configs.command import make
 from configs.settings import Settings
 from registry import ledger
 from registry.bundle import DESCRIPTION, BundleRefused, verify_bundle
-from registry.chain import MOVES, Action, Record, left_by, stack
+from registry.chain import MOVES, Action, Record, champion_by, stack
 from registry.champion import (
     ModelVersion,
     champion_number,
@@ -36,13 +34,13 @@ from registry.champion import (
 )
 from registry.gate import Decision
 from registry.ledger import LedgerBroken
-from registry.tracking import name_of, under_way
+from registry.runs import name_of, under_way
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 GATE = "gate"
-PATIENCE = 60.0  # seconds; holding the lock takes one or two
+LOCK_SECONDS = 60.0  # to wait for another command, which holds the lock for one or two
 
 
 class ChampionChanged(UserError):
@@ -71,12 +69,11 @@ def conclude(
         _reconcile(client, settings)
         now = champion_number(client, settings)
         changed = decision.action == "promote" and now != expected_champion
-        reasons = decision.reasons
-        if changed:
-            reasons = (
-                f"broken: it was compared with version {expected_champion or '–'}, and version"
-                f" {now or '–'} is champion now",
-            )
+        compared = (
+            f"version {version.version} was compared with version {expected_champion or '–'}, and"
+            f" version {now or '–'} is champion now"
+        )
+        reasons = (f"broken: {compared}",) if changed else decision.reasons
         entry = Record(
             action="reject" if changed else decision.action,
             from_version=now,
@@ -93,16 +90,15 @@ def conclude(
         entry = _carry_out(client, settings, entry, version)
     if changed:
         raise ChampionChanged(
-            f"the champion of {version.name} changed while this run was under way: version"
-            f" {version.version} was compared with version {expected_champion or '–'}, now it is"
-            f" {now or '–'}; nothing is promoted",
+            f"the champion of {version.name} changed while this run was under way: {compared};"
+            " nothing is promoted",
             where=model_name(settings),
             next_step=f"compare again: {make('train', settings)} (finished stages are reused)",
         )
     return entry
 
 
-def release(
+def promote_manually(
     client: MlflowClient,
     settings: Settings,
     number: int,
@@ -110,16 +106,16 @@ def release(
     reason: str = "",
     despite_ledger: bool = False,
 ) -> Record:
-    """Make a version champion by hand, whatever the gate said.
+    """Make a version champion because a person says so, whatever the gate said.
 
     despite_ledger: also when the ledger is not whole. What is wrong with it is written down, and
-    what it says of the model begins anew there; the present champion may be named too.
+    only records from there on count for the model; the present champion may be named too.
 
     Raises UserError for an unknown version, for the present champion, for a bundle that is not
     whole, and LedgerBroken.
     """
     with _lock(settings):
-        named = existing(client, settings, number)
+        named = require_version(client, settings, number)
         problems = ledger.standing(client, settings)[1] if despite_ledger else []
         if problems:
             return _move(client, settings, "restart", named, reason, problems)
@@ -138,7 +134,7 @@ def roll_back(
     """
     with _lock(settings):
         if number is not None:
-            existing(client, settings, number)
+            require_version(client, settings, number)
         _reconcile(client, settings)
         past = ledger.trusted(client, settings)
         if number is None:
@@ -149,11 +145,12 @@ def roll_back(
                 where=model_name(settings),
                 next_step=f"to make it champion: {make('promote', settings, VERSION=str(number))}",
             )
-        return _move(client, settings, "rollback", existing(client, settings, number), reason)
+        version = require_version(client, settings, number)
+        return _move(client, settings, "rollback", version, reason)
 
 
-def existing(client: MlflowClient, settings: Settings, number: int) -> ModelVersion:
-    """Find this version. Raises UserError when there is none: before anything is reconciled."""
+def require_version(client: MlflowClient, settings: Settings, number: int) -> ModelVersion:
+    """Find this version. Raises UserError when there is none."""
     version = find_version(client, settings, number)
     if version is None:
         known = ", ".join(str(v.version) for v in versions(client, settings))
@@ -177,8 +174,11 @@ def write_trigger(
 
 
 def verify(version: ModelVersion, known: Iterable[Record]) -> None:
-    """Raises BundleRefused unless the bundle is what was registered, and what these records of the
-    ledger know. One that is yet to be carried out knows its bundle, or promotes none."""
+    """Check that the bundle is the one that was registered, and the one in these records of the
+    ledger. A record that is yet to be carried out must name its bundle.
+
+    Raises BundleRefused.
+    """
     fetch(version)
     verify_bundle(version.bundle, expected_sha256=version.bundle_sha256)
     for entry in known:
@@ -189,7 +189,7 @@ def verify(version: ModelVersion, known: Iterable[Record]) -> None:
                 f"the model bundle is refused: version {version.version} is registered with another"
                 f" hash than record {entry.sequence} of the ledger has",
                 where=str(version.bundle),
-                next_step="train again (make train); never repair a bundle by hand",
+                next_step="train again (make train); do not edit a bundle",
             )
 
 
@@ -209,10 +209,11 @@ def reconcile(client: MlflowClient, settings: Settings) -> list[str]:
 def pending(client: MlflowClient, settings: Settings) -> list[str]:
     """What `reconcile` would do, with nothing changed."""
     try:
-        found = [text for text, _ in _unfinished(client, settings)]
+        texts = [text for text, _ in _unfinished(client, settings)]
     except LedgerBroken:
-        return [f"no command moves the champion by a ledger like this: {ledger.way_out(settings)}"]
-    return [f"{text}; the next command that moves the champion reconciles it" for text in found]
+        steps = ledger.repair_steps(settings)
+        return [f"no command moves the champion until the ledger is repaired: {steps}"]
+    return [f"{text}; the next command that moves the champion reconciles it" for text in texts]
 
 
 def _reconcile(client: MlflowClient, settings: Settings) -> list[str]:
@@ -223,15 +224,16 @@ def _reconcile(client: MlflowClient, settings: Settings) -> list[str]:
 def _unfinished(
     client: MlflowClient, settings: Settings
 ) -> Iterator[tuple[str, Callable[[], str]]]:
-    """What a killed command left, in words, each with what repairs it and returns what it did."""
+    """What a killed command left, in words, each with the function that repairs it and returns what
+    it did."""
     past = ledger.trusted(client, settings)
     if past and past[-1].open:
         entry = past[-1]
         what = f"record {entry.sequence} ({entry.action} version {entry.to_version})"
-        text = f"{what} was written down and not carried out, because its command was killed"
+        text = f"{what} was written and not carried out, because its command was killed"
         yield text, partial(_finish, client, settings, past)
         past = ledger.trusted(client, settings)
-    now, expected = champion_number(client, settings), left_by(past)
+    now, expected = champion_number(client, settings), champion_by(past)
     if now != expected and not (past and past[-1].open):
         version = find_version(client, settings, now) if now else None
         entry = Record(
@@ -239,10 +241,10 @@ def _unfinished(
             from_version=expected,
             to_version=now,
             by="unknown",
-            reason="the alias stood here and no record had put it there",
+            reason="the alias was found here, and no record had put it there",
             bundle_sha256=version.bundle_sha256 if version else "",
         )
-        text = f"version {now or '–'} is champion, the ledger says {expected or '–'}"
+        text = f"version {now or '–'} is champion, but {expected or '–'} by the ledger"
         yield text, partial(_write_down, client, settings, entry)
     for version in undecided(client, settings):
         entry = Record(
@@ -259,8 +261,8 @@ def _unfinished(
 
 
 def undecided(client: MlflowClient, settings: Settings) -> list[ModelVersion]:
-    """The versions that no record is about and whose run is over, the oldest first. None that is
-    or was champion: its record may have been lost (see `release`, `despite_ledger`)."""
+    """The versions that no record is about and whose run is over, the oldest first; none that is or
+    was champion, as its record may be lost (`despite_ledger` of `promote_manually`)."""
     decided = {champion_number(client, settings)}
     for entry in ledger.history(client, settings):
         decided |= {entry.from_version, entry.to_version}
@@ -273,19 +275,19 @@ def undecided(client: MlflowClient, settings: Settings) -> list[ModelVersion]:
 
 def _write_down(client: MlflowClient, settings: Settings, entry: Record) -> str:
     entry = _carry_out(client, settings, entry)
-    return f"written down as record {entry.sequence}, {entry.action}"
+    return f"written as record {entry.sequence}, {entry.action}"
 
 
 def _finish(client: MlflowClient, settings: Settings, past: list[Record]) -> str:
-    """Carry out what was written down last, or drop it where that cannot be done any more."""
+    """Carry out the last record, or drop it where that is not possible any more."""
     entry, now = past[-1], champion_number(client, settings)
     if entry.action in ("trigger", "reject", "found", "drop") or now == entry.to_version:
         ledger.close(client, entry)
-        return "all of it had been done"
+        return "it had been carried out"
     version = find_version(client, settings, entry.to_version or 0)
     try:
         if version is None or now != entry.from_version:
-            raise UserError(f"the champion is version {now or '–'} by now")
+            raise UserError(f"the champion is version {now or '–'} now")
         verify(version, past)
     except UserError as error:
         reason = f"record {entry.sequence} could not be carried out: {error.what}"
@@ -298,7 +300,7 @@ def _finish(client: MlflowClient, settings: Settings, past: list[Record]) -> str
         )
         written = _write_down(client, settings, dropped)
         ledger.close(client, entry)
-        return f"it is dropped: {error.what}: {written}"
+        return f"dropped, as {error.what}: {written}"
     promote(client, version)
     ledger.close(client, entry)
     return "carried out now"
@@ -325,8 +327,8 @@ def _move(
     reason: str,
     problems: Sequence[str] = (),
 ) -> Record:
-    """Make a version champion because a person says so. problems: of the ledger, in spite of which
-    it is done."""
+    """Write a person's decision, and carry it out. problems: those of the ledger, which the person
+    overrides."""
     now = champion_number(client, settings)
     if version.version == now and action != "restart":
         raise UserError(
@@ -373,24 +375,11 @@ def _user() -> str:
         return "unknown user"
 
 
-@contextmanager
-def _lock(settings: Settings) -> Iterator[None]:
-    """One at a time: read the champion, write, move the alias. Not `flows/lock.py`'s: a run holds
-    that one for minutes, and a rollback cannot wait for it."""
-    file = settings.var.absolute() / "mlflow" / "champion.lock"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    begun = time.monotonic()
-    with os.fdopen(os.open(file, os.O_RDWR | os.O_CREAT, 0o644), "r+") as lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() - begun > PATIENCE:
-                    raise UserError(
-                        "another command has been moving the champion for a minute",
-                        where=str(file),
-                        next_step="wait for it to end, then try again",
-                    ) from None
-                time.sleep(0.05)
-        yield
+def _lock(settings: Settings) -> AbstractContextManager[None]:
+    """Held to read the champion, write the decision and move the alias. Not the lock of var/, which
+    a training holds for minutes: a rollback cannot wait for that."""
+    return file_lock(
+        settings.var.absolute() / "mlflow" / "champion.lock",
+        wait=LOCK_SECONDS,
+        busy="another command has been moving the champion for a minute",
+    )

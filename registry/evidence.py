@@ -1,7 +1,7 @@
-"""What the gate looks at: figures of the challenger, and of the champion on the same test rows.
+"""The figures that the gate judges: of the challenger, and of the champion on the same test rows.
 
-Only a champion that answers the same question, and has not seen the outcomes of these rows, can be
-compared fairly (`why_not_comparable`).
+Only a champion that answers the same question, and has not learnt from the outcomes of these rows,
+can be compared fairly (`why_not_comparable`).
 """
 
 from __future__ import annotations
@@ -53,7 +53,6 @@ class ChampionEvidence:
     learnt_until: the last day whose outcomes it learnt from; None for a table without dates.
     """
 
-    version: int
     schema: tuple[Mapping[str, Any], ...] | None = None
     learnt_until: date | None = None
     roc_auc: Difference | None = None
@@ -65,8 +64,8 @@ class ChampionEvidence:
 class ShadowEvidence:
     """The challenger in shadow of the champion (`serving.shadow`), by the log of the service.
 
-    days, rows: on which, and how many, both answered.  harm: what speaks against it, in sentences.
-    next_step: what to do while that is not enough.
+    days, rows: how many were scored by both.  harm: what speaks against the challenger, in
+    sentences.  next_step: what to do while days or rows are too few.
     """
 
     days: int
@@ -77,16 +76,16 @@ class ShadowEvidence:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All the gate knows.
+    """All that the gate knows.
 
-    chance_roc_auc: less the .5 of a model that knows nothing.
-    baseline_roc_auc: less that of the one column that says most by itself.
+    chance_roc_auc: ROC AUC less the 0.5 of chance.
+    baseline_roc_auc: ROC AUC less that of the most predictive single column.
     calibration_error: of the challenger on the test split.  latency_p99_ms: of one row.
     newest_row: the last day of the rows that the run saw; None for a table without dates.
     learnt_until: as in ChampionEvidence.  today: the day of the decision.
-    schema: the features the challenger asks the service for, in order.
+    schema: the challenger's features, in order.
     champion_problem: why a champion that exists cannot be scored ("": it was, or there is none).
-    shadow: None where the log of the service was not looked into.
+    shadow: None where the log of the service was not read.
     """
 
     export_max_difference: float
@@ -117,7 +116,7 @@ def judged_slices(slices: Iterable[Mapping[str, Any]]) -> tuple[SliceEvidence, .
 
 
 def schema_changes(champion: Iterable[Any], challenger: Iterable[Any]) -> list[str]:
-    """What a service that speaks the champion's schema would trip over, in words; [] when nothing.
+    """The differences that a client of the champion would notice, in words.
 
     Both are features in order, as dicts of name, unit, meaning, low, high, missing, categories.
     """
@@ -133,7 +132,7 @@ def schema_changes(champion: Iterable[Any], challenger: Iterable[Any]) -> list[s
             if before != after:
                 changes.append(f"{key} of {name} is {_short(after)}, was {_short(before)}")
     if not changes and list(theirs) != list(ours):
-        changes.append("the features come in another order")
+        changes.append("the features are in another order")
     return changes
 
 
@@ -141,24 +140,24 @@ def schema_changes(champion: Iterable[Any], challenger: Iterable[Any]) -> list[s
 
 
 def question(settings: Settings) -> dict[str, Any]:
-    """What a model answers, and about which world: two models with different ones cannot be
+    """What a model predicts, and about which data: models with different questions cannot be
     compared. A file may grow from month to month; a simulation of another seed is another shop."""
     source = settings.source
     if source.kind == "table":
         table = source.table
         return {"source": source.kind, "target": table.target, "positive": table.positive}
-    asked = {name: getattr(settings.features, name) for name in settings.features.question}
+    question = {name: getattr(settings.features, name) for name in settings.features.question}
     if source.kind == "simulated":
         simulated = source.simulation.model_dump(mode="json", exclude={"days", "drift"})
-        return {**asked, "source": source.kind, "seed": settings.seed, **simulated}
-    return {**asked, "source": source.kind}
+        return {**question, "source": source.kind, "seed": settings.seed, **simulated}
+    return {**question, "source": source.kind}
 
 
 def held_out_sha256(table: Path, settings: Settings) -> str:
-    """Which rows the test split holds, in whatever order: their identifiers and labels, and where
-    the source has no identifiers their values too (a row number says nothing about a row).
+    """The hash of the rows of the test split, in any order: of their identifiers and labels, and
+    where the source has no identifiers of their values too (a row number does not identify a row).
 
-    "" for a log: there the as-of dates say what a model has seen.
+    "" for a log, where the as-of dates say which outcomes a model has learnt from.
     """
     import pyarrow.parquet as pq
 
@@ -180,45 +179,45 @@ def why_not_comparable(
     test_dates: list[str],
     test_rows: str = "",
 ) -> str:
-    """ "" when the champion (the content of its `bundle.json`) can be judged fairly on test rows of
-    these as-of dates; otherwise the reason.
+    """Why the champion cannot be judged fairly on test rows of these as-of dates; "" when it can.
 
-    test_rows: their `held_out_sha256`, which decides for a table without dates. There only the
-    rows that were the champion's own test split are known to be new to it.
+    champion: the content of its `bundle.json`.  today: the question of this run.
+    test_rows: the rows' `held_out_sha256`, which decides for a table without dates: only rows of
+    the champion's own test split are known to be new to it.
     """
     theirs = champion.get("question", {})
     for name in dict.fromkeys([*today, *theirs]):
         if today.get(name) != theirs.get(name):
             return (
-                f"it answers another question: {name} is {theirs.get(name)!r} for it,"
-                f" {today.get(name)!r} for this run"
+                f"it answers another question: {name} is {theirs.get(name)!r} there and"
+                f" {today.get(name)!r} in this run"
             )
     if not test_dates:
         if not test_rows or champion.get("held_out_sha256") != test_rows:
             return (
-                "the test rows are not those that were kept from it: it may have learnt from some"
-                " (a column that names the split, source.table.split, keeps them the same)"
+                "these are not the rows of its own test split, so it may have learnt from some"
+                " (a column that names the split, source.table.split, keeps the split the same)"
             )
         return ""
     learnt_from = max(champion["as_of"]["train"] + champion["as_of"]["valid"])
     seen_until = date.fromisoformat(learnt_from) + timedelta(days=today["horizon_days"])
     if seen_until > date.fromisoformat(min(test_dates)):
         return (
-            f"it learnt from outcomes up to {seen_until}, which the test rows of {min(test_dates)}"
-            " ask about"
+            f"it learnt from outcomes until {seen_until}, and the labels of the test rows begin on"
+            f" {min(test_dates)}"
         )
     return ""
 
 
-def _difference(found: Mapping[str, float | None] | None) -> Difference | None:
-    """None where any of its three numbers is not there."""
-    if found is None or None in found.values():
+def _difference(values: Mapping[str, float | None] | None) -> Difference | None:
+    """None where one of its three numbers is missing."""
+    if values is None or None in values.values():
         return None
-    return Difference(found["difference"], found["low"], found["high"])  # type: ignore[arg-type]
+    return Difference(values["difference"], values["low"], values["high"])  # type: ignore[arg-type]
 
 
 def _plain(feature: Mapping[str, Any]) -> dict[str, Any]:
-    """As it comes out of bundle.json; a bundle from before there were categories has none."""
+    """As JSON gives it back. A bundle from before there were categories has none."""
     return json.loads(json.dumps({"categories": [], **feature}))
 
 

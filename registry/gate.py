@@ -1,4 +1,4 @@
-"""The gate: may the challenger take the champion's place? Rules in, reasons out, nothing moved.
+"""The gate: decide whether the challenger may take the champion's place. It moves nothing.
 
 Figures are computed by the caller on the same test rows for both sides; a champion is never judged
 by the figures it once had. A rule holds only when its figure is a number within the limit: what
@@ -18,26 +18,14 @@ from registry.evidence import (
     Evidence,
     ShadowEvidence,
     SliceEvidence,
-    judged_slices,
     schema_changes,
 )
-
-__all__ = [
-    "ChampionEvidence",
-    "Decision",
-    "Difference",
-    "Evidence",
-    "ShadowEvidence",
-    "SliceEvidence",
-    "decide",
-    "judged_slices",
-    "shadow_rule",
-]
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule and what was found. figure: the number beside the limit; None where it is none."""
+    """One rule and its result. figure: the number that the limit is about; None where there is
+    none."""
 
     rule: str
     held: bool
@@ -52,8 +40,8 @@ class Rule:
 
 @dataclass(frozen=True)
 class Decision:
-    """reasons: one line per rule for people, the broken ones alone when any is broken.
-    rules: every rule that was asked, as dicts of rule, held, found, limit, why, figure."""
+    """reasons: one line per rule for people, only the broken ones when any is broken.
+    rules: every rule that was applied, as dicts of rule, held, found, limit, why, figure."""
 
     action: Literal["promote", "reject"]
     reasons: tuple[str, ...]
@@ -83,7 +71,7 @@ def decide(evidence: Evidence, limits: Gate) -> Decision:
         rules.append(shadow_rule(evidence.shadow, limits.shadow_days, limits))
     notes = []
     if evidence.champion is None and not evidence.champion_problem:
-        notes.append("there is no champion yet: only the rules that need none were asked")
+        notes.append("there is no champion yet: only the rules that need none were applied")
     broken = [rule for rule in rules if not rule.held]
     return Decision(
         "reject" if broken else "promote",
@@ -92,18 +80,18 @@ def decide(evidence: Evidence, limits: Gate) -> Decision:
     )
 
 
-# --- the challenger alone ---------------------------------------------------------------------
+# --- the challenger by itself ---------------------------------------------------------------------
 
 
 def _export(evidence: Evidence, limits: Gate) -> Rule:
-    found, limit = evidence.export_max_difference, limits.max_export_difference
+    figure, limit = evidence.export_max_difference, limits.max_export_difference
     return Rule(
         "export",
-        0 <= found <= limit,
-        f"the ONNX export differs from the original by at most {found:.1e}",
+        0 <= figure <= limit,
+        f"the ONNX export differs from the original by at most {figure:.1e}",
         f"limit {limit:g}",
-        "what is served must be what was tested",
-        _number(found),
+        "the served model must be the tested one",
+        _number(figure),
     )
 
 
@@ -128,32 +116,32 @@ def _baseline(difference: Difference, limits: Gate) -> Rule:
         difference.finite and held,
         f"ROC AUC against the baseline, one feature alone: {difference}",
         limit,
-        "a model that ranks worse than one of its own features has not learnt what was there",
+        "a model that ranks worse than one of its own features has not learnt from them",
         _number(difference.high if least is None else difference.low),
     )
 
 
 def _calibration(evidence: Evidence, limits: Gate) -> Rule:
-    found, limit = evidence.calibration_error, limits.max_calibration_error
+    figure, limit = evidence.calibration_error, limits.max_calibration_error
     return Rule(
         "calibration",
-        0 <= found <= limit,
-        f"calibration error on the test split: {found:.4f}",
+        0 <= figure <= limit,
+        f"calibration error on the test split: {figure:.4f}",
         f"at most {limit:g}",
-        "what is decided by a probability needs one that means what it says",
-        _number(found),
+        "decisions by a probability need one that is calibrated",
+        _number(figure),
     )
 
 
 def _latency(evidence: Evidence, limits: Gate) -> Rule:
-    found, limit = evidence.latency_p99_ms, limits.max_latency_ms
+    figure, limit = evidence.latency_p99_ms, limits.max_latency_ms
     return Rule(
         "latency",
-        0 <= found <= limit,
-        f"one row through the exported model, 99th percentile: {found:.2f} ms",
+        0 <= figure <= limit,
+        f"one row through the exported model, 99th percentile: {figure:.2f} ms",
         f"at most {limit:g} ms",
-        "who asks the service waits for it",
-        _number(found),
+        "clients of the service wait for it",
+        _number(figure),
     )
 
 
@@ -165,9 +153,9 @@ def _freshness(evidence: Evidence, limit: int) -> Rule:
         age is not None and age <= limit,
         f"the newest row is of {newest}, {age} days old"
         if age is not None
-        else "the rows have no dates: how old they are is not known",
+        else "the rows have no dates, so their age is not known",
         f"at most {limit} days",
-        "a model of the past may no longer hold",
+        "a model of old rows may be outdated",
         age,
     )
 
@@ -187,14 +175,14 @@ def _against(champion: ChampionEvidence, evidence: Evidence, limits: Gate) -> li
 def _better(roc_auc: Difference | None, log_loss: Difference | None, limits: Gate) -> Rule:
     surely_better = _finite(roc_auc) and roc_auc.low > limits.min_gain
     not_worse = _finite(roc_auc) and roc_auc.low > -limits.margin
-    elsewhere = _finite(log_loss) and log_loss.high < 0
+    better_log_loss = _finite(log_loss) and log_loss.high < 0
     return Rule(
         "better",
-        surely_better or (not_worse and elsewhere),
+        surely_better or (not_worse and better_log_loss),
         f"ROC AUC against the champion on the same test rows: {roc_auc}",
         f"low end must be above {limits.min_gain:g}, or above {-limits.margin:g} with a log loss"
         " that is surely lower",
-        "a change that may be chance is not worth the risk of a change",
+        "a difference that may be chance does not justify another model",
         _number(roc_auc.low if roc_auc else None),
     )
 
@@ -211,21 +199,21 @@ def _log_loss(log_loss: Difference | None, limits: Gate) -> Rule:
 
 
 def _slices(slices: tuple[SliceEvidence, ...], limits: Gate) -> Rule:
-    limit, why = limits.max_slice_drop, "a better mean must not be paid for by one group"
+    limit, why = limits.max_slice_drop, "the mean must not improve at the cost of one group"
     allowed = f"may fall by {limit:g}"
     unknown = [part for part in slices if not _finite(part.roc_auc)]
     if unknown:
         found = f"ROC AUC of {unknown[0].name} against the champion: {unknown[0].roc_auc}"
         return Rule("slices", False, found, allowed, why)
     if not slices:
-        found = "no slice has rows enough to be judged"
+        found = "no slice has enough rows to be judged"
         return Rule("slices", True, found, allowed, why)
     fall, worst = min(
         ((part.roc_auc.difference, part) for part in slices if _finite(part.roc_auc)),
         key=lambda pair: pair[0],
     )
     found = (
-        f"of {len(slices)} slices, {worst.name} ({worst.rows:,} rows) fares worst:"
+        f"of {len(slices)} slices, {worst.name} ({worst.rows:,} rows) is the worst:"
         f" ROC AUC against the champion {worst.roc_auc}"
     )
     return Rule("slices", fall >= -limit, found, allowed, why, fall)
@@ -237,8 +225,8 @@ def _stale(champion: ChampionEvidence, evidence: Evidence) -> Rule:
         "stale",
         theirs is None or (ours is not None and ours >= theirs),
         f"the challenger learnt from outcomes until {ours}, the champion until {theirs}",
-        "not from older ones",
-        "an older month must not replace a newer one",
+        "not from older outcomes",
+        "a model of older outcomes must not replace one of newer outcomes",
     )
 
 
@@ -247,8 +235,8 @@ def _unscorable(problem: str, limits: Gate) -> Rule:
         "unscorable",
         limits.replace_unscorable,
         f"the champion cannot be scored on these test rows: {problem}",
-        "--gate.replace_unscorable true lets it go",
-        "nobody is better than who was not asked",
+        "--gate.replace_unscorable true replaces it",
+        "a challenger cannot be shown to be better than a model without scores",
     )
 
 
@@ -265,12 +253,13 @@ def _schema(champion: tuple[Any, ...], evidence: Evidence, limits: Gate) -> Rule
         "clients of the champion would be refused; if that is meant: --gate.change_features true"
         if changes
         else "names, order, units, ranges",
-        "who calls the service sends what the champion asks for",
+        "clients of the service send the features of the champion",
     )
 
 
 def shadow_rule(shadow: ShadowEvidence | None, days: int, limits: Gate) -> Rule:
-    """days: that are asked for. Judged again when they have passed: `flows/shadow.py`."""
+    """Whether a challenger has been in shadow for so many days and rows, without harm. It is judged
+    again when the days have passed (`flows/shadow.py`)."""
     seen = shadow or ShadowEvidence(0, 0)
     enough = seen.days >= days and seen.rows >= limits.shadow_rows
     found = f"in shadow of the champion on {seen.days} days, {seen.rows:,} rows"
@@ -284,16 +273,16 @@ def shadow_rule(shadow: ShadowEvidence | None, days: int, limits: Gate) -> Rule:
         enough and not seen.harm,
         found,
         limit,
-        "what real requests bring is not in any test split",
+        "real requests may hold what no test split holds",
         seen.days,
     )
 
 
 def _finite(difference: Difference | None) -> TypeGuard[Difference]:
-    """Whether it is there, and all of it is numbers."""
+    """Whether it was computed, and all its numbers are finite."""
     return difference is not None and difference.finite
 
 
 def _number(value: float | None) -> float | None:
-    """As JSON can hold it."""
+    """As JSON can hold it: None for what is not a finite number."""
     return None if value is None or not math.isfinite(value) else value

@@ -11,7 +11,6 @@ The run stays RUNNING until what was decided has been done (`registry/decisions.
 from __future__ import annotations
 
 import json
-import math
 import tempfile
 import time
 from collections.abc import Mapping
@@ -20,11 +19,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic_core import to_jsonable_python
+
 from common.errors import UserError
 from configs.command import make
 from configs.settings import Settings
-from registry.chain import NOTHING, Problem, Record, hash_of, hashed, parse, problems_of
-from registry.champion import artifact_root, local_path, model_name
+from registry.chain import NOTHING, Problem, Record, content_of, hash_of, parse, problems_of
+from registry.champion import model_name, pages_of
+from registry.location import artifact_root, local_path
 from registry.tracking import ensure_experiment
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ SHOWN = (
 
 
 class LedgerBroken(UserError):
-    """The ledger is not whole, so nothing may be decided by it."""
+    """The ledger is not whole, so no decision may rest on it."""
 
 
 # --- write --------------------------------------------------------------------------------------
@@ -58,16 +60,15 @@ def write(client: MlflowClient, settings: Settings, decision: Record) -> Record:
         sequence=sequence + 1,
         time=datetime.now(UTC).isoformat(timespec="seconds"),
         model=model_name(settings),
-        figures=_jsonable(decision.figures),
-        rules=_jsonable(decision.rules),
+        figures=to_jsonable_python(decision.figures, inf_nan_mode="null"),
+        rules=to_jsonable_python(decision.rules, inf_nan_mode="null"),
         previous_sha256=previous,
     )
-    entry = replace(entry, sha256=hash_of(hashed(entry)))
+    entry = replace(entry, sha256=hash_of(content_of(entry)))
     run = client.create_run(experiment.experiment_id, run_name=_title(entry)).info.run_id
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / RECORD
-        content = {**hashed(entry), "sha256": entry.sha256}
-        file.write_text(json.dumps(content, indent=2, sort_keys=True), encoding="utf-8")
+        file.write_text(json.dumps(content_of(entry), indent=2, sort_keys=True), encoding="utf-8")
         file.chmod(0o444)
         client.log_artifact(run, str(file))
     now = int(time.time() * 1000)
@@ -85,7 +86,7 @@ def write(client: MlflowClient, settings: Settings, decision: Record) -> Record:
 
 
 def close(client: MlflowClient, entry: Record) -> Record:
-    """Say that the decision has been carried out."""
+    """Mark the decision as carried out."""
     client.set_terminated(entry.mlflow_run_id)
     return replace(entry, open=False)
 
@@ -117,7 +118,7 @@ def read(client: MlflowClient) -> tuple[list[Record], list[str]]:
 
 def standing(client: MlflowClient, settings: Settings) -> tuple[list[Record], list[str]]:
     """What decisions about this preset's model rest on: its records since its newest sound
-    `restart`, and what is wrong there, which forbids to decide."""
+    `restart`, and what is wrong with the ledger since then, which forbids to decide."""
     records, problems = _read(client)
     blamed = {problem.place for problem in problems}
     ours = [entry for entry in records if entry.model == model_name(settings)]
@@ -133,20 +134,20 @@ def trusted(client: MlflowClient, settings: Settings) -> list[Record]:
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise LedgerBroken(
-            f"the ledger is not whole, so no champion is moved: {problems[0]}{more}",
+            f"the ledger is not whole, so the champion stays: {problems[0]}{more}",
             where=settings.tracking.uri or str(artifact_root(settings) / "decisions"),
-            next_step=way_out(settings),
+            next_step=repair_steps(settings),
         )
     return records
 
 
-def way_out(settings: Settings) -> str:
+def repair_steps(settings: Settings) -> str:
     """What to do when the ledger is not whole."""
     state = settings.tracking.uri or artifact_root(settings).parent
-    by_hand = make("promote", settings, "--despite-ledger", VERSION="N")
+    promote = make("promote", settings, "--despite-ledger", VERSION="N")
     return (
-        f"see all of it: {make('models', settings)}; bring back {state}"
-        f" from a copy, or name the champion yourself: {by_hand}"
+        f"see all problems: {make('models', settings)}; restore {state} from a copy, or promote a"
+        f" version yourself: {promote}"
     )
 
 
@@ -156,48 +157,45 @@ def _read(client: MlflowClient) -> tuple[list[Record], list[Problem]]:
     experiment = client.get_experiment_by_name(EXPERIMENT)
     if experiment is None:
         return records, problems
-    for run in reversed(_runs(client, experiment.experiment_id)):
+    for run in reversed(pages_of(client.search_runs, [experiment.experiment_id])):
         if "sha256" not in run.data.tags:
             continue  # killed before it was whole: nothing was decided
         name = run.data.tags.get("sequence", "?")
-        place, file = _number(name), record_file(run)
+        place = _number(name)
         try:
-            entry = _opened(client, run)
+            entry = _record_of(client, run)
         except OSError:
-            problems.append(Problem(place, f"record {name} is lost: {file}"))
-        except (ValueError, TypeError, LookupError, RecursionError):
-            problems.append(Problem(place, f"record {name} was altered: {file}"))
+            problems.append(Problem(place, f"record {name} is lost: {record_file(run)}"))
+        except ValueError:
+            problems.append(Problem(place, f"record {name} was altered: {record_file(run)}"))
         else:
             records.append(entry)
-            problems += _page(run, entry)
+            problems += _page_problems(run, entry)
             if entry.open and run.info.end_time is not None:  # which MLflow keeps
-                text = f"record {name} was carried out, and MLflow says that it is running"
+                text = f"record {name} was carried out, but its status in MLflow is RUNNING"
                 problems.append(Problem(place, text))
     records.sort(key=lambda entry: entry.sequence)
     damaged = {problem.place for problem in problems} - {entry.sequence for entry in records}
     problems += problems_of(records, damaged)
-    problems += _end(_head(experiment), records, damaged)
+    problems += _end_problems(experiment, records, damaged)
     return records, sorted(problems, key=lambda problem: problem.place)
 
 
-def _opened(client: MlflowClient, run: Run) -> Record:
-    """The record of this run. Raises OSError when it is gone, others when it was altered."""
+def _record_of(client: MlflowClient, run: Run) -> Record:
+    """The record of this run. Raises OSError when it is gone, ValueError when it was altered."""
     from mlflow.exceptions import MlflowException
 
-    place = record_file(run)
-    if isinstance(place, Path):
-        text = place.read_text(encoding="utf-8")
-    else:
-        with tempfile.TemporaryDirectory() as new:
+    file = record_file(run)
+    with tempfile.TemporaryDirectory() as folder:
+        if isinstance(file, str):
             try:
-                file = client.download_artifacts(run.info.run_id, RECORD, new)
+                file = Path(client.download_artifacts(run.info.run_id, RECORD, folder))
             except MlflowException as error:
                 raise OSError(str(error)) from None
-            text = Path(file).read_text(encoding="utf-8")
-    content = parse(text)
-    if content["sha256"] != run.data.tags["sha256"]:
-        raise ValueError("another record lies here")
-    return Record(**content, open=run.info.status == "RUNNING", mlflow_run_id=run.info.run_id)
+        entry = parse(file.read_text(encoding="utf-8"))
+    if entry.sha256 != run.data.tags["sha256"]:
+        raise ValueError("this is the record of another run")
+    return replace(entry, open=run.info.status == "RUNNING", mlflow_run_id=run.info.run_id)
 
 
 def record_file(run: Run) -> Path | str:
@@ -206,24 +204,14 @@ def record_file(run: Run) -> Path | str:
     return local_path(uri) or uri
 
 
-def _runs(client: MlflowClient, experiment: str) -> list[Run]:
-    runs: list[Run] = []
-    token = None
-    while token is None or token:
-        page = client.search_runs([experiment], max_results=1000, page_token=token)
-        runs += page
-        token = page.token or ""
-    return runs
-
-
 def _last(client: MlflowClient, experiment: Experiment) -> tuple[int, str]:
-    """Sequence and hash of the last record. Where that one was taken away, its place stays empty:
-    the gap is seen for ever."""
+    """Sequence and hash of the last record. Where that one was taken away, its place stays empty,
+    so that the gap is noticed ever after."""
     records, _ = _read(client)
     sequence, head = _head(experiment)
-    if not records or records[-1].sequence <= sequence:
-        return sequence, head or NOTHING  # where another stands in its place, the next shows it
-    return records[-1].sequence, records[-1].sha256
+    if records and records[-1].sequence > sequence:  # its writer was killed before the tag
+        return records[-1].sequence, records[-1].sha256
+    return sequence, head or NOTHING
 
 
 def _head(experiment: Experiment) -> tuple[int, str]:
@@ -235,27 +223,29 @@ def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
-# --- what is wrong with it, besides the chain ----------------------------------------------------
-
-
-def _end(head: tuple[int, str], records: list[Record], damaged: set[int]) -> list[Problem]:
+def _end_problems(
+    experiment: Experiment, records: list[Record], damaged: set[int]
+) -> list[Problem]:
     """Whether the last record is the one that the experiment's tag names."""
-    sequence = head[0]
+    sequence, head = _head(experiment)
     if sequence > (records[-1].sequence if records else 0):
-        lost = sequence not in damaged
-        return [Problem(sequence, f"record {sequence}, the last, is missing")] if lost else []
+        text = f"record {sequence}, the last, is missing"
+        return [] if sequence in damaged else [Problem(sequence, text)]
     if not records:
         return []
     last = records[-1]
     # Its writer may have been killed before the tag.
-    if head in ((last.sequence, last.sha256), (last.sequence - 1, last.previous_sha256)):
+    if (sequence, head) in (
+        (last.sequence, last.sha256),
+        (last.sequence - 1, last.previous_sha256),
+    ):
         return []
     text = f"record {last.sequence}, the last, is not the one that was written"
     return [Problem(last.sequence, text)]
 
 
-def _page(run: Run, entry: Record) -> list[Problem]:
-    """Where MLflow's page says something else than the record. Decisions do not rest on it."""
+def _page_problems(run: Run, entry: Record) -> list[Problem]:
+    """Where MLflow's page differs from the record. Decisions do not rest on it."""
     shown = run.data.tags
     different = [key for key, value in _tags(entry).items() if shown.get(key, "") != value]
     if run.info.run_name != _title(entry):
@@ -264,10 +254,8 @@ def _page(run: Run, entry: Record) -> list[Problem]:
         different.append("metrics")
     if run.info.status not in ("RUNNING", "FINISHED"):
         different.append("status")
-    if not different:
-        return []
-    text = f"record {entry.sequence} is shown otherwise on MLflow's page: {', '.join(different)}"
-    return [Problem(0, text)]
+    text = f"MLflow's page differs from record {entry.sequence}: {', '.join(different)}"
+    return [Problem(0, text)] if different else []
 
 
 # --- its content --------------------------------------------------------------------------------
@@ -293,14 +281,3 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
         elif isinstance(value, int | float):
             flat[f"{prefix}{key}"] = float(value)
     return flat
-
-
-def _jsonable(value: Any) -> Any:
-    """JSON values only; what is not a finite number becomes null."""
-    if isinstance(value, Mapping):
-        return {str(key): _jsonable(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_jsonable(part) for part in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

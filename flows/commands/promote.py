@@ -10,7 +10,7 @@ from configs.command import make, run_command
 from configs.settings import Settings
 from registry.chain import Record
 from registry.champion import fetch
-from registry.decisions import existing, reconcile, release
+from registry.decisions import promote_manually, reconcile, require_version
 from registry.tracking import open_store
 from serving.served import Served
 from serving.trial import Trials, check_version
@@ -34,14 +34,16 @@ def main(
             f" {make('promote', settings, VERSION='N')}",
         )
     client, number = open_store(settings), version_number(version)
-    found = existing(client, settings, number)  # before anything is reconciled
+    found = require_version(client, settings, number)  # before anything is reconciled
     fetch(found)
     if not despite_ledger:
         for line in reconcile(client, settings):
             print(line)
     # A service would refuse it, and go on with the one before until it is started again.
     check_version(Trials(Served.of(settings, found.name)), found)
-    entry = release(client, settings, number, reason=reason or "", despite_ledger=despite_ledger)
+    entry = promote_manually(
+        client, settings, number, reason=reason or "", despite_ledger=despite_ledger
+    )
     tell(entry, settings)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from configs.command import run_command
 from configs.settings import Settings
 from flows.commands.promote import OPTIONS, tell, version_number
-from registry.decisions import existing, reconcile, roll_back
+from registry.decisions import reconcile, require_version, roll_back
 from registry.tracking import open_store
 
 ABOUT = "Make the champion before the present one champion again, or a version that once was."
@@ -18,7 +18,7 @@ def main(settings: Settings, version: str | None = None, reason: str | None = No
     number = None if version is None else version_number(version)
     client = open_store(settings)
     if number is not None:
-        existing(client, settings, number)  # before anything is reconciled
+        require_version(client, settings, number)  # before anything is reconciled
     for line in reconcile(client, settings):
         print(line)
     tell(roll_back(client, settings, number, reason=reason or ""), settings)

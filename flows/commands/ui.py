@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from common.errors import UserError
 from configs.command import run_command
 from configs.settings import Settings
-from registry.champion import artifact_root, tracking_uri
+from registry.location import artifact_root, tracking_uri
 from registry.tracking import experiment_id, open_store
 
 if TYPE_CHECKING:

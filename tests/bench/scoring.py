@@ -32,7 +32,8 @@ from registry import champion
 from registry.bundle import MODEL, load_bundle, write_bundle
 from registry.champion import register, the_champion
 from registry.evidence import question
-from registry.tracking import open_run, open_store
+from registry.runs import open_run
+from registry.tracking import open_store
 from serving.batch import PARQUET
 from tests.bench.data import environment
 from tests.bench.figures import figure, show

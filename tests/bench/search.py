@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from configs.load import load
-from registry import tracking
-from registry.champion import tracking_uri
+from registry import runs
+from registry.trials import log_trial
+from registry.location import tracking_uri
 from registry.tracking import experiment_id, open_store
 from tests.bench.figures import figure
 
@@ -75,11 +76,11 @@ def timed(log: Callable[[Any, Any], None], var: Path) -> float:
 
 
 def log_ours(client: Any, _: Any) -> None:
-    family_run = tracking.open_run(client, "family", parent=tracking.open_run(client, "run"))
+    family_run = runs.open_run(client, "family", parent=runs.open_run(client, "run"))
     for number in range(TRIALS):
         trial = {"number": number, "state": "complete", "seconds": 1.0}
         trial |= {"params": params(number), "metrics": metrics(number)}
-        tracking.log_trial(client, family_run, trial)
+        log_trial(client, family_run, trial)
 
 
 def log_fluent(client: Any, settings: Any) -> None:

@@ -14,7 +14,8 @@ import httpx
 from configs.load import load
 from configs.settings import Settings
 from registry.champion import ModelVersion, champion_now, find_version, promote, register
-from registry.tracking import open_run, open_store
+from registry.runs import open_run
+from registry.tracking import open_store
 from tests.bench.serving_processes import ROOT, Server
 
 PRESET = "default"

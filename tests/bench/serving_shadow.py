@@ -32,7 +32,7 @@ import psutil
 
 from registry.bundle import Bundle, load_bundle, write_bundle
 from registry.champion import CHALLENGER, ModelVersion, find_version, register
-from registry.tracking import open_run
+from registry.runs import open_run
 from tests.bench import serving_processes as processes
 from tests.bench import serving_requests as requests
 from tests.bench.figures import figure, show

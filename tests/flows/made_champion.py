@@ -9,7 +9,7 @@ from configs.settings import Settings
 from features.catalogue import Feature
 from features.engine import VARIABLES
 from flows import data_stages
-from registry import tracking
+from registry import runs
 from registry.champion import ModelVersion, champion_now, register
 from registry.decisions import conclude
 from registry.evidence import question
@@ -47,7 +47,7 @@ def make_table_champion(
 
 def promote_bundle(settings: Settings, folder: Path, sha256: str) -> ModelVersion:
     client = open_store(settings)
-    run = tracking.open_run(client, "run")
+    run = runs.open_run(client, "run")
     made = register(client, settings, run_id=run, bundle=folder, bundle_sha256=sha256, tags={})
     now = champion_now(settings)
     conclude(

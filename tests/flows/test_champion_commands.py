@@ -17,7 +17,7 @@ from common.errors import UserError
 from configs.load import load
 from features.catalogue import CATALOGUE
 from flows.commands import models, promote, rollback
-from registry import tracking
+from registry import runs
 from registry.bundle import write_bundle
 from registry.champion import champion_now, find_version, register
 from registry.decisions import conclude
@@ -60,7 +60,7 @@ def settings(tmp_path_factory):
         said = {"family": "xgboost", "trained_at": f"2026-01-0{number}T10:00:00", "test": TEST}
         said |= {"features": [asdict(CATALOGUE[0])], "threshold": 0.5}
         sha = write_bundle(var / "bundle", graph(), {**said, "run_id": f"run-{number}"})
-        run = tracking.open_run(client, "run")
+        run = runs.open_run(client, "run")
         made = register(
             client, settings, run_id=run, bundle=var / "bundle", bundle_sha256=sha, tags={}
         )
@@ -300,7 +300,7 @@ def test_a_version_that_cannot_be_served_is_not_promoted(settings, type_, tmp_pa
     client, before = open_store(settings), champion_now(settings)
     said = {"features": [asdict(CATALOGUE[0])] * 2, "threshold": 0.5}
     sha = write_bundle(tmp_path / "bundle", graph(), said)
-    run = tracking.open_run(client, "run")
+    run = runs.open_run(client, "run")
     made = register(
         client, settings, run_id=run, bundle=tmp_path / "bundle", bundle_sha256=sha, tags={}
     )

@@ -14,11 +14,12 @@ from configs.load import load
 from features.catalogue import CATALOGUE
 from flows.commands import shadow
 from flows.shadow import conclude_shadow, evidence_of, on_page, purchases_of, why_not_promoted
-from registry import tracking
+from registry import runs
 from registry.bundle import BundleRefused, write_bundle
 from registry.champion import champion_now, model_name, register
-from registry.decisions import conclude, release
-from registry.gate import ChampionEvidence, Difference, Evidence, decide
+from registry.decisions import conclude, promote_manually
+from registry.evidence import ChampionEvidence, Difference, Evidence
+from registry.gate import decide
 from registry.ledger import history
 from registry.tracking import open_store
 from tests.flows.test_champion_commands import graph
@@ -44,7 +45,7 @@ class Shop:
         """A training's end: a version, and the gate's decision by its own rules."""
         said = {"family": "xgboost", "threshold": 0.5, "features": [asdict(CATALOGUE[0])]}
         sha = write_bundle(self.bundle, graph(), said)
-        run = tracking.open_run(self.client, "run")
+        run = runs.open_run(self.client, "run")
         version = register(
             self.client,
             self.settings,
@@ -56,7 +57,7 @@ class Shop:
         before = champion_now(self.settings)
         beside, seen = None, None
         if before is not None:
-            beside = ChampionEvidence(before.version, roc_auc=BETTER, log_loss=LOWER)
+            beside = ChampionEvidence(roc_auc=BETTER, log_loss=LOWER)
             seen = evidence_of(self.settings, before.version, version.version)[0]
         evidence = Evidence(
             export_max_difference=0.0,
@@ -168,7 +169,7 @@ def test_days_in_shadow_of_another_champion_do_not_count(shop):
         shop.serve(day, (first.version, second.version))
     third, _ = shop.train()  # the newest one is asked about
     assert shop.conclude() is None and "on 0 days" in shop.why_not()
-    release(shop.client, shop.settings, second.version)
+    promote_manually(shop.client, shop.settings, second.version)
     for day in DAYS:
         shop.serve(day, (second.version, third.version))
     assert shop.conclude() is None
@@ -218,8 +219,8 @@ def test_a_record_that_only_says_more_about_the_version_does_not_count_as_its_de
     second, _ = shop.train()
     for day in DAYS:
         shop.serve(day, (first.version, second.version))
-    release(shop.client, shop.settings, second.version)
-    release(shop.client, shop.settings, first.version)  # somebody took it back by hand
+    promote_manually(shop.client, shop.settings, second.version)
+    promote_manually(shop.client, shop.settings, first.version)  # somebody took it back by hand
     assert shop.conclude() is None
     assert champion_now(shop.settings).version == first.version
 

@@ -29,7 +29,7 @@ from flows.dataset import Parts
 from flows.stage import Stage
 from flows.stage_code import ROOT, WIRING, closure
 from flows.table_stages import LabelledTable
-from registry import tracking
+from registry import runs
 
 pytestmark = pytest.mark.slow
 

@@ -85,21 +85,26 @@ def shop(months: int = 26, invoices: int = 150, products: int = 40, seed: int = 
 
 
 def measure(
-    made: Shop, folder: Path, until: date, declared: frozenset[str] = frozenset(CANONICAL)
+    made: Shop,
+    folder: Path,
+    until: date,
+    declared: frozenset[str] = frozenset(CANONICAL),
+    threads: int = 1,
 ) -> list[Measured]:
     folder.mkdir(parents=True, exist_ok=True)
-    transactions, quarantine = folder / "transactions.parquet", folder / "quarantine.parquet"
     schema = pa.schema(TYPES)
-    pq.write_table(pa.Table.from_pylist(made.valid, schema=schema), transactions)
+    valid = pa.Table.from_pylist(made.valid, schema=schema)
+    pq.write_table(valid, folder / "transactions.parquet")
     with_reasons = schema.append(pa.field("reasons", pa.list_(pa.string())))
-    pq.write_table(pa.Table.from_pylist(made.quarantined, schema=with_reasons), quarantine)
+    quarantined = pa.Table.from_pylist(made.quarantined, schema=with_reasons)
+    pq.write_table(quarantined, folder / "quarantine.parquet")
     return measure_months(
-        transactions,
-        quarantine,
+        folder / "transactions.parquet",
+        folder / "quarantine.parquet",
         until=until,
         declared=declared,
         home_country=HOME,
-        compute=Compute(threads=1),
+        compute=Compute(threads=threads),
         folder=folder,
     )
 

@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
@@ -18,6 +18,7 @@ from email.message import EmailMessage
 from email.policy import default
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socketserver import BaseRequestHandler, BaseServer, ThreadingTCPServer
 from typing import Any
 
 import httpx
@@ -66,7 +67,9 @@ def raw(*parts: bytes, wait: float = 0.0) -> Answer:
 
 
 @contextmanager
-def http_server(answer: Answer | None = None, port: int = 0) -> Iterator[Received]:
+def http_server(
+    answer: Answer | None = None, port: int = 0, tls: ssl.SSLContext | None = None
+) -> Iterator[Received]:
     """answer: what to say to each POST, with its number; None: 200."""
     received = Received("")
     lock = threading.Lock()
@@ -87,11 +90,38 @@ def http_server(answer: Answer | None = None, port: int = 0) -> Iterator[Receive
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     received.url = f"http://127.0.0.1:{server.server_port}/hook/s3cret-path?key=s3cret-key"
+    with serving(server):
+        yield received
+
+
+@contextmanager
+def tcp_server(greeting: bytes, line: bytes) -> Iterator[int]:
+    """A server that sends a greeting, then the line ten times a second for ever; its port."""
+
+    class Handler(BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.sendall(greeting)
+            with suppress(OSError):  # the client has gone
+                for _ in range(100):
+                    self.request.sendall(line)
+                    time.sleep(0.1)
+
+    server = ThreadingTCPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    server.block_on_close = False
+    with serving(server):
+        yield server.server_address[1]
+
+
+@contextmanager
+def serving(server: BaseServer) -> Iterator[None]:
     thread = threading.Thread(target=server.serve_forever, args=[0.01])
     thread.start()
     try:
-        yield received
+        yield
     finally:
         server.shutdown()
         server.server_close()
@@ -135,18 +165,12 @@ def mail_server(
         box.logins.append((data.login.decode(), data.password.decode()))
         return AuthResult(success=data.password == b"s3cret-password", handled=False)
 
-    wanted: dict[str, Any] = {}
+    options: dict[str, Any] = {"ssl_context": tls if implicit else None}
     if tls is not None and not implicit:
-        wanted |= {"tls_context": tls, "require_starttls": True}
+        options |= {"tls_context": tls, "require_starttls": True}
     if login:
-        wanted |= {"authenticator": authenticate, "auth_require_tls": False}
-    controller = Controller(
-        Handler(),
-        hostname="127.0.0.1",
-        port=free_port(),
-        ssl_context=tls if implicit else None,
-        **wanted,
-    )
+        options |= {"authenticator": authenticate, "auth_require_tls": False}
+    controller = Controller(Handler(), hostname="127.0.0.1", port=free_port(), **options)
     controller.start()
     box.port = controller.port
     try:
@@ -234,17 +258,18 @@ def program(*command: str | Path, ready: str, log: Path) -> Iterator[subprocess.
 
 
 @contextmanager
-def alertmanager(folder: Path) -> Iterator[str]:
+def alertmanager(folder: Path, config: Path | None = None) -> Iterator[str]:
     """A real Alertmanager on loopback; its address."""
     binary = installed("prometheus-alertmanager", "alertmanager")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "alertmanager.yml").write_text(
-        "global: {resolve_timeout: 1s}\nroute: {receiver: nobody}\nreceivers: [{name: nobody}]\n"
-    )
+    if config is None:
+        config = folder / "alertmanager.yml"
+        receivers = "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n"
+        config.write_text(f"global: {{resolve_timeout: 1s}}\n{receivers}")
     port = free_port()
     with program(
         binary,
-        f"--config.file={folder / 'alertmanager.yml'}",
+        f"--config.file={config}",
         f"--storage.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",
         "--cluster.listen-address=",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from functools import cache
 
@@ -24,20 +25,12 @@ values = st.lists(st.sampled_from([0.0, 1.0, 2.0, 3.5, 1e9, float("nan")]), min_
 @cache
 def log() -> tuple[Line, ...]:
     """Twice as many invoices in the second year."""
-    first = shop_log(300, 700, days=365)
-    again = shop_log(300, 1400, seed=2, days=305)
+    year = timedelta(days=365)
     later = [
-        Line(
-            line.invoiced_at + timedelta(days=365),
-            line.customer_id,
-            f"later {line.invoice_id}",
-            line.product_id,
-            line.quantity,
-            line.unit_price,
-        )
-        for line in again
+        replace(line, invoiced_at=line.invoiced_at + year, invoice_id=f"later {line.invoice_id}")
+        for line in shop_log(300, 1400, seed=2, days=305)
     ]
-    return (*first, *later)
+    return (*shop_log(300, 700, days=365), *later)
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +39,9 @@ def found(tmp_path_factory):
     return feature_drift(path, AS_OF, NAMES, QUESTION)
 
 
-def test_every_feature_is_compared_with_the_same_month_of_the_year_before(found):
+def test_every_feature_is_compared_with_the_year_before_and_the_most_moved_comes_first(found):
     assert {one.feature for one in found} == set(NAMES)
     assert {(one.month, one.beside) for one in found} == {("2024-10", "2023-10")}
-
-
-def test_what_moved_most_since_the_month_before_comes_first(found):
     moved = [one.moved for one in found]
     assert moved == sorted(moved, reverse=True)
 
@@ -87,33 +77,20 @@ def test_where_the_log_is_too_short_for_the_day_before_the_largest_psi_comes_fir
     assert psis == sorted(psis, reverse=True) and psis[0] > psis[-1]
 
 
-def test_means_are_those_of_the_features_of_training(found):
-    answer = ask(log(), [AS_OF, date(2023, 11, 1)]).features
-    by_name = {one.feature: one for one in found}
+def test_means_are_those_of_the_features_of_training_and_are_told_in_words(found):
+    earlier = date(2023, 11, 1)
+    rows = ask(log(), [AS_OF, earlier]).features
+    drifts = {one.feature: one for one in found}
     for name in ("orders_90d", "gap_days_mean", "season_orders"):
-        for day, mean in (
-            (AS_OF, by_name[name].mean),
-            (date(2023, 11, 1), by_name[name].mean_before),
-        ):
-            known = [
-                row[name]
-                for (_, as_of), row in answer.items()
-                if as_of == day and row[name] is not None
-            ]
+        for day, mean in ((AS_OF, drifts[name].mean), (earlier, drifts[name].mean_before)):
+            of_day = [row[name] for (_, as_of), row in rows.items() if as_of == day]
+            known = [value for value in of_day if value is not None]
             assert mean == (pytest.approx(np.mean(known)) if known else None)
-
-
-def test_it_says_what_moved_in_words(found):
-    by_name = {one.feature: one for one in found}
-    orders = by_name["orders_90d"]
+    orders = drifts["orders_90d"]
     assert orders.mean > orders.mean_before
     assert orders.text.startswith("orders_90d (invoices): mean ")
     assert ", a year before " in orders.text and f"PSI {orders.psi:.2f}." in orders.text
-
-
-def test_a_feature_that_was_missing_for_everybody_says_so(found):
-    """The log begins less than a year before the earlier date."""
-    season = next(one for one in found if one.feature == "season_orders")
+    season = drifts["season_orders"]  # the log begins less than a year before the earlier date
     assert (season.missing, season.missing_before) == (0, 1)
     assert (season.mean_before, season.ks) == (None, None)
     assert "missing for 0.0%, a year before for 100.0%" in season.text
@@ -130,32 +107,41 @@ def test_rows_from_the_as_of_date_on_change_nothing(found, tmp_path):
 
 def test_a_log_that_does_not_reach_back_a_year_says_so(tmp_path):
     path = write(shop_log(300, 700, days=200), tmp_path / "log.parquet")
-    found = feature_drift(path, date(2023, 7, 1), ["orders_90d", "gone"], QUESTION)
-    assert [one.feature for one in found] == ["orders_90d"]
-    assert (found[0].psi, found[0].ks) == (None, None)
-    assert found[0].text == "orders_90d: there are no customers a year before to compare with."
-    assert feature_drift(path, date(2023, 7, 1), ["gone"], QUESTION) == []
+    (one,) = feature_drift(path, date(2023, 7, 1), ["orders_90d", "gone"], QUESTION)
+    assert (one.feature, one.psi, one.ks) == ("orders_90d", None, None)
+    assert one.text == "orders_90d: there are no customers a year before to compare with."
 
 
-def test_fewer_than_100_customers_are_too_few():
-    one = compare("orders_90d", np.ones(99), np.ones(500), "2026-07", "2025-07")
-    assert (one.psi, one.ks, one.mean) == (None, None, 1)
-    assert one.text == (
-        "orders_90d: too few to compare: 99 customers, a year before 500; 100 of each are needed."
-    )
+NOTHING = np.full(300, np.nan)
 
 
-@pytest.mark.parametrize(("now", "drifted"), [(1.0, False), (2.0, True), (0.5, True)])
-def test_a_constant_feature_drifts_only_when_it_changes(now, drifted):
-    one = compare("is_home", np.full(500, now), np.ones(500), "2026-07", "2025-07")
-    assert (one.psi > 1) == (one.ks == 1) == drifted
-
-
-def test_a_feature_without_any_value_has_no_drift():
-    nothing = np.full(300, np.nan)
-    one = compare("overdue_ratio", nothing, nothing, "2026-07", "2025-07")
-    assert (one.psi, one.ks, one.mean) == (0, None, None)
-    assert one.text == "overdue_ratio (ratio): missing for all customers in both; PSI 0.00."
+@pytest.mark.parametrize(
+    ("feature", "now", "before", "psi_and_ks", "text"),
+    [
+        (
+            "orders_90d",
+            np.ones(99),
+            np.ones(500),
+            (None, None),
+            "orders_90d: too few to compare: 99 customers, a year before 500; 100 of each are"
+            " needed.",
+        ),
+        (
+            "overdue_ratio",
+            NOTHING,
+            NOTHING,
+            (0, None),
+            "overdue_ratio (ratio): missing for all customers in both; PSI 0.00.",
+        ),
+        ("is_home", np.ones(500), np.ones(500), (pytest.approx(0), 0), "is_home"),
+    ],
+)
+def test_what_cannot_drift_or_cannot_be_compared(feature, now, before, psi_and_ks, text):
+    one = compare(feature, now, before, "2026-07", "2025-07")
+    assert (one.psi, one.ks) == psi_and_ks and one.text.startswith(text)
+    for changed in (2.0, 0.5) if feature == "is_home" else ():
+        drifted = compare(feature, np.full(500, changed), before, "2026-07", "2025-07")
+        assert drifted.psi > 1 and drifted.ks == 1
 
 
 @given(values, values)
@@ -173,28 +159,21 @@ def test_psi_of_shifted_deciles_is_the_textbooks():
     assert psi(now, before) == pytest.approx(np.sum((a - b) * np.log(a / b)), rel=0.01)
 
 
-def scores(folder, as_of: date, level: float, version: int = 1):
-    p = np.clip(np.random.default_rng(1).normal(level, 0.1, 500), 0, 1)
-    names = [f"c{i}" for i in range(500)]
-    return write_scores(folder / f"{as_of}.parquet", names, p, as_of=as_of, version=version)
+def test_scores_are_compared_with_last_year_or_else_the_month_before_of_the_same_version(tmp_path):
+    def scores(as_of: date, level: float, version: int = 1):
+        p = np.clip(np.random.default_rng(1).normal(level, 0.1, 500), 0, 1)
+        names, file = [f"c{i}" for i in range(500)], tmp_path / f"{as_of} {version}.parquet"
+        return write_scores(file, names, p, as_of=as_of, version=version)
 
-
-def test_scores_are_compared_with_last_year_or_else_with_the_month_before(tmp_path):
-    now = scores(tmp_path, date(2026, 8, 1), 0.5)
-    last_year = scores(tmp_path, date(2025, 8, 1), 0.4)
-    previous = scores(tmp_path, date(2026, 7, 1), 0.5)
+    months = date(2026, 8, 1), date(2026, 7, 1)
+    now, previous = (scores(month, 0.5) for month in months)
+    other, other_previous = (scores(month, 0.5, version=2) for month in months)
+    last_year = scores(date(2025, 8, 1), 0.4)
     found = score_drift(now, last_year=last_year, previous=previous)
     assert (found.feature, found.month, found.beside) == ("probability", "2026-07", "2025-07")
     assert found.psi > 0.2 and ", a year before 0.396;" in found.text
     found = score_drift(now, previous=previous)
     assert (found.beside, found.psi) == ("2026-06", 0)
     assert ", in 2026-06 0.496;" in found.text
-
-
-def test_scores_of_another_version_are_not_compared(tmp_path):
-    now = scores(tmp_path, date(2026, 8, 1), 0.5, version=2)
-    last_year = scores(tmp_path, date(2025, 8, 1), 0.4)
-    assert score_drift(now, last_year=last_year) is None
-    previous = scores(tmp_path, date(2026, 7, 1), 0.5, version=2)
-    assert score_drift(now, last_year=last_year, previous=previous).beside == "2026-06"
-    assert score_drift(now) is None
+    assert score_drift(other) is score_drift(other, last_year=last_year) is None
+    assert score_drift(other, last_year=last_year, previous=other_previous).beside == "2026-06"

@@ -34,16 +34,15 @@ from training.metrics import paired_difference, point
 DATES = (date(2026, 5, 1), date(2026, 6, 1), date(2026, 7, 1))
 
 
-def of(probability, bought, customer=None, **fields) -> Outcomes:
-    n = len(bought)
-    return Outcomes(
-        as_of=fields.pop("as_of", DATES[0]),
-        version=fields.pop("version", 1),
-        customer=np.arange(n) if customer is None else np.asarray(customer),
-        probability=np.asarray(probability, dtype=np.float64),
-        bought=np.asarray(bought, dtype=np.int8),
-        **fields,
-    )
+def of(probability, bought, as_of=DATES[0], **fields) -> Outcomes:
+    probability, bought = np.asarray(probability, np.float64), np.asarray(bought, np.int8)
+    return Outcomes(as_of, 1, np.arange(len(bought)), probability, bought, **fields)
+
+
+def rows_of(one: Outcomes, place) -> Outcomes:
+    """These rows, in this order; the customers are numbered as before."""
+    names = "probability", "bought", "baseline"
+    return replace(one, **{name: getattr(one, name)[place] for name in names})
 
 
 @given(
@@ -59,14 +58,6 @@ def test_figures_are_those_of_training_whatever_the_ties(rows):
     assert found.recalibrated_log_loss == pytest.approx(expected["recalibrated_log_loss"], abs=1e-6)
     assert (found.rows, found.positives) == (len(y), y.sum())
     assert (found.observed, found.predicted) == (pytest.approx(y.mean()), pytest.approx(p.mean()))
-
-
-def test_the_interval_is_the_one_of_the_leak_check():
-    one = drawn(400)
-    alone = roc_auc_alone(one.probability, one.bought, one.customer)
-    found = performance_of(one)
-    assert found.roc_auc == pytest.approx(alone.score)
-    assert found.roc_auc_low == pytest.approx(alone.low)
 
 
 @pytest.mark.slow
@@ -85,41 +76,29 @@ def test_intervals_agree_with_a_bootstrap_of_customers_on_three_dates():
     drawn_again: dict[str, list[float]] = {"roc_auc": [], "gain": [], "log_loss": [], "gap": []}
     for _ in range(300):
         take = rng.integers(n, size=n)
-        again = pooled(
-            [
-                replace(
-                    one,
-                    probability=one.probability[take],
-                    bought=one.bought[take],
-                    baseline=one.baseline[take],
-                )
-                for one in dates
-            ]
-        )
+        again = pooled([rows_of(one, take) for one in dates])
         for name in ("roc_auc", "gain", "log_loss"):
             drawn_again[name].append(getattr(again, name))
         drawn_again["gap"].append(again.observed - again.predicted)
     for name, values in drawn_again.items():
         half = (getattr(found, f"{name}_high") - getattr(found, f"{name}_low")) / 2
         assert half / NORMAL_95 == pytest.approx(np.std(values), rel=0.12)
-    rows_alone = np.sqrt(
-        np.mean(
-            [(performance_of(one).roc_auc_high - performance_of(one).roc_auc) ** 2 for one in dates]
-        )
-        / 3
-    )
+    halves = [one.roc_auc_high - one.roc_auc for one in map(performance_of, dates)]
+    rows_alone = np.sqrt(np.mean(np.square(halves)) / 3)
     assert found.roc_auc_high - found.roc_auc > 1.3 * rows_alone
 
 
-def test_the_gain_is_the_paired_difference_of_training():
+def test_the_interval_is_that_of_the_leak_check_and_the_gain_the_paired_difference_of_training():
     one = drawn(600)
+    found = performance_of(one)
+    alone = roc_auc_alone(one.probability, one.bought, one.customer)
+    assert found.roc_auc == pytest.approx(alone.score)
+    assert found.roc_auc_low == pytest.approx(alone.low)
     ranks = np.unique(one.baseline, return_inverse=True)[1] / 1000
     paired = paired_difference(one.bought, one.probability, ranks, bootstrap=400, seed=1)["roc_auc"]
-    found = performance_of(one)
     assert found.gain == pytest.approx(paired["difference"])
-    assert found.gain_high - found.gain_low == pytest.approx(
-        paired["high"] - paired["low"], rel=0.15
-    )
+    width = paired["high"] - paired["low"]
+    assert found.gain_high - found.gain_low == pytest.approx(width, rel=0.15)
 
 
 def test_a_month_with_more_buyers_does_not_make_the_ranking_better():
@@ -133,13 +112,7 @@ def test_a_month_with_more_buyers_does_not_make_the_ranking_better():
 @given(st.permutations(range(30)))
 def test_the_order_of_the_rows_changes_nothing(order):
     one, order = drawn(30, seed=3), np.array(order)
-    other = of(
-        one.probability[order],
-        one.bought[order],
-        one.customer[order],
-        baseline=one.baseline[order],
-        baseline_name=one.baseline_name,
-    )
+    other = replace(rows_of(one, order), customer=one.customer[order])
     for a, b in zip(vars(pooled([one])).values(), vars(pooled([other])).values()):
         assert a == (pytest.approx(b) if isinstance(a, float) else b)
 
@@ -151,27 +124,22 @@ def test_where_nobody_or_everybody_bought_there_is_no_roc_auc(bought):
     assert found.text.endswith("no ROC AUC, as nobody or everybody bought.")
     (gain, roc_auc) = judge_performance(pooled([of([0.5], [bought])]), TEST, "2026-08")
     assert gain.state == roc_auc.state == "too_few"
-
-
-def test_a_date_without_buyers_takes_no_part_in_the_ranking_of_a_pool():
-    one = drawn(300)
-    nobody = replace(drawn(300, as_of=DATES[1]), bought=np.zeros(300, dtype=np.int8))
-    both = pooled([one, nobody])
+    one = drawn(300)  # in a pool such a date takes no part in the ranking
+    alike = replace(drawn(300, as_of=DATES[1]), bought=np.full(300, bought, np.int8))
+    both = pooled([one, alike])
     assert both.roc_auc == pytest.approx(pooled([one]).roc_auc)
     assert both.rows == 600 and both.customers == 300
 
 
-def test_equal_scores_say_nothing_and_break_nothing():
+def test_equal_scores_and_probabilities_of_0_and_1_have_finite_figures():
     one = drawn(200)
     flat = replace(one, probability=np.full(200, 0.5), baseline=np.full(200, -np.inf))
     found = performance_of(flat)
     assert (found.roc_auc, found.gain) == (0.5, 0)
     assert found.roc_auc_low == found.roc_auc_high == 0.5
-
-
-def test_probabilities_of_0_and_1_have_a_finite_log_loss():
     found = performance_of(of([0, 1, 0, 1], [0, 1, 1, 0]))
     assert np.isfinite([found.log_loss, found.recalibrated_log_loss]).all()
+    assert pooled([]) is pooled([of([], [])]) is None
 
 
 TEST = Reference(0.8, 0.008, "orders_365d", 0.05, 0.004)
@@ -190,19 +158,18 @@ def test_the_test_figures_of_a_bundle_are_read_with_their_errors():
     assert found.gain == pytest.approx(0.05)
     assert found.error == pytest.approx(0.008, abs=2e-4)
     assert found.gain_error == pytest.approx(0.004, abs=1e-4)
-
-
-def test_a_bundle_of_before_the_single_feature_was_kept_is_judged_by_its_roc_auc():
-    old = {"test": BUNDLE["test"]}
-    assert reference(old).gain is None
+    nan = float("nan")
     assert reference({"test": {"roc_auc": 0.8}}) is None
-    assert reference({"test": {**BUNDLE["test"], "roc_auc_low": float("nan")}}) is None
-    nan = {**BUNDLE, "baseline": {**BUNDLE["baseline"], "low": float("nan")}}
-    assert reference(nan).gain_error == reference(nan).error
-    gain, roc_auc = judge_performance(pooled([drawn()]), reference(old), "2026-08")
+    assert reference({"test": {**BUNDLE["test"], "roc_auc_low": nan}}) is None
+    for lacks in (
+        BUNDLE | {"baseline": BUNDLE["baseline"] | {"low": nan}},
+        {"test": BUNDLE["test"], "baseline": {"feature": "orders_365d", "roc_auc": 0.75}},
+    ):
+        assert reference(lacks).gain_error == reference(lacks).error
+    old = reference({"test": BUNDLE["test"]})  # from before the single feature was kept
+    assert old.gain is None
+    gain, roc_auc = judge_performance(pooled([drawn()]), old, "2026-08")
     assert (gain.state, roc_auc.state) == ("skipped", "ok")
-    partly = {**old, "baseline": {"feature": "orders_365d", "roc_auc": 0.75}}
-    assert reference(partly).gain_error == reference(old).error
 
 
 def known_as(found) -> Reference:
@@ -219,60 +186,35 @@ def test_a_champion_as_good_as_in_its_test_is_not_worse():
     assert "is found four times out of five" in gain.text
 
 
-def test_a_champion_whose_scores_are_mixed_up_for_a_third_of_the_customers_is_worse():
+def test_a_champion_whose_scores_are_mixed_up_is_worse_and_a_harder_year_is_not():
     test = known_as(pooled([drawn(3000, seed=9)]))
-    broken = drawn(3000, seed=10)
-    mixed = broken.probability.copy()
-    mixed[:1000] = np.random.default_rng(1).permutation(mixed[:1000])
-    gain, _ = judge_performance(pooled([replace(broken, probability=mixed)]), test, "2026-08")
+    one, rng = drawn(3000, seed=10), np.random.default_rng(1)
+    mixed = np.r_[rng.permutation(one.probability[:1000]), one.probability[1000:]]
+    gain, _ = judge_performance(pooled([replace(one, probability=mixed)]), test, "2026-08")
     assert gain.state == "alarm" and gain.z < -gain.limit
     assert "surely" in gain.text
 
-
-def test_a_year_that_is_harder_for_everybody_is_no_fall_of_the_gain():
-    test = known_as(pooled([drawn(3000, seed=9)]))
-    harder = drawn(3000, seed=10)
-    rng = np.random.default_rng(2)
-    luck = rng.random(3000) < 0.1
-    bought = np.where(luck, rng.random(3000) < 0.5, harder.bought).astype(np.int8)
-    gain, roc_auc = judge_performance(pooled([replace(harder, bought=bought)]), test, "2026-08")
-    assert gain.state == "ok"
-    assert roc_auc.value < test.roc_auc - 0.02
+    harder = np.where(rng.random(3000) < 0.1, rng.random(3000) < 0.5, one.bought).astype(np.int8)
+    gain, roc_auc = judge_performance(pooled([replace(one, bought=harder)]), test, "2026-08")
+    assert gain.state == "ok" and roc_auc.value < test.roc_auc - 0.02
 
 
-def test_better_than_the_test_is_never_an_alarm():
-    test = replace(known_as(pooled([drawn()])), roc_auc=0.55, gain=-0.2)
-    assert [one.state for one in judge_performance(pooled([drawn()]), test, "2026-08")] == [
-        "ok"
-    ] * 2
-
-
-def test_before_any_label_is_known_it_is_learning_and_says_until_when():
-    for one in judge_performance(None, TEST, "2026-06", until="2026-08"):
-        assert (one.state, one.until) == ("learning", "2026-08")
-        assert one.text == "No label of this champion's scores is known before 2026-08."
-
-
-def test_without_figures_of_a_test_nothing_is_judged():
-    readings = judge_performance(pooled([drawn()]), None, "2026-08")
-    assert [one.state for one in readings] == ["skipped", "skipped"]
-
-
-def test_few_rows_are_too_few_and_not_ok():
-    readings = judge_performance(pooled([drawn(60)]), TEST, "2026-08")
-    assert [one.state for one in readings] == ["too_few", "too_few"]
-    assert "50 of each are needed" in readings[0].text
-
-
-def test_the_gain_over_another_feature_is_not_compared():
-    other = replace(TEST, baseline="recency_days")
-    gain, roc_auc = judge_performance(pooled([drawn()]), other, "2026-08")
-    assert (gain.state, roc_auc.state) == ("skipped", "ok")
-
-
-def test_no_rows_have_no_figures():
-    assert pooled([]) is None
-    assert pooled([of([], [])]) is None
+@pytest.mark.parametrize(
+    ("n", "test", "states", "text"),
+    [
+        (0, TEST, ["learning"] * 2, "No label of this champion's scores is known before 2026-08."),
+        (2000, None, ["skipped"] * 2, ""),
+        (60, TEST, ["too_few"] * 2, "50 of each are needed"),
+        (2000, replace(TEST, baseline="recency_days"), ["skipped", "ok"], ""),
+        (2000, replace(TEST, roc_auc=0.55, gain=-0.2), ["ok", "ok"], ""),  # better than its test
+    ],
+)
+def test_what_cannot_be_judged_says_why_and_is_not_an_alarm(n, test, states, text):
+    known = pooled([drawn(n)]) if n else None
+    readings = judge_performance(known, test, "2026-08", until="2026-08" if not n else None)
+    assert [one.state for one in readings] == states
+    assert all(text in one.text for one in readings)
+    assert {one.until for one in readings} == {None if n else "2026-08"}
 
 
 @pytest.mark.slow
@@ -321,11 +263,7 @@ def test_too_few_expected_buyers_or_others_give_no_estimate(p):
     found = estimate_from("2026-05-01", 1, p)
     assert (found.roc_auc, found.low, found.high) == (None, None, None)
     assert "too few to estimate" in found.text
-
-
-def test_the_estimate_of_equal_probabilities_is_a_half():
-    found = estimate_from("2026-05-01", 1, np.full(500, 0.4))
-    assert found.roc_auc == pytest.approx(0.5)
+    assert estimate_from("2026-05-01", 1, np.full(500, 0.4)).roc_auc == pytest.approx(0.5)
 
 
 def test_a_file_without_scores_has_no_estimate(tmp_path):

@@ -41,38 +41,37 @@ def values(text: str) -> dict[tuple[str, frozenset], float]:
     }
 
 
-def value(text: str, name: str, **labels: str) -> float:
-    return values(text)[f"golden_path_{name}", frozenset({"dataset": "shop-1", **labels}.items())]
-
-
 def test_the_file_says_how_things_stand(tmp_path: Path) -> None:
     write_textfile(tmp_path / FILE, standing("2026-07"))
     text = (tmp_path / FILE).read_text()
-    assert (
-        value(text, "month_end_timestamp_seconds") == datetime(2026, 8, 1, tzinfo=UTC).timestamp()
-    )
-    assert value(text, "verdict", verdict="changed demand") == 1
-    assert value(text, "verdict", verdict="broken data") == 0
-    assert value(text, "sensor_state", sensor="invoices", state="alarm") == 1
-    assert value(text, "sensor_state", sensor="invoices", state="ok") == 0
-    assert value(text, "sensor_z", sensor="invoices") == -5.9
-    assert value(text, "sensor_limit", sensor="invoices") == 4
-    assert value(text, "roc_auc", version="2") == pytest.approx(0.771)
-    assert value(text, "observed_buyers", version="2") == 1500
-    assert value(text, "expected_buyers", version="2") == pytest.approx(1584)
-    assert value(text, "scored_rows") == 3009 and value(text, "champion_version") == 2
-    assert value(text, "alerts_open", severity="ticket") == 1
-    assert value(text, "alerts_open", severity="page") == 0
-    assert value(text, "alerts_queued") == 1
-    at = datetime(2026, 8, 1, 3, tzinfo=UTC).timestamp()
-    assert value(text, "last_success_timestamp_seconds", command="operate") == at
+    expected = {
+        ("month_end_timestamp_seconds", ""): datetime(2026, 8, 1, tzinfo=UTC).timestamp(),
+        ("verdict", "verdict=changed demand"): 1,
+        ("verdict", "verdict=broken data"): 0,
+        ("sensor_state", "sensor=invoices,state=alarm"): 1,
+        ("sensor_state", "sensor=invoices,state=ok"): 0,
+        ("sensor_z", "sensor=invoices"): -5.9,
+        ("sensor_limit", "sensor=invoices"): 4,
+        ("roc_auc", "version=2"): pytest.approx(0.771),
+        ("observed_buyers", "version=2"): 1500,
+        ("expected_buyers", "version=2"): pytest.approx(1584),
+        ("scored_rows", ""): 3009,
+        ("champion_version", ""): 2,
+        ("alerts_open", "severity=ticket"): 1,
+        ("alerts_open", "severity=page"): 0,
+        ("alerts_queued", ""): 1,
+        ("last_success_timestamp_seconds", "command=operate"): datetime(
+            2026, 8, 1, 3, tzinfo=UTC
+        ).timestamp(),
+    }
+    for (name, labels), number in expected.items():
+        parts = dict(label.split("=") for label in labels.split(",") if label)
+        key = frozenset({"dataset": "shop-1", **parts}.items())
+        assert values(text)[f"golden_path_{name}", key] == number, name
     names = {name for name, _ in values(text)}
     assert names == set(METRICS), "every metric is there"
-
-
-def test_before_a_month_was_judged_there_is_little_to_say() -> None:
-    names = {name for name, _ in values(render(Standing("shop-1")))}
-    assert names == {"golden_path_alerts_open", "golden_path_alerts_queued"}
+    nothing_judged = {name for name, _ in values(render(Standing("shop-1")))}
+    assert nothing_judged == {"golden_path_alerts_open", "golden_path_alerts_queued"}
 
 
 def test_labels_are_bounded() -> None:
@@ -94,16 +93,12 @@ def test_whatever_is_measured_it_is_read_back_as_it_was(dataset, sensor, numbers
     names = ("value", "expected", "z", "limit")
     reading = Reading(sensor, "2026-07", "ok", **dict(zip(names, numbers)))
     text = render(Standing(dataset, readings=[reading]))
-    found = values(text)
+    labels = frozenset({"dataset": visible(dataset), "sensor": visible(sensor)}.items())
     for name, number in zip(names, numbers):
-        key = (
-            f"golden_path_sensor_{name}",
-            frozenset({"dataset": visible(dataset), "sensor": visible(sensor)}.items()),
+        finite = number is not None and math.isfinite(number)
+        assert values(text).get((f"golden_path_sensor_{name}", labels)) == (
+            number if finite else None
         )
-        if number is None or not math.isfinite(number):
-            assert key not in found
-        else:
-            assert found[key] == number
     assert values(text) == values(with_written(text))
 
 
@@ -120,7 +115,7 @@ def with_written(text: str) -> str:
 
 
 @pytest.mark.slow
-def test_promtool_finds_nothing_to_say_against_it(tmp_path: Path) -> None:
+def test_promtool_accepts_it(tmp_path: Path) -> None:
     for text in (render(standing("2026-07")), with_monitoring(OWN, tmp_path / "none")):
         done = subprocess.run(
             [installed("promtool"), "check", "metrics"], input=text, capture_output=True, text=True
@@ -137,7 +132,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_sound_file_is_passed_on(file: Path) -> None:
-    for month in MONTHS:
+    for month in MONTHS[::6]:
         write_textfile(file, standing(month))
         answered = values(with_monitoring(OWN, file))
         assert answered.items() >= (values(OWN) | values(render(standing(month)))).items()
@@ -209,11 +204,11 @@ def test_no_file_makes_a_scrape_fail(file: Path, content: bytes, sealed: bool) -
 @pytest.mark.slow
 @given(st.text(max_size=200).map(lambda text: text + "\n"), st.integers(0, 10**6))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_sealed_text_is_read_back_or_the_change_is_seen(file: Path, text: str, at: int) -> None:
+def test_a_sealed_text_is_read_back_or_the_change_is_noticed(file: Path, text, place) -> None:
     write_sealed(file, text)
     assert read_sealed(file, 10_000) == text.encode().decode()
     content = bytearray(file.read_bytes())
-    content[at % len(content)] ^= 1
+    content[place % len(content)] ^= 1
     file.write_bytes(content)
     with pytest.raises(RecordAltered):
         read_sealed(file, 10_000)

@@ -17,6 +17,7 @@ from tests.monitoring.made_logs import MODEL, write_requests
 from tests.monitoring.made_scores import write_scores
 
 FIRST, DAY = date(2026, 3, 1), timedelta(days=1)
+FEBRUARY = (date(2026, 2, 1), FIRST)
 UNTIL = date(2026, 4, 1)
 RNG = np.random.default_rng(11)
 
@@ -79,61 +80,34 @@ def test_shares_stand_beside_those_of_the_period_before_where_it_has_enough_rows
     assert [one.moved for one in found.features] == [0.0, 0.0]
 
 
-def test_the_period_before_takes_the_place_of_batch_scores_that_are_too_few(tmp_path):
-    log, earlier = tmp_path / "log", (date(2026, 2, 1), FIRST)
-    write_requests(log, date(2026, 2, 3), list(RNG.beta(2, 5, 2000)))
-    write_requests(log, FIRST, list(RNG.beta(2, 5, 2000)))
-    for count, beside in ((99, "2026-02-01 to 2026-02-28"), (2000, "batch scores")):
-        scores = write_scores(
-            tmp_path / str(count) / "part.parquet",
-            [f"c{row}" for row in range(count)],
-            RNG.beta(2, 5, count),
-            as_of=FIRST,
-            version=3,
-        )
-        found = read_requests(log, MODEL, FIRST, UNTIL, scores=[scores], earlier=earlier)
-        assert (found.beside, found.rows) == (beside, 2000) and found.psi < 0.05
+def test_scores_are_compared_with_batch_scores_of_the_version_that_answered_most(tmp_path):
+    def batch(a: float, b: float, count: int = 4000, version: int = 3):
+        target = tmp_path / f"{a} {count} {version}" / "part.parquet"
+        names, p = [f"c{row}" for row in range(count)], RNG.beta(a, b, count)
+        return write_scores(target, names, p, as_of=FIRST, version=version)
 
+    def read(*scores, **others):
+        return read_requests(tmp_path / "log", MODEL, FIRST, UNTIL, scores=scores, **others)
 
-def test_scores_are_compared_with_the_batch_scores_of_the_version_that_answered_most(tmp_path):
-    log = tmp_path / "log"
-    probability = RNG.beta(2, 5, 4000)
-    write_requests(log, FIRST, list(probability))
-    same = write_scores(
-        tmp_path / "same" / "part.parquet",
-        [f"c{row}" for row in range(4000)],
-        RNG.beta(2, 5, 4000),
-        as_of=FIRST,
-        version=3,
-    )
-    found = read_requests(log, MODEL, FIRST, UNTIL, scores=[same])
+    write_requests(tmp_path / "log", FIRST, list(RNG.beta(2, 5, 4000)))
+    same, other = batch(2, 5), batch(5, 2, version=2)
+    found = read(same)
     assert found.beside == "batch scores" and found.psi < 0.02
     assert found.mean == pytest.approx(found.mean_beside, abs=0.02)
     assert len(found.deciles) == 10 and sum(found.deciles) == pytest.approx(1)
     assert found.deciles == pytest.approx([0.1] * 10, abs=0.03)
     assert "PSI 0.0" in found.text
-    other = write_scores(
-        tmp_path / "other" / "part.parquet",
-        [f"c{row}" for row in range(4000)],
-        RNG.beta(5, 2, 4000),
-        as_of=FIRST,
-        version=2,
-    )
-    unlike = read_requests(log, MODEL, FIRST, UNTIL, scores=[other])
+    unlike = read(other)
     assert unlike.psi is None and "0 by this version" in unlike.text
-    both = read_requests(log, MODEL, FIRST, UNTIL, scores=[same, other])
-    assert both.psi == pytest.approx(found.psi)
+    assert read(same, other).psi == pytest.approx(found.psi)
 
-
-def test_another_period_of_the_log_will_do_as_well(tmp_path):
-    write_requests(tmp_path, date(2026, 2, 3), list(RNG.beta(2, 5, 2000)))
-    write_requests(tmp_path, FIRST, list(RNG.beta(4, 3, 2000)))
-    found = read_requests(
-        tmp_path, MODEL, FIRST, UNTIL, earlier=(date(2026, 2, 1), date(2026, 3, 1))
-    )
-    assert found.rows == 2000 and found.psi > 0.5
-    assert found.beside == "2026-02-01 to 2026-02-28"
-    assert found.deciles[-1] > 0.3
+    # Where batch scores are too few, or there are none, a period of the log takes their place.
+    write_requests(tmp_path / "log", FEBRUARY[0], list(RNG.beta(4, 3, 2000)))
+    for scores in ([], [batch(2, 5, count=99)]):
+        found = read(*scores, earlier=FEBRUARY)
+        assert (found.beside, found.rows) == ("2026-02-01 to 2026-02-28", 4000)
+        assert found.psi > 0.5 and found.deciles[0] > 0.3
+    assert read(same, earlier=FEBRUARY).beside == "batch scores"
 
 
 def test_too_few_and_nothing_are_said_and_are_not_green(tmp_path):

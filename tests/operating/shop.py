@@ -27,7 +27,7 @@ from features.engine import VARIABLES
 from flows import data_stages
 from flows.commands import accept_batch
 from flows.year_shop import deliver, write_months
-from registry import tracking
+from registry import runs
 from registry.champion import champion_now, register
 from registry.decisions import conclude
 from registry.evidence import question
@@ -147,7 +147,7 @@ class Shop:
             test=TEST,
             as_of={"train": ["2025-06-01"], "valid": ["2025-09-01"], "test": ["2026-01-01"]},
         )
-        run = tracking.open_run(client, f"run-{seed}")
+        run = runs.open_run(client, f"run-{seed}")
         made = register(client, settings, run_id=run, bundle=folder, bundle_sha256=sha, tags={})
         before = champion_now(settings)
         conclude(
@@ -161,7 +161,7 @@ class Shop:
             code_revision="",
             run_id=f"run-{seed}",
         )
-        tracking.close_run(client, run)
+        runs.close_run(client, run)
         return made.version
 
     def accept(self, held: UserError) -> None:

@@ -6,19 +6,19 @@ import shutil
 from pathlib import Path
 
 import pytest
+from made_registry import PROMOTE, REJECT, decided, new_version
 
 from common.errors import UserError
 from configs.load import load
-from registry import champion as by_alias
-from registry import tracking
-from registry.bundle import BundleRefused, load_bundle, write_bundle
-from registry.champion import champion_now, fetch, find_champion, find_version, register, versions
-from registry.decisions import conclude, pending, reconcile, release, roll_back
-from registry.gate import Decision
+from registry import alias, champion, download, runs
+from registry.bundle import BundleRefused, load_bundle
+from registry.champion import champion_now, fetch, find_champion, find_version, versions
+from registry.decisions import pending, promote_manually, reconcile, roll_back
 from registry.ledger import LedgerBroken, history, read
+from registry.location import bundle_cache
 from registry.tracking import open_store
+from registry.trials import log_trial
 from tests.mlflow_server import mlflow_server
-from tests.registry.test_decisions import graph
 
 pytestmark = pytest.mark.slow
 
@@ -38,67 +38,55 @@ def settings(server, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def client(settings, tmp_path_factory):
+def client(settings):
     """Three versions; 1 and 2 were promoted in turn, 3 was rejected."""
     client = open_store(settings)
-    for number, action in enumerate(("promote", "promote", "reject"), 1):
-        folder = tmp_path_factory.mktemp("made") / "bundle"
-        sha256 = write_bundle(folder, graph(), {"features": [], "threshold": number / 10})
-        run = tracking.open_run(client, f"run {number}")
-        made = register(client, settings, run_id=run, bundle=folder, bundle_sha256=sha256, tags={})
-        shutil.rmtree(folder)  # the server alone has it now
-        now = find_champion(client, settings)
-        conclude(
-            client,
-            settings,
-            version=made,
-            decision=Decision(action, ("held: one",)),
-            expected_champion=now.version if now else None,
-            figures={"roc_auc": 0.7},
-            data_sha256="",
-            code_revision="",
-            run_id=f"run {number}",
-        )
-        tracking.close_run(client, run)
+    for number, (decision, expected) in enumerate(((PROMOTE, None), (PROMOTE, 1), (REJECT, 2)), 1):
+        version = new_version(client, settings, features=[], threshold=number / 10)
+        decided(client, settings, version, decision, expected)
+        runs.close_run(client, version.run_id)
+    for folder in settings.var.glob("bundle*"):
+        shutil.rmtree(folder)  # the server alone has them now
     return client
 
 
-def test_the_champion_is_downloaded_verified_and_kept_under_its_hash(client, settings, monkeypatch):
+def test_a_champion_is_downloaded_once_verified_and_kept_under_its_hash(
+    client, settings, monkeypatch
+):
     version = find_champion(client, settings)
     assert version.version == 2 and version.source.startswith("mlflow-artifacts:")
-    shutil.rmtree(by_alias.bundle_cache(settings), ignore_errors=True)
-    assert champion_now(settings) == version, "both ways say the same"
+    shutil.rmtree(bundle_cache(settings), ignore_errors=True)
+    assert champion_now(settings) == version, "both ways give the same"
     assert version.bundle == settings.var.absolute() / "mlflow" / "bundles" / version.bundle_sha256
-    opened = load_bundle(version.bundle, expected_sha256=version.bundle_sha256)
-    assert opened.threshold == 0.2
-    monkeypatch.setattr(by_alias, "_download", None)
-    assert champion_now(settings) == version, "it is not downloaded again"
 
+    def threshold(of=version):
+        return load_bundle(of.bundle, expected_sha256=of.bundle_sha256).threshold
 
-def test_one_altered_on_this_machine_is_downloaded_again(client, settings, monkeypatch):
-    version = champion_now(settings)
-    (version.bundle / "bundle.json").write_text("{}")
-    monkeypatch.setattr(by_alias, "_verified", set())  # as in another process
+    assert threshold() == 0.2
+    with monkeypatch.context() as patch:
+        patch.setattr(download, "_fetch", None)
+        assert champion_now(settings) == version, "it is not downloaded again"
+
+    (version.bundle / "bundle.json").write_text("{}")  # altered on this machine
+    monkeypatch.setattr(download, "_verified", set())  # as in another process
     fetch(version)
-    assert load_bundle(version.bundle, expected_sha256=version.bundle_sha256).threshold == 0.2
+    assert threshold() == 0.2
 
-
-def test_a_process_without_mlflow_downloads_it_in_another_one(client, settings, monkeypatch):
-    version = find_version(client, settings, 1)
-    monkeypatch.delitem(by_alias.sys.modules, "mlflow")
-    shutil.rmtree(version.bundle, ignore_errors=True)
-    fetch(version)
-    assert load_bundle(version.bundle, expected_sha256=version.bundle_sha256).threshold == 0.1
+    first = find_version(client, settings, 1)
+    monkeypatch.delitem(download.sys.modules, "mlflow")  # then another process downloads it
+    shutil.rmtree(first.bundle, ignore_errors=True)
+    fetch(first)
+    assert threshold(first) == 0.1
 
 
 def test_decisions_are_records_of_the_server_and_move_the_champion(client, settings):
     assert read(client)[1] == [] == pending(client, settings)
-    release(client, settings, 3, reason="by hand")
+    promote_manually(client, settings, 3, reason="by hand")
     assert champion_now(settings).version == 3
     assert roll_back(client, settings).to_version == 2
     assert champion_now(settings).version == 2
-    told = [(e.action, e.from_version, e.to_version) for e in history(client, settings)]
-    assert told == [
+    past = [(e.action, e.from_version, e.to_version) for e in history(client, settings)]
+    assert past == [
         *(("promote", None, 1), ("promote", 1, 2), ("reject", 2, 3)),
         *(("release", 2, 3), ("rollback", 3, 2)),
     ]
@@ -107,19 +95,12 @@ def test_decisions_are_records_of_the_server_and_move_the_champion(client, setti
     assert champion_now(other) is None and versions(client, other) == []
 
 
-def test_a_run_of_another_machine_is_taken_at_its_word(client):
-    run = tracking.open_run(client, "theirs", tags={tracking.HOST: "x", tracking.PROCESS: "1"})
-    tracking.close_dead_runs(client)
-    assert tracking.under_way(client, run)
-    tracking.close_run(client, run)
-
-
 def test_trials_are_logged_as_on_sqlite(client):
-    family = tracking.open_run(client, "xgboost", parent=tracking.open_run(client, "run"))
+    family = runs.open_run(client, "xgboost", parent=runs.open_run(client, "run"))
     trial = {"number": 3, "params": {"rounds": 120}, "metrics": {"roc_auc": 0.75}, "seconds": 1.5}
-    tracking.log_trial(client, family, {**trial, "state": "complete"})
-    (found,) = tracking.children(client, family).values()
-    run = client.get_run(found)
+    log_trial(client, family, {**trial, "state": "complete"})
+    (child,) = runs.children(client, family).values()
+    run = client.get_run(child)
     assert (run.info.run_name, run.info.status) == ("trial 3", "FINISHED")
     assert run.data.metrics == {"valid_roc_auc": 0.75, "seconds": 1.5}
     assert run.data.params == {"rounds": "120"}
@@ -127,17 +108,17 @@ def test_trials_are_logged_as_on_sqlite(client):
 
 
 def test_what_is_altered_on_the_server_is_named_and_refused(server, client, settings):
-    """The last test of the file: it breaks what the others use."""
+    """The last test that uses the server: it breaks what the others use."""
     files = server[0] / "files"
     version = find_version(client, settings, 1)
     path = version.source.removeprefix("mlflow-artifacts:/")
     (files / path / "bundle.json").write_text("{}")
     shutil.rmtree(version.bundle, ignore_errors=True)
     with pytest.raises(BundleRefused, match="not the file that was written"):
-        release(client, settings, 1)
+        promote_manually(client, settings, 1)
     shutil.rmtree(files / path)
     with pytest.raises(BundleRefused, match="cannot be downloaded"):
-        release(client, settings, 1)
+        promote_manually(client, settings, 1)
 
     second = history(client, settings)[1]
     uri = client.get_run(second.mlflow_run_id).info.artifact_uri
@@ -154,14 +135,13 @@ def test_what_is_altered_on_the_server_is_named_and_refused(server, client, sett
 # --- servers that do not answer -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ask", [open_store, champion_now])
-def test_a_server_that_does_not_answer_is_one_clear_error(tmp_path, ask):
+@pytest.mark.parametrize("use", [open_store, champion_now])
+def test_a_server_that_does_not_answer_is_one_clear_error(tmp_path, use):
     uri = "http://127.0.0.1:9"
     settings = load("smoke", ["--var", str(tmp_path), "--tracking.uri", uri], env={})
-    with pytest.raises(UserError) as error:
-        ask(settings)
+    with pytest.raises(UserError, match=r"cannot be used: .*refused") as error:
+        use(settings)
     assert uri in error.value.where and "start it" in error.value.next_step
-    assert "refused" in error.value.what
 
 
 def test_a_login_comes_from_mlflows_variables_and_is_never_repeated(tmp_path, monkeypatch):
@@ -169,21 +149,22 @@ def test_a_login_comes_from_mlflows_variables_and_is_never_repeated(tmp_path, mo
         with pytest.raises(UserError) as error:
             load("smoke", ["--var", str(tmp_path), "--tracking.uri", address], env={})
         assert "tracking" in str(error.value) and "secret" not in str(error.value)
-    by_alias._connection.cache_clear()
+    alias._connection.cache_clear()
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret")
     try:
-        request = by_alias._connection().build_request("GET", "http://127.0.0.1:9/")
-        sent = next(by_alias._connection().auth.auth_flow(request))
+        request = alias._connection().build_request("GET", "http://127.0.0.1:9/")
+        sent = next(alias._connection().auth.auth_flow(request))
         assert sent.headers["Authorization"].startswith("Basic ")
         settings = load("smoke", ["--tracking.uri", "http://127.0.0.1:9"], env={})
         with pytest.raises(UserError) as error:
             champion_now(settings)
         assert "secret" not in str(error.value)
     finally:
-        by_alias._connection.cache_clear()
+        alias._connection.cache_clear()
 
 
-def test_the_cache_is_never_left_by_a_name_that_the_server_gives():
-    found = by_alias._version("m", 1, "mlflow-artifacts:/1", "", "../../x", "http://s", Path("c"))
-    assert found.bundle == Path("c/unknown")
+def test_a_hash_from_the_server_that_is_a_path_does_not_lead_out_of_the_cache():
+    registered = alias.Registered(1, "mlflow-artifacts:/1", "", "../../x")
+    version = champion._version("m", registered, "http://s", Path("c"))
+    assert version.bundle == Path("c/unknown")

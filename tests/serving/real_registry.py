@@ -23,7 +23,8 @@ from configs.load import load
 from configs.settings import Settings
 from features.catalogue import CATALOGUE, Feature
 from registry.champion import ModelVersion, promote, register
-from registry.tracking import open_run, open_store
+from registry.runs import open_run
+from registry.tracking import open_store
 
 LINES = {"lines": [line("1", 30), line("2", 9)]}
 CUSTOMER = {feature.name: max(feature.low or 0, 1.0) for feature in CATALOGUE}

@@ -23,7 +23,8 @@ from configs.load import load
 from configs.settings import Settings
 from features.catalogue import CATALOGUE, Feature
 from registry.bundle import write_bundle
-from registry.champion import ModelVersion, model_name, tracking_uri
+from registry.champion import ModelVersion, model_name
+from registry.location import tracking_uri
 from serving.champion import Request
 from serving.endpoints import predict
 from serving.limits import Limits
