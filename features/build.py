@@ -62,13 +62,13 @@ def build_table(
         counts = connection.execute(
             f"SELECT split, count(*), avg(label) FROM {parquet(target)} GROUP BY split"
         ).fetchall()
-    found = {split: (rows, rate) for split, rows, rate in counts}
+    per_split = {split: (rows, rate) for split, rows, rate in counts}
     return TableFacts(
         features=len(names),
         names=names,
         schema=features,
-        rows={split: found.get(split, (0, 0.0))[0] for split in dates},
-        positive_rate={split: found.get(split, (0, 0.0))[1] for split in dates},
+        rows={split: per_split.get(split, (0, 0.0))[0] for split in dates},
+        positive_rate={split: per_split.get(split, (0, 0.0))[1] for split in dates},
         as_of={split: [day.isoformat() for day in days] for split, days in dates.items()},
         log_start=str(log_start),
     )
@@ -84,6 +84,6 @@ def _span(connection: DuckDBPyConnection) -> tuple[date, date]:
         raise UserError(
             "no sale is left after quarantine",
             where="transactions",
-            next_step="look at the reasons in the contract's page",
+            next_step="see the reasons on the contract's page, contract.html",
         )
     return first, last

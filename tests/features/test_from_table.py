@@ -357,7 +357,7 @@ def test_few_groups_are_refused_however_many_rows_they_have(tmp_path):
     with pytest.raises(UserError, match="900 valid rows of 9 groups") as caught:
         built(tmp_path, households([100] * 9, 10**6, 4), group=5)
     assert "source.table.group" in caught.value.where
-    assert "take source.table.group away" in caught.value.next_step
+    assert "leave out source.table.group" in caught.value.next_step
 
 
 # --- leaks ---------------------------------------------------------------------------------------
