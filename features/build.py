@@ -13,6 +13,7 @@ from features.catalogue import ALL, select
 from features.engine import build_features, make, read_log
 from features.facts import TableFacts
 from features.splits import as_of_dates
+from features.table import metadata_option
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -27,11 +28,13 @@ def build_table(
     settings: Features,
     declared: frozenset[str] = ALL,
     compute: Compute | None = None,
+    source_sha256: str = "",
 ) -> TableFacts:
     """Write the training table (`customer_id, as_of, split, <features>, label`) to `target`.
 
     transactions: Parquet with the canonical columns.  declared: those that the source has
     (`settings.source.declared`); features that need another one are left out of the table.
+    source_sha256: of the file of transactions, for the metadata of the table.
     Sorted by as-of date and customer, so that the same input gives the same file. Raises UserError
     when no sale is left or the log is too short for the splits.
     """
@@ -56,7 +59,8 @@ def build_table(
                 FROM features JOIN as_of_dates USING (as_of)
                 LEFT JOIN buyers USING (customer_id, as_of)
                 ORDER BY row_id
-            ) TO {literal(target)} (FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP})
+            ) TO {literal(target)} (FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP},
+                                    {metadata_option(features, source_sha256)})
         """)
         (log_start,) = connection.execute("SELECT first_day FROM log_start").fetchone() or ("",)
         counts = connection.execute(

@@ -34,7 +34,7 @@ from features.catalogue import Feature
 from features.categories import code_sql
 from features.facts import TableFacts
 from features.sides import draw_sides
-from features.table import GROUP, SPLITS
+from features.table import GROUP, SPLITS, metadata_option
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -59,12 +59,18 @@ def _feature(name: str, column: Column) -> Feature:
 
 
 def build_from_table(
-    valid: Path, target: Path, table: Table, seed: int, compute: Compute | None = None
+    valid: Path,
+    target: Path,
+    table: Table,
+    seed: int,
+    compute: Compute | None = None,
+    source_sha256: str = "",
 ) -> TableFacts:
     """Write the training table (`customer_id, as_of, split, <features>, label`, and `split_group`
     where the settings name a group) to `target`.
 
-    valid: rows of `ingestion/labelled/validate.py`.  Raises UserError where a split would have
+    valid: rows of `ingestion/labelled/validate.py`.  source_sha256: of their file, for the metadata
+    of the table.  Raises UserError where a split would have
     fewer than `LEAST` rows of a class, or groups with a row of it.
     """
     features = schema(table)
@@ -80,7 +86,8 @@ def build_from_table(
                 SELECT row_id AS customer_id, CAST(NULL AS DATE) AS as_of, split, {columns},
                        label{group}
                 FROM drawn ORDER BY place, row_id
-            ) TO {literal(target)} (FORMAT parquet, ROW_GROUP_SIZE 24576)
+            ) TO {literal(target)} (FORMAT parquet, ROW_GROUP_SIZE 24576,
+                                    {metadata_option(features, source_sha256)})
         """)
         counts = connection.execute(
             "SELECT split, count(*), avg(label) FROM drawn GROUP BY 1"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 
+import duckdb
 import numpy as np
+import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -25,7 +29,8 @@ LOG = shop_log(60, 260)
 def built(tmp_path_factory) -> tuple[Path, TableFacts]:
     folder = tmp_path_factory.mktemp("the analyst's table")  # a quote in the path
     target = folder / "table.parquet"
-    return target, build_table(write(LOG, folder / "log.parquet"), target, QUESTION)
+    log = write(LOG, folder / "log.parquet")
+    return target, build_table(log, target, QUESTION, source_sha256="5a" * 32)
 
 
 def buyers_between(day: date, first: int, end: int) -> set[str]:
@@ -70,6 +75,24 @@ def test_the_facts_are_those_of_the_file(built):
     assert facts.rows == {split: len(rows[split]) for split in SPLITS}
     assert facts.positive_rate == pytest.approx({split: rows[split].y.mean() for split in SPLITS})
     assert [len(facts.as_of[split]) for split in SPLITS] == [4, 3, 1]
+
+
+def test_other_tools_show_what_the_columns_mean_and_what_the_table_was_made_of(built):
+    path, _ = built
+    attributes = pd.read_parquet(path).attrs
+    assert attributes["source_sha256"] == "5a" * 32
+    recency = {"meaning": "from the last purchase to the as-of date", "unit": "days"}
+    assert attributes["features"]["recency_days"] == recency
+    assert list(attributes["features"]) == list(NAMES)
+    expected = {"source_sha256": "5a" * 32, "features": json.dumps(attributes["features"])}
+    by_arrow = {
+        name.decode(): text.decode() for name, text in pq.read_schema(path).metadata.items()
+    }
+    by_polars = pl.read_parquet_metadata(path)
+    pairs = duckdb.execute("SELECT key, value FROM parquet_kv_metadata(?)", [str(path)]).fetchall()
+    by_duckdb = {name.decode(): text.decode() for name, text in pairs}
+    for shown in (by_arrow, by_polars, by_duckdb):
+        assert {name: shown[name] for name in expected} == expected
 
 
 def test_a_log_without_a_sale_is_refused(tmp_path):
