@@ -13,6 +13,7 @@ from features.catalogue import ALL, select
 from features.engine import build_features, make, read_log
 from features.facts import TableFacts
 from features.splits import as_of_dates
+from features.table import metadata_option
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -27,11 +28,13 @@ def build_table(
     settings: Features,
     declared: frozenset[str] = ALL,
     compute: Compute | None = None,
+    source_sha256: str = "",
 ) -> TableFacts:
     """Write the training table (`customer_id, as_of, split, <features>, label`) to `target`.
 
     transactions: Parquet with the canonical columns.  declared: those that the source has
     (`settings.source.declared`); features that need another one are left out of the table.
+    source_sha256: of the file of transactions, for the metadata of the table.
     Sorted by as-of date and customer, so that the same input gives the same file. Raises UserError
     when no sale is left or the log is too short for the splits.
     """
@@ -56,19 +59,20 @@ def build_table(
                 FROM features JOIN as_of_dates USING (as_of)
                 LEFT JOIN buyers USING (customer_id, as_of)
                 ORDER BY row_id
-            ) TO {literal(target)} (FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP})
+            ) TO {literal(target)} (FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP},
+                                    {metadata_option(features, source_sha256)})
         """)
         (log_start,) = connection.execute("SELECT first_day FROM log_start").fetchone() or ("",)
         counts = connection.execute(
             f"SELECT split, count(*), avg(label) FROM {parquet(target)} GROUP BY split"
         ).fetchall()
-    found = {split: (rows, rate) for split, rows, rate in counts}
+    per_split = {split: (rows, rate) for split, rows, rate in counts}
     return TableFacts(
         features=len(names),
         names=names,
         schema=features,
-        rows={split: found.get(split, (0, 0.0))[0] for split in dates},
-        positive_rate={split: found.get(split, (0, 0.0))[1] for split in dates},
+        rows={split: per_split.get(split, (0, 0.0))[0] for split in dates},
+        positive_rate={split: per_split.get(split, (0, 0.0))[1] for split in dates},
         as_of={split: [day.isoformat() for day in days] for split, days in dates.items()},
         log_start=str(log_start),
     )
@@ -84,6 +88,6 @@ def _span(connection: DuckDBPyConnection) -> tuple[date, date]:
         raise UserError(
             "no sale is left after quarantine",
             where="transactions",
-            next_step="look at the reasons in the contract's page",
+            next_step="see the reasons on the contract's page, contract.html",
         )
     return first, last

@@ -85,7 +85,7 @@ GROUPS: dict[str, tuple[Feature, ...]] = {
         Feature(
             "buy_probability",
             "probability",
-            "BG/NBD score (parameters of the published CDNOW log): ranks customers, is no"
+            "BG/NBD score (parameters of the published CDNOW log): ranks customers, is not a"
             " calibrated probability",
             high=1,
         ),

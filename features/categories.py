@@ -72,15 +72,15 @@ def _shortest(value: float) -> float:
 
 def other_name(categories: tuple[str, ...] | list[str]) -> str:
     """A text that is none of the categories, to stand for all others."""
-    return _unlike(OTHER, categories)
+    return _free_name(OTHER, categories)
 
 
 def missing_name(categories: tuple[str, ...] | list[str]) -> str:
     """A text that is none of the categories, for pages: no value at all."""
-    return _unlike(MISSING, categories)
+    return _free_name(MISSING, categories)
 
 
-def _unlike(name: str, categories: tuple[str, ...] | list[str]) -> str:
+def _free_name(name: str, categories: tuple[str, ...] | list[str]) -> str:
     taken = {category.casefold() for category in categories}
     while name in taken:
         name = f"({name})"

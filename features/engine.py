@@ -99,15 +99,15 @@ def build_features(connection: DuckDBPyConnection, features: Sequence[Feature] =
     Reads what `read_log` made, and the relation `spine` (customer_id, as_of DATE); row_id counts
     its rows by as-of date and customer.
     """
-    found = plan(features)
-    for relation in found.once:
+    steps = plan(features)
+    for relation in steps.once:
         make(connection, relation)
     for number, (first, last) in enumerate(_passes(connection)):
         connection.execute(f"SET VARIABLE first_row = {first}; SET VARIABLE last_row = {last}")
-        for relation in found.each_pass:
+        for relation in steps.each_pass:
             make(connection, relation)
         into = "INSERT INTO" if number else "CREATE OR REPLACE TEMP TABLE"
-        connection.execute(f"{into} features {'' if number else 'AS'} {found.select}")
+        connection.execute(f"{into} features {'' if number else 'AS'} {steps.select}")
 
 
 def make(connection: DuckDBPyConnection, relation: str) -> None:

@@ -1,4 +1,4 @@
-"""What is known of a training table once it is made and checked: handed from stage to stage."""
+"""Facts of a training table that is made and checked, which one stage hands to the next."""
 
 from __future__ import annotations
 
@@ -51,15 +51,15 @@ class TableFacts:
 
 def read_facts(content: Mapping[str, Any]) -> TableFacts:
     """The facts of which `to_json` made the content."""
-    found = dict(content)
-    checked = found["leak_check"]
+    values = dict(content)
+    checked = values["leak_check"]
     if checked is not None:
         strongest = checked["strongest"] and tuple(checked["strongest"])
         strong = tuple((name, score) for name, score in checked["strong"])
         kept = {"leaks": (), "dates": tuple(checked["dates"])}  # a leak has stopped the run
         checked = LeakReport(**{**checked, **kept, "strongest": strongest, "strong": strong})
     schema = tuple(
-        Feature(**{**one, "categories": tuple(one["categories"])}) for one in found["schema"]
+        Feature(**{**one, "categories": tuple(one["categories"])}) for one in values["schema"]
     )
-    names = tuple(found["names"])
-    return TableFacts(**{**found, "names": names, "schema": schema, "leak_check": checked})
+    names = tuple(values["names"])
+    return TableFacts(**{**values, "names": names, "schema": schema, "leak_check": checked})

@@ -6,14 +6,14 @@ seed and of what the row is: sorted by it, the first rows of each class go to th
 next to validation. So the split is the same in whatever order the rows come, and the share of the
 positive class is nearly the same in every split.
 
-Rows that are equal in every feature, as a model sees them, are on one side, whatever their label
-and identifier: one that was learnt from would answer for its copy. But where a combination is
+Rows that are equal in every feature, as a model sees them, are in one split, whatever their label
+and identifier: a model that learnt one would know the label of its copy. But where a combination is
 common (`COMMON` of the rows), it is not a copy, and keeping it together would leave a table of few
 and coarse columns without a split: its rows are drawn one by one.
 
-Where the settings name a group (`source.table.group`), all rows of one are on one side, and copies
-tie groups together (`features/sides.py`). A column that says the split is obeyed, whatever it does
-to groups: how many it tears apart is in the facts.
+Where the settings name a group (`source.table.group`), all rows of one are in one split, and copies
+tie groups together (`features/sides.py`). A column that says the split is followed,
+whatever it does to groups: the facts say how many have rows in several splits.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from features.catalogue import Feature
 from features.categories import code_sql
 from features.facts import TableFacts
 from features.sides import draw_sides
-from features.table import GROUP, SPLITS
+from features.table import GROUP, SPLITS, metadata_option
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -59,12 +59,18 @@ def _feature(name: str, column: Column) -> Feature:
 
 
 def build_from_table(
-    valid: Path, target: Path, table: Table, seed: int, compute: Compute | None = None
+    valid: Path,
+    target: Path,
+    table: Table,
+    seed: int,
+    compute: Compute | None = None,
+    source_sha256: str = "",
 ) -> TableFacts:
     """Write the training table (`customer_id, as_of, split, <features>, label`, and `split_group`
     where the settings name a group) to `target`.
 
-    valid: rows of `ingestion/labelled/validate.py`.  Raises UserError where a split would have
+    valid: rows of `ingestion/labelled/validate.py`.  source_sha256: of their file, for the metadata
+    of the table.  Raises UserError where a split would have
     fewer than `LEAST` rows of a class, or groups with a row of it.
     """
     features = schema(table)
@@ -80,20 +86,21 @@ def build_from_table(
                 SELECT row_id AS customer_id, CAST(NULL AS DATE) AS as_of, split, {columns},
                        label{group}
                 FROM drawn ORDER BY place, row_id
-            ) TO {literal(target)} (FORMAT parquet, ROW_GROUP_SIZE 24576)
+            ) TO {literal(target)} (FORMAT parquet, ROW_GROUP_SIZE 24576,
+                                    {metadata_option(features, source_sha256)})
         """)
         counts = connection.execute(
             "SELECT split, count(*), avg(label) FROM drawn GROUP BY 1"
         ).fetchall()
         useless = _useless(connection, target, features)
         groups, torn, rows_torn = _groups(connection, table)
-    found = {split: (rows, rate) for split, rows, rate in counts}
+    per_split = {split: (rows, rate) for split, rows, rate in counts}
     return TableFacts(
         features=len(features),
         names=tuple(feature.name for feature in features),
         schema=features,
-        rows={split: found[split][0] for split in SPLITS},
-        positive_rate={split: found[split][1] for split in SPLITS},
+        rows={split: per_split[split][0] for split in SPLITS},
+        positive_rate={split: per_split[split][1] for split in SPLITS},
         as_of={split: [] for split in SPLITS},
         useless=useless,
         groups=groups,
@@ -104,14 +111,14 @@ def build_from_table(
 
 def feature_sql(connection: DuckDBPyConnection, feature: Feature) -> str:
     """SQL of a feature, from the rows of `valid`."""
-    found = f"typed.{quoted(feature.name)}"
+    column = f"typed.{quoted(feature.name)}"
     if not feature.categories:
-        return f"CAST({found} AS DOUBLE)"
+        return f"CAST({column} AS DOUBLE)"
     texts = connection.execute(
-        f"SELECT DISTINCT {found} AS text FROM valid WHERE text IS NOT NULL ORDER BY text"
+        f"SELECT DISTINCT {column} AS text FROM valid WHERE text IS NOT NULL ORDER BY text"
     ).fetchall()
     spellings = recognised((text for (text,) in texts), feature.categories)
-    return f"CAST({code_sql(found, spellings, len(feature.categories))} AS FLOAT)"
+    return f"CAST({code_sql(column, spellings, len(feature.categories))} AS FLOAT)"
 
 
 def _draw(connection: DuckDBPyConnection, table: Table, values: dict[str, str], seed: int) -> None:
@@ -203,8 +210,8 @@ def _groups(connection: DuckDBPyConnection, table: Table) -> tuple[dict[str, int
             FROM drawn GROUP BY {GROUP}
         ) WHERE splits > 1
     """).fetchall()
-    found = dict(counts)
-    return {split: found[split] for split in SPLITS}, int(torn), int(rows)
+    groups_of = dict(counts)
+    return {split: groups_of[split] for split in SPLITS}, int(torn), int(rows)
 
 
 def least_rows(table: Table) -> int:
@@ -231,19 +238,21 @@ def _check_splits(connection: DuckDBPyConnection, table: Table) -> None:
     if table.group is not None:
         of, each = "groups", f"{LEAST} groups with a row of each class"
         grouped = f" of {groups:,} groups ({table.group})"
-    said = "; ".join(f"{split} {units[split, 1]} and {units[split, 0]}" for split in SPLITS)
+    classes = "; ".join(f"{split} {units[split, 1]} and {units[split, 0]}" for split in SPLITS)
     where = "source.table.split" if table.split else "source.table.valid_share, test_share"
     if table.split:
-        next_step = f"name the split of more {of} in that column"
+        next_step = f"give a split to more {of} in that column"
     else:
         next_step = f"bring at least {least_rows(table)} {of} of each class"
     if table.group is not None:
         where = f"source.table.group, {where}"
-        next_step += "; or take source.table.group away, if rows of one may be on both sides"
+        next_step += (
+            "; or leave out source.table.group, if rows of one group may be in several splits"
+        )
     raise UserError(
         f"the table is too small: {rows:,} valid rows{grouped}, {positive:,} {of} of the positive"
         f" class ({table.positive!r}) and {others:,} others. Each split needs at least {each};"
-        f" they would have (positive and others): {said}",
+        f" they would have (positive and others): {classes}",
         where=where,
         next_step=next_step,
     )
@@ -257,12 +266,12 @@ def _useless(
         f"count({quoted(f.name)}), min({quoted(f.name)}) IS NOT DISTINCT FROM max({quoted(f.name)})"
         for f in features
     )
-    found = connection.execute(
+    counts = connection.execute(
         f"SELECT count(*), {counted} FROM {parquet(target)} WHERE split = 'train'"
     ).fetchall()[0]
-    rows, useless = found[0], {}
+    rows, useless = counts[0], {}
     for place, feature in enumerate(features):
-        filled, same = found[1 + 2 * place : 3 + 2 * place]
+        filled, same = counts[1 + 2 * place : 3 + 2 * place]
         if not filled:
             useless[feature.name] = "no training row has a value"
         elif same and filled == rows:

@@ -1,6 +1,6 @@
-"""What a check for leaks has found, and the message that stops a run for it.
+"""The result of a check for leaks, and the message that stops a run.
 
-Found by `features/leaks.py` in a log, and by `features/table_leaks.py` in a labelled table.
+The checks are `features/leaks.py` of a log and `features/table_leaks.py` of a labelled table.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Literal
 from common.errors import UserError
 from features.roc_auc import RocAuc
 
-SPINE = "spine"  # who is asked about, among the names of features
+SPINE = "spine"  # the customers of each as-of date, among the names of features
 ROWS_SCORED = 5_000  # of the training split, or a few more: the ROC AUC is known to about .01
 ROWS_OF_A_CLASS = 30  # fewer say nothing about a ROC AUC
 SHOWN = 3  # columns in a message, the strongest
@@ -20,21 +20,21 @@ SHOWN = 3  # columns in a message, the strongest
 # What a message says of each kind, and what to do next.
 STATEMENTS = {
     "changed": (
-        "the training table knows the future, for this changes when the future is removed",
-        "mend the SQL that makes it (features/sql/)",
+        "the training table knows the future: this changes when the future is removed",
+        "repair the SQL that makes it (features/sql/)",
     ),
     "unknown": (
-        "the training table has what no feature of the catalogue makes",
-        "take it out of the table, or describe it in features/catalogue.py and make it by SQL",
+        "the training table has columns that are not features of the catalogue",
+        "leave them out of the table, or add them to features/catalogue.py and features/sql/",
     ),
     "presence": (
         "whether a feature has a value tells the label",
-        "look whether the source fills it in after the fact, and leave it out then; where it is"
+        "check whether the source fills it in after the outcome, and leave it out then; if it is"
         " known before, pass --features.max_feature_roc_auc 1",
     ),
     "strong": (
         "a feature is suspiciously good by itself",
-        "look whether the source fills it in after the fact; where a single feature may be that"
+        "check whether the source fills it in after the outcome; if a single feature may be that"
         " good, pass --features.max_feature_roc_auc {}",
     ),
 }
@@ -42,7 +42,7 @@ STATEMENTS = {
 
 @dataclass(frozen=True)
 class Leak:
-    """A column that knows the future, or may, or who is asked about (`spine`).
+    """A column that knows the future, or may; `spine` stands for which customers are in the table.
 
     kind: `changed` when the future is removed; `unknown` to the catalogue; `strong` by itself;
     `presence`: whether it has a value is what is strong.
@@ -65,7 +65,7 @@ class Leak:
             return f"{self.name} ({100 * self.figure:.3g} % of one label)"
         if self.kind == "unknown":
             return self.name
-        where = "the customers who are asked about" if self.name == SPINE else "its rows"
+        where = "the customers of a date" if self.name == SPINE else "its rows"
         return f"{self.name} ({100 * self.figure:.3g} % of {where})"
 
 
@@ -94,39 +94,39 @@ def suspicious(
     """The columns that are surely above the limit by themselves, or by being there at all."""
     leaks = []
     for name, score in scores.items():
-        told = presence[name]
+        present = presence[name]
         if score.low > limit:
             leaks.append(Leak(name, "strong", score.score, score.low, limit))
-        elif told is not None and told.low > limit:
-            leaks.append(Leak(name, "presence", told.score, told.low, limit))
+        elif present is not None and present.low > limit:
+            leaks.append(Leak(name, "presence", present.score, present.low, limit))
     return leaks
 
 
 def stop_on_leaks(leaks: Sequence[Leak], *, rebuilt: bool = True) -> None:
-    """Raise UserError if there are any: what is proven apart from what is suspicious.
+    """Raise UserError if there are any, those that are proven before those that are suspicious.
 
     rebuilt: whether features were made again without the future, which a table has none of.
     """
     if not leaks:
         return
-    said, shown, next_step = [], [], ""
+    statements, columns, next_step = [], [], ""
     of_kind = {kind: [leak for leak in leaks if leak.kind == kind] for kind in STATEMENTS}
     proven = {leak.name for leak in (*of_kind["changed"], *of_kind["unknown"])}
     for kind in ("strong", "presence"):
         of_kind[kind] = [leak for leak in of_kind[kind] if leak.name not in proven]
-    for kind, found in of_kind.items():
-        if not found:
+    for kind, named in of_kind.items():
+        if not named:
             continue
         statement, remedy = STATEMENTS[kind]
-        found.sort(key=lambda leak: -leak.low)
-        names = ", ".join(map(str, found[:SHOWN])) + _more(found)
-        said.append(f"{statement}: {names}")
-        shown.append(", ".join(leak.name for leak in found[:SHOWN]) + _more(found))
-        next_step = next_step or remedy.format(0.99 if found[0].low < 0.99 else 1)
+        named.sort(key=lambda leak: -leak.low)
+        names = ", ".join(map(str, named[:SHOWN])) + _more(named)
+        statements.append(f"{statement}: {names}")
+        columns.append(", ".join(leak.name for leak in named[:SHOWN]) + _more(named))
+        next_step = next_step or remedy.format(0.99 if named[0].low < 0.99 else 1)
     if rebuilt and not proven:
-        said.append("nothing changed when the future was removed")
-    where = f"columns of the training table: {', '.join(shown)}"
-    raise UserError("; ".join(said), where=where, next_step=next_step)
+        statements.append("nothing changed when the future was removed")
+    where = f"columns of the training table: {', '.join(columns)}"
+    raise UserError("; ".join(statements), where=where, next_step=next_step)
 
 
 def _more(leaks: Sequence[Leak]) -> str:

@@ -1,14 +1,14 @@
-"""Does the training table know the future? Asked in every training, in two ways.
+"""Check whether the training table knows the future, in two ways; every training does it.
 
-- **It changes when the future is removed.** For the last training date and the test date, who is
-  asked about and every feature are worked out once more, by the same SQL, from a log that ends at
-  that date. What differs from the table, in any row, saw what is gone. (Kaufman et al. 2012,
-  doi:10.1145/2382577.2382579, calls this a learn-predict separation.) A column that no feature of
-  the catalogue makes cannot be worked out again, and is named for that.
-- **Alone it is suspiciously good.** ROC AUC of the column by itself on the training split. This
-  finds what is wrong in the log itself, such as a field written after the fact, which the first way
-  cannot see. It proves nothing: where some customers come weekly and most came once, an honest
-  feature is as good. The same is asked of whether a feature has a value at all.
+- **It changes when the future is removed.** For the last training date and the test date, the
+  customers and every feature are computed again, by the same SQL, from a log that ends at that
+  date. A value that differs from the table, in any row, depends on what is gone. (Kaufman et al.
+  2012, doi:10.1145/2382577.2382579, calls this a learn-predict separation.) A column that no
+  feature of the catalogue makes cannot be computed again, and is named for that.
+- **A column is suspiciously good by itself.** Its ROC AUC on the training split. This finds what is
+  wrong in the log itself, such as a field written after the outcome, which the first way cannot
+  see. It proves nothing: where some customers come weekly and most came once, an honest
+  feature is as good. Whether a feature has a value at all is checked in the same way.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def check_leaks(
     declared: frozenset[str] = ALL,
     compute: Compute | None = None,
 ) -> LeakReport:
-    """Check every column of `table` but the keys and the label, and who is asked about.
+    """Check every column of `table` but the keys and the label, and which customers it has.
 
     transactions: what the table was built from, and declared: as `build_table` had it.
     """

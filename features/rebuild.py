@@ -1,4 +1,4 @@
-"""As-of dates of the training table once more, from logs that end there: what changes?"""
+"""Compute as-of dates of the training table again, from logs that end there, and compare."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from features.leak_report import SPINE
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-LARGE_LOG = 5_000_000  # lines: from there on one date is worked out again, not two
+LARGE_LOG = 5_000_000  # lines: from there on one date is computed again, not two
 
 
 def dates_to_rebuild(connection: DuckDBPyConnection) -> list[date]:
@@ -32,7 +32,7 @@ def rebuild(
 ) -> tuple[dict[str, float], int]:
     """Share of the rows of this date that change when the log ends there, and how many there are.
 
-    By feature; and `spine`, the share of customers who are asked about in one of the two only.
+    By feature; and `spine`, the share of customers who are in one of the two only.
     Values are compared exactly: the features of one log are the same to the last bit.
     connection: has the views `log` (canonical columns) and `built` (the table).
     """
@@ -51,14 +51,14 @@ def rebuild(
             " AS INTEGER)) FILTER (built.customer_id IS NOT NULL AND again.customer_id IS NOT NULL)"
             for f in features
         )
-        rows, alone, *shares = own.execute(f"""
+        rows, unmatched, *shares = own.execute(f"""
             SELECT count(*), avg(CAST(
                        built.customer_id IS NULL OR again.customer_id IS NULL AS INTEGER)){differ}
             FROM (FROM built WHERE as_of = DATE '{day}') AS built
             FULL JOIN {"features" if features else "spine"} AS again USING (customer_id)
         """).fetchone() or (0, 0)
     names = (SPINE, *(feature.name for feature in features))
-    return {name: share or 0 for name, share in zip(names, (alone, *shares), strict=True)}, rows
+    return {name: share or 0 for name, share in zip(names, (unmatched, *shares), strict=True)}, rows
 
 
 def number(relation: str, name: str) -> str:

@@ -1,6 +1,6 @@
 """How well one column ranks the outcome by itself, and how surely: ROC AUC with its interval.
 
-The leak checks and the baseline ask this. The ROC AUC itself is in `common/statistics.py`.
+The leak checks and the baseline use it. The ROC AUC itself is in `common/statistics.py`.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ def roc_auc_alone(values: np.ndarray, label: np.ndarray, group: np.ndarray) -> R
     """
     missing, positive = np.isnan(values), label == 1
     _, place = np.unique(values[~missing], return_inverse=True)
-    order, found = np.zeros(len(values), dtype=np.int64), []
+    order, both = np.zeros(len(values), dtype=np.int64), []
     for gap in (0, place.max(initial=0) + 2):  # below all others, above all others
         order[missing], order[~missing] = gap, place + 1
         score, low, direction = _either_way(order, positive, group)
         last = (gap == 0) == (direction == 1) or not missing.any()
-        found.append(RocAuc(score, low, direction, "last" if last else "first"))
+        both.append(RocAuc(score, low, direction, "last" if last else "first"))
         if not missing.any():
             break
-    return max(found, key=lambda one: one.score)
+    return max(both, key=lambda one: one.score)
 
 
 def category_alone(codes: np.ndarray, label: np.ndarray, group: np.ndarray) -> RocAuc:
@@ -89,7 +89,7 @@ def presence_alone(values: np.ndarray, label: np.ndarray, group: np.ndarray) -> 
     probability of that label among the rows with (without) a value, were both labels equally
     frequent: .5 when it tells nothing, 1 when it tells all. Arguments as in `roc_auc_alone`.
     """
-    there, found = ~np.isnan(values), []
+    there, telling = ~np.isnan(values), []
     for marked in (there, ~there):
         for one in (0, 1):
             ours, others = label == one, label != one
@@ -98,8 +98,8 @@ def presence_alone(values: np.ndarray, label: np.ndarray, group: np.ndarray) -> 
             a, low, _ = _share(marked, ours, group)
             b, _, high = _share(marked, others, group)
             if a >= ONLY * (a + b):
-                found.append(RocAuc(a / (a + b), low / (low + high)))
-    return max(found, key=lambda one: one.low, default=None)
+                telling.append(RocAuc(a / (a + b), low / (low + high)))
+    return max(telling, key=lambda one: one.low, default=None)
 
 
 def _share(marked: np.ndarray, rows: np.ndarray, group: np.ndarray) -> tuple[float, float, float]:

@@ -63,12 +63,12 @@ def rows_of_log(
                 connection.execute(f"CREATE TABLE as_of_dates AS SELECT DATE '{as_of}' AS as_of")
                 make(connection, "spine")
                 build_features(connection, features)
-                found: Any = connection.sql(
+                table: Any = connection.sql(
                     f"SELECT customer_id, as_of, {names} FROM features ORDER BY row_id"
                 ).to_arrow_table()
-            writer = writer or pq.ParquetWriter(target, found.schema)
-            writer.write_table(found, ROW_GROUP)
-            rows += found.num_rows
+            writer = writer or pq.ParquetWriter(target, table.schema)
+            writer.write_table(table, ROW_GROUP)
+            rows += table.num_rows
     finally:
         if writer is not None:
             writer.close()
@@ -122,7 +122,7 @@ def digest_of_rows(features: Path, compute: Compute | None = None) -> str:
         columns = connection.execute(f"DESCRIBE FROM {parquet(features)}").fetchall()
         texts = [quoted(name) for name, kind, *_ in columns if kind == "VARCHAR"]
         others = [quoted(name) for name, kind, *_ in columns if kind != "VARCHAR"]
-        found = connection.execute(
+        totals = connection.execute(
             f"SELECT count(*), sum({content_hash(texts, others)}) FROM {parquet(features)}"
         ).fetchall()[0]
-    return hashlib.sha256(json.dumps([texts, others, *map(str, found)]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([texts, others, *map(str, totals)]).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Which rows of a labelled table stand together on one side of the split, and on which side.
+"""Decide which rows of a labelled table are in one split together, and in which one.
 
 All rows of a group do, whatever else holds. Copies, rows that are equal in every feature, do too:
 they tie their groups together. But where so many groups are tied that they would fill more than

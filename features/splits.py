@@ -56,11 +56,11 @@ def as_of_dates(first_day: date, last_day: date, settings: Features) -> dict[str
         last_valid = _before(min(test), horizon, last, 1)[0]
         nearest = _before(last_valid, horizon, last, 1)[0]
         needed = (last_day - nearest).days + settings.min_history_days
-        asked = ", features.last_as_of" if settings.last_as_of else ""
+        chosen = ", features.last_as_of" if settings.last_as_of else ""
         raise UserError(
             f"the log is too short: {(last_day - first_day).days} days, {first_day} to {last_day};"
             f" train, validation and test need {needed}",
-            where=f"features.horizon_days, features.min_history_days{asked}",
+            where=f"features.horizon_days, features.min_history_days{chosen}",
             next_step="bring a longer log, or shorten the horizon or the history",
         )
     return {"train": sorted(train), "valid": sorted(valid), "test": sorted(test)}

@@ -3,16 +3,25 @@
 One row is one customer at one as-of date, or one row of a labelled table. The file is Parquet with
 the columns `customer_id, as_of, split, <features>, label`; every feature is a number, a missing one
 is null, and a category is a code (`features/categories.py`). A labelled table whose settings name a
-group has it as the column `split_group`.
+group has it as the column `split_group`. The file's metadata has the meaning and the unit of every
+feature, and the SHA-256 of the valid rows that it was made of.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow.parquet as pq
+
+from common.duck import literal
+
+if TYPE_CHECKING:
+    from features.catalogue import Feature
 
 SPLITS = ("train", "valid", "test")
 GROUP = "split_group"
@@ -41,6 +50,23 @@ class Rows:
         """Whose row it is (n,): rows of one unit are alike, so they are drawn and resampled
         together. The group, or else the customer."""
         return self.customer_id if self.group is None else self.group
+
+
+def metadata_option(features: Sequence[Feature], source_sha256: str) -> str:
+    """The metadata of a training table, as an option of DuckDB's `COPY … (FORMAT parquet, …)`.
+
+    Keys: `features` (JSON: name -> meaning and unit) and `source_sha256`; `PANDAS_ATTRS` has both
+    once more, where `pandas.read_parquet(…).attrs` shows them.
+    """
+    meanings = {one.name: {"meaning": one.meaning, "unit": one.unit} for one in features}
+    attributes = {"source_sha256": source_sha256, "features": meanings}
+    values = {
+        "source_sha256": source_sha256,
+        "features": json.dumps(meanings),
+        "PANDAS_ATTRS": json.dumps(attributes),
+    }
+    pairs = ", ".join(f"{name}: {literal(value)}" for name, value in values.items())
+    return f"KV_METADATA {{{pairs}}}"
 
 
 def read_rows(

@@ -1,7 +1,8 @@
-"""Does a labelled table know its own answer? Only one of the two questions that a log is asked
-(`features/leaks.py`) can be asked here: no history is there to end earlier, so nothing is worked
-out again. What is left is that a single column should not be suspiciously good by itself, nor tell
-the answer by being there at all (`features/roc_auc.py`).
+"""Check whether a column of a labelled table knows the label.
+
+Of the two checks of a log (`features/leaks.py`) only the second is possible: a table has no history
+that could end earlier, so nothing can be computed again. A column must not be suspiciously good by
+itself, nor tell the label by having a value at all (`features/roc_auc.py`).
 """
 
 from __future__ import annotations

@@ -224,7 +224,14 @@ class Log:
 
         def build(folder: Path) -> dict[str, Any]:
             target = folder / TABLE
-            facts = build_table(transactions, target, settings.features, declared, settings.compute)
+            facts = build_table(
+                transactions,
+                target,
+                settings.features,
+                declared,
+                settings.compute,
+                validated.files[TRANSACTIONS],
+            )
             check_table(target, features, facts.rows, facts.positive_rate)
             leaks = check_leaks(transactions, target, settings.features, declared, settings.compute)
             stop_on_leaks(leaks.leaks)

@@ -123,7 +123,12 @@ class LabelledTable:
         def build(folder: Path) -> dict[str, Any]:
             target, described = folder / TABLE, schema(table)
             facts = build_from_table(
-                validated.path(TRANSACTIONS), target, table, settings.seed, settings.compute
+                validated.path(TRANSACTIONS),
+                target,
+                table,
+                settings.seed,
+                settings.compute,
+                validated.files[TRANSACTIONS],
             )
             check_table(target, described, facts.rows, facts.positive_rate, dated=False)
             leaks = check_table_leaks(target, described, limit)

@@ -22,6 +22,8 @@ SERIES = 6  # colours of versions; they are used again from the seventh on
 MARKERS = "osD^vP"  # a version is known by its marker too
 DASHES = ("", "7 3", "2 3", "9 3 2 3", "4 4", "1 2")  # a candidate by its line, in pixels
 SHARES = (0, 0.25, 0.5, 0.75, 1)
+PAD = 5  # pixels between an axis and its labels
+LABEL: dict[str, Any] = {"color": INK["soft"], "fontsize": SIZE}
 
 
 def axes(
@@ -37,27 +39,64 @@ def axes(
     for side in ("top", "left", "right"):
         made.spines[side].set_visible(False)
     made.spines["bottom"].set(color=INK["line"], linewidth=1)
-    made.tick_params(length=0, labelcolor=INK["soft"], labelsize=SIZE, pad=5)
-    made.grid(axis="y", color=INK["line"], linewidth=1)
-    made.set_axisbelow(True)
+    # Named by `x_ticks` and `y_ticks`: Matplotlib makes three lines and two texts of each tick, and
+    # measures every label, which takes longer than all the rest of a chart.
+    made.xaxis.set_visible(False)
+    made.yaxis.set_visible(False)
     return made
+
+
+def x_ticks(made: Axes, places: Iterable[float], labels: Iterable[str]) -> None:
+    """Name places on the x axis."""
+    transform, vertical, horizontal = made.get_xaxis_text1_transform(PAD)
+    for place, label in zip(places, labels, strict=True):
+        made.text(place, 0, label, transform=transform, va=vertical, ha=horizontal, **LABEL)
+
+
+def y_ticks(
+    made: Axes, places: Sequence[float], labels: Iterable[str], *, grid: bool = True
+) -> None:
+    """Name places on the y axis, with a line across at each."""
+    if grid:
+        across = made.get_yaxis_transform()
+        made.hlines(places, 0, 1, INK["line"], linewidth=1, transform=across, zorder=0.5)
+    transform, vertical, horizontal = made.get_yaxis_text1_transform(PAD)
+    for place, label in zip(places, labels, strict=True):
+        made.text(0, place, label, transform=transform, va=vertical, ha=horizontal, **LABEL)
+
+
+def share_axis(made: Axes) -> None:
+    """Let the x axis run from 0 to 1."""
+    x_ticks(made, SHARES, [f"{share:g}" for share in SHARES])
+    made.set_xlim(0, 1)
 
 
 def share_axes(made: Axes) -> None:
     """Let both axes run from 0 to 1."""
-    made.set_xlim(0, 1)
+    share_axis(made)
+    y_ticks(made, SHARES, [f"{share:g}" for share in SHARES])
     made.set_ylim(0, 1)
-    for put in (made.set_xticks, made.set_yticks):
-        put(SHARES, [f"{share:g}" for share in SHARES])
 
 
-def month_axis(made: Axes, first: str, last: str, most: int, days: bool = False) -> None:
+def month_axis(
+    made: Axes,
+    first: str,
+    last: str,
+    most: int,
+    days: bool = False,
+    span: tuple[float, float] | None = None,
+) -> None:
     """Name months on the x axis, at most so many. A label stands at its month's middle, with
-    `days` at its first day (`at_day`)."""
+    `days` at its first day (`at_day`). span: the ends of the axis, if not those of the months."""
+    low, high = span or (at_month(first) - 0.6, at_month(last) + 0.6)
     shift = -0.5 if days else 0.0
-    ticks = month_ticks(first, last, most) or [(first, month_name(first))]
-    made.set_xticks([at_month(month) + shift for month, _ in ticks], [text for _, text in ticks])
-    made.set_xlim(at_month(first) - 0.6, at_month(last) + 0.6)
+    ticks = [
+        (at_month(month) + shift, text)
+        for month, text in month_ticks(first, last, most) or [(first, month_name(first))]
+    ]
+    ticks = [(place, text) for place, text in ticks if low <= place <= high]
+    x_ticks(made, [place for place, _ in ticks], [text for _, text in ticks])
+    made.set_xlim(low, high)
 
 
 def day_axis(made: Axes, first: date, last: date, most: int) -> None:
@@ -66,7 +105,7 @@ def day_axis(made: Axes, first: date, last: date, most: int) -> None:
         (date.fromisoformat(f"{month}-01").toordinal(), text)
         for month, text in month_ticks(f"{first:%Y-%m}", f"{last:%Y-%m}", most, first.day > 1)
     ] or [(first.toordinal(), f"{first.day} {month_name(f'{first:%Y-%m}')}")]
-    made.set_xticks([day for day, _ in ticks], [text for _, text in ticks])
+    x_ticks(made, [day for day, _ in ticks], [text for _, text in ticks])
     made.set_xlim(first.toordinal(), max(last.toordinal(), first.toordinal() + 1))
 
 
@@ -113,7 +152,7 @@ def value_axis(
 
     found = MaxNLocator(most, steps=[1, 2, 5, 10]).tick_values(low, high)
     ticks = [float(tick) for tick in found if low <= tick <= high]
-    made.set_yticks(ticks, [show(tick) for tick in ticks])
+    y_ticks(made, ticks, [show(tick) for tick in ticks])
     made.set_ylim(low, high)
 
 
@@ -224,13 +263,13 @@ def bars(
 
 
 def mark(
-    made: Axes, x: float, y: float, shape: str, ink: str, size: float, hollow: bool = False
+    made: Axes, x: ArrayLike, y: ArrayLike, shape: str, ink: str, size: float, hollow: bool = False
 ) -> None:
-    """Draw one marker, `size` pixels wide."""
+    """Draw markers of one kind, `size` pixels wide."""
     fill, edge = (INK["card"], ink) if hollow else (ink, INK["card"])
     made.plot(
-        [x],
-        [y],
+        np.atleast_1d(x),
+        np.atleast_1d(y),
         marker=shape,
         ms=size,
         mfc=fill,
@@ -245,8 +284,16 @@ def mark(
 def whisker(
     made: Axes, x: float, low: float | None, high: float | None, ink: str, **style: Any
 ) -> None:
+    """Draw an interval, if there is one."""
     if low is not None and high is not None:
-        made.plot([x, x], [low, high], color=ink, lw=1.5, zorder=3, **style)
+        whiskers(made, x, low, high, ink, **style)
+
+
+def whiskers(
+    made: Axes, x: ArrayLike, low: ArrayLike, high: ArrayLike, ink: str, **style: Any
+) -> None:
+    """Draw an interval at each place."""
+    made.vlines(x, low, high, ink, linewidth=1.5, capstyle="projecting", zorder=3, **style)
 
 
 def colour(version: int) -> str:

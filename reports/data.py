@@ -199,7 +199,7 @@ def _monthly_index(log: Log) -> tuple[Markup, list[tuple[str, str]], str]:
                 charts.line(made, run, at, ink, thick)
                 if len(run) == 1:
                     charts.mark(made, run[0], at[0], "o", INK[ink], 6)
-        made.set_xticks(range(1, 13), [name[:3] for name in MONTHS])
+        charts.x_ticks(made, range(1, 13), [name[:3] for name in MONTHS])
         made.set_xlim(0.5, 12.5)
         charts.value_axis(made, low, high, compact, 4)
         return []
@@ -362,9 +362,9 @@ def _cumulative(name: str, found: Distribution) -> Markup:
             if found.log_scale
             else [v for v in MaxNLocator(4).tick_values(start, end) if start <= v <= end]
         )
-        made.set_xticks([float(transform(v)) for v in ticks], [compact(v) for v in ticks])
+        charts.x_ticks(made, [float(transform(v)) for v in ticks], map(compact, ticks))
         made.set_xlim(start, end)
-        made.set_yticks((0, 0.5, 1), ("0%", "50%", "100%"))
+        charts.y_ticks(made, (0, 0.5, 1), ("0%", "50%", "100%"))
         made.set_ylim(0, 1)
         return []
 

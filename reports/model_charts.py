@@ -125,10 +125,10 @@ def _reliability(before: Sequence[Bin], after: Sequence[Bin]) -> Markup:
         if before:
             x, y = [b.predicted for b in before], [b.observed for b in before]
             charts.line(made, x, y, "raw", 2, "5 3")
-        charts.line(made, [b.predicted for b in after], [b.observed for b in after], "s0")
-        for one in after:
-            charts.whisker(made, one.predicted, one.low, one.high, INK["s0"])
-            charts.mark(made, one.predicted, one.observed, "o", INK["s0"], 7)
+        x, y = [b.predicted for b in after], [b.observed for b in after]
+        charts.line(made, x, y, "s0")
+        charts.whiskers(made, x, [b.low for b in after], [b.high for b in after], INK["s0"])
+        charts.mark(made, x, y, "o", INK["s0"], 7)
         return []
 
     said = ", ".join(f"{b.predicted:.0%} predicted, {b.observed:.0%} observed" for b in after)
@@ -172,8 +172,7 @@ def _folds(context: ReportContext, found: Sequence[dict[str, Any]], metric: str)
             places = [i for i, fold in enumerate(found) if name in fold["candidates"]]
             values = [found[i]["candidates"][name][metric] for i in places]
             charts.line(made, places, values, ink, thick, dash)
-            for x, y in zip(places, values, strict=True):
-                charts.mark(made, x, y, "o", INK[ink], 7)
+            charts.mark(made, places, values, "o", INK[ink], 7)
         _places(made, [fold["date"] for fold in found])
         charts.value_axis(made, low, high, charts.tick_text(low, high), 5)
         return []
@@ -201,7 +200,7 @@ def _worth(contact: dict[str, Any]) -> Markup:
         charts.line(made, contact["thresholds"], values, "s0", 3)
         charts.mark(made, best, most, "o", INK["raw"], 8)
         charts.mark(made, threshold, chosen, "o", INK["s0"], 8)
-        charts.share_axes(made)
+        charts.share_axis(made)
         charts.value_axis(made, low, high, charts.tick_text(low, high), 5)
         return []
 
@@ -216,7 +215,7 @@ def _places(made: Axes, labels: Sequence[str]) -> None:
     """Names on the x axis at 0, 1, …; of many not each, but the last one always."""
     every = -(-len(labels) // LABELS)
     shown = range((len(labels) - 1) % every, len(labels), every)
-    made.set_xticks(shown, [labels[place] for place in shown])
+    charts.x_ticks(made, shown, [labels[place] for place in shown])
     made.set_xlim(-0.5, len(labels) - 0.5)
 
 
@@ -260,7 +259,9 @@ def _search(name: str, one: dict[str, Any]) -> Markup:
                 mew=thick,
                 clip_on=False,
             )
-        made.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        named = MaxNLocator(5, integer=True).tick_values(0, max(last, 1))
+        named = [tick for tick in named if 0 <= tick <= max(last, 1)]
+        charts.x_ticks(made, named, [f"{tick:g}" for tick in named])
         made.set_xlim(0, max(last, 1))
         charts.value_axis(made, low, high, charts.tick_text(low, high), 5)
         return []
@@ -282,11 +283,11 @@ def _dependence(name: str, one: dict[str, Any], reach: float) -> Markup:
     def draw(figure: Figure, width: int) -> list[Hint]:
         made = axes(figure, 46, 24, 10, 8)
         charts.line(made, [-0.5, len(bins) - 0.5], [0, 0], "soft", 1)
-        for place, b in enumerate(bins):
-            charts.whisker(made, place, b["low"], b["high"], INK["s0"])
-            charts.mark(made, place, b["mean"], "o", INK["s0"], 7)
+        low_ends, high_ends = [b["low"] for b in bins], [b["high"] for b in bins]
+        charts.whiskers(made, range(len(bins)), low_ends, high_ends, INK["s0"])
+        charts.mark(made, range(len(bins)), [b["mean"] for b in bins], "o", INK["s0"], 7)
         ticks = _bin_ticks(bins)
-        made.set_xticks([place for place, _ in ticks], [text for _, text in ticks])
+        charts.x_ticks(made, [place for place, _ in ticks], [text for _, text in ticks])
         made.set_xlim(-0.5, len(bins) - 0.5)
         charts.value_axis(made, low, high, charts.tick_text(low, high), 5)
         return [

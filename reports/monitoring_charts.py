@@ -70,10 +70,9 @@ def performance(state: PageState, first: str, last: str) -> Markup:
             if decision.action in ("promote", "rollback", "release"):
                 for panel in (made, below):
                     panel.axvline(at_day(decision.day), color=INK["soft"], lw=1, ls=(0, (2, 3)))
-        charts.month_axis(below, first, last, 14 if wide else 5, days=True)
-        for panel in (made, below):
-            panel.set_xlim(left_end, right_end)
-        made.set_xticks([])
+        span = (left_end, right_end)
+        charts.month_axis(below, first, last, 14 if wide else 5, days=True, span=span)
+        made.set_xlim(*span)
         charts.value_axis(made, low, high, charts.auc_tick, 5)
         return _date_hints(state)
 
@@ -94,8 +93,8 @@ def buyers(found: Sequence[Performance], estimates: Sequence[Estimate]) -> Marku
         made = axes(made_in, 46, 36, 8, 8)
         charts.dashed(made, [(at_day(day), expected[day]) for day in days])
         charts.solid(made, [(at_day(day), value) for day, value in observed.items()])
-        charts.month_axis(made, days[0][:7], days[-1][:7], 6, days=True)
-        made.set_xlim(at_day(days[0]) - 0.4, at_day(days[-1]) + 0.4)
+        span = (at_day(days[0]) - 0.4, at_day(days[-1]) + 0.4)
+        charts.month_axis(made, days[0][:7], days[-1][:7], 6, days=True, span=span)
         charts.value_axis(made, low, high, charts.percent_tick, 4)
         return [
             Hint(
@@ -135,8 +134,8 @@ def trend(found: Sequence[Run]) -> Markup:
             filled = one.decision in ("promote", "release")
             shape = charts.marker(one.version) if one.version else "o"
             charts.mark(made, at_day(one.day), one.roc_auc, shape, ink, 7.5, hollow=not filled)
-        charts.month_axis(made, days[0][:7], days[-1][:7], 10 if width > NARROW else 5, days=True)
-        made.set_xlim(at_day(days[0]) - 0.6, at_day(days[-1]) + 0.6)
+        span, most = (at_day(days[0]) - 0.6, at_day(days[-1]) + 0.6), 10 if width > NARROW else 5
+        charts.month_axis(made, days[0][:7], days[-1][:7], most, days=True, span=span)
         charts.value_axis(made, low, high, charts.auc_tick, 4)
         return [
             Hint(
@@ -180,8 +179,7 @@ def _estimate(made: Axes, found: Estimate) -> None:
 def _lanes(made: Axes, state: PageState, left: float, right: float) -> None:
     place = {name: len(LANES) - 1 - lane for lane, name in enumerate(LANES)}
     made.set_ylim(-0.5, len(LANES) - 0.5)
-    made.set_yticks([place[name] for name in LANES], list(LANES))
-    made.grid(visible=False)
+    charts.y_ticks(made, [place[name] for name in LANES], LANES, grid=False)
     made.axhline(len(LANES) - 0.5, color=INK["line"], lw=1)
     end, pixels = at_day(state.day), made.bbox.width / (right - left)
     for one in state.champions:
@@ -334,7 +332,7 @@ def score_tenths(found: Requests) -> Markup:
         places = range(1, len(shares) + 1)
         made.bar(places, shares, 0.72, color=INK["s0"], alpha=0.85, lw=0)
         made.axhline(1 / len(shares), color=INK["s1"], lw=1.4, ls=(0, (4, 3)))
-        made.set_xticks(places, ["lowest", *map(str, places[1:-1]), "highest"])
+        charts.x_ticks(made, places, ["lowest", *map(str, places[1:-1]), "highest"])
         made.set_xlim(0.4, len(shares) + 0.6)
         charts.value_axis(made, 0, max(shares) * 1.08, charts.percent_tick, 4)
         return [

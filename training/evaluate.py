@@ -101,7 +101,7 @@ def evaluate(
             raise UserError(
                 f"the exported graph of {name} gives no number for some test row",
                 where=str(folder / "model.onnx"),
-                next_step=f"mend to_onnx in training/families/{name}.py, or leave the family out",
+                next_step=f"repair to_onnx in training/families/{name}.py, or leave the family out",
             )
         raw[name] = point(labels, np.load(folder / "test_raw.npy", allow_pickle=False))
     models = {name: resampled(np.clip(p, 0, 1)) for name, p in probabilities.items()}

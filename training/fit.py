@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 import time
 import traceback
@@ -205,19 +204,16 @@ def with_numbers(rows: Rows, job: Job) -> Rows:
 
 
 def _write(output: Path, graph: bytes, result: dict[str, Any], arrays: dict[str, Any]) -> None:
-    """Aside first, then renamed: whoever finds the folder finds all of it."""
+    """Write all files of the output folder, in place of what was there."""
     import numpy as np
 
-    aside = output.with_name(f".{output.name}.{os.getpid()}")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    (aside / "model.onnx").write_bytes(graph)
-    (aside / "result.json").write_text(json.dumps(result, indent=2) + "\n")
-    for name, array in arrays.items():
-        np.save(aside / f"{name}.npy", array)
-    if output.exists():
-        shutil.rmtree(output)
-    aside.rename(output)
+    from common.files import atomic_folder
+
+    with atomic_folder(output) as folder:
+        (folder / "model.onnx").write_bytes(graph)
+        (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+        for name, array in arrays.items():
+            np.save(folder / f"{name}.npy", array)
 
 
 def main(arguments: list[str]) -> int:

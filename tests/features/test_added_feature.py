@@ -14,10 +14,18 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-CODE = [file.parent.name for file in ROOT.glob("*/__init__.py")]
-TESTS = [
-    f"tests/features/test_{name}.py" for name in ("feature_files", "features_by_hand", "ablation")
-]
+COPIED = [file.parent.name for file in ROOT.glob("*/__init__.py")]
+COPIED += ["docs", "tests/features", "README.md", "pyproject.toml"]
+# `make docs`, then the fast checks of the features, in one process: the libraries load once.
+CHECKS = """
+import sys
+import flows.docs, pytest
+sys.argv[1:] = []
+flows.docs.main()
+NAMES = ("feature_files", "features_by_hand", "feature_ranges", "online")
+files = [f"tests/features/test_{name}.py" for name in NAMES]
+sys.exit(pytest.main(["-m", "not slow", *files]))
+"""
 
 
 def insert(file: Path, *, below: str, text: str) -> None:
@@ -27,11 +35,12 @@ def insert(file: Path, *, below: str, text: str) -> None:
 
 
 def test_a_feature_and_a_group_are_added_by_sql_and_catalogue_and_make_docs(tmp_path):
-    for name in (*CODE, "docs", "tests"):
+    for name in COPIED:
+        if (ROOT / name).is_file():
+            shutil.copy(ROOT / name, tmp_path)
+            continue
         ignored = shutil.ignore_patterns("__pycache__", ".hypothesis")
         shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
-    for name in ("README.md", "pyproject.toml"):
-        shutil.copy(ROOT / name, tmp_path)
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     section = readme[readme.index("## Your first change") : readme.index("## Where to go next")]
@@ -47,12 +56,12 @@ def test_a_feature_and_a_group_are_added_by_sql_and_catalogue_and_make_docs(tmp_
     group = '    "size": (Feature("units_most", "units", "most units at once", low=1),),\n'
     insert(catalogue, below="GROUPS: dict[str, tuple[Feature, ...]] = {\n", text=group)
 
-    run = {"cwd": tmp_path, "capture_output": True, "text": True}
-    run["env"] = os.environ | {"PYTHONPATH": str(tmp_path)}
-    made = subprocess.run([sys.executable, "-m", "flows.docs"], **run)
-    assert made.returncode == 0, made.stderr
-    assert "`units_most`" in (tmp_path / "docs" / "features.md").read_text(encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-k", "not candidate and not gain", *TESTS], **run
+        [sys.executable, "-c", CHECKS],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
     )
-    assert done.returncode == 0, done.stdout[-4000:]
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    assert "`units_most`" in (tmp_path / "docs" / "features.md").read_text(encoding="utf-8")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 
+import duckdb
 import numpy as np
+import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -25,42 +29,35 @@ LOG = shop_log(60, 260)
 def built(tmp_path_factory) -> tuple[Path, TableFacts]:
     folder = tmp_path_factory.mktemp("the analyst's table")  # a quote in the path
     target = folder / "table.parquet"
-    return target, build_table(write(LOG, folder / "log.parquet"), target, QUESTION)
+    log = write(LOG, folder / "log.parquet")
+    return target, build_table(log, target, QUESTION, source_sha256="5a" * 32)
 
 
-def midnight(day: date) -> datetime:
-    return datetime.combine(day, time())
-
-
-def customers_with_a_sale(first: datetime, end: datetime) -> set[str]:
-    return {x.customer_id for x in LOG if x.quantity > 0 and first <= x.invoiced_at < end}
+def buyers_between(day: date, first: int, end: int) -> set[str]:
+    """The customers with a sale from so many days after midnight of `day` on, until others."""
+    midnight = datetime.combine(day, time())
+    since, until = midnight + timedelta(days=first), midnight + timedelta(days=end)
+    return {x.customer_id for x in LOG if x.quantity > 0 and since <= x.invoiced_at < until}
 
 
 def test_the_columns_are_the_key_the_catalogue_in_its_order_and_the_label(built):
     schema = pq.read_schema(built[0])
     assert schema.names == ["customer_id", "as_of", "split", *NAMES, "label"]
-    assert {str(schema.field(name).type) for name in NAMES} == {"double"}
-    assert (str(schema.field("as_of").type), str(schema.field("label").type)) == (
-        "date32[day]",
-        "int8",
-    )
+    types = {name: str(schema.field(name).type) for name in schema.names}
+    assert {types[name] for name in NAMES} == {"double"}
+    assert (types["as_of"], types["label"]) == ("date32[day]", "int8")
 
 
-def test_the_rows_are_one_per_customer_and_as_of_date_sorted_by_date_and_customer(built):
-    keys = list(zip(read_column(built[0], "as_of"), read_column(built[0], "customer_id")))
-    assert keys == sorted(set(keys))
-
-
-def test_the_rows_are_the_customers_with_a_purchase_in_the_active_days(built):
+def test_the_rows_are_the_customers_of_the_active_days_sorted_by_date_and_customer(built):
     path, facts = built
+    keys = list(zip(read_column(path, "as_of"), read_column(path, "customer_id")))
+    assert keys == sorted(set(keys))
     for split in SPLITS:
         rows = read_rows(path, (split,), NAMES)
-        found = {day: set(rows.customer_id[rows.as_of == day]) for day in np.unique(rows.as_of)}
-        assert [str(day) for day in found] == facts.as_of[split]
-        for day, customers in found.items():
-            as_of = midnight(day.astype(date))
-            expected = customers_with_a_sale(as_of - timedelta(days=120), as_of)
-            assert customers == expected
+        assert sorted({str(day) for day in rows.as_of}) == facts.as_of[split]
+        for day in np.unique(rows.as_of):
+            customers = set(rows.customer_id[rows.as_of == day])
+            assert customers == buyers_between(day.astype(date), -120, 0)
             assert customers != {line.customer_id for line in LOG}  # the window leaves some out
 
 
@@ -68,8 +65,7 @@ def test_the_label_is_who_buys_within_the_horizon(built):
     rows = read_rows(built[0], SPLITS, NAMES)
     assert rows.y is not None and set(rows.y) == {0, 1}
     for customer, day, label in zip(rows.customer_id, rows.as_of, rows.y):
-        as_of = midnight(day.astype(date))
-        assert label == (customer in customers_with_a_sale(as_of, as_of + timedelta(days=60)))
+        assert label == (customer in buyers_between(day.astype(date), 0, 60))
 
 
 def test_the_facts_are_those_of_the_file(built):
@@ -81,6 +77,24 @@ def test_the_facts_are_those_of_the_file(built):
     assert [len(facts.as_of[split]) for split in SPLITS] == [4, 3, 1]
 
 
+def test_other_tools_show_what_the_columns_mean_and_what_the_table_was_made_of(built):
+    path, _ = built
+    attributes = pd.read_parquet(path).attrs
+    assert attributes["source_sha256"] == "5a" * 32
+    recency = {"meaning": "from the last purchase to the as-of date", "unit": "days"}
+    assert attributes["features"]["recency_days"] == recency
+    assert list(attributes["features"]) == list(NAMES)
+    expected = {"source_sha256": "5a" * 32, "features": json.dumps(attributes["features"])}
+    by_arrow = {
+        name.decode(): text.decode() for name, text in pq.read_schema(path).metadata.items()
+    }
+    by_polars = pl.read_parquet_metadata(path)
+    pairs = duckdb.execute("SELECT key, value FROM parquet_kv_metadata(?)", [str(path)]).fetchall()
+    by_duckdb = {name.decode(): text.decode() for name, text in pairs}
+    for shown in (by_arrow, by_polars, by_duckdb):
+        assert {name: shown[name] for name in expected} == expected
+
+
 def test_a_log_without_a_sale_is_refused(tmp_path):
     log = write([Line(at("2025-01-01"), quantity=-1)], tmp_path / "log.parquet")
     with pytest.raises(UserError, match="no sale is left"):
@@ -88,26 +102,15 @@ def test_a_log_without_a_sale_is_refused(tmp_path):
     assert not (tmp_path / "table.parquet").exists()
 
 
-def test_a_missing_feature_is_read_as_nan_and_nothing_else_is(built):
+def test_rows_are_read_in_the_order_of_the_file_and_of_the_features_asked_for(built):
     path, _ = built
-    rows = read_rows(path, SPLITS, NAMES)
-    assert rows.x.dtype == np.float32
-    assert rows.x.shape == (pq.read_metadata(path).num_rows, len(NAMES)) == (len(rows), len(NAMES))
-    table = pq.read_table(path)
-    for column, name in enumerate(NAMES):
-        missing = table[name].is_null().to_numpy()
-        assert np.array_equal(np.isnan(rows.x[:, column]), missing), name
-    assert np.isnan(rows.x[:, NAMES.index("gap_days_mean")]).any()
-
-
-def test_rows_keep_the_order_of_the_file_and_of_the_features_asked_for(built):
-    path, _ = built
-    rows = read_rows(path, ("test", "train"), ("tenure_days", "recency_days"))
-    keep = np.isin(read_column(path, "split"), ["test", "train"])
-    expected = [read_column(path, name)[keep] for name in ("tenure_days", "recency_days")]
-    assert np.array_equal(rows.x, np.column_stack(expected).astype(np.float32))
-    assert np.array_equal(rows.customer_id, read_column(path, "customer_id")[keep])
-    assert np.array_equal(rows.y, read_column(path, "label")[keep])
+    rows = read_rows(path, ("test", "train"), ("tenure_days", "gap_days_mean"))
+    kept = np.isin(read_column(path, "split"), ["test", "train"])
+    expected = [read_column(path, name)[kept] for name in ("tenure_days", "gap_days_mean")]
+    assert rows.x.dtype == np.float32 and np.isnan(rows.x[:, 1]).any()  # missing is NaN
+    assert np.array_equal(rows.x, np.column_stack(expected).astype(np.float32), equal_nan=True)
+    assert np.array_equal(rows.customer_id, read_column(path, "customer_id")[kept])
+    assert np.array_equal(rows.y, read_column(path, "label")[kept])
 
 
 def test_without_the_label_its_bytes_are_not_read(built, tmp_path):

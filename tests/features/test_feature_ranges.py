@@ -66,45 +66,41 @@ def test_every_valid_log_gives_values_in_range(log, horizon, active, home):
     assert_in_range(ask(log, AS_OF, question))
 
 
-def test_sales_worth_less_than_half_a_hundredth_are_worth_nothing():
-    log = [
-        Line(at("2025-06-01"), unit_price=0.001),
-        Line(at("2025-06-02"), invoice_id="C2", quantity=-2, unit_price=5.0),
-    ]
-    answer = ask(log, AS_OF)
+HOME = 'Côte d\'Ivoire and "others"'
+LARGEST = Line(at("2025-06-01"), quantity=MAX_QUANTITY, unit_price=MAX_UNIT_PRICE)
+EXTREMES: dict[str, tuple[list[Line], dict[str, float]]] = {
+    "sales worth less than half a hundredth are worth nothing, cancelled as if one had been sold": (
+        [
+            Line(at("2025-06-01"), unit_price=0.001),
+            Line(at("2025-06-02"), invoice_id="C2", quantity=-2, unit_price=5.0),
+        ],
+        {"revenue_total": 0, "unit_price_mean": 0, "cancelled_share": 1000},
+    ),
+    "no country at all is not home": ([Line(at("2025-06-01"), country=None)], {"is_home": 0}),
+    "a home country with quotes is compared as it stands": (
+        [Line(at("2025-06-01"), country=HOME)],
+        {"is_home": 1},
+    ),
+    "365 days touch at most 13 calendar months": (
+        [Line(datetime(2024, 6, 10) + timedelta(d), invoice_id=str(d)) for d in range(365)],
+        {"active_months_365d": 13, "orders_365d": 365, "gap_days_mean": 1, "gap_days_spread": 0},
+    ),
+    "thousands of the largest invoices": (
+        [
+            replace(
+                LARGEST, invoice_id=str(n), invoiced_at=LARGEST.invoiced_at - timedelta(hours=n)
+            )
+            for n in range(5_000)
+        ],
+        {"revenue_total": 5_000 * MAX_QUANTITY * MAX_UNIT_PRICE},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", EXTREMES)
+def test_an_extreme_log_gives_values_in_range(case):
+    log, expected = EXTREMES[case]
+    answer = ask(log, AS_OF, Features(home_country=HOME))
     assert_in_range(answer)
     values = answer.features["anna", AS_OF[1]]
-    assert (values["revenue_total"], values["unit_price_mean"]) == (0, 0)
-    assert values["cancelled_share"] == 1000  # as if a single hundredth had been sold
-
-
-def test_no_country_at_all_is_not_home():
-    answer = ask([Line(at("2025-06-01"), country=None)], AS_OF)
-    assert answer.features["anna", AS_OF[1]]["is_home"] == 0
-
-
-@pytest.mark.parametrize("home", ["Côte d'Ivoire", 'a "quoted" country'])
-def test_a_home_country_with_quotes_is_compared_as_it_stands(home):
-    answer = ask([Line(at("2025-06-01"), country=home)], AS_OF, Features(home_country=home))
-    assert answer.features["anna", AS_OF[1]]["is_home"] == 1
-
-
-def test_365_days_touch_at_most_13_calendar_months():
-    first = datetime(2024, 6, 10)
-    log = [Line(first + timedelta(days=d), invoice_id=str(d)) for d in range(365)]
-    answer = ask(log, AS_OF)
-    assert_in_range(answer)
-    values = answer.features["anna", AS_OF[1]]
-    assert (values["active_months_365d"], values["orders_365d"]) == (13, 365)
-    assert (values["gap_days_mean"], values["gap_days_spread"]) == (1, 0)
-
-
-def test_a_customer_with_thousands_of_the_largest_invoices():
-    largest = Line(at("2025-06-01"), quantity=MAX_QUANTITY, unit_price=MAX_UNIT_PRICE)
-    log = [
-        replace(largest, invoice_id=str(n), invoiced_at=largest.invoiced_at - timedelta(hours=n))
-        for n in range(5_000)
-    ]
-    answer = ask(log, AS_OF)
-    assert_in_range(answer)
-    assert answer.features["anna", AS_OF[1]]["revenue_total"] == 5_000 * 50_000 * 5_000.0
+    assert {name: values[name] for name in expected} == expected

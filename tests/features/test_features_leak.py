@@ -13,8 +13,7 @@ from configs.settings import Features
 
 pytestmark = pytest.mark.slow
 
-EARLIER, LATER = date(2025, 2, 1), date(2025, 3, 1)
-AS_OF = (EARLIER, LATER)
+AS_OF = (date(2025, 2, 1), date(2025, 3, 1))
 MICROSECOND = timedelta(microseconds=1)
 
 
@@ -54,11 +53,10 @@ def lines(first: datetime, last: datetime) -> st.SearchStrategy[list[Line]]:
     return st.lists(line | line | line | cancellation, max_size=12)
 
 
-@pytest.mark.parametrize("cut", AS_OF)
-@given(data=st.data())
-@settings(max_examples=15)
+@given(cut=st.sampled_from(AS_OF), data=st.data())
+@settings(max_examples=20)
 def test_two_logs_that_agree_before_the_as_of_date_have_the_same_features(cut, data):
-    end = midnight(LATER) + timedelta(days=120)
+    end = midnight(AS_OF[1]) + timedelta(days=120)
     past = data.draw(lines(datetime(2024, 1, 1), midnight(cut)), "past")
     future = data.draw(lines(midnight(cut), end), "future")
     other = data.draw(lines(midnight(cut), end), "another future")
@@ -74,33 +72,3 @@ def test_two_logs_that_agree_before_the_as_of_date_have_the_same_features(cut, d
         for line in past
         if line.quantity > 0 and line.invoiced_at >= midnight(cut) - timedelta(days=365)
     }
-
-
-@given(data=st.data())
-@settings(max_examples=15)
-def test_a_later_row_may_change_in_any_column_or_go(data):
-    log = data.draw(lines(datetime(2024, 1, 1), midnight(LATER) + timedelta(days=90)), "log")
-    changed = []
-    for line in log:
-        if line.invoiced_at >= midnight(EARLIER):
-            if data.draw(st.booleans(), "removed"):
-                continue
-            change = data.draw(
-                st.fixed_dictionaries(
-                    {},
-                    optional={
-                        "customer_id": st.sampled_from(["anna", "bruno", "new"]),
-                        "invoice_id": st.sampled_from(["1", "9"]),
-                        "product_id": st.sampled_from(["10001", "99999"]),
-                        "quantity": st.sampled_from([-50_000, -1, 1, 50_000]),
-                        "unit_price": st.sampled_from([0.001, 5_000.0]),
-                        "country": st.sampled_from(["United Kingdom", "Peru", None]),
-                        "invoiced_at": st.just(midnight(EARLIER)),
-                    },
-                ),
-                "change",
-            )
-            line = Line(**vars(line) | change)
-        changed.append(line)
-
-    assert ask(log, AS_OF).bits(until=EARLIER) == ask(changed, AS_OF).bits(until=EARLIER)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 import struct
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 
-import pyarrow as pa
 import pytest
 from hypothesis import Phase, given
 from hypothesis import settings as hypothesis_settings
@@ -17,7 +17,7 @@ from made_logs import SCHEMA, Line, as_table, ask, shop_log
 from common.duck import connect
 from configs.settings import Compute, Features
 from features import engine
-from features.catalogue import ALL, CATALOGUE, NAMES, Feature, select
+from features.catalogue import ALL, NAMES, select
 from features.online import select_features
 
 AS_OF = (date(2023, 3, 1), date(2024, 3, 1), date(2024, 9, 1))
@@ -28,63 +28,55 @@ Bits = dict[tuple[str, date], bytes]
 class Online:
     """The statement, prepared once; its tables are filled for each question."""
 
-    def __init__(self, settings: Features, features: tuple[Feature, ...] = CATALOGUE) -> None:
-        self.settings, self.features = settings, features
-        self._context = connect(compute=Compute(threads=1))
-        self.connection = self._context.__enter__()
-        self.connection.register("schema", SCHEMA.empty_table())
-        self.connection.execute("CREATE TABLE transactions AS FROM schema")
-        self.connection.execute("CREATE TABLE as_of_dates (as_of DATE)")
-        query = select_features(settings, START, features)
-        self.connection.execute(f"PREPARE answer AS {query}")
+    def __init__(self, connection, settings: Features, declared: frozenset[str]) -> None:
+        self.connection = connection
+        connection.register("schema", SCHEMA.empty_table())
+        connection.execute("CREATE TABLE transactions AS FROM schema")
+        connection.execute("CREATE TABLE as_of_dates (as_of DATE)")
+        query = select_features(settings, START, select(declared))
+        connection.execute(f"PREPARE answer AS {query}")
 
-    def ask(self, log: Iterable[Line] | pa.Table, days: Iterable[date]) -> Bits:
-        table = log if isinstance(log, pa.Table) else as_table(log)
+    def ask(self, log: Iterable[Line]) -> Bits:
         self.connection.execute("DELETE FROM transactions; DELETE FROM as_of_dates")
-        self.connection.register("given", table)
+        self.connection.register("given", as_table(log))
         self.connection.execute("INSERT INTO transactions FROM given")
-        self.connection.executemany("INSERT INTO as_of_dates VALUES (?)", [[day] for day in days])
+        self.connection.executemany("INSERT INTO as_of_dates VALUES (?)", [[day] for day in AS_OF])
         rows = self.connection.execute("EXECUTE answer").fetchall()
         return {row[1:3]: bits(row[3:]) for row in rows}
 
-    def close(self) -> None:
-        self._context.__exit__(None, None, None)
 
-
-def bits(values: Iterable[float | None]) -> bytes:
-    """-0.0 is not 0.0, and missing is missing."""
-    nan = float("nan")
-    found = [nan if value is None else value for value in values]
-    return struct.pack(f"<{len(found)}d", *found)
+@contextmanager
+def prepared(settings: Features | None = None, declared: frozenset[str] = ALL) -> Iterator[Online]:
+    with connect(compute=Compute(threads=1)) as connection:
+        yield Online(connection, settings or Features(), declared)
 
 
 @pytest.fixture(scope="module")
 def online() -> Iterator[Online]:
-    found = Online(Features())
-    yield found
-    found.close()
+    with prepared() as made:
+        yield made
 
 
-def trained(log, days, settings: Features | None = None) -> Bits:
-    return ask(log, days, settings, log_start=START).bits()
+def bits(values: Iterable[float | None]) -> bytes:
+    """-0.0 is not 0.0, and missing is missing."""
+    numbers = [float("nan") if value is None else value for value in values]
+    return struct.pack(f"<{len(numbers)}d", *numbers)
 
 
-def test_many_customers_at_several_dates(online):
-    log = shop_log(60, 900)
-    expected = trained(log, AS_OF)
-    assert len(expected) > 120
-    assert online.ask(log, AS_OF) == expected
+def trained(log: Iterable[Line], settings: Features | None = None, names=NAMES) -> Bits:
+    features = ask(log, AS_OF, settings, log_start=START).features
+    return {key: bits(values[name] for name in names) for key, values in features.items()}
 
 
-@pytest.mark.slow
-def test_one_customer_after_the_other_has_what_they_have_among_all(online):
+def test_many_customers_at_several_dates_and_each_by_itself(online):
     log = shop_log(12, 300, seed=5)
-    expected = trained(log, AS_OF)
-    for customer in {line.customer_id for line in log}:
+    expected = trained(log)
+    assert len(expected) > 24
+    assert online.ask(log) == expected
+    for customer in ("customer 3", "customer 7"):
         own = [line for line in log if line.customer_id == customer]
         wanted = {key: value for key, value in expected.items() if key[0] == customer}
-        assert wanted
-        assert online.ask(own, AS_OF) == wanted
+        assert wanted and online.ask(own) == wanted
 
 
 MIDNIGHTS = [
@@ -108,45 +100,30 @@ LINE = st.builds(
 
 @pytest.mark.slow
 @given(lines=st.lists(LINE, min_size=0, max_size=25))
-@hypothesis_settings(max_examples=45, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@hypothesis_settings(max_examples=20, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 def test_random_logs(online, lines):
-    assert online.ask(lines, AS_OF) == trained(lines, AS_OF)
+    assert online.ask(lines) == trained(lines)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "settings",
+    ("settings", "declared"),
     [
-        Features(horizon_days=1, active_days=30, invoice_days=0, home_country="France"),
-        Features(horizon_days=365, active_days=1095, invoice_days=365, home_country="it's here"),
+        (Features(horizon_days=1, active_days=30, invoice_days=0, home_country="it's here"), ALL),
+        (Features(horizon_days=365, active_days=1095, invoice_days=365), ALL - {"country"}),
+        (Features(), ALL - {"product_id"}),
+        (Features(), ALL - {"invoice_id", "quantity"}),
     ],
 )
-def test_the_settings_are_those_of_training(settings):
-    found, log = Online(settings), shop_log(30, 400, seed=2)
-    try:
-        expected = trained(log, AS_OF, settings)
-        assert expected != trained(log, AS_OF)
-        assert found.ask(log, AS_OF) == expected
-    finally:
-        found.close()
+def test_settings_and_declared_columns_are_those_of_training(settings, declared):
+    names, log = [feature.name for feature in select(declared)], shop_log(20, 300, seed=3)
+    expected = trained(log, settings, names)
+    assert expected != trained(log)
+    with prepared(settings, declared) as online:
+        assert online.ask(log) == expected
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("column", ["product_id", "invoice_id", "quantity", "country"])
-def test_features_of_columns_that_are_not_declared_are_left_out(column):
-    features = select(ALL - {column})
-    names = [feature.name for feature in features]
-    found, log = Online(Features(), features), shop_log(20, 300, seed=3)
-    try:
-        all_of_them = ask(log, AS_OF, log_start=START).features
-        expected = {key: bits(value[n] for n in names) for key, value in all_of_them.items()}
-        assert len(names) < len(NAMES)
-        assert found.ask(log, AS_OF) == expected
-    finally:
-        found.close()
-
-
-def test_files_of_which_nothing_is_asked_are_not_read(monkeypatch):
+def test_files_of_which_no_feature_is_wanted_are_not_read(monkeypatch):
     seen, read = set[str](), engine.read
     monkeypatch.setattr(engine, "read", lambda name: seen.add(name) or read(name))
     select_features(Features(), START, select(ALL - {"product_id"}))
@@ -156,9 +133,9 @@ def test_files_of_which_nothing_is_asked_are_not_read(monkeypatch):
 
 
 def test_a_change_of_a_file_changes_training_and_service_alike(tmp_path, monkeypatch):
-    """Neither has SQL of its own: one line less a day, in every file of the folder's copy."""
+    """Neither has SQL of its own."""
     log = shop_log(20, 300)
-    before = trained(log, AS_OF)
+    before = trained(log)
     shutil.copytree(engine.SQL, tmp_path / "sql")
     changes = {
         "base/moments": ("quantity * unit_price * 100", "quantity * unit_price * 200"),
@@ -171,13 +148,10 @@ def test_a_change_of_a_file_changes_training_and_service_alike(tmp_path, monkeyp
         assert old in file.read_text("utf-8")
         file.write_text(file.read_text("utf-8").replace(old, new), "utf-8")
     monkeypatch.setattr(engine, "SQL", tmp_path / "sql")
-    changed = Online(Features())
-    try:
-        expected = trained(log, AS_OF)
+    with prepared() as changed:
+        expected = trained(log)
         assert expected != before
-        assert changed.ask(log, AS_OF) == expected
-    finally:
-        changed.close()
+        assert changed.ask(log) == expected
 
 
 def test_nothing_is_left_that_would_be_planned_at_each_execution():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -14,9 +15,37 @@ from features.catalogue import CATALOGUE
 from features.contract import read_frame, table_checks
 from ingestion.expectations import validate
 
-pytestmark = pytest.mark.slow
-
 QUESTION = Features(horizon_days=60, active_days=120, min_history_days=90, train_dates=4)
+
+
+def wrong_values(frame: pd.DataFrame) -> pd.DataFrame:
+    frame = pd.concat([frame, frame.tail(1)])
+    frame.loc[5, "orders_total"] = None
+    frame.loc[6, "recency_days"] = -1.0
+    frame.loc[7, ["is_home", "year_sin"]] = 2.0, -1.1
+    return frame
+
+
+def wrong_splits(frame: pd.DataFrame) -> pd.DataFrame:
+    """Of train only one class is left, of validation nothing."""
+    of_train = (frame["split"] == "train") & (frame["label"] == 1)
+    return frame[~of_train & (frame["split"] != "valid")]
+
+
+CASES: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], set[str]]] = {
+    "a good table": (lambda frame: frame, set()),
+    "a row twice, a missing value, and values out of their range": (
+        wrong_values,
+        {
+            *("one_row_each", "orders_total_present", "recency_days_range", "is_home_range"),
+            "year_sin_range",
+        },
+    ),
+    "a split of one class and an empty one": (
+        wrong_splits,
+        {"train_both_classes", "valid_both_classes"},
+    ),
+}
 
 
 @pytest.fixture(scope="module")
@@ -24,50 +53,17 @@ def good(tmp_path_factory) -> pd.DataFrame:
     folder: Path = tmp_path_factory.mktemp("table")
     log = write(shop_log(60, 260), folder / "log.parquet")
     build_table(log, folder / "table.parquet", QUESTION)
-    return read_frame(folder / "table.parquet")
+    return pd.read_parquet(folder / "table.parquet")
 
 
-def broken(frame: pd.DataFrame, tmp_path: Path) -> list[str]:
-    """Codes of the checks that the table breaks, once it is a file again."""
-    path = tmp_path / "table.parquet"
-    frame.drop(columns="split_label").to_parquet(path)
-    findings = validate(read_frame(path), table_checks())
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_the_checks_name_what_is_wrong_with_a_table(good, tmp_path, case):
+    change, expected = CASES[case]
+    change(good.copy()).to_parquet(tmp_path / "table.parquet")
+    findings = validate(read_frame(tmp_path / "table.parquet"), table_checks())
     assert all(finding.severity == "critical" and finding.why for finding in findings)
-    return [finding.code for finding in findings if not finding.success]
-
-
-def test_a_good_table_breaks_nothing(good, tmp_path):
-    assert broken(good, tmp_path) == []
-
-
-def test_a_row_that_is_there_twice(good, tmp_path):
-    assert broken(pd.concat([good, good.tail(1)]), tmp_path) == ["one_row_each"]
-
-
-def test_a_missing_value_in_a_feature_that_is_never_missing(good, tmp_path):
-    good = good.copy()
-    good.loc[5, "orders_total"] = None
-    assert broken(good, tmp_path) == ["orders_total_present"]
-
-
-@pytest.mark.parametrize(
-    ("feature", "value"),
-    [("recency_days", -1.0), ("is_home", 2.0), ("active_months_365d", 14.0), ("year_sin", -1.1)],
-)
-def test_a_value_out_of_range(good, tmp_path, feature, value):
-    good = good.copy()
-    good.loc[5, feature] = value
-    assert broken(good, tmp_path) == [f"{feature}_range"]
-
-
-@pytest.mark.parametrize("split", ["train", "valid", "test"])
-def test_a_split_with_one_class(good, tmp_path, split):
-    one_class = good[~((good["split"] == split) & (good["label"] == 1))]
-    assert broken(one_class, tmp_path) == [f"{split}_both_classes"]
-
-
-def test_an_empty_split(good, tmp_path):
-    assert broken(good[good["split"] != "valid"], tmp_path) == ["valid_both_classes"]
+    assert {finding.code for finding in findings if not finding.success} == expected
 
 
 def test_every_feature_has_a_range_and_those_that_are_never_missing_are_checked_for_it():

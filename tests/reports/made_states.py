@@ -469,29 +469,6 @@ def empty() -> PageState:
     return PageState(dataset="shop", made_at="2026-04-01 06:00 UTC", day="2026-04-01")
 
 
-def long_history(months: int = 60) -> PageState:
-    state = undrifted(months)
-    more = tuple(
-        run(str(end_of(add_months(START, place))), 5 + place // 3, 0.77, "promote")
-        for place in range(12, months, 3)
-    )
-    champions = [state.champions[0], replace(state.champions[1], until=more[0].day)]
-    for one, following in zip(more, (*more[1:], None), strict=True):
-        assert one.version is not None
-        end = following.day if following else None
-        champions.append(Champion(one.version, one.day, end, 0.77, 0.75, 0.79))
-    return replace(
-        state,
-        runs=(*state.runs, *more),
-        champions=tuple(champions),
-        verdicts=(*state.verdicts[:-1], replace(state.verdicts[-1], champion=more[-1].version)),
-        decisions=(
-            *state.decisions,
-            *(Decision(one.day, "promote", one.version, "every rule held") for one in more),
-        ),
-    )
-
-
 HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>]]>&amp;{{ 7 * 7 }}$\\frac$"
 RTL = "متجر البيانات \u202eevil"
 
@@ -541,6 +518,6 @@ MADE = {
     "broken": broken_data,
     "first": first_month,
     "empty": empty,
-    "long": long_history,
+    "long": lambda: undrifted(60),
     "hostile": hostile,
 }

@@ -4,6 +4,7 @@ needed to read it, and no text from outside becomes markup."""
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,6 @@ from made_states import (
     MADE,
     START,
     empty,
-    first_month,
     rate_drift,
     undrifted,
     until_month,
@@ -124,13 +124,9 @@ def test_colours_of_the_charts_are_variables_of_the_page(pages: Any) -> None:
 def test_of_many_months_the_newest_are_unfolded(pages: Any) -> None:
     page = pages("long")
     assert len(strip_of(page)) == 24 and strip_of(page)[-1][1].startswith("Mar 2031")
+    assert len(page) < 1_500_000
     months = Page(section(page, "months")).text
     assert all(words.short_month(one.month) in months for one in MADE["long"]().verdicts)
-
-
-@pytest.mark.slow
-def test_two_years_are_a_page_of_moderate_size(tmp_path: Path) -> None:
-    assert len(written(undrifted(24), tmp_path)) < 1_500_000
 
 
 # --- what it says ------------------------------------------------------------------------------
@@ -180,38 +176,6 @@ def test_a_month_in_which_not_everything_could_be_judged_is_not_green(pages: Any
     assert not Page(section(page, "verdict")).having("good")
 
 
-def test_what_the_verdict_says_of_a_sensor_stands_once_and_the_early_label_is_no_reason(
-    tmp_path: Path,
-) -> None:
-    said = "Learning: it needs 12 months as its baseline."
-    judged = Reading("price", START, "ok", 0.0, 900, 0.0, 0.1, 0.0, 6.0)
-    waits = Reading("unit", START, "learning", text=said)
-    early = Reading("early_label", START, "learning", text="No scores of a year before.")
-    verdict = Verdict(START, "calendar", "", START, (), 1, learning=(early.text,))
-    state = replace(
-        empty(), day="2026-05-01", verdicts=(verdict,), readings=(judged,), early_label=(early,)
-    )
-    page = written(state, tmp_path)
-    assert strip_of(page)[0][0] == "good now"
-    assert "early label: No scores of a year before." in Page(section(page, "verdict")).text
-    verdict = replace(verdict, learning=(said, early.text))
-    page = written(replace(state, verdicts=(verdict,), readings=(judged, waits)), tmp_path)
-    assert strip_of(page) == [("partly now", "Apr 2026 calendar 1 not judged")]
-    assert Page(section(page, "verdict")).text.count(said) == 1
-
-
-def test_a_month_in_which_nothing_could_be_judged_has_no_verdict_to_trust(tmp_path: Path) -> None:
-    learning = tuple(
-        replace(one, state="learning", until="2027-04")
-        for one in first_month().readings
-        if one.month == START
-    )
-    state = replace(empty(), verdicts=first_month().verdicts, readings=learning)
-    page = written(state, tmp_path)
-    assert strip_of(page)[0][0] == "unjudged now"
-    assert "Nothing could be judged yet" in Page(section(page, "verdict")).text
-
-
 @pytest.mark.slow
 def test_a_year_without_a_finding_is_green_once_everything_can_be_judged(pages: Any) -> None:
     kinds = [kind for kind, _ in strip_of(pages("undrifted"))]
@@ -229,21 +193,6 @@ def test_a_held_month_is_named_with_its_reasons_and_the_command(pages: Any) -> N
     assert "The data are broken" in Page(section(pages("broken"), "verdict")).text
 
 
-def test_a_month_that_is_over_and_not_judged_is_said(tmp_path: Path) -> None:
-    state = replace(empty(), verdicts=undrifted().verdicts[:3], day="2026-08-15")
-    said = "July 2026 is over but has not been judged yet"
-    assert said in Page(written(state, tmp_path)).text
-    assert "is over but" not in Page(written(replace(state, day="2026-07-31"), tmp_path)).text
-
-
-def test_an_estimate_stands_with_its_assumption(pages: Any, tmp_path: Path) -> None:
-    assumption = "It holds only if the probabilities are still right"
-    assert assumption in Page(pages("rate")).text
-    state = rate_drift()
-    state = replace(empty(), verdicts=state.verdicts, performance=state.performance)
-    assert assumption not in Page(written(state, tmp_path)).text
-
-
 def test_decisions_runs_and_scores_are_listed(pages: Any) -> None:
     state, page = rate_drift(), pages("rate")
     decisions = Page(section(page, "performance")).text
@@ -253,56 +202,6 @@ def test_decisions_runs_and_scores_are_listed(pages: Any) -> None:
     assert all(one.run_id in runs for one in state.runs)
     scores = Page(section(page, "scores")).text
     assert all(one.path in scores for one in state.scores)
-
-
-def test_a_promotion_and_a_batch_that_a_person_decided_have_words_of_their_own(
-    tmp_path: Path,
-) -> None:
-    by_person = Decision("2026-04-20", "release", 2, "it is right")
-    accepted = Quality("2026-04", 100, 10, "released")
-    state = replace(until_month(undrifted(), 1), decisions=(by_person,), quality=(accepted,))
-    page = written(state, tmp_path)
-    assert "promoted by a person version 2" in Page(section(page, "performance")).text
-    assert "accepted by a person" in Page(section(page, "quality")).text
-    assert "released" not in Page(page).text
-
-
-def test_a_month_that_is_held_has_no_readings_and_says_so(tmp_path: Path) -> None:
-    held = replace(undrifted(2).quality[0], month="2026-05", status="held", why="it is held")
-    verdict = Verdict("2026-05", "broken data", "hold it", "2026-05", ("it is held",), None)
-    before = until_month(undrifted(), 1)
-    state = replace(before, verdicts=(*before.verdicts, verdict), quality=(held,), day="2026-06-01")
-    page = written(state, tmp_path)
-    head = Page(section(page, "verdict")).text
-    assert f"{held.quarantined:,} of the month's {held.rows:,} rows are in quarantine" in head
-    assert "champion version 1 since 2026-04-01" in head, "it is champion still"
-    assert "Hold it." in head
-    said = Page(section(page, "explanation")).text
-    assert "April 2026 beside April 2025" in said and "no alarm to explain" not in said
-    assert "<details open" not in section(page, "explanation"), "that is of another month"
-
-
-def test_rows_that_are_refused_are_not_called_held(tmp_path: Path) -> None:
-    why = "the batch breaks the data contract: rows is 0, the limit is at least 1"
-    refused = Quality("2026-04", 100, 100, "refused", ("missing_date 100",), why)
-    state = replace(until_month(undrifted(), 1), quality=(refused,))
-    said = Page(section(written(state, tmp_path), "quality")).text
-    assert "April 2026 is refused. The batch breaks the data contract: rows is 0" in said
-
-
-def test_the_champions_reading_says_how_sure_worse_is_and_names_have_no_underscores(
-    tmp_path: Path,
-) -> None:
-    reading = Reading("champion_gain", START, "alarm", -0.01, 9000, 0.01, 0.005, -4.0, 3.0)
-    early = Reading("early_label", START, "pending", -0.02, 900, 0.0, 0.006, -3.3, 3.5)
-    verdict = Verdict(START, "worse", "Train.", START, (reading.text,), 1)
-    state = replace(
-        empty(), verdicts=(verdict,), of_champion=(reading,), early_label=(early,), day="2026-05-01"
-    )
-    head = Page(section(written(state, tmp_path), "verdict")).text
-    assert "Champion gain: 4.0 standard deviations below" in head
-    assert "Early label (never an alarm): 3.3 standard deviations below" in head
-    assert "_" not in head
 
 
 def test_features_come_in_the_order_of_what_moved_most(pages: Any, tmp_path: Path) -> None:
@@ -358,39 +257,118 @@ def test_a_value_far_outside_of_its_band_does_not_flatten_the_chart(pages: Any) 
     assert "alarm in Sep 2026; September 2026: 20." in card
 
 
-# --- states of a beginning ---------------------------------------------------------------------
+# --- states of a beginning, and single facts -----------------------------------------------------
+
+ONE_MONTH = until_month(undrifted(), 1)
 
 
-def test_without_anything_the_page_says_what_to_type(pages: Any) -> None:
-    text = Page(pages("empty")).text
+@pytest.fixture
+def says(tmp_path: Path) -> Callable[..., str]:
+    """`says(state)` is the text of the page, `says(state, "verdict")` that of a section."""
+
+    def text(state: PageState, name: str = "") -> str:
+        page = written(state, tmp_path)
+        return Page(section(page, name) if name else page).text
+
+    return text
+
+
+def judged(*readings: Reading, verdict: str = "calendar", **changes: Any) -> PageState:
+    """A state of one month with these readings."""
+    month = replace(Verdict(START, "calendar", "", START, (), 1), verdict=verdict, **changes)
+    return replace(empty(), day="2026-05-01", verdicts=(month,), readings=readings)
+
+
+def test_before_the_first_month_the_page_says_what_to_type(says: Callable[..., str]) -> None:
+    text = says(empty())
     for said in ("No month was judged yet", "There is no champion", "make train", "make operate"):
         assert said in text
-    assert Page(pages("empty")).having("chart") == []
-
-
-def test_a_champion_before_its_first_month(tmp_path: Path) -> None:
-    state = until_month(undrifted(), 1)
-    state = replace(empty(), champions=state.champions, runs=state.runs, decisions=state.decisions)
-    text = Page(written(state, tmp_path)).text
+    trained = {"champions": ONE_MONTH.champions, "runs": ONE_MONTH.runs}
+    text = says(replace(empty(), decisions=ONE_MONTH.decisions, **trained))
     assert "No month was judged yet" in text and "There is no champion" not in text
     assert "No scores were made yet" in text
 
 
-def test_judged_months_without_a_champion_and_without_a_baseline(tmp_path: Path) -> None:
-    verdict = Verdict("2026-04", "calendar", "Train a first model", "2026-04", (), None)
-    reading = Reading("price", "2026-04", "learning", 1.0, 900, until="2027-04")
-    state = replace(empty(), verdicts=(verdict,), readings=(reading,), day="2026-05-01")
-    text = Page(written(state, tmp_path)).text
+def test_what_cannot_be_judged_yet_says_why(says: Callable[..., str]) -> None:
+    learns = Reading("price", START, "learning", 1.0, 900, until="2027-04")
+    text = says(judged(learns, champion=None))
     assert "Nothing could be judged yet" in text
     assert "price: learning, can judge from April 2027 on." in text
     assert "There is no champion yet: make train" in text
+    no_column = judged(Reading("price", START, "skipped"))
+    assert "The source has no such column" in says(no_column, "sensors")
+    late = replace(empty(), verdicts=undrifted().verdicts[:3], day="2026-08-15")
+    assert "July 2026 is over but has not been judged yet" in says(late)
+    assert "is over but" not in says(replace(late, day="2026-07-31"))
 
 
-def test_a_sensor_without_its_column_says_so(tmp_path: Path) -> None:
-    readings = tuple(Reading("price", month, "skipped") for month in ("2026-04", "2026-05"))
-    state = replace(empty(), verdicts=undrifted().verdicts[:2], readings=readings)
-    text = Page(section(written(state, tmp_path), "sensors")).text
-    assert "The source has no such column" in text
+def test_an_estimate_stands_with_its_assumption(pages: Any, says: Callable[..., str]) -> None:
+    assumption = "It holds only if the probabilities are still right"
+    assert assumption in Page(pages("rate")).text
+    state = rate_drift()
+    assert assumption not in says(
+        replace(empty(), verdicts=state.verdicts, performance=state.performance)
+    )
+
+
+def test_what_became_of_a_batch_or_a_version_is_said_in_words(says: Callable[..., str]) -> None:
+    release = Decision("2026-04-20", "release", 2, "it is right")
+    accepted = Quality("2026-04", 100, 10, "released")
+    state = replace(ONE_MONTH, decisions=(release,), quality=(accepted,))
+    assert "promoted by a person version 2" in says(state, "performance")
+    assert "accepted by a person" in says(state, "quality") and "released" not in says(state)
+    why = "the batch breaks the data contract: rows is 0, the limit is at least 1"
+    refused = Quality("2026-04", 100, 100, "refused", ("missing_date 100",), why)
+    text = says(replace(ONE_MONTH, quality=(refused,)), "quality")
+    assert "April 2026 is refused. The batch breaks the data contract: rows is 0" in text
+
+
+def test_the_champions_reading_says_how_sure_worse_is(says: Callable[..., str]) -> None:
+    reading = Reading("champion_gain", START, "alarm", -0.01, 9000, 0.01, 0.005, -4.0, 3.0)
+    early = Reading("early_label", START, "pending", -0.02, 900, 0.0, 0.006, -3.3, 3.5)
+    state = replace(judged(verdict="worse"), of_champion=(reading,), early_label=(early,))
+    text = says(state, "verdict")
+    assert "Champion gain: 4.0 standard deviations below" in text
+    assert "Early label (never an alarm): 3.3 standard deviations below" in text
+    assert "_" not in text
+
+
+def test_a_month_that_is_held_has_no_readings_and_says_so(tmp_path: Path) -> None:
+    held = replace(undrifted(2).quality[0], month="2026-05", status="held", why="it is held")
+    verdict = Verdict("2026-05", "broken data", "hold it", "2026-05", ("it is held",), None)
+    verdicts = (*ONE_MONTH.verdicts, verdict)
+    state = replace(ONE_MONTH, verdicts=verdicts, quality=(held,), day="2026-06-01")
+    page = written(state, tmp_path)
+    head = Page(section(page, "verdict")).text
+    assert f"{held.quarantined:,} of the month's {held.rows:,} rows are in quarantine" in head
+    assert "champion version 1 since 2026-04-01" in head, "it is champion still"
+    assert "Hold it." in head
+    said = Page(section(page, "explanation")).text
+    assert "April 2026 beside April 2025" in said and "no alarm to explain" not in said
+    assert "<details open" not in section(page, "explanation"), "that is of another month"
+
+
+ALL_JUDGED = Reading("price", START, "ok", 0.0, 900, 0.0, 0.1, 0.0, 6.0)
+LEARNS = Reading("unit", START, "learning", text="Learning: it needs 12 months as its baseline.")
+EARLY = Reading("early_label", START, "learning", text="No scores of a year before.")
+
+
+@pytest.mark.parametrize(
+    ("readings", "kind", "sentence"),
+    [  # the early label is not a reason; what the verdict says of a sensor stands once
+        ((ALL_JUDGED,), "good now", EARLY.text),
+        ((ALL_JUDGED, LEARNS), "partly now", LEARNS.text),
+        ((LEARNS,), "unjudged now", "Nothing could be judged yet"),
+    ],
+)
+def test_a_month_is_green_only_where_everything_that_can_alarm_was_judged(
+    readings: tuple[Reading, ...], kind: str, sentence: str, tmp_path: Path
+) -> None:
+    learning = (*(LEARNS.text for one in readings if one is LEARNS), EARLY.text)
+    page = written(replace(judged(*readings, learning=learning), early_label=(EARLY,)), tmp_path)
+    ((shown, text),) = strip_of(page)
+    assert shown == kind and ("1 not judged" in text) == (LEARNS in readings)
+    assert Page(section(page, "verdict")).text.count(sentence) == 1
 
 
 # --- odd states --------------------------------------------------------------------------------

@@ -77,11 +77,24 @@ def to_onnx(model, n_features):
     )
     return seal(graph, n_features)
 '''
-CHECKS = [
-    "tests/training/test_families.py",
-    "tests/flows/test_stage_code.py",
-    "tests/flows/test_docs.py",
-]
+# What a person runs, in one process so that the libraries load once: `make docs` (the pages list
+# the presets), the fast checks with the family's own tests, and a fit.
+CHECKS = """
+import json, sys
+import flows.docs, pytest
+from configs.load import load
+from training.families import check_families
+from training.fit import fit_family, read_job
+flows.docs.main()
+check_families(load("mine", [], {}).training.families)
+checks = ["-k", "not xgboost and not tabm and not logistic and not up_to_date"]
+files = [f"tests/{name}.py" for name in ("training/test_families", "flows/test_docs")]
+files.append("tests/flows/test_stage_code.py")
+if failed := pytest.main([*checks, *files]):
+    sys.exit(failed)
+job = read_job(json.loads(open(sys.argv[1]).read()))
+fit_family(job, print)
+"""
 
 
 def test_a_family_is_added_by_its_file_and_the_preset_that_names_it(tmp_path):
@@ -91,24 +104,18 @@ def test_a_family_is_added_by_its_file_and_the_preset_that_names_it(tmp_path):
     preset = (copy / "configs" / "smoke.yaml").read_text(encoding="utf-8")
     mine = preset.replace("training:\n", "training:\n  families: [bayes, logistic]\n")
     (copy / "configs" / "mine.yaml").write_text(mine, encoding="utf-8")
-
-    run = {"cwd": copy, "capture_output": True, "text": True}
-    run["env"] = os.environ | {"PYTHONPATH": str(copy)}
-    made = subprocess.run([sys.executable, "-m", "flows.docs"], **run)  # they list the presets
-    assert made.returncode == 0, made.stderr
-    checks = [*CHECKS, "-k", "not xgboost and not tabm and not logistic"]
-    done = subprocess.run([sys.executable, "-m", "pytest", *checks], **run)
-    assert done.returncode == 0, done.stdout[-4000:]
-    says = "from flows.commands.train import check_families; from configs.load import load;"
-    says += "check_families(load('mine', [], {}).training.families)"
-    done = subprocess.run([sys.executable, "-c", says], **run)
-    assert done.returncode == 0, done.stderr
-
     table = write_table(tmp_path / "table.parquet", {"train": 900, "valid": 300, "test": 100})
     job = job_of(tmp_path, family="bayes", table=str(table))
     (tmp_path / "job.json").write_text(json.dumps(job))
-    done = subprocess.run([sys.executable, "-m", "training.fit", str(tmp_path / "job.json")], **run)
-    assert done.returncode == 0, done.stderr
+
+    done = subprocess.run(
+        [sys.executable, "-c", CHECKS, str(tmp_path / "job.json")],
+        cwd=copy,
+        env=os.environ | {"PYTHONPATH": str(copy)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     result = json.loads((tmp_path / "out" / "result.json").read_text())
     assert result["valid_metrics"]["roc_auc"] > 0.6 and "hypothesis" in result["versions"]
     assert result["export_difference_on_fitted_rows"] <= 1e-5

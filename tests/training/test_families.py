@@ -18,44 +18,29 @@ ROOT = HERE.parents[1]
 @pytest.mark.parametrize("name", family_names())
 def test_the_family_keeps_the_protocol(name):
     """All of `family_cases.py`, in a process of its own."""
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:schemathesis",  # of the service's tests; half a second
-        "--show-capture=no",
-        "family_cases.py",
-    ]
+    command = [sys.executable, "-m", "pytest", "-q", "--show-capture=no", "family_cases.py"]
+    command += ["-p", "no:cacheprovider", "-p", "no:schemathesis"]
     path = os.pathsep.join([str(ROOT), str(HERE)])
     env = os.environ | {"FAMILY": name, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     done = subprocess.run(command, cwd=HERE, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
 
 
-def test_an_unknown_family_is_answered_with_those_there_are():
-    with pytest.raises(ValueError, match=f"'catboost'; found: {', '.join(family_names())}"):
-        load_family("catboost")
+FAMILY = """
+BASELINE = {}
+def suggest(trial): return {}
+def fit(params, train, valid, *, seed, threads, report=None): ...
+def predict(model, x): ...
+def to_onnx(model, n_features): ...
+"""
 
 
-def test_a_fourth_family_is_one_file(tmp_path, monkeypatch):
-    (tmp_path / "constant.py").write_text(
-        "BASELINE = {}\n"
-        "def suggest(trial): return {}\n"
-        "def fit(params, train, valid, *, seed, threads, report=None): ...\n"
-        "def predict(model, x): ...\n"
-        "def to_onnx(model, n_features): ...\n"
-    )
-    monkeypatch.setattr(training.families, "__path__", [*training.families.__path__, str(tmp_path)])
-    assert "constant" in family_names()
-    assert load_family("constant").BASELINE == {}
-
-
-def test_a_family_that_lacks_a_name_says_which(tmp_path, monkeypatch):
+def test_a_family_is_one_file_with_five_names(tmp_path, monkeypatch):
+    (tmp_path / "constant.py").write_text(FAMILY)
     (tmp_path / "half.py").write_text("BASELINE = {}\ndef suggest(trial): return {}\n")
     monkeypatch.setattr(training.families, "__path__", [*training.families.__path__, str(tmp_path)])
+    assert "constant" in family_names() and load_family("constant").BASELINE == {}
     with pytest.raises(ValueError, match=r"half\.py lacks fit, predict, to_onnx"):
         load_family("half")
+    with pytest.raises(ValueError, match=f"'catboost'; found: {', '.join(family_names())}"):
+        load_family("catboost")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -39,6 +40,9 @@ def test_no_fold_learns_from_what_lies_less_than_a_horizon_before_it(horizon, da
     assert np.array_equal(places, np.arange(len(valid)))
 
 
+UNDATED = replace(TRAIN, as_of=np.full(600, "NaT", "datetime64[D]"))
+
+
 def test_a_short_horizon_lets_a_fold_learn_from_earlier_validation_dates():
     june, may = make_folds(TRAIN, VALID, 30)
     assert (june.as_of, len(june.train)) == (date(2024, 6, 1), 700)
@@ -46,24 +50,41 @@ def test_a_short_horizon_lets_a_fold_learn_from_earlier_validation_dates():
 
 
 def test_a_table_without_dates_has_one_fold():
-    undated = Rows(TRAIN.x, TRAIN.y, TRAIN.customer_id, np.full(600, "NaT", "datetime64[D]"))
-    (fold,) = make_folds(undated, take(undated, np.arange(600) < 300), HORIZON)
-    assert fold.train is undated and len(fold.valid) == 300 and fold.as_of is None
+    (fold,) = make_folds(UNDATED, take(UNDATED, np.arange(600) < 300), HORIZON)
+    assert fold.train is UNDATED and len(fold.valid) == 300 and fold.as_of is None
 
 
 @pytest.mark.parametrize(
-    ("train", "valid", "said"),
+    ("train", "valid", "message", "remedy"),
     [
-        (TRAIN, take(VALID, (VALID.as_of > VALID.as_of[0]) | (VALID.y == 1)), "only label 1"),
-        (take(TRAIN, TRAIN.y == 0), VALID, "only label 0"),
-        (take(TRAIN, TRAIN.as_of == TRAIN.as_of[-1]), VALID, "no row"),
-        (TRAIN, take(VALID, VALID.y > 1), "no validation row"),
+        (
+            TRAIN,
+            take(VALID, (VALID.as_of > VALID.as_of[0]) | (VALID.y == 1)),
+            "the validation rows of the fold of 2024-05-01 hold only label 1",
+            "features.valid_dates",
+        ),
+        (take(TRAIN, TRAIN.y == 0), VALID, "hold only label 0", "features.valid_dates"),
+        (
+            take(TRAIN, TRAIN.as_of == TRAIN.as_of[-1]),
+            VALID,
+            "the training rows of the fold of 2024-05-01 hold no row",
+            "features.valid_dates",
+        ),
+        (TRAIN, take(VALID, VALID.y > 1), "no validation row", "features."),
+        (
+            take(UNDATED, TRAIN.y == 1),
+            UNDATED,
+            "the training rows of the fold hold only label 1",
+            "both labels",
+        ),
     ],
 )
-def test_a_fold_of_one_class_or_none_is_an_error_that_says_what_to_do(train, valid, said):
-    with pytest.raises(UserError, match=said) as caught:
+def test_a_fold_of_one_class_or_none_is_an_error_that_says_what_to_do(
+    train, valid, message, remedy
+):
+    with pytest.raises(UserError, match=message) as caught:
         make_folds(train, valid, HORIZON)
-    assert "features." in caught.value.where + caught.value.next_step
+    assert remedy in caught.value.next_step
 
 
 @given(

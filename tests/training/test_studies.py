@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
+import optuna
 import postgres
 import psutil
 import pytest
 from made_rows import write_table
-from test_fit import FILES, ROOT, job_of
+from test_fit import FILES, ROOT, SIZES, job_of
 
 from common.errors import UserError
 from training.studies import Place, open_study
@@ -24,8 +24,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
-    sizes = {"train": 1500, "valid": 400, "test": 300}
-    return write_table(tmp_path_factory.mktemp("table") / "table.parquet", sizes)
+    return write_table(tmp_path_factory.mktemp("table") / "table.parquet", SIZES)
 
 
 def start(folder: Path, **changes) -> subprocess.Popen:
@@ -38,6 +37,12 @@ def start(folder: Path, **changes) -> subprocess.Popen:
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def next_trial(process: subprocess.Popen) -> int:
+    while (event := json.loads(process.stdout.readline()))["event"] != "trial":
+        pass
+    return event["number"]
 
 
 def finish(process: subprocess.Popen) -> list[dict]:
@@ -55,62 +60,38 @@ def result_of(folder: Path) -> dict:
 
 
 def test_after_kill_9_the_same_command_ends_as_if_nothing_had_been(table, tmp_path):
-    """Killed in the middle of a trial, twice; the trees are refitted to the last bit."""
-    job = {"family": "xgboost", "table": str(table), "trials": 8}
-    whole = start(tmp_path / "whole", **job)
-    finish(whole)
-    folder, seen = tmp_path / "killed", []
-    for enough in (2, 5):
-        process = start(folder, **job)
-        while len(seen) < enough:
-            event = json.loads(process.stdout.readline())
-            if event["event"] == "trial" and not event.get("recalled"):
-                seen.append(event["number"])
-        process.send_signal(signal.SIGKILL)
-        rest, _ = process.communicate()
-        for event in map(json.loads, rest.splitlines()):
-            seen += [event["number"]] if event["event"] == "trial" else []
-    assert len(seen) < 8
-    trials = finish(start(folder, **job))
-    assert [trial["number"] for trial in trials] == list(range(8))
-    recalled = [trial["number"] for trial in trials if trial.get("recalled")]
-    assert recalled == list(range(len(recalled))) and set(seen) <= set(recalled)
-    assert result_of(folder) == result_of(tmp_path / "whole")
-    for name in (*FILES, "contributions.npy"):
-        if name != "result.json":
-            here, there = folder / "out" / name, tmp_path / "whole" / "out" / name
-            assert here.read_bytes() == there.read_bytes(), name
-
-
-def helpers_of(process: subprocess.Popen) -> list[psutil.Process]:
-    children = psutil.Process(process.pid).children()
-    return [child for child in children if any("spawn_main" in word for word in child.cmdline())]
-
-
-def test_several_workers_share_the_budget_and_outlive_one_of_them(table, tmp_path):
-    job = {"table": str(table), "trials": 40, "workers": 3}
-    process = start(tmp_path / "run", **job)
-    lines = [process.stdout.readline() for _ in range(4)]
-    helpers_of(process)[0].kill()
-    output, log = process.communicate(timeout=120)
-    assert process.returncode == 0, log
-    events = [json.loads(line) for line in [*lines, *output.splitlines()]]
-    numbers = [event["number"] for event in events if event["event"] == "trial"]
-    assert numbers == list(range(40))
-    result = result_of(tmp_path / "run")
-    assert result["workers"] == 3 and len(result["trials"]) == 40
-    native = np.load(tmp_path / "run" / "out" / "valid_native.npy")
-    assert len(native) == 400 and np.isfinite(native).all()
-
-
-def test_helpers_end_with_the_process_they_work_for(table, tmp_path):
-    process = start(tmp_path / "run", table=str(table), trials=10_000, workers=2)
-    while json.loads(process.stdout.readline())["event"] != "trial":
-        pass
-    (helper,) = helpers_of(process)
+    """Killed in the middle of a trial; the trees are refitted to the last bit."""
+    job = {"family": "xgboost", "table": str(table), "trials": 6}
+    finish(start(tmp_path / "whole", **job))
+    process = start(tmp_path / "killed", **job)
+    seen = [next_trial(process) for _ in range(3)]
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    _, left = psutil.wait_procs([helper], timeout=10)
+    trials = finish(start(tmp_path / "killed", **job))
+    assert [trial["number"] for trial in trials] == list(range(6))
+    recalled = [trial["number"] for trial in trials if trial.get("recalled")]
+    assert recalled == list(range(len(recalled))) and set(seen) <= set(recalled)
+    assert result_of(tmp_path / "killed") == result_of(tmp_path / "whole")
+    for name in {*FILES, "contributions.npy"} - {"result.json"}:
+        killed, whole = (tmp_path / folder / "out" / name for folder in ("killed", "whole"))
+        assert killed.read_bytes() == whole.read_bytes(), name
+
+
+def test_a_search_outlives_a_helper_and_its_helpers_end_with_it(table, tmp_path):
+    process = start(tmp_path / "run", table=str(table), trials=10_000, workers=3)
+    numbers = [next_trial(process) for _ in range(4)]
+    helpers = [
+        child
+        for child in psutil.Process(process.pid).children()
+        if any("spawn_main" in word for word in child.cmdline())
+    ]
+    assert len(helpers) == 2
+    helpers.pop().kill()
+    numbers += [next_trial(process) for _ in range(20)]
+    assert numbers == list(range(24))
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    _, left = psutil.wait_procs(helpers, timeout=10)
     assert all(one.status() == psutil.STATUS_ZOMBIE for one in left), "it works on for nobody"
 
 
@@ -119,26 +100,22 @@ def place_of(file: Path) -> Place:
 
 
 def a_study(file: Path) -> Place:
-    import optuna
-
     study = open_study(place_of(file))
-    for number in range(200):
+    for number in range(40):
         study.add_trial(optuna.trial.create_trial(value=0.5, user_attrs={"number": number}))
     return place_of(file)
 
 
 def test_what_is_kept_comes_back_in_order_and_two_studies_share_a_file(tmp_path):
     place = a_study(tmp_path / "new" / "studies.db")
-    other = Place(place.url, "other")
-    assert open_study(other).trials == []
+    assert open_study(Place(place.url, "other")).trials == []
     numbers = [trial.user_attrs["number"] for trial in open_study(place).trials]
-    assert numbers == list(range(200))
+    assert numbers == list(range(40))
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["studies.db"]
 
 
 def test_optuna_itself_reads_the_study(tmp_path):
     """`optuna.load_study` on the storage's address: trials, parameters, learning curves."""
-    import optuna
     from test_tuning import made_family, search
 
     def fit(params, train, valid, *, report, **_):
@@ -206,4 +183,6 @@ def test_two_workers_tune_on_postgresql_and_go_on_there(table, tmp_path, monkeyp
         assert [trial["number"] for trial in first] == list(range(6))
         more = finish(start(tmp_path / "first", trials=8, **job))
         assert [bool(trial.get("recalled")) for trial in more] == [True] * 6 + [False] * 2
+        result = result_of(tmp_path / "first")
+        assert result["workers"] == 2 and len(result["trials"]) == 8
         assert postgres.PASSWORD not in (tmp_path / "first" / "job.json").read_text()
