@@ -93,19 +93,8 @@ def test_what_is_no_feature_is_left_out_with_the_reason(tmp_path):
         ]
         for n in range(300)
     ]
-    header = [
-        "number",
-        "weight",
-        "joined",
-        "note",
-        "customer_id2",
-        "empty",
-        "constant",
-        "town",
-        "day",
-        "plan",
-        "left",
-    ]
+    header = ["number", "weight", "joined", "note", "customer_id2", "empty", "constant", "town"]
+    header += ["day", "plan", "left"]
     found = guesses(save(tmp_path / "t.csv", made, header))
     assert found["number"] == ("leave_out", "the number of the row")
     assert found["weight"][0] == "number"  # all different, and measured
@@ -185,7 +174,7 @@ def test_what_digits_are_is_seen_from_name_and_values(name, kind, why):
     assert found.kind == kind and why in f"{found.reason}; {found.check}"
 
 
-@bounded(max_examples=20, deadline=None)
+@bounded(max_examples=12, deadline=None)
 @given(
     name=st.sampled_from([*COLUMNS, "n", "x", "age", "member_no", "key", "PLZ", "Kundennummer"]),
     low=st.sampled_from([0, 1, 99, 10_000, 2**24, 4_000_000_000]),
@@ -213,11 +202,9 @@ CLASSES = ("store", "zip", "plan_id")
 ONES = {  # of a number: an identifier as files write it
     "digits": str,
     "beside missing ones": lambda n: f"{10_000 + n}.0",
-    "near 2^31": lambda n: str(2**31 - 50 + n),
     "zeros in front": lambda n: f"{n:06}",
     "uuid": lambda n: str(UUID(int=n * 7919**7)),
     "e-mail": lambda n: f"p{n}@mail.example",
-    "hash": lambda n: f"{n * 7919**7:032x}",
     "letters": lambda n: f"A{n:05}",
 }
 
@@ -248,19 +235,19 @@ def test_persons_are_identifiers_or_groups_and_classes_never_are(form, rows):
     for name in CLASSES:
         for shape in ("repeats", "few"):
             assert found[name, shape].kind in ("category", "leave_out")
-            assert found[name, shape].check or form in ("uuid", "e-mail", "hash", "letters")
+            assert found[name, shape].check or form in ("uuid", "e-mail", "letters")
     assert found["loyalty_tier", "few"].kind not in ("id", "group")
 
 
-@pytest.mark.parametrize("first", [0, 1, 1000])
-@pytest.mark.parametrize("name", ["Unnamed: 0", "RowNumber", "row", "", "index"])
-def test_running_numbers_are_left_out_sorted_or_shuffled_or_with_gaps(name, first):
-    values = [first + n for n in range(60)]
-    assert judged(name or "column", "BIGINT", values).reason == "the number of the row"
-    random.Random(1).shuffle(values)
-    assert judged(name or "column", "BIGINT", values).reason == "the number of the row"
+@pytest.mark.parametrize("name", ["Unnamed: 0", "RowNumber", "row", "column", "index"])
+def test_running_numbers_are_left_out_sorted_or_shuffled_or_with_gaps(name):
+    numbers = [*range(1000, 1060)]
+    shuffled = random.Random(1).sample(numbers, len(numbers))
+    columns = [[*range(60)], numbers, shuffled]
     if name in ("Unnamed: 0", "index"):  # of a table from which rows were taken
-        assert judged(name, "BIGINT", [7 * n for n in values]).reason == "the number of the row"
+        columns.append([7 * n for n in numbers])
+    for values in columns:
+        assert judged(name, "BIGINT", values).reason == "the number of the row"
 
 
 def test_an_identifier_gets_the_same_guess_with_letters():
@@ -284,18 +271,8 @@ def test_an_identifier_gets_the_same_guess_with_letters():
         ("client", [f"4.{n:05}E+12" for n in range(30)], "category", "rounded by a spreadsheet"),
         ("store", [f"4.{n:05}E+12" for n in range(200)], "leave_out", "rounded by a spreadsheet"),
         ("size", ["16777217", "20000000", "33333333"], "number", "float32"),
-        (
-            "days",
-            [*map(str, range(90)), "999"],
-            "number",
-            "999 in 4 rows",
-        ),
-        (
-            "days",
-            [*map(str, range(90)), "-1"],
-            "number",
-            "-1 in 4 rows",
-        ),
+        ("days", [*map(str, range(90)), "999"], "number", "999 in 4 rows"),
+        ("days", [*map(str, range(90)), "-1"], "number", "-1 in 4 rows"),
         ("days", [*map(str, range(-9, 90)), "899"], "number", ""),
         ("created_at", [str(1_700_000_000 + 86_400 * n) for n in range(90)], "leave_out", "days"),
         ("seen", [f"{n % 12 + 1}/{n % 28 + 1}/2024 8:26" for n in range(90)], "leave_out", "days"),
@@ -315,14 +292,12 @@ def test_what_values_say_of_a_column_and_what_is_to_be_checked(name, values, kin
 
 
 def test_spellings_of_one_category_are_one_and_codes_are_told_apart():
+    zeros = judged("x", "DOUBLE", [-0.0, 0.0, 0.5, -0.0])
+    assert zeros.reason.startswith("2 numbers from 0 to")
     colours = judged("colour", "VARCHAR", ["red", "RED", "blue", "red", "Blue"] * 40)
     assert colours.values == ("red", "Blue") and "if they differ, name each" in colours.check
     codes = judged("icd_code", "VARCHAR", ["250.8", "250.80", "V27", "401"] * 40)
     assert set(codes.values) == {"250.8", "250.80", "V27", "401"}
-
-
-def test_zero_has_no_sign():
-    assert judged("x", "DOUBLE", [-0.0, 0.0, 0.5, -0.0]).reason.startswith("2 numbers from 0 to")
 
 
 def seconds(n: int) -> int:
@@ -387,13 +362,6 @@ def test_who_the_rows_are_about_is_the_group_and_the_best_identifier_names_them(
     assert "CHECK: rows of one may stand on both sides" in said
 
 
-def test_that_a_second_identifier_was_rounded_is_said_too(tmp_path):
-    rows = [[f"c{n // 3}", f"4.{n // 4:05}E+12", n % 7, "yn"[n % 2]] for n in range(300)]
-    file = save(tmp_path / "t.csv", rows, ["customer_id", "account", "x", "left"])
-    found = {guess.name: guess for guess in drafted(file).guesses}["account"]
-    assert found.kind == "leave_out" and "rounded by a spreadsheet" in found.check
-
-
 def test_an_identifier_with_gaps_names_the_rows_only_where_no_better_one_does(tmp_path):
     """pandas writes whole numbers among missing ones as 10003.0."""
     rows = [["" if n == 7 else f"{10_000 + 3 * n}.0", n % 9, "yn"[n % 2]] for n in range(90)]
@@ -414,49 +382,26 @@ def test_customer_id_names_the_rows_though_no_feature_may_be_called_so(tmp_path)
     assert found.kind == "leave_out" and "rename it" in found.check
 
 
-def test_a_second_identifier_is_left_out(tmp_path):
-    rows = [[f"x{row[0]}", *row] for row in made_rows(50)]
-    found = guesses(save(tmp_path / "t.csv", rows, ["key", *HEADER]))
-    assert found["member"][0] == "id" and found["key"][1].startswith("another identifier")
-
-
-def test_many_categories_are_pooled_the_most_frequent_are_named(tmp_path):
+def test_many_categories_are_pooled_the_most_frequent_are_named():
     draw = random.Random(2)
+    values = [f"p{min(int(draw.expovariate(0.1)), 60):02}" for _ in range(900)]
+    codes = judged("code", "VARCHAR", values)
+    assert codes.kind == "category" and "told apart" in codes.check
+    assert len(codes.values) == 30 and codes.values[0] == "p00"
+
+
+def test_words_for_nothing_dirt_and_negative_numbers_among_numbers(tmp_path):
     rows = [
-        [n, f"p{min(int(draw.expovariate(0.1)), 60):02}", draw.choice("yn")] for n in range(900)
+        [member, "NA" if n % 9 == 0 else n, "about ten" if n == 7 else n % 30, n - 5, label]
+        for n, (member, *_, label) in enumerate(made_rows())
     ]
-    (found,) = [
-        guess
-        for guess in drafted(save(tmp_path / "t.csv", rows, ["id", "code", "left"])).guesses
-        if guess.kind == "category"
-    ]
-    assert len(found.values) == 30 and found.values[0] == "p00" and "told apart" in found.check
-
-
-def test_numbers_with_words_for_nothing_stay_numbers(tmp_path):
-    rows = [
-        [m, "NA" if n % 9 == 0 else n, v, p, y] for n, (m, _, v, p, y) in enumerate(made_rows())
-    ]
-    file = save(tmp_path / "t.csv", rows)
-    found = preset(file, "left")
-    assert found.missing_values == ("NA",) and found.columns["age"].missing
-
-
-def test_a_few_unreadable_numbers_are_dirt_and_said(tmp_path):
-    rows = made_rows(300)
-    rows[7][2] = "about ten"
-    (found,) = [
-        guess for guess in drafted(save(tmp_path / "t.csv", rows)).guesses if guess.name == "visits"
-    ]
-    assert (
-        found.kind == "number"
-        and "1 row goes to quarantine: no number is 'about ten'" in found.check
-    )
-
-
-def test_a_number_below_zero_has_no_lower_limit(tmp_path):
-    rows = [[m, a, v - 5, p, y] for m, a, v, p, y in made_rows()]
-    assert preset(save(tmp_path / "t.csv", rows), "left").columns["visits"].low is None
+    file = save(tmp_path / "t.csv", rows, ["member", "age", "visits", "balance", "left"])
+    checks = {guess.name: (guess.kind, guess.check) for guess in drafted(file).guesses}
+    assert checks["visits"][0] == "number"
+    assert "1 row goes to quarantine: no number is 'about ten'" in checks["visits"][1]
+    table = preset(file, "left")
+    assert table.missing_values == ("NA",) and table.columns["age"].missing
+    assert table.columns["visits"].low == 0 and table.columns["balance"].low is None
 
 
 @pytest.mark.parametrize(
@@ -464,13 +409,9 @@ def test_a_number_below_zero_has_no_lower_limit(tmp_path):
     [
         (("Yes", "No"), "Yes", "it reads as a yes"),
         (("1", "0"), "1", "it reads as a yes"),
-        (("0.0", "1.0"), "1.0", "it reads as a yes"),
         (("True.", "False."), "True.", "it reads as a yes"),
         (("Nein", "Ja"), "Ja", "it reads as a yes"),
         (("1", "2"), "1", "the rarer one: '1' (90 rows)"),
-        (("t", "u"), "t", "the rarer one: 't' (90 rows)"),
-        (("true", "false"), "true", "it reads as a yes"),
-        (("bad", "good"), "bad", "the rarer one: 'bad' (90 rows)"),
         (("<=50K", ">50K"), "<=50K", "the rarer one: '<=50K' (90 rows)"),
     ],
 )
@@ -490,14 +431,10 @@ def test_types_of_parquet_are_taken_as_they_are(tmp_path):
             f" FROM range(300)) TO '{tmp_path / 't.parquet'}' (FORMAT parquet)"
         )
     found = guesses(tmp_path / "t.parquet")
-    kinds = {name: kind for name, (kind, _) in found.items()}
-    assert kinds == {
-        "key": "id",
-        "member": "category",
-        "x": "number",
-        "day": "leave_out",
-        "list": "leave_out",
-    }
+    kinds = ["id", "category", "number", "leave_out", "leave_out"]
+    assert [(name, kind) for name, (kind, _) in found.items()] == [
+        *zip(("key", "member", "x", "day", "list"), kinds)
+    ]
     assert drafted(tmp_path / "t.parquet").positive == "true"
 
 
@@ -522,11 +459,7 @@ def written(tmp_path: Path, columns: dict[str, list[str]]) -> Draft:
     [
         ({"x": ["1.234,50", "999,00"], "n": ["1", "2"]}, ",", ".", ()),
         ({"x": ["75,49", "3,5"], "turnover": ["13.588", "7.419", "612"]}, ",", ".", ()),
-        ({"x": ["75,49", "3,5", "-1,0"]}, ",", "", ()),
-        ({"x": ["1 234,5", "12\u00a0345,6", "7\u202f000,1"]}, ",", " ", ()),
-        ({"x": ["1'234.50", "12’345.60", "9.10"]}, ".", "'", ()),
         ({"x": ["13,588", "1,234,567", "12"], "y": ["2.5", "3.25"]}, ".", ",", ()),
-        ({"x": ["$29.85", "-$3.10", "$1,250.00"]}, ".", ",", ("$",)),
         ({"x": ["12.3 %", "7 %", "0.5 %"], "y": ["€ 9", "€ 12", "€ 3"]}, ".", "", ("%", "€")),
         ({"x": ["1.234,50 €", "12,00 €", "7,30 €"]}, ",", ".", ("€",)),
         ({"x": ["1.5", "2.25", "1e-3"], "y": ["a", "b", "1,5"]}, ".", "", ()),
@@ -536,7 +469,6 @@ def written(tmp_path: Path, columns: dict[str, list[str]]) -> Draft:
         ({"x": ["\u221212.5", "12.5-", "(3)", "- 4"]}, ".", "", ()),
         ({"x": ["EUR 12.50", "-EUR 3.10", "(EUR 7)", "8"]}, ".", "", ("EUR",)),
         ({"x": ["63 kg", "71 kg"], "y": ["$1.5 mio", "$2 mio"]}, ".", "", ("$", "kg", "mio")),
-        ({"x": ["1_000", "12"]}, ".", "_", ()),
     ],
 )
 def test_how_numbers_are_written_is_seen_from_all_columns(
@@ -553,19 +485,14 @@ def test_how_numbers_are_written_is_seen_from_all_columns(
 @pytest.mark.parametrize(
     ("columns", "check"),
     [
-        (
-            {"x": ["1.234", "12.345", "7.000", "999"]},
-            "1.234 is read as a fraction",
-        ),
+        ({"x": ["1.234", "12.345", "7.000", "999"]}, "1.234 is read as a fraction"),
         ({"x": ["1.5", "2.5"], "z": ["3.5", "4"], "y": ["3,5", "7,25"]}, "in another way"),
         ({"x": ["$1", "€2", "$3"], "y": ["1", "2"]}, "in another way"),
-        ({"x": ["12 %", "0.12", "0.2"], "y": ["1", "2"]}, "in another way"),
         ({"x": ["1", "2", "3", "none"], "y": ["1", "2"]}, "if 'none' stand for a missing"),
         ({"x": ["1.5", "2", "3.5", "7", "1,5"]}, "in several"),
         ({"x": ["1.5", "2", "3.5", "7", "1/5"]}, "'1/5' are not read: correct them"),
         ({"x": ["63kg", "71kg"]}, "if it is a unit, pass --source.text.symbols kg"),
         ({"x": ["~6", "~7"]}, "pass --source.text.symbols '~'"),
-        ({"x": ["2k", "300", "1.5k"]}, "in several"),
         ({"x": ["2 years", "1 year", "3 years"]}, "in several"),
         ({"x": ["12 %", "7 %"], "y": ["12 %", "0.12"]}, "as if the same stood beside them"),
         ({"x": ["(1,234.00)", "12.50"]}, "'(1,234.00)' is read as -1234"),
@@ -577,7 +504,7 @@ def test_numbers_that_may_be_read_wrongly_or_not_at_all_are_to_be_checked(tmp_pa
     assert check in " ".join(guess.check for guess in written(tmp_path, columns).guesses)
 
 
-def test_codes_that_are_mostly_digits_get_one_judgement(tmp_path):
+def test_codes_that_are_mostly_digits_are_not_said_to_miss_values(tmp_path):
     columns = {"primary": ["250.83", "401", "428", "V27", "V57"], "seen": ["1", "2", "none"]}
     first, second = written(tmp_path, columns).guesses
     assert "taken for a code" in first.check and "missing value" not in first.check
@@ -607,7 +534,7 @@ NAME = st.text(min_size=1, max_size=6).filter(lambda text: "\0" not in text and 
 VALUE = st.text(max_size=6).filter(lambda text: "\0" not in text)
 
 
-@bounded(max_examples=25, deadline=None)
+@bounded(max_examples=10, deadline=None)
 @given(
     names=st.lists(NAME, min_size=2, max_size=3, unique_by=str.casefold),
     values=st.lists(VALUE, min_size=2, max_size=4),
@@ -651,31 +578,21 @@ def pasted(command: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("target", "said"),
+    ("target", "positive", "said", "next_step"),
     [
-        ("plan", "binary targets only: this one has 3 values"),
-        ("visits", "30 different numbers, from 0 to 29; regression is not done"),
-        ("lef", "the file has no column 'lef'"),
+        ("plan", None, "binary targets only: this one has 3 values", ""),
+        ("visits", None, "30 different numbers, from 0 to 29; regression is not done", ""),
+        ("lef", None, "the file has no column 'lef'", ""),
+        ("left", "yes", "never is 'yes'", "--positive Yes"),
     ],
 )
-def test_a_target_that_is_not_there_or_not_binary_is_refused(tmp_path, target, said):
+def test_a_target_that_is_not_there_or_not_binary_is_refused(
+    tmp_path, target, positive, said, next_step
+):
     file = save(tmp_path / "t.csv", made_rows(600))
-    assert said in refused(str(file), target, str(tmp_path / "o.yaml"), None, False).what
+    error = refused(str(file), target, str(tmp_path / "o.yaml"), positive, False)
+    assert said in error.what and next_step in error.next_step
     assert not (tmp_path / "o.yaml").exists()
-
-
-def test_a_positive_value_that_the_target_never_has_is_refused(tmp_path):
-    file = save(tmp_path / "t.csv", made_rows(60))
-    error = refused(str(file), "left", str(tmp_path / "o.yaml"), "yes", False)
-    assert "never is 'yes'" in error.what and error.where == "--positive"
-    assert "--positive Yes" in error.next_step
-
-
-def test_a_file_that_is_not_there_is_to_be_named_by_its_path(tmp_path):
-    file = tmp_path / "nowhere.csv"
-    error = refused(str(file), "left", str(tmp_path / "o.yaml"), None, False)
-    assert "does not exist" in error.what and error.where == str(file)
-    assert "DATA=FILE" in error.next_step and "--source" not in str(error)
 
 
 def test_a_file_without_a_header_leads_to_the_names_of_its_columns(tmp_path):
@@ -690,8 +607,6 @@ def test_a_file_without_a_header_leads_to_the_names_of_its_columns(tmp_path):
 @pytest.mark.parametrize(
     ("header", "end", "target", "columns"),
     [
-        ("member,age,visits,plan,left", "", "left", ["age", "visits", "plan"]),
-        ("\ufeffmember,age,visits,plan,left", "", "left", ["age", "visits", "plan"]),
         ('\ufeff"member","age","visits","plan","left"', "", "left", ["age", "visits", "plan"]),
         (" member , age ,visits, plan, left ", "", " left ", [" age ", "visits", " plan"]),
         ("member,age,visits,plan,left,", ",", "left", ["age", "visits", "plan"]),
@@ -702,9 +617,9 @@ def test_a_file_without_a_header_leads_to_the_names_of_its_columns(tmp_path):
 def test_a_header_of_any_form_leads_to_a_preset(tmp_path, header, end, target, columns):
     lines = [",".join(map(str, row)) + end for row in made_rows(90)]
     (tmp_path / "t.csv").write_text("\n".join([header, *lines]), encoding="utf-8")
-    found = preset(tmp_path / "t.csv", target)
-    assert list(found.columns) == columns and found.target == target
-    assert found.id == header.replace("\ufeff", "").replace('"', "").split(",")[0]
+    table = preset(tmp_path / "t.csv", target)
+    assert list(table.columns) == columns and table.target == target
+    assert table.id == header.replace("\ufeff", "").replace('"', "").split(",")[0]
 
 
 @pytest.mark.parametrize(
@@ -800,15 +715,6 @@ def test_infinite_values_and_too_few_rows_are_said(tmp_path, capsys):
     assert "too small" not in capsys.readouterr().out
 
 
-def test_a_draft_is_not_written_over_unless_told_so(tmp_path):
-    file, output = save(tmp_path / "t.csv", made_rows(60)), tmp_path / "o.yaml"
-    output.write_text("mine")
-    assert "there already" in refused(str(file), "left", str(output), None, False).what
-    assert output.read_text() == "mine"
-    adopt.main(load("default", (), {}), str(file), "left", str(output), "No", force=True)
-    assert load(str(output), (), {}).source.table.positive == "No"
-
-
 @pytest.mark.parametrize("name", ["default.yaml", "contract.yaml", "a b.yaml", "x.txt"])
 def test_a_name_that_is_no_preset_of_its_own_is_refused(tmp_path, name):
     file = save(tmp_path / "t.csv", made_rows(60))
@@ -816,17 +722,22 @@ def test_a_name_that_is_no_preset_of_its_own_is_refused(tmp_path, name):
     assert place.parent == tmp_path and load(str(place), (), {}).source.table.positive == "No"
 
 
-def test_both_commands_beside_a_draft_that_is_there_can_be_pasted(tmp_path):
+def test_a_draft_is_written_over_only_by_the_second_of_two_commands_that_can_be_pasted(tmp_path):
     file, output = save(tmp_path / "a t.csv", made_rows(60)), tmp_path / "o.yaml"
     output.write_text("mine")
-    error = refused(str(file), "left", str(output), None, False)
+    error = refused(str(file), "left", str(output), "No", False)
+    assert "there already" in error.what
     beside, over = error.next_step.split("; or to write over it: ")
     assert pasted(beside) == tmp_path / "o_2.yaml" and output.read_text() == "mine"
-    assert pasted(over) == output and output.read_text() != "mine"
+    assert pasted(over) == output
+    assert load(str(output), (), {}).source.table.positive == "No"
 
 
-def test_nothing_named_and_nothing_left_to_learn_from_are_refused(tmp_path):
+def test_a_file_that_is_not_named_not_there_or_has_no_features_is_refused(tmp_path):
     assert "make adopt DATA=" in refused(None, None, None, None, False).next_step
+    error = refused(str(tmp_path / "nowhere.csv"), "left", str(tmp_path / "o.yaml"), None, False)
+    assert "does not exist" in error.what and error.where == str(tmp_path / "nowhere.csv")
+    assert "DATA=FILE" in error.next_step and "--source" not in str(error)
     file = save(tmp_path / "t.csv", [[n, "a", "yn"[n % 2]] for n in range(50)], ["id", "c", "left"])
     error = refused(str(file), "left", str(tmp_path / "o.yaml"), None, False)
     assert "no column is left to learn from" in error.what
