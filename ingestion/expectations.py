@@ -145,8 +145,8 @@ def _first_codes(checks: Sequence[Check]) -> dict[str, str]:
 
 def _question(check: Check) -> str:
     """What is checked, whoever asks."""
-    asked = {key: value for key, value in check.items() if key not in ("meta", "severity")}
-    return json.dumps(asked, sort_keys=True, default=str)
+    question = {key: value for key, value in check.items() if key not in ("meta", "severity")}
+    return json.dumps(question, sort_keys=True, default=str)
 
 
 def _finding(check: Check, result: Any) -> Finding:
