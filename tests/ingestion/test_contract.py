@@ -262,9 +262,9 @@ def test_rules_about_columns_that_the_source_lacks_are_off(tmp_path):
     ("change", "said"),
     [
         ({"impossible_price": {"low": 10, "high": 5}}, "low is 10, above high, 5"),
-        ({"zero_price": {"column": "product_id"}}, "product_id is none"),
-        ({"no_product_code": {"column": "quantity"}}, "quantity is none"),
-        ({"negative_price": {"column": "invoiced_at"}}, "invoiced_at is none"),
+        ({"zero_price": {"column": "product_id"}}, "product_id does not hold it"),
+        ({"no_product_code": {"column": "quantity"}}, "quantity does not hold it"),
+        ({"negative_price": {"column": "invoiced_at"}}, "invoiced_at does not hold it"),
         ({"days": {"low": 300, "high": 200}}, "low is 300, above high, 200"),
         ({"days": {"severity": "quarantine"}}, "severity is stop, warn or ignore"),
         ({"duplicate": {"severity": "stop"}}, "severity is quarantine, warn or ignore"),

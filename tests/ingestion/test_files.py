@@ -560,7 +560,7 @@ def test_brackets_are_not_a_pattern_and_a_file_of_the_patterns_name_comes_first(
         expand(files(tmp_path / "a[1].csv"))
     save(tmp_path / "a?.csv", text(LINE_OF_FOUR))
     assert expand(files(tmp_path / "a?.csv")) == [tmp_path / "a?.csv"]
-    assert "1 files more" in caplog.text
+    assert "1 more files" in caplog.text
 
 
 @pytest.mark.parametrize(
