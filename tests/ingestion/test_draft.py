@@ -334,7 +334,7 @@ def test_many_categories_are_pooled_the_most_frequent_are_named():
 
 def test_words_for_nothing_dirt_and_negative_numbers_among_numbers(tmp_path):
     rows = [
-        [member, "NA" if n % 9 == 0 else n, "about ten" if n == 7 else n % 30, n - 5, label]
+        [member, "NA" if n % 9 == 0 else n, "about ten" if n == 7 else n % 30, n % 50 - 5, label]
         for n, (member, *_, label) in enumerate(made_rows())
     ]
     file = save(tmp_path / "t.csv", rows, ["member", "age", "visits", "balance", "left"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from made_log import CLEAN, HEADER, files, query, retail_contract, save, write_part
+from made_log import CLEAN, HEADER, copy_parquet, files, query, retail_contract, save, write_part
 
 from common.errors import UserError
 from configs.load import load
@@ -188,13 +188,13 @@ def test_a_figure_just_over_its_limit_is_shown_with_the_digits_that_differ():
 @pytest.mark.slow
 def test_several_broken_rules_are_all_named(tmp_path):
     few = [line | {"customer_id": None} for line in lines(5)]
-    error, broken = refused(write_part(tmp_path, few))
+    error, broken = refused(write_part(tmp_path / "few", few))
     assert broken == ["row_count", "days", "anonymous_share", "valid_share"]
     assert "; also broken: days, anonymous_share, valid_share" in error.what
-    error, broken = refused(write_part(tmp_path, []))
+    error, broken = refused(write_part(tmp_path / "none", []))
     assert "row_count is 0, the limit is at least 20" in error.what and broken[0] == "row_count"
     nothing = dict.fromkeys(HEADER) | {"unreadable": []}
-    error, broken = refused(write_part(tmp_path, [nothing] * 20))
+    error, broken = refused(write_part(tmp_path / "nulls", [nothing] * 20))
     assert "days is not to be computed, no row has a value" in error.what
     assert "valid_share" in broken
 
@@ -225,6 +225,23 @@ def test_the_wrong_column_is_refused_by_its_type(tmp_path):
     assert broken == ["type_of_quantity", "valid_share"]
     assert "type_of_quantity is 1, the limit is at most 0.1" in error.what
     assert "row 1 of log.csv holds 'MUG'" in error.what
+
+
+@pytest.mark.slow
+def test_the_bytes_of_a_large_batch_do_not_depend_on_threads(tmp_path):
+    row = """SELECT 'log' AS source, n + 1 AS source_row, (n // 2)::VARCHAR AS invoice_id,
+        '85123A' AS product_id, 'MUG' AS description, 1::BIGINT AS quantity, 2.5 AS unit_price,
+        TIMESTAMP '2024-01-01' + INTERVAL (n // 2 % 700) HOUR AS invoiced_at,
+        (n // 2 % 99)::VARCHAR AS customer_id, 'UK' AS country, []::VARCHAR[] AS unreadable"""
+    part = copy_parquet(tmp_path / "rows.parquet", f"{row} FROM range(300000) t(n)")
+    contract = retail_contract(duplicate_share={"high": 1}, days={"low": 1})
+    written = []
+    for threads in (1, 2, 4):
+        compute = Compute(threads=threads)
+        validate_batch([part], tmp_path, contract, now=NOW, compute=compute)
+        names = ("transactions.parquet", "quarantine.parquet")
+        written.append([(tmp_path / name).read_bytes() for name in names])
+    assert written[0] == written[1] == written[2]
 
 
 @pytest.mark.slow
