@@ -1,4 +1,4 @@
-"""One way to open DuckDB, for every room: how much memory, how many threads, and where it spills.
+"""One way to open DuckDB, in every package: how much memory, how many threads, and where it spills.
 
 DuckDB never uses more than `compute.memory_mb`: what does not fit is written into a folder of its
 own beside the files that the caller is making, and is gone when the connection is closed.
@@ -64,7 +64,7 @@ def connect(
             f"a query needs more than {memory_mb} MB, and could not spill the rest:"
             f" {str(error).splitlines()[0]}",
             where="compute.memory_mb" + (f", {folder}" if folder else ""),
-            next_step="free some room there, or pass --compute.memory_mb with more",
+            next_step="free some space there, or pass --compute.memory_mb with more",
         ) from None
 
 

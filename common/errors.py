@@ -1,4 +1,4 @@
-"""The one error that people see: what failed, where it stands, what to do next."""
+"""The one error that users see: what failed, where, what to do next."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class UserError(Exception):
-    """A failure a user can mend. Printed as one message, without a traceback.
+    """A failure that a user can correct. Printed as one message, without a traceback.
 
     what: what failed, with the offending value.  where: file, row, column or setting.
     next_step: the next thing to do or type.

@@ -42,7 +42,7 @@ def recognised(texts: Iterable[str], known: Sequence[str]) -> dict[str, int]:
     return {text: place for text, place in found if place is not None}
 
 
-def alike(texts: Sequence[str]) -> list[list[str]]:
+def spellings(texts: Sequence[str]) -> list[list[str]]:
     """The texts in groups that are one in any letter case, in the order of their first ones."""
     groups: dict[str, list[str]] = {}
     for text in texts:

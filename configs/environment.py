@@ -1,4 +1,4 @@
-"""What the libraries are told before they load: no telemetry, loopback only, state under var/.
+"""The environment of the libraries when they load: no telemetry, loopback only, state under var/.
 
 Most of them read these variables while they are imported, so an entry point calls `prepare` first.
 What is set for other projects on the same machine does not count: the servers and databases of a
@@ -45,7 +45,7 @@ QUIET = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # of each run that ends on a server
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # of 7: a server that went away is told in seconds
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # of 7: a server that went away is reported in seconds
     "MLFLOW_CONFIGURE_LOGGING": "false",  # else every error goes to the terminal with a traceback
     "GIT_PYTHON_REFRESH": "quiet",
 }

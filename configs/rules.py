@@ -91,9 +91,11 @@ class Rule(Section):
         if bounded and self.low is not None and self.high is not None and self.low > self.high:
             raise ValueError(f"low is {self.low:g}, above high, {self.high:g}: nothing keeps it")
         if self.pattern is not None and self.column not in TEXTS:
-            raise ValueError(f"a pattern is for text, and {self.column} is none")
+            raise ValueError(f"a pattern is for text, and {self.column} does not hold it")
         if self.column and (bounded or self.forbidden is not None) and self.column not in NUMBERS:
-            raise ValueError(f"low, high and forbidden are for numbers, and {self.column} is none")
+            raise ValueError(
+                f"low, high and forbidden are for numbers, and {self.column} does not hold it"
+            )
         if self.severity == ("stop" if self.column else "quarantine"):
             raise ValueError(
                 "rows go to quarantine and batches are stopped: severity is "

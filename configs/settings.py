@@ -35,7 +35,9 @@ class Features(Section):
     question: ClassVar = ("horizon_days", "active_days", "home_country", "invoice_days")
 
     horizon_days: int = Field(90, ge=1, le=365, description="label: buys within this many days")
-    active_days: int = Field(365, ge=1, le=1095, description="who is asked about: bought within")
+    active_days: int = Field(
+        365, ge=1, le=1095, description="which customers get a row: bought within"
+    )
     min_history_days: int = Field(180, ge=1, description="log before the first as-of date")
     train_dates: int = Field(10, ge=1, le=120, description="most as-of dates to train on, monthly")
     valid_dates: int = Field(
@@ -76,8 +78,8 @@ class Tuning(Section):
 
     @model_validator(mode="after")
     def _no_password(self) -> Tuning:
-        told = from_variable(self.password_variable, "tuning.password_variable")
-        refuse_password(self.storage, "tuning.storage", told)
+        advice = from_variable(self.password_variable, "tuning.password_variable")
+        refuse_password(self.storage, "tuning.storage", advice)
         return self
 
 
@@ -174,7 +176,7 @@ class Gate(Section):
         None,
         ge=1,
         le=365,
-        description="days that a challenger must have been in shadow; none: not asked",
+        description="days that a challenger must have been in shadow; none: not required",
     )
     shadow_rows: int = Field(
         1000, ge=100, description="rows that both must have answered in these days"
@@ -225,7 +227,7 @@ class Serving(Section):
         (), description="names that clients may ask for, besides loopback and serving.host"
     )
     log_requests: bool = Field(
-        False, description="keep what was asked and answered, in Parquet under var/serving/log"
+        False, description="keep requests and answers, in Parquet under var/serving/log"
     )
     shadow: Literal["none", "challenger"] = Field(
         "none", description="the version of this alias scores the same requests, unseen by clients"
@@ -249,8 +251,8 @@ class Prefect(Section):
 
     @model_validator(mode="after")
     def _no_password(self) -> Prefect:
-        told = "the environment variables PREFECT_API_KEY and PREFECT_API_AUTH_STRING"
-        refuse_password(self.api_url, "prefect.api_url", told)
+        advice = "the environment variables PREFECT_API_KEY and PREFECT_API_AUTH_STRING"
+        refuse_password(self.api_url, "prefect.api_url", advice)
         return self
 
 
@@ -263,11 +265,11 @@ class Tracking(Section):
 
     @model_validator(mode="after")
     def _no_password(self) -> Tracking:
-        told = (
+        advice = (
             "the environment variables MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or"
             " MLFLOW_TRACKING_TOKEN"
         )
-        refuse_password(self.uri, "tracking.uri", told)
+        refuse_password(self.uri, "tracking.uri", advice)
         if self.uri is not None and not self.uri.startswith(("http://", "https://")):
             raise ValueError("the uri of an MLflow server begins with http:// or https://")
         return self

@@ -127,8 +127,8 @@ class Database(Section):
 
         Raises UserError, which no layer above it dresses up with the value.
         """
-        told = from_variable(self.password_variable, "source.database.password_variable")
-        refuse_password(self.url, "source.database.url", told)
+        advice = from_variable(self.password_variable, "source.database.password_variable")
+        refuse_password(self.url, "source.database.url", advice)
         return self
 
 

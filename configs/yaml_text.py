@@ -39,12 +39,12 @@ class Reader(yaml.SafeLoader):
         return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Raises YAMLError for a key that stands there twice: YAML would keep the last value."""
+        """Raises YAMLError for a key that is given twice: YAML would keep the last value."""
         seen: set[str] = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in seen:
                 raise yaml.MarkedYAMLError(
-                    problem=f"{key.value[:80]!r} stands there twice", problem_mark=key.start_mark
+                    problem=f"{key.value[:80]!r} is given twice", problem_mark=key.start_mark
                 )
             seen.add(key.value)
         return super().construct_mapping(node, deep)

@@ -1,6 +1,6 @@
 """A validated batch beside the last accepted one: accepted, or held until a person releases it.
 
-A log is compared by its days, a labelled table by the values that are none of its categories
+A log is compared by its days, a labelled table by the values that are not among its categories
 (`Dataset.changes`).
 """
 

@@ -1,7 +1,7 @@
 """The batches seen so far, and which of them were accepted.
 
 One JSON file per batch and data set: what it measured, and whether it was accepted by the rules,
-held because it is unlike the last accepted one, or released by a person. What was accepted once
+held because it differs from the last accepted one, or released by a person. What was accepted once
 stays so.
 """
 
@@ -104,15 +104,15 @@ def release(var: Path, dataset: str, name: str) -> Batch:
     one has taken the place of.
     """
     batches = seen(var, dataset)
-    found = [batch for batch in batches if name and batch.name.startswith(name)]
+    matching = [batch for batch in batches if name and batch.name.startswith(name)]
     held = [batch.name for batch in batches if batch.status == "held"]
-    if len(found) != 1:
+    if len(matching) != 1:
         raise UserError(
-            f"{'no batch' if not found else 'more than one batch'} of {dataset} is called {name!r}",
+            f"{'more than one' if matching else 'no'} batch of {dataset} is called {name!r}",
             where=str(var / "batches" / dataset),
             next_step=f"held are: {', '.join(held)}" if held else "no batch is held",
         )
-    batch = found[0]
+    batch = matching[0]
     if batch.status in ACCEPTED:
         return batch
     later = last_accepted(var, dataset, but=batch.name)
@@ -121,8 +121,8 @@ def release(var: Path, dataset: str, name: str) -> Batch:
             f"the batch {batch.name} was held on {batch.decided[:10]}, and the batch {later.name}"
             " was accepted since: the next one would be compared with a batch that was withdrawn",
             where=str(var / "batches" / dataset),
-            next_step="run again on its source: it is then judged beside the latest, and held or"
-            " accepted anew",
+            next_step="run again on its source: it is then compared with the latest one, and"
+            " accepted or held",
         )
     return _write(var, replace(batch, status="released", decided=_now(), by=_person()))
 

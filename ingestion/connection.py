@@ -1,5 +1,5 @@
-"""A database by its SQLAlchemy URL, and a table or a query of it: how it is connected to and asked,
-and what is said when it does not answer.
+"""A database by its SQLAlchemy URL, and a table or a query of it: connecting, selecting, and the
+errors of SQLAlchemy and the drivers as one message.
 
 No password is ever part of the settings: `configs/settings.py` refuses a URL that holds one, and
 the environment variable is read at the moment of connecting. No message shows it, whatever the
@@ -37,8 +37,8 @@ NO_SUCH_DATABASE = re.compile(
 )
 LOGIN = ("password", "authentication", "access denied", "role", "login")
 # A host that does not answer, or a cable that is pulled, is noticed within a minute.
-# A scan of a large table begins where another one is, unless told otherwise. Not SET: servers that
-# only speak like PostgreSQL may not know the setting.
+# A scan of a large table begins where another one is, unless this setting is off. Not by SET:
+# servers that only speak like PostgreSQL may not know the setting.
 SAME_ORDER = (
     "SELECT set_config(name, 'off', false) FROM pg_settings WHERE name = 'synchronize_seqscans'"
 )
@@ -68,7 +68,7 @@ def check_url(database: Database) -> URL:
         url = url.set(drivername="postgresql+psycopg")
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
         raise UserError(  # SQLite would make an empty one
-            f"there is no database {url.database!r}", where=place, next_step="mend the path"
+            f"there is no database {url.database!r}", where=place, next_step="correct the path"
         )
     _engine(url).dispose()
     return url
@@ -77,7 +77,7 @@ def check_url(database: Database) -> URL:
 @contextmanager
 def connected(database: Database, url: URL) -> Iterator[Connection]:
     """A connection that reads, and sees one state of the data for as long as it lasts, in the same
-    order each time where the server lets us say so."""
+    order each time where the server allows it."""
     from sqlalchemy import event
 
     password = os.environ.get(database.password_variable)
@@ -160,53 +160,54 @@ def _engine(url: URL) -> Engine:
 def explained(
     database: Database, password: str | None, *, connecting: bool = False
 ) -> Iterator[None]:
-    """What SQLAlchemy and a driver say, as one message without a password."""
+    """Raise what SQLAlchemy and a driver report as one UserError without the password."""
     from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
     try:
         yield
     except SQLAlchemyError as error:
         original = error.orig if isinstance(error, DBAPIError) else error
-        told = str(original).replace(password or "\0", "***")  # before anything is cut or joined
-        told = re.split(r"\sLINE \d+:", told)[0]  # after it PostgreSQL shows our SQL
-        told = " ".join(told.split())[:400] or type(original).__name__
+        reason = str(original).replace(password or "\0", "***")  # before anything is cut or joined
+        reason = re.split(r"\sLINE \d+:", reason)[0]  # after it PostgreSQL shows our SQL
+        reason = " ".join(reason.split())[:400] or type(original).__name__
         shown = f"source.database.url = {database.url}"
         variable = database.password_variable
-        if connecting and NO_SUCH_DATABASE.search(told):
+        if connecting and NO_SUCH_DATABASE.search(reason):
             raise UserError(
-                f"the server has no such database: {told}",
+                f"the server has no such database: {reason}",
                 where=shown,
-                next_step="mend the name at the end of the URL's address",
+                next_step="correct the name of the database at the end of the URL",
             ) from None
-        if connecting and any(word in told.lower() for word in LOGIN):
+        if connecting and any(word in reason.lower() for word in LOGIN):
             step = (
                 f"the password in {variable} may be wrong for this user: export the right one,"
                 if password
                 else f"no password was given, {variable} is not set: export {variable}=…,"
             )
             raise UserError(
-                f"the database refuses the login: {told}",
+                f"the database refuses the login: {reason}",
                 where=shown,
-                next_step=f"{step} or mend the user in the URL",
+                next_step=f"{step} or correct the user in the URL",
             ) from None
         if connecting:
             raise UserError(
-                f"the database does not answer: {told}",
+                f"the database does not answer: {reason}",
                 where=shown,
-                next_step="see that it runs and that host, port and name are right",
+                next_step="check that it runs, and that host, port and name are right",
             ) from None
         if isinstance(error, DBAPIError) and error.connection_invalidated:
             raise UserError(
-                f"the connection to the database was lost: {told}",
+                f"the connection to the database was lost: {reason}",
                 where=shown,
                 next_step="run the same command again: what was read before is kept,"
                 " and nothing of the part that was being read",
             ) from None
-        kind, asked = ("query", database.query) if database.query else ("table", database.table)
+        kind, name = ("query", database.query) if database.query else ("table", database.table)
         raise UserError(
-            f"the database says: {told}",
-            where=f"source.database.{kind} = {asked}",
-            next_step="mend it, or cast or leave out in source.database.query what is named",
+            f"the database says: {reason}",
+            where=f"source.database.{kind} = {name}",
+            next_step="correct it, or cast or leave out the column that is named in"
+            " source.database.query",
         ) from None
 
 
@@ -310,7 +311,7 @@ def survey(table: Table, low: Any) -> tuple[Any, int, int, str | None]:
 
 def total(table: Table, low: Any) -> str | None:
     """The sum of the watermarks below `low`: with the count of their rows it tells a row that went
-    from one that stayed, even where another came. None where they are no whole numbers."""
+    from one that stayed, even where another came. None where they are not whole numbers."""
     if not _is_whole(low):
         return None
     return _written(table.select(_total(table, "low"), low=low).scalar_one())

@@ -44,8 +44,8 @@ CHANGES = {
     "volume_change": "rows per day over those of the last batch, less 1",
     "anonymous_change": "share of the rows without a customer, less that of the last batch",
     "price_change": "geometric mean of the unit price over that of the last batch, less 1",
-    "unseen_share": "of a labelled table: share of a column's values that are none of its"
-    " categories, the largest over the columns; asked of a first batch too",
+    "unseen_share": "of a labelled table: share of a column's values that are not"
+    " among its categories, the largest over the columns; checked for a first batch too",
     "unseen_change": "of a labelled table: that share less that of the last batch, the largest over"
     " the columns",
 }

@@ -3,7 +3,7 @@
 With `database.watermark`, a column that only grows, the rows below its highest value are in closed
 parts and never read again; those at the highest value are in one open part, read again every time,
 because more may be committed with the same stamp. Every run counts the rows below and, where the
-watermark is a whole number, adds it up: if some came late, or went, everything is read afresh. What
+watermark is a whole number, adds it up: if some came late, or went, everything is read again. What
 it cannot notice is a row that was changed in place, and with a watermark of times or texts as many
 rows that came late as went. A row without a watermark has no place in this, so there must be none.
 
@@ -50,7 +50,7 @@ STATE = "state.json"
 
 def check_database(source: Source) -> URL:
     """The URL. Raises UserError for settings that no database could satisfy; it connects to none,
-    so it is cheap enough to be asked before anything is started."""
+    so it is cheap enough to be called before anything is started."""
     check_mapping(source)
     check_time_format(source.time_format)
     database = source.database
@@ -92,7 +92,7 @@ def read_new(source: Source, store: Path, compute: Compute) -> list[Path]:
             if low is not None and (below != state.rows or above == 0 or found != known):
                 log.warning(
                     "%s: %d rows lie below the watermark %s and %d were read, %d are not below it:"
-                    " rows came late or went, and all are read afresh",
+                    " rows came late or were deleted, and all rows are read again",
                     *(table.label, below, low, state.rows, above),
                 )
                 state, low, known = State(state.key), None, None

@@ -1,6 +1,6 @@
 """Fetch a published file: resumable, checked by its sha256, and clear when there is no network.
 
-The only thing in the project that goes out, and only when it is asked to by `make data`.
+The only part of the project that uses the network, and only when `make data` is called.
 """
 
 from __future__ import annotations

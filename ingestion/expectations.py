@@ -1,9 +1,9 @@
 """The one place that talks to Great Expectations: checks in, findings out.
 
 A check is a dict with `type`, the arguments of that expectation, and `meta.code`; see
-`ingestion/contract.py`. `validate` runs a suite of them by a validation definition, in a context
-that is ephemeral: nothing is written, nothing is sent. `write_project` keeps the same suites, each
-with its checkpoint, as a project of the library's own kind:
+`ingestion/contract.py`. `validate` runs a suite of them on a batch in a context that is ephemeral:
+nothing is written, nothing is sent. `write_project` keeps the same suites, each with its
+checkpoint, as a project of the library's own kind:
 
     context = great_expectations.get_context(mode="file", project_root_dir=…)
     context.checkpoints.get("NAME-table").run(batch_parameters={"dataframe": frame})
@@ -16,6 +16,7 @@ import logging
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -63,13 +64,12 @@ class Finding:
 
 def validate(frame: pd.DataFrame, checks: Sequence[Check]) -> list[Finding]:
     """Every check on the frame, in order. A check that cannot be computed counts as failed."""
-    context = _context(mode="ephemeral")
-    definition = _definition(context, "contract", checks)
+    frames = _frames(_context(mode="ephemeral"), "contract")
+    batch = frames.get_batch(batch_parameters={"dataframe": frame})
     with warnings.catch_warnings():  # pandas and NumPy deprecations inside the library
         warnings.simplefilter("ignore")
-        outcome = definition.run(batch_parameters={"dataframe": frame}, result_format="BASIC")
-    results: list[Any] = outcome.results
-    by_code = {result.expectation_config.meta["code"]: result for result in results}
+        outcome = batch.validate(_suite("contract", checks), result_format="BASIC")
+    by_code = {result.expectation_config.meta["code"]: result for result in outcome.results}
     first = _first_codes(checks)
     return [_finding(check, by_code[first[_question(check)]]) for check in checks]
 
@@ -78,22 +78,30 @@ def write_project(folder: Path, name: str, suites: Mapping[str, Sequence[Check]]
     """Keep the suites in the Great Expectations project in `folder`, each as `NAME-SUITE` with a
     validation definition and a checkpoint of that name. What else is in the project stays.
 
-    Suites that are there as they are now are not written again: it takes the library a second.
+    Suites that are there as they are now are not written again.
     """
     note = folder / f"{name}.json"
     content = {"great_expectations": version("great_expectations"), "suites": dict(suites)}
     if _is_written(note, content):
         return
     import great_expectations as gx
+    from great_expectations.exceptions import DataContextError
 
     folder.mkdir(parents=True, exist_ok=True)
     note.unlink(missing_ok=True)
     context = _context(mode="file", project_root_dir=folder)
     context.enable_analytics(False)  # nor for whoever opens it
-    for suite, checks in suites.items():
-        definition = _definition(context, f"{name}-{suite}", checks)
-        checkpoint = gx.Checkpoint(name=definition.name, validation_definitions=[definition])
-        context.checkpoints.add_or_update(checkpoint)
+    for suite_name, checks in suites.items():
+        full = f"{name}-{suite_name}"
+        # Deleted and added: an update compares each expectation with each other, several times.
+        for kept in (context.checkpoints, context.validation_definitions, context.suites):
+            with suppress(DataContextError):  # it is not there
+                kept.delete(full)
+        suite = context.suites.add(_suite(full, checks))
+        definition = context.validation_definitions.add(
+            gx.ValidationDefinition(name=full, data=_frames(context, full), suite=suite)
+        )
+        context.checkpoints.add(gx.Checkpoint(name=full, validation_definitions=[definition]))
     write_record(note, content)
 
 
@@ -114,8 +122,7 @@ def _context(**where: Any) -> Any:
     return context
 
 
-def _definition(context: Any, name: str, checks: Sequence[Check]) -> Any:
-    """The validation definition of that name in the context: its suite, on any data frame."""
+def _suite(name: str, checks: Sequence[Check]) -> Any:
     import great_expectations as gx
     from great_expectations import expectations
 
@@ -125,13 +132,13 @@ def _definition(context: Any, name: str, checks: Sequence[Check]) -> Any:
         for check in checks
         if first[_question(check)] == check["meta"]["code"]
     ]
-    suite = gx.ExpectationSuite(name=name, expectations=chosen)
-    source = context.data_sources.add_or_update_pandas(name)
-    frames = source.add_dataframe_asset("frames").add_batch_definition_whole_dataframe("frame")
-    context.suites.add_or_update(suite)
-    return context.validation_definitions.add_or_update(
-        gx.ValidationDefinition(name=name, data=frames, suite=suite)
-    )
+    return gx.ExpectationSuite(name=name, expectations=chosen)
+
+
+def _frames(context: Any, name: str) -> Any:
+    """The batch definition of any data frame, in a data source of that name."""
+    frames = context.data_sources.add_or_update_pandas(name).add_dataframe_asset("frames")
+    return frames.add_batch_definition_whole_dataframe("frame")
 
 
 def _first_codes(checks: Sequence[Check]) -> dict[str, str]:
@@ -145,8 +152,8 @@ def _first_codes(checks: Sequence[Check]) -> dict[str, str]:
 
 def _question(check: Check) -> str:
     """What is checked, whoever asks."""
-    asked = {key: value for key, value in check.items() if key not in ("meta", "severity")}
-    return json.dumps(asked, sort_keys=True, default=str)
+    question = {key: value for key, value in check.items() if key not in ("meta", "severity")}
+    return json.dumps(question, sort_keys=True, default=str)
 
 
 def _finding(check: Check, result: Any) -> Finding:

@@ -1,5 +1,5 @@
 """A file as a part in canonical form: how each kind opens as something DuckDB can select from, and
-what is said of one that does not.
+the message about one that does not.
 
 `sources.py` says which files there are, `text.py` and `workbook.py` how these two kinds are read.
 """
@@ -113,7 +113,7 @@ class Opened:
                 f"the file holds {self.rows:,} rows, and {read:,} were read",
                 where=f"source.path = {path}",
                 next_step="look for a quote that is left open, and for lines that end in another"
-                " way than the others; if there are none, write the file anew with another program",
+                " way than the others; if there are none, write the file with another program",
             )
 
 
@@ -170,7 +170,7 @@ def _opened(
     else:
         with texts.opened_text(path, text, folder) as read:
             hint = (
-                f"The values of a line were taken to be parted by {read.delimiter}; if they are"
+                f"The values of a line were taken to be separated by {read.delimiter}; if they are"
                 f" not, set source.text.delimiter: one of {texts.CHOICES}. If lines stand above"
                 " the header, set source.text.skip_lines: their number."
             )
@@ -185,7 +185,7 @@ def _types(connection: duckdb.DuckDBPyConnection, relation: str) -> dict[str, st
 
 @contextmanager
 def explained(path: Path, text: Text) -> Iterator[None]:
-    """What DuckDB and Python say about a file, as one message."""
+    """Raise what DuckDB and Python report about a file as one UserError."""
     from python_calamine import CalamineError
 
     try:
@@ -195,30 +195,32 @@ def explained(path: Path, text: Text) -> Iterator[None]:
     except (*DAMAGED, CalamineError) as error:
         if says_full(error):
             raise  # it is not the file that is at fault
-        told = first_line(error)
-        if "not utf-8 encoded" in told or ("unicode" in told.lower() and path.suffix != ".parquet"):
+        reason = first_line(error)
+        if "not utf-8 encoded" in reason or (
+            "unicode" in reason.lower() and path.suffix != ".parquet"
+        ):
             raise texts.not_decodable(path, text) from error
-        raise _damaged(path, told) from error
+        raise _damaged(path, reason) from error
 
 
 def first_line(error: Exception) -> str:
     """What happened and where, without DuckDB's advice to its own callers and the SQL."""
-    told = re.split(r"\n *(?:Possible |LINE \d|The search space)", str(error))[0]
+    reason = re.split(r"\n *(?:Possible |LINE \d|The search space)", str(error))[0]
     # A long row, or one of many lines, stands before the reason: both are to be seen.
-    lines = [line.strip()[:120] for line in told.splitlines() if line.strip()]
-    told = " ".join(lines[:2] + lines[2:][-2:])
-    told = re.sub(r"^[\w ]+ Error: ", "", " ".join(told.split()))
-    return told[:300] or type(error).__name__
+    lines = [line.strip()[:120] for line in reason.splitlines() if line.strip()]
+    reason = " ".join(lines[:2] + lines[2:][-2:])
+    reason = re.sub(r"^[\w ]+ Error: ", "", " ".join(reason.split()))
+    return reason[:300] or type(error).__name__
 
 
 def _damaged(path: Path, reason: str) -> UserError:
     name = path.name.lower()
     kind = next((suffix for suffix in SUFFIXES[::-1] if name.endswith(suffix)), "text")
-    steps = "mend the row named, or fetch it again"
+    steps = "correct the row that is named, or fetch the file again"
     if not name.endswith(SUFFIXES[:2]):
         steps += (
-            f"; if its values are not parted so, set source.text.delimiter: {texts.CHOICES}; if"
-            " lines stand above the header, source.text.skip_lines: their number; if the header"
+            f"; if another character separates its values, source.text.delimiter: {texts.CHOICES};"
+            " if lines stand above the header, source.text.skip_lines: their number; if the header"
             " has more or fewer names than a row has values, source.text.names: all of them, with"
             r" skip_lines: 1; if quotes within quotes are written \", source.text.escape: backslash"
         )

@@ -95,7 +95,7 @@ def missing_column(
     near = near or [other for other in there if other.casefold() == column.casefold()]
     steps = [hint, f"did you mean {near[0]!r}?" if near else ""]
     if source.columns:
-        steps.append(f"Pass --source.columns.{name} COLUMN, or mend it in the preset")
+        steps.append(f"Pass --source.columns.{name} COLUMN, or correct it in the preset")
     else:  # all eight were expected
         steps.append(
             "Write the columns it has below source.columns, as configs/online_retail.yaml does"

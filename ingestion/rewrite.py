@@ -79,7 +79,7 @@ def write_plain(path: Path, text: Text, above: int, end: str, target: Path) -> N
 
 
 def write_words(path: Path, text: Text, above: int, width: int, target: Path) -> None:
-    """The file as UTF-8, with tabs between the values that blanks part. Empty lines hold no row.
+    """The file as UTF-8, with tabs in place of the blanks between values. Empty lines hold no row.
 
     Raises UserError for a line that has another number of values than `width`.
     """
@@ -90,11 +90,11 @@ def write_words(path: Path, text: Text, above: int, width: int, target: Path) ->
                 continue
             if len(words) != width:
                 raise UserError(
-                    f"line {number} has {len(words)} values parted by blanks, and not {width}:"
+                    f"line {number} has {len(words)} values separated by blanks, not {width}:"
                     f" {line.strip()[:80]!r}",
                     where=f"source.path = {path}, line {number}",
-                    next_step="mend that line (a value with blanks in it wants quotes), set"
-                    " source.text.delimiter to what parts the values, or, if lines stand above"
+                    next_step="correct that line (a value with blanks in it needs quotes), set"
+                    " source.text.delimiter to what separates the values, or, if lines stand above"
                     " the header, source.text.skip_lines: their number",
                 )
             file.write("\t".join(words) + "\n")
@@ -123,7 +123,7 @@ def reading(lines: Iterable[str], **dialect: Any) -> Iterator[Iterator[list[str]
         reason = str(error)
         if "field limit" in reason:
             reason = (
-                f"a value is longer than {LONGEST_LINE:,} characters, as if its quote were open"
+                f"a value is longer than {LONGEST_LINE:,} characters: its quote may never be closed"
             )
         raise csv.Error(f"line {rows.line_num}: {reason}") from None
     finally:

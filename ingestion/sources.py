@@ -36,7 +36,7 @@ SHOWN = ", ".join(suffix for suffix in SUFFIXES if not suffix.endswith(".gz")) +
 
 def check_source(source: Source) -> None:
     """Raises UserError for a source that cannot be read, as far as that can be known without
-    reading it: asked before anything is started."""
+    reading it: called before anything is started."""
     if source.kind == "files":
         expand(source)
     elif source.kind == "table":
@@ -59,7 +59,7 @@ def expand(source: Source) -> list[Path]:
 
     Raises UserError for what is missing, a folder, empty or of another kind, for a pattern that
     matches nothing, and for a mapping or text settings that no file could satisfy. It reads
-    nothing, so it is cheap enough to be asked before anything is started.
+    nothing, so it is cheap enough to be called before anything is started.
     """
     if not source.path:
         raise UserError(
@@ -95,7 +95,7 @@ def check_file(path: Path, text: Text) -> Path:
     """The path, once it is known to be a file of a kind that is read."""
     if path.name.startswith("~$") and path.is_file():
         raise UserError(
-            f"{path.name!r} is the mark that Excel leaves beside a workbook that is open",
+            f"{path.name!r} is a file that Excel keeps while a workbook is open",
             where=f"source.path = {path}",
             next_step="close the workbook; if it is closed, delete that file",
         )
@@ -108,11 +108,11 @@ def check_file(path: Path, text: Text) -> Path:
         )
     known = path.name.lower().endswith(SUFFIXES) or text.any_suffix
     if not path.is_file() or not known:
-        kind = f"a file of kind {path.suffix!r}" if path.is_file() else "no regular file"
+        kind = f"a file of kind {path.suffix!r}" if path.is_file() else "not a regular file"
         kind = "a folder" if path.is_dir() else kind
         step = "if it is text, pass --source.text.any_suffix true; else " * path.is_file()
         raise UserError(
-            f"{path.name!r} is {kind}; what is read are files named {SHOWN}",
+            f"{path.name!r} is {kind}; the files that can be read are named {SHOWN}",
             where=f"source.path = {path}",
             next_step=f"{step}convert it, or name other files: --source.path 'FOLDER/*.csv'",
         )
@@ -143,8 +143,8 @@ def _matches(place: str) -> list[Path]:
     if Path(place).exists() or not pattern:
         if len(found) > 1:
             log.warning(
-                "source.path: %r is the name of a file, which alone is read; as a pattern it would"
-                " match %d files more",
+                "source.path: %r is the name of a file, and only that file is read; as a pattern it"
+                " would match %d more files",
                 *(place, len(found) - 1),
             )
         return [Path(place)]

@@ -3,12 +3,12 @@
 Nothing is guessed from the rows: DuckDB's own detection skips lines that look odd and takes the
 next one for the header. What a value means is decided in `ingestion/canonical.py`.
 
-DuckDB reads UTF-8 with values parted by one character, quotes within quotes doubled, lines that all
-end alike, and nothing above the header. Whatever is written otherwise is first rewritten beside the
+DuckDB reads UTF-8 with values separated by one character, quotes within quotes doubled, one kind of
+line end, and nothing above the header. Whatever is written otherwise is first rewritten beside the
 target (`ingestion/rewrite.py`). DuckDB's own latin-1 refuses the bytes 80 to 9F, its utf-16 finds
-no rows in a file that is none, and without a word about line ends it finds none where the first one
-is within quotes and of another kind. So it is told everything, and the rows that it reads are
-compared with those that Python's `csv` counts.
+no rows in a file that is not UTF-16, and without an option for line ends it finds none where the
+first one is within quotes and of another kind. So every option is given, and the rows that it reads
+are compared with those that Python's `csv` counts.
 """
 
 from __future__ import annotations
@@ -106,9 +106,9 @@ def opened_text(path: Path, text: Text, folder: Path) -> Iterator[TextFile]:
     if text.names and len(top.values) != len(names):
         raise UserError(
             f"source.text.names names {len(names)} columns, but the first line has"
-            f" {len(top.values)} values, parted by {said}: {top.line.strip()[:80]!r}",
+            f" {len(top.values)} values, separated by {said}: {top.line.strip()[:80]!r}",
             where=f"{place}, line {top.above + 1}",
-            next_step=f"mend the names, or set source.text.delimiter: one of {CHOICES}; if lines"
+            next_step=f"correct the names, or set source.text.delimiter: one of {CHOICES}; if lines"
             " stand above the first row, set source.text.skip_lines: their number",
         )
     plain, even = (folder / f".{kind}.unfinished" for kind in ("plain", "even"))
@@ -158,7 +158,7 @@ def named(header: list[str], path: Path) -> list[str]:
             raise UserError(
                 f"the file has more than one column called {name!r} (letter case does not count)",
                 where=f"source.path = {path}, header row",
-                next_step="rename one of them, or name all columns of a text file anew:"
+                next_step="rename one of them, or name all columns of a text file:"
                 " source.text.names a,b,… (with source.text.skip_lines 1, if the first line is a"
                 " header)",
             )
@@ -183,8 +183,8 @@ def not_decodable(path: Path, text: Text) -> UserError:
     return UserError(
         f"the file holds{byte or ' bytes'} that cannot be {text.encoding.upper()} text",
         where=f"source.path = {path}{place}",
-        next_step=f"if it is in another encoding, say so: --source.text.encoding {others};"
-        " else mend that line, or fetch the file again",
+        next_step=f"if it is in another encoding, set it: --source.text.encoding {others};"
+        " else correct that line, or fetch the file again",
     )
 
 

@@ -1,7 +1,8 @@
 """XLSX: every sheet with the log's header is part of the log, in the order of the workbook.
 
-A sheet without it may be a list of its own, or a part of the log that somebody edited. The second
-would be missed by nobody, so whatever looks like it is refused; the rest is left alone, and said.
+A sheet without it may be a list of its own, or a part of the log that somebody edited. Nobody would
+notice that the second is missing, so a sheet that looks like it is refused; other sheets are not
+read, and the log of the run names them.
 
 Whether a workbook can be opened within bounds is found out from its parts before it is. The library
 that reads workbooks makes a place for each cell between the first and the last of a sheet: for one
@@ -80,15 +81,15 @@ def read_sheets(path: Path, wanted: Collection[str]) -> tuple[pa.Table, dict[str
             rows += sheet[1:]
         elif reason := _like_the_log(sheet, headers[first]):
             raise UserError(
-                f"sheet {title!r} ({len(sheet):,} rows) has not the header row of sheet"
-                f" {titles[first]!r}, but may be part of the same log: {reason}",
+                f"sheet {title!r} ({len(sheet):,} rows) does not have the header row of"
+                f" sheet {titles[first]!r}, but may be part of the same log: {reason}",
                 where=f"source.path = {path}, sheet {title}",
                 next_step="if it is, give it the same header in its first row, with nothing above;"
                 " if not, remove it from the file",
             )
         elif sheet:
             log.info(
-                "%s: sheet %r (%d rows) is not of the log, and left alone",
+                "%s: sheet %r (%d rows) does not have the header of the log, and is not read",
                 *(path.name, title, len(sheet)),
             )
     columns = [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in names]

@@ -26,7 +26,7 @@ def write_contract_page(
 
     rows: the counts `raw`, `valid`, `quarantined`.  findings: what the contract found.  name: of
     the batch.  compared: how it differs from the last accepted one, `batch`.  unseen: the values of
-    a table that are none of its categories (`ingestion/labelled/unseen.py`).
+    a table that are not among its categories (`ingestion/labelled/unseen.py`).
     """
     measured = [finding for finding in findings if finding.column in MEASURES]
     broken = [f for f in (*measured, *(compared or [])) if not f.success and f.severity == "stop"]

@@ -43,7 +43,7 @@ with purchases as (
     from read_parquet($transactions)
     where quantity > 0 and customer_id is not null and invoiced_at is not null
     group by all
-), asked as (
+), wanted as (
     select customer_id::varchar as customer_id, as_of::date as as_of,
         file_row_number as row_number
     from read_parquet($table, file_row_number = true)
@@ -52,13 +52,13 @@ select
     count(bought_at) as purchases,
     date_diff('second', $start::timestamp, min(bought_at)) as first,
     date_diff('second', $start::timestamp, max(bought_at)) as last,
-    date_diff('second', $start::timestamp, any_value(asked.as_of)::timestamp) as as_of_second
-from asked left join purchases
-    on purchases.customer_id = asked.customer_id and bought_at < asked.as_of
+    date_diff('second', $start::timestamp, any_value(wanted.as_of)::timestamp) as as_of_second
+from wanted left join purchases
+    on purchases.customer_id = wanted.customer_id and bought_at < wanted.as_of
 group by row_number
 order by row_number
 """
-_ASKED = """
+_WANTED = """
 select customer_id, as_of::date from read_parquet($table, file_row_number = true)
 where file_row_number = $row
 """
@@ -114,13 +114,13 @@ def oracle_probability(
     Raises
     ------
     ValueError
-        If a row's customer has no purchase before its as-of date: the question is undefined.
+        If a row's customer has no purchase before its as-of date: its probability is undefined.
     """
     known = read_truth(truth)
-    asked_about = as_pattern(table)
+    rows_of = as_pattern(table)
     files = {
         "transactions": as_pattern(transactions),
-        "table": asked_about,
+        "table": rows_of,
         "start": str(known.start),
     }
     with (
@@ -131,9 +131,9 @@ def oracle_probability(
         unknown = np.flatnonzero(rows["purchases"] == 0)
         if unknown.size:
             row = int(unknown[0])
-            (asked,) = connection.execute(_ASKED, {"table": asked_about, "row": row}).fetchall()
+            (wanted,) = connection.execute(_WANTED, {"table": rows_of, "row": row}).fetchall()
             raise ValueError(
-                f"{table}: row {row} asks about customer {asked[0]} as of {asked[1]}, who has no "
+                f"{table}: row {row} is about customer {wanted[0]} as of {wanted[1]}, who has no "
                 f"purchase before that date in {transactions} ({unknown.size} such rows): the "
                 "oracle answers for customers seen before"
             )
@@ -248,13 +248,13 @@ def buys_again_and_is_seen(
 
     answer = np.empty(x.shape)
     for repeats in np.unique(x):
-        alike = np.flatnonzero(x == repeats)
+        same = np.flatnonzero(x == repeats)
         # Gauss-Jacobi quadrature of the drop-out probability, which is Beta(a, misses) distributed.
         misses = b + max(repeats - 1, 0)
         p, weight = roots_sh_jacobi(_NODES, a + misses - 1, a)
         weight = weight / weight.sum()
-        for begin in range(0, alike.size, _ROWS_AT_A_TIME):
-            rows = alike[begin : begin + _ROWS_AT_A_TIME]
+        for begin in range(0, same.size, _ROWS_AT_A_TIME):
+            rows = same[begin : begin + _ROWS_AT_A_TIME]
             three = [
                 (before[rows, None], since[rows, None]) for before, since in (last, now, until)
             ]

@@ -73,7 +73,7 @@ class WarpedClock:
         if second.size and (second.min() < 0 or second.max() > self.second[-1]):
             raise ValueError(
                 f"the warped clock covers {self.second[-1] / DAY:.0f} days from {self.start}, but "
-                f"was asked for days {second.min() / DAY:.2f} to {second.max() / DAY:.2f}: build "
+                f"the call is for days {second.min() / DAY:.2f} to {second.max() / DAY:.2f}: build "
                 "it with an earlier start or with more days"
             )
         return np.interp(second, self.second, self.warped)

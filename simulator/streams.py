@@ -28,7 +28,7 @@ class Streams:
 
     def __call__(self, name: str) -> np.random.Generator:
         if name in self._given:
-            raise ValueError(f"the stream {name!r} is drawn from twice: the draws would be alike")
+            raise ValueError(f"the stream {name!r} is drawn from twice: the draws would be equal")
         self._given.add(name)
         return np.random.default_rng([*self._key, crc32(name.encode())])
 

@@ -221,7 +221,7 @@ def _show(drafted: Draft, place: Path, command: str) -> None:
     console.print(table)
     checks = [f"{guess.name}: {guess.check}" for guess in drafted.guesses if guess.check]
     if drafted.unlabelled:
-        words = f" (no label is {in_words(drafted.absent)})" if drafted.absent else ""
+        words = f" (not a label: {in_words(drafted.absent)})" if drafted.absent else ""
         some = (f"have no label{words}, and go", f"has no label{words}, and goes")
         checks.append(f"{rows_that(drafted.unlabelled, *some)} to quarantine")
     rarest, count = drafted.labels[-1]

@@ -38,8 +38,8 @@ NO = {
 }
 
 ZEROS = (
-    "the workbook shows zeros in front (00001) that the stored number has not (1): if other systems"
-    " write them, store the column as text"
+    "the workbook shows zeros in front (00001) that the stored number (1) does not have: if other"
+    " systems write them, store the column as text"
 )
 
 UNCOMPUTED = "formulas without a stored value"
@@ -140,7 +140,7 @@ def _draft(
     chosen, why = _positive(labels, positive)
     if positive is not None and len(labels) == 2 and positive not in dict(labels):
         raise UserError(
-            f"the target never is {positive!r}, which is to be predicted: it is {in_words(labels)}",
+            f"the target is never {positive!r}, which is to be predicted: it is {in_words(labels)}",
             where="--positive",
             next_step=f'ARGS="--positive {shlex.quote(labels[-1][0])}", or'
             f" {shlex.quote(labels[0][0])} (letter case counts)",
@@ -158,14 +158,14 @@ def _draft(
         raise UserError(
             f"no column is left to learn from ({reasons or 'the target is the only one'})",
             where=str(path),
-            next_step="bring a file with columns that describe its rows; if the values were parted"
-            " wrongly, pass --source.text.delimiter",
+            next_step="bring a file with columns that describe its rows; if the values were"
+            " separated wrongly, pass --source.text.delimiter",
         )
     rows = sum(count for _, count in found)
     unlabelled = rows - sum(count for _, count in labels)
     checks = []
     if spelt:
-        checks.append(f"{', '.join(map(repr, spelt))} in the target are two classes, spelt so")
+        checks.append(f"{', '.join(map(repr, spelt))} in the target are spellings of two classes")
     if positive is None and (ask := _ask(labels, why)):
         checks.append(ask)
     if notation.seen:
@@ -213,10 +213,10 @@ def _one_identifier(guesses: list[Guess]) -> list[Guess]:
     return settled
 
 
-def _positive(labels: list[tuple[str, int]], asked: str | None) -> tuple[str | None, str]:
+def _positive(labels: list[tuple[str, int]], given: str | None) -> tuple[str | None, str]:
     """The value to be predicted; the labels may yet turn out not to be two."""
-    if asked is not None:
-        return asked, "as asked for"
+    if given is not None:
+        return given, "as given"
     plain = {_plain(value): value for value, _ in labels}
     for word, value in plain.items():
         if word in NO and (not NO[word] or set(NO[word]) & set(plain)):

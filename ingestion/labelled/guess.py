@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from common.spelling import alike
+from common.spelling import spellings
 from configs.rules import Contract
 from configs.table import LONGEST_TEXT, OWN
 from ingestion.labelled.columns import (
@@ -41,7 +41,7 @@ HOLD_SHARE = Contract.model_fields["hold_share"].default  # reading the contract
 COVERED = 0.5  # of the rows that those must hold, or the column is not a category
 FREE_TEXT = 60  # characters of a value on average
 ALL_DIFFERENT = 0.9  # values over rows: from there on a text names its row
-SPECIAL = 0.002  # share of rows from which on 999 is no chance
+SPECIAL = 0.002  # share of rows from which on 999 is not chance
 FLOAT32 = 2**24  # models compute in float32, where the whole numbers beyond it have gaps
 SMALLEST = 1.2e-38  # and have less and less digits below this one
 # By themselves, such rows may be on both sides of a split.
@@ -84,7 +84,7 @@ def guess(connection: DuckDBPyConnection, name: str, kind: str, text: Text | Non
         why = "its name holds a zero byte: rename it in the file to use it"
         return Guess(name, "leave_out", why, check=why)
     if NO_VALUE.match(kind) and kind != "BOOLEAN":
-        return Guess(name, "leave_out", f"values of type {kind} are no single ones")
+        return Guess(name, "leave_out", f"values of type {kind} are not single values")
     if kind.startswith(("DATE", "TIME")):
         return Guess(name, "leave_out", "dates", check=_DATES)
     column = Column(connection, name, text)
@@ -171,16 +171,16 @@ def _identifier(column: Column, facts: Facts, said: Says) -> Guess | None:
     if named and several:
         reason = f"by its name an identifier, {facts.distinct:,} different ones in"
         reason += f" {facts.filled:,} rows"
-        alone = facts.distinct == facts.filled
+        unique = facts.distinct == facts.filled
         gaps = facts.rows - facts.filled
         checks = [f"{rows_that(gaps, 'have', 'has')} none"] * (gaps > 0)
         if gaps > facts.rows * DIRTY or not many:
-            checks += [check] if check else [REPEATS] * (not alone)
+            checks += [check] if check else [REPEATS] * (not unique)
             return Guess(name, "leave_out", reason, "; ".join(checks))
         went = rows_that(gaps, "without one go", "without one goes")
         checks = [f"{went} to quarantine"] * (gaps > 0)
         checks += [check] * bool(check)
-        if alone:
+        if unique:
             return Guess(name, "id", reason, "; ".join(checks), rank=-1)
         checks.append("rows of one stay on one side of the split")
         rank = 2 if said == "person" else 1
@@ -222,7 +222,7 @@ def _number(column: Column, facts: Facts) -> Guess:
     checks = []
     if facts.numbers < facts.filled:
         shown = column.some(f"{column.number} IS NULL")
-        checks.append(f"{_to_quarantine(facts.filled - facts.numbers)}: no number is {shown}")
+        checks.append(f"{_to_quarantine(facts.filled - facts.numbers)}: not a number: {shown}")
     elif 2 < facts.distinct <= 10 and float(low).is_integer() and float(high).is_integer():
         checks.append("few whole numbers: if they are codes without an order, make it a category")
     if facts.infinite:
@@ -307,9 +307,9 @@ def _category(column: Column, facts: Facts, said: Says, coded: str = "") -> Gues
     if distinct > len(top):
         more += f"; {distinct - len(top):,} rarer ones count as other"
         if distinct > CATEGORIES:
-            checks.append(f"{distinct:,} texts: the {CATEGORIES} most frequent are told apart")
-    # Digits of codes are told apart: 250.8 and 250.80 are two diagnoses.
-    groups = alike([value for value, _ in top]) if not coded else [[value] for value, _ in top]
+            checks.append(f"{distinct:,} texts: the {CATEGORIES} most frequent are categories")
+    # Codes with other digits are other categories: 250.8 and 250.80 are two diagnoses.
+    groups = spellings([value for value, _ in top]) if not coded else [[value] for value, _ in top]
     if spelt := [group for group in groups if len(group) > 1]:
         if len(groups) == 1 and filled == facts.rows:
             return replace(out, reason=f"every row has the same value: {_spelt(spelt)}")

@@ -249,7 +249,7 @@ def _fractions(values: Sequence[str], text: Text) -> str:
 def _unread(
     values: Sequence[Value],
     read: Collection[str],
-    asked: set[str],
+    units: set[str],
     *,
     of_text: bool,
 ) -> str:
@@ -257,8 +257,8 @@ def _unread(
     first = repr(values[0].text[:30])
     if any(c.isdecimal() and not c.isascii() for value in values[:FEW] for c in value.text):
         return f"{first} and the like have other digits than 0 to 9, which are not read"
-    if asked:
-        symbols = ",".join(sorted(asked))
+    if units:
+        symbols = ",".join(sorted(units))
         return (
             f"{first} and the like are numbers with {symbols!r} beside them, and not read: if it is"
             f" a unit, pass --source.text.symbols {shlex.quote(symbols)}"

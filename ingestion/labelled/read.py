@@ -77,7 +77,7 @@ def check_columns(table: Table, types: dict[str, str], path: Path, hint: str = "
                     for part in (
                         hint,
                         f"did you mean {near[0]!r}?" if near else "",
-                        "Mend source.table in the preset, or draft it anew: make adopt",
+                        "Correct source.table in the preset, or draft it again: make adopt",
                     )
                     if part
                 ),

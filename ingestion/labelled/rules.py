@@ -13,13 +13,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from common.errors import UserError
-from common.spelling import alike
+from common.spelling import spellings
 from configs.table import LONGEST_TEXT, Column, Table
 from ingestion.contract import plain
 
 LARGEST = 3.4028234663852886e38  # of float32, in which models compute: beyond it all is infinite
 SHOWN = 8  # values in a message
-CONTINUOUS = 20  # from so many different numbers on a target is taken for a measured one
+CONTINUOUS = 20  # a target of so many different numbers is taken for a measured one
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def table_rules(table: Table) -> list[TableRule]:
             ),
         ]
     if table.group is not None:
-        why = "a row of nobody may be on both sides of the split"
+        why = "a row without a group may be on both sides of the split"
         words = f"{table.group} is there, with all its digits"
         rules.append(_present("no_group", "group_id", words, why))
     if table.split is not None:
@@ -154,7 +154,7 @@ def check_target(
     labels: Sequence[tuple[str | None, int]], table: Table, absent: Sequence[tuple[str, int]] = ()
 ) -> None:
     """labels: value of the target (None: missing) and its rows, the most frequent first.
-    absent: what stands in the file where the label was taken for missing, to be said.
+    absent: the texts of the file that count as a missing label, for the message.
 
     Raises UserError unless there are two values, of which one is the positive one.
     """
@@ -165,14 +165,14 @@ def check_target(
     if len(values) == 1:
         raise UserError(
             f"the target has one class only: all {rows:,} rows that have a label are"
-            f" {values[0][0]!r}" + (f"; no label is {in_words(absent)}" if absent else ""),
+            f" {values[0][0]!r}" + (f"; not a label: {in_words(absent)}" if absent else ""),
             where=place,
             next_step="bring rows of the other class too, or name another target"
             + ("; if that is the other class, give it another word in the file" * bool(absent)),
         )
     if table.positive not in [value for value, _ in values]:
         raise UserError(
-            f"the target never is {table.positive!r}, which is to be predicted: it is"
+            f"the target is never {table.positive!r}, which is to be predicted: it is"
             f" {in_words(values)}",
             where="source.table.positive",
             next_step=f"set it to {values[-1][0]!r} or {values[0][0]!r} (letter case counts)",
@@ -183,7 +183,7 @@ def same_classes(labels: Sequence[tuple[str | None, int]], positive: str | None)
     """Of a target of more than two values that is binary where letter case, and `1.0` for `1`, do
     not count: each value -> the one that it stands for, which is `positive` where it may be."""
     values = [value for value, _ in labels if value is not None]
-    groups = alike(values) if 2 < len(values) <= CONTINUOUS else []
+    groups = spellings(values) if 2 < len(values) <= CONTINUOUS else []
     if len(groups) != 2:
         return {}
     chosen = [positive if positive in group else group[0] for group in groups]
@@ -201,7 +201,7 @@ def not_binary(values: Sequence[tuple[str, int]], place: str) -> UserError:
         what,
         where=place,
         next_step="make a column of two values of it (above a limit or not; one class or the"
-        " rest), or correct the rows of a value that is none",
+        " rest), or correct the rows that have another value",
     )
 
 

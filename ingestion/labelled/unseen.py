@@ -1,4 +1,4 @@
-"""Values of a labelled table that are none of their column's categories ("other" to every model).
+"""Values of a labelled table that are not among their column's categories ("other" to every model).
 
 A few are rare ones that the settings leave out on purpose. Many, or many more than in the batch
 before, are a file that spells its categories in a way that nobody has described.
@@ -26,7 +26,7 @@ NAMED = 5  # columns in a message
 
 def count_unseen(connection: DuckDBPyConnection, table: Table) -> dict[str, dict[str, Any]]:
     """For each category column, of the valid rows of the table `judged`: values (that are there),
-    unseen (how many are none of the categories), texts (how many different ones), examples (the
+    unseen (how many are not among the categories), texts (how many different ones), examples (the
     most frequent), file and share: where the share of the unseen is largest, among the files and
     all of them together (""); at_least: it is the least that the share of few values may be."""
     found = {}
@@ -97,15 +97,15 @@ def which_columns(
 
 
 def in_words(name: str, found: dict[str, Any]) -> str:
-    """`column plan: 34.0% of the values are none of its categories ('Monthly', 'Yearly' and 3
+    """`column plan: 34.0% of the values are not among its categories ('Monthly', 'Yearly' and 3
     more)`, of the file where it is worst if that is not all of them."""
     examples, more = found["examples"][:3], found["texts"] - len(found["examples"][:3])
     texts = ", ".join(map(repr, examples)) + (f" and {more:,} more" if more > 0 else "")
     file = f" of {found['file']}" if found["file"] else ""
     least = "at least " if found.get("at_least") else ""  # an earlier version did not say it
     return (
-        f"column {name[:SHOWN]}: {least}{found['share']:.1%} of the values{file} are none of its"
-        f" categories ({texts})"
+        f"column {name[:SHOWN]}: {least}{found['share']:.1%} of the values{file} are not among"
+        f" its categories ({texts})"
     )
 
 

@@ -70,7 +70,7 @@ def test_a_file_that_spells_its_categories_anew_is_held_by_column_until_a_person
     for part in (
         "unseen_share is 1, the limit is at most 0.5",
         "also broken: unseen_change",
-        "column plan: 100.0% of the values are none of its categories ('basic <b>', ",
+        "column plan: 100.0% of the values are not among its categories ('basic <b>', ",
         "contract.rules.unseen_share",
         "source.table.columns",
         "accept-batch",

@@ -1,4 +1,4 @@
-"""A purchase log of the shape of CDNOW's: values parted by blanks, no header, days as 19970101,
+"""A purchase log of the shape of CDNOW's: values separated by blanks, no header, days as 19970101,
 no product and no invoice. Seeded, so that every test sees the same one."""
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from configs.command import run_command
 from configs.load import load
 from configs.settings import Compute
 from configs.source import Source
-from ingestion import chunks
+from ingestion import chunks, database
 from ingestion.canonical import COLUMNS
 from ingestion.database import check_database, read_new
 
@@ -46,13 +46,21 @@ MAPPED = {
     "customer_id": "customer",
     "country": "country",
 }
+THREE = {"customer_id": "customer", "invoiced_at": "at", "amount": "amount"}
 START = datetime(2011, 1, 1)
+UUID = "6f9619ff-8b86-d011-b42d-00c04fc964ff"
 
 
 @pytest.fixture(scope="module")
-def postgres() -> Iterator[Server]:
-    with server() as started:
-        yield started
+def started() -> Iterator[Server]:
+    with server() as postgres:
+        yield postgres
+
+
+@pytest.fixture
+def postgres(started, monkeypatch) -> Server:
+    monkeypatch.setenv("DATABASE_PASSWORD", PASSWORD)
+    return started
 
 
 @dataclass(frozen=True)
@@ -88,12 +96,11 @@ def line(stamp: int, number: int) -> tuple:
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def shop(request, tmp_path, monkeypatch) -> Shop:
+def shop(request, tmp_path) -> Shop:
     if request.param == "sqlite":
         made = Shop(f"sqlite:///{tmp_path / 'shop.db'}")
     else:
         started = request.getfixturevalue("postgres")
-        monkeypatch.setenv("DATABASE_PASSWORD", PASSWORD)
         made = Shop(started.url, started)
         made.run("DROP SCHEMA public CASCADE")
         made.run("CREATE SCHEMA public")
@@ -104,10 +111,13 @@ def shop(request, tmp_path, monkeypatch) -> Shop:
     return made
 
 
-def source(shop: Shop, columns: dict[str, str] = MAPPED, **database: Any) -> Source:
+def source(
+    shop: Shop, columns: dict[str, str] = MAPPED, time_format: str | None = None, **database: Any
+) -> Source:
     if "query" not in database:
         database.setdefault("table", "lines")
-    return Source(kind="database", columns=columns, database={"url": shop.url, **database})
+    database["url"] = shop.url
+    return Source(kind="database", columns=columns, time_format=time_format, database=database)
 
 
 def read(shop: Shop, store: Path, **options: Any) -> list[tuple]:
@@ -133,9 +143,9 @@ def refused(shop: Shop, store: Path, **options: Any) -> UserError:
     with pytest.raises(UserError) as caught:
         read_new(source(shop, **options), store, Compute())
     error = caught.value
-    told = "".join(traceback.format_exception(error)) + repr(error) + str(error)
+    shown = "".join(traceback.format_exception(error)) + repr(error) + str(error)
     assert error.what and error.where and error.next_step
-    assert PASSWORD not in told and "SELECT" not in error.what
+    assert PASSWORD not in shown and "SELECT" not in error.what
     assert contents(store) == before
     return error
 
@@ -156,31 +166,27 @@ def test_a_table_gives_the_canonical_rows(shop, tmp_path):
     assert first[1] == "500000"
 
 
-@pytest.mark.parametrize("rows", [0, 1, 100, 101, 1234])
+@pytest.mark.parametrize("rows", [0, 100, 301])
 def test_any_number_of_chunks_gives_every_row_once_in_order(shop, tmp_path, rows):
     shop.insert(list(range(rows)))
-    found = read(shop, tmp_path / "store", chunk_rows=100)
-    assert [row[1] for row in found] == [f"{500000 + number}" for number in range(rows)]
+    invoices = [row[1] for row in read(shop, tmp_path / "store", chunk_rows=100)]
+    assert invoices == [f"{500000 + number}" for number in range(rows)]
 
 
-def test_a_query_is_read_as_it_stands(shop, tmp_path):
+def test_a_query_a_view_and_a_schema_are_read_as_they_stand(shop, tmp_path):
     shop.insert([1, 2, 3])
     query = (
         'SELECT invoice, code, "What", pieces, price, "sold at", customer, country || \':a%\' AS'
         " country FROM lines WHERE stamp > 1 AND code LIKE '%g%' -- not the first\n;"
     )
-    found = read(shop, tmp_path / "store", query=query)
-    assert [(row[1], row[8]) for row in found] == [("500001", "UK:a%"), ("500002", "UK:a%")]
-
-
-def test_a_view_and_a_schema(shop, tmp_path):
-    shop.insert([1])
+    rows = read(shop, tmp_path / "store", query=query)
+    assert [(row[1], row[8]) for row in rows] == [("500001", "UK:a%"), ("500002", "UK:a%")]
     shop.run("CREATE VIEW sales AS SELECT * FROM lines")
     schema = "public" if shop.server else "main"
-    assert len(read(shop, tmp_path / "store", table=f"{schema}.sales")) == 1
+    assert len(read(shop, tmp_path / "view", table=f"{schema}.sales")) == 3
 
 
-def test_only_the_columns_that_are_declared_are_asked_for(shop, tmp_path):
+def test_only_the_columns_that_are_declared_are_selected(shop, tmp_path):
     shop.insert([1])
     if shop.server:
         shop.run("ALTER TABLE lines ADD COLUMN secret BYTEA DEFAULT 'x'")
@@ -192,7 +198,7 @@ def test_only_the_columns_that_are_declared_are_asked_for(shop, tmp_path):
 def test_no_more_than_a_chunk_is_held_at_once(shop, tmp_path):
     """The peak of a table ten times as long is the same, because a chunk is what is held."""
     peaks = []
-    for rows in (500, 5_000):
+    for rows in (300, 3_000):
         shop.insert(list(range(rows)))
         tracemalloc.start()
         read_new(source(shop, chunk_rows=100), tmp_path / "store", Compute())
@@ -201,8 +207,7 @@ def test_no_more_than_a_chunk_is_held_at_once(shop, tmp_path):
     assert peaks[1] < 1.5 * peaks[0]
 
 
-def test_postgresql_keeps_the_rows_until_they_are_fetched(postgres, tmp_path, monkeypatch):
-    monkeypatch.setenv("DATABASE_PASSWORD", PASSWORD)
+def test_postgresql_keeps_the_rows_until_they_are_fetched(postgres, tmp_path):
     cursors = []
 
     def note(connection, cursor, statement, *_: Any) -> None:
@@ -211,9 +216,8 @@ def test_postgresql_keeps_the_rows_until_they_are_fetched(postgres, tmp_path, mo
 
     event.listen(Engine, "before_cursor_execute", note)
     query = "SELECT n AS customer, n AS amount, now() AS at FROM generate_series(1, 250) AS n"
-    columns = {"customer_id": "customer", "invoiced_at": "at", "amount": "amount"}
     try:
-        found = read(Shop(postgres.url), tmp_path, columns=columns, query=query, chunk_rows=100)
+        found = read(Shop(postgres.url), tmp_path, columns=THREE, query=query, chunk_rows=100)
     finally:
         event.remove(Engine, "before_cursor_execute", note)
     assert len(found) == 250 and cursors[-1] == "ServerCursor"
@@ -222,57 +226,46 @@ def test_postgresql_keeps_the_rows_until_they_are_fetched(postgres, tmp_path, mo
 # --- types ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("kind", "value", "read_as"),
-    [
-        ("NUMERIC(12, 2)", "17850.00", "17850"),
-        ("BIGINT", "17850", "17850"),
-        ("DOUBLE PRECISION", "17850", "17850"),
-        ("UUID", "'6f9619ff-8b86-d011-b42d-00c04fc964ff'", "6f9619ff-8b86-d011-b42d-00c04fc964ff"),
-        ("CHAR(8)", "'17850'", "17850"),
-        ("DATE", "'2011-02-03'", "2011-02-03"),
-        ("NUMERIC(40)", "123456789012345678901234567890", "123456789012345678901234567890"),
-    ],
-)
-def test_ids_of_any_type_are_read_as_text(postgres, tmp_path, monkeypatch, kind, value, read_as):
-    assert one(postgres, tmp_path, monkeypatch, "customer", kind, value)[7] == read_as
+TYPED = [  # column, PostgreSQL type, value, time format; the canonical column and what is read
+    ("customer", "NUMERIC(12, 2)", "17850.00", None, "customer_id", "17850"),
+    ("customer", "DOUBLE PRECISION", "17850", None, "customer_id", "17850"),
+    ("customer", "UUID", f"'{UUID}'", None, "customer_id", UUID),
+    ("customer", "CHAR(8)", "'17850'", None, "customer_id", "17850"),
+    ("customer", "DATE", "'2011-02-03'", None, "customer_id", "2011-02-03"),
+    ("customer", "NUMERIC(40)", "1" * 30, None, "customer_id", "1" * 30),
+    (
+        "sold at",
+        "TIMESTAMPTZ",
+        "'2011-01-01 12:00+03'",
+        None,
+        "invoiced_at",
+        START + timedelta(hours=9),
+    ),
+    ("sold at", "DATE", "'2011-01-01'", None, "invoiced_at", START),
+    ("sold at", "TEXT", "'2011-01-01T12:00Z'", None, "invoiced_at", START + timedelta(hours=12)),
+    *(
+        ("sold at", kind, "20110101", "%Y%m%d", "invoiced_at", START)
+        for kind in ("INTEGER", "NUMERIC", "DOUBLE PRECISION", "TEXT")
+    ),
+]
+KEPT = [  # column, PostgreSQL type, value; the canonical column and the text that is kept
+    ("pieces", "NUMERIC(8, 2)", "2.50", "quantity", "2.50"),
+    ("pieces", "TEXT", "'six'", "quantity", "six"),
+    ("pieces", "NUMERIC", "1e20", "quantity", "1" + "0" * 20),
+    ("price", "DOUBLE PRECISION", "'NaN'", "unit_price", "nan"),
+    ("price", "NUMERIC", "'NaN'", "unit_price", "NaN"),
+    ("price", "DATE", "'2011-02-03'", "unit_price", "2011-02-03"),
+    ("sold at", "TEXT", "'soon'", "invoiced_at", "soon"),
+]
 
 
-@pytest.mark.parametrize(
-    ("kind", "value", "read_as"),
-    [
-        ("TIMESTAMPTZ", "'2011-01-01 12:00+03'", datetime(2011, 1, 1, 9)),
-        ("TIMESTAMP", "'2011-01-01 12:00:00.123456'", datetime(2011, 1, 1, 12, 0, 0, 123456)),
-        ("DATE", "'2011-01-01'", datetime(2011, 1, 1)),
-        ("TEXT", "'2011-01-01T12:00Z'", datetime(2011, 1, 1, 12)),
-    ],
-)
-def test_times_of_any_type_are_read_in_utc(postgres, tmp_path, monkeypatch, kind, value, read_as):
-    assert one(postgres, tmp_path, monkeypatch, "sold at", kind, value)[6] == read_as
-
-
-@pytest.mark.parametrize("kind", ["INTEGER", "NUMERIC", "DOUBLE PRECISION", "TEXT"])
-def test_a_day_as_a_number_is_read_by_the_time_format(postgres, tmp_path, monkeypatch, kind):
-    row = one(postgres, tmp_path, monkeypatch, "sold at", kind, "19970102", time_format="%Y%m%d")
-    assert row[6] == datetime(1997, 1, 2) and row[-1] == []
-
-
-@pytest.mark.parametrize(
-    ("column", "name", "kind", "value", "kept"),
-    [
-        ("pieces", "quantity", "NUMERIC(8, 2)", "2.50", "2.50"),
-        ("pieces", "quantity", "TEXT", "'six'", "six"),
-        ("pieces", "quantity", "NUMERIC", "1e20", "100000000000000000000"),
-        ("price", "unit_price", "DOUBLE PRECISION", "'NaN'", "nan"),
-        ("price", "unit_price", "NUMERIC", "'NaN'", "NaN"),
-        ("price", "unit_price", "DATE", "'2011-02-03'", "2011-02-03"),
-        ("sold at", "invoiced_at", "TEXT", "'soon'", "soon"),
-    ],
-)
-def test_a_value_that_cannot_be_read_is_kept(
-    postgres, tmp_path, monkeypatch, column, name, kind, value, kept
-):
-    assert one(postgres, tmp_path, monkeypatch, column, kind, value)[-1] == [f"{name}={kept}"]
+def test_a_value_of_any_type_is_read_or_kept_as_text(postgres, tmp_path):
+    for column, kind, value, time_format, name, read_as in TYPED:
+        row = one(postgres, tmp_path, column, kind, value, time_format=time_format)
+        assert (row[name], row["unreadable"]) == (read_as, []), (kind, value)
+    for column, kind, value, name, text in KEPT:
+        row = one(postgres, tmp_path, column, kind, value)
+        assert (row[name], row["unreadable"]) == (None, [f"{name}={text}"]), (kind, value)
 
 
 @pytest.mark.parametrize(
@@ -283,34 +276,28 @@ def test_a_value_that_cannot_be_read_is_kept(
         ("JSONB", "'{\"a\": 1}'", "dict"),
         ("INTEGER[]", "'{1}'", "list"),
         ("INTERVAL", "'1 day'", "timedelta"),
-        ("TIME", "'12:00'", "time"),
     ],
 )
-def test_a_type_that_nobody_types_into_a_cell(postgres, tmp_path, monkeypatch, kind, value, python):
+def test_a_column_of_another_type_is_refused(postgres, tmp_path, kind, value, python):
     with pytest.raises(UserError) as caught:
-        one(postgres, tmp_path, monkeypatch, "customer", kind, value)
+        one(postgres, tmp_path, "customer", kind, value)
     assert f"'customer' holds values of type {python}" in caught.value.what
     assert "source.columns.customer_id" in caught.value.where
     assert "cast it" in caught.value.next_step
 
 
-def one(postgres, tmp_path, monkeypatch, column, kind, value, **options) -> tuple:
-    """One line of PostgreSQL in which a column has another type."""
-    monkeypatch.setenv("DATABASE_PASSWORD", PASSWORD)
+def one(postgres, folder, column, kind, value, **options) -> dict:
+    """One line of PostgreSQL in which a column has another type, by name."""
     shop = Shop(postgres.url, postgres)
-    shop.run("DROP TABLE IF EXISTS typed")
     kinds = {"sold at": "TIMESTAMP", "pieces": "INTEGER", "price": "NUMERIC", column: kind}
     values = {"sold at": "'2011-01-01'", "pieces": "1", "price": "2", column: value}
-    columns = [*MAPPED.values()]
-    declared = ", ".join(f'"{name}" {kinds.get(name, "TEXT")}' for name in columns)
-    shop.run(f"CREATE TABLE typed ({declared})")
-    given = ", ".join(values.get(name, "'x'") for name in columns)
-    shop.run(f"INSERT INTO typed VALUES ({given})")
-    made = source(shop, table="typed").model_copy(update=options)
-    (part,) = read_new(made, tmp_path / "store", Compute())
-    with duckdb.connect() as connection:
-        (row,) = connection.read_parquet(str(part)).fetchall()
-    return row[1:]
+    text = "'x'"
+    cells = ", ".join(
+        f'CAST({values.get(name, text)} AS {kinds.get(name, "TEXT")}) AS "{name}"'
+        for name in MAPPED.values()
+    )
+    (row,) = read(shop, folder / "store", query=f"SELECT {cells}", **options)
+    return dict(zip(["source_row", *COLUMNS, "unreadable"], row))
 
 
 def test_a_column_of_sqlite_may_hold_values_of_any_type(tmp_path):
@@ -320,8 +307,7 @@ def test_a_column_of_sqlite_may_hold_values_of_any_type(tmp_path):
         "INSERT INTO lines VALUES (?, ?, ?)",
         [(1, "2011-01-01", 2), ("A", "2011-01-02 10:00", 2.5), (None, 7, "much")],
     )
-    columns = {"customer_id": "customer", "invoiced_at": "at", "amount": "amount"}
-    found = read(shop, tmp_path / "store", columns=columns)
+    found = read(shop, tmp_path / "store", columns=THREE)
     assert [row[7] for row in found] == ["1", "A", None]
     assert [row[5] for row in found] == [2.0, 2.5, None]
     assert found[2][-1] == ["invoiced_at=7", "amount=much"]
@@ -368,15 +354,15 @@ def test_a_second_run_reads_what_is_new_and_gives_the_rows_of_a_run_from_scratch
 
 def test_a_run_without_new_rows_leaves_every_file_as_it_was(shop, tmp_path, fetched):
     shop.insert([1, 2, 2])
-    made = source(shop, watermark="stamp")
-    parts, before = read_new(made, tmp_path, Compute()), contents(tmp_path)
+    with_watermark = source(shop, watermark="stamp")
+    parts, before = read_new(with_watermark, tmp_path, Compute()), contents(tmp_path)
     fetched.clear()
-    assert read_new(made, tmp_path, Compute()) == parts
+    assert read_new(with_watermark, tmp_path, Compute()) == parts
     assert contents(tmp_path) == before
     assert len(fetched) == 1 and "stamp = " in fetched[0]  # only the rows at the highest
 
 
-@settings(max_examples=8)
+@settings(max_examples=6)
 @given(
     runs=st.lists(st.lists(st.integers(0, 5), max_size=6), min_size=1, max_size=5),
     kind=st.sampled_from(["INTEGER", "TEXT", "NUMERIC(6, 1)", "TIMESTAMP"]),
@@ -385,8 +371,7 @@ def test_however_rows_arrive_the_log_is_that_of_a_run_from_scratch(tmp_path_fact
     folder = tmp_path_factory.mktemp("runs")
     shop = Shop(f"sqlite:///{folder / 'shop.db'}")
     shop.run(f"CREATE TABLE lines (stamp {kind}, customer TEXT, at TEXT, amount REAL)")
-    columns = {"customer_id": "customer", "invoiced_at": "at", "amount": "amount"}
-    options = {"columns": columns, "watermark": "stamp"}
+    options = {"columns": THREE, "watermark": "stamp"}
     top = count = 0
     for new in runs:  # a watermark only grows: no row below the highest comes later
         stamps = [top + step for step in sorted(new)]
@@ -399,26 +384,26 @@ def test_however_rows_arrive_the_log_is_that_of_a_run_from_scratch(tmp_path_fact
     assert found == read(shop, folder / "scratch", **options)
 
 
-@pytest.mark.parametrize("change", ["DELETE FROM lines WHERE stamp = 1", "late", "gone"])
-def test_rows_that_came_late_or_went_make_everything_be_read_afresh(shop, tmp_path, change):
+def test_rows_that_came_late_or_went_make_everything_be_read_again(shop, tmp_path):
     shop.insert([1, 2, 3, 3])
     read(shop, tmp_path / "store", watermark="stamp")
-    if change == "late":
-        shop.insert([2])
-    else:
-        shop.run("DELETE FROM lines WHERE stamp = 3" if change == "gone" else change)
-    found = read(shop, tmp_path / "store", watermark="stamp")
-    assert found == scratch(shop, tmp_path, watermark="stamp")
+    for change in (
+        lambda: shop.insert([2]),
+        lambda: shop.run("DELETE FROM lines WHERE stamp = 1"),
+        lambda: shop.run("DELETE FROM lines WHERE stamp = 3"),
+    ):
+        change()
+        rows = read(shop, tmp_path / "store", watermark="stamp")
+        assert rows == scratch(shop, tmp_path, watermark="stamp")
 
 
 @pytest.mark.parametrize(
     ("shop", "kind"),
     # SQLite has the one type, for small numbers and for large ones.
-    [("sqlite", "INTEGER"), ("sqlite", "BIGINT")]
-    + [("postgres", kind) for kind in ("INTEGER", "BIGINT", "NUMERIC(20, 2)")],
+    [("sqlite", "INTEGER"), ("sqlite", "BIGINT"), ("postgres", "BIGINT"), ("postgres", "NUMERIC")],
     indirect=["shop"],
 )
-@pytest.mark.parametrize("runs", [1, 3])
+@pytest.mark.parametrize("runs", [2])
 def test_one_row_that_went_and_one_that_came_late_are_noticed_by_their_sum(
     shop, tmp_path, kind, runs
 ):
@@ -435,7 +420,7 @@ def test_one_row_that_went_and_one_that_came_late_are_noticed_by_their_sum(
     assert found == scratch(shop, tmp_path, watermark="stamp")
 
 
-@pytest.mark.parametrize("damaged", [0, 1, 2])
+@pytest.mark.parametrize("damaged", [0, 1])
 def test_a_damaged_part_is_read_again_with_what_follows_it(shop, tmp_path, fetched, damaged):
     store = tmp_path / "store"
     for stamps in ([1, 2], [3, 4], [5, 6]):
@@ -471,20 +456,20 @@ def test_without_a_watermark_everything_is_read_and_the_same_rows_are_the_same_f
     assert second != first and not first.exists() and len(read(shop, tmp_path)) == 3
 
 
-def test_a_watermark_of_times(shop, tmp_path):
-    shop.insert([1, 2])
-    assert len(read(shop, tmp_path / "store", watermark="sold at")) == 2
-    shop.insert([3])
-    found = read(shop, tmp_path / "store", watermark="sold at")
-    assert len(found) == 3 and found == scratch(shop, tmp_path, watermark="sold at")
-
-
-def test_a_query_has_a_watermark_too(shop, tmp_path):
-    shop.insert([1, 2, 3])
-    options = {"query": "SELECT * FROM lines WHERE stamp <> 2", "watermark": "stamp"}
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"watermark": "sold at"},
+        {"query": "SELECT * FROM lines WHERE stamp <> 2", "watermark": "stamp"},
+    ],
+    ids=["of times", "of a query"],
+)
+def test_a_watermark(shop, tmp_path, options):
+    shop.insert([1, 3])
     assert len(read(shop, tmp_path / "store", **options)) == 2
     shop.insert([4])
-    assert len(read(shop, tmp_path / "store", **options)) == 3
+    rows = read(shop, tmp_path / "store", **options)
+    assert len(rows) == 3 and rows == scratch(shop, tmp_path, **options)
 
 
 def test_one_run_at_a_time(shop, tmp_path, monkeypatch):
@@ -495,13 +480,12 @@ def test_one_run_at_a_time(shop, tmp_path, monkeypatch):
         inner.append(refused(shop, tmp_path))
         raise KeyboardInterrupt
 
+    opened = database.open_table
     monkeypatch.setattr("ingestion.database.open_table", second)
     with pytest.raises(KeyboardInterrupt):
         read_new(source(shop), tmp_path, Compute())
     assert "another run is reading the same source" in inner[0].what
-    monkeypatch.undo()
-    if shop.server:
-        monkeypatch.setenv("DATABASE_PASSWORD", PASSWORD)
+    monkeypatch.setattr("ingestion.database.open_table", opened)
     assert len(read(shop, tmp_path)) == 1
 
 
@@ -554,30 +538,16 @@ def test_a_password_in_the_url_is_refused_and_never_shown(tmp_path, url):
     assert "DATABASE_PASSWORD" in error.next_step and "~/.pgpass" in error.next_step
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "postgresql://me@localhost:5432/shop?sslmode=require&passfile=/home/me/.pgpass",
-        "postgresql://localhost:5432/shop?options=-csearch_path%3Dsales",
-        "sqlite:////tmp/me@home/shop.db",
-        "sqlite:///C:/me@home/shop.db",
-    ],
-)
-def test_a_url_without_a_password_is_accepted(url):
-    assert Source(database={"url": url}).database.url == url
-
-
 @pytest.mark.parametrize("kind", ["simulated", "files", "database"])
 @pytest.mark.parametrize("way", ["preset", "list", "section", "flag", "environment"])
-@pytest.mark.parametrize("show", [[], ["--print-config"]])
-def test_a_password_in_the_settings_is_nowhere(
-    tmp_path, capsys, monkeypatch, caplog, kind, way, show
+def test_a_password_in_the_settings_is_shown_nowhere(
+    tmp_path, capsys, monkeypatch, caplog, kind, way
 ):
     """Whatever the kind of source: not in a message, a log, or a file that a run leaves."""
     caplog.set_level(0)
     url = f"postgresql://me:{PASSWORD}@localhost/shop"
-    preset, var, arguments = tmp_path / "shop.yaml", tmp_path / "var", ["--var"]
-    arguments += [str(var), "--source.kind", kind]
+    preset, var = tmp_path / "shop.yaml", tmp_path / "var"
+    arguments = ["--var", str(var), "--source.kind", kind]
     if way == "flag":
         arguments += ["--source.database.url", url]
     elif way == "environment":
@@ -586,15 +556,15 @@ def test_a_password_in_the_settings_is_nowhere(
     preset.write_text(json.dumps({"source": {"database": database} if database else {}}))
     with pytest.raises(UserError) as caught:
         load(str(preset), arguments)
-    told = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
-    assert "database" in told and PASSWORD not in told
+    shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
+    assert "database" in shown and PASSWORD not in shown
     ran: list[object] = []
-    code = run_command(
-        "flows.commands.train", "", ran.append, ["--config", str(preset), *arguments, *show]
-    )
-    printed = capsys.readouterr()
-    assert code == 1 and not ran and "Error:" in printed.err
-    assert PASSWORD not in printed.out + printed.err + caplog.text
+    command = ["--config", str(preset), *arguments, "--print-config"]
+    for words in (command, command[:-1]):
+        assert run_command("flows.commands.train", "", ran.append, words) == 1
+        printed = capsys.readouterr()
+        assert not ran and "Error:" in printed.err
+        assert PASSWORD not in printed.out + printed.err + caplog.text
     assert not var.exists()
 
 
@@ -624,27 +594,23 @@ def test_what_is_no_url(tmp_path, url):
     assert PASSWORD not in "".join(traceback.format_exception(caught.value))
 
 
-def test_a_sqlite_file_that_is_not_there_is_not_made(tmp_path):
+def test_a_file_that_is_not_a_sqlite_database_is_refused_and_not_made(tmp_path):
     error = refused(Shop(f"sqlite:///{tmp_path / 'none.db'}"), tmp_path)
     assert "there is no database" in error.what and not (tmp_path / "none.db").exists()
-
-
-def test_a_file_that_is_no_sqlite_database(tmp_path):
     (tmp_path / "shop.db").write_text("invoice,code\n" * 100)
     error = refused(Shop(f"sqlite:///{tmp_path / 'shop.db'}"), tmp_path / "store")
     assert "not a database" in error.what
 
 
-@pytest.mark.parametrize("url", ["mysql://me@localhost/shop", "nosuchdb://localhost/shop"])
-def test_a_driver_that_is_not_installed(tmp_path, url):
-    error = refused(Shop(url), tmp_path)
-    assert "is not installed" in error.what and "driver" in error.next_step
-
-
-def test_the_driver_of_postgresql_is_an_extra(tmp_path, monkeypatch):
+def test_a_driver_that_is_not_installed_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    error = refused(Shop("postgresql://me@localhost/shop"), tmp_path)
-    assert "is not installed" in error.what and "[postgres]" in error.next_step
+    for url, word in [
+        ("mysql://me@localhost/shop", "driver"),
+        ("nosuchdb://localhost/shop", "driver"),
+        ("postgresql://me@localhost/shop", "[postgres]"),
+    ]:
+        error = refused(Shop(url), tmp_path)
+        assert "is not installed" in error.what and word in error.next_step
 
 
 @pytest.mark.parametrize("both", [{}, {"query": ""}, {"table": "lines", "query": "SELECT 1"}])
@@ -667,33 +633,23 @@ def test_a_database_that_is_down(tmp_path, monkeypatch):
 def test_a_login_that_is_refused(postgres, tmp_path, monkeypatch, password):
     monkeypatch.setenv("SHOP_PASSWORD", password or "")
     error = refused(Shop(postgres.url), tmp_path, password_variable="SHOP_PASSWORD")
-    assert "the database refuses the login" in error.what
-    told = "the password in SHOP_PASSWORD may be wrong" if password else "SHOP_PASSWORD is not set"
-    assert told in error.next_step
-    assert "wrong-" not in str(error)
+    assert "the database refuses the login" in error.what and "wrong-" not in str(error)
+    hint = "the password in SHOP_PASSWORD may be wrong" if password else "SHOP_PASSWORD is not set"
+    assert hint in error.next_step
 
 
-def test_a_database_name_that_is_not_there(postgres, tmp_path, monkeypatch):
-    monkeypatch.setenv("DATABASE_PASSWORD", PASSWORD)
+def test_a_database_name_that_is_not_there(postgres, tmp_path):
     error = refused(Shop(postgres.url.replace("/postgres", "/nowhere")), tmp_path)
     assert "the server has no such database" in error.what
     assert '"nowhere" does not exist' in error.what and "name" in error.next_step
 
 
-def test_a_connection_that_is_lost_half_way_leaves_the_store_as_it_was(
-    postgres, tmp_path, monkeypatch
-):
-    monkeypatch.setenv("DATABASE_PASSWORD", PASSWORD)
-    shop = Shop(postgres.url, postgres)
-    shop.run("DROP TABLE IF EXISTS lines")
-    shop.run(
-        'CREATE TABLE lines (stamp INTEGER, invoice TEXT, code TEXT, "What" TEXT, pieces INTEGER,'
-        ' price NUMERIC, "sold at" TIMESTAMP, customer INTEGER, country TEXT)'
-    )
+@pytest.mark.parametrize("shop", ["postgres"], indirect=True)
+def test_a_connection_that_is_lost_half_way_leaves_the_store_as_it_was(shop, tmp_path, monkeypatch):
     shop.insert(list(range(300)))
     options = {"watermark": "stamp", "chunk_rows": 100}
     before = read(shop, tmp_path / "store", **options)
-    shop.insert(list(range(299, 3_000)))
+    shop.insert(list(range(299, 1_500)))
     written = []
     canonical = chunks.select_canonical
 
@@ -712,28 +668,31 @@ def test_a_connection_that_is_lost_half_way_leaves_the_store_as_it_was(
     assert "run the same command again" in error.next_step
     monkeypatch.setattr(chunks, "select_canonical", canonical)
     after = read(shop, tmp_path / "store", **options)
-    assert len(after) == 3_001 and after[: len(before) - 1] == before[:-1]
+    assert len(after) == 1_501 and after[: len(before) - 1] == before[:-1]
     assert after == scratch(shop, tmp_path, **options)
 
 
-@pytest.mark.parametrize("kind", ["DATE", "TIMESTAMP", "TIMESTAMPTZ"])
-@pytest.mark.parametrize("odd", ["infinity", "-infinity", "0044-03-15 BC", "10500-01-01"])
-@pytest.mark.parametrize("time_format", [None, "%Y%m%d"])
+@pytest.mark.parametrize(
+    ("kind", "odd", "time_format"),
+    [
+        ("DATE", "infinity", None),
+        ("TIMESTAMP", "-infinity", "%Y%m%d"),
+        ("TIMESTAMPTZ", "0044-03-15 BC", None),
+        ("TIMESTAMP", "10500-01-01", None),
+        ("DATE", "0044-03-15 BC", "%Y%m%d"),
+        ("TIMESTAMPTZ", "infinity", None),
+    ],
+)
 def test_a_time_that_python_cannot_hold_is_unreadable_in_its_row_alone(
-    postgres, tmp_path, monkeypatch, kind, odd, time_format
+    postgres, tmp_path, kind, odd, time_format
 ):
-    monkeypatch.setenv("DATABASE_PASSWORD", PASSWORD)
     values = f"(VALUES (1, '2011-01-01'), (2, '{odd}'), (3, NULL), (4, '2011-01-02')) AS v (n, at)"
     query = f"SELECT n AS customer, n AS amount, CAST(at AS {kind}) AS at FROM {values} ORDER BY n"
-    columns = {"customer_id": "customer", "invoiced_at": "at", "amount": "amount"}
-    made = source(Shop(postgres.url), columns=columns, query=query)
-    made = made.model_copy(update={"time_format": time_format})
-    (part,) = read_new(made, tmp_path / "store", Compute())
-    with duckdb.connect() as connection:
-        times = connection.read_parquet(str(part)).project("invoiced_at, unreadable").fetchall()
-    assert [time for time, _ in times] == [START, None, None, START + timedelta(days=1)]
-    assert [kept for _, (*kept,) in times][::2] == [[], []] and times[3][1] == []
-    assert times[1][1][0].startswith(f"invoiced_at={odd[:5]}")
+    options = {"columns": THREE, "query": query, "time_format": time_format}
+    rows = read(Shop(postgres.url), tmp_path / "store", **options)
+    assert [row[6] for row in rows] == [START, None, None, START + timedelta(days=1)]
+    assert [row[-1] for row in rows[::2]] == [[], []] and rows[3][-1] == []
+    assert rows[1][-1][0].startswith(f"invoiced_at={odd[:5]}")
 
 
 def test_a_blob_in_one_cell_of_sqlite_is_named_by_column_and_row(tmp_path):
@@ -741,18 +700,13 @@ def test_a_blob_in_one_cell_of_sqlite_is_named_by_column_and_row(tmp_path):
     shop.run("CREATE TABLE lines (customer, at, amount)")
     rows = [("c", "2011-01-01", 1)] * 150
     shop.run("INSERT INTO lines VALUES (?, ?, ?)", [*rows, (b"\xff", "2011-01-01", 1)])
-    columns = {"customer_id": "customer", "invoiced_at": "at", "amount": "amount"}
-    error = refused(shop, tmp_path / "store", columns=columns, chunk_rows=100)
+    error = refused(shop, tmp_path / "store", columns=THREE, chunk_rows=100)
     assert "'customer' holds values of type bytes" in error.what and "row 151" in error.where
 
 
-def test_a_large_table_of_postgresql_is_read_in_the_same_order_each_time(
-    postgres, tmp_path, monkeypatch
-):
-    monkeypatch.setenv("DATABASE_PASSWORD", PASSWORD)
-    query = "SELECT current_setting('synchronize_seqscans') AS who, now() AS at, 1 AS amount"
-    columns = {"customer_id": "who", "invoiced_at": "at", "amount": "amount"}
-    (row,) = read(Shop(postgres.url), tmp_path, columns=columns, query=query)
+def test_a_large_table_of_postgresql_is_read_in_the_same_order_each_time(postgres, tmp_path):
+    query = "SELECT current_setting('synchronize_seqscans') AS customer, now() AS at, 1 AS amount"
+    (row,) = read(Shop(postgres.url), tmp_path, columns=THREE, query=query)
     assert row[7] == "off"
 
 

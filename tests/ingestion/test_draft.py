@@ -7,12 +7,12 @@ import shlex
 from pathlib import Path
 from uuid import UUID
 
-import duckdb
 import openpyxl
 import pytest
 from hypothesis import given
 from hypothesis import settings as bounded
 from hypothesis import strategies as st
+from made_log import copy_parquet
 from made_table import HEADER, made_rows, save
 
 from common.duck import connect, quoted
@@ -33,10 +33,6 @@ pytestmark = pytest.mark.slow
 
 def drafted(file: Path, target: str = "left", **changes) -> Draft:
     return draft(file, target, Text(), **changes)
-
-
-def guesses(file: Path, target: str = "left") -> dict[str, tuple[str, str]]:
-    return {guess.name: (guess.kind, guess.reason) for guess in drafted(file, target).guesses}
 
 
 def spelt(word: str, number: int) -> str:
@@ -74,73 +70,30 @@ def test_telco(tmp_path, capsys):
     assert "# 3 texts: Month-to-month 3,875, Two year 1,695, One year 1,473" in output.read_text()
 
 
-def test_what_is_no_feature_is_left_out_with_the_reason(tmp_path):
-    draw = random.Random(1)
-    words = ["lorem", "ipsum", "dolor", "sit", "amet", "tempor"]
-    made = [
-        [
-            n + 100,
-            f"{draw.random():.9f}",
-            f"2024-{n % 12 + 1:02}-{n % 28 + 1:02}",
-            " ".join(draw.choices(words, k=20)),
-            f"c{n // 2}",
-            "",
-            "same",
-            f"town {draw.randrange(2000)}",
-            20240101 + n % 28,
-            draw.choice("ab"),
-            draw.choice(["Yes", "No"]),
-        ]
-        for n in range(300)
-    ]
-    header = [
-        "number",
-        "weight",
-        "joined",
-        "note",
-        "customer_id2",
-        "empty",
-        "constant",
-        "town",
-        "day",
-        "plan",
-        "left",
-    ]
-    found = guesses(save(tmp_path / "t.csv", made, header))
-    assert found["number"] == ("leave_out", "the number of the row")
-    assert found["weight"][0] == "number"  # all different, and measured
-    assert found["joined"] == ("leave_out", "dates") and found["day"] == ("leave_out", "dates")
-    assert found["note"][0] == "leave_out" and "free text" in found["note"][1]
-    assert found["customer_id2"][0] == "group"
-    assert found["empty"] == ("leave_out", "no row has a value")
-    assert found["constant"] == ("leave_out", "every row has the same value")
-    assert found["town"][0] == "leave_out" and found["plan"][0] == "category"
-
-
-# Columns of 600 rows about 200 persons, as a function of the row.
-COLUMNS = {
-    "customer_id": lambda n: 15_600_000 + 7 * n,
-    "CustomerId": lambda n: 15_600_000 + 7 * (n // 3),
-    "patient_nbr": lambda n: 55_000_000 + n // 3 * 131,
-    "account": lambda n: 700_000 + n % 200,
-    "subscriberid": lambda n: n // 3,
-    "order no": lambda n: 90_000 + 3 * n,
-    "zip": lambda n: 10_000 + n % 5,
-    "store_id": lambda n: n % 40,
-    "admission_type_id": lambda n: n % 8 + 1,
-    "Region_Code": lambda n: n % 50,
-    "Phone": lambda n: 555_000_000 + 17 * n,
-    "diag_1": lambda n: 250 + n % 20,
-    "week_number": lambda n: n % 53 + 1,
-    "customers": lambda n: n % 90,
-    "income": lambda n: 20_000 + 13 * n,
-    "ref": lambda n: 4_006_381_000_000_000 + 2 * n,
-    "traffic": lambda n: 4_006_381_000_000_000 + n // 3,
-    "RowNumber": lambda n: n + 1,
-    "Unnamed: 0": lambda n: (7 * n) % 601,
-    "index": lambda n: n % 300,
-    "id": lambda n: n,
-    "run": lambda n: n + 17,
+# Columns of 600 rows about 200 persons.
+DIGITS = {  # column -> its values, as a function of the row; the guess; why
+    "customer_id": (lambda n: 15_600_000 + 7 * n, "id", "by its name"),
+    "CustomerId": (lambda n: 15_600_000 + 7 * (n // 3), "group", "200 different ones in 600 rows"),
+    "patient_nbr": (lambda n: 55_000_000 + n // 3 * 131, "group", "200 different ones"),
+    "account": (lambda n: 700_000 + n % 200, "group", "200 different ones"),
+    "subscriberid": (lambda n: n // 3, "group", "200 different ones"),
+    "order no": (lambda n: 90_000 + 3 * n, "id", "by its name"),
+    "zip": (lambda n: 10_000 + n % 5, "category", "taken for a code (by its name)"),
+    "store_id": (lambda n: n % 40, "category", "taken for a code (by its name)"),
+    "admission_type_id": (lambda n: n % 8 + 1, "category", "taken for a code (by its name)"),
+    "Region_Code": (lambda n: n % 50, "category", "taken for a code (by its name)"),
+    "Phone": (lambda n: 555_000_000 + 17 * n, "leave_out", "a different whole number in each row"),
+    "diag_1": (lambda n: 250 + n % 20, "category", "taken for a code (by its name)"),
+    "week_number": (lambda n: n % 53 + 1, "number", ""),
+    "customers": (lambda n: n % 90, "number", ""),
+    "income": (lambda n: 20_000 + 13 * n, "number", "5 digits each: if they name something"),
+    "ref": (lambda n: 4_006_381_000_000_000 + 2 * n, "id", "a different whole number in each row"),
+    "traffic": (lambda n: 4_006_381_000_000_000 + n // 3, "leave_out", "beyond 15 digits"),
+    "RowNumber": (lambda n: n + 1, "leave_out", "the number of the row"),
+    "Unnamed: 0": (lambda n: (7 * n) % 601, "leave_out", "the number of the row"),
+    "index": (lambda n: n % 300, "leave_out", "the number of the row"),
+    "id": (lambda n: n, "id", "by its name"),
+    "run": (lambda n: n + 17, "id", "without a gap, one for each row"),
 }
 
 
@@ -153,41 +106,16 @@ def judged(name: str, kind: str, values: list) -> Guess:
         return guess(connection, name, kind, Text() if kind == "VARCHAR" else None)
 
 
-@pytest.mark.parametrize(
-    ("name", "kind", "why"),
-    [
-        ("customer_id", "id", "by its name"),
-        ("CustomerId", "group", "200 different ones in 600 rows"),
-        ("patient_nbr", "group", "200 different ones"),
-        ("account", "group", "200 different ones"),
-        ("subscriberid", "group", "200 different ones"),
-        ("order no", "id", "by its name"),
-        ("zip", "category", "taken for a code (by its name)"),
-        ("store_id", "category", "taken for a code (by its name)"),
-        ("admission_type_id", "category", "taken for a code (by its name)"),
-        ("Region_Code", "category", "taken for a code (by its name)"),
-        ("Phone", "leave_out", "a different whole number in each row"),
-        ("diag_1", "category", "taken for a code (by its name)"),
-        ("week_number", "number", ""),
-        ("customers", "number", ""),
-        ("income", "number", "5 digits each: if they name something"),
-        ("ref", "id", "a different whole number in each row"),
-        ("traffic", "leave_out", "beyond 15 digits"),
-        ("RowNumber", "leave_out", "the number of the row"),
-        ("Unnamed: 0", "leave_out", "the number of the row"),
-        ("index", "leave_out", "the number of the row"),
-        ("id", "id", "by its name"),
-        ("run", "id", "without a gap, one for each row"),
-    ],
-)
-def test_what_digits_are_is_seen_from_name_and_values(name, kind, why):
-    found = judged(name, "BIGINT", [COLUMNS[name](n) for n in range(600)])
+@pytest.mark.parametrize("name", DIGITS)
+def test_what_digits_are_is_seen_from_name_and_values(name):
+    value, kind, why = DIGITS[name]
+    found = judged(name, "BIGINT", [value(n) for n in range(600)])
     assert found.kind == kind and why in f"{found.reason}; {found.check}"
 
 
-@bounded(max_examples=20, deadline=None)
+@bounded(max_examples=12, deadline=None)
 @given(
-    name=st.sampled_from([*COLUMNS, "n", "x", "age", "member_no", "key", "PLZ", "Kundennummer"]),
+    name=st.sampled_from([*DIGITS, "n", "x", "age", "member_no", "key", "PLZ", "Kundennummer"]),
     low=st.sampled_from([0, 1, 99, 10_000, 2**24, 4_000_000_000]),
     step=st.sampled_from([0, 1, 2, 7, 100]),
     distinct=st.integers(1, 90),
@@ -213,11 +141,9 @@ CLASSES = ("store", "zip", "plan_id")
 ONES = {  # of a number: an identifier as files write it
     "digits": str,
     "beside missing ones": lambda n: f"{10_000 + n}.0",
-    "near 2^31": lambda n: str(2**31 - 50 + n),
     "zeros in front": lambda n: f"{n:06}",
     "uuid": lambda n: str(UUID(int=n * 7919**7)),
     "e-mail": lambda n: f"p{n}@mail.example",
-    "hash": lambda n: f"{n * 7919**7:032x}",
     "letters": lambda n: f"A{n:05}",
 }
 
@@ -248,26 +174,19 @@ def test_persons_are_identifiers_or_groups_and_classes_never_are(form, rows):
     for name in CLASSES:
         for shape in ("repeats", "few"):
             assert found[name, shape].kind in ("category", "leave_out")
-            assert found[name, shape].check or form in ("uuid", "e-mail", "hash", "letters")
+            assert found[name, shape].check or form in ("uuid", "e-mail", "letters")
     assert found["loyalty_tier", "few"].kind not in ("id", "group")
 
 
-@pytest.mark.parametrize("first", [0, 1, 1000])
-@pytest.mark.parametrize("name", ["Unnamed: 0", "RowNumber", "row", "", "index"])
-def test_running_numbers_are_left_out_sorted_or_shuffled_or_with_gaps(name, first):
-    values = [first + n for n in range(60)]
-    assert judged(name or "column", "BIGINT", values).reason == "the number of the row"
-    random.Random(1).shuffle(values)
-    assert judged(name or "column", "BIGINT", values).reason == "the number of the row"
+@pytest.mark.parametrize("name", ["Unnamed: 0", "RowNumber", "row", "column", "index"])
+def test_running_numbers_are_left_out_sorted_or_shuffled_or_with_gaps(name):
+    numbers = [*range(1000, 1060)]
+    shuffled = random.Random(1).sample(numbers, len(numbers))
+    columns = [[*range(60)], numbers, shuffled]
     if name in ("Unnamed: 0", "index"):  # of a table from which rows were taken
-        assert judged(name, "BIGINT", [7 * n for n in values]).reason == "the number of the row"
-
-
-def test_an_identifier_gets_the_same_guess_with_letters():
-    for name in ("CustomerId", "account", "patient_nbr", "customer_id", "order no"):
-        digits = [COLUMNS[name](n) for n in range(600)]
-        expected = judged(name, "BIGINT", digits)
-        assert judged(name, "VARCHAR", [f"A{value}" for value in digits]).kind == expected.kind
+        columns.append([7 * n for n in numbers])
+    for values in columns:
+        assert judged(name, "BIGINT", values).reason == "the number of the row"
 
 
 @pytest.mark.parametrize(
@@ -284,18 +203,8 @@ def test_an_identifier_gets_the_same_guess_with_letters():
         ("client", [f"4.{n:05}E+12" for n in range(30)], "category", "rounded by a spreadsheet"),
         ("store", [f"4.{n:05}E+12" for n in range(200)], "leave_out", "rounded by a spreadsheet"),
         ("size", ["16777217", "20000000", "33333333"], "number", "float32"),
-        (
-            "days",
-            [*map(str, range(90)), "999"],
-            "number",
-            "999 in 4 rows",
-        ),
-        (
-            "days",
-            [*map(str, range(90)), "-1"],
-            "number",
-            "-1 in 4 rows",
-        ),
+        ("days", [*map(str, range(90)), "999"], "number", "999 in 4 rows"),
+        ("days", [*map(str, range(90)), "-1"], "number", "-1 in 4 rows"),
         ("days", [*map(str, range(-9, 90)), "899"], "number", ""),
         ("created_at", [str(1_700_000_000 + 86_400 * n) for n in range(90)], "leave_out", "days"),
         ("seen", [f"{n % 12 + 1}/{n % 28 + 1}/2024 8:26" for n in range(90)], "leave_out", "days"),
@@ -315,14 +224,12 @@ def test_what_values_say_of_a_column_and_what_is_to_be_checked(name, values, kin
 
 
 def test_spellings_of_one_category_are_one_and_codes_are_told_apart():
+    zeros = judged("x", "DOUBLE", [-0.0, 0.0, 0.5, -0.0])
+    assert zeros.reason.startswith("2 numbers from 0 to")
     colours = judged("colour", "VARCHAR", ["red", "RED", "blue", "red", "Blue"] * 40)
     assert colours.values == ("red", "Blue") and "if they differ, name each" in colours.check
     codes = judged("icd_code", "VARCHAR", ["250.8", "250.80", "V27", "401"] * 40)
     assert set(codes.values) == {"250.8", "250.80", "V27", "401"}
-
-
-def test_zero_has_no_sign():
-    assert judged("x", "DOUBLE", [-0.0, 0.0, 0.5, -0.0]).reason.startswith("2 numbers from 0 to")
 
 
 def seconds(n: int) -> int:
@@ -340,16 +247,26 @@ def seconds(n: int) -> int:
         ("since", lambda n: 43_000 + 3 * n, "number", "if they are dates (days as a spreadsheet"),
         ("joined", lambda n: f"{n % 28 + 1} March 2024", "leave_out", "dates; make a number"),
         ("joined", lambda n: f"Mar {n % 28 + 1}, 2024 08:26", "leave_out", "dates; make a number"),
+        ("joined", lambda n: f"2024-{n % 12 + 1:02}-{n % 28 + 1:02}", "leave_out", "dates"),
+        ("day", lambda n: 20240101 + n % 28, "leave_out", "dates"),
         ("month", lambda n: f"2024-{n % 12 + 1:02}", "leave_out", "dates; make a number"),
         ("period", lambda n: 202_001 + n % 12 + 100 * (n % 4), "leave_out", "dates; make a number"),
         ("customer_id", lambda n: seconds(n // 3), "group", "by its name"),
+        ("customer_id2", lambda n: f"c{n // 2}", "group", ""),
         ("income", lambda n: 20_000 + 13 * n, "number", "if they name something"),
         ("built", lambda n: 1950 + n % 70, "number", "70 numbers from 1950"),
         ("amount", lambda n: 900_000_000 + 10**7 * n, "number", "float32"),
+        ("weight", lambda n: f"{n * 0.6180339887 % 1:.9f}", "number", ""),  # all different
+        ("note", lambda n: f"lorem ipsum dolor {n} sit amet " * 4, "leave_out", "free text"),
+        ("empty", lambda n: "", "leave_out", "no row has a value"),
+        ("constant", lambda n: "same", "leave_out", "every row has the same value"),
+        ("town", lambda n: f"town {n * 7 % 350}", "leave_out", ""),
+        ("plan", lambda n: "ab"[n % 2], "category", ""),
     ],
 )
-def test_a_time_is_no_number_feature_in_silence(name, value, kind, said):
-    found = judged(name, "VARCHAR", [str(value(n)) for n in range(400)])
+def test_what_cannot_be_a_feature_is_left_out_with_the_reason(name, value, kind, said):
+    """A time is never taken for a number without a word."""
+    found = judged(name, "VARCHAR", [str(value(n)) or None for n in range(400)])
     assert found.kind == kind and said in f"{found.reason}; {found.check}"
 
 
@@ -387,13 +304,6 @@ def test_who_the_rows_are_about_is_the_group_and_the_best_identifier_names_them(
     assert "CHECK: rows of one may stand on both sides" in said
 
 
-def test_that_a_second_identifier_was_rounded_is_said_too(tmp_path):
-    rows = [[f"c{n // 3}", f"4.{n // 4:05}E+12", n % 7, "yn"[n % 2]] for n in range(300)]
-    file = save(tmp_path / "t.csv", rows, ["customer_id", "account", "x", "left"])
-    found = {guess.name: guess for guess in drafted(file).guesses}["account"]
-    assert found.kind == "leave_out" and "rounded by a spreadsheet" in found.check
-
-
 def test_an_identifier_with_gaps_names_the_rows_only_where_no_better_one_does(tmp_path):
     """pandas writes whole numbers among missing ones as 10003.0."""
     rows = [["" if n == 7 else f"{10_000 + 3 * n}.0", n % 9, "yn"[n % 2]] for n in range(90)]
@@ -414,49 +324,26 @@ def test_customer_id_names_the_rows_though_no_feature_may_be_called_so(tmp_path)
     assert found.kind == "leave_out" and "rename it" in found.check
 
 
-def test_a_second_identifier_is_left_out(tmp_path):
-    rows = [[f"x{row[0]}", *row] for row in made_rows(50)]
-    found = guesses(save(tmp_path / "t.csv", rows, ["key", *HEADER]))
-    assert found["member"][0] == "id" and found["key"][1].startswith("another identifier")
-
-
-def test_many_categories_are_pooled_the_most_frequent_are_named(tmp_path):
+def test_many_categories_are_pooled_the_most_frequent_are_named():
     draw = random.Random(2)
+    values = [f"p{min(int(draw.expovariate(0.1)), 60):02}" for _ in range(900)]
+    codes = judged("code", "VARCHAR", values)
+    assert codes.kind == "category" and "are categories" in codes.check
+    assert len(codes.values) == 30 and codes.values[0] == "p00"
+
+
+def test_words_for_nothing_dirt_and_negative_numbers_among_numbers(tmp_path):
     rows = [
-        [n, f"p{min(int(draw.expovariate(0.1)), 60):02}", draw.choice("yn")] for n in range(900)
+        [member, "NA" if n % 9 == 0 else n, "about ten" if n == 7 else n % 30, n % 50 - 5, label]
+        for n, (member, *_, label) in enumerate(made_rows())
     ]
-    (found,) = [
-        guess
-        for guess in drafted(save(tmp_path / "t.csv", rows, ["id", "code", "left"])).guesses
-        if guess.kind == "category"
-    ]
-    assert len(found.values) == 30 and found.values[0] == "p00" and "told apart" in found.check
-
-
-def test_numbers_with_words_for_nothing_stay_numbers(tmp_path):
-    rows = [
-        [m, "NA" if n % 9 == 0 else n, v, p, y] for n, (m, _, v, p, y) in enumerate(made_rows())
-    ]
-    file = save(tmp_path / "t.csv", rows)
-    found = preset(file, "left")
-    assert found.missing_values == ("NA",) and found.columns["age"].missing
-
-
-def test_a_few_unreadable_numbers_are_dirt_and_said(tmp_path):
-    rows = made_rows(300)
-    rows[7][2] = "about ten"
-    (found,) = [
-        guess for guess in drafted(save(tmp_path / "t.csv", rows)).guesses if guess.name == "visits"
-    ]
-    assert (
-        found.kind == "number"
-        and "1 row goes to quarantine: no number is 'about ten'" in found.check
-    )
-
-
-def test_a_number_below_zero_has_no_lower_limit(tmp_path):
-    rows = [[m, a, v - 5, p, y] for m, a, v, p, y in made_rows()]
-    assert preset(save(tmp_path / "t.csv", rows), "left").columns["visits"].low is None
+    file = save(tmp_path / "t.csv", rows, ["member", "age", "visits", "balance", "left"])
+    checks = {guess.name: (guess.kind, guess.check) for guess in drafted(file).guesses}
+    assert checks["visits"][0] == "number"
+    assert "1 row goes to quarantine: not a number: 'about ten'" in checks["visits"][1]
+    table = preset(file, "left")
+    assert table.missing_values == ("NA",) and table.columns["age"].missing
+    assert table.columns["visits"].low == 0 and table.columns["balance"].low is None
 
 
 @pytest.mark.parametrize(
@@ -464,13 +351,9 @@ def test_a_number_below_zero_has_no_lower_limit(tmp_path):
     [
         (("Yes", "No"), "Yes", "it reads as a yes"),
         (("1", "0"), "1", "it reads as a yes"),
-        (("0.0", "1.0"), "1.0", "it reads as a yes"),
         (("True.", "False."), "True.", "it reads as a yes"),
         (("Nein", "Ja"), "Ja", "it reads as a yes"),
         (("1", "2"), "1", "the rarer one: '1' (90 rows)"),
-        (("t", "u"), "t", "the rarer one: 't' (90 rows)"),
-        (("true", "false"), "true", "it reads as a yes"),
-        (("bad", "good"), "bad", "the rarer one: 'bad' (90 rows)"),
         (("<=50K", ">50K"), "<=50K", "the rarer one: '<=50K' (90 rows)"),
     ],
 )
@@ -483,22 +366,15 @@ def test_the_positive_value_is_a_yes_or_the_rarer_one(tmp_path, labels, positive
 
 
 def test_types_of_parquet_are_taken_as_they_are(tmp_path):
-    with duckdb.connect() as connection:
-        connection.execute(
-            "COPY (SELECT range AS key, range % 7 > 2 AS member, range::DOUBLE / 3 AS x,"
-            " DATE '2024-01-01' + range::INTEGER AS day, [range] AS list, range % 3 = 0 AS left"
-            f" FROM range(300)) TO '{tmp_path / 't.parquet'}' (FORMAT parquet)"
-        )
-    found = guesses(tmp_path / "t.parquet")
-    kinds = {name: kind for name, (kind, _) in found.items()}
-    assert kinds == {
-        "key": "id",
-        "member": "category",
-        "x": "number",
-        "day": "leave_out",
-        "list": "leave_out",
-    }
-    assert drafted(tmp_path / "t.parquet").positive == "true"
+    query = """SELECT range AS key, range % 7 > 2 AS member, range::DOUBLE / 3 AS x,
+        DATE '2024-01-01' + range::INTEGER AS day, [range] AS list, range || ',50 €' AS price,
+        range % 3 = 0 AS left FROM range(300)"""
+    found = drafted(copy_parquet(tmp_path / "t.parquet", query))
+    kinds = {guess.name: guess.kind for guess in found.guesses}
+    price = {guess.name: guess for guess in found.guesses}["price"]
+    assert "stored as text" in price.check and found.text.plain
+    assert kinds.pop("price") == price.kind and found.positive == "true"
+    assert kinds == dict(key="id", member="category", x="number", day="leave_out", list="leave_out")
 
 
 def test_how_a_text_file_is_written_is_an_option_and_stays_in_the_preset(tmp_path):
@@ -522,11 +398,7 @@ def written(tmp_path: Path, columns: dict[str, list[str]]) -> Draft:
     [
         ({"x": ["1.234,50", "999,00"], "n": ["1", "2"]}, ",", ".", ()),
         ({"x": ["75,49", "3,5"], "turnover": ["13.588", "7.419", "612"]}, ",", ".", ()),
-        ({"x": ["75,49", "3,5", "-1,0"]}, ",", "", ()),
-        ({"x": ["1 234,5", "12\u00a0345,6", "7\u202f000,1"]}, ",", " ", ()),
-        ({"x": ["1'234.50", "12’345.60", "9.10"]}, ".", "'", ()),
         ({"x": ["13,588", "1,234,567", "12"], "y": ["2.5", "3.25"]}, ".", ",", ()),
-        ({"x": ["$29.85", "-$3.10", "$1,250.00"]}, ".", ",", ("$",)),
         ({"x": ["12.3 %", "7 %", "0.5 %"], "y": ["€ 9", "€ 12", "€ 3"]}, ".", "", ("%", "€")),
         ({"x": ["1.234,50 €", "12,00 €", "7,30 €"]}, ",", ".", ("€",)),
         ({"x": ["1.5", "2.25", "1e-3"], "y": ["a", "b", "1,5"]}, ".", "", ()),
@@ -536,7 +408,6 @@ def written(tmp_path: Path, columns: dict[str, list[str]]) -> Draft:
         ({"x": ["\u221212.5", "12.5-", "(3)", "- 4"]}, ".", "", ()),
         ({"x": ["EUR 12.50", "-EUR 3.10", "(EUR 7)", "8"]}, ".", "", ("EUR",)),
         ({"x": ["63 kg", "71 kg"], "y": ["$1.5 mio", "$2 mio"]}, ".", "", ("$", "kg", "mio")),
-        ({"x": ["1_000", "12"]}, ".", "_", ()),
     ],
 )
 def test_how_numbers_are_written_is_seen_from_all_columns(
@@ -553,19 +424,14 @@ def test_how_numbers_are_written_is_seen_from_all_columns(
 @pytest.mark.parametrize(
     ("columns", "check"),
     [
-        (
-            {"x": ["1.234", "12.345", "7.000", "999"]},
-            "1.234 is read as a fraction",
-        ),
+        ({"x": ["1.234", "12.345", "7.000", "999"]}, "1.234 is read as a fraction"),
         ({"x": ["1.5", "2.5"], "z": ["3.5", "4"], "y": ["3,5", "7,25"]}, "in another way"),
         ({"x": ["$1", "€2", "$3"], "y": ["1", "2"]}, "in another way"),
-        ({"x": ["12 %", "0.12", "0.2"], "y": ["1", "2"]}, "in another way"),
         ({"x": ["1", "2", "3", "none"], "y": ["1", "2"]}, "if 'none' stand for a missing"),
         ({"x": ["1.5", "2", "3.5", "7", "1,5"]}, "in several"),
         ({"x": ["1.5", "2", "3.5", "7", "1/5"]}, "'1/5' are not read: correct them"),
         ({"x": ["63kg", "71kg"]}, "if it is a unit, pass --source.text.symbols kg"),
         ({"x": ["~6", "~7"]}, "pass --source.text.symbols '~'"),
-        ({"x": ["2k", "300", "1.5k"]}, "in several"),
         ({"x": ["2 years", "1 year", "3 years"]}, "in several"),
         ({"x": ["12 %", "7 %"], "y": ["12 %", "0.12"]}, "as if the same stood beside them"),
         ({"x": ["(1,234.00)", "12.50"]}, "'(1,234.00)' is read as -1234"),
@@ -577,21 +443,11 @@ def test_numbers_that_may_be_read_wrongly_or_not_at_all_are_to_be_checked(tmp_pa
     assert check in " ".join(guess.check for guess in written(tmp_path, columns).guesses)
 
 
-def test_codes_that_are_mostly_digits_get_one_judgement(tmp_path):
+def test_codes_that_are_mostly_digits_are_not_said_to_miss_values(tmp_path):
     columns = {"primary": ["250.83", "401", "428", "V27", "V57"], "seen": ["1", "2", "none"]}
     first, second = written(tmp_path, columns).guesses
     assert "taken for a code" in first.check and "missing value" not in first.check
     assert "missing value" in second.check
-
-
-def test_numbers_stored_as_text_in_a_file_with_types_are_to_be_checked(tmp_path):
-    with duckdb.connect() as connection:
-        connection.execute(
-            "COPY (SELECT range || ',50 €' AS x, range % 7 AS y, range % 3 = 0 AS left"
-            f" FROM range(90)) TO '{tmp_path / 't.parquet'}' (FORMAT parquet)"
-        )
-    found = drafted(tmp_path / "t.parquet")
-    assert "stored as text" in found.guesses[0].check and found.text.plain
 
 
 def test_the_notation_that_was_seen_stands_in_the_preset_and_reads_the_file(tmp_path):
@@ -607,7 +463,7 @@ NAME = st.text(min_size=1, max_size=6).filter(lambda text: "\0" not in text and 
 VALUE = st.text(max_size=6).filter(lambda text: "\0" not in text)
 
 
-@bounded(max_examples=25, deadline=None)
+@bounded(max_examples=10, deadline=None)
 @given(
     names=st.lists(NAME, min_size=2, max_size=3, unique_by=str.casefold),
     values=st.lists(VALUE, min_size=2, max_size=4),
@@ -651,31 +507,21 @@ def pasted(command: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("target", "said"),
+    ("target", "positive", "said", "next_step"),
     [
-        ("plan", "binary targets only: this one has 3 values"),
-        ("visits", "30 different numbers, from 0 to 29; regression is not done"),
-        ("lef", "the file has no column 'lef'"),
+        ("plan", None, "binary targets only: this one has 3 values", ""),
+        ("visits", None, "30 different numbers, from 0 to 29; regression is not done", ""),
+        ("lef", None, "the file has no column 'lef'", ""),
+        ("left", "yes", "is never 'yes'", "--positive Yes"),
     ],
 )
-def test_a_target_that_is_not_there_or_not_binary_is_refused(tmp_path, target, said):
+def test_a_target_that_is_not_there_or_not_binary_is_refused(
+    tmp_path, target, positive, said, next_step
+):
     file = save(tmp_path / "t.csv", made_rows(600))
-    assert said in refused(str(file), target, str(tmp_path / "o.yaml"), None, False).what
+    error = refused(str(file), target, str(tmp_path / "o.yaml"), positive, False)
+    assert said in error.what and next_step in error.next_step
     assert not (tmp_path / "o.yaml").exists()
-
-
-def test_a_positive_value_that_the_target_never_has_is_refused(tmp_path):
-    file = save(tmp_path / "t.csv", made_rows(60))
-    error = refused(str(file), "left", str(tmp_path / "o.yaml"), "yes", False)
-    assert "never is 'yes'" in error.what and error.where == "--positive"
-    assert "--positive Yes" in error.next_step
-
-
-def test_a_file_that_is_not_there_is_to_be_named_by_its_path(tmp_path):
-    file = tmp_path / "nowhere.csv"
-    error = refused(str(file), "left", str(tmp_path / "o.yaml"), None, False)
-    assert "does not exist" in error.what and error.where == str(file)
-    assert "DATA=FILE" in error.next_step and "--source" not in str(error)
 
 
 def test_a_file_without_a_header_leads_to_the_names_of_its_columns(tmp_path):
@@ -690,8 +536,6 @@ def test_a_file_without_a_header_leads_to_the_names_of_its_columns(tmp_path):
 @pytest.mark.parametrize(
     ("header", "end", "target", "columns"),
     [
-        ("member,age,visits,plan,left", "", "left", ["age", "visits", "plan"]),
-        ("\ufeffmember,age,visits,plan,left", "", "left", ["age", "visits", "plan"]),
         ('\ufeff"member","age","visits","plan","left"', "", "left", ["age", "visits", "plan"]),
         (" member , age ,visits, plan, left ", "", " left ", [" age ", "visits", " plan"]),
         ("member,age,visits,plan,left,", ",", "left", ["age", "visits", "plan"]),
@@ -702,9 +546,9 @@ def test_a_file_without_a_header_leads_to_the_names_of_its_columns(tmp_path):
 def test_a_header_of_any_form_leads_to_a_preset(tmp_path, header, end, target, columns):
     lines = [",".join(map(str, row)) + end for row in made_rows(90)]
     (tmp_path / "t.csv").write_text("\n".join([header, *lines]), encoding="utf-8")
-    found = preset(tmp_path / "t.csv", target)
-    assert list(found.columns) == columns and found.target == target
-    assert found.id == header.replace("\ufeff", "").replace('"', "").split(",")[0]
+    table = preset(tmp_path / "t.csv", target)
+    assert list(table.columns) == columns and table.target == target
+    assert table.id == header.replace("\ufeff", "").replace('"', "").split(",")[0]
 
 
 @pytest.mark.parametrize(
@@ -770,17 +614,17 @@ def test_a_word_for_a_missing_value_is_no_label(tmp_path, capsys):
     file = save(tmp_path / "t.csv", rows)
     found = preset(file, "left")
     assert found.missing_values == ("NA",)
-    assert "9 rows have no label (no label is 'NA' (9 rows))" in capsys.readouterr().out
+    assert "9 rows have no label (not a label: 'NA' (9 rows))" in capsys.readouterr().out
     save(file, [[*row[:4], "Yes" if row[4] == "Yes" else "NA"] for row in rows])
     error = refused(str(file), "left", str(tmp_path / "o.yaml"), None, False)
-    assert "one class only" in error.what and "no label is 'NA'" in error.what
+    assert "one class only" in error.what and "not a label: 'NA'" in error.what
     assert "another word" in error.next_step
 
 
 def test_a_target_may_spell_its_two_classes_in_several_ways(tmp_path, capsys):
     file = save(tmp_path / "t.csv", [[*r[:4], spelt(r[4], n)] for n, r in enumerate(made_rows(90))])
     assert preset(file, "left").positive == "Yes"
-    assert "'YES'" in (said := capsys.readouterr().out) and "are two classes" in said
+    assert "'YES'" in (said := capsys.readouterr().out) and "are spellings of two classes" in said
     rows = [[n * n % 31, str(n % 2) + ".0" * (n % 3 == 0)] for n in range(40)]
     assert preset(save(tmp_path / "t.csv", rows, ["x", "left"]), "left").positive in ("1", "1.0")
     assert len(drafted(save(tmp_path / "t.csv", rows, ["x", "left"])).labels) == 2
@@ -800,15 +644,6 @@ def test_infinite_values_and_too_few_rows_are_said(tmp_path, capsys):
     assert "too small" not in capsys.readouterr().out
 
 
-def test_a_draft_is_not_written_over_unless_told_so(tmp_path):
-    file, output = save(tmp_path / "t.csv", made_rows(60)), tmp_path / "o.yaml"
-    output.write_text("mine")
-    assert "there already" in refused(str(file), "left", str(output), None, False).what
-    assert output.read_text() == "mine"
-    adopt.main(load("default", (), {}), str(file), "left", str(output), "No", force=True)
-    assert load(str(output), (), {}).source.table.positive == "No"
-
-
 @pytest.mark.parametrize("name", ["default.yaml", "contract.yaml", "a b.yaml", "x.txt"])
 def test_a_name_that_is_no_preset_of_its_own_is_refused(tmp_path, name):
     file = save(tmp_path / "t.csv", made_rows(60))
@@ -816,17 +651,22 @@ def test_a_name_that_is_no_preset_of_its_own_is_refused(tmp_path, name):
     assert place.parent == tmp_path and load(str(place), (), {}).source.table.positive == "No"
 
 
-def test_both_commands_beside_a_draft_that_is_there_can_be_pasted(tmp_path):
+def test_a_draft_is_written_over_only_by_the_second_of_two_commands_that_can_be_pasted(tmp_path):
     file, output = save(tmp_path / "a t.csv", made_rows(60)), tmp_path / "o.yaml"
     output.write_text("mine")
-    error = refused(str(file), "left", str(output), None, False)
+    error = refused(str(file), "left", str(output), "No", False)
+    assert "there already" in error.what
     beside, over = error.next_step.split("; or to write over it: ")
     assert pasted(beside) == tmp_path / "o_2.yaml" and output.read_text() == "mine"
-    assert pasted(over) == output and output.read_text() != "mine"
+    assert pasted(over) == output
+    assert load(str(output), (), {}).source.table.positive == "No"
 
 
-def test_nothing_named_and_nothing_left_to_learn_from_are_refused(tmp_path):
+def test_a_file_that_is_not_named_not_there_or_has_no_features_is_refused(tmp_path):
     assert "make adopt DATA=" in refused(None, None, None, None, False).next_step
+    error = refused(str(tmp_path / "nowhere.csv"), "left", str(tmp_path / "o.yaml"), None, False)
+    assert "does not exist" in error.what and error.where == str(tmp_path / "nowhere.csv")
+    assert "DATA=FILE" in error.next_step and "--source" not in str(error)
     file = save(tmp_path / "t.csv", [[n, "a", "yn"[n % 2]] for n in range(50)], ["id", "c", "left"])
     error = refused(str(file), "left", str(tmp_path / "o.yaml"), None, False)
     assert "no column is left to learn from" in error.what

@@ -293,7 +293,7 @@ def test_every_row_is_valid_or_in_quarantine_with_a_reason(tmp_path_factory, cel
         ([(f"{n}.5", 1) for n in range(30)], "30 different numbers, from 0.5 to 29.5; regression"),
         ([("No", 20), (None, 3)], "one class only: all 20 rows that have a label are 'No'"),
         ([(None, 20)], "the label is missing in all 20 rows"),
-        ([("no", 20), ("yes", 10)], "the target never is 'Yes'"),
+        ([("no", 20), ("yes", 10)], "the target is never 'Yes'"),
         ([], "the table has no rows"),
     ],
 )

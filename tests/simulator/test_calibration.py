@@ -264,35 +264,15 @@ def figures() -> dict[tuple[str, str], float]:
     return simulated()
 
 
-@pytest.mark.parametrize("name", [*QUANTILES, *SHARES])
-def test_simulated_shop_is_like_the_published_one(figures, name):
+def test_simulated_shop_is_like_the_published_one(figures):
+    """But for the known gaps, which are gaps and not larger than documented."""
+    off = {}
     for key, (page, reach) in limits().items():
-        if key[0] == name:
-            reach, _ = KNOWN_GAPS.get(key, (reach, ""))
-            assert abs(figures[key] - page) <= reach, (key, page, figures[key], reach)
-
-
-def test_gaps_that_are_told_are_gaps(figures):
-    for key in KNOWN_GAPS:
-        page, reach = limits()[key]
-        assert abs(figures[key] - page) > reach, f"{key} is near enough now: tell no longer"
-
-
-def test_calibration_would_notice_another_shop():
-    """Every figure that the settings reach moves out of its limits when the settings do."""
-    other = SHOP.model_copy(
-        update={
-            "lines_per_invoice": 10.0, "products": 1000, "season": 0.0, "dropout_a": 1.0,
-            "anonymous_share": 0.1, "cancelled_share": 0.06, "purchase_scale_weeks": 3.0,
-        }
-    )  # fmt: skip
-    found = simulated(other)
-    out = {key[0] for key, (page, reach) in limits().items() if abs(found[key] - page) > reach}
-    assert out >= {
-        "lines per invoice, known", "products per customer", "lines without a customer",
-        "lines that cancel", "invoices per customer", "days between purchases",
-        "buy within 90 days as of 2011-09-01", "revenue of the year to November 2011, 2011-11",
-    }  # fmt: skip
+        gap, _ = KNOWN_GAPS.get(key, (reach, ""))
+        distance = abs(figures[key] - page)
+        if distance > gap or (key in KNOWN_GAPS and distance <= reach):
+            off[key] = (page, figures[key], reach)
+    assert not off
 
 
 # Each sheet of the published file has the first days of December 2010: those count once.
