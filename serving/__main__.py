@@ -67,9 +67,9 @@ def _log_folder(settings: Settings) -> str:
         read_key(folder.with_suffix(".key"))
     except OSError as error:
         raise UserError(
-            f"the log of requests cannot be kept: {error}",
+            f"the log of requests cannot be set up: {error}",
             where=str(folder),
-            next_step="see to that, or start without it: --serving.log_requests false",
+            next_step="make the folder writable, or start without it: --serving.log_requests false",
         ) from None
     return str(folder)
 
@@ -78,8 +78,8 @@ def _shadow_folder(settings: Settings) -> str:
     """Beside the log of requests, which it needs. Raises UserError."""
     if not settings.serving.log_requests:
         raise UserError(
-            "serving.shadow without serving.log_requests: what the challenger says in shadow is"
-            " compared in the log of requests, and nowhere else",
+            "serving.shadow needs serving.log_requests: the answers of the challenger are compared"
+            " with those in the log of requests",
             where="setting serving.log_requests",
             next_step="--serving.log_requests true, or --serving.shadow none",
         )
@@ -126,9 +126,9 @@ def serve(settings: Settings, served: Served, what: str) -> None:
 
 def _try(trials: Trials, served: Served) -> None:
     """Raises UserError for a champion that cannot be served."""
-    found = served.find()
-    if found is not None:
-        check_version(trials, found)
+    version = served.find()
+    if version is not None:
+        check_version(trials, version)
 
 
 def _address(settings: Settings) -> str:

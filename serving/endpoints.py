@@ -45,7 +45,7 @@ METHOD = (
     "Shapley values of the probability, by sampling: what the customer's value changes, on average,"
     " when it takes the place of the value of a reference customer (of the validation split)."
     " base + contributions + rest = probability. standard_error: how far a contribution would move"
-    " with other reference customers and other orders. They describe the model: no causes."
+    " with other reference customers and other orders. They describe the model, not causes."
 )
 
 
@@ -63,22 +63,22 @@ def predict_transactions(request: Request) -> LinesAnswer:
     if transactions is None:
         raise Refused(
             "no_transactions",
-            "this model's bundle says nothing of invoice lines (a labelled table, or one of before"
-            " they were kept): ask /predict",
+            "this model does not take invoice lines (it was trained on a labelled table, or its"
+            " bundle is older than they are): use /predict",
         )
     with_features = request.choice("features", ("false", "true")) == "true"
-    found = transactions.read(request.body, request.limits, request.skip, request.stop)
-    request.lines_left_out(Counter(line.reasons[0] for line in found.left_out))
-    predictions, skipped = score(request, found.customers, found.as_of)
+    lines = transactions.read(request.body, request.limits, request.skip, request.stop)
+    request.lines_left_out(Counter(line.reasons[0] for line in lines.left_out))
+    predictions, skipped = score(request, lines.customers, lines.as_of)
     names = transactions.names
     answers = [
         FromLines(
             **msgspec.structs.asdict(one),
-            features=dict(zip(names, found.features[one.row])) if with_features else None,
+            features=dict(zip(names, lines.features[one.row])) if with_features else None,
         )
         for one in predictions
     ]
-    return LinesAnswer(request.champion.model, answers, skipped, found.left_out)
+    return LinesAnswer(request.champion.model, answers, skipped, lines.left_out)
 
 
 def explain(request: Request) -> Explained:

@@ -74,7 +74,9 @@ def shapley_values(predict: Predict, x: np.ndarray, reference: np.ndarray) -> Sh
     drawn = added.reshape(-1, len(reference), 2, len(x)).mean(axis=2)
     drawn = drawn.mean(axis=0) if len(reference) > 1 else drawn[:, 0]
     if not np.isfinite(drawn).all():
-        raise NoAnswer("the model has no probability for these values amid those of others")
+        raise NoAnswer(
+            "the model has no probability for these values mixed with those of reference customers"
+        )
     return Shares(
         probability=float(probability),
         base=float(from_reference.mean()),
@@ -94,11 +96,11 @@ def _ask(
     """Probabilities float64 (m,) of where the walks stand after these steps: the customer's values
     in the features that have had their turn, the reference row's in the others."""
     most = max(1, min(MOST_ROWS, MOST_VALUES // len(x)))
-    found = [
+    probabilities = [
         predict(np.where(place[w] <= s[:, None], x, begins[w]))
         for w, s in ((walk[i : i + most], step[i : i + most]) for i in range(0, len(walk), most))
     ]
-    return np.concatenate(found) if found else np.empty(0)
+    return np.concatenate(probabilities) if probabilities else np.empty(0)
 
 
 def answered(probability: np.ndarray) -> np.ndarray:

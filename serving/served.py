@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from common.errors import UserError
+from common.files import write_bytes
 from configs.environment import QUIET
 from registry.champion import CHALLENGER, CHAMPION, ModelVersion, read_alias
 
@@ -106,13 +107,13 @@ def read_served(env: Mapping[str, str] = os.environ) -> Served:
         served = msgspec.json.decode(file.read_bytes(), type=Served)
     except OSError:
         raise UserError(
-            "the service was not told what to serve",
+            "the file that says what to serve is missing",
             where=f"{VARIABLE} ({named})" if named else f"{file} ({VARIABLE} is not set)",
-            next_step="start it with `make serve` (python -m serving), which says so",
+            next_step="start it with `make serve` (python -m serving), which writes it",
         ) from None
     except msgspec.DecodeError as error:
         raise UserError(
-            f"what to serve cannot be read: {error}",
+            f"the file that says what to serve cannot be read: {error}",
             where=str(file),
             next_step="start it with `make serve`, or build the Bento again (make bento)",
         ) from None
@@ -125,8 +126,5 @@ def read_served(env: Mapping[str, str] = os.environ) -> Served:
 
 
 def write_served(served: Served, file: Path) -> None:
-    """Under a temporary name, then renamed."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(file.name + ".unfinished")
-    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(served)))
-    temporary.replace(file)
+    """The file is whole or absent, whenever this process ends."""
+    write_bytes(file, msgspec.json.format(msgspec.json.encode(served)))

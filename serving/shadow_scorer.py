@@ -106,14 +106,14 @@ class Scorer:
         merged = n - len(last.ids) if len(last.ids) == last.call_rows else n
         while at < n:
             end = min(at + self._step, merged) if at < merged else n
-            found, took, why = self._call(x[at:end])
+            answered, took, why = self._call(x[at:end])
             if at >= merged and not why and took < WARM_SECONDS:
                 # The champion is at work all the time, and this one was not: once more, warm.
-                found, took, why = self._call(x[at:end])
+                answered, took, why = self._call(x[at:end])
             if why:
                 failed, self._why = failed + end - at, why
             else:
-                probability[at:end] = found
+                probability[at:end] = answered
             seconds[at:end], call_rows[at:end] = took / (end - at), end - at
             if end <= merged:
                 fitting = int(CALL_SECONDS * (end - at) / max(took, 1e-6))
@@ -141,17 +141,17 @@ class Scorer:
         """Probabilities (n,), the seconds on its core, and why there are none, if so."""
         from onnxruntime import RunOptions
 
-        options, why, found = RunOptions(), "", x[:0]
+        options, why, probability = RunOptions(), "", x[:0]
         options.log_severity_level = 4
         self._running = time.process_time() + self.order.max_seconds, options
         began = time.thread_time()
         try:
-            found = self.bundle.predict(x, options)
+            probability = self.bundle.predict(x, options)
         except Exception as error:  # of values that its graph cannot take, or no memory
             why = f"{type(error).__name__}: {error}"[:LONGEST]
         finally:
             self._running = None
-        return found, time.thread_time() - began, why
+        return probability, time.thread_time() - began, why
 
     def _rest(self, requests: IO[bytes]) -> bool:
         """Wait until what was computed is no more than its share; whether the worker has ended."""

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -18,19 +13,9 @@ import httpx
 import numpy as np
 import pytest
 from browser import Watched, open_browser, watched
-from onnx import TensorProto, helper, numpy_helper
+from made_graphs import graph_of
 from playwright.sync_api import Browser, Page, expect
-from real_service import (
-    AS_OF,
-    FEATURES,
-    ROOT,
-    SERVE,
-    end,
-    free_port,
-    line,
-    make_bundle,
-    reference,
-)
+from real_service import AS_OF, line, make_bundle, started
 
 from features.catalogue import NAMES, Feature
 from registry.bundle import write_bundle
@@ -45,11 +30,6 @@ TABLE = (
     Feature("plan", "category", HOSTILE, None, None, "nobody asked", ("month", HOSTILE)),
     Feature("charge", "currency", "a month", low=0, missing="the first bill is not out"),
 )
-
-
-# --- what is served ----------------------------------------------------------------------------
-
-
 SAMPLES = [
     {
         "name": "sample 1",
@@ -68,40 +48,22 @@ SAMPLES = [
 
 def shop_bundle(folder: Path) -> str:
     """The tiny model of a log, with figures and with samples of this page's own."""
-    make_bundle(folder / "plain")
-    description = json.loads((folder / "plain" / "bundle.json").read_text())
-    description |= {
-        "question": FEATURES,
-        "test": {"roc_auc": 0.7661, "roc_auc_low": 0.7379, "roc_auc_high": 0.7974},
-        "valid": {"roc_auc": 0.7931},
-    }
-    model = (folder / "plain" / "model.onnx").read_bytes()
-    examples = {"reference": reference(), "samples": SAMPLES}
-    return write_bundle(folder / "bundle", model, description, examples=examples)
+    test = {"roc_auc": 0.7661, "roc_auc_low": 0.7379, "roc_auc_high": 0.7974}
+    return make_bundle(folder, SAMPLES, test=test, valid={"roc_auc": 0.7931})
 
 
 def table_bundle(folder: Path) -> str:
     """A labelled table whose texts are hostile, and which keeps nothing to explain against."""
-    nodes = [
-        helper.make_node("IsNaN", ["features"], ["missing"]),
-        helper.make_node("Where", ["missing", "one", "features"], ["filled"]),
-        helper.make_node("MatMul", ["filled", "weights"], ["score"]),
-        helper.make_node("Sigmoid", ["score"], ["column"]),
-        helper.make_node("Reshape", ["column", "flat"], ["probability"]),
-    ]
-    weights = np.float32([[-0.05], [0.8], [0.01]])
-    graph = helper.make_graph(
-        nodes,
-        "table",
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", len(TABLE)])],
-        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["n"])],
-        [
-            numpy_helper.from_array(np.float32([1]), "one"),
-            numpy_helper.from_array(weights, "weights"),
-            numpy_helper.from_array(np.array([-1], dtype=np.int64), "flat"),
-        ],
+    graph = graph_of(
+        len(TABLE),
+        """missing = IsNaN(features)
+        filled = Where(missing, one, features)
+        score = MatMul(filled, weights)
+        column = Sigmoid(score)
+        probability = Reshape(column, flat)""",
+        one=np.float32([1]),
+        weights=np.float32([[-0.05], [0.8], [0.01]]),
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     description = {
         "family": "tiny",
         "threshold": None,
@@ -111,45 +73,21 @@ def table_bundle(folder: Path) -> str:
     }
     values = {"months": 12, "plan": HOSTILE, "charge": None}
     examples = {"reference": [], "samples": [{"name": "sample 1", "values": values}]}
-    return write_bundle(folder / "bundle", model.SerializeToString(), description, examples)
-
-
-@contextmanager
-def serving(folder: Path, sha256: str, **environment: str) -> Iterator[str]:
-    """The launcher as it is; yields its URL."""
-    port, log = free_port(), folder / "log"
-    arguments = ["--serving.port", str(port), "--var", str(folder / "var")]
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-c", SERVE, str(folder / "bundle"), sha256, *arguments],
-            cwd=ROOT,
-            env=os.environ | environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    began = time.monotonic()
-    try:
-        while "Ctrl-C" not in log.read_text():
-            assert process.poll() is None and time.monotonic() - began < 60, log.read_text()
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}/"
-    finally:
-        end(process)
+    return write_bundle(folder, graph, description, examples)
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("shop")
-    with serving(folder, shop_bundle(folder)) as url:
-        yield url
+    with started(tmp_path_factory.mktemp("shop"), make=shop_bundle) as running:
+        yield f"{running.url}/"
 
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A labelled table's model, which wants a token."""
     folder = tmp_path_factory.mktemp("table")
-    with serving(folder, table_bundle(folder), SERVING_TOKEN=TOKEN) as url:
-        yield url
+    with started(folder, make=table_bundle, SERVING_TOKEN=TOKEN) as running:
+        yield f"{running.url}/"
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +121,7 @@ def one_page(browser: Browser, shop: str) -> Iterator[Page]:
 def page(one_page: Page) -> Page:
     """The page that these tests share, as it is when sample 1 has just been chosen."""
     one_page.get_by_role("radio", name="empty form").check()
-    expect(one_page.locator("#moved-of")).to_have_text("Nothing was asked yet.")
+    expect(one_page.locator("#moved-of")).to_have_text("Nothing was sent yet.")
     one_page.get_by_role("radio", name="sample 1").check()
     expect(one_page.locator(".mover").first).to_be_visible()
     return one_page
@@ -227,27 +165,21 @@ def says(page: Page, probability: float) -> None:
 # --- looking -----------------------------------------------------------------------------------
 
 
-def test_the_head_tells_what_is_served(page: Page, shop: str) -> None:
+def test_the_head_the_model_card_and_the_health_tell_what_is_served(page: Page, shop: str) -> None:
     expect(page).to_have_title("golden-path-default, version 3")
-    expect(page.locator("#question")).to_have_text(
-        "The probability that the customer buys within 90 days."
-    )
+    question = "The probability that the customer buys within 90 days."
+    expect(page.locator("#question")).to_have_text(question)
     expect(page.locator("#state")).to_have_text("ready")
     for target in ("docs", "docs.json", "metrics"):
         href = page.locator(f"nav a[href='{target}']").evaluate("link => link.href")
         assert httpx.get(href, trust_env=False, timeout=60).status_code == 200
-
-
-def test_the_model_card_and_the_health(page: Page) -> None:
     row = page.locator("#card tr", has_text="ROC AUC")
     expect(row.locator("td").nth(0)).to_have_text("0.7660.738 to 0.797")
     expect(row.locator("td").nth(1)).to_have_text("0.793")
-    expect(page.locator("#features tbody tr")).to_have_count(len(NAMES))
-    assert tuple(page.locator("#features code").all_text_contents()) == NAMES
+    assert tuple(page.locator("#features tbody tr code").all_text_contents()) == NAMES
     expect(page.locator("#service dl")).to_contain_text("golden-path-default, version 3")
-    expect(page.locator("#service tr", has_text="POST explain").locator("td").last).to_have_text(
-        re.compile(r"^[1-9]\d*$")
-    )
+    explained = page.locator("#service tr", has_text="POST explain").locator("td").last
+    expect(explained).to_have_text(re.compile(r"^[1-9]\d*$"))
 
 
 def test_a_sample_is_shown_as_the_service_answers_it(page: Page, shop: str) -> None:
@@ -257,9 +189,8 @@ def test_a_sample_is_shown_as_the_service_answers_it(page: Page, shop: str) -> N
         says(page, prediction["probability"])
         word = "Contact" if prediction["decision"] else "Leave"
         expect(page.locator("#decision")).to_have_text(word)
-        expect(field(page, "recency_days")).to_have_value(
-            f"{prediction['features']['recency_days']:g}"
-        )
+        days = f"{prediction['features']['recency_days']:g}"
+        expect(field(page, "recency_days")).to_have_value(days)
 
 
 def test_the_time_line_has_a_mark_for_each_invoice(page: Page) -> None:
@@ -303,11 +234,7 @@ def test_a_change_is_asked_at_once_and_can_be_taken_back(page: Page, shop: str) 
     says(page, first["probability"])
     expect(field(page, "recency_days")).to_have_value("20")
     expect(page.get_by_role("button", name="Reset")).to_be_disabled()
-
-
-def test_an_empty_field_is_a_missing_value(page: Page, shop: str) -> None:
-    first = of_sample(shop, SAMPLES[0])
-    field(page, "gap_days_mean").fill("")
+    field(page, "gap_days_mean").fill("")  # a missing value
     says(page, changed(shop, first["features"], gap_days_mean=None))
 
 

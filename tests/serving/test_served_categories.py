@@ -21,34 +21,16 @@ from serving.openapi import outcome
 from serving.requests import FeatureReader
 from serving.responses import Model
 
-FEATURES: list[dict[str, Any]] = [
-    {
-        "name": "tenure",
-        "unit": "months",
-        "meaning": "so far",
-        "low": 0,
-        "high": None,
-        "missing": "",
-    },
-    {
-        "name": "plan",
-        "unit": "category",
-        "meaning": "what is paid for",
-        "low": 0,
-        "high": 2,
-        "missing": "",
-        "categories": ["basic", 'plus "1"'],
-    },
-    {
-        "name": "_json model",
-        "unit": "category",
-        "meaning": "of the phone",
-        "low": 0,
-        "high": 1,
-        "missing": "the table has rows without it",
-        "categories": ["other"],
-    },
-    {"name": "score", "unit": "number", "meaning": "?", "low": None, "high": None, "missing": "y"},
+
+def feature(name: str, unit: str = "category", meaning: str = "?", **more: Any) -> dict[str, Any]:
+    return {"name": name, "unit": unit, "meaning": meaning, "low": 0, "high": None} | more
+
+
+FEATURES = [
+    feature("tenure", "months", missing=""),
+    feature("plan", high=2, missing="", categories=["basic", 'plus "1"']),
+    feature("_json model", high=1, missing="the table has rows without it", categories=["other"]),
+    feature("score", "number", low=None, missing="y"),
 ]
 NAME = "golden_path_unseen_categories_total"
 LIMITS = Limits(5, 1, 1)
