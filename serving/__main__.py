@@ -60,7 +60,7 @@ def served_of(settings: Settings, name: str) -> Served:
 
 
 def _log_folder(settings: Settings) -> str:
-    """Made here, so that what is in its way is one message. Raises UserError."""
+    """Make the folder before the start. Raises UserError when that fails."""
     folder = settings.var.absolute() / "serving" / "log"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def _log_folder(settings: Settings) -> str:
 
 
 def _shadow_folder(settings: Settings) -> str:
-    """Beside the log of requests, which it needs. Raises UserError."""
+    """The folder of its answers. Raises UserError when requests are not logged."""
     if not settings.serving.log_requests:
         raise UserError(
             "serving.shadow needs serving.log_requests: the answers of the challenger are compared"
@@ -87,7 +87,7 @@ def _shadow_folder(settings: Settings) -> str:
 
 
 def home(settings: Settings) -> Path:
-    """A folder for each port: BentoML empties part of it."""
+    """The folder of BentoML's files, one for each port: BentoML empties part of it."""
     return (settings.var / "bentoml" / str(settings.serving.port)).resolve()
 
 
@@ -132,7 +132,7 @@ def _try(trials: Trials, served: Served) -> None:
 
 
 def _address(settings: Settings) -> str:
-    """Where to listen. Raises UserError when it cannot, or may not, be there."""
+    """The address to listen on. Raises UserError when it is taken or not allowed."""
     serving = settings.serving
     token = read_token(serving.token_variable, serving.token_file, os.environ)
     return check_address(serving.host, serving.port, token is not None)

@@ -257,7 +257,7 @@ def _upgrade(sent: bytes) -> Refused:
 
 
 def _refuse_twice(headers: Iterable[tuple[bytes, bytes]]) -> None:
-    """Raises Refused when a header that decides is there twice: which of them would count?"""
+    """Raises Refused when a header that decides is given twice: either could be meant."""
     for name, count in Counter(name for name, _ in headers).items():
         if count > 1 and name in DECIDE:
             where = f"headers.{name.decode('latin-1')}"
@@ -269,7 +269,7 @@ def _encoded(headers: Mapping[str, str]) -> tuple[tuple[bytes, bytes], ...]:
 
 
 def _query(text: bytes, route: Route) -> dict[str, str]:
-    """The parameters of the query. Raises Refused for one that is unknown, or there twice."""
+    """The parameters of the query. Raises Refused for one that is unknown or given twice."""
     parameters: dict[str, str] = {}
     for name, value in parse_qsl(text.decode("latin-1"), keep_blank_values=True):
         known = ", ".join(route.query)

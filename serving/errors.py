@@ -117,7 +117,7 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class Refused(Exception):
-    """Ends the answering of a request."""
+    """Raised to refuse a request."""
 
     def __init__(
         self, code: str, error: str = "", *problems: Problem, headers: dict[str, str] | None = None
@@ -158,7 +158,7 @@ class NotFinite:
 
 
 def shown(value: Any) -> str:
-    """A value as JSON, shortened; of what holds others only how many."""
+    """A value as JSON, shortened; of a list or an object only its size."""
     if isinstance(value, dict):
         return "an object"
     if isinstance(value, list):

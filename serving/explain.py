@@ -104,7 +104,7 @@ def _ask(
 
 
 def answered(probability: np.ndarray) -> np.ndarray:
-    """Which of them are probabilities; NaN is none."""
+    """Which of them are probabilities; NaN is not."""
     return (probability >= 0) & (probability <= 1)
 
 

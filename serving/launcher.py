@@ -100,9 +100,9 @@ def wait_until_ready(process: subprocess.Popen[bytes], address: str) -> None:
 
 
 def end(process: subprocess.Popen[bytes], max_seconds: float) -> None:
-    """Ask it to end, which it does once everything that was begun is answered; then insist."""
+    """End the service: it answers what was begun; kill what is left after that."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # impatience must not leave workers behind
+        signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave workers behind
     try:
         parent = psutil.Process(process.pid)
         family = [parent, *parent.children(recursive=True)]
@@ -117,8 +117,8 @@ def end(process: subprocess.Popen[bytes], max_seconds: float) -> None:
 
 
 def check_address(host: str, port: int, with_token: bool = False) -> str:
-    """The address to listen on, once it is free, and this machine's own loopback unless clients
-    must send a token; raises UserError."""
+    """The address to listen on. Raises UserError when it is not an IP address, when it is beyond
+    loopback and clients need no token, and when the port is taken."""
     try:
         address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
     except ValueError:

@@ -31,20 +31,20 @@ class Limits:
 
 
 class Stop:
-    """`check` raises once it is set; what runs and does not look itself is interrupted."""
+    """Stops a request that is late: `check` raises, and a call within `calling` is interrupted."""
 
     def __init__(self) -> None:
         self._over, self._interrupt = False, _nothing
         self._lock = threading.Lock()
 
     def check(self) -> None:
-        """Raises Refused when no client waits for the answer. To be called now and then."""
+        """Raises Refused when no client waits for the answer. Call it now and then."""
         if self._over:
             raise Refused("timeout", "answering took too long; send fewer customers at once")
 
     @contextmanager
     def calling(self, interrupt: Callable[[], None]) -> Iterator[None]:
-        """While something runs that does not look itself, and that `interrupt` ends."""
+        """Around a call that cannot call `check` itself; `interrupt` ends it."""
         with self._lock:
             self.check()
             self._interrupt = interrupt

@@ -208,7 +208,7 @@ def shadow_scored(version: int, done: Done) -> None:
 
 
 def note(outcome: str, champions: Champions) -> None:
-    """After a look at the champion that found another one, a bad one, or could not be made."""
+    """Count a look at the champion that found another version, refused one, or failed."""
     if outcome != "unchanged":
         CHANGES.labels(outcome).inc()
     name, refused = champions.served.name, champions.refused

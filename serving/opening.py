@@ -29,7 +29,7 @@ class OtherContract(UserError):
 
 
 def open_champion(version: ModelVersion, limits: Limits) -> Champion:
-    """The champion, verified, open and warm. Raises UserError, or whatever its files make fail."""
+    """The champion, verified, open and warm. Raises UserError, or any error its files cause."""
     bundle = load_bundle(version.bundle, expected_sha256=version.bundle_sha256)
     threshold = bundle.threshold
     if threshold is not None and not (

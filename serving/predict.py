@@ -36,7 +36,7 @@ def main(settings: Settings, file: str | None = None) -> None:
 
 
 def read(file: Path) -> bytes:
-    """The request as it stands in the file: judging it is the service's part."""
+    """The request as it stands in the file; the service validates it."""
     try:
         return file.read_bytes()
     except OSError as error:
@@ -48,7 +48,7 @@ def read(file: Path) -> bytes:
 
 
 def example(settings: Settings) -> bytes:
-    """What the last run of this preset left to try its model on. Raises UserError without one."""
+    """The example that the last run of this preset left. Raises UserError without one."""
     runs = settings.var / "runs"
     # A run is called by its time. What cannot be read is not one of this preset's.
     for summary in sorted(runs.glob("*/summary.json"), reverse=True):
@@ -66,7 +66,7 @@ def example(settings: Settings) -> bytes:
 
 
 def ask(settings: Settings, body: bytes) -> Answer | LinesAnswer:
-    """The service's answer; raises UserError when none listens, or with the reason it refused."""
+    """The service's answer. Raises UserError when there is no service, or when it refuses."""
     serving = settings.serving
     address = url(serving.host, serving.port)
     token = read_token(serving.token_variable, serving.token_file, os.environ)

@@ -200,7 +200,7 @@ def same_customer(place: Place, customer_id: str, first: int) -> Problem:
 
 
 def repeated(ids: Sequence[str | None]) -> bool:
-    """Whether a customer is there twice; one without an id is never the same as another."""
+    """Whether a customer appears twice; one without an id is never the same as another."""
     known = [one for one in ids if one is not None] if len(ids) > 1 else []
     return len(set(known)) != len(known)
 

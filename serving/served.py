@@ -73,7 +73,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @staticmethod
     def of(settings: Settings, name: str, **others: Any) -> Served:
-        """As the settings say. others: whom to serve, and what else they do not say."""
+        """From the settings. others: whom to serve, and what else the settings do not have."""
         serving = settings.serving
         limits = {limit: getattr(serving, limit) for limit in (*LIMITS, "token_variable")}
         return Served(name=name, **limits, **others)

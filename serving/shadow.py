@@ -49,7 +49,7 @@ LONGEST_WAIT = 60.0  # until a process that died is started again: 1, 2, 4 … s
 
 
 class Shadow:
-    """Who is in shadow in this worker."""
+    """The challenger in shadow, in one worker."""
 
     def __init__(self, served: Served, trials: Trials, crowded: Callable[[], bool]) -> None:
         """crowded: whether so much is being answered that nothing is to be handed over."""

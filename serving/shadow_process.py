@@ -190,7 +190,7 @@ class Process:
                 self._unsent = self._unsent[os.write(self.child.stdin.fileno(), self._unsent) :]
 
     def end(self) -> None:
-        """Let it write what it holds, then insist."""
+        """Let it write what it holds, then kill it."""
         assert self.child.stdin is not None and self.child.stdout is not None
         with self.lock:  # not while the event loop writes to it
             self.closed = True

@@ -66,7 +66,7 @@ class Scorer:
     """The bundle, open; and what is scored and not yet written."""
 
     def __init__(self, order: Order) -> None:
-        """Raises UserError, or whatever the files of the bundle make fail."""
+        """Raises UserError, or any error that the files of the bundle cause."""
         self.order, self._key = order, read_key(Path(order.key_file))
         self._parent = os.getppid()
         self.bundle = load_bundle(Path(order.folder), expected_sha256=order.bundle_sha256)

@@ -36,7 +36,7 @@ WHO = "champion"
 
 @dataclass
 class Champions:
-    """The one that answers now, and what was refused last."""
+    """The champion that answers now, and the version that was refused last."""
 
     served: Served
     current: Champion | None = None
@@ -146,7 +146,7 @@ def reload(champions: Champions) -> tuple[Outcome, Champion]:
 
 
 def reason_of(error: Exception) -> str:
-    """One word for `/metrics`."""
+    """The reason of a refusal as a label for `/metrics`."""
     if isinstance(error, TrialFailed):
         return error.reason
     if isinstance(error, OtherContract):

@@ -91,7 +91,7 @@ class Trials:
             raise TrialFailed(verdict)
 
     def forget(self) -> None:
-        """All verdicts: another version of the code or of a library may come to others."""
+        """Remove all verdicts: another version of the code or of a library may give others."""
         if self._served.trials_folder is not None:
             shutil.rmtree(self._served.trials_folder, ignore_errors=True)
             Path(self._served.trials_folder).mkdir(parents=True)
@@ -156,7 +156,7 @@ class Trials:
 
 
 def check_version(trials: Trials, version: ModelVersion) -> None:
-    """For a person. Raises UserError for a version that cannot be served."""
+    """Raises UserError, for the command line, for a version that cannot be served."""
     try:
         trials.check(version)
     except UserError as error:
@@ -172,7 +172,7 @@ def _read(file: Path) -> Verdict | None:
 
 
 def _ended(served: Served, version: ModelVersion, code: int, late: bool) -> Verdict:
-    """Of a process that could not say anything itself."""
+    """The verdict on a process that ended without one."""
     if late or code == -signal.SIGXCPU:
         return _too_slow(served, str(version.bundle))
     if code == -signal.SIGKILL:
@@ -224,7 +224,7 @@ def _try(trial: Trial) -> Verdict:
 
 
 def _bound(served: Served) -> None:
-    """From here on this process may have so many seconds, and so much memory, more."""
+    """Bound the computing time and the memory that this process uses from here on."""
     seconds = int(time.process_time() + served.opening_seconds) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     bound_memory(served.opening_megabytes)
