@@ -53,9 +53,9 @@ class Table:
 
 
 @dataclass(frozen=True)
-class FromLines:
-    """What came of a request of invoice lines. features: by row of the request, for those who have
-    any, in the order of the bundle."""
+class ReadTransactions:
+    """A request of invoice lines, made into customers to score. features: by row of the request, for
+    those who have any, in the order of the bundle."""
 
     customers: Customers
     as_of: date
@@ -110,12 +110,12 @@ class Transactions:
         self.pool = Pool([Prepared(queries, self.declared, max_lines) for _ in range(CONNECTIONS)])
         self.close = weakref.finalize(self, self.pool.close)  # DuckDB reports what outlives it
 
-    def read(self, body: bytes, limits: Limits, skip: bool, stop: Stop) -> FromLines:
+    def read(self, body: bytes, limits: Limits, skip: bool, stop: Stop) -> ReadTransactions:
         """The customers of a request with their features. Raises Refused for those without an
         answer, or with `skip` when there is nobody else."""
         lines = self.reader.read(body, limits, skip)
         rows = self.rows(lines, stop)
-        return FromLines(
+        return ReadTransactions(
             self._customers(skip, lines, rows),
             lines.as_of,
             self._left_out(lines, rows),
@@ -127,7 +127,7 @@ class Transactions:
         )
 
     def rows(self, lines: Lines, stop: Stop) -> list[Row | None]:
-        """What came of each customer; None where their values are too large to be counted."""
+        """The result of each customer; None where their values are too large to be counted."""
         last = len(lines.customers)
         table = self._table(stop, lines.customers, 0, last)
         with self.pool.take() as prepared:

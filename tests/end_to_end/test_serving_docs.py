@@ -14,7 +14,6 @@ import io
 import json
 import re
 import shlex
-import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ from serving import metrics
 from serving.__main__ import _welcome
 from serving.endpoints import ROUTES
 from serving.errors import RETRY_AFTER, STATUS
+from tests.walks import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -186,22 +186,13 @@ def test_a_command_prints_what_the_page_shows(
         printed = _welcome(settings, "golden-path-smoke version 1 (bundle 0123456789ab)", URL)
     else:
         module, var, port = {
-            "serve": (
-                "serving",
-                tmp_path / "var",
-                str(free_port()),
-            ),  # no champion: it must not start
+            # Without a champion it must not start.
+            "serve": ("serving", tmp_path / "var", str(free_port())),
             "predict": ("serving.predict", smoke.var, url.rpartition(":")[2]),
         }[target]
         ended = walk(var, "--config", "smoke", *options, "--serving.port", port, module=module)
         printed = ended.out + ended.err
     assert re.fullmatch(glob(said), " ".join(printed.split())), printed
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def curl(words: list[str], url: str) -> httpx.Response:
@@ -251,52 +242,40 @@ def test_every_column_of_the_log_is_named(logged: Path) -> None:
 
 
 def rows(head: str) -> list[list[str]]:
-    """The cells of the table under this head."""
+    """The cells of the table under this head, code without its marks."""
     lines = TEXT.partition(head + "\n")[2].split("\n\n")[0].splitlines()[1:]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in lines]
 
 
-def test_every_code_is_named_with_its_status_and_when_to_ask_again() -> None:
-    said = {
-        code.strip("`"): (int(status), int(after) if after else None)
+def test_the_tables_are_those_of_the_code() -> None:
+    codes = {
+        code: (int(status), int(after) if after else None)
         for status, code, after, _ in rows("| status | code | Retry-After | what to do |")
     }
-    assert said == {code: (status, RETRY_AFTER.get(code)) for code, status in STATUS.items()}
-
-
-def test_every_endpoint_is_named_with_its_method() -> None:
-    said = {
+    assert codes == {code: (status, RETRY_AFTER.get(code)) for code, status in STATUS.items()}
+    endpoints = {
         path.strip("` "): method
         for paths, method, _ in rows("| path | method | answers |")
         for path in paths.split(",")
     }
     files = ("/page/", "/static_content/")
     there = {path: one.methods[0] for path, one in ROUTES.items() if not path.startswith(files)}
-    assert said == there
-
-
-def test_every_metric_is_named_with_its_labels() -> None:
-    said = {
-        name.strip("`"): tuple(re.findall(r"`(\w+)`", labels))
+    assert endpoints == there
+    named = {
+        name: tuple(re.findall(r"\w+", labels))
         for name, labels, _ in rows("| metric | labels | is |")
     }
     ours = [one for one in vars(metrics).values() if isinstance(one, MetricWrapperBase)]
-    assert said == {
+    assert named == {
         one._name + ("_total" if isinstance(one, Counter) else ""): tuple(one._labelnames)
         for one in ours
     }
-
-
-def test_limits_have_the_defaults_of_the_settings() -> None:
-    said = {
-        name.strip("`").removeprefix("serving."): default
+    defaults = {
+        name.removeprefix("serving."): default
         for name, default, _ in rows("| setting | default | more than that is |")
     }
     limits = {name: field for name, field in Serving.model_fields.items() if "max_" in name}
-    assert said == {name: str(field.default) for name, field in limits.items()}
-
-
-def test_every_setting_of_the_service_is_named() -> None:
+    assert defaults == {name: str(field.default) for name, field in limits.items()}
     for name in Serving.model_fields.keys() - {"port"}:
         assert f"serving.{name}" in TEXT, name
 

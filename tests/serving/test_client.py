@@ -272,7 +272,7 @@ def test_a_wait_beyond_the_deadline_is_not_begun(serve: Callable[..., Server]) -
         (http(404, b"no such page"), "404"),
         (http(502, b'{"message": "Bad Gateway"}'), "502"),
         (http(302, b""), "302"),
-        (http(200, FINE, "content-encoding: gzip"), "200"),
+        (http(200, FINE, "content-encoding: gzip"), "decompressing"),
     ],
     ids=["page", "nothing", "bytes", "other JSON", "deep", "404", "502", "elsewhere", "not packed"],
 )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,11 +18,8 @@ from real_service import ROW, bought, customers, line, make_bundle
 from registry.bundle import DESCRIPTION, MODEL, write_bundle
 from serving.access import LOOPBACK, Access
 from serving.app import Application
-from serving.champion import Request
-from serving.endpoints import predict_transactions
 from serving.errors import LONGEST_VALUE, MANY, SHOWN, STATUS, Problem, Refused, shown
-from serving.limits import Limits, Work
-from serving.opening import open_champion
+from serving.limits import Work
 from serving.served import Fixed, Served
 from serving.swap import Champions
 
@@ -292,41 +287,3 @@ def test_a_value_that_is_quoted_is_short_and_text(value: Any) -> None:
         assert any("\ud800" <= character <= "\udfff" for character in quoted)
     else:
         assert json.loads(body)["detail"][0]["value"] == quoted
-
-
-# --- a request that is late ----------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_a_request_that_is_late_frees_its_thread_soon(served: Served) -> None:
-    """Before its query begins (`test_transactions.py` has the query itself). Measured in the
-    computing time of the thread: how busy the machine is plays no part."""
-    limits = Limits(max_rows=1000, max_lines=100_000, max_explained=1)
-    champion = open_champion(served.find(), limits)  # type: ignore[arg-type]
-    many = [
-        {"customer_id": f"c{number}", "lines": [line(f"{number}-{day}", day) for day in range(90)]}
-        for number in range(1000)
-    ]
-    body = json.dumps(bought(*many)).encode()
-    whole = time.thread_time()
-    predict_transactions(Request(body, {}, champion, limits))
-    whole = time.thread_time() - whole
-    late, ended = Request(body, {}, champion, limits), list[tuple[str, float]]()
-
-    def answer() -> None:
-        try:
-            predict_transactions(late)
-        except Refused as refused:
-            ended.append((refused.code, time.thread_time()))
-
-    thread = threading.Thread(target=answer)
-    thread.start()
-    assert thread.ident is not None
-    clock = time.pthread_getcpuclockid(thread.ident)
-    while (spent := time.clock_gettime(clock)) < whole / 20:
-        time.sleep(0.001)
-    late.stop.set()
-    thread.join(60)
-    ((code, until),) = ended
-    assert code == "timeout"
-    assert until - spent < whole / 2

@@ -25,12 +25,10 @@ from real_service import BUYER, MAX_ROWS, ROW, Running, bought, customers, line
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 
-from configs.source import CANONICAL
 from features.catalogue import CATALOGUE, Feature
-from serving import problems
 from serving.errors import STATUS, Refusal, Refused
 from serving.limits import Limits
-from serving.requests import FeatureReader, LinesReader
+from serving.requests import FeatureReader
 
 pytestmark = pytest.mark.slow
 
@@ -228,33 +226,6 @@ def test_bytes_that_are_not_utf8_are_refused_wherever_they_stand(
         answer = client.post(path, content=json.dumps(VALID[path]).encode().replace(*wrong))
         assert answer.status_code == 400
         assert "is not UTF-8 at byte" in answer.json()["error"]
-
-
-def test_of_many_unknown_fields_few_are_compared_with_the_known_ones(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Looking for the one that may have been meant takes a tenth of a millisecond for each."""
-    looked = Counter[str]()
-
-    def look(name: str, *_: Any, **__: Any) -> list[str]:
-        looked[name] += 1
-        return []
-
-    monkeypatch.setattr(problems, "get_close_matches", look)
-    many = {f"recency_dayz_{number:x}": 1 for number in range(5000)}
-    described = [asdict(feature) for feature in CATALOGUE]
-    lines = [{"invoice_idz": 1} for _ in range(LIMITS.max_lines)]
-    for decoder, body in (
-        (FeatureReader(described), customers(many)),
-        (FeatureReader(described), many),
-        (FeatureReader(described), customers(*[ROW | {"recency_dayz": 1}] * MAX_ROWS)),
-        (LinesReader(frozenset(CANONICAL)), bought({"customer_id": "1", "lines": [many]})),
-        (LinesReader(frozenset(CANONICAL)), bought({"customer_id": "1", "lines": lines})),
-    ):
-        looked.clear()
-        with pytest.raises(Refused):
-            decoder.read(json.dumps(body).encode(), LIMITS, skip=False)
-        assert 0 < looked.total() <= 20
 
 
 def test_thousands_of_unknown_fields_make_a_small_answer(client: httpx.Client) -> None:

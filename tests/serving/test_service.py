@@ -17,7 +17,7 @@ import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from real_service import MAX_ROWS, ROOT, ROW, Running, customers, started
+from real_service import BUYER, MAX_ROWS, ROOT, ROW, Running, bought, customers, started
 
 from configs.load import load
 from configs.monitoring_files import METRICS
@@ -29,7 +29,10 @@ from monitoring.prometheus import Standing, write_textfile
 pytestmark = pytest.mark.slow
 
 REQUIRED = [feature.name for feature in CATALOGUE if not feature.missing]
-TRAINING = ("mlflow", "xgboost", "torch", "sklearn", "prefect", "great_expectations", "training")
+TRAINING = (
+    *("mlflow", "xgboost", "torch", "sklearn", "prefect", "great_expectations", "training"),
+    *("pandas", "sqlalchemy", "polars", "flows"),
+)
 # The service as a worker runs it, in a process that can then be asked what it has loaded.
 SERVED_IN_PROCESS = """
 import json, sys
@@ -37,9 +40,10 @@ import _bentoml_impl.worker.service
 from starlette.testclient import TestClient
 from serving.service import service
 with TestClient(service.to_asgi(), base_url="http://localhost") as client:
-    status = client.post("/predict", content=sys.stdin.read()).status_code
+    bodies = json.load(sys.stdin)
+    statuses = [client.post(path, json=body).status_code for path, body in bodies.items()]
     client.get("/"), client.get("/docs.json")
-print(json.dumps([status, sorted(sys.modules)]))
+print(json.dumps([statuses, sorted(sys.modules)]))
 """
 BOUNDED = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -328,14 +332,16 @@ def test_serving_needs_no_training_library(running: Running, tmp_path: Path) -> 
         [sys.executable, "-c", SERVED_IN_PROCESS],
         cwd=ROOT,
         env=env | {"BENTOML_HOME": str(tmp_path), "BENTOML_DO_NOT_TRACK": "True"},
-        input=json.dumps(customers(ROW)),
+        input=json.dumps({"/predict": customers(ROW), "/predict_transactions": bought(BUYER)}),
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    status, loaded = json.loads(done.stdout.splitlines()[-1])
-    assert status == 200
+    statuses, loaded = json.loads(done.stdout.splitlines()[-1])
+    assert statuses == [200, 200]
     assert [name for name in TRAINING if name in loaded] == []
+    needed = {f"ingestion.{name}" for name in ("canonical", "contract", "judge")}
+    assert {name for name in loaded if name.startswith("ingestion.")} == needed
 
 
 def test_it_listens_on_loopback_only_talks_to_nobody_else_and_writes_into_var(

@@ -26,7 +26,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_graphs import bundle_of, endless, of_feature, slow
 from real_registry import LINES, QUICK, Registry, Service, serving, under_load
-from real_service import ROOT, ROW, bought, customers
+from real_service import ROW, bought, customers
 
 from common.customer_hash import hashed, read_key
 from features.catalogue import CATALOGUE, NAMES
@@ -46,12 +46,9 @@ from serving.shadow_process import (
     EncodedBatch,
     Order,
     Process,
-    Ready,
     ScoredRequest,
     encode,
     framed,
-    read_message,
-    write_message,
 )
 from serving.shadow_scorer import Scorer
 from serving.trial import Trials
@@ -461,24 +458,6 @@ def test_what_cannot_be_written_is_counted_and_the_next_is_written(
     scorer.write()
     assert scorer._score(handed_over([1]), worker[0]).lost == 0
     assert ds.dataset(tmp_path / "shadow").to_table().num_rows == 3
-
-
-def test_a_bundle_that_is_not_the_one_that_was_registered_is_not_opened(
-    order: Order, tmp_path: Path
-) -> None:
-    (tmp_path / "bundle" / "model.onnx").write_bytes(b"")
-    with subprocess.Popen(
-        [sys.executable, "-m", "serving.shadow_scorer"],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        bufsize=0,
-    ) as process:
-        assert process.stdin is not None and process.stdout is not None
-        write_message(process.stdin, order)
-        ready = read_message(process.stdout, Ready)
-        assert ready is not None and "its SHA-256 differs" in ready.why
-        assert read_message(process.stdout, Ready) is None
 
 
 def test_the_log_has_the_columns_of_the_log_of_requests_but_for_the_features(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -34,7 +32,6 @@ from made_lines import (
     made_champion,
     opened,
     rows_of,
-    section,
 )
 from real_service import ROOT
 
@@ -652,43 +649,6 @@ def test_a_request_that_is_cut_off_ends_and_leaves_nothing_for_the_next(champion
     with ThreadPoolExecutor(2) as pool:
         both = pool.map(lambda _: ask(champion, kept, features="true"), range(6))
         assert list(both) == [expected] * 6
-
-
-@pytest.mark.slow
-def test_a_service_of_lines_needs_neither_pandas_nor_training(tmp_path):
-    code = f"""
-import json, sys
-sys.path[:0] = {[str(ROOT), str(ROOT / "tests" / "serving")]!r}
-section = json.loads(sys.argv[1])
-from dataclasses import asdict
-from features.catalogue import CATALOGUE
-from serving.champion import Request
-from serving.limits import Limits
-from serving.transactions import Transactions
-transactions = Transactions(section, [asdict(feature) for feature in CATALOGUE], 100)
-asked = Request(sys.argv[2].encode(), {{}}, None, Limits(10, 100, 1))
-(row,) = transactions.rows(transactions.reader.read(asked.body, asked.limits, False), asked.stop)
-assert row.features is not None
-heavy = ("pandas", "great_expectations", "training", "mlflow", "sklearn", "torch", "xgboost",
-         "prefect", "sqlalchemy", "polars", "flows")
-print(sorted(set(heavy) & set(sys.modules)))
-print(sorted(name for name in sys.modules if name.startswith("ingestion.")))
-"""
-    sent = body({"17850": TWO}).decode()
-    found = subprocess.run(
-        [sys.executable, "-c", code, json.dumps(section()), sent],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd=tmp_path,
-        check=False,
-    )
-    assert found.returncode == 0, found.stderr
-    heavy, ingestion = found.stdout.splitlines()
-    assert heavy == "[]"
-    needed = ["canonical", "contract", "judge"]
-    assert ingestion == str([f"ingestion.{name}" for name in needed])
-    assert found.stderr == ""  # DuckDB complains of connections that are left open
 
 
 # --- what a run writes into the bundle --------------------------------------------------------
