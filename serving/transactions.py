@@ -54,8 +54,8 @@ class Table:
 
 @dataclass(frozen=True)
 class ReadTransactions:
-    """A request of invoice lines, made into customers to score. features: by row of the request, for
-    those who have any, in the order of the bundle."""
+    """A request of invoice lines, as customers to score. features: by row of the request, for those
+    who have any, in the order of the bundle."""
 
     customers: Customers
     as_of: date

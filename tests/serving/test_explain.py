@@ -16,10 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from made_graphs import graph_of
 
-from common.errors import UserError
 from registry.bundle import Bundle
 from serving import endpoints
-from serving import explain as sampling
 from serving.champion import Champion, Request
 from serving.errors import Refused
 from serving.explain import Shares, shapley_values
@@ -137,37 +135,6 @@ def test_they_add_up_for_any_values_and_what_everyone_has_adds_nothing(x, refere
     assert np.isfinite(found.standard_error).all()
 
 
-def test_a_missing_value_is_a_value_like_any_other():
-    reference = np.zeros((64, 4), np.float32)
-    reference[:, 1] = 2
-    x = np.array([0, 2, NAN, 0], np.float32)
-    found = explain(MODEL, x, reference)
-    assert found.contribution[2] == pytest.approx(1 / (1 + np.exp(-2)) - 0.5, abs=1e-6)
-    assert (found.contribution[[0, 1, 3]] == 0).all()
-    reference[:, 2] = NAN
-    assert (explain(MODEL, x, reference).contribution == 0).all(), "missing for everyone"
-
-
-def test_batches_stay_small_and_make_no_difference(monkeypatch):
-    x, sizes = drawn(1, seed=8)[0], []
-    whole = explain(MODEL, x, REFERENCE)
-
-    class Watched(Bundle):
-        def predict(self, x):
-            sizes.append(len(x))
-            return super().predict(x)
-
-    monkeypatch.setattr(sampling, "MOST_ROWS", 7)
-    watched = Watched(**vars(MODEL))
-    found = explain(watched, x, REFERENCE)
-    assert len(sizes) > 10 and max(sizes[1:]) == 7
-    np.testing.assert_allclose(found.contribution, whole.contribution, atol=1e-7)
-    sizes.clear()
-    monkeypatch.setattr(sampling, "MOST_VALUES", 12)
-    explain(watched, x, REFERENCE)
-    assert max(sizes[1:]) == 3, "four features: twelve values are three rows"
-
-
 def ask(
     *customers: dict[str, Any],
     bundle: Bundle | None = None,
@@ -269,10 +236,3 @@ def test_a_customer_without_a_probability_is_named_or_skipped():
     with pytest.raises(Refused, match="mixed with those of reference") as refused:
         ask({"a": 8, "b": 9}, bundle=bundle)
     assert refused.value.code == "no_answer"
-
-
-def test_a_bundle_whose_own_customers_have_no_probability_is_not_served():
-    rows = np.array([[1, 9, 0, 0], [-1, 9, 0, 0]], np.float32)
-    with pytest.raises(UserError, match="no probability for a customer of its own"):
-        reference_rows(bundle_of(NO_NUMBERS, rows))
-    assert len(reference_rows(bundle_of(NO_NUMBERS, rows[:1]))) == 1

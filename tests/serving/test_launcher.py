@@ -24,7 +24,7 @@ from real_service import ROOT, ROW, Running, command, customers, end, make_bundl
 from common.errors import UserError
 from configs.command import run_command
 from configs.load import load
-from serving.__main__ import _welcome, served_of
+from serving.__main__ import served_of
 from serving.launcher import wait_until_ready
 from serving.predict import main
 from tests.walks import free_port
@@ -60,23 +60,6 @@ def test_what_cannot_be_kept_is_said_before_the_start(
     with pytest.raises(UserError, match=what) as caught:
         served_of(settings, "m")
     assert next_step in caught.value.next_step
-
-
-@pytest.mark.parametrize("given", ["on the line", "in a preset"])
-def test_the_port_is_said_once_in_the_next_command(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], given: str
-) -> None:
-    preset = tmp_path / "shop.yaml"
-    preset.write_text("serving: {port: 3456}\n" if given == "in a preset" else "{}\n")
-    line = [] if given == "in a preset" else ["--serving.port", "3456"]
-    code = run_command(
-        "serving",
-        "",
-        lambda settings: print(_welcome(settings, "shop version 1", "http://127.0.0.1:3456")),
-        ["--config", str(preset), "--var", str(tmp_path / "var"), *line],
-    )
-    printed = capsys.readouterr().out
-    assert code == 0 and printed.count("--serving.port 3456") == 1, printed
 
 
 DYING = """

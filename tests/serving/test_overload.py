@@ -240,21 +240,6 @@ def test_a_body_broken_off_is_not_answered_even_where_it_looks_whole(small: Runn
 # --- connections ---------------------------------------------------------------------------------
 
 
-def test_what_comes_while_the_worker_stands_still_is_answered(small: Running) -> None:
-    """The connection has not been used for longer than a request may take, and what is sent on it
-    arrives before the worker looks at its clock: it must not be closed over that."""
-    (worker,) = small.workers
-    with small.client() as client, ThreadPoolExecutor(1) as pool:
-        assert client.get("/livez").status_code == 200
-        worker.suspend()
-        try:
-            waiting = pool.submit(client.get, "/livez")
-            time.sleep(SECONDS + 1.5)
-        finally:
-            worker.resume()
-        assert waiting.result().status_code == 200
-
-
 @pytest.mark.parametrize("name", [b"content-type: text/plain", b"host: evil.example"])
 def test_a_trailer_does_not_replace_a_header(small: Running, name: bytes) -> None:
     body = b"%x\r\n%s\r\n0\r\n%s\r\n\r\n" % (len(ONE), ONE, name)
@@ -283,16 +268,3 @@ def test_an_offer_of_another_protocol_is_not_taken_up(small: Running) -> None:
     with connected(small, get % (offer + key)) as connection:
         assert connection.recv(1000).split()[1] in (b"403", b"200")  # whether uvicorn knows it
     itself_again(small)
-
-
-def test_requests_in_one_packet_are_answered_one_after_the_other(small: Running) -> None:
-    ids = [f"{number:02}" for number in range(30)]
-    bodies = [json.dumps(customers(ROW | {"customer_id": one})).encode() for one in ids]
-    sent = b"".join(b"%scontent-length: %d\r\n\r\n%s" % (POST, len(x), x) for x in bodies)
-    with connected(small) as connection:
-        sending = threading.Thread(target=connection.sendall, args=(sent,))
-        sending.start()
-        for one in ids:
-            status, _, answer = read(connection)
-            assert (status, answer["predictions"][0]["customer_id"]) == (200, one)
-        sending.join()

@@ -94,15 +94,6 @@ def test_what_is_no_such_text_is_refused_by_the_name_of_its_column(change, field
     assert problem.reason == reason
 
 
-def test_good_rows_among_bad_ones_keep_their_codes():
-    rows = [{"tenure": 1, "plan": " "}, {"tenure": 2, "plan": "basic"}, {"tenure": "x"}]
-    body = json.dumps({"customers": rows}).encode()
-    found = DECODER.read(body, LIMITS, skip=True)
-    nan = float("nan")
-    np.testing.assert_equal(found.x, np.array([[2, 0, nan, nan]], dtype=np.float32))
-    assert list(found.rows) == [1] and [one.row for one in found.skipped] == [0, 2]
-
-
 @pytest.mark.parametrize(
     ("question", "said"),
     [

@@ -33,9 +33,7 @@ from features.catalogue import CATALOGUE, NAMES
 from monitoring.shadow import compare_shadow
 from registry.bundle import load_bundle
 from registry.champion import CHALLENGER, ModelVersion
-from serving import request_log
 from serving import shadow as challenger
-from serving import shadow_scorer as scoring
 from serving.champion import Champion, Scored
 from serving.responses import Model
 from serving.served import Served
@@ -458,21 +456,3 @@ def test_what_cannot_be_written_is_counted_and_the_next_is_written(
     scorer.write()
     assert scorer._score(handed_over([1]), worker[0]).lost == 0
     assert ds.dataset(tmp_path / "shadow").to_table().num_rows == 3
-
-
-def test_the_log_has_the_columns_of_the_log_of_requests_but_for_the_features(
-    order: Order, tmp_path: Path, champion: Champion
-) -> None:
-    log = request_log.RequestLog(tmp_path / "log")
-    log.add(answered(champion, 1))
-    log.write()
-    scorer = Scorer(order)
-    one = np.ones(1)
-    scorer._hold(scoring.Held(handed_over([1]), one * np.nan, one, np.ones(1, np.int32)))
-    scorer.write()
-    ours, theirs = (ds.dataset(tmp_path / name).schema for name in ("log", "shadow"))
-    assert {*ours.names} - {*theirs.names} == {"features"}
-    for name in {*ours.names} - {"features"}:
-        assert ours.field(name).type == theirs.field(name).type, name
-    row = ds.dataset(tmp_path / "shadow").to_table().to_pylist()[0]
-    assert row["probability"] is None and row["decision"] is None, "no answer is not NaN"
