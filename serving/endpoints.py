@@ -18,7 +18,7 @@ import numpy as np
 from features.categories import decode
 from serving.champion import Champion, Request, score
 from serving.errors import Place, Refused, invalid, parameter
-from serving.explain import SEED, NoAnswer, Shares, pairs_for, shapley_values
+from serving.explain import SEED, NoAnswer, ShapleyValues, pairs_for, shapley_values
 from serving.openapi import client_schema, outcome
 from serving.problems import refuse_or_skip
 from serving.responses import (
@@ -105,12 +105,12 @@ def explain(request: Request) -> Explained:
     explanations, skipped = [], []
     for row, customer_id, x in zip(customers.rows, customers.ids, customers.x, strict=True):
         try:
-            shares = shapley_values(request.predict, x, reference)
+            shapley = shapley_values(request.predict, x, reference)
         except NoAnswer as none:
             problem = Place(row).problem("no_answer", str(none))
             skipped.append(Skipped(row, customer_id, [problem]))
         else:
-            explanations.append(_explanation(shares, row, customer_id, x, champion, top))
+            explanations.append(_explanation(shapley, row, customer_id, x, champion, top))
     refuse_or_skip(skipped, bool(explanations), request.skip, "no_answer")
     skipped = sorted([*customers.skipped, *skipped], key=lambda one: one.row)
     if skipped:
@@ -136,25 +136,30 @@ def _top(request: Request, features: int) -> int:
 
 
 def _explanation(
-    shares: Shares, row: int, customer_id: str | None, x: np.ndarray, champion: Champion, top: int
+    shapley: ShapleyValues,
+    row: int,
+    customer_id: str | None,
+    x: np.ndarray,
+    champion: Champion,
+    top: int,
 ) -> Explanation:
     features = champion.features
-    largest = np.argsort(-np.abs(shares.contribution), kind="stable")
+    largest = np.argsort(-np.abs(shapley.contribution), kind="stable")
     return Explanation(
         row=row,
         customer_id=customer_id,
-        probability=shares.probability,
-        base=shares.base,
+        probability=shapley.probability,
+        base=shapley.base,
         contributions=[
             Contribution(
                 feature=features[i]["name"],
                 value=decode(float(x[i]), features[i]),
-                contribution=float(shares.contribution[i]),
-                standard_error=float(f"{shares.standard_error[i]:.3g}"),
+                contribution=float(shapley.contribution[i]),
+                standard_error=float(f"{shapley.standard_error[i]:.3g}"),
             )
             for i in largest[:top]
         ],
-        rest=float(shares.contribution[largest[top:]].sum()),
+        rest=float(shapley.contribution[largest[top:]].sum()),
     )
 
 

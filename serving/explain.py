@@ -31,7 +31,7 @@ class NoAnswer(Exception):
 
 
 @dataclass(frozen=True)
-class Shares:
+class ShapleyValues:
     """probability and base in [0, 1]; contribution and standard_error: float64 (f,)."""
 
     probability: float
@@ -40,7 +40,7 @@ class Shares:
     standard_error: np.ndarray
 
 
-def shapley_values(predict: Predict, x: np.ndarray, reference: np.ndarray) -> Shares:
+def shapley_values(predict: Predict, x: np.ndarray, reference: np.ndarray) -> ShapleyValues:
     """Shapley values of one customer against the reference rows.
 
     x: float32 (f,).  reference: float32 (r, f), each row walked equally often, so that the
@@ -77,7 +77,7 @@ def shapley_values(predict: Predict, x: np.ndarray, reference: np.ndarray) -> Sh
         raise NoAnswer(
             "the model has no probability for these values mixed with those of reference customers"
         )
-    return Shares(
+    return ShapleyValues(
         probability=float(probability),
         base=float(from_reference.mean()),
         contribution=drawn.mean(axis=0),

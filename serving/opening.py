@@ -60,7 +60,7 @@ def open_champion(version: ModelVersion, limits: Limits) -> Champion:
 
 
 def _form(description: dict[str, Any]) -> Form:
-    """How the source of the rows that it learnt from writes values. Raises UserError."""
+    """How the source of the training rows writes values. Raises UserError."""
     try:
         return Form.model_validate(description.get("source_form") or {})
     except ValueError as error:
@@ -137,14 +137,14 @@ def same_contract(old: Champion, new: Champion) -> None:
 
 
 def changed_features(old: Iterable[dict[str, Any]], new: Iterable[dict[str, Any]]) -> list[str]:
-    """Names of the features that clients of the old ones send otherwise, or not at all."""
+    """Names of the features whose contract differs, or that only one of the two has."""
     ours = {one["name"]: _promised(one) for one in old}
     theirs = {one["name"]: _promised(one) for one in new}
     return [name for name in dict.fromkeys([*ours, *theirs]) if ours.get(name) != theirs.get(name)]
 
 
 def _same_form(old: Form, new: Form) -> None:
-    """Raises UserError when a line that the old one reads is another one to the new one."""
+    """Raises UserError when the new one would read a line differently than the old one."""
     if old.time_format not in (None, new.time_format):
         what = f"times as {old.time_format}, as the champion that serves does"
     elif old.text and not (new.text and _marks(old.text) == _marks(new.text)):

@@ -115,7 +115,7 @@ def main(settings: Settings) -> None:
 
 
 def build(settings: Settings, model: ModelVersion) -> Built:
-    """Put together, built, kept in the store and packed. Raises UserError."""
+    """Build the Bento, keep it in the store, and pack it. Raises UserError."""
     name, version = tag_name(model.name), f"v{model.version}"
     home = (settings.var / "bentoml").resolve()
     file = (settings.var / "bento" / f"{name}-{version}.bento").resolve()
@@ -137,7 +137,7 @@ def build(settings: Settings, model: ModelVersion) -> Built:
 
 
 def stage(folder: Path, settings: Settings, model: ModelVersion) -> None:
-    """All that is shipped, and nothing else, into a new folder. Raises BundleRefused."""
+    """Copy all that is shipped, and nothing else, into a new folder. Raises BundleRefused."""
     for path in shipped_files():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / path, folder / path)

@@ -20,7 +20,7 @@ from registry.bundle import Bundle
 from serving import endpoints
 from serving.champion import Champion, Request
 from serving.errors import Refused
-from serving.explain import Shares, shapley_values
+from serving.explain import ShapleyValues, shapley_values
 from serving.limits import Limits
 from serving.opening import reference_rows
 from serving.requests import FeatureReader
@@ -88,7 +88,7 @@ def exact(bundle: Bundle, x: np.ndarray, reference: np.ndarray) -> np.ndarray:
     return found
 
 
-def explain(bundle: Bundle, x: np.ndarray, reference: np.ndarray) -> Shares:
+def explain(bundle: Bundle, x: np.ndarray, reference: np.ndarray) -> ShapleyValues:
     return shapley_values(bundle.predict, x, reference)
 
 

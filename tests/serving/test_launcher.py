@@ -203,42 +203,22 @@ def test_the_last_runs_example_is_answered_as_a_table(running: Running, example:
     assert len({row.index(".") for row in rows}) == 1
 
 
-@pytest.mark.parametrize(
-    ("words", "texts"),
-    [
-        ([], ["no run of preset default", "make train"]),
-        (["none.json"], ["No such file", "none.json"]),
-        (["--serving.port=1", "{example}"], ["no service answers", "make serve"]),
-        (
-            ["--config=smoke", "{example}"],
-            ["what answers there is golden-path-default, not golden-path-smoke"],
-        ),
-        (["{wrong}"], ["(400)", "customers[0].is_home: must be a number from 0 to 1"]),
-    ],
-    ids=["no run", "no file", "no service", "another model", "a refusal"],
-)
 def test_what_cannot_be_answered_is_one_message(
-    running: Running,
-    example: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    words: list[str],
-    texts: list[str],
+    running: Running, example: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wrong = tmp_path / "wrong.json"
+    wrong, ours = tmp_path / "wrong.json", running.port
     wrong.write_text(json.dumps(customers(ROW | {"is_home": 7})))
-    line = [one.format(example=example, wrong=wrong) for one in words]
-    code = predict(running.port, tmp_path / "var", *line)
-    out, err = capsys.readouterr()
-    assert (code, out) == (1, "")
-    assert err.startswith("Error: ") and "Traceback" not in err
-    for text in (*texts, "next:"):
-        assert text in err
-
-
-def test_another_service_at_the_port_is_named(
-    example: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with other_service() as port:
-        assert predict(port, tmp_path / "var", example) == 1
-    assert "not this service" in capsys.readouterr().err
+    with other_service() as other:
+        for port, words, texts in (
+            (1, [], ["no run of preset default", "make train"]),
+            (1, ["none.json"], ["No such file", "none.json"]),
+            (1, [example], ["no service answers", "make serve"]),
+            (other, [example], ["what listens there is not this service", "501"]),
+            (ours, ["--config=smoke", example], ["golden-path-default, not golden-path-smoke"]),
+            (ours, [wrong], ["(400)", "customers[0].is_home: must be a number from 0 to 1"]),
+        ):
+            code = predict(port, tmp_path / "var", *words)
+            out, err = capsys.readouterr()
+            assert (code, out) == (1, "")
+            assert err.startswith("Error: ") and "Traceback" not in err
+            assert not [text for text in (*texts, "next:") if text not in err], err
