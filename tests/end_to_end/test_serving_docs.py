@@ -15,7 +15,6 @@ import json
 import re
 import shlex
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -139,7 +138,7 @@ EXCHANGES = [Exchange.of(block) for block in blocks("http")]
 
 
 @pytest.fixture(scope="module")
-def url(smoke: Any, service: Callable[..., Any]) -> Iterator[str]:
+def url(smoke, service):
     with service(smoke.var, "--serving.log_requests", "true") as url:
         yield url
 
@@ -156,7 +155,7 @@ def check(said: str, answer: httpx.Response) -> None:
 
 
 @pytest.mark.parametrize("exchange", EXCHANGES, ids=lambda one: f"{one.path} {one.status}")
-def test_an_exchange_is_what_the_page_shows(exchange: Exchange, url: str) -> None:
+def test_an_exchange_is_what_the_page_shows(exchange, url):
     with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
         answer = client.request(exchange.method, exchange.path, content=exchange.body)
     assert answer.status_code == exchange.status, answer.text
@@ -171,9 +170,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("command, said", COMMANDS, ids=lambda text: text.partition("\n")[0])
-def test_a_command_prints_what_the_page_shows(
-    command: str, said: str, url: str, smoke: Any, walk: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_a_command_prints_what_the_page_shows(command, said, url, smoke, walk, tmp_path):
     program, *words = shlex.split(command)
     if program == "curl":
         check(said, curl(words, url))
@@ -211,7 +208,7 @@ def curl(words: list[str], url: str) -> httpx.Response:
 
 
 @pytest.fixture(scope="module")
-def logged(url: str, smoke: Any) -> Path:
+def logged(url, smoke):
     """The folder of the log, with the page's first customer in it."""
     lines = next(one for one in EXCHANGES if one.path.startswith("/predict_transactions"))
     httpx.post(url + lines.path, content=lines.body, trust_env=False, timeout=60).raise_for_status()
@@ -227,7 +224,7 @@ def logged(url: str, smoke: Any) -> Path:
     return folder
 
 
-def test_the_examples_in_python_print_what_their_comments_say(url: str, logged: Path) -> None:
+def test_the_examples_in_python_print_what_their_comments_say(url, logged):
     for code in blocks("python"):
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
@@ -235,7 +232,7 @@ def test_the_examples_in_python_print_what_their_comments_say(url: str, logged: 
         assert printed.getvalue().splitlines() == re.findall(r"\)  # (.*)$", code, re.MULTILINE)
 
 
-def test_every_column_of_the_log_is_named(logged: Path) -> None:
+def test_every_column_of_the_log_is_named(logged):
     section = TEXT.partition("## The log of requests")[2].partition("```")[0]
     for column in pq.read_schema(next(logged.glob("log/*/*.parquet"))).names:
         assert f"`{column}`" in section, column
@@ -247,7 +244,7 @@ def rows(head: str) -> list[list[str]]:
     return [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in lines]
 
 
-def test_the_tables_are_those_of_the_code() -> None:
+def test_the_tables_are_those_of_the_code():
     codes = {
         code: (int(status), int(after) if after else None)
         for status, code, after, _ in rows("| status | code | Retry-After | what to do |")
@@ -280,7 +277,7 @@ def test_the_tables_are_those_of_the_code() -> None:
         assert f"serving.{name}" in TEXT, name
 
 
-def test_every_module_stands_in_the_map_of_the_package() -> None:
+def test_every_module_stands_in_the_map_of_the_package():
     top = Path(serving.__file__).parent
     there = {file.name for file in top.glob("*.py")} - {"__init__.py"}
     assert set(re.findall(r"^    (\w+\.py) ", str(serving.__doc__), re.MULTILINE)) == there

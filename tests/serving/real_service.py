@@ -254,12 +254,12 @@ def end(
 
 
 @pytest.fixture(scope="session")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def running(tmp_path_factory):
     with started(tmp_path_factory.mktemp("served")) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def client(running: Running) -> Iterator[httpx.Client]:
+def client(running):
     with running.client() as client:
         yield client

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
-from pathlib import Path
 
-import httpx
 import pytest
-from real_service import BUYER, ROW, Running, bought, customers, started
+from real_service import BUYER, ROW, bought, customers, started
 
 from common.errors import UserError
 from configs.load import load
@@ -47,7 +44,7 @@ def get(port: int, path: str, *headers: str, method: str = "GET") -> int:
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def guarded(tmp_path_factory):
     """Bound to every address of this machine, with a token from a file, in a home of its own."""
     folder = tmp_path_factory.mktemp("guarded")
     (folder / "secret").mkdir()
@@ -75,7 +72,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         "Bearer " + "x" * 20_000,
     ],
 )
-def test_without_the_token_nothing_is_answered(guarded: Running, header: str | None) -> None:
+def test_without_the_token_nothing_is_answered(guarded, header):
     headers = {} if header is None else {"authorization": header.encode("latin-1")}
     with guarded.client(headers=headers) as client:
         answers = [client.get(path) for path in CLOSED]
@@ -88,7 +85,7 @@ def test_without_the_token_nothing_is_answered(guarded: Running, header: str | N
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer"])
-def test_with_the_token_all_is_answered(guarded: Running, scheme: str) -> None:
+def test_with_the_token_all_is_answered(guarded, scheme):
     with guarded.client(headers={"authorization": f"{scheme} {TOKEN}"}) as client:
         answers = [client.get(path) for path in CLOSED]
         answers += [client.post(path, content=body) for path, body in POSTS.items()]
@@ -96,24 +93,24 @@ def test_with_the_token_all_is_answered(guarded: Running, scheme: str) -> None:
     assert not [one for one in answers if TOKEN in one.text]
 
 
-def test_health_and_the_files_of_the_page_are_open(guarded: Running) -> None:
+def test_health_and_the_files_of_the_page_are_open(guarded):
     assert {guarded.get(path).status_code for path in OPEN} == {200}
 
 
-def test_a_token_given_twice_is_refused(guarded: Running) -> None:
+def test_a_token_given_twice_is_refused(guarded):
     both = [f"authorization: Bearer {word}" for word in (TOKEN, "something-else-of-length")]
     for headers in (both, both[::-1]):
         assert get(guarded.port, "/model", "host: localhost", *headers) == 400
 
 
-def test_with_a_token_any_name_will_do_but_no_other_page(guarded: Running) -> None:
+def test_with_a_token_any_name_will_do_but_no_other_page(guarded):
     sent = ("host: shop.example", f"authorization: Bearer {TOKEN}")
     assert get(guarded.port, "/model", *sent) == 200
     assert get(guarded.port, "/model", *sent, "origin: http://evil") == 403
     assert get(guarded.port, "/model", *sent, "origin: https://shop.example") == 200
 
 
-def test_the_token_is_written_nowhere(guarded: Running) -> None:
+def test_the_token_is_written_nowhere(guarded):
     assert TOKEN not in guarded.log.read_text()
     written = [file for file in guarded.var.rglob("*") if file.is_file()]
     assert any(file.name == "served.json" for file in written)
@@ -123,7 +120,7 @@ def test_the_token_is_written_nowhere(guarded: Running) -> None:
         assert TOKEN not in " ".join(process.environ().values())  # it is in the file alone
 
 
-def test_only_one_port_is_open_and_nothing_is_written_elsewhere(guarded: Running) -> None:
+def test_only_one_port_is_open_and_nothing_is_written_elsewhere(guarded):
     """BentoML's arbiter would take commands at two more, from whoever is on this machine."""
     for process in (guarded.arbiter, *guarded.workers):
         for one in process.net_connections("inet"):
@@ -136,9 +133,7 @@ def test_only_one_port_is_open_and_nothing_is_written_elsewhere(guarded: Running
 @pytest.mark.parametrize(
     "token", ["short", "x" * 15, "ä" * 20, "with\nanother-line-in-it", "\x00" * 20]
 )
-def test_a_token_that_will_not_do_is_refused_without_being_shown(
-    tmp_path: Path, token: str
-) -> None:
+def test_a_token_that_will_not_do_is_refused_without_being_shown(tmp_path, token):
     file = tmp_path / "token"
     file.write_text(token)
     for place, env in ((file, {}), (None, {"SERVING_TOKEN": token})):
@@ -148,7 +143,7 @@ def test_a_token_that_will_not_do_is_refused_without_being_shown(
         assert token not in str(refused.value)
 
 
-def test_a_token_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_a_token_file_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "binary").write_bytes(b"\xff\xfe" * 20)
     (tmp_path / "empty").write_text("\n")
     for name in ("missing", "", "binary", "empty"):
@@ -172,13 +167,13 @@ def test_a_token_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         *((host, "") for host in ("example.com", "")),
     ],
 )
-def test_beyond_loopback_the_launcher_demands_a_token(host: str, why: str) -> None:
+def test_beyond_loopback_the_launcher_demands_a_token(host, why):
     with pytest.raises(UserError, match=why) as caught:
         check_address(host, free_port(), with_token=False)
     assert repr(host) in caught.value.what and "127.0.0.1" in caught.value.next_step
 
 
-def test_a_service_started_otherwise_demands_it_too() -> None:
+def test_a_service_started_otherwise_demands_it_too():
     """`bentoml serve` asks no launcher: then each request is judged by where it arrived."""
     guard, local = Access(None, LOOPBACK, restricted=True), {b"host": b"localhost"}
     guard.check({"server": ("127.0.0.1", 3000)}, local, open_to_all=False)
@@ -191,7 +186,7 @@ def test_a_service_started_otherwise_demands_it_too() -> None:
         assert is_loopback(server)
 
 
-def test_names_that_are_allowed() -> None:
+def test_names_that_are_allowed():
     def names(*options: str) -> list[str]:
         return sorted(served_of(load("smoke", list(options)), "m").allowed_hosts)
 
@@ -215,9 +210,7 @@ OTHERS = (
 @pytest.mark.parametrize(
     ("host", "status"), [*((name, 200) for name in OURS), *((name, 403) for name in OTHERS)]
 )
-def test_only_names_of_this_machine_are_answered(
-    running: Running, host: str | None, status: int
-) -> None:
+def test_only_names_of_this_machine_are_answered(running, host, status):
     """A page of evil.example, whose name now leads here, still asks for evil.example."""
     headers = [] if host is None else ["host: " + host.replace("{}", str(running.port))]
     for path in CLOSED:
@@ -235,7 +228,7 @@ def test_only_names_of_this_machine_are_answered(
         ("http://evil.example/{}", 403),
     ],
 )
-def test_pages_of_other_sites_are_refused(running: Running, origin: str, status: int) -> None:
+def test_pages_of_other_sites_are_refused(running, origin, status):
     host = f"127.0.0.1:{running.port}"
     with running.client(headers={"origin": origin.replace("{}", host)}) as client:
         answers = [client.get(path) for path in (*CLOSED, *OPEN)]
@@ -265,7 +258,7 @@ def test_pages_of_other_sites_are_refused(running: Running, origin: str, status:
         *("/etc/passwd", "/../../etc/passwd", "/served.json", "/bundle.json", "/.env", "/rpc"),
     ],
 )
-def test_there_is_nothing_else(running: Running, path: str) -> None:
+def test_there_is_nothing_else(running, path):
     for method in ("GET", "POST"):
         request = f"{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
         status, head, body = answer(running.port, request.encode())
@@ -274,7 +267,7 @@ def test_there_is_nothing_else(running: Running, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", [*CLOSED, *OPEN, *POSTS])
-def test_methods_are_not_confused(running: Running, path: str) -> None:
+def test_methods_are_not_confused(running, path):
     host = "host: localhost"
     posts = path in POSTS
     for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"):
@@ -286,7 +279,7 @@ def test_methods_are_not_confused(running: Running, path: str) -> None:
     assert get(running.port, path, host, method="CONNECT") == 405
 
 
-def test_a_head_is_that_of_the_answer_without_its_body(client: httpx.Client) -> None:
+def test_a_head_is_that_of_the_answer_without_its_body(client):
     for path in (*CLOSED, *OPEN):
         full, head = client.get(path), client.head(path)
         assert (head.status_code, full.status_code, head.content) == (200, 200, b"")
@@ -296,7 +289,7 @@ def test_a_head_is_that_of_the_answer_without_its_body(client: httpx.Client) -> 
 
 
 @pytest.mark.parametrize("kind", ["application/vnd.bentoml+pickle", "application/octet-stream"])
-def test_nothing_is_unpickled(client: httpx.Client, kind: str, tmp_path: Path) -> None:
+def test_nothing_is_unpickled(client, kind, tmp_path):
     written = tmp_path / "by-the-pickle"
     pickle = f"cbuiltins\nopen\n(V{written}\nVw\ntR.".encode()
     for path in POSTS.keys() - {"/reload"}:
@@ -306,7 +299,7 @@ def test_nothing_is_unpickled(client: httpx.Client, kind: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/page/page.js", "/page/page.css"])
-def test_pages_may_trust_nothing_but_themselves(client: httpx.Client, path: str) -> None:
+def test_pages_may_trust_nothing_but_themselves(client, path):
     headers = client.get(path).headers
     policy = dict(one.split(maxsplit=1) for one in headers["content-security-policy"].split("; "))
     assert policy["default-src"] == policy["frame-ancestors"] == "'none'"

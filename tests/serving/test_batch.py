@@ -26,7 +26,7 @@ DAY = date(2025, 6, 1)
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory) -> Bundle:
+def bundle(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bundle") / "bundle"
     write_linear_bundle(folder)
     return load_bundle(folder)

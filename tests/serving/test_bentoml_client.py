@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import httpx
 import pytest
-from real_service import AS_OF, BUYER, ROW, Running
+from real_service import AS_OF, BUYER, ROW
 
 pytestmark = pytest.mark.slow
 
@@ -18,9 +17,7 @@ CALLS: dict[str, dict[str, Any]] = {
 }
 
 
-def test_its_calls_give_the_services_answers_and_refusals(
-    running: Running, client: httpx.Client
-) -> None:
+def test_its_calls_give_the_services_answers_and_refusals(running, client):
     import bentoml  # here: it takes a second
 
     described = client.get("/docs.json").json()["components"]["schemas"]

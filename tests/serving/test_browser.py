@@ -77,13 +77,13 @@ def table_bundle(folder: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def shop(tmp_path_factory):
     with started(tmp_path_factory.mktemp("shop"), make=shop_bundle) as running:
         yield f"{running.url}/"
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def guarded(tmp_path_factory):
     """A labelled table's model, which wants a token."""
     folder = tmp_path_factory.mktemp("table")
     with started(folder, make=table_bundle, SERVING_TOKEN=TOKEN) as running:
@@ -91,7 +91,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser():
     with open_browser() as browser:
         yield browser
 
@@ -112,13 +112,13 @@ def stayed_at_home(seen: Watched, url: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def one_page(browser: Browser, shop: str) -> Iterator[Page]:
+def one_page(browser, shop):
     with at_home(browser, shop) as page:
         yield page
 
 
 @pytest.fixture
-def page(one_page: Page) -> Page:
+def page(one_page):
     """The page that these tests share, as it is when sample 1 has just been chosen."""
     one_page.get_by_role("radio", name="empty form").check()
     expect(one_page.locator("#moved-of")).to_have_text("Nothing was sent yet.")
@@ -128,7 +128,7 @@ def page(one_page: Page) -> Page:
 
 
 @pytest.fixture
-def fresh(browser: Browser, shop: str) -> Iterator[Page]:
+def fresh(browser, shop):
     with at_home(browser, shop) as page:
         yield page
 
@@ -165,7 +165,7 @@ def says(page: Page, probability: float) -> None:
 # --- looking -----------------------------------------------------------------------------------
 
 
-def test_the_head_the_model_card_and_the_health_tell_what_is_served(page: Page, shop: str) -> None:
+def test_the_head_the_model_card_and_the_health_tell_what_is_served(page, shop):
     expect(page).to_have_title("golden-path-default, version 3")
     question = "The probability that the customer buys within 90 days."
     expect(page.locator("#question")).to_have_text(question)
@@ -182,7 +182,7 @@ def test_the_head_the_model_card_and_the_health_tell_what_is_served(page: Page, 
     expect(explained).to_have_text(re.compile(r"^[1-9]\d*$"))
 
 
-def test_a_sample_is_shown_as_the_service_answers_it(page: Page, shop: str) -> None:
+def test_a_sample_is_shown_as_the_service_answers_it(page, shop):
     for place, sample in enumerate(SAMPLES):
         page.get_by_role("radio").nth(place).check()
         prediction = of_sample(shop, sample)
@@ -193,7 +193,7 @@ def test_a_sample_is_shown_as_the_service_answers_it(page: Page, shop: str) -> N
         expect(field(page, "recency_days")).to_have_value(days)
 
 
-def test_the_time_line_has_a_mark_for_each_invoice(page: Page) -> None:
+def test_the_time_line_has_a_mark_for_each_invoice(page):
     expect(page.locator(".timeline .mark")).to_have_count(4)
     expect(page.locator(".mark.sale")).to_have_count(2 + 1)  # and the one of the legend
     page.locator(".timeline .mark.cancellation").hover()
@@ -208,7 +208,7 @@ def test_the_time_line_has_a_mark_for_each_invoice(page: Page) -> None:
     )
 
 
-def test_contributions_add_up_to_the_probability(page: Page) -> None:
+def test_contributions_add_up_to_the_probability(page):
     numbers = page.locator("#movers tr > td:last-child").evaluate_all(
         "cells => cells.map(cell => (cell.querySelector('.size') ?? cell).firstChild.textContent)"
     )
@@ -220,7 +220,7 @@ def test_contributions_add_up_to_the_probability(page: Page) -> None:
 # --- changing ----------------------------------------------------------------------------------
 
 
-def test_a_change_is_asked_at_once_and_can_be_taken_back(page: Page, shop: str) -> None:
+def test_a_change_is_asked_at_once_and_can_be_taken_back(page, shop):
     first = of_sample(shop, SAMPLES[0])
     now = changed(shop, first["features"], recency_days=300)
     field(page, "recency_days").fill("300")
@@ -238,7 +238,7 @@ def test_a_change_is_asked_at_once_and_can_be_taken_back(page: Page, shop: str) 
     says(page, changed(shop, first["features"], gap_days_mean=None))
 
 
-def test_a_refusal_stands_beside_its_field(page: Page) -> None:
+def test_a_refusal_stands_beside_its_field(page):
     wrong = (("recency_days", "-3", "must be"), ("orders_total", "", "required"))
     for name, text, said in (*wrong, ("year_sin", "7", "got 7")):
         field(page, name).fill(text)
@@ -251,7 +251,7 @@ def test_a_refusal_stands_beside_its_field(page: Page) -> None:
         expect(page.locator("#probability .big")).to_contain_text("0.")
 
 
-def test_a_form_can_be_filled_in_by_hand(page: Page, shop: str) -> None:
+def test_a_form_can_be_filled_in_by_hand(page, shop):
     features = of_sample(shop, SAMPLES[1])["features"]
     page.get_by_role("radio", name="empty form").check()
     expect(page.locator("#difference")).to_contain_text("to fill in")
@@ -261,7 +261,7 @@ def test_a_form_can_be_filled_in_by_hand(page: Page, shop: str) -> None:
     says(page, changed(shop, features))
 
 
-def test_everything_works_with_the_keyboard(fresh: Page, shop: str) -> None:
+def test_everything_works_with_the_keyboard(fresh, shop):
     page, focused = fresh, "document.activeElement"
     for _ in range(20):  # the link to skip, and the others of the head
         page.keyboard.press("Tab")
@@ -291,7 +291,7 @@ def test_everything_works_with_the_keyboard(fresh: Page, shop: str) -> None:
 # --- around it ---------------------------------------------------------------------------------
 
 
-def test_nothing_sticks_out_of_a_narrow_screen(browser: Browser, shop: str) -> None:
+def test_nothing_sticks_out_of_a_narrow_screen(browser, shop):
     with at_home(browser, shop, viewport=NARROW, color_scheme="dark") as page:
         page.evaluate("document.querySelectorAll('details').forEach(one => (one.open = true))")
         assert page.evaluate("document.documentElement.scrollWidth") == NARROW["width"]
@@ -300,7 +300,7 @@ def test_nothing_sticks_out_of_a_narrow_screen(browser: Browser, shop: str) -> N
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") != dark
 
 
-def test_another_version_is_noticed_and_asked_again(fresh: Page, shop: str) -> None:
+def test_another_version_is_noticed_and_asked_again(fresh, shop):
     """The answer of /model is altered on its way, as if another version had taken over."""
     field(fresh, "recency_days").fill("300")
     expect(fresh.locator("#difference")).to_contain_text("at first")
@@ -312,14 +312,14 @@ def test_another_version_is_noticed_and_asked_again(fresh: Page, shop: str) -> N
     says(fresh, changed(shop, of_sample(shop, SAMPLES[0])["features"], recency_days=300))
 
 
-def test_a_service_that_went_away_is_said_so(fresh: Page) -> None:
+def test_a_service_that_went_away_is_said_so(fresh):
     fresh.route("**/*", lambda route: route.abort())
     field(fresh, "recency_days").fill("30")
     expect(fresh.locator("#problem")).to_have_text("the service cannot be reached")
     expect(fresh.locator("#state")).to_have_text("not ready")
 
 
-def test_the_description_is_shown_to_who_has_the_token(browser: Browser, guarded: str) -> None:
+def test_the_description_is_shown_to_who_has_the_token(browser, guarded):
     with watched(browser, viewport=WIDE) as seen:
         tokens = iter(("not-the-token-at-all", TOKEN))
         seen.page.on("dialog", lambda dialog: dialog.accept(next(tokens)))
@@ -327,7 +327,7 @@ def test_the_description_is_shown_to_who_has_the_token(browser: Browser, guarded
         expect(seen.page.locator("#operations-default-predict")).to_be_visible()
 
 
-def test_a_token_is_asked_for_and_texts_stay_texts(browser: Browser, guarded: str) -> None:
+def test_a_token_is_asked_for_and_texts_stay_texts(browser, guarded):
     """A labelled table's model behind a token, hostile in its texts, without explanations."""
     with watched(browser, viewport=WIDE) as seen:
         page = seen.page

@@ -9,19 +9,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from real_service import ROOT, ROW, Running
+from real_service import ROOT, ROW
 
 from common.errors import UserError
 from configs.load import load
@@ -115,7 +113,7 @@ def _request(connection: socket.socket) -> bytes:
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[..., Server]]:
+def serve():
     started: list[Server] = []
 
     def start(*answers: bytes | Callable[[socket.socket], None]) -> Server:
@@ -162,7 +160,7 @@ def silent(connection: socket.socket) -> None:
         drop_midway,
     ],
 )
-def test_a_passing_trouble_is_sat_out(serve: Callable[..., Server], trouble: bytes) -> None:
+def test_a_passing_trouble_is_sat_out(serve, trouble):
     server = serve(trouble, trouble, http(200, FINE))
     with Client(server.url) as client:
         answer = client.predict([CUSTOMER])
@@ -171,7 +169,7 @@ def test_a_passing_trouble_is_sat_out(serve: Callable[..., Server], trouble: byt
     assert len({sent.partition(b"\r\n\r\n")[2] for sent in server.received}) == 1
 
 
-def test_retry_after_is_waited(serve: Callable[..., Server]) -> None:
+def test_retry_after_is_waited(serve):
     server = serve(http(503, NOT_READY, "Retry-After: 1"), http(200, FINE))
     with Client(server.url) as client:
         client.predict([CUSTOMER])
@@ -188,9 +186,7 @@ def test_retry_after_is_waited(serve: Callable[..., Server]) -> None:
         *((status, INVALID, 1) for status in (422, 500)),
     ],
 )
-def test_only_what_may_pass_is_sent_again(
-    serve: Callable[..., Server], status: int, body: dict[str, Any], requests: int
-) -> None:
+def test_only_what_may_pass_is_sent_again(serve, status, body, requests):
     server = serve(http(status, body, "retry-after: 0"))
     with Client(server.url, retries=2) as client, pytest.raises(ServiceRefused) as caught:
         client.predict([CUSTOMER])
@@ -202,14 +198,12 @@ def test_only_what_may_pass_is_sent_again(
 
 
 @given(attempt=st.integers(0, 10_000), retry_after=st.none() | st.text() | st.integers().map(str))
-def test_no_pause_is_longer_than_the_longest_and_its_jitter(
-    attempt: int, retry_after: str | None
-) -> None:
+def test_no_pause_is_longer_than_the_longest_and_its_jitter(attempt, retry_after):
     assert 0 <= wait_seconds(attempt, retry_after) <= 2 * LONGEST
 
 
 @given(attempt=st.integers(0, 5))
-def test_pauses_double_and_differ(attempt: int) -> None:
+def test_pauses_double_and_differ(attempt):
     limit = 0.1 * 2**attempt
     waits = [wait_seconds(attempt) for _ in range(20)]
     assert all(limit / 2 <= wait <= limit for wait in waits) and len(set(waits)) > 1
@@ -222,11 +216,11 @@ def test_pauses_double_and_differ(attempt: int) -> None:
         *(("9" * 99, 0, LONGEST + 1), ("Mon, 01 Jan 99999 00:00:00 GMT", 0, LONGEST + 1)),
     ],
 )
-def test_retry_after_is_seconds(header: str, least: float, most: float) -> None:
+def test_retry_after_is_seconds(header, least, most):
     assert least <= wait_seconds(0, header) <= most
 
 
-def test_retry_after_may_be_a_date() -> None:
+def test_retry_after_may_be_a_date():
     soon = datetime.now(UTC) + timedelta(seconds=5)
     assert 3 <= wait_seconds(0, format_datetime(soon, usegmt=True)) <= 5.2
     assert wait_seconds(0, format_datetime(soon - timedelta(days=1), usegmt=True)) <= 0.2
@@ -236,14 +230,14 @@ def test_retry_after_may_be_a_date() -> None:
 
 
 @pytest.mark.parametrize("slow", [silent, drip], ids=["silent", "drip by drip"])
-def test_a_call_ends_at_its_deadline(serve: Callable[..., Server], slow: Callable) -> None:
+def test_a_call_ends_at_its_deadline(serve, slow):
     server, began = serve(slow), time.monotonic()
     with Client(server.url, timeout=0.5) as client, pytest.raises(ServiceUnreachable):
         client.predict([CUSTOMER])
     assert 0.4 < time.monotonic() - began < 50, "the server would have gone on for a minute"
 
 
-def test_the_deadline_is_for_all_repetitions(serve: Callable[..., Server]) -> None:
+def test_the_deadline_is_for_all_repetitions(serve):
     server, began = serve(http(503, NOT_READY)), time.monotonic()
     with Client(server.url, timeout=1.5, retries=1000) as client, pytest.raises(ServiceRefused):
         client.predict([CUSTOMER])
@@ -251,7 +245,7 @@ def test_the_deadline_is_for_all_repetitions(serve: Callable[..., Server]) -> No
     assert time.monotonic() - began < 50, "a thousand would take longer"
 
 
-def test_a_wait_beyond_the_deadline_is_not_begun(serve: Callable[..., Server]) -> None:
+def test_a_wait_beyond_the_deadline_is_not_begun(serve):
     server, began = serve(http(503, NOT_READY, "retry-after: 99")), time.monotonic()
     with Client(server.url, timeout=LONGEST - 0.5) as client, pytest.raises(ServiceRefused):
         client.predict([CUSTOMER])
@@ -276,9 +270,7 @@ def test_a_wait_beyond_the_deadline_is_not_begun(serve: Callable[..., Server]) -
     ],
     ids=["page", "nothing", "bytes", "other JSON", "deep", "404", "502", "elsewhere", "not packed"],
 )
-def test_another_server_is_named_as_one(
-    serve: Callable[..., Server], answer: bytes, said: str
-) -> None:
+def test_another_server_is_named_as_one(serve, answer, said):
     server = serve(answer)
     with Client(server.url) as client, pytest.raises(NotTheService, match=said) as caught:
         client.predict([CUSTOMER])
@@ -286,7 +278,7 @@ def test_another_server_is_named_as_one(
     assert len(server.received) == 1 and len(str(caught.value)) < 400
 
 
-def test_nobody_there_or_no_http(serve: Callable[..., Server]) -> None:
+def test_nobody_there_or_no_http(serve):
     with Client(f"http://127.0.0.1:{free_port()}", retries=1) as client:
         assert not client.ready()
         with pytest.raises(ServiceUnreachable, match="refused"):
@@ -299,7 +291,7 @@ def test_nobody_there_or_no_http(serve: Callable[..., Server]) -> None:
 # --- what is sent ------------------------------------------------------------------------------
 
 
-def test_every_call_goes_where_it_should(serve: Callable[..., Server]) -> None:
+def test_every_call_goes_where_it_should(serve):
     lines = [{"invoice_id": "1", "quantity": 2, "unit_price": 1.5, "invoiced_at": "2011-01-02"}]
     left = {"row": 0, "customer_id": "1", "line": 0, "reasons": ["zero_price"], "why": ["gifts"]}
     part = {"feature": "recency_days", "value": 3.0, "contribution": 0.2, "standard_error": 0.01}
@@ -344,7 +336,7 @@ def test_every_call_goes_where_it_should(serve: Callable[..., Server]) -> None:
     assert all(b"authorization: bearer tttt" in sent.lower() for sent in server.received)
 
 
-def test_numbers_and_times_of_other_libraries_are_written_plainly() -> None:
+def test_numbers_and_times_of_other_libraries_are_written_plainly():
     row = {"a": np.float32(0.5), "b": np.int64(3), "c": np.bool_(True)}
     times = {"d": datetime(2011, 1, 2, 3, 4), "e": np.datetime64("2011-01-02")}
     written = json.loads(encode(row | times))
@@ -353,9 +345,7 @@ def test_numbers_and_times_of_other_libraries_are_written_plainly() -> None:
         encode({"a": {1}})
 
 
-def test_a_proxy_of_this_machine_is_not_used(
-    serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_proxy_of_this_machine_is_not_used(serve, monkeypatch):
     proxy, server = serve(http(200, FINE)), serve(http(200, FINE))
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, proxy.url)
@@ -365,13 +355,13 @@ def test_a_proxy_of_this_machine_is_not_used(
 
 
 @pytest.mark.parametrize("url", ["", "127.0.0.1:3000", "ftp://x", "http://", "http://a:b"])
-def test_a_wrong_address_is_refused_at_once(url: str) -> None:
+def test_a_wrong_address_is_refused_at_once(url):
     with pytest.raises(ValueError, match="url must be like"):
         Client(url)
 
 
 @pytest.mark.parametrize("token", ["", "  ", "naïve", "a\r\nx: y"])
-def test_a_wrong_token_is_refused_and_none_is_shown(token: str) -> None:
+def test_a_wrong_token_is_refused_and_none_is_shown(token):
     with pytest.raises(ValueError, match="token must be") as caught:
         Client("http://127.0.0.1:1", token=token)
     assert not token.strip() or token not in str(caught.value)
@@ -379,7 +369,7 @@ def test_a_wrong_token_is_refused_and_none_is_shown(token: str) -> None:
         assert "secret" not in repr(client) + str(vars(client))
 
 
-def test_a_program_that_uses_it_loads_no_model_library() -> None:
+def test_a_program_that_uses_it_loads_no_model_library():
     code = "import sys, serving.client; print(*{name.split('.')[0] for name in sys.modules})"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
@@ -412,9 +402,7 @@ def predict(server: Server, body: object, *overrides: str) -> Answer | LinesAnsw
         (None, "/predict"),
     ],
 )
-def test_invoice_lines_and_feature_values_go_their_ways(
-    serve: Callable[..., Server], body: object, path: str
-) -> None:
+def test_invoice_lines_and_feature_values_go_their_ways(serve, body, path):
     server = serve(http(200, FINE | {"left_out": []}))
     answer = predict(server, body)
     assert server.received[0].split()[1].decode() == path
@@ -422,7 +410,7 @@ def test_invoice_lines_and_feature_values_go_their_ways(
     assert table(answer).splitlines()[-1].split() == ["1", "0.700", "contact"]
 
 
-def test_without_costs_no_decision_is_shown_and_that_is_said(serve: Callable[..., Server]) -> None:
+def test_without_costs_no_decision_is_shown_and_that_is_said(serve):
     undecided = FINE | {"model": MODEL | {"threshold": None}}
     undecided |= {"predictions": [PREDICTION | {"decision": None}]}
     lines = table(predict(serve(http(200, undecided)), {})).split("\n")
@@ -432,7 +420,7 @@ def test_without_costs_no_decision_is_shown_and_that_is_said(serve: Callable[...
     assert lines[-1].split() == ["1", "0.700"]
 
 
-def test_a_customer_may_be_called_anything(serve: Callable[..., Server]) -> None:
+def test_a_customer_may_be_called_anything(serve):
     names = ("[/] \x1b[2J\n\u202e", "😀" * 9, "x" * 300)
     answer = FINE | {"predictions": [PREDICTION | {"customer_id": name} for name in names]}
     shown = table(predict(serve(http(200, answer)), {}))
@@ -441,7 +429,7 @@ def test_a_customer_may_be_called_anything(serve: Callable[..., Server]) -> None
     assert max(map(len, shown.splitlines())) <= 80
 
 
-def test_lines_that_were_left_out_are_counted_by_reason(serve: Callable[..., Server]) -> None:
+def test_lines_that_were_left_out_are_counted_by_reason(serve):
     left = {"row": 0, "customer_id": "1", "reasons": ["zero_price"], "why": ["gifts, samples"]}
     both = {"reasons": ["zero_price", "after_as_of"], "why": ["gifts, samples", "not yet known"]}
     lines = [left | {"line": 0}, left | {"line": 3} | both]
@@ -450,7 +438,7 @@ def test_lines_that_were_left_out_are_counted_by_reason(serve: Callable[..., Ser
     assert "2 zero_price: gifts, samples" in shown and "1 after_as_of: not yet known" in shown
 
 
-def test_the_answers_of_another_model_are_not_shown(serve: Callable[..., Server]) -> None:
+def test_the_answers_of_another_model_are_not_shown(serve):
     server = serve(http(200, FINE | {"model": MODEL | {"name": "golden-path-\x1b[2J"}}))
     with pytest.raises(UserError, match="not golden-path-smoke") as caught:
         predict(server, {})
@@ -459,9 +447,7 @@ def test_the_answers_of_another_model_are_not_shown(serve: Callable[..., Server]
 
 
 @pytest.mark.parametrize("body", [b"{", b"\xff", b"[" * 100_000, b""])
-def test_whether_a_file_is_json_is_the_services_to_judge(
-    serve: Callable[..., Server], body: bytes
-) -> None:
+def test_whether_a_file_is_json_is_the_services_to_judge(serve, body):
     server = serve(http(400, INVALID))
     with pytest.raises(UserError, match=r"from 1 \(days\), got -3"):
         predict(server, body)
@@ -469,9 +455,7 @@ def test_whether_a_file_is_json_is_the_services_to_judge(
     assert server.received[0].endswith(body)
 
 
-def test_the_token_of_the_settings_is_sent(
-    serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_token_of_the_settings_is_sent(serve, monkeypatch, tmp_path):
     server = serve(http(200, FINE))
     monkeypatch.setenv("SERVING_TOKEN", "of the environment")
     predict(server, {})
@@ -494,9 +478,7 @@ def test_the_token_of_the_settings_is_sent(
         (409, "no_transactions", "correct the request"),
     ],
 )
-def test_each_refusal_says_what_can_be_done(
-    serve: Callable[..., Server], status: int, code: str, next_step: str
-) -> None:
+def test_each_refusal_says_what_can_be_done(serve, status, code, next_step):
     server = serve(http(status, {"error": "no, because", "code": code}, "retry-after: 0"))
     with pytest.raises(UserError, match=f"refused the request .{status}.: no, because") as caught:
         predict(server, {})
@@ -506,7 +488,7 @@ def test_each_refusal_says_what_can_be_done(
 # --- the real service --------------------------------------------------------------------------
 
 
-def test_the_real_service_is_understood(running: Running) -> None:
+def test_the_real_service_is_understood(running):
     with Client(running.url) as client:
         assert client.ready()
         answer = client.predict([ROW | {"customer_id": "a"}, ROW | {"recency_days": np.float32(7)}])
@@ -519,7 +501,7 @@ def test_the_real_service_is_understood(running: Running) -> None:
 
 
 @pytest.mark.parametrize("wrong", [-3.0, float("nan"), "three", None])
-def test_the_real_services_refusal_is_understood(running: Running, wrong: object) -> None:
+def test_the_real_services_refusal_is_understood(running, wrong):
     with Client(running.url) as client, pytest.raises(ServiceRefused) as caught:
         client.predict([ROW, ROW | {"recency_days": wrong}])
     refused = caught.value
@@ -528,7 +510,7 @@ def test_the_real_services_refusal_is_understood(running: Running, wrong: object
     assert isinstance(refused, ServiceError) and refused.url == running.url
 
 
-def test_threads_share_a_client(running: Running) -> None:
+def test_threads_share_a_client(running):
     rows = [ROW | {"customer_id": str(n), "recency_days": n + 1.0} for n in range(40)]
     with Client(running.url) as client, ThreadPoolExecutor(8) as pool:
         alone = [client.predict([one]).predictions for one in rows]

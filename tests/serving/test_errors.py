@@ -108,14 +108,14 @@ class Service:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Served:
+def served(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bundle")
     fixed = Fixed(str(folder), 3, make_bundle(folder))
     return Served(name="m", fixed=fixed, max_rows=50, max_seconds=0.3, max_concurrency=1)
 
 
 @pytest.fixture(scope="module")
-def usual(served: Served) -> Service:
+def usual(served):
     return Service(served)
 
 
@@ -176,7 +176,7 @@ def failed(served: Served) -> Answered:
     service = Service(served)
     assert service.champions.current is not None
     # As good a fault as any.
-    service.champions.current = replace(service.champions.current, bundle=None)  # type: ignore[arg-type]
+    service.champions.current = replace(service.champions.current, bundle=None)
     return service.ask("/predict")
 
 
@@ -205,14 +205,14 @@ REACHED: dict[str, Callable[[Served, Path], Answered]] = {
 }
 
 
-def test_the_codes_are_these_and_each_has_a_way_to_it() -> None:
+def test_the_codes_are_these_and_each_has_a_way_to_it():
     assert STATUS == STATUSES
     assert list(REACHED) == list(STATUSES)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("code", STATUSES)
-def test_every_refusal_has_the_one_shape(served: Served, tmp_path: Path, code: str) -> None:
+def test_every_refusal_has_the_one_shape(served, tmp_path, code):
     status, headers, body = REACHED[code](served, tmp_path)
     refusal = json.loads(body)
     assert list(refusal) == ["error", "code", "detail"]
@@ -237,7 +237,7 @@ def test_every_refusal_has_the_one_shape(served: Served, tmp_path: Path, code: s
 # --- what it says --------------------------------------------------------------------------------
 
 
-def test_a_problem_says_what_where_and_what_was_expected(usual: Service) -> None:
+def test_a_problem_says_what_where_and_what_was_expected(usual):
     body = json.dumps(customers(ROW, ROW | {"recency_days": -3})).encode()
     assert usual.json("/predict", body) == {
         "error": "customers[1].recency_days: must be a number from 1 (days), got -3",
@@ -257,13 +257,13 @@ def test_a_problem_says_what_where_and_what_was_expected(usual: Service) -> None
     }
 
 
-def test_of_many_problems_the_first_are_named_and_all_are_counted(usual: Service) -> None:
+def test_of_many_problems_the_first_are_named_and_all_are_counted(usual):
     refusal = usual.json("/predict", json.dumps(customers(*[ROW | {"is_home": 7}] * 50)).encode())
     assert len(refusal["detail"]) == SHOWN
     assert refusal["error"].endswith("(and 49 more)")
 
 
-def test_few_bytes_do_not_make_a_large_answer(usual: Service) -> None:
+def test_few_bytes_do_not_make_a_large_answer(usual):
     body = json.dumps({"customers": [{}] * 49 + [ROW]}).encode()
     skipped = usual.json("/predict?on_error=skip", body)["skipped"]
     assert [one["row"] for one in skipped] == list(range(49))
@@ -278,7 +278,7 @@ def test_few_bytes_do_not_make_a_large_answer(usual: Service) -> None:
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     )
 )
-def test_a_value_that_is_quoted_is_short_and_text(value: Any) -> None:
+def test_a_value_that_is_quoted_is_short_and_text(value):
     quoted = shown(value)
     assert len(quoted) <= LONGEST_VALUE
     try:

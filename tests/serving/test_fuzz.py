@@ -21,7 +21,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from real_service import BUYER, MAX_ROWS, ROW, Running, bought, customers, line
+from real_service import BUYER, MAX_ROWS, ROW, bought, customers, line
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 
@@ -64,7 +64,7 @@ def fuzz(examples: int) -> Callable[..., Any]:
 # --- against its own description -----------------------------------------------------------------
 
 
-def test_it_keeps_to_its_own_description(running: Running) -> None:
+def test_it_keeps_to_its_own_description(running):
     """Schemathesis: every boundary of every field, then what it can think of, right and wrong."""
     config = SchemathesisConfig.from_dict(
         {
@@ -193,7 +193,7 @@ def documented(client: httpx.Client) -> Callable[[str, httpx.Response], None]:
 
 
 @pytest.mark.parametrize("path", POSTS)
-def test_a_body_after_accidents_is_answered_or_refused(client: httpx.Client, path: str) -> None:
+def test_a_body_after_accidents_is_answered_or_refused(client, path):
     check, sent = documented(client), Counter[int]()
     valid = json.dumps(VALID[path]).encode()
 
@@ -219,16 +219,14 @@ def test_a_body_after_accidents_is_answered_or_refused(client: httpx.Client, pat
     ],
     ids=["a field's value", "a field's name", "the second of two"],
 )
-def test_bytes_that_are_not_utf8_are_refused_wherever_they_stand(
-    client: httpx.Client, wrong: tuple[bytes, bytes]
-) -> None:
+def test_bytes_that_are_not_utf8_are_refused_wherever_they_stand(client, wrong):
     for path in POSTS[:3]:
         answer = client.post(path, content=json.dumps(VALID[path]).encode().replace(*wrong))
         assert answer.status_code == 400
         assert "is not UTF-8 at byte" in answer.json()["error"]
 
 
-def test_thousands_of_unknown_fields_make_a_small_answer(client: httpx.Client) -> None:
+def test_thousands_of_unknown_fields_make_a_small_answer(client):
     wrong = {f"recency_dayz_{number:x}": 1 for number in range(5000)}
     line_wrong = {f"invoice_idz_{number:x}": 1 for number in range(5000)}
     for path, body in (
@@ -307,7 +305,7 @@ QUERY = st.lists(
 )
 
 
-def test_a_head_of_any_sort_is_answered_or_refused(running: Running) -> None:
+def test_a_head_of_any_sort_is_answered_or_refused(running):
     statuses = Counter[int]()
     host = b"Host: 127.0.0.1:%d\r\n" % running.port
 
@@ -389,7 +387,7 @@ UNNAMEABLE = (  # two that no field of a Struct can be called, one that stands i
 @pytest.mark.parametrize(
     "features", [CATALOGUE, TABLE, UNNAMEABLE], ids=["catalogue", "table", "odd"]
 )
-def test_the_fast_and_the_slow_reader_of_values_agree(features: tuple[Feature, ...]) -> None:
+def test_the_fast_and_the_slow_reader_of_values_agree(features):
     described = [asdict(feature) for feature in features]
     reader = FeatureReader(described)
     outcomes = Counter[str]()
@@ -460,9 +458,7 @@ RIGHT_BUYER = st.builds(
 
 
 @pytest.mark.parametrize("path", POSTS[:3])
-def test_skipping_the_bad_answers_the_good_as_if_they_were_alone(
-    client: httpx.Client, path: str
-) -> None:
+def test_skipping_the_bad_answers_the_good_as_if_they_were_alone(client, path):
     answered = 0
     lines = path == "/predict_transactions"
 

@@ -9,7 +9,6 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from pathlib import Path
 
 import httpx
 import pyarrow.dataset as ds
@@ -39,7 +38,7 @@ def predict(running: Running) -> int:
     return running.post("/predict", content=BODY).status_code
 
 
-def test_what_was_begun_is_answered_and_nothing_is_left(tmp_path: Path) -> None:
+def test_what_was_begun_is_answered_and_nothing_is_left(tmp_path):
     usual = ("--serving.log_requests", "true", "--serving.max_seconds", "25")
     with started(tmp_path, *usual) as running:
         (worker,) = running.workers
@@ -56,7 +55,7 @@ def test_what_was_begun_is_answered_and_nothing_is_left(tmp_path: Path) -> None:
         for one in begun:
             with closing(one):
                 one.sendall(BODY[-1:])
-                answer = b"".join(iter(lambda one=one: one.recv(65536), b""))  # type: ignore[misc]
+                answer = b"".join(iter(lambda one=one: one.recv(65536), b""))
                 head, _, body = answer.partition(b"\r\n\r\n")
                 assert head.split()[1] == b"200" and json.loads(body)["predictions"]
         with closing(idle):
@@ -68,7 +67,7 @@ def test_what_was_begun_is_answered_and_nothing_is_left(tmp_path: Path) -> None:
     assert log.num_rows == 9
 
 
-def test_of_many_large_requests_each_is_answered_or_turned_away(tmp_path: Path) -> None:
+def test_of_many_large_requests_each_is_answered_or_turned_away(tmp_path):
     """More than there is time for: whoever was taken in is told so in the one shape."""
     invoices = [line(str(number // 5), 1 + number % 360) for number in range(20_000)]
     body = json.dumps(bought({"customer_id": "17850", "lines": invoices})).encode()
@@ -105,8 +104,8 @@ def test_of_many_large_requests_each_is_answered_or_turned_away(tmp_path: Path) 
 
 
 def test_a_killed_worker_is_followed_by_another_and_a_client_that_never_finishes_holds_up_no_end(
-    tmp_path: Path,
-) -> None:
+    tmp_path,
+):
     with started(tmp_path, "--serving.max_seconds", "5") as running:
         arbiter, (worker,) = running.arbiter, running.workers
         assert predict(running) == 200
@@ -129,9 +128,7 @@ def test_a_killed_worker_is_followed_by_another_and_a_client_that_never_finishes
 
 
 @pytest.mark.parametrize("who", ["launcher", "arbiter"])
-def test_nothing_is_left_when_one_that_looks_after_the_others_is_killed(
-    tmp_path: Path, who: str
-) -> None:
+def test_nothing_is_left_when_one_that_looks_after_the_others_is_killed(tmp_path, who):
     with started(tmp_path) as running:
         arbiter, (worker,) = running.arbiter, running.workers
         (running.launcher if who == "launcher" else arbiter).kill()

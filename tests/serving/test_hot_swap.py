@@ -5,42 +5,39 @@ The real registry, the real service, two clients that never stop asking.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 
 import pytest
 from made_graphs import endless, growing
-from real_registry import QUICK, Registry, Service, serving, under_load
+from real_registry import QUICK, Registry, serving, under_load
 
 from configs.load import load
 from features.catalogue import CATALOGUE
-from registry.champion import ModelVersion, champion_now, find_champion
+from registry.champion import champion_now, find_champion
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
+def registry(tmp_path_factory):
     return Registry.open(tmp_path_factory.mktemp("swapped"))
 
 
 @pytest.fixture(scope="module")
-def first(registry: Registry) -> ModelVersion:
+def first(registry):
     version = registry.add(0.1)
     registry.promote(version)
     return version
 
 
 @pytest.fixture(scope="module")
-def service(registry: Registry, first: ModelVersion) -> Iterator[Service]:
+def service(registry, first):
     bounds = ("--serving.opening_seconds", "2", "--serving.opening_megabytes", "500")
     with serving(registry, *QUICK, *bounds) as service:
         yield service
 
 
-def test_promotions_rollbacks_and_broken_bundles_under_load_lose_nothing(
-    registry: Registry, first: ModelVersion, service: Service
-) -> None:
+def test_promotions_rollbacks_and_broken_bundles_under_load_lose_nothing(registry, first, service):
     second = registry.add(0.2)
     huge = registry.add(0.3)
     with (huge.bundle / "model.onnx").open("ab") as file:
@@ -71,7 +68,7 @@ def test_promotions_rollbacks_and_broken_bundles_under_load_lose_nothing(
             if reason == "time":  # an operator is answered, and the clients of the old one are
                 answer = service.post("/reload")
                 assert answer.status_code == 409 and why in answer.json()["error"]
-            service.wait_for(lambda v=version: service.refused() == v.version)  # type: ignore[misc]
+            service.wait_for(lambda v=version: service.refused() == v.version)
             model = service.model()
             assert model["version"] == second.version
             assert model["refused"]["reason"] == reason and why in model["refused"]["why"]
@@ -96,9 +93,7 @@ def test_promotions_rollbacks_and_broken_bundles_under_load_lose_nothing(
     assert service.workers[0].memory_info().rss < size + 200 * 2**20
 
 
-def test_an_operator_need_not_wait_for_the_next_look(
-    registry: Registry, first: ModelVersion
-) -> None:
+def test_an_operator_need_not_wait_for_the_next_look(registry, first):
     second, broken = registry.add(0.6), registry.add(0.7)
     kept = (broken.bundle / "bundle.json").rename(broken.bundle.with_suffix(".kept"))
     registry.promote(first)
@@ -130,7 +125,7 @@ def test_an_operator_need_not_wait_for_the_next_look(
     registry.promote(first)
 
 
-def test_the_quick_look_says_what_mlflow_says(registry: Registry, first: ModelVersion) -> None:
+def test_the_quick_look_says_what_mlflow_says(registry, first):
     for version in (registry.add(0.8), first):
         registry.promote(version)
         quick = champion_now(registry.settings)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 import pytest
 from made_graphs import bundle_of, endless
-from real_service import ROOT, ROW, Running, command, customers, end, make_bundle
+from real_service import ROOT, ROW, command, customers, end, make_bundle
 
 from common.errors import UserError
 from configs.command import run_command
@@ -52,9 +52,7 @@ def run(*words: object) -> subprocess.CompletedProcess[str]:
         ),
     ],
 )
-def test_what_cannot_be_kept_is_said_before_the_start(
-    tmp_path: Path, setting: str, what: str, next_step: str
-) -> None:
+def test_what_cannot_be_kept_is_said_before_the_start(tmp_path, setting, what, next_step):
     (tmp_path / "serving").write_text("a file where a folder is to be")
     settings = load("smoke", ["--var", str(tmp_path), f"--{setting}"])
     with pytest.raises(UserError, match=what) as caught:
@@ -69,7 +67,7 @@ while True:
 """
 
 
-def test_workers_that_die_again_and_again_are_not_waited_for() -> None:
+def test_workers_that_die_again_and_again_are_not_waited_for():
     with subprocess.Popen([sys.executable, "-c", DYING]) as process:
         try:
             with pytest.raises(UserError, match="cannot start: its workers die"):
@@ -103,7 +101,7 @@ def other_service() -> Iterator[int]:
         server.server_close()
 
 
-def test_what_another_service_answers_is_not_taken_for_ours() -> None:
+def test_what_another_service_answers_is_not_taken_for_ours():
     code = "import time; time.sleep(0.6); raise SystemExit(7)"
     with (
         other_service() as port,
@@ -131,9 +129,7 @@ never = partial(bundle_of, probability=0.5, graph=endless())
     ],
     ids=["altered", "endless"],
 )
-def test_a_champion_that_cannot_be_opened_is_not_served(
-    tmp_path: Path, make: Callable[[Path], str], why: str
-) -> None:
+def test_a_champion_that_cannot_be_opened_is_not_served(tmp_path, make, why):
     words = ["--serving.port", free_port(), "--var", tmp_path / "var"]
     words += ["--serving.opening_seconds", "1"]
     done = run(*command(tmp_path / "bundle", make(tmp_path / "bundle"), *words))
@@ -144,7 +140,7 @@ def test_a_champion_that_cannot_be_opened_is_not_served(
 
 
 @pytest.mark.parametrize("when", ["while it serves", "while it tries the champion"])
-def test_ctrl_c_ends_the_launcher_and_all_that_it_started(tmp_path: Path, when: str) -> None:
+def test_ctrl_c_ends_the_launcher_and_all_that_it_started(tmp_path, when):
     """SIGTERM does the same: `test_graceful_end.py`."""
     folder, port = tmp_path / "a bundle", free_port()
     sha256 = make_bundle(folder) if when == "while it serves" else never(folder)
@@ -173,7 +169,7 @@ def test_ctrl_c_ends_the_launcher_and_all_that_it_started(tmp_path: Path, when: 
 
 
 @pytest.fixture(scope="module")
-def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def example(tmp_path_factory):
     """The example that a run leaves, seen through `latest`."""
     var = tmp_path_factory.mktemp("var")
     folder = var / "runs" / "1"
@@ -191,7 +187,7 @@ def predict(port: int, var: Path, *words: object) -> int:
     return run_command("serving.predict", "", main, [*map(str, line)], arguments=("file",))
 
 
-def test_the_last_runs_example_is_answered_as_a_table(running: Running, example: Path) -> None:
+def test_the_last_runs_example_is_answered_as_a_table(running, example):
     words = ("-m", "serving.predict", "--serving.port", running.port, "--var", example.parents[2])
     done = run(sys.executable, *words)
     head, empty, title, *rows = done.stdout.splitlines()
@@ -203,9 +199,7 @@ def test_the_last_runs_example_is_answered_as_a_table(running: Running, example:
     assert len({row.index(".") for row in rows}) == 1
 
 
-def test_what_cannot_be_answered_is_one_message(
-    running: Running, example: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_cannot_be_answered_is_one_message(running, example, tmp_path, capsys):
     wrong, ours = tmp_path / "wrong.json", running.port
     wrong.write_text(json.dumps(customers(ROW | {"is_home": 7})))
     with other_service() as other:

@@ -24,7 +24,7 @@ def run(work: Work, *tasks: Coroutine[Any, Any, Any]) -> list[Any]:
     return asyncio.run(all_of_them())
 
 
-def test_places_and_bytes_are_counted_and_one_request_may_have_any_size() -> None:
+def test_places_and_bytes_are_counted_and_one_request_may_have_any_size():
     work = Work(9, 1.0)
     with work.slot() as large, work.slot() as other:
         for _ in range(3):
@@ -40,7 +40,7 @@ def test_places_and_bytes_are_counted_and_one_request_may_have_any_size() -> Non
         work.slot().__enter__()
 
 
-def test_whoever_would_wait_behind_too_many_is_turned_away() -> None:
+def test_whoever_would_wait_behind_too_many_is_turned_away():
     work, go = Work(99, 20.0), threading.Event()
 
     async def ask() -> bytes:
@@ -60,7 +60,7 @@ def test_whoever_would_wait_behind_too_many_is_turned_away() -> None:
     assert left(work) == (0, 0, 0)
 
 
-def test_a_thread_that_outlives_its_request_keeps_its_slot_until_it_is_done() -> None:
+def test_a_thread_that_outlives_its_request_keeps_its_slot_until_it_is_done():
     work, go, stops = Work(99, 0.1), threading.Event(), [Stop() for _ in range(THREADS + 2)]
     answered: list[Stop] = []
 
@@ -89,7 +89,7 @@ def test_a_thread_that_outlives_its_request_keeps_its_slot_until_it_is_done() ->
     assert left(work) == (0, 0, 0)
 
 
-def test_whoever_is_cancelled_frees_the_slot_and_stops_the_thread() -> None:
+def test_whoever_is_cancelled_frees_the_slot_and_stops_the_thread():
     work, stop, began = Work(9, 20.0), Stop(), threading.Event()
 
     def long() -> bytes:
@@ -113,9 +113,7 @@ def test_whoever_is_cancelled_frees_the_slot_and_stops_the_thread() -> None:
     assert left(work) == (0, 0, 0)
 
 
-def test_a_thread_that_ends_after_the_service_disturbs_nobody(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_thread_that_ends_after_the_service_disturbs_nobody(caplog):
     work, go = Work(9, 0.05), threading.Event()
 
     async def ask() -> None:
@@ -128,7 +126,7 @@ def test_a_thread_that_ends_after_the_service_disturbs_nobody(
     assert caplog.text == ""
 
 
-def test_what_runs_and_does_not_look_is_interrupted_only_while_it_runs() -> None:
+def test_what_runs_and_does_not_look_is_interrupted_only_while_it_runs():
     stop, hits = Stop(), list[str]()
     with stop.calling(lambda: hits.append("first")):
         pass

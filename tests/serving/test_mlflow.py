@@ -72,7 +72,7 @@ class Made:
 
 
 @pytest.fixture(scope="module", params=["log", "table"])
-def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
+def made(request, tmp_path_factory):
     features = CATALOGUE if request.param == "log" else TABLE
     folder, rows = tmp_path_factory.mktemp(request.param), rows_of(features)
     settings = load("smoke", ["--var", str(folder / "var")], env={})
@@ -87,7 +87,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return Made(features, settings, rows, [one.probability for one in answer.predictions])
 
 
-def test_pyfunc_gives_the_probabilities_of_the_service(made: Made) -> None:
+def test_pyfunc_gives_the_probabilities_of_the_service(made):
     mlflow.set_tracking_uri(tracking_uri(made.settings))
     model, names = mlflow.pyfunc.load_model(made.uri), [one.name for one in made.features]
     assert model.metadata.signature.inputs.input_names() == names
@@ -100,7 +100,7 @@ def test_pyfunc_gives_the_probabilities_of_the_service(made: Made) -> None:
 
 
 @pytest.mark.parametrize("made", ["table"], indirect=True)  # whose texts become codes
-def test_mlflow_models_serve_answers(made: Made, tmp_path: Path) -> None:
+def test_mlflow_models_serve_answers(made, tmp_path):
     port, log = free_port(), tmp_path / "log"
     activated = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
     command = ["models", "serve", "--model-uri", made.uri, "--env-manager", "local"]

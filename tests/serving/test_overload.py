@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -34,7 +33,7 @@ MANY = bought(
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def small(tmp_path_factory):
     """A service with few places, and little time for each request. Its model takes for ever over
     a customer with a value beyond a million."""
     with started(
@@ -79,7 +78,7 @@ def itself_again(running: Running) -> None:
 # --- places --------------------------------------------------------------------------------------
 
 
-def test_bodies_that_do_not_end_are_given_up_and_their_places_free_again(small: Running) -> None:
+def test_bodies_that_do_not_end_are_given_up_and_their_places_free_again(small):
     status = 200
     while status == 200:  # all four places were not taken at that moment
         with ExitStack() as stack:
@@ -110,9 +109,7 @@ def test_bodies_that_do_not_end_are_given_up_and_their_places_free_again(small: 
 
 
 @pytest.mark.parametrize("path", ["/predict", "/explain"])  # in the event loop, and in threads
-def test_what_takes_for_ever_is_given_up_and_its_place_free_again(
-    small: Running, path: str
-) -> None:
+def test_what_takes_for_ever_is_given_up_and_its_place_free_again(small, path):
     def ask(_: int) -> httpx.Response:
         while True:
             answer = small.post(path, customers(ROW, ROW | {"recency_days": 1e9}))
@@ -126,7 +123,7 @@ def test_what_takes_for_ever_is_given_up_and_its_place_free_again(
     itself_again(small)
 
 
-def test_a_flood_is_answered_or_turned_away_at_once(small: Running) -> None:
+def test_a_flood_is_answered_or_turned_away_at_once(small):
     (worker,), limit = small.workers, time.monotonic() + 120
     seen: list[tuple[int, str, str]] = []
 
@@ -153,9 +150,7 @@ def test_a_flood_is_answered_or_turned_away_at_once(small: Running) -> None:
     assert len(small.post("/predict_transactions", MANY).json()["predictions"]) == 50
 
 
-def test_the_largest_requests_of_many_clients_stay_within_the_memory_of_a_worker(
-    tmp_path: Path,
-) -> None:
+def test_the_largest_requests_of_many_clients_stay_within_the_memory_of_a_worker(tmp_path):
     """With the limits as they are: what is not answered is turned away before it is held."""
     invoices = [line(str(number // 5), 1 + number % 360) for number in range(20_000)]
     body = json.dumps(bought({"customer_id": "17850", "lines": invoices}))
@@ -179,7 +174,7 @@ def test_the_largest_requests_of_many_clients_stay_within_the_memory_of_a_worker
     assert peak[0] < 450 * 2**20
 
 
-def test_many_floods_leave_no_memory_behind(small: Running) -> None:
+def test_many_floods_leave_no_memory_behind(small):
     """Of whatever ends in refusal: a place, a thread, a body that is kept would add up."""
     (worker,), wrong = small.workers, json.dumps(MANY).replace('"quantity": 2', '"quantity": "2"')
     bodies = ["{", '{"customers": [{"x": 1}]}', wrong, json.dumps(MANY)]
@@ -201,7 +196,7 @@ def test_many_floods_leave_no_memory_behind(small: Running) -> None:
 
 
 @pytest.mark.parametrize("expect", [b"", b"expect: 100-continue\r\n"])
-def test_a_body_announced_as_too_large_is_refused_unread(small: Running, expect: bytes) -> None:
+def test_a_body_announced_as_too_large_is_refused_unread(small, expect):
     for path in (b"/predict", b"/predict_transactions", b"/explain"):
         head = b"POST %s HTTP/1.1\r\n%s%scontent-length: 99999999999\r\n\r\n"
         with connected(small, head % (path, HOST, expect)) as connection:
@@ -210,7 +205,7 @@ def test_a_body_announced_as_too_large_is_refused_unread(small: Running, expect:
             assert headers["connection"] == "close" and closed(connection)
 
 
-def test_a_body_without_a_length_is_read_and_refused_where_it_is_too_large(small: Running) -> None:
+def test_a_body_without_a_length_is_read_and_refused_where_it_is_too_large(small):
     for n in (1, 7, 10_000):
         chunks = iter([ONE[at : at + n] for at in range(0, len(ONE), n)])
         assert small.post("/predict", content=chunks).status_code == 200
@@ -222,7 +217,7 @@ def test_a_body_without_a_length_is_read_and_refused_where_it_is_too_large(small
     itself_again(small)
 
 
-def test_a_body_broken_off_is_not_answered_even_where_it_looks_whole(small: Running) -> None:
+def test_a_body_broken_off_is_not_answered_even_where_it_looks_whole(small):
     def late() -> float:
         return small.count("requests_total", 'endpoint="predict"', 'status="408"')
 
@@ -241,14 +236,14 @@ def test_a_body_broken_off_is_not_answered_even_where_it_looks_whole(small: Runn
 
 
 @pytest.mark.parametrize("name", [b"content-type: text/plain", b"host: evil.example"])
-def test_a_trailer_does_not_replace_a_header(small: Running, name: bytes) -> None:
+def test_a_trailer_does_not_replace_a_header(small, name):
     body = b"%x\r\n%s\r\n0\r\n%s\r\n\r\n" % (len(ONE), ONE, name)
     with connected(small, POST + CHUNKED + body) as connection:
         status, _, answer = read(connection)
     assert (status, answer["detail"][0]["what"]) == (400, "is given twice")
 
 
-def test_an_offer_of_another_protocol_is_not_taken_up(small: Running) -> None:
+def test_an_offer_of_another_protocol_is_not_taken_up(small):
     """As curl --http2 and Java's client make it. uvicorn drops the body of such a request, so it
     is refused with what to do, and the connection closed: the body is not read as a request."""
     get = b"GET /livez HTTP/1.1\r\nhost: localhost\r\n%s\r\n"

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tarfile
 import venv
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
@@ -56,7 +55,7 @@ class Shipped:
 
 
 @pytest.fixture(scope="module")
-def shipped(tmp_path_factory: pytest.TempPathFactory) -> Shipped:
+def shipped(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bento")
     settings = load("smoke", ["--var", str(folder / "var"), "--serving.max_rows", "7"])
     model = ModelVersion("Test_Model", 3, folder / "bundle", make_bundle(folder / "bundle"), "run")
@@ -64,7 +63,7 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Shipped:
 
 
 @pytest.fixture(scope="module")
-def python(shipped: Shipped, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def python(shipped, tmp_path_factory):
     """An interpreter that has what the Bento's requirements name, and nothing else: links to the
     very files of these distributions."""
     folder = tmp_path_factory.mktemp("clean") / "venv"
@@ -86,7 +85,7 @@ def python(shipped: Shipped, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def unpacked(shipped: Shipped, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def unpacked(shipped, tmp_path_factory):
     folder = tmp_path_factory.mktemp("elsewhere")
     with tarfile.open(shipped.built.file) as packed:
         packed.extractall(folder, filter="data")
@@ -94,9 +93,7 @@ def unpacked(shipped: Shipped, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture(scope="module")
-def started(
-    python: Path, unpacked: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Client, psutil.Process]]:
+def started(python, unpacked, tmp_path_factory):
     """`bentoml serve .` in the unpacked Bento, as its README says, on another port."""
     port, home = free_port(), tmp_path_factory.mktemp("home")
     env = {"PATH": "/usr/bin:/bin", "HOME": str(home), "BENTOML_HOME": str(home / "bentoml")}
@@ -121,9 +118,7 @@ def started(
 # --- what it answers ---------------------------------------------------------------------------
 
 
-def test_it_answers_from_its_own_bundle(
-    started: tuple[Client, psutil.Process], shipped: Shipped
-) -> None:
+def test_it_answers_from_its_own_bundle(started, shipped):
     import bentoml
 
     client, _ = started
@@ -142,9 +137,7 @@ def test_it_answers_from_its_own_bundle(
     assert again == msgspec.to_builtins(answer)
 
 
-def test_it_demands_the_token_and_keeps_the_limits_it_was_built_with(
-    started: tuple[Client, psutil.Process],
-) -> None:
+def test_it_demands_the_token_and_keeps_the_limits_it_was_built_with(started):
     import bentoml
 
     client, _ = started
@@ -159,8 +152,8 @@ def test_it_demands_the_token_and_keeps_the_limits_it_was_built_with(
 
 
 def test_its_workers_send_nothing_anywhere_and_have_no_training_library(
-    started: tuple[Client, psutil.Process], python: Path, unpacked: Path, tmp_path: Path
-) -> None:
+    started, python, unpacked, tmp_path
+):
     workers = started[1].children(recursive=True)
     assert workers
     for worker in workers:
@@ -190,7 +183,7 @@ print(before, usage_stats.do_not_track(), *filter(find_spec, {TRAINING}))
 # --- what is in it -----------------------------------------------------------------------------
 
 
-def test_it_holds_what_it_runs_and_no_more(shipped: Shipped) -> None:
+def test_it_holds_what_it_runs_and_no_more(shipped):
     source = shipped.built.folder / "src"
     there = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
     bundle = {f"bundle/{path.name}" for path in shipped.model.bundle.iterdir()}
@@ -213,7 +206,7 @@ def test_it_holds_what_it_runs_and_no_more(shipped: Shipped) -> None:
     assert served.tracking_uri is served.launcher is served.token_file is served.log_folder is None
 
 
-def test_the_list_of_packages_is_what_the_shipped_modules_import() -> None:
+def test_the_list_of_packages_is_what_the_shipped_modules_import():
     at_home = {path.parts[0] for path in package.shipped_files()}
     known, closure = packages_distributions(), package.installed()
 
@@ -235,9 +228,7 @@ def test_the_list_of_packages_is_what_the_shipped_modules_import() -> None:
     assert set(package.DIRECT) - used == {"httptools", "uvloop"}
 
 
-def test_every_package_is_pinned_once_and_one_that_is_not_installed_is_named(
-    shipped: Shipped,
-) -> None:
+def test_every_package_is_pinned_once_and_one_that_is_not_installed_is_named(shipped):
     lines = shipped.requirements
     assert sorted(lines) == sorted(f"{k}=={v}" for k, v in shipped.built.packages.items())
     locked = (ROOT / "requirements.lock").read_text()
@@ -246,7 +237,7 @@ def test_every_package_is_pinned_once_and_one_that_is_not_installed_is_named(
         package.installed(("no-such-package",))
 
 
-def test_building_again_gives_the_same_in_the_same_place(shipped: Shipped) -> None:
+def test_building_again_gives_the_same_in_the_same_place(shipped):
     before, ours = shipped.requirements, shipped.built
     again = build(shipped.settings, shipped.model)
     assert (again.tag, again.file, again.folder) == (ours.tag, ours.file, ours.folder)
@@ -258,7 +249,7 @@ def test_building_again_gives_the_same_in_the_same_place(shipped: Shipped) -> No
         assert word in text
 
 
-def test_bentomls_commands_know_it(shipped: Shipped, tmp_path: Path) -> None:
+def test_bentomls_commands_know_it(shipped, tmp_path):
     def bento(*words: str, home: Path) -> subprocess.Popen[str]:
         own = {"BENTOML_HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
         return subprocess.Popen(
@@ -288,13 +279,11 @@ def test_bentomls_commands_know_it(shipped: Shipped, tmp_path: Path) -> None:
     ("name", "tag"),
     [("golden-path-smoke", "golden-path-smoke"), ("golden-path-My Shop!", "golden-path-my-shop")],
 )
-def test_a_models_name_becomes_a_tag(name: str, tag: str) -> None:
+def test_a_models_name_becomes_a_tag(name, tag):
     assert tag_name(name) == tag and len(tag_name(name * 9)) <= 63
 
 
-def test_a_bundle_that_is_altered_or_could_not_answer_is_not_packed(
-    shipped: Shipped, tmp_path: Path
-) -> None:
+def test_a_bundle_that_is_altered_or_could_not_answer_is_not_packed(shipped, tmp_path):
     sha256 = make_bundle(tmp_path / "bundle")
     graph = (tmp_path / "bundle" / MODEL).read_bytes()
     description = json.loads((tmp_path / "bundle" / DESCRIPTION).read_text())
@@ -316,7 +305,7 @@ def test_a_bundle_that_is_altered_or_could_not_answer_is_not_packed(
 # --- the image ---------------------------------------------------------------------------------
 
 
-def test_the_image_runs_without_rights_from_a_slim_base(shipped: Shipped) -> None:
+def test_the_image_runs_without_rights_from_a_slim_base(shipped):
     lines = (shipped.built.folder / "env" / "docker" / "Dockerfile").read_text().splitlines()
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     assert [line for line in lines if line.startswith("FROM ")] == [
@@ -341,9 +330,7 @@ def engine(folder: Path, name: str, info: str) -> None:
     script.chmod(0o755)
 
 
-def test_without_an_engine_the_command_says_all_that_was_tried_and_builds_nothing(
-    tmp_path: Path,
-) -> None:
+def test_without_an_engine_the_command_says_all_that_was_tried_and_builds_nothing(tmp_path):
     engine(tmp_path / "bin", "docker", "echo Cannot connect to the daemon >&2; exit 1")
     done = subprocess.run(
         [sys.executable, "-m", "serving.image", "--var", str(tmp_path / "var")],
@@ -360,9 +347,7 @@ def test_without_an_engine_the_command_says_all_that_was_tried_and_builds_nothin
     assert not (tmp_path / "var" / "bento").exists()
 
 
-def test_an_engine_that_answers_is_given_the_bento(
-    shipped: Shipped, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
-) -> None:
+def test_an_engine_that_answers_is_given_the_bento(shipped, tmp_path, monkeypatch, capfd):
     engine(tmp_path, "docker", "exit 1")
     engine(tmp_path, "podman", "exit 0")
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")

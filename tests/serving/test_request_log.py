@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
-import httpx
 import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from real_service import AS_OF, ROW, Running, bought, customers, line, started
+from real_service import AS_OF, ROW, bought, customers, line, started
 
 from common.customer_hash import hashed, read_key
 from features.catalogue import NAMES
@@ -33,7 +32,7 @@ def read(folder: Path) -> list[dict[str, Any]]:
     return ds.dataset(folder, partitioning="hive").to_table().to_pylist()
 
 
-def test_what_was_answered_can_be_read_back(tmp_path: Path) -> None:
+def test_what_was_answered_can_be_read_back(tmp_path):
     sent = [
         ROW | {"customer_id": f"1785{n}", "recency_days": n + 1.0, "gap_days_mean": None}
         for n in range(5)
@@ -69,24 +68,20 @@ def test_what_was_answered_can_be_read_back(tmp_path: Path) -> None:
     assert stat.S_IMODE(folder.with_suffix(".key").stat().st_mode) == 0o600
 
 
-def test_nothing_is_logged_unless_the_settings_say_so(
-    client: httpx.Client, running: Running
-) -> None:
+def test_nothing_is_logged_unless_the_settings_say_so(client, running):
     client.post("/predict", json=customers(ROW)).raise_for_status()
     assert not (running.var / "serving" / "log").exists()
 
 
 @pytest.fixture
-def scored(running: Running) -> Scored:
+def scored(running):
     model = Model("m", 1, "a" * 64, 0.5)
     x = np.ones((2, len(NAMES)), dtype=np.float32)
-    champion = Champion(model, running.bundle, None, None, np.empty(0), [])  # type: ignore[arg-type]
+    champion = Champion(model, running.bundle, None, None, np.empty(0), [])
     return Scored(champion, ["1", None], x, np.array([0.2, 0.7]), date(2011, 9, 10))
 
 
-def test_a_day_and_a_version_have_files_of_their_own(
-    tmp_path: Path, scored: Scored, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_day_and_a_version_have_files_of_their_own(tmp_path, scored, monkeypatch):
     model = msgspec.structs.replace(scored.champion.model, version=2)  # of the same bundle
     other = replace(scored, champion=replace(scored.champion, model=model))
     log = RequestLog(tmp_path / "log")
@@ -103,7 +98,7 @@ def test_a_day_and_a_version_have_files_of_their_own(
     ]
 
 
-def test_rows_from_many_threads_are_all_there_once(tmp_path: Path, scored: Scored) -> None:
+def test_rows_from_many_threads_are_all_there_once(tmp_path, scored):
     log = RequestLog(tmp_path / "log")
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(log.add, [scored] * 500))
@@ -115,8 +110,8 @@ def test_rows_from_many_threads_are_all_there_once(tmp_path: Path, scored: Score
 
 
 def test_what_cannot_be_held_or_written_is_counted_and_the_next_is_written(
-    tmp_path: Path, scored: Scored, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    tmp_path, scored, monkeypatch
+):
     monkeypatch.setattr(request_log, "MOST_HELD", 3)
     log = RequestLog(tmp_path / "log")
     for _ in range(3):

@@ -116,7 +116,7 @@ def test_the_description_offers_the_texts_and_takes_any_other():
 
 
 @pytest.mark.parametrize("columns", [1, 30, 300])
-def test_a_full_request_is_never_too_large(columns: int) -> None:
+def test_a_full_request_is_never_too_large(columns):
     """What is read of a body is bounded by what its customers may take."""
     wide = [FEATURES[0] | {"name": f"the column called {number}"} for number in range(columns)]
     wide += [FEATURES[1] | {"name": f"a category é {number}"} for number in range(columns)]

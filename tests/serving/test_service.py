@@ -16,7 +16,7 @@ import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from real_service import BUYER, MAX_ROWS, ROOT, ROW, Running, bought, customers, started
+from real_service import BUYER, MAX_ROWS, ROOT, ROW, bought, customers, started
 
 from configs.load import load
 from configs.monitoring_files import METRICS
@@ -77,9 +77,7 @@ def post(client: httpx.Client, *rows: Any) -> httpx.Response:
 
 @BOUNDED
 @given(rows=st.lists(CUSTOMERS, min_size=1, max_size=8, unique_by=who))
-def test_answers_are_the_bundles(
-    client: httpx.Client, running: Running, rows: list[dict[str, Any]]
-) -> None:
+def test_answers_are_the_bundles(client, running, rows):
     answer = post(client, *rows).raise_for_status().json()
     assert answer["model"] == {
         "name": "golden-path-default",
@@ -98,13 +96,13 @@ def test_answers_are_the_bundles(
     assert post(client, *other).json() == answer
 
 
-def test_a_missing_value_is_another_value(client: httpx.Client) -> None:
+def test_a_missing_value_is_another_value(client):
     for name in (feature.name for feature in CATALOGUE if feature.missing):
         answers = [post(client, ROW | {name: value}).json() for value in (None, 9.0)]
         assert answers[0] != answers[1]
 
 
-def test_a_full_request_is_answered_and_a_larger_one_is_refused(client: httpx.Client) -> None:
+def test_a_full_request_is_answered_and_a_larger_one_is_refused(client):
     rows = [
         ROW | {"customer_id": f"c{n}" + "x" * 150, "recency_days": 4 / 3 + n} for n in range(50)
     ]
@@ -137,9 +135,7 @@ def test_a_full_request_is_answered_and_a_larger_one_is_refused(client: httpx.Cl
         ({"recency_day": 3}, "recency_day", "unknown field; did you mean recency_days?", "3"),
     ],
 )
-def test_a_bad_value_is_refused_by_what_where_and_value(
-    client: httpx.Client, changes: dict[str, Any], where: str, what: str, value: str
-) -> None:
+def test_a_bad_value_is_refused_by_what_where_and_value(client, changes, where, what, value):
     answer = post(client, ROW, ROW | changes)
     problem = answer.json()["detail"][0]
     assert answer.status_code == 400 and answer.json()["code"] == "invalid"
@@ -149,7 +145,7 @@ def test_a_bad_value_is_refused_by_what_where_and_value(
     assert problem["where"] in answer.json()["error"]
 
 
-def test_a_field_left_out_is_refused(client: httpx.Client) -> None:
+def test_a_field_left_out_is_refused(client):
     for name in REQUIRED:
         answer = post(client, {key: value for key, value in ROW.items() if key != name})
         assert answer.status_code == 400
@@ -176,18 +172,14 @@ def test_a_field_left_out_is_refused(client: httpx.Client) -> None:
         ('{"customers": [{"recency_days": %s}]}' % ("9" * 5000), "body", "thousands of digits"),
     ],
 )
-def test_a_body_of_another_shape_is_refused(
-    client: httpx.Client, body: str, where: str, what: str
-) -> None:
+def test_a_body_of_another_shape_is_refused(client, body, where, what):
     answer = client.post("/predict", content=body)
     assert answer.status_code == 400
     assert answer.json()["detail"][0]["where"] == where
     assert what in answer.json()["detail"][0]["what"]
 
 
-def test_values_the_model_has_no_answer_for_are_refused_with_their_row(
-    client: httpx.Client,
-) -> None:
+def test_values_the_model_has_no_answer_for_are_refused_with_their_row(client):
     answer = post(client, ROW, ROW | {"recency_days": 1e31})
     assert answer.status_code == 422
     assert answer.json()["detail"][0]["where"] == "customers[1]"
@@ -199,9 +191,7 @@ WRONG |= st.sampled_from([float("nan"), float("inf"), -1e9, 10**400, [], {}])
 
 @BOUNDED
 @given(row=CUSTOMERS, name=st.sampled_from(NAMES), value=WRONG)
-def test_any_row_with_one_wrong_value_is_refused_by_its_name(
-    client: httpx.Client, row: dict[str, Any], name: str, value: Any
-) -> None:
+def test_any_row_with_one_wrong_value_is_refused_by_its_name(client, row, name, value):
     answer = post(client, row | {name: value})
     assert answer.status_code == 400
     assert [problem["where"] for problem in answer.json()["detail"]] == [f"customers[0].{name}"]
@@ -210,7 +200,7 @@ def test_any_row_with_one_wrong_value_is_refused_by_its_name(
 # --- metrics -----------------------------------------------------------------------------------
 
 
-def test_metrics_count_requests_by_their_outcome(client: httpx.Client, running: Running) -> None:
+def test_metrics_count_requests_by_their_outcome(client, running):
     def counts() -> list[float]:
         return [
             running.count("requests_total", 'endpoint="predict"', 'status="200"'),
@@ -234,7 +224,7 @@ def test_metrics_count_requests_by_their_outcome(client: httpx.Client, running: 
     assert running.count("model_info", 'name="golden-path-default"', 'version="3"') == 1
 
 
-def test_metrics_have_no_label_that_a_client_chooses(client: httpx.Client) -> None:
+def test_metrics_have_no_label_that_a_client_chooses(client):
     for path in ("/a-path-of-mine", "/predict/a-path-of-mine", "/metrics/../a-path-of-mine"):
         assert client.get(path).status_code == 404
     post(client, {"a-field-of-mine": 1})
@@ -242,9 +232,7 @@ def test_metrics_have_no_label_that_a_client_chooses(client: httpx.Client) -> No
     assert "of-mine" not in text and 'endpoint="other",status="404"' in text
 
 
-def test_several_workers_answer_what_monitoring_wrote_once_whatever_becomes_of_the_file(
-    tmp_path: Path,
-) -> None:
+def test_several_workers_answer_what_monitoring_wrote_once_whatever_becomes_of_the_file(tmp_path):
     dataset, name = dataset_of(load("smoke", [])), "golden_path_sensor_z"
     file = tmp_path / "var" / "monitoring" / dataset / METRICS
     with started(tmp_path, "--serving.workers", "2") as running:
@@ -288,9 +276,7 @@ def test_several_workers_answer_what_monitoring_wrote_once_whatever_becomes_of_t
 # --- descriptions and pages --------------------------------------------------------------------
 
 
-def test_the_description_names_every_feature_with_its_range_and_meaning(
-    client: httpx.Client,
-) -> None:
+def test_the_description_names_every_feature_with_its_range_and_meaning(client):
     described = client.get("/docs.json").raise_for_status().json()
     customer = described["components"]["schemas"]["Customer"]
     assert list(customer["properties"]) == [*NAMES, "customer_id"]
@@ -303,7 +289,7 @@ def test_the_description_names_every_feature_with_its_range_and_meaning(
         assert feature.high is None or number["maximum"] == feature.high
 
 
-def test_pages_refer_to_no_other_host_and_what_they_link_to_is_there(client: httpx.Client) -> None:
+def test_pages_refer_to_no_other_host_and_what_they_link_to_is_there(client):
     for path in ("/", "/docs", "/docs.json", "/schema.json"):
         assert not re.findall(r"https?:|[\"'(]//", client.get(path).raise_for_status().text)
     for page in ("/", "/docs"):
@@ -314,7 +300,7 @@ def test_pages_refer_to_no_other_host_and_what_they_link_to_is_there(client: htt
 # --- what it is made of ------------------------------------------------------------------------
 
 
-def test_serving_needs_no_training_library(running: Running, tmp_path: Path) -> None:
+def test_serving_needs_no_training_library(running, tmp_path):
     for process in (running.arbiter, *running.workers):
         mapped = " ".join(entry.path for entry in process.memory_maps())
         assert not re.findall(r"site-packages/(torch|xgboost|sklearn|pandas)/", mapped)
@@ -336,9 +322,7 @@ def test_serving_needs_no_training_library(running: Running, tmp_path: Path) -> 
     assert {name for name in loaded if name.startswith("ingestion.")} == needed
 
 
-def test_it_listens_on_loopback_only_talks_to_nobody_else_and_writes_into_var(
-    client: httpx.Client, running: Running
-) -> None:
+def test_it_listens_on_loopback_only_talks_to_nobody_else_and_writes_into_var(client, running):
     post(client, ROW)
     for process in (running.arbiter, *running.workers):
         for connection in process.net_connections("inet"):

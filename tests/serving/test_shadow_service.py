@@ -8,13 +8,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import partial
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import httpx
 import msgspec
@@ -58,19 +56,19 @@ RECENCY = NAMES.index("recency_days")
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
+def registry(tmp_path_factory):
     return Registry.open(tmp_path_factory.mktemp("shadowed"))
 
 
 @pytest.fixture(scope="module")
-def first(registry: Registry) -> ModelVersion:
+def first(registry):
     version = registry.add(0.1, graph=of_feature(RECENCY, 0.01))
     registry.promote(version)
     return version
 
 
 @pytest.fixture(scope="module")
-def service(registry: Registry, first: ModelVersion) -> Iterator[Service]:
+def service(registry, first):
     bounds = ("--serving.opening_seconds", "2", "--serving.max_seconds", "2")
     with serving(registry, *QUICK, *SHADOWED, *bounds) as service:
         yield service
@@ -124,9 +122,7 @@ def some(count: int, **changes: Any) -> dict[str, Any]:
     )
 
 
-def test_both_answers_of_a_row_can_be_paired_and_the_answers_are_those_without_a_shadow(
-    tmp_path: Path,
-) -> None:
+def test_both_answers_of_a_row_can_be_paired_and_the_answers_are_those_without_a_shadow(tmp_path):
     registry = Registry.open(tmp_path)
     first = registry.add(0.1, graph=of_feature(RECENCY, 0.01))
     registry.promote(first)
@@ -178,9 +174,7 @@ def test_both_answers_of_a_row_can_be_paired_and_the_answers_are_those_without_a
     assert compared.left_out == ()
 
 
-def test_challengers_and_champions_change_under_load_and_nothing_is_lost(
-    registry: Registry, first: ModelVersion, service: Service
-) -> None:
+def test_challengers_and_champions_change_under_load_and_nothing_is_lost(registry, first, service):
     second, third = registry.add(0.2), registry.add(0.3)
     bad = {
         "bundle": registry.add_altered(0.4),
@@ -234,8 +228,8 @@ def test_challengers_and_champions_change_under_load_and_nothing_is_lost(
 
 
 def test_a_row_that_the_challenger_computes_for_ever_ends_and_the_next_is_scored(
-    registry: Registry, first: ModelVersion, service: Service
-) -> None:
+    registry, first, service
+):
     registry.promote(first)
     caught = registry.add(0.2, graph=endless(beyond=1e6))
     service.wait_for(partial(in_shadow, service, caught))
@@ -248,8 +242,8 @@ def test_a_row_that_the_challenger_computes_for_ever_ends_and_the_next_is_scored
 
 
 def test_a_slow_challenger_drops_what_it_has_no_time_for_and_one_that_is_killed_is_started_again(
-    registry: Registry, first: ModelVersion
-) -> None:
+    registry, first
+):
     registry.promote(first)
     tired = registry.add(0.2, graph=slow())
     with serving(registry, *QUICK, *SHADOWED) as service:
@@ -285,12 +279,12 @@ def test_a_slow_challenger_drops_what_it_has_no_time_for_and_one_that_is_killed_
 
 
 @pytest.fixture(scope="module")
-def champion(tmp_path_factory: pytest.TempPathFactory) -> Champion:
+def champion(tmp_path_factory):
     folder = tmp_path_factory.mktemp("alone") / "bundle"
     bundle_of(folder, 0.25)
     bundle = load_bundle(folder)
     model = Model("m", 1, bundle.sha256, 0.5)
-    return Champion(model, bundle, None, None, np.empty(0), [])  # type: ignore[arg-type]
+    return Champion(model, bundle, None, None, np.empty(0), [])
 
 
 def answered(champion: Champion, rows: int) -> Scored:
@@ -299,7 +293,7 @@ def answered(champion: Champion, rows: int) -> Scored:
 
 
 @pytest.fixture
-def idle(tmp_path: Path) -> Shadow:
+def idle(tmp_path):
     """One that takes rows in, and has nobody yet who scores them."""
     served = Served(name="m", log_folder=str(tmp_path / "log"), shadow_folder=str(tmp_path / "s"))
     shadow = Shadow(served, Trials(served), lambda: False)
@@ -319,8 +313,8 @@ def taken(shadow: Shadow, limit: int) -> Batch:
 
 
 def test_the_newest_rows_are_dropped_when_the_queue_is_full_and_when_much_is_answered(
-    idle: Shadow, champion: Champion, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    idle, champion, monkeypatch
+):
     monkeypatch.setattr(challenger, "MOST_ROWS", 10)
     sent = [answered(champion, rows) for rows in (4, 4, 4, 2)]
     for one in sent:
@@ -345,9 +339,7 @@ def test_the_newest_rows_are_dropped_when_the_queue_is_full_and_when_much_is_ans
     assert len(taken(idle, 1).requests) == 1, "one larger than the limit is not left for ever"
 
 
-def test_a_fault_of_the_hand_over_reaches_no_client(
-    idle: Shadow, champion: Champion, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_fault_of_the_hand_over_reaches_no_client(idle, champion, caplog):
     idle._crowded = lambda: bool(1 / 0)
     for _ in range(3):
         idle.offer(answered(champion, 1))
@@ -368,7 +360,7 @@ REQUESTS = st.builds(
 
 
 @given(st.lists(REQUESTS, max_size=5), st.integers(1, 9))
-def test_whatever_is_handed_over_arrives_as_it_was(sent: list[ScoredRequest], version: int) -> None:
+def test_whatever_is_handed_over_arrives_as_it_was(sent, version):
     who = Model("m", version, "b" * 64, None), ["one", "two"]
     frame = framed(EncodedBatch(*who, [msgspec.Raw(encode(one)) for one in sent]))
     assert msgspec.msgpack.decode(frame[HEAD:], type=Batch) == Batch(*who, sent)
@@ -391,7 +383,7 @@ def handed_over(requests: list[int]) -> Batch:
 
 
 @pytest.fixture
-def order(tmp_path: Path) -> Order:
+def order(tmp_path):
     sha256 = bundle_of(tmp_path / "bundle", 0.25, graph=of_feature(RECENCY, 0.0001))
     return Order(
         name="m",
@@ -407,7 +399,7 @@ def order(tmp_path: Path) -> Order:
 
 
 @pytest.fixture
-def worker() -> Iterator[tuple[IO[bytes], int]]:
+def worker():
     """What a process reads of its worker, which says nothing, and the worker's end of it."""
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb", buffering=0) as pipe:
@@ -416,9 +408,7 @@ def worker() -> Iterator[tuple[IO[bytes], int]]:
         os.close(writing)
 
 
-def test_rows_are_merged_but_for_the_last_request_and_keep_their_order(
-    order: Order, worker: tuple[IO[bytes], int], tmp_path: Path
-) -> None:
+def test_rows_are_merged_but_for_the_last_request_and_keep_their_order(order, worker, tmp_path):
     scorer = Scorer(order)
     for requests in ([3], [1, 1, 1, 5], [2, 1], [1] * 1500):
         done = scorer._score(handed_over(requests), worker[0])
@@ -432,9 +422,7 @@ def test_rows_are_merged_but_for_the_last_request_and_keep_their_order(
     assert ds.dataset(tmp_path / "shadow").to_table().num_rows == 3 + 8 + 3 + 1500
 
 
-def test_a_worker_that_has_ended_is_not_scored_for(
-    order: Order, worker: tuple[IO[bytes], int], tmp_path: Path
-) -> None:
+def test_a_worker_that_has_ended_is_not_scored_for(order, worker, tmp_path):
     scorer = Scorer(order)
     os.close(worker[1])
     done = scorer._score(handed_over([1] * 1500), worker[0])
@@ -443,9 +431,7 @@ def test_a_worker_that_has_ended_is_not_scored_for(
     assert ds.dataset(tmp_path / "shadow").to_table().num_rows == done.rows
 
 
-def test_what_cannot_be_written_is_counted_and_the_next_is_written(
-    order: Order, worker: tuple[IO[bytes], int], tmp_path: Path
-) -> None:
+def test_what_cannot_be_written_is_counted_and_the_next_is_written(order, worker, tmp_path):
     scorer = Scorer(order)
     scorer._score(handed_over([2, 2]), worker[0])
     (tmp_path / "shadow").write_text("a file where a folder is to be")

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bundle")
     make_bundle(folder)
     return folder
@@ -67,15 +67,13 @@ class Registry:
 
 
 @pytest.fixture
-def registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
+def registry(monkeypatch):
     registry = Registry()
     monkeypatch.setattr(Served, "find", lambda served: registry.find())
     return registry
 
 
-def test_what_is_refused_is_tried_once_whatever_happens_in_between(
-    registry: Registry, bundle: Path, tmp_path: Path
-) -> None:
+def test_what_is_refused_is_tried_once_whatever_happens_in_between(registry, bundle, tmp_path):
     good, bad = version(1, tmp_path, bundle), version(2, tmp_path, bundle)
     (bad.bundle / MODEL).write_bytes(b"")
     locked = UserError("MLflow's database cannot be read: locked")
@@ -88,9 +86,7 @@ def test_what_is_refused_is_tried_once_whatever_happens_in_between(
     assert registry.champions.ready().model.version == 1
 
 
-def test_other_columns_of_invoice_lines_are_another_contract(
-    registry: Registry, bundle: Path, tmp_path: Path
-) -> None:
+def test_other_columns_of_invoice_lines_are_another_contract(registry, bundle, tmp_path):
     section = json.loads((bundle / DESCRIPTION).read_text())["transactions"]
     fewer = [name for name in section["declared"] if name != "description"]
     second = version(2, tmp_path, bundle, samples=[], transactions=section | {"declared": fewer})
@@ -105,7 +101,7 @@ def test_other_columns_of_invoice_lines_are_another_contract(
     assert registry.champions.ready().model.version == 1
 
 
-def test_a_small_limit_is_no_reason_to_refuse_a_champion(bundle: Path, tmp_path: Path) -> None:
+def test_a_small_limit_is_no_reason_to_refuse_a_champion(bundle, tmp_path):
     served = Served(name="m", max_lines=3, max_rows=1, max_explained=1)
     champion = open_champion(version(1, tmp_path, bundle), Champions(served).limits)
     assert [one.name for one in champion.samples] == ["sample 2"], "of one line, not of four"
@@ -127,9 +123,7 @@ def test_a_small_limit_is_no_reason_to_refuse_a_champion(bundle: Path, tmp_path:
         ({"reference": [[1]]}, "are not rows of its features"),
     ],
 )
-def test_a_bundle_that_could_not_be_described_is_refused(
-    registry: Registry, bundle: Path, tmp_path: Path, changes: dict[str, Any], why: str
-) -> None:
+def test_a_bundle_that_could_not_be_described_is_refused(registry, bundle, tmp_path, changes, why):
     outcome, reason = registry.look(version(1, tmp_path, bundle, **changes))
     assert outcome == "refused" and why in reason
 
@@ -138,14 +132,14 @@ def test_a_bundle_that_could_not_be_described_is_refused(
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Served:
+def served(tmp_path):
     (tmp_path / "trials").mkdir()
     return Served(name="m", opening_seconds=60, trials_folder=str(tmp_path / "trials"))
 
 
 def test_a_bundle_is_tried_once_by_all_of_a_service_and_again_when_an_operator_asks(
-    served: Served, bundle: Path, tmp_path: Path
-) -> None:
+    served, bundle, tmp_path
+):
     champion = version(1, tmp_path, bundle)
     kept = (champion.bundle / MODEL).rename(tmp_path / "kept")
     one, other = Trials(served), Trials(served)
@@ -178,8 +172,8 @@ class Slow(Trials):
 
 
 def test_the_other_workers_take_the_verdict_of_the_one_that_an_operator_asked(
-    registry: Registry, bundle: Path, tmp_path: Path
-) -> None:
+    registry, bundle, tmp_path
+):
     registry.champions.trials = trials = Slow(registry.champions.served)
     trials.go.set()
     registry.look(version(1, tmp_path, bundle))
@@ -189,9 +183,7 @@ def test_the_other_workers_take_the_verdict_of_the_one_that_an_operator_asked(
     assert trials.tried == [False, False, True]
 
 
-def test_whoever_looks_while_a_look_is_under_way_shares_the_next_one(
-    registry: Registry, bundle: Path, tmp_path: Path
-) -> None:
+def test_whoever_looks_while_a_look_is_under_way_shares_the_next_one(registry, bundle, tmp_path):
     """A hundred operators at once do not have a hundred trials."""
 
     class Queue:
@@ -206,7 +198,7 @@ def test_whoever_looks_while_a_look_is_under_way_shares_the_next_one(
             self.lock.release()
 
     registry.champions.trials = trials = Slow(registry.champions.served)
-    registry.champions._one_at_a_time = queue = Queue()  # type: ignore[assignment]
+    registry.champions._one_at_a_time = queue = Queue()
     registry.there = version(1, tmp_path, bundle)
     with ThreadPoolExecutor(8) as pool:
         first = pool.submit(registry.champions.look, again=True)
@@ -220,7 +212,7 @@ def test_whoever_looks_while_a_look_is_under_way_shares_the_next_one(
     assert len(trials.tried) == 2
 
 
-def test_a_trial_ends_with_the_service(served: Served, tmp_path: Path) -> None:
+def test_a_trial_ends_with_the_service(served, tmp_path):
     sha256 = bundle_of(tmp_path / "endless", 0.5, graph=endless())
     champion, trials = ModelVersion("m", 1, tmp_path / "endless", sha256, ""), Trials(served)
     others = psutil.Process().children()  # services that other tests have started
@@ -246,7 +238,7 @@ Trials(Served(name="m", opening_seconds=600)).check(ModelVersion("m", 1, Path(fo
 """
 
 
-def test_a_trial_ends_with_a_worker_that_is_killed(tmp_path: Path) -> None:
+def test_a_trial_ends_with_a_worker_that_is_killed(tmp_path):
     sha256 = bundle_of(tmp_path / "bundle", 0.5, graph=endless())
     command = [sys.executable, "-c", TRYING, str(tmp_path / "bundle"), sha256]
     with subprocess.Popen(command, cwd=ROOT) as worker:

@@ -59,7 +59,7 @@ TWO = [line(), line(invoice_id="536366", invoiced_at="2024-02-11T09:00:00", quan
 
 
 @pytest.fixture(scope="module")
-def champion(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Champion]:
+def champion(tmp_path_factory):
     transactions = opened()
     yield made_champion(tmp_path_factory.mktemp("champion"), transactions)
     transactions.close()
@@ -627,7 +627,7 @@ def test_a_request_that_is_cut_off_ends_and_leaves_nothing_for_the_next(champion
             running.set()
             yield
 
-    cut.stop.calling = seen  # type: ignore[method-assign]
+    cut.stop.calling = seen
     thread = threading.Thread(target=run)
     thread.start()
     assert running.wait(60) and thread.ident is not None
