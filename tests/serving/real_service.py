@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from functools import cached_property
@@ -101,6 +102,13 @@ class Running:
     def post(self, path: str, json: Any = None, **options: Any) -> httpx.Response:
         return self.request("POST", path, json=json, **options)
 
+    @contextmanager
+    def connected(self, sent: bytes = b"") -> Iterator[socket.socket]:
+        """A connection on which these bytes were sent, for what no client library sends."""
+        with closing(socket.create_connection(("127.0.0.1", self.port), 60)) as connection:
+            connection.sendall(sent)
+            yield connection
+
     def count(self, *labels: str) -> float:
         """The sum of the metrics whose line has all of these texts."""
         lines = self.get("/metrics").raise_for_status().text.splitlines()
@@ -109,6 +117,18 @@ class Running:
 
     def wait_for(self, what: Callable[[], Any], seconds: float = 60) -> None:
         wait_for(what, seconds, self.log)
+
+
+def read_answer(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of the next answer."""
+    with connection.makefile("rb", buffering=0) as answer:
+        status = int(answer.readline().split()[1])
+        lines = iter(answer.readline, b"\r\n")
+        headers = dict(one.decode("latin-1").rstrip().split(": ", 1) for one in lines)
+        body, length = b"", int(headers["content-length"])
+        while len(body) < length and (more := answer.read(length - len(body))):
+            body += more
+        return status, headers, body
 
 
 def line(

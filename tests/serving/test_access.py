@@ -6,7 +6,7 @@ import json
 import socket
 
 import pytest
-from real_service import BUYER, ROW, bought, customers, started
+from real_service import BUYER, ROW, Running, bought, customers, read_answer, started
 
 from common.errors import UserError
 from configs.load import load
@@ -26,18 +26,11 @@ POSTS = {"/predict": BODY, "/explain": BODY, "/predict_transactions": json.dumps
 POSTS |= {"/reload": "{}"}
 
 
-def answer(port: int, request: bytes) -> tuple[int, bytes, bytes]:
-    """Status, head and body, of a request as these bytes."""
-    with socket.create_connection(("127.0.0.1", port), 5) as connection:
-        connection.sendall(request)
-        with connection.makefile("rb") as file:
-            head = b"".join(iter(file.readline, b"\r\n"))
-            return int(head.split()[1]), head, file.read()
-
-
-def get(port: int, path: str, *headers: str, method: str = "GET") -> int:
+def get(running: Running, path: str, *headers: str, method: str = "GET") -> int:
+    """The status, of a request as these bytes."""
     lines = [f"{method} {path} HTTP/1.1", "connection: close", *headers, "", ""]
-    return answer(port, "\r\n".join(lines).encode("latin-1"))[0]
+    with running.connected("\r\n".join(lines).encode("latin-1")) as connection:
+        return read_answer(connection)[0]
 
 
 # --- the token -----------------------------------------------------------------------------------
@@ -100,14 +93,14 @@ def test_health_and_the_files_of_the_page_are_open(guarded):
 def test_a_token_given_twice_is_refused(guarded):
     both = [f"authorization: Bearer {word}" for word in (TOKEN, "something-else-of-length")]
     for headers in (both, both[::-1]):
-        assert get(guarded.port, "/model", "host: localhost", *headers) == 400
+        assert get(guarded, "/model", "host: localhost", *headers) == 400
 
 
 def test_with_a_token_any_name_will_do_but_no_other_page(guarded):
     sent = ("host: shop.example", f"authorization: Bearer {TOKEN}")
-    assert get(guarded.port, "/model", *sent) == 200
-    assert get(guarded.port, "/model", *sent, "origin: http://evil") == 403
-    assert get(guarded.port, "/model", *sent, "origin: https://shop.example") == 200
+    assert get(guarded, "/model", *sent) == 200
+    assert get(guarded, "/model", *sent, "origin: http://evil") == 403
+    assert get(guarded, "/model", *sent, "origin: https://shop.example") == 200
 
 
 def test_the_token_is_written_nowhere(guarded):
@@ -214,9 +207,9 @@ def test_only_names_of_this_machine_are_answered(running, host, status):
     """A page of evil.example, whose name now leads here, still asks for evil.example."""
     headers = [] if host is None else ["host: " + host.replace("{}", str(running.port))]
     for path in CLOSED:
-        assert get(running.port, path, *headers) == status
-    assert get(running.port, "/livez", *headers) == 200
-    assert get(running.port, "/model", "host: localhost", *headers) == 400 or host is None
+        assert get(running, path, *headers) == status
+    assert get(running, "/livez", *headers) == 200
+    assert get(running, "/model", "host: localhost", *headers) == 400 or host is None
 
 
 @pytest.mark.parametrize(
@@ -260,10 +253,11 @@ def test_pages_of_other_sites_are_refused(running, origin, status):
 )
 def test_there_is_nothing_else(running, path):
     for method in ("GET", "POST"):
-        request = f"{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
-        status, head, body = answer(running.port, request.encode())
+        request = f"{method} {path} HTTP/1.1\r\nhost: localhost\r\n\r\n"
+        with running.connected(request.encode()) as one:
+            status, headers, body = read_answer(one)
         assert (status, json.loads(body)["code"]) == (404, "not_found")
-        assert b"application/json" in head
+        assert headers["content-type"] == "application/json"
 
 
 @pytest.mark.parametrize("path", [*CLOSED, *OPEN, *POSTS])
@@ -272,11 +266,11 @@ def test_methods_are_not_confused(running, path):
     posts = path in POSTS
     for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"):
         allowed = (method == "POST") == posts and method in ("GET", "HEAD", "POST")
-        status = get(running.port, path, host, "content-type: x", method=method)
+        status = get(running, path, host, "content-type: x", method=method)
         # A POST without a body, and not of JSON, has come as far as the endpoint.
         assert status == (405 if not allowed else 415 if posts and path != "/reload" else 200)
-    assert get(running.port, path, host, "x-http-method-override: POST", method="PUT") == 405
-    assert get(running.port, path, host, method="CONNECT") == 405
+    assert get(running, path, host, "x-http-method-override: POST", method="PUT") == 405
+    assert get(running, path, host, method="CONNECT") == 405
 
 
 def test_a_head_is_that_of_the_answer_without_its_body(client):

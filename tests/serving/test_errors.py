@@ -183,25 +183,25 @@ def failed(served: Served) -> Answered:
 LATE = json.dumps(bought({"customer_id": "1", "lines": [line("1", 900)]})).encode()
 FULL = json.dumps(customers(*[ROW] * 1000)).encode()
 SLOW = {"max_explained": 1000, "max_rows": 1000, "max_seconds": 0.05}
-REACHED: dict[str, Callable[[Served, Path], Answered]] = {
-    "invalid": lambda served, _: Service(served).ask("/predict", b'{"customers": [{}, 5]}'),
-    "unauthorized": lambda served, _: Service(served, token="x" * 20).ask("/predict"),
-    "forbidden": lambda served, _: Service(served).ask("/predict", host="evil.example"),
-    "not_found": lambda served, _: Service(served).ask("/nothing"),
-    "method_not_allowed": lambda served, _: Service(served).ask("/predict", method="GET"),
-    "too_slow": lambda served, _: Service(served).ask("/predict", ends=False),
-    "refused_champion": lambda served, folder: reload(served, fixed=Fixed(str(folder), 4, "0")),
-    "no_transactions": lambda served, folder: table(served, folder).ask("/predict_transactions"),
-    "no_reference": lambda served, folder: table(served, folder).ask("/explain"),
-    "too_large": lambda served, _: Service(served).ask("/predict", b" " * 500_000),
-    "content_type": lambda served, _: Service(served).ask("/predict", content_type="text/plain"),
-    "no_answer": lambda served, _: Service(served).ask("/predict_transactions", LATE),
-    "busy": lambda served, _: busy(served),
-    "failed": lambda served, _: failed(served),
-    "ending": lambda served, _: ending(served),
-    "not_ready": lambda served, _: Service(served, look=False).ask("/predict"),
-    "timeout": lambda served, _: service(served, **SLOW).ask("/explain", FULL),
-    "unknown_champion": unknown_champion,
+REACHED: dict[str, Callable[[Served, Service, Path], Answered]] = {
+    "invalid": lambda _, usual, __: usual.ask("/predict", b'{"customers": [{}, 5]}'),
+    "unauthorized": lambda served, *_: Service(served, token="x" * 20).ask("/predict"),
+    "forbidden": lambda _, usual, __: usual.ask("/predict", host="evil.example"),
+    "not_found": lambda _, usual, __: usual.ask("/nothing"),
+    "method_not_allowed": lambda _, usual, __: usual.ask("/predict", method="GET"),
+    "too_slow": lambda _, usual, __: usual.ask("/predict", ends=False),
+    "refused_champion": lambda served, _, folder: reload(served, fixed=Fixed(str(folder), 4, "0")),
+    "no_transactions": lambda served, _, folder: table(served, folder).ask("/predict_transactions"),
+    "no_reference": lambda served, _, folder: table(served, folder).ask("/explain"),
+    "too_large": lambda _, usual, __: usual.ask("/predict", b" " * 500_000),
+    "content_type": lambda _, usual, __: usual.ask("/predict", content_type="text/plain"),
+    "no_answer": lambda _, usual, __: usual.ask("/predict_transactions", LATE),
+    "busy": lambda served, *_: busy(served),
+    "failed": lambda served, *_: failed(served),
+    "ending": lambda served, *_: ending(served),
+    "not_ready": lambda served, *_: Service(served, look=False).ask("/predict"),
+    "timeout": lambda served, *_: service(served, **SLOW).ask("/explain", FULL),
+    "unknown_champion": lambda served, _, folder: unknown_champion(served, folder),
 }
 
 
@@ -212,8 +212,8 @@ def test_the_codes_are_these_and_each_has_a_way_to_it():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("code", STATUSES)
-def test_every_refusal_has_the_one_shape(served, tmp_path, code):
-    status, headers, body = REACHED[code](served, tmp_path)
+def test_every_refusal_has_the_one_shape(served, usual, tmp_path, code):
+    status, headers, body = REACHED[code](served, usual, tmp_path)
     refusal = json.loads(body)
     assert list(refusal) == ["error", "code", "detail"]
     assert (refusal["code"], status) == (code, STATUSES[code])

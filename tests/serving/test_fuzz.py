@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
@@ -21,7 +20,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from real_service import BUYER, MAX_ROWS, ROW, bought, customers, line
+from real_service import BUYER, MAX_ROWS, ROW, bought, customers, line, read_answer
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 
@@ -250,17 +249,6 @@ def test_thousands_of_unknown_fields_make_a_small_answer(client):
 # --- heads ---------------------------------------------------------------------------------------
 
 
-def raw(port: int, request: bytes, seconds: float = 5) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers and body of what these bytes are answered with."""
-    with socket.create_connection(("127.0.0.1", port), seconds) as connection:
-        connection.sendall(request)
-        with connection.makefile("rb") as answer:
-            status = int(answer.readline().split()[1])
-            lines = iter(answer.readline, b"\r\n")
-            headers = dict(one.decode("latin-1").rstrip().split(": ", 1) for one in lines)
-            return status, headers, answer.read(int(headers["content-length"]))
-
-
 TOKEN = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=12).map(str.encode)
 VALUE = st.sampled_from(
     [
@@ -326,7 +314,8 @@ def test_a_head_of_any_sort_is_answered_or_refused(running):
         head = b"%s %s %s\r\n%sConnection: close\r\n" % (method, target, version, host)
         head += b"Content-Length: %d\r\n" % said
         head += b"".join(name + b": " + value + b"\r\n" for name, value in headers)
-        status, found, answer = raw(running.port, head + b"\r\n" + body)
+        with running.connected(head + b"\r\n" + body) as connection:
+            status, found, answer = read_answer(connection)
         statuses[status] += 1
         assert status in {200, 400, 401, 403, 404, 405, 413, 415, 422}, (status, head, answer)
         if (status, answer) == (400, b"Invalid HTTP request received."):  # by uvicorn

@@ -6,15 +6,14 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import httpx
 import pytest
 from made_graphs import bundle_of, endless
-from real_service import ROW, Running, bought, customers, line, started
+from real_service import ROW, Running, bought, customers, line, read_answer, started
 
 pytestmark = pytest.mark.slow
 
@@ -44,23 +43,9 @@ def small(tmp_path_factory):
         yield running
 
 
-@contextmanager
-def connected(running: Running, sent: bytes = b"") -> Iterator[socket.socket]:
-    with closing(socket.create_connection(("127.0.0.1", running.port), 60)) as connection:
-        connection.sendall(sent)
-        yield connection
-
-
 def read(connection: socket.socket) -> tuple[int, dict[str, str], Any]:
-    """Status, headers and body of the next answer."""
-    with connection.makefile("rb", buffering=0) as answer:
-        status = int(answer.readline().split()[1])
-        lines = iter(answer.readline, b"\r\n")
-        headers = dict(one.decode().rstrip().lower().split(": ", 1) for one in lines)
-        body, length = b"", int(headers["content-length"])
-        while len(body) < length and (more := answer.read(length - len(body))):
-            body += more
-        return status, headers, json.loads(body)
+    status, headers, body = read_answer(connection)
+    return status, headers, json.loads(body)
 
 
 def closed(connection: socket.socket) -> bool:
@@ -83,8 +68,8 @@ def test_bodies_that_do_not_end_are_given_up_and_their_places_free_again(small):
     while status == 200:  # all four places were not taken at that moment
         with ExitStack() as stack:
             begun = POST + b'content-length: 99\r\n\r\n{"cust'
-            slow = [stack.enter_context(connected(small, begun)) for _ in range(PLACES - 1)]
-            drips = stack.enter_context(connected(small, POST + CHUNKED))
+            slow = [stack.enter_context(small.connected(begun)) for _ in range(PLACES - 1)]
+            drips = stack.enter_context(small.connected(POST + CHUNKED))
             began = time.monotonic()
             time.sleep(0.1)
             refused = small.post("/predict", customers(ROW))
@@ -199,7 +184,7 @@ def test_many_floods_leave_no_memory_behind(small):
 def test_a_body_announced_as_too_large_is_refused_unread(small, expect):
     for path in (b"/predict", b"/predict_transactions", b"/explain"):
         head = b"POST %s HTTP/1.1\r\n%s%scontent-length: 99999999999\r\n\r\n"
-        with connected(small, head % (path, HOST, expect)) as connection:
+        with small.connected(head % (path, HOST, expect)) as connection:
             status, headers, body = read(connection)
             assert (status, body["code"]) == (413, "too_large")
             assert headers["connection"] == "close" and closed(connection)
@@ -209,7 +194,7 @@ def test_a_body_without_a_length_is_read_and_refused_where_it_is_too_large(small
     for n in (1, 7, 10_000):
         chunks = iter([ONE[at : at + n] for at in range(0, len(ONE), n)])
         assert small.post("/predict", content=chunks).status_code == 200
-    with connected(small, POST + CHUNKED) as connection:
+    with small.connected(POST + CHUNKED) as connection:
         with suppress(OSError):  # closed while it is still being sent
             for _ in range(500):
                 connection.sendall(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
@@ -226,7 +211,7 @@ def test_a_body_broken_off_is_not_answered_even_where_it_looks_whole(small):
         b"content-length: 9999\r\n\r\n" + ONE,
         CHUNKED + b"%x\r\n%s\r\n" % (len(ONE), ONE),
     ):
-        with connected(small, POST + body):
+        with small.connected(POST + body):
             time.sleep(0.1)
     small.wait_for(lambda: late() == before + 2)
     assert small.count("golden_path_predictions_total") == answered
@@ -238,7 +223,7 @@ def test_a_body_broken_off_is_not_answered_even_where_it_looks_whole(small):
 @pytest.mark.parametrize("name", [b"content-type: text/plain", b"host: evil.example"])
 def test_a_trailer_does_not_replace_a_header(small, name):
     body = b"%x\r\n%s\r\n0\r\n%s\r\n\r\n" % (len(ONE), ONE, name)
-    with connected(small, POST + CHUNKED + body) as connection:
+    with small.connected(POST + CHUNKED + body) as connection:
         status, _, answer = read(connection)
     assert (status, answer["detail"][0]["what"]) == (400, "is given twice")
 
@@ -248,10 +233,10 @@ def test_an_offer_of_another_protocol_is_not_taken_up(small):
     is refused with what to do, and the connection closed: the body is not read as a request."""
     get = b"GET /livez HTTP/1.1\r\nhost: localhost\r\n%s\r\n"
     offer = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n"
-    with connected(small, get % offer) as connection:
+    with small.connected(get % offer) as connection:
         assert connection.recv(1000).startswith(b"HTTP/1.1 200")
     body = get % b""
-    with connected(small, b"%s%scontent-length: %d\r\n\r\n" % (POST, offer, len(body))) as sending:
+    with small.connected(b"%s%scontent-length: %d\r\n\r\n" % (POST, offer, len(body))) as sending:
         time.sleep(0.02)
         sending.sendall(body)
         status, headers, answer = read(sending)
@@ -260,6 +245,6 @@ def test_an_offer_of_another_protocol_is_not_taken_up(small):
         assert closed(sending)
     offer = b"connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n"
     key = b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-    with connected(small, get % (offer + key)) as connection:
+    with small.connected(get % (offer + key)) as connection:
         assert connection.recv(1000).split()[1] in (b"403", b"200")  # whether uvicorn knows it
     itself_again(small)

@@ -20,8 +20,6 @@ import numpy as np
 import psutil
 import pyarrow.dataset as ds
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from made_graphs import bundle_of, endless, of_feature, slow
 from real_registry import LINES, QUICK, Registry, Service, serving, under_load
 from real_service import ROW, bought, customers
@@ -39,12 +37,9 @@ from serving.shadow import Shadow
 from serving.shadow_process import (
     HEAD,
     Batch,
-    EncodedBatch,
     Order,
     Process,
     ScoredRequest,
-    encode,
-    framed,
 )
 from serving.shadow_scorer import Scorer
 from serving.trial import Trials
@@ -344,26 +339,6 @@ def test_a_fault_of_the_hand_over_reaches_no_client(idle, champion, caplog):
     for _ in range(3):
         idle.offer(answered(champion, 1))
     assert caplog.text.count("nothing can be handed over") == 1
-
-
-REQUESTS = st.builds(
-    ScoredRequest,
-    st.integers(0, 2**63 - 1),
-    st.integers(0, 2**62),
-    st.none() | st.dates(),
-    st.integers(1, 1000),
-    st.floats(0, 10),
-    st.lists(st.none() | st.text(), min_size=1, max_size=4),
-    st.binary(),
-    st.binary(),
-)
-
-
-@given(st.lists(REQUESTS, max_size=5), st.integers(1, 9))
-def test_whatever_is_handed_over_arrives_as_it_was(sent, version):
-    who = Model("m", version, "b" * 64, None), ["one", "two"]
-    frame = framed(EncodedBatch(*who, [msgspec.Raw(encode(one)) for one in sent]))
-    assert msgspec.msgpack.decode(frame[HEAD:], type=Batch) == Batch(*who, sent)
 
 
 # --- in its process ----------------------------------------------------------------------------
