@@ -33,7 +33,7 @@ from serving.responses import About, Answer, Explained, LinesAnswer, Reloaded, S
 AGAIN = (429, 503)  # busy, not ready: the answers after which the same request may succeed
 FINAL = "timeout"  # the 503 that says the same request would take too long again
 FIRST, LONGEST = 0.1, 10.0  # seconds
-CONNECT_SECONDS = 5.0  # who does not take a connection in that time is asked again
+CONNECT_SECONDS = 5.0  # a connection that takes longer is tried again
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 T = TypeVar("T")
 Customers = Iterable[Mapping[str, Any]]

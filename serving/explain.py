@@ -64,7 +64,7 @@ def shapley_values(predict: Predict, x: np.ndarray, reference: np.ndarray) -> Sh
     change = np.diff(walk, prepend=-1, append=-1) != 0
     first, last = change[:-1], change[1:]
     after = np.full(len(walk), probability)
-    after[~last] = _ask(predict, x, reference[start], place, walk[~last], step[~last])
+    after[~last] = _probabilities(predict, x, reference[start], place, walk[~last], step[~last])
     before = np.roll(after, 1)
     before[first] = from_reference[start[walk[first]]]
     added = np.zeros((walks, len(x)))
@@ -85,7 +85,7 @@ def shapley_values(predict: Predict, x: np.ndarray, reference: np.ndarray) -> Sh
     )
 
 
-def _ask(
+def _probabilities(
     predict: Predict,
     x: np.ndarray,
     begins: np.ndarray,

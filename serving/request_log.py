@@ -3,9 +3,9 @@
     var/serving/log/date=2026-11-23/101502-4711-000003.parquet      one row per customer answered
 
 A customer's identifier is kept as a keyed hash (BLAKE2b): the same customer has the same hash, so
-that what they did later can be joined by who has the key, `var/serving/log.key`; without it even a
+that what they did later can be joined with the key, `var/serving/log.key`; without the key even a
 short number cannot be found by trying. The feature values are those that the model saw: of a
-category its code. `request` and `row` name a row: what a challenger in shadow says of it has the
+category its code. `request` and `row` name a row: the answer of a challenger in shadow has the
 same two (`shadow.py`). `seconds` is what the model took for the row on its core: of
 its call an equal part of each of its `call_rows` rows.
 

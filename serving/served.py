@@ -65,7 +65,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     allowed_hosts: list[str] = []
     log_folder: str | None = None  # where requests are logged; none: they are not
     metrics_file: str | None = None  # what monitoring wrote, for /metrics; none: nothing is added
-    shadow_folder: str | None = None  # where the challenger's answers go; none: it is not asked
+    shadow_folder: str | None = None  # where the challenger's answers go; none: it does not score
     shadow_share: float = 0.25
     signal_file: str | None = None  # touched by /reload, so that the other workers look at once
     trials_folder: str | None = None  # where it is kept which bundles have passed a trial

@@ -211,8 +211,8 @@ def start(
 ) -> Process:
     """The process, ready to score. Raises UserError where it cannot open the bundle.
 
-    begun: told the child while it opens the bundle, and None afterwards: who ends the service
-    meanwhile kills it.
+    begun: called with the child while it opens the bundle, so that the end of the service can kill
+    it, and with None afterwards.
     """
     assert served.log_folder is not None and served.shadow_folder is not None
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))

@@ -7,11 +7,11 @@
 A worker of the service starts it and hands over feature rows. It computes when nothing else wants a
 core (Linux: SCHED_IDLE; elsewhere nice), and at most a share of one; its memory is bounded as that
 of a trial is. A row of its log has the same `request` and `row` as that of the champion in the log
-of requests, and both answers. The folder is another one, so that who counts the log of requests
+of requests, and both answers. The folder is another one, so that a count of the log of requests
 counts each answer once.
 
 Seconds are those of the model's call on its core, divided by the rows of the call. Rows are merged
-for speed, but the last request of a batch is scored by itself, as the champion was asked: seconds
+for speed, but the last request of a batch is scored by itself, as the champion scored it: seconds
 can be compared where `call_rows` is `champion_call_rows`.
 """
 
@@ -102,7 +102,7 @@ class Scorer:
         probability, seconds = np.full(n, np.nan), np.zeros(n)
         call_rows, failed, at = np.zeros(n, np.int32), 0, 0
         last = batch.requests[-1]
-        # The last by itself, as it was asked, so that its seconds can be compared.
+        # The last by itself, as the champion scored it, so that its seconds can be compared.
         merged = n - len(last.ids) if len(last.ids) == last.call_rows else n
         while at < n:
             end = min(at + self._step, merged) if at < merged else n

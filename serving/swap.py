@@ -72,7 +72,7 @@ class Champions:
         with self._one_at_a_time:
             began_at, tried_again, last = self._last
             if began_at >= asked_at and tried_again >= again:
-                return last  # of somebody who was waiting as well: a trial takes seconds
+                return last  # of another caller that waited: a trial takes seconds
             began_at, before = monotonic(), self.refused
             outcome, why = self._look(again, notified)
             changed = outcome in ("swapped", "refused", "unknown") or self.refused != before

@@ -207,7 +207,7 @@ class Transactions:
         last: int,
     ) -> list[Row | None]:
         """The customers from first to before last, whose lines are the table. Where a sum of theirs
-        is too large for its type, half of them at a time, until who it is stands alone."""
+        is too large for its type, half of them at a time, until that customer stands alone."""
         try:
             with stop.calling(prepared.connection.interrupt):
                 return [*prepared.run(table.columns, lines.as_of, table.as_text)]

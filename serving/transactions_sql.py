@@ -51,10 +51,11 @@ EPOCH = date(1970, 1, 1)
 
 @dataclass(frozen=True)
 class Row:
-    """What came of one customer's lines. place: in the list that was handed over.
+    """The result of one customer's lines. place: in the list of customers.
 
-    customer_id: as ingestion reads it; None where it is blank.  features: None for who did not buy
-    in the `active_days`, and within, None where missing.  left_out: (line, its broken bits).
+    customer_id: as ingestion reads it; None where it is blank.  features: None for a customer
+    who did not buy in the `active_days`; within, None where missing.  left_out: (line, its broken
+    bits).
     """
 
     place: int
