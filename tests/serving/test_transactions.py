@@ -38,14 +38,12 @@ from real_service import ROOT
 from common.errors import UserError
 from configs.load import load
 from configs.rules import Contract
-from configs.settings import Compute
-from configs.source import Form, Source, Text
+from configs.source import Form, Text
 from features.build import build_table
 from features.catalogue import ALL, CATALOGUE, NAMES
 from features.engine import SQL
 from flows.outcome import transactions as transactions_section
 from flows.stage import Stage
-from ingestion.files import read_file
 from serving.champion import Champion, Request
 from serving.endpoints import predict_transactions
 from serving.errors import Problem, Refused
@@ -164,24 +162,6 @@ def test_lines_that_do_not_count_are_named_with_their_reasons_and_change_nothing
         RETAIL.rules["no_product_code"].why,
     ]
     assert "as-of date" in told["left_out"][4]["why"][0]
-
-
-def test_the_moment_before_midnight_of_the_as_of_date_counts_and_midnight_does_not(champion):
-    before = line(invoiced_at="2024-02-29T23:59:59.999999")
-    told = ask(champion, body({"a": [before, line(invoiced_at="2024-03-01")]}), features="true")
-    assert told["predictions"][0]["features"]["recency_days"] == 1.0
-    assert [(one["line"], one["reasons"]) for one in told["left_out"]] == [(1, ["after_as_of"])]
-
-
-def test_a_rule_that_warns_leaves_nothing_out(tmp_path):
-    rules = RETAIL.model_dump()["rules"]
-    rules["zero_price"] = rules["zero_price"] | {"severity": "warn"}
-    transactions = opened(contract=Contract(rules=rules))
-    champion = made_champion(tmp_path, transactions)
-    told = ask(champion, body({"a": [*TWO, line(unit_price=0, invoice_id="9")]}), features="true")
-    assert told["left_out"] == []
-    assert told["predictions"][0]["features"]["orders_total"] == 3.0
-    transactions.close()
 
 
 def test_what_was_left_out_is_counted_by_its_first_reason(champion):
@@ -515,25 +495,6 @@ def test_lines_are_read_as_the_source_writes_them_and_as_iso_and_json(form, writ
         found, left_out = features(written, (written[0][0], "2'55"))
         assert found == expected and len(left_out) == 1
     transactions.close()
-
-
-def test_training_reads_a_file_of_that_form_as_the_service_reads_its_lines(tmp_path):
-    form, written = AS_WRITTEN[0]
-    rows = [f"17850;{time};{amount}" for time, amount in written]
-    (tmp_path / "log.csv").write_text("\n".join(["kunde;tag;betrag", *rows]))
-    columns = {"customer_id": "kunde", "invoiced_at": "tag", "amount": "betrag"}
-    source = Source(
-        kind="files",
-        path=(str(tmp_path / "log.csv"),),
-        columns=columns,
-        time_format=form.time_format,
-        text=GERMAN,
-    )
-    assert source.form == form
-    read_file(source, tmp_path / "log.csv", tmp_path / "rows.parquet", Compute(threads=1))
-    found = pq.read_table(tmp_path / "rows.parquet").to_pylist()
-    told = [(row["invoiced_at"], row["quantity"] * row["unit_price"]) for row in found]
-    assert told == [(datetime.fromisoformat(t.strip("Z")), a) for t, a in AS_JSON]
 
 
 @pytest.mark.slow
