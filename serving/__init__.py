@@ -6,9 +6,9 @@
 a request, in its order
     app.py               the ASGI application: reads the request, sends the answer
     access.py            who may ask: host, origin, token
-    limits.py            how large, how long, how many at once
+    limits.py            the size and time of a request, and how many at once
     endpoints.py         the paths, and the function that answers each
-    requests.py          what a request may hold; bytes → customers to score
+    requests.py          the types of the requests; bytes → customers to score
     problems.py          what is wrong with a request, value by value
     transactions.py      invoice lines → feature values of their customers
     transactions_sql.py  the SQL statement that judges the lines and makes the features
@@ -20,22 +20,22 @@ a request, in its order
     page/                the page for people, and Swagger UI's
 
 a new champion
-    swap.py              looked up, and swapped in
+    swap.py              is looked up, and takes the place of the old one
     trial.py             a bundle is tried in a process of its own, within bounds
-    opening.py           a bundle becomes a champion: verified, open, warm
+    opening.py           a bundle is verified, opened and warmed up
 
 the processes
     __main__.py          the launcher: settings, champion, port
     launcher.py          BentoML's process: address, start, end
-    served.py            what the processes are started with
+    served.py            the file of settings that the processes start with
     service.py           the service that BentoML runs in each worker
 
 what is kept
     metrics.py           GET /metrics
-    request_log.py       what was asked and answered, in Parquet
+    request_log.py       requests and their answers, in Parquet
     shadow.py            the challenger that scores the same rows, unseen
-    shadow_process.py    its process as the worker has it
-    shadow_scorer.py     and what that process does
+    shadow_process.py    its process, seen from the worker
+    shadow_scorer.py     its process, from inside
 
 elsewhere
     client.py            a client in Python

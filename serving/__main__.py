@@ -61,26 +61,26 @@ def served_of(settings: Settings, name: str) -> Served:
 
 
 def _log_folder(settings: Settings) -> str:
-    """Made here, so that what is in its way is one message. Raises UserError."""
+    """Make the folder before the start. Raises UserError when that fails."""
     folder = settings.var.absolute() / "serving" / "log"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         read_key(folder.with_suffix(".key"))
     except OSError as error:
         raise UserError(
-            f"the log of requests cannot be kept: {error}",
+            f"the log of requests cannot be set up: {error}",
             where=str(folder),
-            next_step="see to that, or start without it: --serving.log_requests false",
+            next_step="make the folder writable, or start without it: --serving.log_requests false",
         ) from None
     return str(folder)
 
 
 def _shadow_folder(settings: Settings) -> str:
-    """Beside the log of requests, which it needs. Raises UserError."""
+    """The folder of its answers. Raises UserError when requests are not logged."""
     if not settings.serving.log_requests:
         raise UserError(
-            "serving.shadow without serving.log_requests: what the challenger says in shadow is"
-            " compared in the log of requests, and nowhere else",
+            "serving.shadow needs serving.log_requests: the answers of the challenger are compared"
+            " with those in the log of requests",
             where="setting serving.log_requests",
             next_step="--serving.log_requests true, or --serving.shadow none",
         )
@@ -88,7 +88,7 @@ def _shadow_folder(settings: Settings) -> str:
 
 
 def home(settings: Settings) -> Path:
-    """A folder for each port: BentoML empties part of it."""
+    """The folder of BentoML's files, one for each port: BentoML empties part of it."""
     return (settings.var / "bentoml" / str(settings.serving.port)).resolve()
 
 
@@ -127,13 +127,13 @@ def serve(settings: Settings, served: Served, what: str) -> None:
 
 def _try(trials: Trials, served: Served) -> None:
     """Raises UserError for a champion that cannot be served."""
-    found = served.find()
-    if found is not None:
-        check_version(trials, found)
+    version = served.find()
+    if version is not None:
+        check_version(trials, version)
 
 
 def _address(settings: Settings) -> str:
-    """Where to listen. Raises UserError when it cannot, or may not, be there."""
+    """The address to listen on. Raises UserError when it is taken or not allowed."""
     serving = settings.serving
     token = read_token(serving.token_variable, serving.token_file, os.environ)
     return check_address(serving.host, serving.port, token is not None)

@@ -26,26 +26,26 @@ KNOWN = 1000  # names that are remembered
 
 def read_token(variable: str, file: str | Path | None, env: Mapping[str, str]) -> str | None:
     """The token, from the environment or the file; None when there is none. Raises UserError."""
-    found, where = (env.get(variable) or "").strip(), variable
+    token, where = (env.get(variable) or "").strip(), variable
     if file is not None:
         where = str(file)
         try:
-            found = Path(file).read_text(encoding="utf-8").strip()
+            token = Path(file).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(
                 f"the file of the token cannot be read: {error}",
                 where=f"serving.token_file = {file}",
-                next_step="write the token to it, alone",
+                next_step="write the token into it, and nothing else",
             ) from None
-    elif not found:
+    elif not token:
         return None
-    if not found or len(found) < SHORTEST or not found.isascii() or not found.isprintable():
+    if not token or len(token) < SHORTEST or not token.isascii() or not token.isprintable():
         raise UserError(
             f"the token must have at least {SHORTEST} characters, letters and digits",
             where=where,
             next_step="make one: python3 -c 'import secrets; print(secrets.token_urlsafe())'",
         )
-    return found
+    return token
 
 
 @dataclass
@@ -71,14 +71,14 @@ class Access:
         if self.token is None and server is not None and not is_loopback(server[0]):
             raise Refused(
                 "forbidden",
-                "beyond loopback this service answers with a token only: set SERVING_TOKEN there",
+                "beyond loopback this service requires a token: start it with SERVING_TOKEN set",
             )
         host, origin = headers.get(b"host"), headers.get(b"origin")
         if self.restricted and host not in self._seen and not open_to_all:
             self._check_host(host)
         if origin is not None and origin.partition(b"://")[2] != host:
             what, value = (
-                "pages of other sites may not ask this service",
+                "requests from pages of other sites are refused",
                 shown(origin.decode("latin-1")),
             )
             raise Refused("forbidden", "", Problem(what=what, where="headers.origin", value=value))
@@ -99,7 +99,7 @@ class Access:
         if name.strip("[]").lower() not in self.names:
             raise Refused(
                 "forbidden",
-                "asked for under a name that is not this service's",
+                "the Host header is not a name of this service",
                 Problem(
                     what="is not a name of this service",
                     where="headers.host",
@@ -116,8 +116,8 @@ class Access:
 def is_loopback(address: str) -> bool:
     """Whether an address is this machine's own; a socket file is."""
     try:
-        found = ipaddress.ip_address(address)
+        parsed = ipaddress.ip_address(address)
     except ValueError:
         return address in ("", *LOOPBACK) or address.startswith("/")
-    mapped = getattr(found, "ipv4_mapped", None)
-    return (mapped or found).is_loopback
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return (mapped or parsed).is_loopback

@@ -98,11 +98,13 @@ class Application:
                 first.pop(None, None)  # what concerns the whole request
                 metrics.rows_left_out(Counter(first.values()))
         except asyncio.CancelledError:  # uvicorn ends what is not done in time
-            ending = Refused("ending", "the service is ending; ask again", headers=CLOSE)
+            ending = Refused("ending", "the service is shutting down; try again", headers=CLOSE)
             status, body, extra = ending.status, ending.body(), _encoded(ending.headers)
         except Exception:
             log.exception("%s failed", scope["path"])
-            failed = Refused("failed", "a fault of the service: its log has the traceback")
+            failed = Refused(
+                "failed", "an internal error of the service; its log has the traceback"
+            )
             status, body = failed.status, failed.body()
         await send(
             {
@@ -129,7 +131,10 @@ class Application:
         if scope["method"] not in route.methods:
             allowed, method = ", ".join(route.methods), shown(scope["method"])
             problem = Problem(
-                what=f"only {allowed} here", where="method", value=method, expected=allowed
+                what=f"only {allowed} is allowed here",
+                where="method",
+                value=method,
+                expected=allowed,
             )
             raise Refused("method_not_allowed", "", problem, headers={"allow": allowed})
         return headers
@@ -205,7 +210,9 @@ async def read_body(
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     # What came before may look whole, and is not.
-                    raise Refused("too_slow", "the client went away before the body was there")
+                    raise Refused(
+                        "too_slow", "the client disconnected before the whole body had arrived"
+                    )
                 chunk, more = message.get("body", b""), message.get("more_body", False)
                 slot.hold(len(chunk))
                 chunks.append(chunk)
@@ -213,7 +220,7 @@ async def read_body(
     except TimeoutError:
         raise Refused(
             "too_slow",
-            f"the body was not there within {slot.max_seconds:g} seconds",
+            f"the body did not arrive within {slot.max_seconds:g} seconds",
             headers=CLOSE,
         ) from None
     if size > most:
@@ -223,7 +230,7 @@ async def read_body(
 
 def _not_json(where: str, sent: bytes, expected: str) -> Refused:
     value = shown(sent.decode("latin-1"))
-    problem = Problem(what="must be JSON as it is", where=where, value=value, expected=expected)
+    problem = Problem(what="must be plain JSON", where=where, value=value, expected=expected)
     return Refused("content_type", "", problem)
 
 
@@ -240,7 +247,7 @@ def _too_large(most: int, size: int | None = None) -> Refused:
 def _upgrade(sent: bytes) -> Refused:
     """uvicorn does not read the body of a request that offers another protocol."""
     problem = Problem(
-        what="this service speaks HTTP/1.1 only, and cannot read a body that is sent with an offer"
+        what="this service speaks HTTP/1.1 only, and cannot read a body that is sent with the offer"
         " of another protocol",
         where="headers.upgrade",
         value=shown(sent.decode("latin-1")),
@@ -250,11 +257,11 @@ def _upgrade(sent: bytes) -> Refused:
 
 
 def _refuse_twice(headers: Iterable[tuple[bytes, bytes]]) -> None:
-    """Raises Refused when a header that decides is there twice: which of them would count?"""
+    """Raises Refused when a header that decides is given twice: either could be meant."""
     for name, count in Counter(name for name, _ in headers).items():
         if count > 1 and name in DECIDE:
             where = f"headers.{name.decode('latin-1')}"
-            raise invalid(Problem(what="is there twice", where=where))
+            raise invalid(Problem(what="is given twice", where=where))
 
 
 def _encoded(headers: Mapping[str, str]) -> tuple[tuple[bytes, bytes], ...]:
@@ -262,14 +269,14 @@ def _encoded(headers: Mapping[str, str]) -> tuple[tuple[bytes, bytes], ...]:
 
 
 def _query(text: bytes, route: Route) -> dict[str, str]:
-    """The parameters of the query. Raises Refused for one that is unknown, or there twice."""
-    found: dict[str, str] = {}
+    """The parameters of the query. Raises Refused for one that is unknown or given twice."""
+    parameters: dict[str, str] = {}
     for name, value in parse_qsl(text.decode("latin-1"), keep_blank_values=True):
         known = ", ".join(route.query)
-        if name not in route.query or name in found:
-            twice = name in found
-            what = "is there twice" if twice else "unknown parameter"
+        if name not in route.query or name in parameters:
+            twice = name in parameters
+            what = "is given twice" if twice else "unknown parameter"
             reason = "repeated" if twice else "unknown_field"
             raise invalid(parameter(name[:80], what, value, known or "no parameter", reason))
-        found[name] = value
-    return found
+        parameters[name] = value
+    return parameters

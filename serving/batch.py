@@ -56,7 +56,7 @@ def score(
     compute = compute or Compute()
     answers = folder / ".answers.parquet"
     try:
-        rows = _ask(bundle, features, answers, compute)
+        rows = _write_probabilities(bundle, features, answers, compute)
         with connect(folder, compute) as connection:
             connection.execute(f"""
                 CREATE TABLE ranked AS
@@ -99,13 +99,13 @@ def score(
 
 
 def as_cell(text: str) -> str:
-    """SQL of a text for a spreadsheet, which runs none of it."""
+    """SQL of a text that a spreadsheet does not run as a formula."""
     return (
         f"CASE WHEN regexp_matches({text}, {literal(FORMULA)}) THEN chr(39) ELSE '' END || {text}"
     )
 
 
-def _ask(bundle: Bundle, features: Path, target: Path, compute: Compute) -> int:
+def _write_probabilities(bundle: Bundle, features: Path, target: Path, compute: Compute) -> int:
     """Write customer_id, as_of and probability of every row, in the order of the file.
 
     Several batches at once, each on one core: with several cores to one batch, ONNX Runtime adds up

@@ -72,7 +72,7 @@ class Scored:
 
 
 def _ignore(_: Any) -> None:
-    """Nobody counts."""
+    """Counts nothing."""
 
 
 @dataclass(frozen=True)

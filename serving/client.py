@@ -33,14 +33,14 @@ from serving.responses import About, Answer, Explained, LinesAnswer, Reloaded, S
 AGAIN = (429, 503)  # busy, not ready: the answers after which the same request may succeed
 FINAL = "timeout"  # the 503 that says the same request would take too long again
 FIRST, LONGEST = 0.1, 10.0  # seconds
-CONNECT_SECONDS = 5.0  # who does not take a connection in that time is asked again
+CONNECT_SECONDS = 5.0  # a connection that takes longer is tried again
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 T = TypeVar("T")
 Customers = Iterable[Mapping[str, Any]]
 
 
 class ServiceError(Exception):
-    """No answer came that can be used. `url`: whom the client asked."""
+    """There is no usable answer. url: the address of the service."""
 
     def __init__(self, message: str, url: str) -> None:
         super().__init__(message)
@@ -48,11 +48,11 @@ class ServiceError(Exception):
 
 
 class ServiceUnreachable(ServiceError):
-    """Nothing answers there, or not in time."""
+    """The service does not answer, or not in time."""
 
 
 class NotTheService(ServiceError):
-    """Something answers there, but not as this service does."""
+    """Another program answers at this address."""
 
     def __init__(self, message: str, url: str, status: int) -> None:
         super().__init__(message, url)
@@ -60,7 +60,7 @@ class NotTheService(ServiceError):
 
 
 class ServiceRefused(ServiceError):
-    """The service said no. status, code, error and detail: as `serving/errors.py` has them."""
+    """The service refused. status, code, error and detail: as in `serving/errors.py`."""
 
     def __init__(self, url: str, status: int, refusal: Refusal) -> None:
         super().__init__(f"{refusal.error} ({status} {refusal.code})", url)
@@ -119,7 +119,7 @@ class Client:
         return self.post("/explain", body, Explained, **query)
 
     def model(self) -> About:
-        """Who answers, and what it is known to be good for."""
+        """The model that answers, with its features and scores."""
         return self._call("GET", "/model", About)
 
     def samples(self) -> list[Sample]:
@@ -267,7 +267,7 @@ def wait_seconds(attempt: int, retry_after: str | None = None) -> float:
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    """Seconds from now on; None for a header that is not there or says nothing."""
+    """Seconds from now on; None for a header that is missing or cannot be read."""
     text = (retry_after or "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])

@@ -18,7 +18,7 @@ import numpy as np
 from features.categories import decode
 from serving.champion import Champion, Request, score
 from serving.errors import Place, Refused, invalid, parameter
-from serving.explain import SEED, NoAnswer, Shares, pairs_for, shapley_values
+from serving.explain import SEED, NoAnswer, ShapleyValues, pairs_for, shapley_values
 from serving.openapi import client_schema, outcome
 from serving.problems import refuse_or_skip
 from serving.responses import (
@@ -45,7 +45,7 @@ METHOD = (
     "Shapley values of the probability, by sampling: what the customer's value changes, on average,"
     " when it takes the place of the value of a reference customer (of the validation split)."
     " base + contributions + rest = probability. standard_error: how far a contribution would move"
-    " with other reference customers and other orders. They describe the model: no causes."
+    " with other reference customers and other orders. They describe the model, not causes."
 )
 
 
@@ -63,22 +63,22 @@ def predict_transactions(request: Request) -> LinesAnswer:
     if transactions is None:
         raise Refused(
             "no_transactions",
-            "this model's bundle says nothing of invoice lines (a labelled table, or one of before"
-            " they were kept): ask /predict",
+            "this model does not take invoice lines (it was trained on a labelled table, or its"
+            " bundle is older than they are): use /predict",
         )
     with_features = request.choice("features", ("false", "true")) == "true"
-    found = transactions.read(request.body, request.limits, request.skip, request.stop)
-    request.lines_left_out(Counter(line.reasons[0] for line in found.left_out))
-    predictions, skipped = score(request, found.customers, found.as_of)
+    lines = transactions.read(request.body, request.limits, request.skip, request.stop)
+    request.lines_left_out(Counter(line.reasons[0] for line in lines.left_out))
+    predictions, skipped = score(request, lines.customers, lines.as_of)
     names = transactions.names
     answers = [
         FromLines(
             **msgspec.structs.asdict(one),
-            features=dict(zip(names, found.features[one.row])) if with_features else None,
+            features=dict(zip(names, lines.features[one.row])) if with_features else None,
         )
         for one in predictions
     ]
-    return LinesAnswer(request.champion.model, answers, skipped, found.left_out)
+    return LinesAnswer(request.champion.model, answers, skipped, lines.left_out)
 
 
 def explain(request: Request) -> Explained:
@@ -105,12 +105,12 @@ def explain(request: Request) -> Explained:
     explanations, skipped = [], []
     for row, customer_id, x in zip(customers.rows, customers.ids, customers.x, strict=True):
         try:
-            shares = shapley_values(request.predict, x, reference)
+            shapley = shapley_values(request.predict, x, reference)
         except NoAnswer as none:
             problem = Place(row).problem("no_answer", str(none))
             skipped.append(Skipped(row, customer_id, [problem]))
         else:
-            explanations.append(_explanation(shares, row, customer_id, x, champion, top))
+            explanations.append(_explanation(shapley, row, customer_id, x, champion, top))
     refuse_or_skip(skipped, bool(explanations), request.skip, "no_answer")
     skipped = sorted([*customers.skipped, *skipped], key=lambda one: one.row)
     if skipped:
@@ -136,25 +136,30 @@ def _top(request: Request, features: int) -> int:
 
 
 def _explanation(
-    shares: Shares, row: int, customer_id: str | None, x: np.ndarray, champion: Champion, top: int
+    shapley: ShapleyValues,
+    row: int,
+    customer_id: str | None,
+    x: np.ndarray,
+    champion: Champion,
+    top: int,
 ) -> Explanation:
     features = champion.features
-    largest = np.argsort(-np.abs(shares.contribution), kind="stable")
+    largest = np.argsort(-np.abs(shapley.contribution), kind="stable")
     return Explanation(
         row=row,
         customer_id=customer_id,
-        probability=shares.probability,
-        base=shares.base,
+        probability=shapley.probability,
+        base=shapley.base,
         contributions=[
             Contribution(
                 feature=features[i]["name"],
                 value=decode(float(x[i]), features[i]),
-                contribution=float(shares.contribution[i]),
-                standard_error=float(f"{shares.standard_error[i]:.3g}"),
+                contribution=float(shapley.contribution[i]),
+                standard_error=float(f"{shapley.standard_error[i]:.3g}"),
             )
             for i in largest[:top]
         ],
-        rest=float(shares.contribution[largest[top:]].sum()),
+        rest=float(shapley.contribution[largest[top:]].sum()),
     )
 
 

@@ -27,7 +27,7 @@ ABSENT: Any = object()  # no value was sent; null is one
 STATUS = {
     "invalid": 400,  # the request itself: JSON, fields, types, values, how many rows
     "unauthorized": 401,
-    "forbidden": 403,  # asked for under a name, or from a page, that is not this service's
+    "forbidden": 403,  # the name, or the page that sent it, is not this service's
     "not_found": 404,
     "method_not_allowed": 405,
     "too_slow": 408,  # the body did not arrive in time
@@ -42,7 +42,7 @@ STATUS = {
     "ending": 503,
     "not_ready": 503,
     "timeout": 503,
-    "unknown_champion": 503,  # the registry could not be asked who it is now
+    "unknown_champion": 503,  # the registry cannot be reached
 }
 RETRY_AFTER = {
     "busy": 1,
@@ -117,7 +117,7 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class Refused(Exception):
-    """Ends the answering of a request."""
+    """Raised to refuse a request."""
 
     def __init__(
         self, code: str, error: str = "", *problems: Problem, headers: dict[str, str] | None = None
@@ -158,7 +158,7 @@ class NotFinite:
 
 
 def shown(value: Any) -> str:
-    """A value as JSON, shortened; of what holds others only how many."""
+    """A value as JSON, shortened; of a list or an object only its size."""
     if isinstance(value, dict):
         return "an object"
     if isinstance(value, list):

@@ -31,7 +31,7 @@ class NoAnswer(Exception):
 
 
 @dataclass(frozen=True)
-class Shares:
+class ShapleyValues:
     """probability and base in [0, 1]; contribution and standard_error: float64 (f,)."""
 
     probability: float
@@ -40,7 +40,7 @@ class Shares:
     standard_error: np.ndarray
 
 
-def shapley_values(predict: Predict, x: np.ndarray, reference: np.ndarray) -> Shares:
+def shapley_values(predict: Predict, x: np.ndarray, reference: np.ndarray) -> ShapleyValues:
     """Shapley values of one customer against the reference rows.
 
     x: float32 (f,).  reference: float32 (r, f), each row walked equally often, so that the
@@ -64,7 +64,7 @@ def shapley_values(predict: Predict, x: np.ndarray, reference: np.ndarray) -> Sh
     change = np.diff(walk, prepend=-1, append=-1) != 0
     first, last = change[:-1], change[1:]
     after = np.full(len(walk), probability)
-    after[~last] = _ask(predict, x, reference[start], place, walk[~last], step[~last])
+    after[~last] = _probabilities(predict, x, reference[start], place, walk[~last], step[~last])
     before = np.roll(after, 1)
     before[first] = from_reference[start[walk[first]]]
     added = np.zeros((walks, len(x)))
@@ -74,8 +74,10 @@ def shapley_values(predict: Predict, x: np.ndarray, reference: np.ndarray) -> Sh
     drawn = added.reshape(-1, len(reference), 2, len(x)).mean(axis=2)
     drawn = drawn.mean(axis=0) if len(reference) > 1 else drawn[:, 0]
     if not np.isfinite(drawn).all():
-        raise NoAnswer("the model has no probability for these values amid those of others")
-    return Shares(
+        raise NoAnswer(
+            "the model has no probability for these values mixed with those of reference customers"
+        )
+    return ShapleyValues(
         probability=float(probability),
         base=float(from_reference.mean()),
         contribution=drawn.mean(axis=0),
@@ -83,7 +85,7 @@ def shapley_values(predict: Predict, x: np.ndarray, reference: np.ndarray) -> Sh
     )
 
 
-def _ask(
+def _probabilities(
     predict: Predict,
     x: np.ndarray,
     begins: np.ndarray,
@@ -94,15 +96,15 @@ def _ask(
     """Probabilities float64 (m,) of where the walks stand after these steps: the customer's values
     in the features that have had their turn, the reference row's in the others."""
     most = max(1, min(MOST_ROWS, MOST_VALUES // len(x)))
-    found = [
+    probabilities = [
         predict(np.where(place[w] <= s[:, None], x, begins[w]))
         for w, s in ((walk[i : i + most], step[i : i + most]) for i in range(0, len(walk), most))
     ]
-    return np.concatenate(found) if found else np.empty(0)
+    return np.concatenate(probabilities) if probabilities else np.empty(0)
 
 
 def answered(probability: np.ndarray) -> np.ndarray:
-    """Which of them are probabilities; NaN is none."""
+    """Which of them are probabilities; NaN is not."""
     return (probability >= 0) & (probability <= 1)
 
 

@@ -42,7 +42,7 @@ def find_engine(settings: Settings) -> str:
             return engine
         tried.append(f"{engine}: {reason}")
     raise UserError(
-        "no container engine answers, and no image is made without one:\n         "
+        "no container engine answers, and an image needs one:\n         "
         + "\n         ".join(tried),
         where="this machine",
         next_step=f"start Docker, or install Podman, then {make('image', settings)} again; or"

@@ -100,9 +100,9 @@ def wait_until_ready(process: subprocess.Popen[bytes], address: str) -> None:
 
 
 def end(process: subprocess.Popen[bytes], max_seconds: float) -> None:
-    """Ask it to end, which it does once everything that was begun is answered; then insist."""
+    """End the service: it answers what was begun; kill what is left after that."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # impatience must not leave workers behind
+        signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave workers behind
     try:
         parent = psutil.Process(process.pid)
         family = [parent, *parent.children(recursive=True)]
@@ -117,19 +117,19 @@ def end(process: subprocess.Popen[bytes], max_seconds: float) -> None:
 
 
 def check_address(host: str, port: int, with_token: bool = False) -> str:
-    """The address to listen on, once it is free, and this machine's own loopback unless clients
-    must send a token; raises UserError."""
+    """The address to listen on. Raises UserError when it is not an IP address, when it is beyond
+    loopback and clients need no token, and when the port is taken."""
     try:
         address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
     except ValueError:
         raise UserError(
-            f"the service listens at an address, and {host!r} is none",
+            f"the service must listen at an IP address, got {host!r}",
             where="setting serving.host",
             next_step="leave it at 127.0.0.1, or give one of this machine, such as 0.0.0.0",
         ) from None
     if not address.is_loopback and not with_token:
         raise UserError(
-            f"beyond this machine's loopback, at {host!r}, the service demands a token",
+            f"listening at {host!r}, beyond this machine's loopback, requires a token",
             where="setting serving.host",
             next_step="leave it at 127.0.0.1; or set SERVING_TOKEN (or --serving.token_file FILE)"
             " to what clients will send",
@@ -141,10 +141,11 @@ def check_address(host: str, port: int, with_token: bool = False) -> str:
             probe.bind((str(address), port))
         except OSError as error:
             other = port + 1 if port < 65535 else port - 1
+            why = (error.strerror or str(error)).lower()
             raise UserError(
-                f"port {port} cannot be listened on: {(error.strerror or str(error)).lower()}",
+                f"the service cannot listen on port {port}: {why}",
                 where=f"setting serving.port, at {address}",
-                next_step=f"end what listens there, or take another: --serving.port {other}",
+                next_step=f"stop what listens there, or choose another: --serving.port {other}",
             ) from None
     return str(address)
 

@@ -31,20 +31,20 @@ class Limits:
 
 
 class Stop:
-    """`check` raises once it is set; what runs and does not look itself is interrupted."""
+    """Stops a request that is late: `check` raises, and a call within `calling` is interrupted."""
 
     def __init__(self) -> None:
         self._over, self._interrupt = False, _nothing
         self._lock = threading.Lock()
 
     def check(self) -> None:
-        """Raises Refused when no client waits for the answer. To be called now and then."""
+        """Raises Refused when no client waits for the answer. Call it now and then."""
         if self._over:
-            raise Refused("timeout", "answering took too long; ask about fewer at once")
+            raise Refused("timeout", "answering took too long; send fewer customers at once")
 
     @contextmanager
     def calling(self, interrupt: Callable[[], None]) -> Iterator[None]:
-        """While something runs that does not look itself, and that `interrupt` ends."""
+        """Around a call that cannot call `check` itself; `interrupt` ends it."""
         with self._lock:
             self.check()
             self._interrupt = interrupt
@@ -145,7 +145,7 @@ class Slot:
                 loop = asyncio.get_running_loop()
                 future.add_done_callback(lambda _: _call(loop, self._free))
             raise Refused(
-                "timeout", f"no answer within {work.max_seconds:g} seconds; ask about fewer"
+                "timeout", f"no answer within {work.max_seconds:g} seconds; send fewer customers"
             ) from None
         finally:
             stop.set()  # nobody waits any more
@@ -168,4 +168,4 @@ def _call(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None
 
 
 def _busy(why: str, headers: dict[str, str] | None = None) -> Refused:
-    return Refused("busy", f"{why}; ask again in a moment", headers=headers)
+    return Refused("busy", f"{why}; try again in a moment", headers=headers)

@@ -47,7 +47,7 @@ PREDICTIONS = Counter(
 )
 UNSEEN = Counter(
     "golden_path_unseen_categories",
-    "Customers whose value is none of the column's categories, and counted as other",
+    "Customers whose value is not one of the column's categories, and counts as other",
     ["column"],
 )
 REJECTED = Counter("golden_path_rejected_rows", "Rows refused or skipped, by reason", ["reason"])
@@ -86,7 +86,7 @@ SHADOW_ROWS = Counter(
     "golden_path_shadow_rows", "Customers that the version in shadow has scored", ["version"]
 )
 SHADOW_DROPPED = Counter(
-    "golden_path_shadow_dropped_rows", "Customers that it was not asked about", ["reason"]
+    "golden_path_shadow_dropped_rows", "Customers that it did not score", ["reason"]
 )
 SHADOW_ERRORS = Counter(
     "golden_path_shadow_errors", "Customers for whom it had no answer", ["reason"]
@@ -94,7 +94,7 @@ SHADOW_ERRORS = Counter(
 SHADOW_SECONDS = Counter(
     "golden_path_shadow_seconds", "Time that it took on its core, its log included", ["version"]
 )
-LOG_LOST = Counter("golden_path_log_lost_rows", "Rows that the request log had no room for")
+LOG_LOST = Counter("golden_path_log_lost_rows", "Rows that the request log lost")
 
 
 class Answered:
@@ -208,7 +208,7 @@ def shadow_scored(version: int, done: Done) -> None:
 
 
 def note(outcome: str, champions: Champions) -> None:
-    """After a look at the champion that found another one, a bad one, or could not be made."""
+    """Count a look at the champion that found another version, refused one, or failed."""
     if outcome != "unchanged":
         CHANGES.labels(outcome).inc()
     name, refused = champions.served.name, champions.refused
@@ -270,7 +270,7 @@ def _checked(text: str, own: str) -> str:
     seen: set[Any] = set()
     for family in families:
         if family.type != "gauge" or not family.name.startswith(PREFIX):
-            raise RecordAltered("it holds something else than gauges of this project")
+            raise RecordAltered("it holds metrics other than gauges of this project")
         if family.name in ours:
             raise RecordAltered("it holds a metric of the service's own")
         for sample in family.samples:
@@ -279,7 +279,7 @@ def _checked(text: str, own: str) -> str:
             if sample.name != family.name or sample.timestamp is not None or long:
                 raise RecordAltered("a sample is not as monitoring writes it")
             if len(labels) > MOST_LABELS or (sample.name, labels) in seen:
-                raise RecordAltered("a sample is there twice, or has too many labels")
+                raise RecordAltered("a sample appears twice, or has too many labels")
             seen.add((sample.name, labels))
     if len(seen) > MOST_SAMPLES:
         raise RecordAltered(f"it holds more than {MOST_SAMPLES:,} samples")

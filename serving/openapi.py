@@ -21,19 +21,19 @@ REF = COMPONENTS + "{name}"
 MEANING = {
     "invalid": "Not JSON, a field unknown or missing, a wrong value, no or too many rows",
     "unauthorized": "The token is missing or wrong",
-    "forbidden": "Asked under a foreign name, or by a page of another site",
-    "too_slow": "The body was not there in time",
+    "forbidden": "The Host header is not a name of this service, or a page of another site sent it",
+    "too_slow": "The body did not arrive in time",
     "no_transactions": "This model does not come from invoice lines",
     "no_reference": "The bundle has no customers to explain against",
-    "refused_champion": "The new champion cannot be served; the old one goes on",
+    "refused_champion": "The new champion cannot be served; the old one goes on serving",
     "too_large": "The body is too large",
     "content_type": "The content type is not application/json",
     "no_answer": "The model has no answer for these values",
-    "busy": "Too many requests at once: ask again after Retry-After seconds",
-    "ending": "The service is ending: ask again, another may answer",
-    "unknown_champion": "The registry cannot be asked who is champion; the old one goes on",
+    "busy": "Too many requests at once: try again after Retry-After seconds",
+    "ending": "The service is shutting down: try again, another may answer",
+    "unknown_champion": "The registry cannot be reached; the old champion goes on serving",
     "not_ready": "There is no verified champion yet",
-    "timeout": "It took too long: ask about fewer",
+    "timeout": "Answering took too long: send fewer customers",
 }
 ALWAYS = ("forbidden", "unauthorized")
 POSTING = (
@@ -50,7 +50,7 @@ READY = {
 }
 RETRY = {
     "Retry-After": {
-        "description": "seconds to wait before asking again",
+        "description": "seconds to wait before trying again",
         "required": True,
         "schema": {"type": "integer", "minimum": 1},
     }
@@ -263,7 +263,11 @@ def _others() -> dict[str, Any]:
     text = {"text/plain": {"schema": {"type": "string"}}}
     given: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
         "/model": ("Who answers, and what it takes", _json("About"), (*ALWAYS, "not_ready")),
-        "/samples": ("Sample customers to ask about", _json("Samples"), (*ALWAYS, "not_ready")),
+        "/samples": (
+            "Sample customers to try the service with",
+            _json("Samples"),
+            (*ALWAYS, "not_ready"),
+        ),
         "/livez": ("Alive: the process answers", text, ("forbidden",)),
         "/healthz": ("The same as /livez", text, ("forbidden",)),
         "/readyz": (

@@ -28,14 +28,14 @@ class OtherContract(UserError):
     """Clients of the champion that serves would be refused by the new one."""
 
 
-def open_champion(found: ModelVersion, limits: Limits) -> Champion:
-    """The champion, verified, open and warm. Raises UserError, or whatever its files make fail."""
-    bundle = load_bundle(found.bundle, expected_sha256=found.bundle_sha256)
+def open_champion(version: ModelVersion, limits: Limits) -> Champion:
+    """The champion, verified, open and warm. Raises UserError, or any error its files cause."""
+    bundle = load_bundle(version.bundle, expected_sha256=version.bundle_sha256)
     threshold = bundle.threshold
     if threshold is not None and not (
         isinstance(threshold, int | float) and 0 <= threshold <= 1  # NaN is neither
     ):
-        raise UserError(f"its threshold is {threshold}, and not from 0 to 1")
+        raise UserError(f"its threshold must be from 0 to 1, got {threshold}")
     features, section = bundle.features, bundle.description.get("transactions")
     shape = bundle.session.get_inputs()[0].shape
     if shape[1] != len(features):
@@ -47,7 +47,7 @@ def open_champion(found: ModelVersion, limits: Limits) -> Champion:
 
         transactions = Transactions(section, features, limits.max_lines, form)
     champion = Champion(
-        Model(found.name, found.version, bundle.sha256, bundle.threshold),
+        Model(version.name, version.version, bundle.sha256, bundle.threshold),
         bundle,
         FeatureReader(features, form.missing_values),
         transactions,
@@ -60,12 +60,12 @@ def open_champion(found: ModelVersion, limits: Limits) -> Champion:
 
 
 def _form(description: dict[str, Any]) -> Form:
-    """How the source of the rows that it learnt from writes values. Raises UserError."""
+    """How the source of the training rows writes values. Raises UserError."""
     try:
         return Form.model_validate(description.get("source_form") or {})
     except ValueError as error:
         raise UserError(
-            f"its source_form is not one that this version reads: {str(error)[:300]}",
+            f"this version cannot read its source_form: {str(error)[:300]}",
             where="bundle.json",
             next_step="serve it with the version that trained it, or train again",
         ) from None
@@ -85,12 +85,12 @@ def _samples(bundle: Bundle, limits: Limits) -> list[Sample]:
     try:
         samples = msgspec.convert(bundle.examples.get("samples") or [], list[Sample])
     except msgspec.ValidationError as error:
-        raise UserError(f"its samples are not what they should be: {error}") from None
+        raise UserError(f"its samples do not have the expected shape: {error}") from None
     return [one for one in samples if len(one.lines or ()) <= limits.max_lines]
 
 
 def _warm_up(champion: Champion, limits: Limits) -> None:
-    """Ask it before anyone else does: about its own examples, or about a customer of zeros."""
+    """Score its own examples, or a customer of zeros, before the first request does."""
     x = champion.reference
     if not len(x):
         x = np.zeros((1, len(champion.features)), dtype=np.float32)
@@ -102,8 +102,8 @@ def _warm_up(champion: Champion, limits: Limits) -> None:
             customer = {"customer_id": "sample", "lines": sample.lines}
             body = msgspec.json.encode({"as_of": sample.as_of, "customers": [customer]})
             request = Request(body, {}, champion, limits)
-            found = champion.transactions.read(body, limits, request.skip, request.stop)
-            score(request, found.customers, found.as_of)
+            read = champion.transactions.read(body, limits, request.skip, request.stop)
+            score(request, read.customers, read.as_of)
     for sample in champion.samples:
         if sample.values is not None:
             body = msgspec.json.encode({"customers": [sample.values]})
@@ -117,7 +117,7 @@ FIELD = ("name", "unit", "low", "high", "categories")  # what clients have built
 def same_contract(old: Champion, new: Champion) -> None:
     """Raises OtherContract when clients of the old one would be refused by the new one."""
     differ = changed_features(old.features, new.features)
-    what = f"asks for other features than the one that serves: {', '.join(differ[:3])}"
+    what = f"takes other features than the champion that serves: {', '.join(differ[:3])}"
     if not differ:
         lost = _columns(old) ^ _columns(new)
         if old.transactions is None:
@@ -125,33 +125,34 @@ def same_contract(old: Champion, new: Champion) -> None:
         if new.transactions is not None and not lost:
             _same_form(old.transactions.form, new.transactions.form)
             return
-        what = f"takes other invoice lines than the one that serves: {', '.join(sorted(lost)[:3])}"
+        names = ", ".join(sorted(lost)[:3])
+        what = f"takes other invoice lines than the champion that serves: {names}"
         if new.transactions is None:
-            what = "takes no invoice lines, as the one that serves does"
+            what = "does not take invoice lines, as the champion that serves does"
     raise OtherContract(
-        f"it {what}, whose clients would be refused from one moment to the next (the gate promotes"
-        " such a one with gate.change_features only); once they send what it asks for, end the"
-        " service and start it again"
+        f"it {what}: clients of the one that serves would be refused (the gate promotes such a"
+        " champion with gate.change_features only); once they send what it takes, end the service"
+        " and start it again"
     )
 
 
 def changed_features(old: Iterable[dict[str, Any]], new: Iterable[dict[str, Any]]) -> list[str]:
-    """Names of the features that clients of the old ones send otherwise, or not at all."""
+    """Names of the features whose contract differs, or that only one of the two has."""
     ours = {one["name"]: _promised(one) for one in old}
     theirs = {one["name"]: _promised(one) for one in new}
     return [name for name in dict.fromkeys([*ours, *theirs]) if ours.get(name) != theirs.get(name)]
 
 
 def _same_form(old: Form, new: Form) -> None:
-    """Raises UserError when a line that the old one reads is another one to the new one."""
+    """Raises UserError when the new one would read a line differently than the old one."""
     if old.time_format not in (None, new.time_format):
-        what = f"times as {old.time_format}, which the one that serves takes"
+        what = f"times as {old.time_format}, as the champion that serves does"
     elif old.text and not (new.text and _marks(old.text) == _marks(new.text)):
-        what = "numbers as text in the way that the one that serves takes"
+        what = "numbers as text as the champion that serves does"
     else:
         return
     raise UserError(
-        f"it does not read {what}; to serve it all the same, end the service and start it again"
+        f"it does not read {what}; to serve it anyway, end the service and start it again"
     )
 
 

@@ -9,7 +9,6 @@ for good, and keeps no log of requests; a service that follows the champion is `
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import re
@@ -17,7 +16,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -28,13 +26,13 @@ from packaging.utils import canonicalize_name
 
 from common.errors import UserError
 from common.full_disk import full_disk
+from common.import_closure import ROOT, import_closure
 from configs.command import run_command
 from configs.settings import Settings
 from registry.bundle import verify_bundle
 from registry.champion import ModelVersion, the_champion
 from serving.served import FILE, VARIABLES, Fixed, Served, write_served
 
-ROOT = Path(__file__).resolve().parents[1]
 ENTRY = "serving.shipped"
 # What the modules read beside themselves: files, or folders with all that is in them.
 DATA = ("configs/contract.yaml", "features/sql", "serving/page")
@@ -117,7 +115,7 @@ def main(settings: Settings) -> None:
 
 
 def build(settings: Settings, model: ModelVersion) -> Built:
-    """Put together, built, kept in the store and packed. Raises UserError."""
+    """Build the Bento, keep it in the store, and pack it. Raises UserError."""
     name, version = tag_name(model.name), f"v{model.version}"
     home = (settings.var / "bentoml").resolve()
     file = (settings.var / "bento" / f"{name}-{version}.bento").resolve()
@@ -139,7 +137,7 @@ def build(settings: Settings, model: ModelVersion) -> Built:
 
 
 def stage(folder: Path, settings: Settings, model: ModelVersion) -> None:
-    """All that is shipped, and nothing else, into a new folder. Raises BundleRefused."""
+    """Copy all that is shipped, and nothing else, into a new folder. Raises BundleRefused."""
     for path in shipped_files():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / path, folder / path)
@@ -178,83 +176,44 @@ def report(built: Built) -> str:
 # --- what is shipped: code and data, and what must be installed ----------------------------------
 
 
-def shipped_files(root: Path = ROOT) -> list[Path]:
+def shipped_files() -> list[Path]:
     """Paths relative to the repository, sorted: the modules, their packages, and the data."""
-    found = {path for path, _ in modules(root).values()}
+    files = set(import_closure([ENTRY]).values())
     for data in DATA:
-        inside = (root / data).rglob("*") if (root / data).is_dir() else [root / data]
-        found |= {path.relative_to(root) for path in inside if path.is_file()}
-    return sorted(found)
-
-
-def modules(root: Path = ROOT) -> dict[str, tuple[Path, ast.Module]]:
-    """Module -> file relative to the repository, and its syntax: all that `ENTRY` may import,
-    whether at once or later, in a function."""
-    found: dict[str, tuple[Path, ast.Module]] = {}
-    todo = [ENTRY]
-    while todo:
-        name = todo.pop()
-        path = _file(name, root) if name else None
-        if path is None or name in found:
-            continue
-        tree = ast.parse((root / path).read_text(encoding="utf-8"))
-        found[name] = (path, tree)
-        todo += [*imported(tree), name.rpartition(".")[0]]  # its package is imported before it
-    return found
-
-
-def imported(tree: ast.AST, *, later: bool = True) -> Iterator[str]:
-    """Names that a module imports, but those for the type checker alone. `from a import b` may be
-    the module a.b, so both are named. later: with what functions import."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.Import):
-            yield from (name.name for name in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module
-            yield from (f"{node.module}.{name.name}" for name in node.names)
-        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            continue
-        elif later or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield from imported(node, later=later)
-
-
-def _file(module: str, root: Path) -> Path | None:
-    """None for a module of another library, or a name that is not a module."""
-    path = Path(*module.split("."))
-    for one in (path.with_suffix(".py"), path / "__init__.py"):
-        if (root / one).is_file():
-            return one
-    return None
+        inside = (ROOT / data).rglob("*") if (ROOT / data).is_dir() else [ROOT / data]
+        files |= {path for path in inside if path.is_file()}
+    return sorted(path.relative_to(ROOT) for path in files)
 
 
 def installed(direct: tuple[str, ...] = DIRECT) -> dict[str, str]:
     """Distribution -> version of all that `direct` needs, by name: as installed here, for Python
     and a system like these. Raises UserError when one is not installed."""
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     extras: dict[str, set[str]] = {}
     todo = [Requirement(name) for name in direct]
     while todo:
         requirement = todo.pop()
         name = canonicalize_name(requirement.name)
-        if name in found and requirement.extras <= extras[name]:
+        if name in versions and requirement.extras <= extras[name]:
             continue
         extras[name] = extras.get(name, set()) | requirement.extras
         try:
-            found_here = distribution(name)
+            installed_here = distribution(name)
         except PackageNotFoundError:
             raise UserError(
                 f"{name} is not installed, and the service needs it",
                 where=".venv",
                 next_step="set it up again: rm .venv/requirements.lock && make setup",
             ) from None
-        found[name] = found_here.version.partition("+")[0]  # 2.1+cpu is found on one machine only
-        for line in found_here.requires or []:
+        # Without 2.1+cpu's +cpu, which is found on one machine only.
+        versions[name] = installed_here.version.partition("+")[0]
+        for line in installed_here.requires or []:
             needed = Requirement(line)
             if needed.marker is None or any(
                 needed.marker.evaluate({"extra": extra}) for extra in ("", *extras[name])
             ):
                 todo.append(needed)
-    return dict(sorted(found.items()))
+    return dict(sorted(versions.items()))
 
 
 # --- the build -----------------------------------------------------------------------------------

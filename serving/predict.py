@@ -36,7 +36,7 @@ def main(settings: Settings, file: str | None = None) -> None:
 
 
 def read(file: Path) -> bytes:
-    """The request as it stands in the file: judging it is the service's part."""
+    """The request as it stands in the file; the service validates it."""
     try:
         return file.read_bytes()
     except OSError as error:
@@ -48,7 +48,7 @@ def read(file: Path) -> bytes:
 
 
 def example(settings: Settings) -> bytes:
-    """What the last run of this preset left to try its model on. Raises UserError without one."""
+    """The example that the last run of this preset left. Raises UserError without one."""
     runs = settings.var / "runs"
     # A run is called by its time. What cannot be read is not one of this preset's.
     for summary in sorted(runs.glob("*/summary.json"), reverse=True):
@@ -66,7 +66,7 @@ def example(settings: Settings) -> bytes:
 
 
 def ask(settings: Settings, body: bytes) -> Answer | LinesAnswer:
-    """The service's answer; raises UserError when none listens, or with the reason it refused."""
+    """The service's answer. Raises UserError when there is no service, or when it refuses."""
     serving = settings.serving
     address = url(serving.host, serving.port)
     token = read_token(serving.token_variable, serving.token_file, os.environ)
@@ -87,7 +87,7 @@ def ask(settings: Settings, body: bytes) -> Answer | LinesAnswer:
         raise UserError(
             f"what listens there is not this service: {error}",
             where=address,
-            next_step="make serve on another port, and name it: --serving.port N",
+            next_step="start the service on another port, and name it: --serving.port N",
         ) from None
     except ServiceRefused as error:
         problems = [
@@ -121,8 +121,8 @@ def _refuse_another(model: Model, settings: Settings, address: str) -> None:
             f"version {model.version} answers, and version {champion.version} is champion of {name}"
             f" (bundle {model.bundle_sha256[:12]} and {champion.bundle_sha256[:12]})",
             where=address,
-            next_step=f"a new champion is taken up within {settings.serving.watch_seconds:g} s, or"
-            f" refused, which {address}/model says; a service of another folder is ended first",
+            next_step=f"wait {settings.serving.watch_seconds:g} s: the service then serves it or"
+            f" refuses it ({address}/model says which); end a service of another folder first",
         )
 
 
@@ -178,13 +178,15 @@ def _next(error: ServiceRefused, address: str, token_variable: str) -> str:
         case "unauthorized":
             return f"set {token_variable} to the token that the service was started with"
         case "forbidden":
-            return "ask under a name that the service knows (setting serving.allowed_hosts there)"
+            return "use a name that the service knows (setting serving.allowed_hosts there)"
         case "timeout":
-            return "ask about fewer customers at once"
+            return "send fewer customers at once"
         case "busy" | "not_ready" | "ending" | "unknown_champion" | "too_slow":
-            return f"the same command again in a while; {address}/readyz says whether it is ready"
+            return (
+                f"run the same command again in a while; {address}/readyz says whether it is ready"
+            )
         case "failed":
-            return "look into what the service printed: this is a fault of its own"
+            return "read what the service printed: this is an internal error"
     return f"correct the request; {address}/ says what it takes"
 
 

@@ -39,11 +39,11 @@ def parse(body: bytes) -> Any:
     Raises Refused."""
     try:
         text = body.decode("utf-8")
-        found = json.loads(
+        parsed = json.loads(
             text, parse_float=_number, parse_constant=lambda name: NotFinite(float(name))
         )
         if "\\ud" in text or "\\uD" in text:  # half of a surrogate pair is not text
-            json.dumps(found, ensure_ascii=False, default=str).encode("utf-8")
+            json.dumps(parsed, ensure_ascii=False, default=str).encode("utf-8")
     except UnicodeDecodeError as error:
         what = f"is not UTF-8 at byte {error.start}"
     except UnicodeEncodeError:
@@ -54,7 +54,7 @@ def parse(body: bytes) -> Any:
         nested = isinstance(error, RecursionError)
         what = "is nested too deeply" if nested else "holds a number of thousands of digits"
     else:
-        return found
+        return parsed
     raise invalid(Problem(what=what, expected="JSON in UTF-8"))
 
 
@@ -200,7 +200,7 @@ def same_customer(place: Place, customer_id: str, first: int) -> Problem:
 
 
 def repeated(ids: Sequence[str | None]) -> bool:
-    """Whether a customer is there twice; one without an id is never the same as another."""
+    """Whether a customer appears twice; one without an id is never the same as another."""
     known = [one for one in ids if one is not None] if len(ids) > 1 else []
     return len(set(known)) != len(known)
 
@@ -218,15 +218,15 @@ def split(
     """
     good, rows, skipped, count = [], [], list[Skipped](), 0
     for row, sent in enumerate(customers):
-        found = list(islice(problems(Place(row), sent, count < SHOWN), max(1, MANY - count)))
-        if not found:
+        wrong = list(islice(problems(Place(row), sent, count < SHOWN), max(1, MANY - count)))
+        if not wrong:
             good.append(sent)
             rows.append(row)
             continue
-        count += len(found)
+        count += len(wrong)
         customer_id = sent.get("customer_id") if isinstance(sent, dict) else None
         known = isinstance(customer_id, str) and len(customer_id) <= LONGEST_TEXT
-        skipped.append(Skipped(row, customer_id if known else None, found))
+        skipped.append(Skipped(row, customer_id if known else None, wrong))
     return good, rows, refuse_or_skip(skipped, bool(good), skip)
 
 
@@ -234,7 +234,7 @@ def refuse_or_skip(
     skipped: Iterable[Skipped], others: bool, skip: bool, code: str = "invalid"
 ) -> list[Skipped]:
     """Those without an answer, by row. Raises Refused, but with `skip` when there are others."""
-    found = list(skipped)
-    if found and not (skip and others):
-        raise Refused(code, "", *(problem for one in found for problem in one.detail))
-    return sorted(found, key=lambda one: one.row)
+    left_out = list(skipped)
+    if left_out and not (skip and others):
+        raise Refused(code, "", *(problem for one in left_out for problem in one.detail))
+    return sorted(left_out, key=lambda one: one.row)

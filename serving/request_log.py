@@ -1,16 +1,17 @@
-"""What was asked and answered, kept in Parquet for the monitoring to read (`serving.log_requests`).
+"""The log of requests and answers, in Parquet, which monitoring reads (`serving.log_requests`).
 
     var/serving/log/date=2026-11-23/101502-4711-000003.parquet      one row per customer answered
 
 A customer's identifier is kept as a keyed hash (BLAKE2b): the same customer has the same hash, so
-that what they did later can be joined by who has the key, `var/serving/log.key`; without it even a
+that what they did later can be joined with the key, `var/serving/log.key`; without the key even a
 short number cannot be found by trying. The feature values are those that the model saw: of a
-category its code. `request` and `row` name a row: what a challenger in shadow says of it has the
+category its code. `request` and `row` name a row: the answer of a challenger in shadow has the
 same two (`shadow.py`). `seconds` is what the model took for the row on its core: of
 its call an equal part of each of its `call_rows` rows.
 
-Rows are written by the worker every few seconds, aside and then renamed; a worker that is killed
-loses what it had not written. What cannot be written is counted and let go: answering comes first.
+Rows are written by the worker every few seconds, into a temporary file that is then renamed; a
+worker that is killed loses what it had not written. What cannot be written is counted and dropped:
+answering comes first.
 """
 
 from __future__ import annotations
@@ -114,18 +115,22 @@ class RequestLog:
 
 
 def write_table(table: pa.Table, folder: Path, first: datetime, number: int) -> None:
-    """Write rows under the day of the first, aside and then renamed. number: of this process."""
+    """Write rows under the day of the first. number: of this process; no name is used twice.
+
+    Not by `atomic_path`, which looks through the folder for what killed processes left: it gets a
+    file every few seconds.
+    """
     import pyarrow.parquet as pq
 
     day = folder / f"date={first:%Y-%m-%d}"
     day.mkdir(parents=True, exist_ok=True)
     target = day / f"{first:%H%M%S}-{os.getpid()}-{number:06}.parquet"
-    aside = target.with_name(f".{target.name}.unfinished")
+    temporary = target.with_name(f".{target.name}.unfinished")
     try:
-        pq.write_table(table, aside)
-        aside.replace(target)
+        pq.write_table(table, temporary)
+        temporary.replace(target)
     finally:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def decisions(probability: np.ndarray, threshold: float | None) -> pa.Array:

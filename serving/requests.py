@@ -193,13 +193,13 @@ class FeatureReader:
 
 def _renamed(names: Sequence[str]) -> dict[str, str]:
     """Names that a field of a msgspec type cannot have -> what the field is called instead."""
-    found: dict[str, str] = {}
+    renamed: dict[str, str] = {}
     for place, name in enumerate(names):
         if UNNAMEABLE.search(name):
-            found[name] = f"feature_{place}"
-            while found[name] in names:
-                found[name] += "_"
-    return found
+            renamed[name] = f"feature_{place}"
+            while renamed[name] in names:
+                renamed[name] += "_"
+    return renamed
 
 
 def _customer_type(

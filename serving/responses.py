@@ -51,7 +51,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class FromLines(Prediction, frozen=True, omit_defaults=True):
-    """The answer for one customer's invoice lines. features: only when they were asked for."""
+    """The answer for one customer's invoice lines. features: only with `features=true`."""
 
     features: dict[str, float | str | None] | None = None
 
@@ -96,7 +96,7 @@ class Explanation(msgspec.Struct, frozen=True):
 
 
 class Method(msgspec.Struct, frozen=True):
-    """permutations: orders that were walked for each customer, there and back counted as two."""
+    """permutations: orders of the features for each customer, there and back counted as two."""
 
     name: str
     what: str

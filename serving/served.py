@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from common.errors import UserError
+from common.files import write_bytes
 from configs.environment import QUIET
 from registry.champion import CHALLENGER, CHAMPION, ModelVersion, read_alias
 
@@ -64,7 +65,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     allowed_hosts: list[str] = []
     log_folder: str | None = None  # where requests are logged; none: they are not
     metrics_file: str | None = None  # what monitoring wrote, for /metrics; none: nothing is added
-    shadow_folder: str | None = None  # where the challenger's answers go; none: it is not asked
+    shadow_folder: str | None = None  # where the challenger's answers go; none: it does not score
     shadow_share: float = 0.25
     signal_file: str | None = None  # touched by /reload, so that the other workers look at once
     trials_folder: str | None = None  # where it is kept which bundles have passed a trial
@@ -72,7 +73,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @staticmethod
     def of(settings: Settings, name: str, **others: Any) -> Served:
-        """As the settings say. others: whom to serve, and what else they do not say."""
+        """From the settings. others: whom to serve, and what else the settings do not have."""
         serving = settings.serving
         limits = {limit: getattr(serving, limit) for limit in (*LIMITS, "token_variable")}
         return Served(name=name, **limits, **others)
@@ -106,13 +107,13 @@ def read_served(env: Mapping[str, str] = os.environ) -> Served:
         served = msgspec.json.decode(file.read_bytes(), type=Served)
     except OSError:
         raise UserError(
-            "the service was not told what to serve",
+            "the file that says what to serve is missing",
             where=f"{VARIABLE} ({named})" if named else f"{file} ({VARIABLE} is not set)",
-            next_step="start it with `make serve` (python -m serving), which says so",
+            next_step="start it with `make serve` (python -m serving), which writes it",
         ) from None
     except msgspec.DecodeError as error:
         raise UserError(
-            f"what to serve cannot be read: {error}",
+            f"the file that says what to serve cannot be read: {error}",
             where=str(file),
             next_step="start it with `make serve`, or build the Bento again (make bento)",
         ) from None
@@ -125,8 +126,5 @@ def read_served(env: Mapping[str, str] = os.environ) -> Served:
 
 
 def write_served(served: Served, file: Path) -> None:
-    """Under a temporary name, then renamed."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(file.name + ".unfinished")
-    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(served)))
-    temporary.replace(file)
+    """The file is whole or absent, whenever this process ends."""
+    write_bytes(file, msgspec.json.format(msgspec.json.encode(served)))

@@ -58,7 +58,7 @@ class GoldenPath:
 
     @bentoml.on_startup
     async def start(self) -> None:
-        seen = service.touched()  # before the look, or what is told in between would be missed
+        seen = service.touched()  # before the look, or a change in between would be missed
         await asyncio.to_thread(service.champions.look)
         # What is loaded now stays: a full collection need not walk through it at every turn.
         gc.collect()
@@ -116,14 +116,14 @@ class Service(bentoml.Service[GoldenPath]):
         return self.app
 
     def touched(self) -> int:
-        """When another worker was last told to look."""
+        """When a worker last had the others look, nanoseconds since 1970."""
         try:
             return Path(SERVED.signal_file).stat().st_mtime_ns if SERVED.signal_file else 0
         except OSError:
             return 0
 
     async def watch(self, seen: int) -> None:
-        """Look for a new champion every now and then, and at once when another worker was told."""
+        """Look for a new champion now and then, and at once when another worker has them look."""
         from serving import metrics
 
         waited = 0.0
@@ -131,19 +131,19 @@ class Service(bentoml.Service[GoldenPath]):
             await asyncio.sleep(min(TICK, SERVED.watch_seconds))
             waited += min(TICK, SERVED.watch_seconds)
             metrics.BUSY.set(self.work.busy)
-            alone = os.getppid() != ARBITER  # and its parent now is not ours to end
-            if alone or (SERVED.launcher is not None and not _alive(SERVED.launcher)):
+            orphaned = os.getppid() != ARBITER  # and its parent now is not ours to end
+            if orphaned or (SERVED.launcher is not None and not _alive(SERVED.launcher)):
                 log.error("the launcher is gone: the service ends")
-                os.kill(os.getpid() if alone else ARBITER, signal.SIGTERM)
+                os.kill(os.getpid() if orphaned else ARBITER, signal.SIGTERM)
                 return
             touched = self.touched()
-            if touched == self.champions.told:  # by this worker itself, which has looked
+            if touched == self.champions.notified_at:  # by this worker itself, which has looked
                 seen = touched
             if touched == seen and waited < SERVED.watch_seconds:
                 continue
-            told, seen, waited = touched != seen, touched, 0.0
+            notified, seen, waited = touched != seen, touched, 0.0
             try:
-                await asyncio.to_thread(self.champions.look, told=told)
+                await asyncio.to_thread(self.champions.look, notified=notified)
             except Exception:
                 log.exception("the champion could not be looked up")
 
@@ -182,7 +182,7 @@ class Service(bentoml.Service[GoldenPath]):
 
 
 def _log_to_stderr() -> None:
-    """Our own lines on standard error: BentoML is told to be quiet, and is about ours too."""
+    """Our own lines on standard error: with --quiet, BentoML drops them as well."""
     ours, lines = logging.getLogger("golden_path"), logging.StreamHandler()
     lines.setFormatter(logging.Formatter("%(asctime)s worker %(process)d: %(message)s"))
     ours.setLevel(logging.INFO)

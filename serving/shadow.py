@@ -49,7 +49,7 @@ LONGEST_WAIT = 60.0  # until a process that died is started again: 1, 2, 4 … s
 
 
 class Shadow:
-    """Who is in shadow in this worker."""
+    """The challenger in shadow, in one worker."""
 
     def __init__(self, served: Served, trials: Trials, crowded: Callable[[], bool]) -> None:
         """crowded: whether so much is being answered that nothing is to be handed over."""
@@ -126,10 +126,10 @@ class Shadow:
                 return
             rate = done.rows / max(done.elapsed, 1e-3)
             process.limit = max(1, int(BATCH_SECONDS * rate))
-            metrics.shadow_scored(process.found.version, done)
+            metrics.shadow_scored(process.version.version, done)
             if done.why not in ("", process.logged):
                 process.logged = done.why
-                log.error("version %s in shadow: %s", process.found.version, done.why)
+                log.error("version %s in shadow: %s", process.version.version, done.why)
         frame, rows = self._take(process.limit)
         if rows:
             process.send(frame, rows)
@@ -165,7 +165,7 @@ class Shadow:
         self._deaths = 1 if lived > LONGEST_WAIT else self._deaths + 1
         self._again_at = time.monotonic() + min(2.0 ** (self._deaths - 1), LONGEST_WAIT)
         how = "" if isinstance(error, Ended | OSError) else f": {error!r}"
-        log.error("the process of version %s in shadow has ended%s", process.found.version, how)
+        log.error("the process of version %s in shadow has ended%s", process.version.version, how)
 
     def _count_dropped(self) -> None:
         if self._dropped:
@@ -190,7 +190,7 @@ class Shadow:
         in a thread, one at a time.
         """
         try:
-            found, serves = self._served.find_challenger(), self._served.find()
+            challenger, serves = self._served.find_challenger(), self._served.find()
         except UserError as error:
             if self._unknown != error.what:
                 log.error("the challenger cannot be looked up: %s", error.what)
@@ -198,20 +198,24 @@ class Shadow:
             return
         self._unknown = ""
         champions = {one.version for one in (serves, champion and champion.model) if one}
-        if found is None or champion is None or found.version in champions:
-            self._stop(f"version {found.version} is champion" if found else "nobody is challenger")
+        if challenger is None or champion is None or challenger.version in champions:
+            self._stop(
+                f"version {challenger.version} is champion"
+                if challenger
+                else "there is no challenger"
+            )
             self._say_refused(None)
             return
-        key, process = (found.version, found.bundle_sha256), self._process
+        key, process = (challenger.version, challenger.bundle_sha256), self._process
         if process is not None and process.key == key:
             if process.closed and time.monotonic() >= self._again_at:
-                self._swap(found, champion, again)
+                self._swap(challenger, champion, again)
             return
         refused = self._refused and (self._refused.version, self._refused.bundle_sha256)
         if refused == key and not again:
             return
         self._deaths = 0
-        self._swap(found, champion, again)
+        self._swap(challenger, champion, again)
 
     def close(self) -> None:
         """End the process, and a trial under way."""
@@ -222,30 +226,33 @@ class Shadow:
             starting.kill()
         self._stop("the service ends")
 
-    def _swap(self, found: ModelVersion, champion: Champion, again: bool) -> None:
+    def _swap(self, challenger: ModelVersion, champion: Champion, again: bool) -> None:
         """The process of this version instead of that of the one before."""
         old = self._process
         try:
-            self._trials.check(found, again=again)
-            new = start(self._served, found, self._begun)
+            self._trials.check(challenger, again=again)
+            new = start(self._served, challenger, self._begun)
             if differ := changed_features(champion.features, new.features):
                 new.end()
+                names = ", ".join(differ[:3])
                 raise OtherContract(
-                    f"it asks for other features than the one that serves: {', '.join(differ[:3])}"
+                    f"it takes other features than the champion that serves: {names}"
                 )
         except Exception as error:  # a bundle can be wrong in ways that no list holds
             if self._closed:
                 return
             why = error.what if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-            self._stop(f"version {found.version} is challenger")
-            log.error("version %s is not put in shadow: %s", found.version, why[:LONGEST])
-            key = (found.version, found.bundle_sha256)
+            self._stop(f"version {challenger.version} is challenger")
+            log.error("version %s is not put in shadow: %s", challenger.version, why[:LONGEST])
+            key = (challenger.version, challenger.bundle_sha256)
             self._say_refused(ShadowVersion(*key, "refused", reason_of(error), why[:LONGEST]))
             return
         self._process = new
         self._say_refused(None)
-        metrics.in_shadow(self._served.name, str(found.version), found.bundle_sha256[:12])
-        log.info("version %s is in shadow of version %s", found.version, champion.model.version)
+        metrics.in_shadow(self._served.name, str(challenger.version), challenger.bundle_sha256[:12])
+        log.info(
+            "version %s is in shadow of version %s", challenger.version, champion.model.version
+        )
         if old is not None:
             self._end(old)
         if self._closed:  # meanwhile
@@ -267,7 +274,7 @@ class Shadow:
             self._rows = self._bytes = 0
         self._count_dropped()
         metrics.in_shadow()
-        log.info("version %s is no longer in shadow: %s", process.found.version, why)
+        log.info("version %s is no longer in shadow: %s", process.version.version, why)
 
     def _end(self, process: Process) -> None:
         died = process.closed

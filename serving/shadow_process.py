@@ -147,7 +147,7 @@ class Ended(Exception):
 class Process:
     """The process of one challenger, which has its bundle open, and the batch that it is at."""
 
-    found: ModelVersion
+    version: ModelVersion
     child: subprocess.Popen[bytes]
     features: list[dict[str, Any]]  # of its bundle
     began: float = field(default_factory=time.monotonic)
@@ -161,7 +161,7 @@ class Process:
 
     @property
     def key(self) -> tuple[int, str]:
-        return self.found.version, self.found.bundle_sha256
+        return self.version.version, self.version.bundle_sha256
 
     def send(self, frame: bytes, rows: int) -> None:
         """A batch, as far as the pipe takes it now. Raises OSError when it has ended."""
@@ -190,7 +190,7 @@ class Process:
                 self._unsent = self._unsent[os.write(self.child.stdin.fileno(), self._unsent) :]
 
     def end(self) -> None:
-        """Let it write what it holds, then insist."""
+        """Let it write what it holds, then kill it."""
         assert self.child.stdin is not None and self.child.stdout is not None
         with self.lock:  # not while the event loop writes to it
             self.closed = True
@@ -206,13 +206,13 @@ class Process:
 
 def start(
     served: Served,
-    found: ModelVersion,
+    version: ModelVersion,
     begun: Callable[[subprocess.Popen[bytes] | None], None],
 ) -> Process:
     """The process, ready to score. Raises UserError where it cannot open the bundle.
 
-    begun: told the child while it opens the bundle, and None afterwards: who ends the service
-    meanwhile kills it.
+    begun: called with the child while it opens the bundle, so that the end of the service can kill
+    it, and with None afterwards.
     """
     assert served.log_folder is not None and served.shadow_folder is not None
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
@@ -230,10 +230,10 @@ def start(
     begun(child)
     try:
         order = Order(
-            name=found.name,
-            version=found.version,
-            folder=str(found.bundle),
-            bundle_sha256=found.bundle_sha256,
+            name=version.name,
+            version=version.version,
+            folder=str(version.bundle),
+            bundle_sha256=version.bundle_sha256,
             shadow_folder=served.shadow_folder,
             key_file=str(Path(served.log_folder).with_suffix(".key")),
             share=served.shadow_share,
@@ -259,4 +259,4 @@ def start(
         raise
     finally:
         begun(None)
-    return Process(found, child, ready.features)
+    return Process(version, child, ready.features)

@@ -7,11 +7,11 @@
 A worker of the service starts it and hands over feature rows. It computes when nothing else wants a
 core (Linux: SCHED_IDLE; elsewhere nice), and at most a share of one; its memory is bounded as that
 of a trial is. A row of its log has the same `request` and `row` as that of the champion in the log
-of requests, and both answers. The folder is another one, so that who counts the log of requests
+of requests, and both answers. The folder is another one, so that a count of the log of requests
 counts each answer once.
 
 Seconds are those of the model's call on its core, divided by the rows of the call. Rows are merged
-for speed, but the last request of a batch is scored by itself, as the champion was asked: seconds
+for speed, but the last request of a batch is scored by itself, as the champion scored it: seconds
 can be compared where `call_rows` is `champion_call_rows`.
 """
 
@@ -66,7 +66,7 @@ class Scorer:
     """The bundle, open; and what is scored and not yet written."""
 
     def __init__(self, order: Order) -> None:
-        """Raises UserError, or whatever the files of the bundle make fail."""
+        """Raises UserError, or any error that the files of the bundle cause."""
         self.order, self._key = order, read_key(Path(order.key_file))
         self._parent = os.getppid()
         self.bundle = load_bundle(Path(order.folder), expected_sha256=order.bundle_sha256)
@@ -102,18 +102,18 @@ class Scorer:
         probability, seconds = np.full(n, np.nan), np.zeros(n)
         call_rows, failed, at = np.zeros(n, np.int32), 0, 0
         last = batch.requests[-1]
-        # The last by itself, as it was asked, so that its seconds can be compared.
+        # The last by itself, as the champion scored it, so that its seconds can be compared.
         merged = n - len(last.ids) if len(last.ids) == last.call_rows else n
         while at < n:
             end = min(at + self._step, merged) if at < merged else n
-            found, took, why = self._call(x[at:end])
+            answered, took, why = self._call(x[at:end])
             if at >= merged and not why and took < WARM_SECONDS:
                 # The champion is at work all the time, and this one was not: once more, warm.
-                found, took, why = self._call(x[at:end])
+                answered, took, why = self._call(x[at:end])
             if why:
                 failed, self._why = failed + end - at, why
             else:
-                probability[at:end] = found
+                probability[at:end] = answered
             seconds[at:end], call_rows[at:end] = took / (end - at), end - at
             if end <= merged:
                 fitting = int(CALL_SECONDS * (end - at) / max(took, 1e-6))
@@ -141,17 +141,17 @@ class Scorer:
         """Probabilities (n,), the seconds on its core, and why there are none, if so."""
         from onnxruntime import RunOptions
 
-        options, why, found = RunOptions(), "", x[:0]
+        options, why, probability = RunOptions(), "", x[:0]
         options.log_severity_level = 4
         self._running = time.process_time() + self.order.max_seconds, options
         began = time.thread_time()
         try:
-            found = self.bundle.predict(x, options)
+            probability = self.bundle.predict(x, options)
         except Exception as error:  # of values that its graph cannot take, or no memory
             why = f"{type(error).__name__}: {error}"[:LONGEST]
         finally:
             self._running = None
-        return found, time.thread_time() - began, why
+        return probability, time.thread_time() - began, why
 
     def _rest(self, requests: IO[bytes]) -> bool:
         """Wait until what was computed is no more than its share; whether the worker has ended."""

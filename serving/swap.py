@@ -36,7 +36,7 @@ WHO = "champion"
 
 @dataclass
 class Champions:
-    """The one that answers now, and what was refused last."""
+    """The champion that answers now, and the version that was refused last."""
 
     served: Served
     current: Champion | None = None
@@ -45,7 +45,7 @@ class Champions:
     trials: Trials | None = None  # none: bundles are opened without one
     noted: Callable[[Outcome, Champions], None] | None = None
     in_shadow: Callable[[], ShadowVersion | None] = lambda: None
-    told: int = 0  # when this one told the others to look
+    notified_at: int = 0  # when this worker had the others look, nanoseconds since 1970
     _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
     _last: tuple[float, bool, tuple[Outcome, str]] = (-1.0, False, ("none", ""))
 
@@ -62,19 +62,19 @@ class Champions:
             raise Refused("not_ready", f"no verified champion: {self.unknown or 'there is none'}")
         return self.current
 
-    def look(self, *, again: bool = False, told: bool = False) -> tuple[Outcome, str]:
+    def look(self, *, again: bool = False, notified: bool = False) -> tuple[Outcome, str]:
         """Look up the champion, swap when it is another one: the outcome, and why it was refused.
 
-        again: try one that has been refused before once more.  told: look at it once more, by the
-        verdict of the worker that has tried it: each trial may take a minute.
+        again: try one that has been refused before once more.  notified: by another worker: look at
+        it once more, by the verdict of that worker's trial, which may take a minute.
         """
         asked_at = monotonic()
         with self._one_at_a_time:
-            began_at, tried_again, found = self._last
+            began_at, tried_again, last = self._last
             if began_at >= asked_at and tried_again >= again:
-                return found  # of somebody who was waiting as well: a trial takes seconds
+                return last  # of another caller that waited: a trial takes seconds
             began_at, before = monotonic(), self.refused
-            outcome, why = self._look(again, told)
+            outcome, why = self._look(again, notified)
             changed = outcome in ("swapped", "refused", "unknown") or self.refused != before
             if self.noted is not None and changed:
                 self.noted(outcome, self)
@@ -86,11 +86,11 @@ class Champions:
         if self.trials is not None:
             self.trials.close()
 
-    def _look(self, again: bool, told: bool) -> tuple[Outcome, str]:
+    def _look(self, again: bool, notified: bool) -> tuple[Outcome, str]:
         try:
-            found = self.served.find()
+            version = self.served.find()
         except UserError as error:
-            if self.unknown == error.what and not (again or told):
+            if self.unknown == error.what and not (again or notified):
                 return "unchanged", ""
             self.unknown = error.what
             log.error("the champion cannot be looked up, %s: %s", _stays(self.current), error.what)
@@ -98,33 +98,33 @@ class Champions:
         if self.unknown:
             log.info("the champion can be looked up again")
         self.unknown = ""
-        if found is None:
+        if version is None:
             # An alias taken away is an accident more often than a wish: the old one goes on.
             return ("unchanged" if self.current else "none"), ""
-        key = (found.version, found.bundle_sha256)
+        key = (version.version, version.bundle_sha256)
         old = self.current
         if old and (old.model.version, old.model.bundle_sha256) == key:
             self.refused = None
             return "unchanged", ""
         refused = self.refused and (self.refused.version, self.refused.bundle_sha256)
-        if refused == key and not (again or told):
+        if refused == key and not (again or notified):
             return "unchanged", ""
         try:
-            new = self._opened(found, again)
+            new = self._opened(version, again)
         except Exception as error:  # a bundle can be wrong in ways that no list holds
             why = error.what if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             why = why[:LONGEST]
             self.refused = RefusedVersion(*key, reason_of(error), why)
-            log.error("version %s refused, %s: %s", found.version, _stays(old), why)
+            log.error("version %s refused, %s: %s", version.version, _stays(old), why)
             return "refused", why
         self.current, self.refused = new, None
-        log.info("version %s serves%s", found.version, f", after {_name(old)}" if old else "")
+        log.info("version %s serves%s", version.version, f", after {_name(old)}" if old else "")
         return "swapped", ""
 
-    def _opened(self, found: ModelVersion, again: bool) -> Champion:
+    def _opened(self, version: ModelVersion, again: bool) -> Champion:
         if self.trials is not None:
-            self.trials.check(found, again=again)
-        new = open_champion(found, self.limits)
+            self.trials.check(version, again=again)
+        new = open_champion(version, self.limits)
         if self.current is not None:
             same_contract(self.current, new)
         return new
@@ -136,7 +136,7 @@ def reload(champions: Champions) -> tuple[Outcome, Champion]:
     if champions.served.signal_file:  # the other workers look at once
         file = Path(champions.served.signal_file)
         file.touch()
-        champions.told = file.stat().st_mtime_ns
+        champions.notified_at = file.stat().st_mtime_ns
     if outcome == "unknown":
         raise Refused("unknown_champion", f"{_stays(champions.current)}: {reason}")
     if outcome == "refused":
@@ -146,7 +146,7 @@ def reload(champions: Champions) -> tuple[Outcome, Champion]:
 
 
 def reason_of(error: Exception) -> str:
-    """One word for `/metrics`."""
+    """The reason of a refusal as a label for `/metrics`."""
     if isinstance(error, TrialFailed):
         return error.reason
     if isinstance(error, OtherContract):

@@ -53,9 +53,9 @@ class Table:
 
 
 @dataclass(frozen=True)
-class FromLines:
-    """What came of a request of invoice lines. features: by row of the request, for those who have
-    any, in the order of the bundle."""
+class ReadTransactions:
+    """A request of invoice lines, as customers to score. features: by row of the request, for those
+    who have any, in the order of the bundle."""
 
     customers: Customers
     as_of: date
@@ -83,7 +83,7 @@ class Transactions:
         self.names = [feature["name"] for feature in features]
         if unknown := [name for name in self.names if name not in catalogue]:
             raise UserError(
-                f"its feature {unknown[0]} is not made by any SQL here",
+                f"its feature {unknown[0]} is not in the feature catalogue",
                 where="features/catalogue.py",
                 next_step="train again with this version, or serve with the one that trained it",
             )
@@ -110,12 +110,12 @@ class Transactions:
         self.pool = Pool([Prepared(queries, self.declared, max_lines) for _ in range(CONNECTIONS)])
         self.close = weakref.finalize(self, self.pool.close)  # DuckDB reports what outlives it
 
-    def read(self, body: bytes, limits: Limits, skip: bool, stop: Stop) -> FromLines:
+    def read(self, body: bytes, limits: Limits, skip: bool, stop: Stop) -> ReadTransactions:
         """The customers of a request with their features. Raises Refused for those without an
         answer, or with `skip` when there is nobody else."""
         lines = self.reader.read(body, limits, skip)
         rows = self.rows(lines, stop)
-        return FromLines(
+        return ReadTransactions(
             self._customers(skip, lines, rows),
             lines.as_of,
             self._left_out(lines, rows),
@@ -127,7 +127,7 @@ class Transactions:
         )
 
     def rows(self, lines: Lines, stop: Stop) -> list[Row | None]:
-        """What came of each customer; None where their values are too large to be counted."""
+        """The result of each customer; None where their values are too large to be counted."""
         last = len(lines.customers)
         table = self._table(stop, lines.customers, 0, last)
         with self.pool.take() as prepared:
@@ -137,13 +137,13 @@ class Transactions:
         return [name for bit, name in enumerate(self._why) if bits & (1 << bit)]
 
     def _left_out(self, lines: Lines, rows: Sequence[Row | None]) -> list[LeftOut]:
-        found = []
+        left_out = []
         for row, customer, judged in zip(lines.rows, lines.customers, rows, strict=True):
             for line, bits in judged.left_out if judged else ():
                 reasons = self.reasons(bits)
                 why = [self._why[reason] for reason in reasons]
-                found.append(LeftOut(row, customer.customer_id, line, reasons, why))
-        return found
+                left_out.append(LeftOut(row, customer.customer_id, line, reasons, why))
+        return left_out
 
     def _customers(self, skip: bool, lines: Lines, rows: Sequence[Row | None]) -> Customers:
         """Those who can be scored. Raises Refused for the others, or with `skip` when there is
@@ -160,39 +160,39 @@ class Transactions:
         # What is wrong with the request comes first: without it, there may be answers.
         skipped.sort(key=lambda one: one.detail[0].reason == "not_active")
         skipped = refuse_or_skip(skipped, bool(good), skip, "invalid" if invalid else "no_answer")
-        found = [rows[at].features for at in good]  # type: ignore[union-attr]
+        values = [rows[at].features for at in good]  # type: ignore[union-attr]
         return Customers(
             [lines.customers[at].customer_id for at in good],
             [lines.rows[at] for at in good],
-            np.array(found, dtype=np.float32),
+            np.array(values, dtype=np.float32),
             skipped,
             persons=[rows[at].customer_id for at in good],  # type: ignore[union-attr]
         )
 
     def _problem(
-        self, lines: Lines, at: int, found: Row | None, first_rows: dict[str, int]
+        self, lines: Lines, at: int, judged: Row | None, first_rows: dict[str, int]
     ) -> Problem | None:
         """Why a customer cannot be scored. first_rows: customer -> the row they were first in."""
         row, sent = lines.rows[at], lines.customers[at]
-        if found is None:
+        if judged is None:
             what = "the values of these lines are too large to be counted"
             return Place(row).problem("out_of_range", what, "lines")
-        if found.customer_id is None:
+        if judged.customer_id is None:
             what = "must not be blank"
             return Place(row).problem("blank", what, "customer_id", sent.customer_id, "text")
-        first = first_rows.setdefault(found.customer_id, row)
+        first = first_rows.setdefault(judged.customer_id, row)
         if first != row:
             return same_customer(Place(row), sent.customer_id, first)
-        if found.features is not None:
+        if judged.features is not None:
             return None
-        days, lost = self.settings.active_days, found.left_out
+        days, lost = self.settings.active_days, judged.left_out
         counted = Counter(reason for _, bits in lost for reason in self.reasons(bits))
         reasons = ", ".join(f"{reason} {count}" for reason, count in counted.most_common())
         left = f"; of {len(sent.lines)} lines {len(lost)} do not count ({reasons})"
         return Place(row).problem(
             "not_active",
-            f"bought nothing in the {days} days before {lines.as_of}, so the model was never asked"
-            f" about such a customer{left if counted else ''}",
+            f"bought nothing in the {days} days before {lines.as_of}, and the model knows only"
+            f" customers who did{left if counted else ''}",
             "lines",
             expected=f"a sale from {days} days before the as-of date on",
         )
@@ -207,7 +207,7 @@ class Transactions:
         last: int,
     ) -> list[Row | None]:
         """The customers from first to before last, whose lines are the table. Where a sum of theirs
-        is too large for its type, half of them at a time, until who it is stands alone."""
+        is too large for its type, half of them at a time, until that customer stands alone."""
         try:
             with stop.calling(prepared.connection.interrupt):
                 return [*prepared.run(table.columns, lines.as_of, table.as_text)]
@@ -221,12 +221,12 @@ class Transactions:
         except duckdb.DataError:
             if last - first == 1:
                 return [None]
-        found: list[Row | None] = []
+        rows: list[Row | None] = []
         middle = (first + last) // 2
         for begin, end in ((first, middle), (middle, last)):
             half = self._table(stop, lines.customers, begin, end)
-            found += self._halved(prepared, stop, lines, half, begin, end)
-        return found
+            rows += self._halved(prepared, stop, lines, half, begin, end)
+        return rows
 
     def _table(self, stop: Stop, customers: Sequence[Any], first: int, last: int) -> Table:
         """The lines of the customers from first to before last."""
@@ -242,7 +242,7 @@ class Transactions:
             values[name] = [getattr(line, name) for line in lines]
         as_text = self._in_one_form(values)
         columns = line_columns(self.declared, as_text)
-        table = {name: arrow(columns[name], found) for name, found in values.items()}
+        table = {name: arrow(columns[name], column) for name, column in values.items()}
         return Table({"key": from_numpy("BIGINT", key), **table}, as_text)
 
     def _in_one_form(self, values: dict[str, list[Any]]) -> bool:

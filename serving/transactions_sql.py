@@ -51,10 +51,11 @@ EPOCH = date(1970, 1, 1)
 
 @dataclass(frozen=True)
 class Row:
-    """What came of one customer's lines. place: in the list that was handed over.
+    """The result of one customer's lines. place: in the list of customers.
 
-    customer_id: as ingestion reads it; None where it is blank.  features: None for who did not buy
-    in the `active_days`, and within, None where missing.  left_out: (line, its broken bits).
+    customer_id: as ingestion reads it; None where it is blank.  features: None for a customer
+    who did not buy in the `active_days`; within, None where missing.  left_out: (line, its broken
+    bits).
     """
 
     place: int
@@ -65,7 +66,7 @@ class Row:
 
 def line_rules(contract: Contract, declared: frozenset[str]) -> dict[str, Rule]:
     """The contract's rules for the lines of a request, in the order of their bits. Not those about
-    `in_future`: what lies in the future is asked of the as-of date here, and says `after_as_of`."""
+    `in_future`: a line from the as-of date on is `after_as_of` here."""
     rules = row_rules(contract, declared)
     return {name: rule for name, rule in rules.items() if rule.column != "in_future"}
 
@@ -87,7 +88,7 @@ def select_rows(
     as_text: bool = False,
 ) -> str:
     """The statement: from the lines and `request` one row for each customer, as
-    place, customer_id, keys and bits of the lines left out, whether asked about, features.
+    place, customer_id, keys and bits of the lines left out, whether they are active, features.
 
     form: how values are written that are text.  as_text: numbers are, in `lines_as_text`."""
     rules = line_rules(contract, declared)
@@ -116,7 +117,7 @@ def select_rows(
                    (broken & {quarantining(rules)}) + {after} AS reasons
             FROM ({judged}) CROSS JOIN as_of_dates
         ),
-        -- A customer is known by their place: one who is named twice is told apart, and refused.
+        -- A customer is known by their place: one who is named twice is found, and refused.
         transactions AS NOT MATERIALIZED (
             SELECT place AS customer_id, {columns} FROM judged WHERE reasons = 0
         ),
@@ -182,10 +183,10 @@ class Prepared:
             Row(
                 place,
                 customer_id,
-                tuple(features) if asked else None,
+                tuple(features) if active else None,
                 sorted(zip(keys or (), bits or (), strict=True)),
             )
-            for place, customer_id, keys, bits, asked, *features in rows
+            for place, customer_id, keys, bits, active, *features in rows
         ]
 
     def close(self) -> None:

@@ -10,7 +10,6 @@ and all workers of one service share: each bundle is tried once.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import resource
@@ -21,12 +20,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
 from common.errors import UserError
+from common.locks import Busy, file_lock
 from registry.bundle import BundleRefused
 from registry.champion import ModelVersion
 from serving.served import VARIABLES, Served
@@ -34,7 +34,7 @@ from serving.served import VARIABLES, Served
 ROOT = Path(__file__).resolve().parents[1]
 SLACK = 6  # seconds on the clock for each second of computing: the machine may be busy
 LONGEST = 1000  # characters of a reason
-LOOK_SECONDS = 0.05  # until it is seen that another process has finished its trial
+WAIT_SECONDS = 0.2  # for the trial of another process, before this one looks whether it ends
 # Of a process with a bound on its memory: Arrow's own allocator takes a gigabyte of address space
 # at once, which RLIMIT_DATA would count.
 OWN = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
@@ -76,13 +76,13 @@ class Trials:
         self._served, self._launcher, self._closed = served, launcher, False
         self._child: subprocess.Popen[bytes] | None = None
 
-    def check(self, found: ModelVersion, *, again: bool = False) -> None:
+    def check(self, version: ModelVersion, *, again: bool = False) -> None:
         """Raises TrialFailed. again: although it has been refused before."""
-        with self._alone():
-            kept = self._kept(found)
+        with self._lock():
+            kept = self._kept(version)
             verdict = None if kept is None else _read(kept)
             if verdict is None or (verdict.reason and again):
-                verdict = self._run(found)
+                verdict = self._run(version)
                 # Workers that wait for the verdict of the launcher need no trial to end with it.
                 if kept is not None and (not self._closed or self._launcher):
                     with suppress(OSError):  # a full disk says nothing about the bundle
@@ -91,7 +91,7 @@ class Trials:
             raise TrialFailed(verdict)
 
     def forget(self) -> None:
-        """All verdicts: another version of the code or of a library may come to others."""
+        """Remove all verdicts: another version of the code or of a library may give others."""
         if self._served.trials_folder is not None:
             shutil.rmtree(self._served.trials_folder, ignore_errors=True)
             Path(self._served.trials_folder).mkdir(parents=True)
@@ -103,29 +103,28 @@ class Trials:
         if child is not None:
             child.kill()
 
-    def _kept(self, found: ModelVersion) -> Path | None:
+    def _kept(self, version: ModelVersion) -> Path | None:
         """Where its verdict is kept, if anywhere."""
-        name = hashlib.sha256(f"{found.version} {found.bundle_sha256}".encode()).hexdigest()
+        name = hashlib.sha256(f"{version.version} {version.bundle_sha256}".encode()).hexdigest()
         folder = self._served.trials_folder
         return Path(folder, f"{name}.json") if folder else None
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _lock(self) -> Iterator[None]:
         """One trial at a time in a service: several would need their memory at once."""
-        if self._served.trials_folder is None:
-            yield
-            return
-        with Path(self._served.trials_folder, "lock").open("wb") as lock:
-            while not self._closed:
-                with suppress(BlockingIOError):
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        folder = self._served.trials_folder
+        with ExitStack() as stack:
+            while folder is not None and not self._closed:
+                lock = file_lock(Path(folder, "lock"), "a trial", wait=WAIT_SECONDS)
+                with suppress(Busy):
+                    stack.enter_context(lock)
                     break
-                time.sleep(LOOK_SECONDS)
             yield
 
-    def _run(self, found: ModelVersion) -> Verdict:
+    def _run(self, version: ModelVersion) -> Verdict:
         served = self._served
-        trial = Trial(served, found.version, str(found.bundle), found.bundle_sha256, os.getpid())
+        folder, sha256 = str(version.bundle), version.bundle_sha256
+        trial = Trial(served, version.version, folder, sha256, os.getpid())
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         self._child = child = subprocess.Popen(
             [sys.executable, "-m", "serving.trial"],
@@ -153,15 +152,15 @@ class Trials:
             return Verdict("failed", "the service is ending")
         with suppress(msgspec.DecodeError):
             return msgspec.json.decode(written, type=Verdict)
-        return _ended(served, found, child.returncode, late)
+        return _ended(served, version, child.returncode, late)
 
 
-def check_version(trials: Trials, found: ModelVersion) -> None:
-    """For a person. Raises UserError for a version that cannot be served."""
+def check_version(trials: Trials, version: ModelVersion) -> None:
+    """Raises UserError, for the command line, for a version that cannot be served."""
     try:
-        trials.check(found)
+        trials.check(version)
     except UserError as error:
-        what = f"version {found.version} cannot be served: {error.what}"
+        what = f"version {version.version} cannot be served: {error.what}"
         raise UserError(what, where=error.where, next_step=error.next_step) from None
 
 
@@ -172,26 +171,26 @@ def _read(file: Path) -> Verdict | None:
         return None
 
 
-def _ended(served: Served, found: ModelVersion, code: int, late: bool) -> Verdict:
-    """Of a process that could not say anything itself."""
+def _ended(served: Served, version: ModelVersion, code: int, late: bool) -> Verdict:
+    """The verdict on a process that ended without one."""
     if late or code == -signal.SIGXCPU:
-        return _too_slow(served, str(found.bundle))
+        return _too_slow(served, str(version.bundle))
     if code == -signal.SIGKILL:
-        return _too_large(served, str(found.bundle))
+        return _too_large(served, str(version.bundle))
     how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
     what = f"the process that tried to open it ended with {how}"
-    return Verdict("failed", what, str(found.bundle), "train again (make train)")
+    return Verdict("failed", what, str(version.bundle), "train again (make train)")
 
 
 def _too_slow(served: Served, where: str) -> Verdict:
     seconds = f"{served.opening_seconds:g} seconds"
-    what = f"opening it and asking it about its own examples takes more than {seconds}"
+    what = f"opening it and scoring its own examples takes more than {seconds}"
     return Verdict("time", what, where, "train again, or raise serving.opening_seconds")
 
 
 def _too_large(served: Served, where: str) -> Verdict:
     size = f"{served.opening_megabytes:,} MB"
-    what = f"opening it and asking it about its own examples takes more than {size} of memory"
+    what = f"opening it and scoring its own examples takes more than {size} of memory"
     return Verdict("memory", what, where, "train again, or raise serving.opening_megabytes")
 
 
@@ -207,12 +206,12 @@ def _try(trial: Trial) -> Verdict:
     from serving.opening import open_champion
 
     served, folder = trial.served, Path(trial.folder)
-    found = ModelVersion(served.name, trial.version, folder, trial.bundle_sha256, run_id="")
+    version = ModelVersion(served.name, trial.version, folder, trial.bundle_sha256, run_id="")
     limits = Limits(served.max_rows, served.max_lines, served.max_explained)
     onnxruntime.set_default_logger_severity(4)  # the verdict says it, in one line
     _bound(served)
     try:
-        open_champion(found, limits)
+        open_champion(version, limits)
     except Exception as error:  # a bundle can be wrong in ways that no list holds
         if _of_memory(error):
             return _too_large(served, trial.folder)
@@ -225,7 +224,7 @@ def _try(trial: Trial) -> Verdict:
 
 
 def _bound(served: Served) -> None:
-    """From here on this process may have so many seconds, and so much memory, more."""
+    """Bound the computing time and the memory that this process uses from here on."""
     seconds = int(time.process_time() + served.opening_seconds) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     bound_memory(served.opening_megabytes)

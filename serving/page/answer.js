@@ -73,7 +73,7 @@ export function difference(now, first) {
   const words = now.decision ? "contact" : "leave";
   const [before, after] = [first, now].map((one) => probability(one.probability));
   const parts = [`${before} at first, ${after} now:`];
-  if (Math.abs(change) < 0.0005) parts.push("no difference to speak of");
+  if (Math.abs(change) < 0.0005) parts.push("no noticeable difference");
   else parts.push(`${change > 0 ? "up" : "down"} by ${probability(Math.abs(change))}`);
   return `${parts.join(" ")}${turned ? `, which turns the decision to ${words}` : ""}.`;
 }
@@ -99,7 +99,7 @@ export function movers(explanation, method, features) {
   const table = el("table", {}, el("thead", {}, head), el("tbody", {}, body));
   return [scrolling("contributions", table),
     el("p", { class: "note" }, `${method.name}, against ${many(method.reference_rows, "customer")}`
-      + " whom the model did not learn from. It describes the model; it names no causes."),
+      + " that the model did not learn from. It describes the model, and does not name causes."),
     el("details", { class: "note" },
       el("summary", {}, "The method in full"), el("p", {}, method.what))];
 }

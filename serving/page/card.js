@@ -138,7 +138,7 @@ export function healthPanel(model, state) {
     ])),
     // No region to scroll, and so to focus, in what is drawn anew every other second.
     el("table", {},
-      el("caption", {}, "Milliseconds from asking to the head of the answer, in this browser"),
+      el("caption", {}, "Milliseconds from sending to the head of the answer, in this browser"),
       el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows)),
   ];
 }

@@ -6,7 +6,7 @@
   const demanded = async () =>
     (await fetch("docs.json", { method: "HEAD", headers: headers() })).status === 401;
   while (await demanded()) {
-    token = prompt("The service demands a token:");
+    token = prompt("The service requires a token:");
     if (token === null) break;
   }
   SwaggerUIBundle({

@@ -65,13 +65,13 @@ async function takeUp(served) {
   if (before) {
     const now = new Date().toTimeString().slice(0, 5);
     $("news").textContent = `Since ${now}, version ${model.version} is served (before: version`
-      + ` ${before.version}). What stands here was asked again.`;
+      + ` ${before.version}). The values below were sent again.`;
   }
   if (same) return lookAt(chosen, true);
   $("samples").replaceChildren(...sampleCards(samples, lookAt));
   $("customer-lead").textContent = samples.length
     ? "Customers of the test rows, kept in the bundle without their identifiers."
-    : "This bundle brings no samples along: fill in the form.";
+    : "This bundle has no samples: fill in the form.";
   return lookAt(samples[0] ?? BLANK);
 }
 
@@ -155,9 +155,9 @@ function fill(values, top, keep) {
 /** An empty form is asked about once every value is there that must be. */
 function showLacking(lacking) {
   clearProblems();
-  $("difference").textContent = `${many(lacking, "value")} to fill in before it can be asked.`;
-  $("probability").replaceChildren(el("p", { class: "note" }, "Nothing was asked yet."));
-  $("moved-of").textContent = "Nothing was asked yet.";
+  $("difference").textContent = `${many(lacking, "value")} to fill in before they can be sent.`;
+  $("probability").replaceChildren(el("p", { class: "note" }, "Nothing was sent yet."));
+  $("moved-of").textContent = "Nothing was sent yet.";
   $("movers").replaceChildren();
   $("reset").disabled = !form.edits().length;
 }

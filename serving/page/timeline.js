@@ -19,7 +19,7 @@ export function timeline(list, asOf, horizonDays) {
       key("sale", "sale"), key("cancellation", "cancellation"), key("left out", "left out"),
       el("span", {}, svg("svg", { class: "key", viewBox: "0 0 24 12", "aria-hidden": "true" },
         svg("rect", { class: "window", width: 24, height: 12 })),
-        ` the ${many(horizonDays, "day")} that are asked about`)),
+        ` the ${many(horizonDays, "day")} that are predicted`)),
     plot, read);
   let current = 0; // the mark that Tab comes to; arrows move on from there
   const draw = (width) => {
@@ -73,7 +73,7 @@ function drawn(list, asOf, horizonDays, width, label) {
   // Where the window is narrow, the word stands on the other side of the line.
   const roomy = right - x(asOf) > 140;
   root.append(text(x(asOf) + (roomy ? 0 : 4), PAD.top - 14, roomy ? "middle" : "end",
-    `asked as of ${toDate(asOf)}`, "strong"));
+    `as of ${toDate(asOf)}`, "strong"));
   const marks = list.map((one) => mark(one, x(one.day), y));
   root.append(...marks.map((one) => one.element));
   return { root: el("div", {}, root), marks };

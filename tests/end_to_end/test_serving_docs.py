@@ -14,9 +14,7 @@ import io
 import json
 import re
 import shlex
-import socket
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -35,6 +33,7 @@ from serving import metrics
 from serving.__main__ import _welcome
 from serving.endpoints import ROUTES
 from serving.errors import RETRY_AFTER, STATUS
+from tests.walks import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -139,7 +138,7 @@ EXCHANGES = [Exchange.of(block) for block in blocks("http")]
 
 
 @pytest.fixture(scope="module")
-def url(smoke: Any, service: Callable[..., Any]) -> Iterator[str]:
+def url(smoke, service):
     with service(smoke.var, "--serving.log_requests", "true") as url:
         yield url
 
@@ -156,7 +155,7 @@ def check(said: str, answer: httpx.Response) -> None:
 
 
 @pytest.mark.parametrize("exchange", EXCHANGES, ids=lambda one: f"{one.path} {one.status}")
-def test_an_exchange_is_what_the_page_shows(exchange: Exchange, url: str) -> None:
+def test_an_exchange_is_what_the_page_shows(exchange, url):
     with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
         answer = client.request(exchange.method, exchange.path, content=exchange.body)
     assert answer.status_code == exchange.status, answer.text
@@ -171,9 +170,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("command, said", COMMANDS, ids=lambda text: text.partition("\n")[0])
-def test_a_command_prints_what_the_page_shows(
-    command: str, said: str, url: str, smoke: Any, walk: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_a_command_prints_what_the_page_shows(command, said, url, smoke, walk, tmp_path):
     program, *words = shlex.split(command)
     if program == "curl":
         check(said, curl(words, url))
@@ -186,22 +183,13 @@ def test_a_command_prints_what_the_page_shows(
         printed = _welcome(settings, "golden-path-smoke version 1 (bundle 0123456789ab)", URL)
     else:
         module, var, port = {
-            "serve": (
-                "serving",
-                tmp_path / "var",
-                str(free_port()),
-            ),  # no champion: it must not start
+            # Without a champion it must not start.
+            "serve": ("serving", tmp_path / "var", str(free_port())),
             "predict": ("serving.predict", smoke.var, url.rpartition(":")[2]),
         }[target]
         ended = walk(var, "--config", "smoke", *options, "--serving.port", port, module=module)
         printed = ended.out + ended.err
     assert re.fullmatch(glob(said), " ".join(printed.split())), printed
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def curl(words: list[str], url: str) -> httpx.Response:
@@ -220,7 +208,7 @@ def curl(words: list[str], url: str) -> httpx.Response:
 
 
 @pytest.fixture(scope="module")
-def logged(url: str, smoke: Any) -> Path:
+def logged(url, smoke):
     """The folder of the log, with the page's first customer in it."""
     lines = next(one for one in EXCHANGES if one.path.startswith("/predict_transactions"))
     httpx.post(url + lines.path, content=lines.body, trust_env=False, timeout=60).raise_for_status()
@@ -236,7 +224,7 @@ def logged(url: str, smoke: Any) -> Path:
     return folder
 
 
-def test_the_examples_in_python_print_what_their_comments_say(url: str, logged: Path) -> None:
+def test_the_examples_in_python_print_what_their_comments_say(url, logged):
     for code in blocks("python"):
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
@@ -244,64 +232,52 @@ def test_the_examples_in_python_print_what_their_comments_say(url: str, logged: 
         assert printed.getvalue().splitlines() == re.findall(r"\)  # (.*)$", code, re.MULTILINE)
 
 
-def test_every_column_of_the_log_is_named(logged: Path) -> None:
+def test_every_column_of_the_log_is_named(logged):
     section = TEXT.partition("## The log of requests")[2].partition("```")[0]
     for column in pq.read_schema(next(logged.glob("log/*/*.parquet"))).names:
         assert f"`{column}`" in section, column
 
 
 def rows(head: str) -> list[list[str]]:
-    """The cells of the table under this head."""
+    """The cells of the table under this head, code without its marks."""
     lines = TEXT.partition(head + "\n")[2].split("\n\n")[0].splitlines()[1:]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in lines]
 
 
-def test_every_code_is_named_with_its_status_and_when_to_ask_again() -> None:
-    said = {
-        code.strip("`"): (int(status), int(after) if after else None)
+def test_the_tables_are_those_of_the_code():
+    codes = {
+        code: (int(status), int(after) if after else None)
         for status, code, after, _ in rows("| status | code | Retry-After | what to do |")
     }
-    assert said == {code: (status, RETRY_AFTER.get(code)) for code, status in STATUS.items()}
-
-
-def test_every_endpoint_is_named_with_its_method() -> None:
-    said = {
+    assert codes == {code: (status, RETRY_AFTER.get(code)) for code, status in STATUS.items()}
+    endpoints = {
         path.strip("` "): method
         for paths, method, _ in rows("| path | method | answers |")
         for path in paths.split(",")
     }
     files = ("/page/", "/static_content/")
     there = {path: one.methods[0] for path, one in ROUTES.items() if not path.startswith(files)}
-    assert said == there
-
-
-def test_every_metric_is_named_with_its_labels() -> None:
-    said = {
-        name.strip("`"): tuple(re.findall(r"`(\w+)`", labels))
+    assert endpoints == there
+    named = {
+        name: tuple(re.findall(r"\w+", labels))
         for name, labels, _ in rows("| metric | labels | is |")
     }
     ours = [one for one in vars(metrics).values() if isinstance(one, MetricWrapperBase)]
-    assert said == {
+    assert named == {
         one._name + ("_total" if isinstance(one, Counter) else ""): tuple(one._labelnames)
         for one in ours
     }
-
-
-def test_limits_have_the_defaults_of_the_settings() -> None:
-    said = {
-        name.strip("`").removeprefix("serving."): default
+    defaults = {
+        name.removeprefix("serving."): default
         for name, default, _ in rows("| setting | default | more than that is |")
     }
     limits = {name: field for name, field in Serving.model_fields.items() if "max_" in name}
-    assert said == {name: str(field.default) for name, field in limits.items()}
-
-
-def test_every_setting_of_the_service_is_named() -> None:
+    assert defaults == {name: str(field.default) for name, field in limits.items()}
     for name in Serving.model_fields.keys() - {"port"}:
         assert f"serving.{name}" in TEXT, name
 
 
-def test_every_module_stands_in_the_map_of_the_package() -> None:
+def test_every_module_stands_in_the_map_of_the_package():
     top = Path(serving.__file__).parent
     there = {file.name for file in top.glob("*.py")} - {"__init__.py"}
     assert set(re.findall(r"^    (\w+\.py) ", str(serving.__doc__), re.MULTILINE)) == there

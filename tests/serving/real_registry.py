@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
-from made_graphs import Graph, bundle_of
-from real_service import AS_OF, ROOT, end, free_port, line
+from made_graphs import bundle_of
+from real_service import ROW, Running, bought, customers, launched, line
 
 from configs.load import load
 from configs.settings import Settings
-from features.catalogue import CATALOGUE, Feature
-from registry.champion import ModelVersion, promote, register
+from registry.champion import CHALLENGER, ModelVersion, promote, register
 from registry.runs import open_run
 from registry.tracking import open_store
 
 LINES = {"lines": [line("1", 30), line("2", 9)]}
-CUSTOMER = {feature.name: max(feature.low or 0, 1.0) for feature in CATALOGUE}
-WATCH = 0.2  # seconds
+QUICK = ("--serving.watch_seconds", "0.2")
 
 
 @dataclass
@@ -39,42 +33,40 @@ class Registry:
     client: Any
     folder: Path
 
-    def add(
-        self,
-        probability: float,
-        features: tuple[Feature, ...] = CATALOGUE,
-        graph: Graph | None = None,
-    ) -> ModelVersion:
+    @staticmethod
+    def open(folder: Path) -> Registry:
+        """An empty one, of preset smoke."""
+        settings = load("smoke", ["--var", str(folder / "var")], env={})
+        return Registry(settings, open_store(settings), folder)
+
+    def add(self, probability: float, **more: Any) -> ModelVersion:
+        """more: for `bundle_of`."""
         run = open_run(self.client, "run")
-        made = self.folder / run
-        sha = bundle_of(made, probability, features, graph)
+        made = self.folder / "bundles" / run
+        sha = bundle_of(made, probability, **more)
         return register(
             self.client, self.settings, run_id=run, bundle=made, bundle_sha256=sha, tags={}
         )
 
+    def add_altered(self, probability: float) -> ModelVersion:
+        """Whose graph is not the one that was registered any more."""
+        version = self.add(probability)
+        with (version.bundle / "model.onnx").open("ab") as file:
+            file.write(b"x")
+        return version
+
     def promote(self, version: ModelVersion) -> None:
         promote(self.client, version)
 
-
-def open_registry(folder: Path) -> Registry:
-    """An empty one, of preset smoke."""
-    settings = load("smoke", ["--var", str(folder / "var")], env={})
-    return Registry(settings, open_store(settings), folder / "bundles")
+    def challenge(self, version: ModelVersion) -> None:
+        self.client.set_registered_model_alias(version.name, CHALLENGER, str(version.version))
 
 
-@dataclass
-class Service:
-    url: str
-    log: Path
-    workers: list[psutil.Process]
+class Service(Running):
+    """The service that follows a registry."""
 
     def model(self) -> dict[str, Any]:
-        return httpx.get(f"{self.url}/model", trust_env=False, timeout=60).json()
-
-    def count(self, *labels: str) -> float:
-        lines = httpx.get(f"{self.url}/metrics", trust_env=False, timeout=60).text.splitlines()
-        found = [x for x in lines if x[:1] != "#" and all(label in x for label in labels)]
-        return sum(float(x.split()[-1]) for x in found)
+        return self.get("/model").json()
 
     def serves(self, version: ModelVersion) -> bool:
         return self.model()["version"] == version.version
@@ -83,35 +75,12 @@ class Service:
         refused = self.model()["refused"]
         return refused and refused["version"]
 
-    def has_refused(self, before: float) -> bool:
-        return self.count("champion_changes", 'outcome="refused"') > before
-
-    def wait_for(self, what: Callable[[], bool], seconds: float = 60) -> None:
-        until = time.monotonic() + seconds
-        while not what():
-            assert time.monotonic() < until, self.log.read_text()
-            time.sleep(0.02)
-
 
 @contextmanager
 def serving(registry: Registry, *overrides: str) -> Iterator[Service]:
-    port, log = free_port(), registry.folder.parent / f"log{time.monotonic_ns()}"
-    command = ["-m", "serving", "--config", "smoke", "--var", str(registry.settings.var)]
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, *command, "--serving.port", str(port), *overrides],
-            cwd=ROOT,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        service = Service(f"http://127.0.0.1:{port}", log, [])
-        service.wait_for(lambda: "Ctrl-C" in log.read_text(), 60)
-        family = psutil.Process(process.pid).children(recursive=True)
-        service.workers = [one for one in family if "_bentoml_impl" in " ".join(one.cmdline())]
-        yield service
-    finally:
-        assert end(process) == []
+    words = [sys.executable, "-m", "serving", "--config", "smoke", *overrides]
+    with launched(words, registry.folder) as running:
+        yield Service(running.url, running.launcher, running.var, running.log)
 
 
 @dataclass
@@ -128,20 +97,25 @@ class Load:
         return [now for before, now in zip([None, *seen], seen) if now != before]
 
 
+class Loads(list[Load]):
+    def go_on(self, service: Service) -> None:
+        """Wait until each client has been answered ten times more."""
+        before = [len(load.answers) for load in self]
+        service.wait_for(lambda: all(len(x.answers) > n + 10 for x, n in zip(self, before)))
+
+
 @contextmanager
-def under_load(url: str, clients: int = 2) -> Iterator[list[Load]]:
-    """Every other client asks about invoice lines."""
-    rows = {"customers": [CUSTOMER] * 20}
+def under_load(service: Service) -> Iterator[Loads]:
+    """Two clients, of feature values and of invoice lines; none of their requests may fail."""
     buyers = [LINES | {"customer_id": f"c{number}"} for number in range(5)]
-    lines = {"as_of": str(AS_OF), "customers": buyers}
-    asked = [("predict", rows), ("predict_transactions", lines)]
-    loads, stop = [Load() for _ in range(clients)], threading.Event()
+    bodies = [("predict", customers(*[ROW] * 20)), ("predict_transactions", bought(*buyers))]
+    loads, stop = Loads(Load() for _ in bodies), threading.Event()
 
     def ask(load: Load, path: str, body: str) -> None:
-        with httpx.Client(trust_env=False, timeout=60) as client:
+        with service.client() as client:
             while not stop.is_set():
                 try:
-                    answer = client.post(f"{url}/{path}", content=body)
+                    answer = client.post(path, content=body)
                 except httpx.HTTPError as error:
                     load.failures.append(repr(error))
                     continue
@@ -154,7 +128,7 @@ def under_load(url: str, clients: int = 2) -> Iterator[list[Load]]:
 
     threads = [
         threading.Thread(target=ask, args=[load, path, json.dumps(body)])
-        for load, (path, body) in zip(loads, cycle(asked))
+        for load, (path, body) in zip(loads, bodies)
     ]
     for thread in threads:
         thread.start()
@@ -164,7 +138,4 @@ def under_load(url: str, clients: int = 2) -> Iterator[list[Load]]:
         stop.set()
         for thread in threads:
             thread.join(60)
-
-
-def has_gone_on(loads: list[Load], before: list[int]) -> bool:
-    return all(len(load.answers) > n + 10 for load, n in zip(loads, before))
+    assert [load.failures for load in loads] == [[], []]

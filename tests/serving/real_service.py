@@ -1,4 +1,4 @@
-"""A tiny bundle, and the real service on it: one process tree for the whole room."""
+"""A tiny bundle, the real service on it, and what tests ask of a running one."""
 
 from __future__ import annotations
 
@@ -8,35 +8,28 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
-import onnx
 import psutil
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from made_graphs import FEATURES, SECTION, graph_of
 
-from configs.load import load
-from configs.source import CANONICAL
 from features.catalogue import CATALOGUE, NAMES
 from registry.bundle import Bundle, load_bundle, write_bundle
+from tests.walks import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_ROWS = 50
 AS_OF = date(2025, 6, 24)
-FEATURES = {"horizon_days": 90, "active_days": 365, "invoice_days": 7}
-SECTION = {
-    "declared": sorted(CANONICAL),
-    "contract": load("default", [], {}).contract.model_dump(mode="json"),
-    "features": FEATURES | {"home_country": "United Kingdom"},
-    "log_start": "2024-01-01",
-}
+ROW = {feature.name: max(feature.low or 0, 1.0) for feature in CATALOGUE}
 
 # The launcher as it is, with a champion that no registry had to be filled for.
 SERVE = """
@@ -61,19 +54,85 @@ except UserError as error:
 """
 
 
+def wait_for(what: Callable[[], Any], seconds: float = 60, log: Path | None = None) -> None:
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until, log and log.read_text()
+        time.sleep(0.02)
+
+
 @dataclass(frozen=True)
 class Running:
+    """A running service."""
+
     url: str
-    port: int
     launcher: psutil.Process
-    bundle: Bundle
     var: Path
     log: Path
-    ready_seconds: float
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    @cached_property
+    def bundle(self) -> Bundle:
+        """The one that `started` has made for it."""
+        return load_bundle(self.var.parent / "bundle")
+
+    @property
+    def arbiter(self) -> psutil.Process:
+        """BentoML's process, which looks after the workers."""
+        return self.launcher.children()[0]
+
+    @property
+    def workers(self) -> list[psutil.Process]:
+        return self.arbiter.children()
+
+    def client(self, **options: Any) -> httpx.Client:
+        return httpx.Client(base_url=self.url, trust_env=False, timeout=60, **options)
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """On a connection of its own."""
+        with self.client() as client:
+            return client.request(method, path, **options)
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        return self.request("GET", path, **options)
+
+    def post(self, path: str, json: Any = None, **options: Any) -> httpx.Response:
+        return self.request("POST", path, json=json, **options)
+
+    @contextmanager
+    def connected(self, sent: bytes = b"") -> Iterator[socket.socket]:
+        """A connection on which these bytes were sent, for what no client library sends."""
+        with closing(socket.create_connection(("127.0.0.1", self.port), 60)) as connection:
+            connection.sendall(sent)
+            yield connection
+
+    def count(self, *labels: str) -> float:
+        """The sum of the metrics whose line has all of these texts."""
+        lines = self.get("/metrics").raise_for_status().text.splitlines()
+        counted = [x for x in lines if x[:1] != "#" and all(label in x for label in labels)]
+        return sum(float(x.split()[-1]) for x in counted)
+
+    def wait_for(self, what: Callable[[], Any], seconds: float = 60) -> None:
+        wait_for(what, seconds, self.log)
+
+
+def read_answer(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of the next answer."""
+    with connection.makefile("rb", buffering=0) as answer:
+        status = int(answer.readline().split()[1])
+        lines = iter(answer.readline, b"\r\n")
+        headers = dict(one.decode("latin-1").rstrip().split(": ", 1) for one in lines)
+        body, length = b"", int(headers["content-length"])
+        while len(body) < length and (more := answer.read(length - len(body))):
+            body += more
+        return status, headers, body
 
 
 def line(
-    invoice: str, days: int, quantity: int | None = 2, price: float | None = 1.5, **changes: Any
+    invoice: str, days: int, quantity: Any = 2, price: float | None = 1.5, **changes: Any
 ) -> dict[str, Any]:
     """An invoice line, `days` before AS_OF."""
     return {
@@ -87,6 +146,16 @@ def line(
     } | changes
 
 
+def bought(*customers: Any, as_of: str = str(AS_OF)) -> dict[str, Any]:
+    """A request about invoice lines."""
+    return {"as_of": as_of, "customers": list(customers)}
+
+
+def customers(*rows: Any) -> dict[str, Any]:
+    """A request about feature values."""
+    return {"customers": list(rows)}
+
+
 SAMPLES = [
     {
         "name": "sample 1",
@@ -95,6 +164,7 @@ SAMPLES = [
     },
     {"name": "sample 2", "as_of": str(AS_OF), "lines": [line("5", 5, 4, 1.0)]},
 ]
+BUYER = {"customer_id": "1", "lines": SAMPLES[0]["lines"]}
 
 
 def reference(n: int = 8) -> list[list[float | None]]:
@@ -108,41 +178,31 @@ def reference(n: int = 8) -> list[list[float | None]]:
     return rows
 
 
-def make_bundle(folder: Path) -> str:
+def make_bundle(
+    folder: Path, samples: Sequence[dict[str, Any]] = tuple(SAMPLES), **described: Any
+) -> str:
     """probability = sigmoid(Σ wᵢ·xᵢ), a missing value counting as one, of a transaction log.
 
     NaN beyond 1e30 recency days, to see what becomes of values without an answer.
     """
-    weights = np.linspace(-0.02, 0.03, len(NAMES), dtype=np.float32)
-    constants = [
-        numpy_helper.from_array(np.float32(1).reshape(1), "one"),
-        numpy_helper.from_array(weights.reshape(-1, 1), "weights"),
-        numpy_helper.from_array(np.array([-1], dtype=np.int64), "flat"),
-        numpy_helper.from_array(np.array([NAMES.index("recency_days")], dtype=np.int64), "which"),
-        numpy_helper.from_array(np.float32([1e30]), "limit"),
-        numpy_helper.from_array(np.float32([0]), "zero"),
-    ]
-    nodes = [
-        helper.make_node("IsNaN", ["features"], ["missing"]),
-        helper.make_node("Where", ["missing", "one", "features"], ["filled"]),
-        helper.make_node("MatMul", ["filled", "weights"], ["score"]),
-        helper.make_node("Sigmoid", ["score"], ["column"]),
-        helper.make_node("Gather", ["filled", "which"], ["recency"], axis=1),
-        helper.make_node("Sub", ["limit", "recency"], ["left"]),
-        helper.make_node("Sqrt", ["left"], ["real"]),
-        helper.make_node("Mul", ["real", "zero"], ["nothing"]),
-        helper.make_node("Add", ["column", "nothing"], ["sum"]),
-        helper.make_node("Reshape", ["sum", "flat"], ["probability"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "tiny",
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", len(NAMES)])],
-        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["n"])],
-        constants,
+    graph = graph_of(
+        len(NAMES),
+        """missing = IsNaN(features)
+        filled = Where(missing, one, features)
+        score = MatMul(filled, weights)
+        column = Sigmoid(score)
+        recency = Gather<axis = 1>(filled, recency_days)
+        left = Sub(limit, recency)
+        real = Sqrt(left)
+        nothing = Mul(real, zero)
+        sum = Add(column, nothing)
+        probability = Reshape(sum, flat)""",
+        one=np.float32([1]),
+        zero=np.float32([0]),
+        limit=np.float32([1e30]),
+        weights=np.linspace(-0.02, 0.03, len(NAMES), dtype=np.float32).reshape(-1, 1),
+        recency_days=np.array([NAMES.index("recency_days")]),
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    onnx.checker.check_model(model)
     description = {
         "family": "tiny",
         "threshold": 0.5,
@@ -150,20 +210,38 @@ def make_bundle(folder: Path) -> str:
         "question": FEATURES,
         "transactions": SECTION,
     }
-    examples = {"reference": reference(), "samples": SAMPLES}
-    return write_bundle(folder, model.SerializeToString(), description, examples=examples)
+    examples = {"reference": reference(), "samples": list(samples)}
+    return write_bundle(folder, graph, description | described, examples)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def command(folder: Path, sha256: str, *overrides: object) -> list[str]:
+    """Of the launcher on a bundle."""
+    return [sys.executable, "-c", SERVE, str(folder), sha256, *map(str, overrides)]
 
 
-@pytest.fixture(scope="session")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with started(tmp_path_factory.mktemp("served")) as running:
+@contextmanager
+def launched(words: Sequence[str], folder: Path, **environment: str) -> Iterator[Running]:
+    """The launcher, ready to serve, with its state and its log in the folder; none of its processes
+    may be left at the end."""
+    port, var, log = free_port(), folder / "var", folder / f"log{time.monotonic_ns()}"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*words, "--serving.port", str(port), "--var", str(var)],
+            cwd=ROOT,
+            env=os.environ | environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    left: list[psutil.Process] = []
+    try:
+        url = f"http://127.0.0.1:{port}"
+        running = Running(url, psutil.Process(process.pid), var, log)
+        wait_for(lambda: process.poll() is not None or "Ctrl-C" in log.read_text(), 120, log)
+        assert process.poll() is None, log.read_text()
         yield running
+    finally:
+        left = end(process)
+    assert left == []
 
 
 @contextmanager
@@ -174,33 +252,10 @@ def started(
     **environment: str,
 ) -> Iterator[Running]:
     """A service of its own on the tiny bundle, or on what `make` makes, with these settings."""
-    sha256 = make(folder / "bundle")
-    port, var, log = free_port(), folder / "var", folder / "service.log"
-    began = time.monotonic()
-    usual = ["--serving.port", str(port), "--var", str(var), "--serving.max_rows", str(MAX_ROWS)]
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-c", SERVE, str(folder / "bundle"), sha256, *usual, *overrides],
-            cwd=ROOT,
-            env=os.environ | environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        while "Ctrl-C" not in log.read_text():
-            assert process.poll() is None and time.monotonic() - began < 120, log.read_text()
-            time.sleep(0.05)
-        yield Running(
-            url=f"http://127.0.0.1:{port}",
-            port=port,
-            launcher=psutil.Process(process.pid),
-            bundle=load_bundle(folder / "bundle"),
-            var=var,
-            log=log,
-            ready_seconds=time.monotonic() - began,
-        )
-    finally:
-        end(process)
+    words = command(folder / "bundle", make(folder / "bundle"))
+    words += ["--serving.max_rows", str(MAX_ROWS), *overrides]
+    with launched(words, folder, **environment) as running:
+        yield running
 
 
 def end(
@@ -219,6 +274,12 @@ def end(
 
 
 @pytest.fixture(scope="session")
-def client(running: Running) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=running.url, trust_env=False, timeout=60) as client:
+def running(tmp_path_factory):
+    with started(tmp_path_factory.mktemp("served")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def client(running):
+    with running.client() as client:
         yield client

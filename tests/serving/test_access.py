@@ -1,62 +1,43 @@
-"""Who may ask, by which name, from which page; what a stranger learns, and what is never told."""
+"""Who may ask, by which name, from which page; and what nobody is told."""
 
 from __future__ import annotations
 
-import hmac
 import json
-import re
 import socket
-from collections.abc import Iterator
-from pathlib import Path
 
-import httpx
 import pytest
-from real_service import SAMPLES, Running, free_port, started
+from real_service import BUYER, ROW, Running, bought, customers, read_answer, started
 
 from common.errors import UserError
 from configs.load import load
-from features.catalogue import CATALOGUE
-from serving import access
 from serving.__main__ import served_of
 from serving.access import LOOPBACK, Access, is_loopback, read_token
 from serving.errors import Refused
 from serving.launcher import check_address
+from tests.walks import free_port
 
 pytestmark = pytest.mark.slow
 
 TOKEN = "correct-horse-battery-staple"
-ROW = {feature.name: max(feature.low or 0, 1.0) for feature in CATALOGUE}
-BODY = json.dumps({"customers": [ROW]})
-LINES = json.dumps(
-    {
-        "as_of": SAMPLES[0]["as_of"],
-        "customers": [{"customer_id": "1", "lines": SAMPLES[0]["lines"]}],
-    }
-)
 OPEN = ("/livez", "/readyz", "/healthz", "/", "/docs", "/page/page.js", "/page/page.css")
 CLOSED = ("/model", "/samples", "/docs.json", "/schema.json", "/metrics")
-POSTS = {"/predict": BODY, "/explain": BODY, "/predict_transactions": LINES, "/reload": "{}"}
+BODY = json.dumps(customers(ROW))
+POSTS = {"/predict": BODY, "/explain": BODY, "/predict_transactions": json.dumps(bought(BUYER))}
+POSTS |= {"/reload": "{}"}
 
 
-def answer(port: int, request: bytes) -> tuple[int, bytes, bytes]:
-    """Status, head and body, of a request as these bytes."""
-    with socket.create_connection(("127.0.0.1", port), 5) as connection:
-        connection.sendall(request)
-        with connection.makefile("rb") as file:
-            head = b"".join(iter(file.readline, b"\r\n"))
-            return int(head.split()[1]), head, file.read()
-
-
-def get(port: int, path: str, *headers: str, method: str = "GET") -> int:
+def get(running: Running, path: str, *headers: str, method: str = "GET") -> int:
+    """The status, of a request as these bytes."""
     lines = [f"{method} {path} HTTP/1.1", "connection: close", *headers, "", ""]
-    return answer(port, "\r\n".join(lines).encode("latin-1"))[0]
+    with running.connected("\r\n".join(lines).encode("latin-1")) as connection:
+        return read_answer(connection)[0]
 
 
 # --- the token -----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def guarded(tmp_path_factory):
     """Bound to every address of this machine, with a token from a file, in a home of its own."""
     folder = tmp_path_factory.mktemp("guarded")
     (folder / "secret").mkdir()
@@ -74,84 +55,67 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         None,
         "",
         "Bearer",
-        "Bearer wrong-horse-battery-staple",
         f"Bearer {TOKEN[:-1]}",
         f"Bearer {TOKEN}x",
         f"Bearer {TOKEN.upper()}",
         f"Basic {TOKEN}",
         TOKEN,
         f"Bearer Bearer {TOKEN}",
-        "Bearer ÿþ",
         f"Bearer {TOKEN}ÿ",
         "Bearer " + "x" * 20_000,
     ],
 )
-def test_without_the_token_nothing_is_told(guarded: Running, header: str | None) -> None:
+def test_without_the_token_nothing_is_answered(guarded, header):
     headers = {} if header is None else {"authorization": header.encode("latin-1")}
-    with httpx.Client(base_url=guarded.url, trust_env=False, headers=headers, timeout=60) as client:
+    with guarded.client(headers=headers) as client:
         answers = [client.get(path) for path in CLOSED]
         answers += [client.post(path, content=body) for path, body in POSTS.items()]
     for one in answers:
         assert (one.status_code, one.json()["code"]) == (401, "unauthorized")
         assert one.headers["www-authenticate"] == "Bearer"
         assert one.json()["detail"] == []
+        assert TOKEN not in one.text
 
 
-@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
-def test_with_the_token_all_is_answered(guarded: Running, scheme: str) -> None:
-    headers = {"authorization": f"{scheme} {TOKEN}"}
-    with httpx.Client(base_url=guarded.url, trust_env=False, headers=headers, timeout=60) as client:
-        assert {client.get(path).status_code for path in CLOSED} == {200}
-        for path, body in POSTS.items():
-            assert client.post(path, content=body).status_code == 200
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer"])
+def test_with_the_token_all_is_answered(guarded, scheme):
+    with guarded.client(headers={"authorization": f"{scheme} {TOKEN}"}) as client:
+        answers = [client.get(path) for path in CLOSED]
+        answers += [client.post(path, content=body) for path, body in POSTS.items()]
+    assert {one.status_code for one in answers} == {200}
+    assert not [one for one in answers if TOKEN in one.text]
 
 
-def test_health_and_the_files_of_the_page_are_open(guarded: Running) -> None:
-    with httpx.Client(base_url=guarded.url, trust_env=False, timeout=60) as client:
-        assert {client.get(path).status_code for path in OPEN} == {200}
+def test_health_and_the_files_of_the_page_are_open(guarded):
+    assert {guarded.get(path).status_code for path in OPEN} == {200}
 
 
-def test_a_token_given_twice_is_refused(guarded: Running) -> None:
+def test_a_token_given_twice_is_refused(guarded):
     both = [f"authorization: Bearer {word}" for word in (TOKEN, "something-else-of-length")]
     for headers in (both, both[::-1]):
-        assert get(guarded.port, "/model", "host: localhost", *headers) == 400
+        assert get(guarded, "/model", "host: localhost", *headers) == 400
 
 
-def test_with_a_token_any_name_will_do_but_no_other_page(guarded: Running) -> None:
-    sent = f"authorization: Bearer {TOKEN}"
-    assert get(guarded.port, "/model", "host: shop.example", sent) == 200
-    assert get(guarded.port, "/model", "host: shop.example", sent, "origin: http://evil") == 403
-    ours = "origin: https://shop.example"
-    assert get(guarded.port, "/model", "host: shop.example", sent, ours) == 200
+def test_with_a_token_any_name_will_do_but_no_other_page(guarded):
+    sent = ("host: shop.example", f"authorization: Bearer {TOKEN}")
+    assert get(guarded, "/model", *sent) == 200
+    assert get(guarded, "/model", *sent, "origin: http://evil") == 403
+    assert get(guarded, "/model", *sent, "origin: https://shop.example") == 200
 
 
-def test_the_token_is_written_nowhere(guarded: Running) -> None:
-    for header in (f"Bearer {TOKEN}", f"Basic {TOKEN}", f"Bearer {TOKEN}x"):
-        headers = {"authorization": header}
-        told = httpx.get(f"{guarded.url}/model", headers=headers, trust_env=False, timeout=60).text
-        told += httpx.get(
-            f"{guarded.url}/{'x' * 9}", headers=headers, trust_env=False, timeout=60
-        ).text
-        assert TOKEN not in told
-    metrics = httpx.get(
-        f"{guarded.url}/metrics",
-        headers={"authorization": f"Bearer {TOKEN}"},
-        trust_env=False,
-        timeout=60,
-    )
-    assert metrics.status_code == 200 and TOKEN not in metrics.text
+def test_the_token_is_written_nowhere(guarded):
     assert TOKEN not in guarded.log.read_text()
     written = [file for file in guarded.var.rglob("*") if file.is_file()]
     assert any(file.name == "served.json" for file in written)
     assert not [file for file in written if TOKEN.encode() in file.read_bytes()]
-    for process in (guarded.launcher, *guarded.launcher.children(recursive=True)):
+    for process in (guarded.launcher, guarded.arbiter, *guarded.workers):
         assert TOKEN not in " ".join(process.cmdline())
         assert TOKEN not in " ".join(process.environ().values())  # it is in the file alone
 
 
-def test_only_one_port_is_open_and_nothing_is_written_elsewhere(guarded: Running) -> None:
+def test_only_one_port_is_open_and_nothing_is_written_elsewhere(guarded):
     """BentoML's arbiter would take commands at two more, from whoever is on this machine."""
-    for process in guarded.launcher.children(recursive=True):
+    for process in (guarded.arbiter, *guarded.workers):
         for one in process.net_connections("inet"):
             assert one.laddr.port == guarded.port and one.type == socket.SOCK_STREAM
         assert not [one for one in process.net_connections("unix") if one.laddr]
@@ -159,39 +123,20 @@ def test_only_one_port_is_open_and_nothing_is_written_elsewhere(guarded: Running
     assert not [path for path in home.rglob("*") if path.is_file()]
 
 
-def test_tokens_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    compared, compare = [], hmac.compare_digest
-    monkeypatch.setattr(
-        access.hmac, "compare_digest", lambda a, b: compared.append((a, b)) or compare(a, b)
-    )
-    guard = Access(TOKEN, LOOPBACK, restricted=False)
-    for sent in (TOKEN, "x", TOKEN[:-1] + "é"):
-        headers = {b"authorization": b"Bearer " + sent.encode("latin-1"), b"host": b"a"}
-        if sent == TOKEN:
-            guard.check({}, headers, open_to_all=False)
-        else:
-            with pytest.raises(Refused, match="Authorization: Bearer TOKEN"):
-                guard.check({}, headers, open_to_all=False)
-    assert [a.decode("latin-1") for a, _ in compared] == [TOKEN, "x", TOKEN[:-1] + "é"]
-
-
 @pytest.mark.parametrize(
     "token", ["short", "x" * 15, "ä" * 20, "with\nanother-line-in-it", "\x00" * 20]
 )
-def test_a_token_that_is_none_is_refused_without_being_told(tmp_path: Path, token: str) -> None:
+def test_a_token_that_will_not_do_is_refused_without_being_shown(tmp_path, token):
     file = tmp_path / "token"
     file.write_text(token)
-    for read in (
-        lambda: read_token("SERVING_TOKEN", file, {}),
-        lambda: read_token("SERVING_TOKEN", None, {"SERVING_TOKEN": token}),
-    ):
+    for place, env in ((file, {}), (None, {"SERVING_TOKEN": token})):
         with pytest.raises(UserError) as refused:
-            read()
+            read_token("SERVING_TOKEN", place, env)
         assert "at least 16 characters" in refused.value.what
         assert token not in str(refused.value)
 
 
-def test_a_token_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_a_token_file_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "binary").write_bytes(b"\xff\xfe" * 20)
     (tmp_path / "empty").write_text("\n")
     for name in ("missing", "", "binary", "empty"):
@@ -205,109 +150,90 @@ def test_a_token_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 # --- addresses and names -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "::ffff:192.0.2.7"])
-def test_beyond_loopback_the_launcher_demands_a_token(host: str) -> None:
-    with pytest.raises(UserError, match="demands a token"):
+@pytest.mark.parametrize(
+    ("host", "why"),
+    [
+        *(
+            (host, "requires a token")
+            for host in ("0.0.0.0", "::", "192.0.2.7", "::ffff:192.0.2.7")
+        ),
+        *((host, "") for host in ("example.com", "")),
+    ],
+)
+def test_beyond_loopback_the_launcher_demands_a_token(host, why):
+    with pytest.raises(UserError, match=why) as caught:
         check_address(host, free_port(), with_token=False)
+    assert repr(host) in caught.value.what and "127.0.0.1" in caught.value.next_step
 
 
-def test_a_service_started_otherwise_demands_it_too() -> None:
+def test_a_service_started_otherwise_demands_it_too():
     """`bentoml serve` asks no launcher: then each request is judged by where it arrived."""
     guard, local = Access(None, LOOPBACK, restricted=True), {b"host": b"localhost"}
     guard.check({"server": ("127.0.0.1", 3000)}, local, open_to_all=False)
     for server in ("192.0.2.7", "2001:db8::1", "::ffff:192.0.2.7"):
         assert not is_loopback(server)
         for path_is_open in (True, False):
-            with pytest.raises(Refused, match="with a token only"):
+            with pytest.raises(Refused, match="requires a token"):
                 guard.check({"server": (server, 3000)}, local, open_to_all=path_is_open)
     for server in ("127.0.0.9", "::1", "::ffff:127.0.0.1", "/tmp/a-socket-file"):
         assert is_loopback(server)
 
 
-def names(*options: str) -> list[str]:
-    return served_of(load("smoke", list(options)), "m").allowed_hosts
+def test_names_that_are_allowed():
+    def names(*options: str) -> list[str]:
+        return sorted(served_of(load("smoke", list(options)), "m").allowed_hosts)
 
-
-def test_names_that_are_allowed() -> None:
     some = ("--serving.allowed_hosts", '["shop.example"]')
     assert names() == ["127.0.0.1"]
     assert names("--serving.host", "0.0.0.0") == []  # with a token: any name
-    assert sorted(names(*some)) == ["127.0.0.1", "shop.example"]
+    assert names(*some) == ["127.0.0.1", "shop.example"]
     assert "shop.example" in Access.of("NO_SUCH_VARIABLE", None, ["Shop.Example"]).names
     # The address it is bound to stays a name when others are allowed.
-    assert sorted(names("--serving.host", "192.0.2.7", *some)) == ["192.0.2.7", "shop.example"]
+    assert names("--serving.host", "192.0.2.7", *some) == ["192.0.2.7", "shop.example"]
+
+
+OURS = ("127.0.0.1:{}", "localhost:{}", "LOCALHOST", "[::1]:{}", "[::1]", "127.0.0.1")
+OTHERS = (
+    *("evil.example", "evil.example:{}", "localhost.evil.example", "127.0.0.1.evil.example:{}"),
+    *("localhost@evil.example", "0.0.0.0", "localhost.", "127.1", "2130706433", "[::ffff:7f00:1]"),
+    *("", ":{}", "evil.example:localhost", "localhost:{}:{}", "localhost, evil", None),
+)
 
 
 @pytest.mark.parametrize(
-    ("host", "status"),
-    [
-        *(
-            (name, 200)
-            for name in ("127.0.0.1:{}", "localhost:{}", "LOCALHOST", "[::1]:{}", "[::1]")
-        ),
-        *((name, 200) for name in ("127.0.0.1", "localhost:1")),
-        *((name, 403) for name in ("evil.example", "evil.example:{}", "localhost.evil.example")),
-        *(
-            (name, 403)
-            for name in ("127.0.0.1.evil.example:{}", "localhost@evil.example", "0.0.0.0")
-        ),
-        *(
-            (name, 403)
-            for name in ("localhost.", "127.1", "2130706433", "[::ffff:7f00:1]", "", ":{}")
-        ),
-        *((name, 403) for name in ("evil.example:localhost", "localhost:{}:{}", "localhost, evil")),
-        (None, 403),
-    ],
+    ("host", "status"), [*((name, 200) for name in OURS), *((name, 403) for name in OTHERS)]
 )
-def test_only_names_of_this_machine_are_answered(
-    running: Running, host: str | None, status: int
-) -> None:
+def test_only_names_of_this_machine_are_answered(running, host, status):
     """A page of evil.example, whose name now leads here, still asks for evil.example."""
     headers = [] if host is None else ["host: " + host.replace("{}", str(running.port))]
     for path in CLOSED:
-        assert get(running.port, path, *headers) == status
-    assert get(running.port, "/livez", *headers) == 200
-    assert get(running.port, "/model", "host: localhost", *headers) == 400 or host is None
+        assert get(running, path, *headers) == status
+    assert get(running, "/livez", *headers) == 200
+    assert get(running, "/model", "host: localhost", *headers) == 400 or host is None
 
 
 @pytest.mark.parametrize(
     ("origin", "status"),
     [
-        ("http://{}", 200),
-        ("https://{}", 200),
-        ("http://evil.example", 403),
-        ("null", 403),
-        ("", 403),
-        ("{}", 403),
-        ("http://localhost:1", 403),
-        ("http://{}.evil.example", 403),
+        *((origin, 200) for origin in ("http://{}", "https://{}")),
+        *((origin, 403) for origin in ("http://evil.example", "null", "", "{}", "file://")),
+        *((origin, 403) for origin in ("http://localhost:1", "http://{}.evil.example")),
         ("http://evil.example/{}", 403),
-        ("file://", 403),
     ],
 )
-def test_pages_of_other_sites_are_refused(running: Running, origin: str, status: int) -> None:
+def test_pages_of_other_sites_are_refused(running, origin, status):
     host = f"127.0.0.1:{running.port}"
-    headers = {"origin": origin.replace("{}", host)}
-    with httpx.Client(base_url=running.url, trust_env=False, headers=headers, timeout=60) as client:
-        for path in (*CLOSED, *OPEN):
-            assert client.get(path).status_code == status, path
-        for path, body in POSTS.items():
-            answered = client.post(path, content=body)
-            assert answered.status_code == status
-            assert not [name for name in answered.headers if name.startswith("access-control")]
-
-
-def test_no_page_may_ask_beforehand(running: Running) -> None:
-    """A browser asks by OPTIONS whether another site's page may send JSON, or a token."""
-    asked = {
-        "origin": "https://evil.example",
-        "access-control-request-method": "POST",
-        "access-control-request-headers": "authorization, content-type",
-    }
-    for path in (*POSTS, *CLOSED, *OPEN):
-        told = httpx.options(running.url + path, headers=asked, trust_env=False)
-        assert told.status_code == 403
-        assert not [name for name in told.headers if name.startswith("access-control")]
+    with running.client(headers={"origin": origin.replace("{}", host)}) as client:
+        answers = [client.get(path) for path in (*CLOSED, *OPEN)]
+        answers += [client.post(path, content=body) for path, body in POSTS.items()]
+        # A browser asks by OPTIONS whether another site's page may send JSON, or a token.
+        asks = {"access-control-request-method": "POST"}
+        asked = [client.options(path, headers=asks) for path in (*POSTS, *CLOSED, *OPEN)]
+    assert {one.status_code for one in answers} == {status}
+    assert {one.status_code for one in asked} == {405 if status == 200 else 403}
+    assert not [
+        x for one in (*answers, *asked) for x in one.headers if x.startswith("access-control")
+    ]
 
 
 # --- what there is, and what there is not --------------------------------------------------------
@@ -316,85 +242,58 @@ def test_no_page_may_ask_beforehand(running: Running) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        *("/predict/submit", "/predict/status", "/is_ready", "/openapi.json"),
-        *("/static_content/index.css", "/static_content/", "/static_content/swagger-ui.css/.."),
-        *("/static_content/../../context.py", "/static_content/%2e%2e/%2e%2e/context.py"),
-        *(
-            "/page/../app.py",
-            "/page/%2e%2e/app.py",
-            "/page/..%2fapp.py",
-            "/page/",
-        ),
-        *(
-            "/page/....//app.py",
-            "/page/page.js/../../app.py",
-            "/page/docs.html",
-            "/page",
-        ),
+        *("/predict/submit", "/is_ready", "/openapi.json", "/static_content/index.css"),
+        *("/static_content/", "/static_content/swagger-ui.css/..", "/static_content/../context.py"),
+        *("/static_content/%2e%2e/%2e%2e/context.py", "/page", "/page/", "/page/docs.html"),
+        *("/page/../app.py", "/page/%2e%2e/app.py", "/page/..%2fapp.py", "/page/....//app.py"),
+        *("/page/page.js/../../app.py", "/page/..\\app.py", "/page/%5c..%5capp.py"),
         *("//metrics", "/metrics/", "/metrics/../predict", "/./metrics", "/Metrics", "/%00"),
-        *(
-            "/etc/passwd",
-            "/../../etc/passwd",
-            "/page/..\\app.py",
-            "/page/%5c..%5capp.py",
-        ),
-        *("/served.json", "/bundle.json", "/.env", "/debug", "/rpc", "/arbiter"),
+        *("/etc/passwd", "/../../etc/passwd", "/served.json", "/bundle.json", "/.env", "/rpc"),
     ],
 )
-def test_there_is_nothing_else(running: Running, path: str) -> None:
+def test_there_is_nothing_else(running, path):
     for method in ("GET", "POST"):
-        request = f"{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
-        status, head, body = answer(running.port, request.encode())
-        assert status == 404
-        assert json.loads(body)["code"] == "not_found"
-        assert b"application/json" in head
+        request = f"{method} {path} HTTP/1.1\r\nhost: localhost\r\n\r\n"
+        with running.connected(request.encode()) as one:
+            status, headers, body = read_answer(one)
+        assert (status, json.loads(body)["code"]) == (404, "not_found")
+        assert headers["content-type"] == "application/json"
 
 
 @pytest.mark.parametrize("path", [*CLOSED, *OPEN, *POSTS])
-def test_methods_are_not_confused(running: Running, path: str) -> None:
+def test_methods_are_not_confused(running, path):
     host = "host: localhost"
     posts = path in POSTS
     for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"):
         allowed = (method == "POST") == posts and method in ("GET", "HEAD", "POST")
-        status = get(running.port, path, host, "content-type: x", method=method)
+        status = get(running, path, host, "content-type: x", method=method)
         # A POST without a body, and not of JSON, has come as far as the endpoint.
         assert status == (405 if not allowed else 415 if posts and path != "/reload" else 200)
-    assert get(running.port, path, host, "x-http-method-override: POST", method="PUT") == 405
-    assert get(running.port, path, host, method="CONNECT") == 405
+    assert get(running, path, host, "x-http-method-override: POST", method="PUT") == 405
+    assert get(running, path, host, method="CONNECT") == 405
 
 
-def test_a_head_is_that_of_the_answer_without_its_body(running: Running) -> None:
-    with httpx.Client(base_url=running.url, trust_env=False, timeout=60) as client:
-        for path in (*CLOSED, *OPEN):
-            full, head = client.get(path), client.head(path)
-            assert head.status_code == full.status_code == 200
-            assert head.content == b""
-            varies = {"date", "content-length"} if path == "/metrics" else {"date"}
-            assert {k: v for k, v in head.headers.items() if k not in varies} == {
-                k: v for k, v in full.headers.items() if k not in varies
-            }
+def test_a_head_is_that_of_the_answer_without_its_body(client):
+    for path in (*CLOSED, *OPEN):
+        full, head = client.get(path), client.head(path)
+        assert (head.status_code, full.status_code, head.content) == (200, 200, b"")
+        varies = {"date", "content-length"} if path == "/metrics" else {"date"}
+        differ = {k for k, v in full.headers.items() if head.headers.get(k) != v}
+        assert full.headers.keys() == head.headers.keys() and differ <= varies
 
 
-@pytest.mark.parametrize("path", [path for path in POSTS if path != "/reload"])
-@pytest.mark.parametrize(
-    "kind", ["application/vnd.bentoml+pickle", "application/x-pickle", "application/octet-stream"]
-)
-def test_nothing_is_unpickled(running: Running, path: str, kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["application/vnd.bentoml+pickle", "application/octet-stream"])
+def test_nothing_is_unpickled(client, kind, tmp_path):
     written = tmp_path / "by-the-pickle"
     pickle = f"cbuiltins\nopen\n(V{written}\nVw\ntR.".encode()
-    sent = httpx.post(
-        running.url + path,
-        content=pickle,
-        headers={"content-type": kind},
-        trust_env=False,
-        timeout=60,
-    )
-    assert sent.status_code == 415
+    for path in POSTS.keys() - {"/reload"}:
+        answer = client.post(path, content=pickle, headers={"content-type": kind})
+        assert answer.status_code == 415
     assert not written.exists()
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/page/page.js", "/page/page.css"])
-def test_pages_are_told_to_trust_nothing_but_themselves(client: httpx.Client, path: str) -> None:
+def test_pages_may_trust_nothing_but_themselves(client, path):
     headers = client.get(path).headers
     policy = dict(one.split(maxsplit=1) for one in headers["content-security-policy"].split("; "))
     assert policy["default-src"] == policy["frame-ancestors"] == "'none'"
@@ -404,12 +303,3 @@ def test_pages_are_told_to_trust_nothing_but_themselves(client: httpx.Client, pa
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "no-referrer"
     assert "server" not in headers
-
-
-def test_a_fault_tells_nothing_of_the_inside(client: httpx.Client, running: Running) -> None:
-    """What is refused says what was sent, and never where on this machine it was read."""
-    for body in ("{", "[" * 9999, '{"customers": [{"x": "' + "y" * 999 + '"}]}', '"\\ud800"'):
-        for path in POSTS:
-            told = client.post(path, content=body).text
-            assert not re.search(r"Traceback|\.py\b|site-packages|/tmp/|/home/|line \d+, in", told)
-            assert str(running.var) not in told

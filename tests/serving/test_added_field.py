@@ -66,7 +66,7 @@ CHECKS += ["tests/flows/test_docs.py"]
 SLOWER = ["tests/serving/test_transactions.py", "tests/serving/test_client.py"]
 
 
-def test_a_field_is_added_by_its_type_and_the_function_that_fills_it(tmp_path: Path) -> None:
+def test_a_field_is_added_by_its_type_and_the_function_that_fills_it(tmp_path):
     copy = tmp_path / "project"
     shutil.copytree(ROOT, copy, ignore=LEFT_OUT)
     for name, additions in EDITS.items():

@@ -26,7 +26,7 @@ DAY = date(2025, 6, 1)
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory) -> Bundle:
+def bundle(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bundle") / "bundle"
     write_linear_bundle(folder)
     return load_bundle(folder)
@@ -84,24 +84,21 @@ def test_every_customer_has_the_probability_of_the_bundle_its_decision_and_its_d
     assert {(row["as_of"], row["version"], row["bundle_sha256"]) for row in found} == {
         (DAY, 4, bundle.sha256)
     }
-    by_decile = sorted(found, key=lambda row: -row["probability"])
-    assert [row["decile"] for row in by_decile] == [1 + place * 10 // 95 for place in range(95)]
-
-
-def test_the_list_for_people_has_the_most_probable_first(bundle, tmp_path):
-    folder = made(bundle, tmp_path, IDS)
-    found, people = sorted(rows(folder), key=lambda row: -row["probability"]), listed(folder)
+    ranked = sorted(found, key=lambda row: -row["probability"])
+    assert [row["decile"] for row in ranked] == [1 + place * 10 // 95 for place in range(95)]
+    people = listed(tmp_path / "made")  # the most probable first
     assert list(people[0]) == ["customer", "probability", "decision", "decile", "moved_most"]
-    assert [row["customer"] for row in people] == [row["customer_id"] for row in found]
-    assert [row["probability"] for row in people] == [f"{r['probability']:.4f}" for r in found]
+    assert [row["customer"] for row in people] == [row["customer_id"] for row in ranked]
+    assert [row["probability"] for row in people] == [f"{r['probability']:.4f}" for r in ranked]
     assert {row["decision"] for row in people} == {"contact", "leave"}
 
 
-def test_a_bundle_without_costs_gives_no_decision(tmp_path):
-    write_linear_bundle(tmp_path / "bundle", threshold=None)
-    folder = made(load_bundle(tmp_path / "bundle"), tmp_path, IDS)
-    assert {row["decision"] for row in rows(folder)} == {None}
+def test_a_bundle_without_costs_or_reference_customers_gives_no_decision_and_no_reason(tmp_path):
+    write_linear_bundle(tmp_path / "bundle", threshold=None, examples=False)
+    folder = made(load_bundle(tmp_path / "bundle"), tmp_path, IDS, called="row")
+    assert {(row["decision"], row["moved_most"]) for row in rows(folder)} == {(None, None)}
     assert {row["decision"] for row in listed(folder)} == {""}
+    assert "row" in listed(folder)[0], "as the first column is called"
 
 
 def test_a_spreadsheet_runs_no_customer_as_a_formula_and_reads_every_letter(bundle, tmp_path):
@@ -111,10 +108,6 @@ def test_a_spreadsheet_runs_no_customer_as_a_formula_and_reads_every_letter(bund
     people = {row["customer"] for row in listed(folder)}
     assert people == {*(f"'{name}" for name in odd[:8]), *odd[8:]}
     assert {row["customer_id"] for row in rows(folder)} == set(odd), "as they are, for programs"
-
-
-def test_the_first_column_may_be_called_otherwise(bundle, tmp_path):
-    assert "row" in listed(made(bundle, tmp_path, IDS, called="row"))[0]
 
 
 def test_what_moved_most_is_the_exchange_that_changes_the_probability_most(bundle, tmp_path):
@@ -142,12 +135,6 @@ def test_what_moved_most_is_the_exchange_that_changes_the_probability_most(bundl
 def test_as_many_are_explained_as_were_asked_for(bundle, tmp_path, explained):
     found = rows(made(bundle, tmp_path, IDS, explained=explained))
     assert sum(row["moved_most"] is not None for row in found) == min(explained, 95)
-
-
-def test_a_bundle_without_reference_customers_explains_nobody(tmp_path):
-    write_linear_bundle(tmp_path / "bundle", examples=False)
-    found = rows(made(load_bundle(tmp_path / "bundle"), tmp_path, IDS))
-    assert {row["moved_most"] for row in found} == {None}
 
 
 def test_equal_probabilities_are_ordered_by_customer(tmp_path, bundle):

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -18,19 +13,9 @@ import httpx
 import numpy as np
 import pytest
 from browser import Watched, open_browser, watched
-from onnx import TensorProto, helper, numpy_helper
+from made_graphs import graph_of
 from playwright.sync_api import Browser, Page, expect
-from real_service import (
-    AS_OF,
-    FEATURES,
-    ROOT,
-    SERVE,
-    end,
-    free_port,
-    line,
-    make_bundle,
-    reference,
-)
+from real_service import AS_OF, line, make_bundle, started
 
 from features.catalogue import NAMES, Feature
 from registry.bundle import write_bundle
@@ -45,11 +30,6 @@ TABLE = (
     Feature("plan", "category", HOSTILE, None, None, "nobody asked", ("month", HOSTILE)),
     Feature("charge", "currency", "a month", low=0, missing="the first bill is not out"),
 )
-
-
-# --- what is served ----------------------------------------------------------------------------
-
-
 SAMPLES = [
     {
         "name": "sample 1",
@@ -68,40 +48,22 @@ SAMPLES = [
 
 def shop_bundle(folder: Path) -> str:
     """The tiny model of a log, with figures and with samples of this page's own."""
-    make_bundle(folder / "plain")
-    description = json.loads((folder / "plain" / "bundle.json").read_text())
-    description |= {
-        "question": FEATURES,
-        "test": {"roc_auc": 0.7661, "roc_auc_low": 0.7379, "roc_auc_high": 0.7974},
-        "valid": {"roc_auc": 0.7931},
-    }
-    model = (folder / "plain" / "model.onnx").read_bytes()
-    examples = {"reference": reference(), "samples": SAMPLES}
-    return write_bundle(folder / "bundle", model, description, examples=examples)
+    test = {"roc_auc": 0.7661, "roc_auc_low": 0.7379, "roc_auc_high": 0.7974}
+    return make_bundle(folder, SAMPLES, test=test, valid={"roc_auc": 0.7931})
 
 
 def table_bundle(folder: Path) -> str:
     """A labelled table whose texts are hostile, and which keeps nothing to explain against."""
-    nodes = [
-        helper.make_node("IsNaN", ["features"], ["missing"]),
-        helper.make_node("Where", ["missing", "one", "features"], ["filled"]),
-        helper.make_node("MatMul", ["filled", "weights"], ["score"]),
-        helper.make_node("Sigmoid", ["score"], ["column"]),
-        helper.make_node("Reshape", ["column", "flat"], ["probability"]),
-    ]
-    weights = np.float32([[-0.05], [0.8], [0.01]])
-    graph = helper.make_graph(
-        nodes,
-        "table",
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", len(TABLE)])],
-        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["n"])],
-        [
-            numpy_helper.from_array(np.float32([1]), "one"),
-            numpy_helper.from_array(weights, "weights"),
-            numpy_helper.from_array(np.array([-1], dtype=np.int64), "flat"),
-        ],
+    graph = graph_of(
+        len(TABLE),
+        """missing = IsNaN(features)
+        filled = Where(missing, one, features)
+        score = MatMul(filled, weights)
+        column = Sigmoid(score)
+        probability = Reshape(column, flat)""",
+        one=np.float32([1]),
+        weights=np.float32([[-0.05], [0.8], [0.01]]),
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     description = {
         "family": "tiny",
         "threshold": None,
@@ -111,49 +73,25 @@ def table_bundle(folder: Path) -> str:
     }
     values = {"months": 12, "plan": HOSTILE, "charge": None}
     examples = {"reference": [], "samples": [{"name": "sample 1", "values": values}]}
-    return write_bundle(folder / "bundle", model.SerializeToString(), description, examples)
-
-
-@contextmanager
-def serving(folder: Path, sha256: str, **environment: str) -> Iterator[str]:
-    """The launcher as it is; yields its URL."""
-    port, log = free_port(), folder / "log"
-    arguments = ["--serving.port", str(port), "--var", str(folder / "var")]
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-c", SERVE, str(folder / "bundle"), sha256, *arguments],
-            cwd=ROOT,
-            env=os.environ | environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    began = time.monotonic()
-    try:
-        while "Ctrl-C" not in log.read_text():
-            assert process.poll() is None and time.monotonic() - began < 60, log.read_text()
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}/"
-    finally:
-        end(process)
+    return write_bundle(folder, graph, description, examples)
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("shop")
-    with serving(folder, shop_bundle(folder)) as url:
-        yield url
+def shop(tmp_path_factory):
+    with started(tmp_path_factory.mktemp("shop"), make=shop_bundle) as running:
+        yield f"{running.url}/"
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def guarded(tmp_path_factory):
     """A labelled table's model, which wants a token."""
     folder = tmp_path_factory.mktemp("table")
-    with serving(folder, table_bundle(folder), SERVING_TOKEN=TOKEN) as url:
-        yield url
+    with started(folder, make=table_bundle, SERVING_TOKEN=TOKEN) as running:
+        yield f"{running.url}/"
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser():
     with open_browser() as browser:
         yield browser
 
@@ -174,23 +112,23 @@ def stayed_at_home(seen: Watched, url: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def one_page(browser: Browser, shop: str) -> Iterator[Page]:
+def one_page(browser, shop):
     with at_home(browser, shop) as page:
         yield page
 
 
 @pytest.fixture
-def page(one_page: Page) -> Page:
+def page(one_page):
     """The page that these tests share, as it is when sample 1 has just been chosen."""
     one_page.get_by_role("radio", name="empty form").check()
-    expect(one_page.locator("#moved-of")).to_have_text("Nothing was asked yet.")
+    expect(one_page.locator("#moved-of")).to_have_text("Nothing was sent yet.")
     one_page.get_by_role("radio", name="sample 1").check()
     expect(one_page.locator(".mover").first).to_be_visible()
     return one_page
 
 
 @pytest.fixture
-def fresh(browser: Browser, shop: str) -> Iterator[Page]:
+def fresh(browser, shop):
     with at_home(browser, shop) as page:
         yield page
 
@@ -227,42 +165,35 @@ def says(page: Page, probability: float) -> None:
 # --- looking -----------------------------------------------------------------------------------
 
 
-def test_the_head_tells_what_is_served(page: Page, shop: str) -> None:
+def test_the_head_the_model_card_and_the_health_tell_what_is_served(page, shop):
     expect(page).to_have_title("golden-path-default, version 3")
-    expect(page.locator("#question")).to_have_text(
-        "The probability that the customer buys within 90 days."
-    )
+    question = "The probability that the customer buys within 90 days."
+    expect(page.locator("#question")).to_have_text(question)
     expect(page.locator("#state")).to_have_text("ready")
     for target in ("docs", "docs.json", "metrics"):
         href = page.locator(f"nav a[href='{target}']").evaluate("link => link.href")
         assert httpx.get(href, trust_env=False, timeout=60).status_code == 200
-
-
-def test_the_model_card_and_the_health(page: Page) -> None:
     row = page.locator("#card tr", has_text="ROC AUC")
     expect(row.locator("td").nth(0)).to_have_text("0.7660.738 to 0.797")
     expect(row.locator("td").nth(1)).to_have_text("0.793")
-    expect(page.locator("#features tbody tr")).to_have_count(len(NAMES))
-    assert tuple(page.locator("#features code").all_text_contents()) == NAMES
+    assert tuple(page.locator("#features tbody tr code").all_text_contents()) == NAMES
     expect(page.locator("#service dl")).to_contain_text("golden-path-default, version 3")
-    expect(page.locator("#service tr", has_text="POST explain").locator("td").last).to_have_text(
-        re.compile(r"^[1-9]\d*$")
-    )
+    explained = page.locator("#service tr", has_text="POST explain").locator("td").last
+    expect(explained).to_have_text(re.compile(r"^[1-9]\d*$"))
 
 
-def test_a_sample_is_shown_as_the_service_answers_it(page: Page, shop: str) -> None:
+def test_a_sample_is_shown_as_the_service_answers_it(page, shop):
     for place, sample in enumerate(SAMPLES):
         page.get_by_role("radio").nth(place).check()
         prediction = of_sample(shop, sample)
         says(page, prediction["probability"])
         word = "Contact" if prediction["decision"] else "Leave"
         expect(page.locator("#decision")).to_have_text(word)
-        expect(field(page, "recency_days")).to_have_value(
-            f"{prediction['features']['recency_days']:g}"
-        )
+        days = f"{prediction['features']['recency_days']:g}"
+        expect(field(page, "recency_days")).to_have_value(days)
 
 
-def test_the_time_line_has_a_mark_for_each_invoice(page: Page) -> None:
+def test_the_time_line_has_a_mark_for_each_invoice(page):
     expect(page.locator(".timeline .mark")).to_have_count(4)
     expect(page.locator(".mark.sale")).to_have_count(2 + 1)  # and the one of the legend
     page.locator(".timeline .mark.cancellation").hover()
@@ -277,7 +208,7 @@ def test_the_time_line_has_a_mark_for_each_invoice(page: Page) -> None:
     )
 
 
-def test_contributions_add_up_to_the_probability(page: Page) -> None:
+def test_contributions_add_up_to_the_probability(page):
     numbers = page.locator("#movers tr > td:last-child").evaluate_all(
         "cells => cells.map(cell => (cell.querySelector('.size') ?? cell).firstChild.textContent)"
     )
@@ -289,7 +220,7 @@ def test_contributions_add_up_to_the_probability(page: Page) -> None:
 # --- changing ----------------------------------------------------------------------------------
 
 
-def test_a_change_is_asked_at_once_and_can_be_taken_back(page: Page, shop: str) -> None:
+def test_a_change_is_asked_at_once_and_can_be_taken_back(page, shop):
     first = of_sample(shop, SAMPLES[0])
     now = changed(shop, first["features"], recency_days=300)
     field(page, "recency_days").fill("300")
@@ -303,15 +234,11 @@ def test_a_change_is_asked_at_once_and_can_be_taken_back(page: Page, shop: str) 
     says(page, first["probability"])
     expect(field(page, "recency_days")).to_have_value("20")
     expect(page.get_by_role("button", name="Reset")).to_be_disabled()
-
-
-def test_an_empty_field_is_a_missing_value(page: Page, shop: str) -> None:
-    first = of_sample(shop, SAMPLES[0])
-    field(page, "gap_days_mean").fill("")
+    field(page, "gap_days_mean").fill("")  # a missing value
     says(page, changed(shop, first["features"], gap_days_mean=None))
 
 
-def test_a_refusal_stands_beside_its_field(page: Page) -> None:
+def test_a_refusal_stands_beside_its_field(page):
     wrong = (("recency_days", "-3", "must be"), ("orders_total", "", "required"))
     for name, text, said in (*wrong, ("year_sin", "7", "got 7")):
         field(page, name).fill(text)
@@ -324,7 +251,7 @@ def test_a_refusal_stands_beside_its_field(page: Page) -> None:
         expect(page.locator("#probability .big")).to_contain_text("0.")
 
 
-def test_a_form_can_be_filled_in_by_hand(page: Page, shop: str) -> None:
+def test_a_form_can_be_filled_in_by_hand(page, shop):
     features = of_sample(shop, SAMPLES[1])["features"]
     page.get_by_role("radio", name="empty form").check()
     expect(page.locator("#difference")).to_contain_text("to fill in")
@@ -334,7 +261,7 @@ def test_a_form_can_be_filled_in_by_hand(page: Page, shop: str) -> None:
     says(page, changed(shop, features))
 
 
-def test_everything_works_with_the_keyboard(fresh: Page, shop: str) -> None:
+def test_everything_works_with_the_keyboard(fresh, shop):
     page, focused = fresh, "document.activeElement"
     for _ in range(20):  # the link to skip, and the others of the head
         page.keyboard.press("Tab")
@@ -364,7 +291,7 @@ def test_everything_works_with_the_keyboard(fresh: Page, shop: str) -> None:
 # --- around it ---------------------------------------------------------------------------------
 
 
-def test_nothing_sticks_out_of_a_narrow_screen(browser: Browser, shop: str) -> None:
+def test_nothing_sticks_out_of_a_narrow_screen(browser, shop):
     with at_home(browser, shop, viewport=NARROW, color_scheme="dark") as page:
         page.evaluate("document.querySelectorAll('details').forEach(one => (one.open = true))")
         assert page.evaluate("document.documentElement.scrollWidth") == NARROW["width"]
@@ -373,7 +300,7 @@ def test_nothing_sticks_out_of_a_narrow_screen(browser: Browser, shop: str) -> N
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") != dark
 
 
-def test_another_version_is_noticed_and_asked_again(fresh: Page, shop: str) -> None:
+def test_another_version_is_noticed_and_asked_again(fresh, shop):
     """The answer of /model is altered on its way, as if another version had taken over."""
     field(fresh, "recency_days").fill("300")
     expect(fresh.locator("#difference")).to_contain_text("at first")
@@ -385,14 +312,14 @@ def test_another_version_is_noticed_and_asked_again(fresh: Page, shop: str) -> N
     says(fresh, changed(shop, of_sample(shop, SAMPLES[0])["features"], recency_days=300))
 
 
-def test_a_service_that_went_away_is_said_so(fresh: Page) -> None:
+def test_a_service_that_went_away_is_said_so(fresh):
     fresh.route("**/*", lambda route: route.abort())
     field(fresh, "recency_days").fill("30")
     expect(fresh.locator("#problem")).to_have_text("the service cannot be reached")
     expect(fresh.locator("#state")).to_have_text("not ready")
 
 
-def test_the_description_is_shown_to_who_has_the_token(browser: Browser, guarded: str) -> None:
+def test_the_description_is_shown_to_who_has_the_token(browser, guarded):
     with watched(browser, viewport=WIDE) as seen:
         tokens = iter(("not-the-token-at-all", TOKEN))
         seen.page.on("dialog", lambda dialog: dialog.accept(next(tokens)))
@@ -400,7 +327,7 @@ def test_the_description_is_shown_to_who_has_the_token(browser: Browser, guarded
         expect(seen.page.locator("#operations-default-predict")).to_be_visible()
 
 
-def test_a_token_is_asked_for_and_texts_stay_texts(browser: Browser, guarded: str) -> None:
+def test_a_token_is_asked_for_and_texts_stay_texts(browser, guarded):
     """A labelled table's model behind a token, hostile in its texts, without explanations."""
     with watched(browser, viewport=WIDE) as seen:
         page = seen.page

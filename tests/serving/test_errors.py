@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,22 +13,17 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from real_service import AS_OF, line, make_bundle
+from real_service import ROW, bought, customers, line, make_bundle
 
-from features.catalogue import CATALOGUE
 from registry.bundle import DESCRIPTION, MODEL, write_bundle
 from serving.access import LOOPBACK, Access
 from serving.app import Application
-from serving.champion import Request
-from serving.endpoints import predict_transactions
-from serving.errors import LONGEST_VALUE, MANY, SHOWN, Problem, Refused, shown
-from serving.limits import Limits, Work
-from serving.opening import open_champion
+from serving.errors import LONGEST_VALUE, MANY, SHOWN, STATUS, Problem, Refused, shown
+from serving.limits import Work
 from serving.served import Fixed, Served
 from serving.swap import Champions
 
-ROW = {feature.name: max(feature.low or 0, 1.0) for feature in CATALOGUE}
-GOOD = json.dumps({"customers": [ROW]}).encode()
+GOOD = json.dumps(customers(ROW)).encode()
 STATUSES = {
     "invalid": 400,
     "unauthorized": 401,
@@ -66,10 +59,11 @@ REASONS = {
     *("unknown_field", "required", "wrong_type", "out_of_range", "not_finite", "blank"),
     *("too_long", "repeated", "in_future", "no_answer", "not_active", "refused", "invalid"),
 }
+Answered = tuple[int, dict[str, str], bytes]  # status, headers, body
 
 
 class Service:
-    """The service's application as a worker has it, asked without a network in between."""
+    """The service's application as a worker has it, without a network in between."""
 
     def __init__(self, served: Served, token: str | None = None, look: bool = True) -> None:
         self.champions = Champions(served)
@@ -81,7 +75,7 @@ class Service:
 
     async def answer(
         self, path: str, body: bytes = GOOD, method: str = "POST", ends: bool = True, **headers: str
-    ) -> tuple[int, dict[str, str], bytes]:
+    ) -> Answered:
         sent = {"host": "localhost", "content-length": str(len(body)), **headers}
         scope = {
             "type": "http",
@@ -106,50 +100,58 @@ class Service:
         headers = {name.decode(): value.decode() for name, value in start["headers"]}
         return start["status"], headers, end["body"]
 
-    def ask(self, *words: Any, **options: Any) -> tuple[int, dict[str, str], bytes]:
+    def ask(self, *words: Any, **options: Any) -> Answered:
         return asyncio.run(self.answer(*words, **options))
+
+    def json(self, *words: Any, **options: Any) -> Any:
+        return json.loads(self.ask(*words, **options)[2])
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Served:
+def served(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bundle")
-    sha256 = make_bundle(folder)
-    fixed = Fixed(str(folder), 3, sha256)
+    fixed = Fixed(str(folder), 3, make_bundle(folder))
     return Served(name="m", fixed=fixed, max_rows=50, max_seconds=0.3, max_concurrency=1)
 
 
 @pytest.fixture(scope="module")
-def usual(served: Served) -> Iterator[Service]:
-    yield Service(served)
+def usual(served):
+    return Service(served)
 
 
-@pytest.fixture(scope="module")
-def table(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Service:
+# --- a way to each refusal -----------------------------------------------------------------------
+
+
+def service(served: Served, **changes: Any) -> Service:
+    return Service(msgspec.structs.replace(served, **changes))
+
+
+def table(served: Served, folder: Path) -> Service:
     """A model of a labelled table, whose bundle keeps nobody to explain against."""
     assert served.fixed is not None
-    source, folder = Path(served.fixed.folder), tmp_path_factory.mktemp("table")
+    source = Path(served.fixed.folder)
     description = json.loads((source / DESCRIPTION).read_text()) | {"transactions": None}
-    sha256 = write_bundle(folder, (source / MODEL).read_bytes(), description)
-    fixed = Fixed(str(folder), 3, sha256)
-    return Service(msgspec.structs.replace(served, fixed=fixed))
+    sha256 = write_bundle(folder / "table", (source / MODEL).read_bytes(), description)
+    return service(served, fixed=Fixed(str(folder / "table"), 3, sha256))
 
 
-Ask = Callable[[Served, Service, Service, Path], tuple[int, dict[str, str], bytes]]
-
-
-def refused_champion(served: Served, tmp_path: Path) -> tuple[int, dict[str, str], bytes]:
+def reload(served: Served, **changes: Any) -> Answered:
+    """Once another one is to be served."""
     service = Service(served)
-    nowhere = Fixed(str(tmp_path), 4, "0" * 64)
-    service.champions.served = msgspec.structs.replace(served, fixed=nowhere)
+    service.champions.served = msgspec.structs.replace(served, **changes)
     return service.ask("/reload")
 
 
-def ending(served: Served) -> tuple[int, dict[str, str], bytes]:
-    """What uvicorn does to a request that is not done when it has to be."""
-    service = Service(served)
+def unknown_champion(served: Served, folder: Path) -> Answered:
+    (folder / "mlflow.db").write_text("not a database")
+    return reload(served, fixed=None, tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
 
-    async def cancelled() -> tuple[int, dict[str, str], bytes]:
-        asked = asyncio.create_task(service.answer("/predict", ends=False))
+
+def ending(served: Served) -> Answered:
+    """What uvicorn does to a request that is not done when it has to be."""
+
+    async def cancelled() -> Answered:
+        asked = asyncio.create_task(Service(served).answer("/predict", ends=False))
         await asyncio.sleep(0.01)
         asked.cancel()
         return await asked
@@ -157,19 +159,10 @@ def ending(served: Served) -> tuple[int, dict[str, str], bytes]:
     return asyncio.run(cancelled())
 
 
-def unknown_champion(served: Served, tmp_path: Path) -> tuple[int, dict[str, str], bytes]:
-    service = Service(served)
-    (tmp_path / "mlflow.db").write_text("no database")
-    service.champions.served = msgspec.structs.replace(
-        served, fixed=None, tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}"
-    )
-    return service.ask("/reload")
-
-
-def busy(served: Served) -> tuple[int, dict[str, str], bytes]:
+def busy(served: Served) -> Answered:
     service = Service(served)
 
-    async def two() -> tuple[int, dict[str, str], bytes]:
+    async def two() -> Answered:
         first = asyncio.create_task(service.answer("/predict", ends=False))
         await asyncio.sleep(0)
         second = await service.answer("/predict")
@@ -179,64 +172,53 @@ def busy(served: Served) -> tuple[int, dict[str, str], bytes]:
     return asyncio.run(two())
 
 
-def timeout(served: Served) -> tuple[int, dict[str, str], bytes]:
-    service = Service(
-        msgspec.structs.replace(served, max_explained=1000, max_rows=1000, max_seconds=0.05)
-    )
-    return service.ask("/explain", json.dumps({"customers": [ROW] * 1000}).encode())
-
-
-def failed(served: Served) -> tuple[int, dict[str, str], bytes]:
+def failed(served: Served) -> Answered:
     service = Service(served)
     assert service.champions.current is not None
-    # As good a fault as any: a bundle that is none.
-    service.champions.current = replace(service.champions.current, bundle=None)  # type: ignore[arg-type]
+    # As good a fault as any.
+    service.champions.current = replace(service.champions.current, bundle=None)
     return service.ask("/predict")
 
 
-LATE = {"as_of": str(AS_OF), "customers": [{"customer_id": "1", "lines": [line("1", 900)]}]}
-REACHED: dict[str, Ask] = {
-    "invalid": lambda served, usual, table, _: usual.ask("/predict", b'{"customers": [{}, 5]}'),
+LATE = json.dumps(bought({"customer_id": "1", "lines": [line("1", 900)]})).encode()
+FULL = json.dumps(customers(*[ROW] * 1000)).encode()
+SLOW = {"max_explained": 1000, "max_rows": 1000, "max_seconds": 0.05}
+REACHED: dict[str, Callable[[Served, Service, Path], Answered]] = {
+    "invalid": lambda _, usual, __: usual.ask("/predict", b'{"customers": [{}, 5]}'),
     "unauthorized": lambda served, *_: Service(served, token="x" * 20).ask("/predict"),
-    "forbidden": lambda served, usual, *_: usual.ask("/predict", host="evil.example"),
-    "not_found": lambda served, usual, *_: usual.ask("/nothing"),
-    "method_not_allowed": lambda served, usual, *_: usual.ask("/predict", method="GET"),
-    "too_slow": lambda served, usual, *_: usual.ask("/predict", ends=False),
-    "refused_champion": lambda served, usual, table, tmp_path: refused_champion(served, tmp_path),
-    "no_transactions": lambda served, usual, table, _: table.ask("/predict_transactions"),
-    "no_reference": lambda served, usual, table, _: table.ask("/explain"),
-    "too_large": lambda served, usual, *_: usual.ask("/predict", b" " * 500_000),
-    "content_type": lambda served, usual, *_: usual.ask("/predict", content_type="text/plain"),
-    "no_answer": lambda served, usual, *_: usual.ask(
-        "/predict_transactions", json.dumps(LATE).encode()
-    ),
+    "forbidden": lambda _, usual, __: usual.ask("/predict", host="evil.example"),
+    "not_found": lambda _, usual, __: usual.ask("/nothing"),
+    "method_not_allowed": lambda _, usual, __: usual.ask("/predict", method="GET"),
+    "too_slow": lambda _, usual, __: usual.ask("/predict", ends=False),
+    "refused_champion": lambda served, _, folder: reload(served, fixed=Fixed(str(folder), 4, "0")),
+    "no_transactions": lambda served, _, folder: table(served, folder).ask("/predict_transactions"),
+    "no_reference": lambda served, _, folder: table(served, folder).ask("/explain"),
+    "too_large": lambda _, usual, __: usual.ask("/predict", b" " * 500_000),
+    "content_type": lambda _, usual, __: usual.ask("/predict", content_type="text/plain"),
+    "no_answer": lambda _, usual, __: usual.ask("/predict_transactions", LATE),
     "busy": lambda served, *_: busy(served),
     "failed": lambda served, *_: failed(served),
     "ending": lambda served, *_: ending(served),
     "not_ready": lambda served, *_: Service(served, look=False).ask("/predict"),
-    "timeout": lambda served, *_: timeout(served),
-    "unknown_champion": lambda served, usual, table, tmp_path: unknown_champion(served, tmp_path),
+    "timeout": lambda served, *_: service(served, **SLOW).ask("/explain", FULL),
+    "unknown_champion": lambda served, _, folder: unknown_champion(served, folder),
 }
 
 
-def test_the_codes_are_these_and_each_has_a_way_to_it() -> None:
-    from serving.errors import STATUS
-
+def test_the_codes_are_these_and_each_has_a_way_to_it():
     assert STATUS == STATUSES
     assert list(REACHED) == list(STATUSES)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("code", STATUSES)
-def test_every_refusal_has_the_one_shape(
-    served: Served, usual: Service, table: Service, tmp_path: Path, code: str
-) -> None:
-    status, headers, body = REACHED[code](served, usual, table, tmp_path)
-    told = json.loads(body)
-    assert list(told) == ["error", "code", "detail"]
-    assert (told["code"], status) == (code, STATUSES[code])
-    assert isinstance(told["error"], str) and told["error"] and "\n" not in told["error"]
-    for problem in told["detail"]:
+def test_every_refusal_has_the_one_shape(served, usual, tmp_path, code):
+    status, headers, body = REACHED[code](served, usual, tmp_path)
+    refusal = json.loads(body)
+    assert list(refusal) == ["error", "code", "detail"]
+    assert (refusal["code"], status) == (code, STATUSES[code])
+    assert isinstance(refusal["error"], str) and refusal["error"] and "\n" not in refusal["error"]
+    for problem in refusal["detail"]:
         assert list(problem) == list(PROBLEM)
         for key, kind in PROBLEM.items():
             assert isinstance(problem[key], kind), (key, problem)
@@ -252,10 +234,12 @@ def test_every_refusal_has_the_one_shape(
         assert inside not in body.decode()
 
 
-def test_a_problem_says_what_where_and_what_was_expected(usual: Service) -> None:
-    body = json.dumps({"customers": [ROW, ROW | {"recency_days": -3}]}).encode()
-    _, _, told = usual.ask("/predict", body)
-    assert json.loads(told) == {
+# --- what it says --------------------------------------------------------------------------------
+
+
+def test_a_problem_says_what_where_and_what_was_expected(usual):
+    body = json.dumps(customers(ROW, ROW | {"recency_days": -3})).encode()
+    assert usual.json("/predict", body) == {
         "error": "customers[1].recency_days: must be a number from 1 (days), got -3",
         "code": "invalid",
         "detail": [
@@ -273,68 +257,19 @@ def test_a_problem_says_what_where_and_what_was_expected(usual: Service) -> None
     }
 
 
-def test_a_problem_of_a_line_says_which(usual: Service) -> None:
-    wrong = [line("1", 3), line("2", 3, quantity="x")]  # type: ignore[arg-type]
-    asked = {"as_of": str(AS_OF), "customers": [{"customer_id": "1", "lines": wrong}]}
-    _, _, told = usual.ask("/predict_transactions", json.dumps(asked).encode())
-    (problem,) = json.loads(told)["detail"]
-    assert problem["where"] == "customers[0].lines[1].quantity"
-    assert (problem["row"], problem["line"], problem["field"]) == (0, 1, "quantity")
-    assert (problem["value"], problem["reason"]) == ('"x"', "wrong_type")
+def test_of_many_problems_the_first_are_named_and_all_are_counted(usual):
+    refusal = usual.json("/predict", json.dumps(customers(*[ROW | {"is_home": 7}] * 50)).encode())
+    assert len(refusal["detail"]) == SHOWN
+    assert refusal["error"].endswith("(and 49 more)")
 
 
-def test_of_many_problems_the_first_are_named_and_all_are_counted(usual: Service) -> None:
-    body = json.dumps({"customers": [ROW | {"is_home": 7}] * 50}).encode()
-    _, _, told = usual.ask("/predict", body)
-    assert len(json.loads(told)["detail"]) == SHOWN
-    assert json.loads(told)["error"].endswith("(and 49 more)")
-
-
-def test_few_bytes_do_not_make_a_large_answer(usual: Service) -> None:
+def test_few_bytes_do_not_make_a_large_answer(usual):
     body = json.dumps({"customers": [{}] * 49 + [ROW]}).encode()
-    _, _, told = usual.ask("/predict?on_error=skip", body)
-    skipped = json.loads(told)["skipped"]
+    skipped = usual.json("/predict?on_error=skip", body)["skipped"]
     assert [one["row"] for one in skipped] == list(range(49))
     assert all(one["detail"] for one in skipped)
     assert sum(len(one["detail"]) for one in skipped) <= MANY + 49
-    _, _, refused = usual.ask("/predict", body)
-    assert "(and many more)" in json.loads(refused)["error"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("part", [0.02, 0.15, 0.4])
-def test_who_is_late_frees_their_thread_soon_wherever_it_was(served: Served, part: float) -> None:
-    """Measured in the computing time of the thread: how fast the machine is, and what else it does,
-    plays no part."""
-    limits = Limits(max_rows=1000, max_lines=100_000, max_explained=1)
-    champion = open_champion(Champions(served).served.find(), limits)  # type: ignore[arg-type]
-    many = [
-        {"customer_id": f"c{number}", "lines": [line(f"{number}-{day}", day) for day in range(90)]}
-        for number in range(1000)
-    ]
-    body = json.dumps({"as_of": str(AS_OF), "customers": many}).encode()
-    whole = time.thread_time()
-    predict_transactions(Request(body, {}, champion, limits))
-    whole = time.thread_time() - whole
-    late, ended = Request(body, {}, champion, limits), list[tuple[str, float]]()
-
-    def answer() -> None:
-        try:
-            predict_transactions(late)
-        except Refused as refused:
-            ended.append((refused.code, time.thread_time()))
-
-    thread = threading.Thread(target=answer)
-    thread.start()
-    assert thread.ident is not None
-    clock = time.pthread_getcpuclockid(thread.ident)
-    while (spent := time.clock_gettime(clock)) < part * whole:
-        time.sleep(0.001)
-    late.stop.set()
-    thread.join(60)
-    ((code, until),) = ended
-    assert code == "timeout"
-    assert until - spent < whole / 2
+    assert "(and many more)" in usual.json("/predict", body)["error"]
 
 
 @given(
@@ -343,12 +278,11 @@ def test_who_is_late_frees_their_thread_soon_wherever_it_was(served: Served, par
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     )
 )
-def test_a_value_that_is_quoted_is_short_and_text(value: Any) -> None:
+def test_a_value_that_is_quoted_is_short_and_text(value):
     quoted = shown(value)
     assert len(quoted) <= LONGEST_VALUE
-    problem = Problem(what="is wrong", value=quoted)
     try:
-        body = Refused("invalid", "", problem).body()
+        body = Refused("invalid", "", Problem(what="is wrong", value=quoted)).body()
     except UnicodeEncodeError:  # half a surrogate pair, which no reader lets through
         assert any("\ud800" <= character <= "\udfff" for character in quoted)
     else:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
@@ -21,16 +20,14 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from real_service import AS_OF, MAX_ROWS, SAMPLES, Running, line
+from real_service import BUYER, MAX_ROWS, ROW, bought, customers, line, read_answer
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 
-from configs.source import CANONICAL
 from features.catalogue import CATALOGUE, Feature
-from serving import problems
 from serving.errors import STATUS, Refusal, Refused
 from serving.limits import Limits
-from serving.requests import FeatureReader, LinesReader
+from serving.requests import FeatureReader
 
 pytestmark = pytest.mark.slow
 
@@ -66,7 +63,7 @@ def fuzz(examples: int) -> Callable[..., Any]:
 # --- against its own description -----------------------------------------------------------------
 
 
-def test_it_keeps_to_its_own_description(running: Running) -> None:
+def test_it_keeps_to_its_own_description(running):
     """Schemathesis: every boundary of every field, then what it can think of, right and wrong."""
     config = SchemathesisConfig.from_dict(
         {
@@ -75,7 +72,7 @@ def test_it_keeps_to_its_own_description(running: Running) -> None:
             "continue-on-failure": True,
             "generation": {
                 "mode": "all",
-                "max-examples": 50,
+                "max-examples": 25,
                 "deterministic": True,
                 "no-shrink": True,
                 "database": "none",
@@ -107,12 +104,10 @@ def test_it_keeps_to_its_own_description(running: Running) -> None:
                     failure = check.failure_info.failure
                     failures[recorder.label, check.name, failure.title] = failure.message
     assert (failures, errors) == ({}, [])
-    assert sum(seen.values()) >= 1150
+    assert sum(seen.values()) >= 600
     # Each endpoint was asked, and each that takes a body gave answers and refusals.
     asked = {label.split()[1] for label, _ in seen}
-    assert asked == set(
-        json.loads(httpx.get(f"{running.url}/docs.json", trust_env=False, timeout=60).text)["paths"]
-    )
+    assert asked == set(running.get("/docs.json").json()["paths"])
     for path in POSTS[:3]:
         found = {status for label, status in seen if label == f"POST {path}"}
         assert {200, 400, 405, 415, 422} <= found
@@ -122,23 +117,10 @@ def test_it_keeps_to_its_own_description(running: Running) -> None:
 # --- bytes ---------------------------------------------------------------------------------------
 
 
-def row(**changes: Any) -> dict[str, Any]:
-    return {feature.name: max(feature.low or 0, 1.0) for feature in CATALOGUE} | changes
-
-
-def customers(*rows: Any) -> dict[str, Any]:
-    return {"customers": list(rows)}
-
-
-def bought(*customers: Any, as_of: str = str(AS_OF)) -> dict[str, Any]:
-    return {"as_of": as_of, "customers": list(customers)}
-
-
-ONE = {"customer_id": "1", "lines": SAMPLES[0]["lines"]}
 VALID = {
-    "/predict": customers(row(customer_id="1"), row(gap_days_mean=None)),
-    "/explain": customers(row(customer_id="1")),
-    "/predict_transactions": bought(ONE, ONE | {"customer_id": "2"}),
+    "/predict": customers(ROW | {"customer_id": "1"}, ROW | {"gap_days_mean": None}),
+    "/explain": customers(ROW | {"customer_id": "1"}),
+    "/predict_transactions": bought(BUYER, BUYER | {"customer_id": "2"}),
     "/reload": {},
 }
 NASTY = st.sampled_from(
@@ -210,11 +192,11 @@ def documented(client: httpx.Client) -> Callable[[str, httpx.Response], None]:
 
 
 @pytest.mark.parametrize("path", POSTS)
-def test_a_body_after_accidents_is_answered_or_refused(client: httpx.Client, path: str) -> None:
+def test_a_body_after_accidents_is_answered_or_refused(client, path):
     check, sent = documented(client), Counter[int]()
     valid = json.dumps(VALID[path]).encode()
 
-    @fuzz(160)
+    @fuzz(100)
     @given(body=mutated(valid), skip=st.booleans())
     def send(body: bytes, skip: bool) -> None:
         query = "?on_error=skip" if skip and path != "/reload" else ""
@@ -223,54 +205,27 @@ def test_a_body_after_accidents_is_answered_or_refused(client: httpx.Client, pat
         sent[answer.status_code] += 1
 
     send()
-    assert sum(sent.values()) >= 150
-    assert path == "/reload" or sent[400] > 50
+    assert sum(sent.values()) >= 90
+    assert path == "/reload" or sent[400] > 30
 
 
-@pytest.mark.parametrize("path", POSTS[:3])
-@pytest.mark.parametrize("field", ["a field's value", "a field's name", "twice"])
-def test_bytes_that_are_no_text_are_refused_wherever_they_stand(
-    client: httpx.Client, path: str, field: str
-) -> None:
-    body = json.dumps(VALID[path]).encode()
-    wrong = {
-        "a field's value": (b'"customer_id": "1"', b'"customer_id": "\xff\xfe"'),
-        "a field's name": (b'"customer_id"', b'"customer_\xff"'),
-        "twice": (b'"customer_id": "1"', b'"customer_id": "1", "customer_id": "\xed\xa0\x80"'),
-    }[field]
-    answer = client.post(path, content=body.replace(*wrong))
-    assert answer.status_code == 400
-    assert "is not UTF-8 at byte" in answer.json()["error"]
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        (b'"customer_id": "1"', b'"customer_id": "\xff\xfe"'),
+        (b'"customer_id"', b'"customer_\xff"'),
+        (b'"customer_id": "1"', b'"customer_id": "1", "customer_id": "\xed\xa0\x80"'),
+    ],
+    ids=["a field's value", "a field's name", "the second of two"],
+)
+def test_bytes_that_are_not_utf8_are_refused_wherever_they_stand(client, wrong):
+    for path in POSTS[:3]:
+        answer = client.post(path, content=json.dumps(VALID[path]).encode().replace(*wrong))
+        assert answer.status_code == 400
+        assert "is not UTF-8 at byte" in answer.json()["error"]
 
 
-def test_of_many_unknown_fields_few_are_compared_with_the_known_ones(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Looking for the one that may have been meant takes a tenth of a millisecond for each."""
-    looked = Counter[str]()
-
-    def look(name: str, *_: Any, **__: Any) -> list[str]:
-        looked[name] += 1
-        return []
-
-    monkeypatch.setattr(problems, "get_close_matches", look)
-    many = {f"recency_dayz_{number:x}": 1 for number in range(5000)}
-    described = [asdict(feature) for feature in CATALOGUE]
-    lines = [{"invoice_idz": 1} for _ in range(LIMITS.max_lines)]
-    for decoder, body in (
-        (FeatureReader(described), customers(many)),
-        (FeatureReader(described), many),
-        (FeatureReader(described), customers(*[row(recency_dayz=1)] * MAX_ROWS)),
-        (LinesReader(frozenset(CANONICAL)), bought({"customer_id": "1", "lines": [many]})),
-        (LinesReader(frozenset(CANONICAL)), bought({"customer_id": "1", "lines": lines})),
-    ):
-        looked.clear()
-        with pytest.raises(Refused):
-            decoder.read(json.dumps(body).encode(), LIMITS, skip=False)
-        assert 0 < looked.total() <= 20
-
-
-def test_thousands_of_unknown_fields_make_a_small_answer(client: httpx.Client) -> None:
+def test_thousands_of_unknown_fields_make_a_small_answer(client):
     wrong = {f"recency_dayz_{number:x}": 1 for number in range(5000)}
     line_wrong = {f"invoice_idz_{number:x}": 1 for number in range(5000)}
     for path, body in (
@@ -285,24 +240,13 @@ def test_thousands_of_unknown_fields_make_a_small_answer(client: httpx.Client) -
         assert len(answer.content) < 10_000
         first, *_ = answer.json()["detail"]
         assert first["reason"] == "unknown_field"
-    answer = client.post("/predict?on_error=skip", content=json.dumps(customers(wrong, row())))
+    answer = client.post("/predict?on_error=skip", content=json.dumps(customers(wrong, ROW)))
     (skipped,) = answer.json()["skipped"]
     assert len(skipped["detail"]) < 60
     assert "has 4980 more unknown fields" in [problem["what"] for problem in skipped["detail"]]
 
 
 # --- heads ---------------------------------------------------------------------------------------
-
-
-def raw(port: int, request: bytes, seconds: float = 5) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers and body of what these bytes are answered with."""
-    with socket.create_connection(("127.0.0.1", port), seconds) as connection:
-        connection.sendall(request)
-        with connection.makefile("rb") as answer:
-            status = int(answer.readline().split()[1])
-            lines = iter(answer.readline, b"\r\n")
-            headers = dict(one.decode("latin-1").rstrip().split(": ", 1) for one in lines)
-            return status, headers, answer.read(int(headers["content-length"]))
 
 
 TOKEN = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=12).map(str.encode)
@@ -335,38 +279,25 @@ ODD = st.sampled_from(
         *(b"http://evil.example/predict", b"/schema.json", b"/predict/submit", b"/a" * 3000),
     ]
 )
-QUERY = st.lists(
-    st.sampled_from([b"on_error", b"top", b"features", b"x", b"", b"on%5Ferror", b"\xff", b"%ff"]),
-    max_size=3,
-).flatmap(
-    lambda names: st.tuples(
-        *(
-            st.tuples(st.just(name), st.sampled_from([b"=", b"", b"=="]), TOKEN | QUERY_VALUE)
-            for name in names
-        )
-    )
+QUERY_NAME = st.sampled_from(
+    [b"on_error", b"top", b"features", b"x", b"", b"on%5Ferror", b"\xff", b"%ff"]
 )
 QUERY_VALUE = st.sampled_from(
     [
-        b"skip",
-        b"refuse",
-        b"true",
-        b"1",
-        b"-1",
-        b"9" * 20,
-        b"%00",
-        b"%ed%a0%80",
+        *(b"skip", b"refuse", b"true", b"1", b"-1", b"9" * 20, b"%00", b"%ed%a0%80", b"1.0"),
         "٣".encode(),
-        b"1.0",
     ]
+)
+QUERY = st.lists(
+    st.tuples(QUERY_NAME, st.sampled_from([b"=", b"", b"=="]), TOKEN | QUERY_VALUE), max_size=3
 )
 
 
-def test_a_head_of_any_sort_is_answered_or_refused(running: Running) -> None:
+def test_a_head_of_any_sort_is_answered_or_refused(running):
     statuses = Counter[int]()
     host = b"Host: 127.0.0.1:%d\r\n" % running.port
 
-    @fuzz(500)
+    @fuzz(250)
     @given(
         method=METHOD,
         path=PATH | PATH | ODD,
@@ -383,7 +314,8 @@ def test_a_head_of_any_sort_is_answered_or_refused(running: Running) -> None:
         head = b"%s %s %s\r\n%sConnection: close\r\n" % (method, target, version, host)
         head += b"Content-Length: %d\r\n" % said
         head += b"".join(name + b": " + value + b"\r\n" for name, value in headers)
-        status, found, answer = raw(running.port, head + b"\r\n" + body)
+        with running.connected(head + b"\r\n" + body) as connection:
+            status, found, answer = read_answer(connection)
         statuses[status] += 1
         assert status in {200, 400, 401, 403, 404, 405, 413, 415, 422}, (status, head, answer)
         if (status, answer) == (400, b"Invalid HTTP request received."):  # by uvicorn
@@ -396,8 +328,8 @@ def test_a_head_of_any_sort_is_answered_or_refused(running: Running) -> None:
 
     before = running.log.read_text()
     send()
-    assert sum(statuses.values()) >= 450
-    assert min(statuses[one] for one in (200, 400, 404)) > 10, statuses
+    assert sum(statuses.values()) >= 220
+    assert min(statuses[one] for one in (200, 400, 404)) > 5, statuses
     assert running.log.read_text() == before  # who sends nonsense fills nobody's disk
 
 
@@ -444,12 +376,12 @@ UNNAMEABLE = (  # two that no field of a Struct can be called, one that stands i
 @pytest.mark.parametrize(
     "features", [CATALOGUE, TABLE, UNNAMEABLE], ids=["catalogue", "table", "odd"]
 )
-def test_the_fast_and_the_slow_reader_of_values_agree(features: tuple[Feature, ...]) -> None:
+def test_the_fast_and_the_slow_reader_of_values_agree(features):
     described = [asdict(feature) for feature in features]
     reader = FeatureReader(described)
     outcomes = Counter[str]()
 
-    @fuzz(250)
+    @fuzz(120)
     @given(body=made(features).flatmap(lambda body: st.just(body) | mutated(body)))
     def compare(body: bytes) -> None:
         try:
@@ -473,54 +405,7 @@ def test_the_fast_and_the_slow_reader_of_values_agree(features: tuple[Feature, .
                 np.testing.assert_array_equal(fast.x[:, at], np.array(numbers, dtype=np.float32))
 
     compare()
-    assert min(outcomes["taken"], outcomes["refused"]) > 30, outcomes
-
-
-LINE_VALUES = {
-    "invoice_id": st.text(max_size=4) | st.none(),
-    "product_id": st.sampled_from(["1", "", " ", "\x00"]) | st.none(),
-    "quantity": st.integers(-(2**60), 2**60) | st.integers(-9, 9) | st.none(),
-    "unit_price": NUMBER.filter(lambda value: value == value and abs(value) != float("inf"))
-    | st.floats(0, 99)
-    | st.none(),
-    "invoiced_at": st.sampled_from(
-        ["2025-06-01", "2025-06-01T10:00:00", "2025-06-24 00:00", "now", "", "9999-99-99"]
-    )
-    | st.none(),
-    "country": st.sampled_from(["United Kingdom", "France", "'"]) | st.none(),
-}
-LINE = st.fixed_dictionaries(LINE_VALUES, optional={"description": st.none() | st.just("x")})
-BUYER = st.fixed_dictionaries(
-    {"customer_id": st.sampled_from(["1", "2", "3", " 1", "x" * 301, ""])}
-    | {"lines": st.lists(LINE, min_size=1, max_size=3)}
-)
-
-
-def test_the_fast_and_the_slow_reader_of_lines_agree() -> None:
-    decoder, outcomes = LinesReader(frozenset(CANONICAL)), Counter[str]()
-    day = st.sampled_from([str(AS_OF), "1900-01-01", "1899-12-31", "2025-02-30", "2025-6-1"])
-    body = st.builds(
-        lambda as_of, found: json.dumps(bought(*found, as_of=as_of)).encode(),
-        st.just(str(AS_OF)) | day,
-        st.lists(BUYER, min_size=1, max_size=3),
-    )
-
-    @fuzz(500)
-    @given(body=body.flatmap(lambda body: st.just(body) | mutated(body)))
-    def compare(body: bytes) -> None:
-        try:
-            fast = decoder.read(body, LIMITS, skip=False)
-        except Refused as refused:
-            assert refused.code == "invalid" and refused.problems
-            outcomes["refused"] += 1
-            return
-        outcomes["taken"] += 1
-        slow = decoder._read_by_value(body, LIMITS, False)
-        assert (fast.as_of, list(fast.rows)) == (slow.as_of, list(slow.rows))
-        assert msgspec.to_builtins(fast.customers) == msgspec.to_builtins(slow.customers)
-
-    compare()
-    assert min(outcomes["taken"], outcomes["refused"]) > 30, outcomes
+    assert min(outcomes["taken"], outcomes["refused"]) > 15, outcomes
 
 
 # --- on_error=skip -------------------------------------------------------------------------------
@@ -534,9 +419,11 @@ def alone(answer: dict[str, Any], rows: dict[int, int]) -> tuple[Any, ...]:
     )
 
 
-WRONG = st.sampled_from([None, 5, {}, row(is_home=7), row(recency_days="x"), row(what=1)])
+WRONG = st.sampled_from(
+    [None, 5, {}, ROW | {"is_home": 7}, ROW | {"recency_days": "x"}, ROW | {"what": 1}]
+)
 RIGHT = st.builds(
-    lambda days, gap: row(recency_days=days, gap_days_mean=gap),
+    lambda days, gap: ROW | {"recency_days": days, "gap_days_mean": gap},
     st.integers(1, 400),
     st.none() | st.floats(0, 99),
 )
@@ -544,7 +431,7 @@ WRONG_BUYER = st.sampled_from(
     [
         *(None, {}, {"customer_id": "9", "lines": []}, {"customer_id": 9, "lines": [line("1", 3)]}),
         {"customer_id": " ", "lines": [line("1", 3)]},
-        {"customer_id": "9", "lines": [line("1", 3, quantity="x")]},  # type: ignore[arg-type]
+        {"customer_id": "9", "lines": [line("1", 3, quantity="x")]},
         {"customer_id": "8", "lines": [line("1", 3000)]},
         {"customer_id": "7", "lines": [line("1", 3, 2**40, 1e300), line("2", 4, 2**40, 1e308)]},
     ]
@@ -560,13 +447,11 @@ RIGHT_BUYER = st.builds(
 
 
 @pytest.mark.parametrize("path", POSTS[:3])
-def test_skipping_the_bad_answers_the_good_as_if_they_were_alone(
-    client: httpx.Client, path: str
-) -> None:
+def test_skipping_the_bad_answers_the_good_as_if_they_were_alone(client, path):
     answered = 0
     lines = path == "/predict_transactions"
 
-    @fuzz(40)
+    @fuzz(25)
     @given(
         rows=st.lists(
             st.tuples(st.just(True), RIGHT_BUYER if lines else RIGHT)
@@ -602,4 +487,4 @@ def test_skipping_the_bad_answers_the_good_as_if_they_were_alone(
         answered += 1
 
     compare()
-    assert answered > 15
+    assert answered > 10

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
-from serving import limits
 from serving.errors import Refused
 from serving.limits import HELD_BYTES, THREADS, WAITING, Stop, Work
 
@@ -26,7 +24,7 @@ def run(work: Work, *tasks: Coroutine[Any, Any, Any]) -> list[Any]:
     return asyncio.run(all_of_them())
 
 
-def test_one_request_may_have_any_size_and_others_then_wait() -> None:
+def test_places_and_bytes_are_counted_and_one_request_may_have_any_size():
     work = Work(9, 1.0)
     with work.slot() as large, work.slot() as other:
         for _ in range(3):
@@ -37,19 +35,12 @@ def test_one_request_may_have_any_size_and_others_then_wait() -> None:
     assert left(work) == (0, 0, 0)
     with work.slot() as other:
         other.hold(HELD_BYTES)
+    work = Work(2, 1.0)
+    with work.slot(), work.slot(), pytest.raises(Refused, match="2 requests are being answered"):
+        work.slot().__enter__()
 
 
-def test_places_are_counted() -> None:
-    work = Work(3, 1.0)
-    with ExitStack() as stack:
-        for _ in range(3):
-            stack.enter_context(work.slot())
-        with pytest.raises(Refused, match="3 requests are being answered"), work.slot():
-            pass
-    assert left(work) == (0, 0, 0)
-
-
-def test_whoever_would_wait_behind_too_many_is_turned_away() -> None:
+def test_whoever_would_wait_behind_too_many_is_turned_away():
     work, go = Work(99, 20.0), threading.Event()
 
     async def ask() -> bytes:
@@ -69,7 +60,7 @@ def test_whoever_would_wait_behind_too_many_is_turned_away() -> None:
     assert left(work) == (0, 0, 0)
 
 
-def test_a_thread_that_outlives_its_request_keeps_its_slot_until_it_is_done() -> None:
+def test_a_thread_that_outlives_its_request_keeps_its_slot_until_it_is_done():
     work, go, stops = Work(99, 0.1), threading.Event(), [Stop() for _ in range(THREADS + 2)]
     answered: list[Stop] = []
 
@@ -98,7 +89,7 @@ def test_a_thread_that_outlives_its_request_keeps_its_slot_until_it_is_done() ->
     assert left(work) == (0, 0, 0)
 
 
-def test_whoever_is_cancelled_frees_the_slot_and_stops_the_thread() -> None:
+def test_whoever_is_cancelled_frees_the_slot_and_stops_the_thread():
     work, stop, began = Work(9, 20.0), Stop(), threading.Event()
 
     def long() -> bytes:
@@ -122,9 +113,7 @@ def test_whoever_is_cancelled_frees_the_slot_and_stops_the_thread() -> None:
     assert left(work) == (0, 0, 0)
 
 
-def test_a_thread_that_ends_after_the_service_disturbs_nobody(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_thread_that_ends_after_the_service_disturbs_nobody(caplog):
     work, go = Work(9, 0.05), threading.Event()
 
     async def ask() -> None:
@@ -137,7 +126,7 @@ def test_a_thread_that_ends_after_the_service_disturbs_nobody(
     assert caplog.text == ""
 
 
-def test_what_runs_and_does_not_look_is_interrupted_only_while_it_runs() -> None:
+def test_what_runs_and_does_not_look_is_interrupted_only_while_it_runs():
     stop, hits = Stop(), list[str]()
     with stop.calling(lambda: hits.append("first")):
         pass
@@ -147,8 +136,3 @@ def test_what_runs_and_does_not_look_is_interrupted_only_while_it_runs() -> None
     assert hits == ["second"]
     with pytest.raises(Refused), stop.calling(lambda: hits.append("never")):
         raise AssertionError("nothing is begun any more")
-
-
-def test_the_limits_are_those_of_the_page() -> None:
-    """docs/serving.md says them in words."""
-    assert (limits.THREADS, limits.WAITING, limits.HELD_BYTES) == (2, 8, 64 * 2**20)

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from configs.load import load
 from configs.settings import Settings
 from features.catalogue import CATALOGUE, Feature
 from registry.bundle import write_bundle
-from registry.champion import ModelVersion, model_name
+from registry.champion import model_name
 from registry.location import tracking_uri
 from serving.champion import Request
 from serving.endpoints import predict
@@ -58,76 +58,69 @@ def rows_of(features: tuple[Feature, ...]) -> list[dict[str, Any]]:
     return rows
 
 
-def make(features: tuple[Feature, ...], folder: Path) -> tuple[Settings, ModelVersion]:
-    settings = load("smoke", ["--var", str(folder / "var")], env={})
-    values = [{"name": "sample", "values": row} for row in rows_of(features)]
-    described = {"features": [asdict(one) for one in features], "threshold": 0.5}
-    graph = linear_graph(len(features), seed=5)
-    sha256 = write_bundle(folder / "bundle", graph, described, {"samples": values})
-    return settings, promote_bundle(settings, folder / "bundle", sha256)
+@dataclass(frozen=True)
+class Made:
+    """A champion in a registry, and what the service answers about some customers."""
+
+    features: tuple[Feature, ...]
+    settings: Settings
+    rows: list[dict[str, Any]]
+    probabilities: list[float]
+
+    @property
+    def uri(self) -> str:
+        return f"models:/{model_name(self.settings)}@champion"
 
 
 @pytest.fixture(scope="module", params=["log", "table"])
-def made(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[tuple[Feature, ...], Settings, ModelVersion]:
+def made(request, tmp_path_factory):
     features = CATALOGUE if request.param == "log" else TABLE
-    return features, *make(features, tmp_path_factory.mktemp(request.param))
-
-
-def served(version: ModelVersion, rows: list[dict[str, Any]]) -> list[float]:
-    """What the service says."""
+    folder, rows = tmp_path_factory.mktemp(request.param), rows_of(features)
+    settings = load("smoke", ["--var", str(folder / "var")], env={})
+    values = [{"name": "sample", "values": row} for row in rows]
+    described = {"features": [asdict(one) for one in features], "threshold": 0.5}
+    graph = linear_graph(len(features), seed=5)
+    sha256 = write_bundle(folder / "bundle", graph, described, {"samples": values})
+    version = promote_bundle(settings, folder / "bundle", sha256)
     limits = Limits(1000, 1000, 10)
     champion = open_champion(version, limits)
     answer = predict(Request(json.dumps({"customers": rows}).encode(), {}, champion, limits))
-    return [one.probability for one in answer.predictions]
+    return Made(features, settings, rows, [one.probability for one in answer.predictions])
 
 
-def test_pyfunc_gives_the_probabilities_of_the_service(
-    made: tuple[tuple[Feature, ...], Settings, ModelVersion],
-) -> None:
-    features, settings, version = made
-    mlflow.set_tracking_uri(tracking_uri(settings))
-    model = mlflow.pyfunc.load_model(f"models:/{model_name(settings)}@champion")
-    assert model.metadata.signature.inputs.input_names() == [one.name for one in features]
-    rows = rows_of(features)
-    found = model.predict(pd.DataFrame(rows))["probability"]
-    np.testing.assert_allclose(found, served(version, rows), atol=1e-6)
+def test_pyfunc_gives_the_probabilities_of_the_service(made):
+    mlflow.set_tracking_uri(tracking_uri(made.settings))
+    model, names = mlflow.pyfunc.load_model(made.uri), [one.name for one in made.features]
+    assert model.metadata.signature.inputs.input_names() == names
+    probabilities = model.predict(pd.DataFrame(made.rows))["probability"]
+    np.testing.assert_allclose(probabilities, made.probabilities, atol=1e-6)
     example = model.input_example
-    assert list(example.columns) == [one.name for one in features]
-    np.testing.assert_allclose(model.predict(example)["probability"], found, atol=1e-6)
-    assert mlflow.onnx.load_model(f"models:/{model_name(settings)}/1").graph.output
+    assert list(example.columns) == names
+    np.testing.assert_allclose(model.predict(example)["probability"], probabilities, atol=1e-6)
+    assert mlflow.onnx.load_model(f"models:/{model_name(made.settings)}/1").graph.output
 
 
-def test_mlflow_models_serve_answers(
-    made: tuple[tuple[Feature, ...], Settings, ModelVersion], tmp_path: Path
-) -> None:
-    features, settings, version = made
+@pytest.mark.parametrize("made", ["table"], indirect=True)  # whose texts become codes
+def test_mlflow_models_serve_answers(made, tmp_path):
     port, log = free_port(), tmp_path / "log"
     activated = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
-    uri = f"models:/{model_name(settings)}@champion"
-    command = ["models", "serve", "--model-uri", uri, "--env-manager", "local"]
+    command = ["models", "serve", "--model-uri", made.uri, "--env-manager", "local"]
+    own = {"MLFLOW_TRACKING_URI": tracking_uri(made.settings), "PATH": activated}
     with log.open("wb") as output:
         server = subprocess.Popen(
             [sys.executable, "-m", "mlflow", *command, "--port", str(port)],
             cwd=ROOT,
-            env=os.environ
-            | QUIET
-            | {"MLFLOW_TRACKING_URI": tracking_uri(settings), "PATH": activated},
+            env=os.environ | QUIET | own,
             stdout=output,
             stderr=output,
         )
     try:
-        wait_for(f"http://127.0.0.1:{port}/ping", server, log)
-        rows = rows_of(features)
-        answer = httpx.post(
-            f"http://127.0.0.1:{port}/invocations",
-            json={"dataframe_records": rows},
-            trust_env=False,
-            timeout=60,
-        )
+        url = f"http://127.0.0.1:{port}"
+        wait_for(f"{url}/ping", server, log)
+        sent = {"dataframe_records": made.rows}
+        answer = httpx.post(f"{url}/invocations", json=sent, trust_env=False, timeout=60)
         assert answer.status_code == 200, answer.text
-        found = [one["probability"] for one in answer.json()["predictions"]]
-        np.testing.assert_allclose(found, served(version, rows), atol=1e-6)
+        probabilities = [one["probability"] for one in answer.json()["predictions"]]
+        np.testing.assert_allclose(probabilities, made.probabilities, atol=1e-6)
     finally:
         end(server)

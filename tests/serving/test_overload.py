@@ -6,41 +6,33 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, suppress
-from pathlib import Path
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 from made_graphs import bundle_of, endless
-from real_service import AS_OF, Running, line, started
-
-from features.catalogue import CATALOGUE
+from real_service import ROW, Running, bought, customers, line, read_answer, started
 
 pytestmark = pytest.mark.slow
 
 PLACES, SECONDS = 4, 0.6
-ROW = {feature.name: max(feature.low or 0, 1.0) for feature in CATALOGUE}
 HOST = b"host: localhost\r\ncontent-type: application/json\r\n"
-MANY = json.dumps(
-    {
-        "as_of": str(AS_OF),
-        "customers": [
-            {
-                "customer_id": f"c{number}",
-                "lines": [line(f"{number}-{day}", day) for day in range(1, 360, 9)],
-            }
-            for number in range(50)
-        ],
-    }
-).encode()
+POST = b"POST /predict HTTP/1.1\r\n" + HOST
+CHUNKED = b"transfer-encoding: chunked\r\n\r\n"
+ONE = json.dumps(customers(ROW)).encode()
+DAYS = range(1, 360, 9)
+MANY = bought(
+    *(
+        {"customer_id": f"c{number}", "lines": [line(f"{number}-{day}", day) for day in DAYS]}
+        for number in range(50)
+    )
+)
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def small(tmp_path_factory):
     """A service with few places, and little time for each request. Its model takes for ever over
     a customer with a value beyond a million."""
     with started(
@@ -51,104 +43,61 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield running
 
 
-def connect(running: Running) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", running.port), 60)
-
-
 def read(connection: socket.socket) -> tuple[int, dict[str, str], Any]:
-    """Status, headers and body of the next answer."""
-    with connection.makefile("rb") as answer:
-        status = int(answer.readline().split()[1])
-        lines = iter(answer.readline, b"\r\n")
-        headers = dict(one.decode().rstrip().lower().split(": ", 1) for one in lines)
-        return status, headers, json.loads(answer.read(int(headers["content-length"])))
+    status, headers, body = read_answer(connection)
+    return status, headers, json.loads(body)
 
 
-def predict(running: Running, rows: int = 1) -> httpx.Response:
-    body = json.dumps({"customers": [ROW] * rows})
-    return httpx.post(f"{running.url}/predict", content=body, trust_env=False, timeout=60)
-
-
-def metric(running: Running, name: str) -> float:
-    text = httpx.get(f"{running.url}/metrics", trust_env=False, timeout=60).text
-    return sum(float(one.split()[-1]) for one in text.splitlines() if one.startswith(name))
-
-
-def worker(running: Running) -> psutil.Process:
-    (found,) = running.launcher.children(recursive=True)[1:]
-    return found
-
-
-def connections(running: Running) -> int:
-    found = worker(running).net_connections("tcp")
-    return sum(one.status == psutil.CONN_ESTABLISHED for one in found)
-
-
-def eventually(true: Any, seconds: float = 60) -> None:
-    limit = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < limit
-        time.sleep(0.05)
+def closed(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1) == b""
+    except ConnectionError:
+        return True
 
 
 def itself_again(running: Running) -> None:
-    eventually(lambda: metric(running, "golden_path_in_flight") == 0)
-    assert predict(running).status_code == 200
+    running.wait_for(lambda: running.count("golden_path_in_flight") == 0)
+    assert running.post("/predict", customers(ROW)).status_code == 200
 
 
 # --- places --------------------------------------------------------------------------------------
 
 
-def test_bodies_that_do_not_end_are_given_up_and_their_places_free_again(small: Running) -> None:
-    refused = predict(small)
-    while refused.status_code == 200:  # all four places were not taken at that moment
-        slow, began, refused = hold_all_places(small)
-    assert refused.status_code == 429 and refused.json()["code"] == "busy"
-    with ExitStack() as stack:
-        for one in slow:
-            stack.enter_context(closing(one))
-        assert refused.headers["retry-after"] == "1"
-        # Who looks after the service, or asks what it is, needs no place.
-        for path in ("/livez", "/readyz", "/model", "/metrics", "/"):
-            assert httpx.get(small.url + path, trust_env=False, timeout=60).status_code == 200
-        for one in slow:
-            status, headers, body = read(one)
-            assert (status, body["code"]) == (408, "too_slow")
-            assert headers["connection"] == "close" and one.recv(1) == b""
-        assert time.monotonic() - began > SECONDS - 0.2
+def test_bodies_that_do_not_end_are_given_up_and_their_places_free_again(small):
+    status = 200
+    while status == 200:  # all four places were not taken at that moment
+        with ExitStack() as stack:
+            begun = POST + b'content-length: 99\r\n\r\n{"cust'
+            slow = [stack.enter_context(small.connected(begun)) for _ in range(PLACES - 1)]
+            drips = stack.enter_context(small.connected(POST + CHUNKED))
+            began = time.monotonic()
+            time.sleep(0.1)
+            refused = small.post("/predict", customers(ROW))
+            status = refused.status_code
+            if status == 200:
+                continue
+            assert (status, refused.json()["code"]) == (429, "busy")
+            assert refused.headers["retry-after"] == "1"
+            # Who looks after the service, or asks what it is, needs no place.
+            for path in ("/livez", "/readyz", "/model", "/metrics", "/"):
+                assert small.get(path).status_code == 200
+            with suppress(OSError):
+                while time.monotonic() < began + SECONDS + 0.4:
+                    drips.sendall(b"1\r\n \r\n")
+                    time.sleep(0.1)
+            for one in (*slow, drips):
+                status, headers, body = read(one)
+                assert (status, body["code"]) == (408, "too_slow")
+                assert headers["connection"] == "close" and closed(one)
+            assert time.monotonic() - began > SECONDS - 0.2
     itself_again(small)
 
 
-def hold_all_places(running: Running) -> tuple[list[socket.socket], float, httpx.Response]:
-    """Bodies that have begun, when that was, and what somebody else is told then."""
-    slow, began = [connect(running) for _ in range(PLACES)], time.monotonic()
-    for one in slow:
-        one.sendall(b'POST /predict HTTP/1.1\r\n%scontent-length: 99\r\n\r\n{"cust' % HOST)
-    time.sleep(0.1)
-    return slow, began, predict(running)
-
-
-def test_a_body_that_drips_is_given_up_as_well(small: Running) -> None:
-    with closing(connect(small)) as slow:
-        slow.sendall(b"POST /predict HTTP/1.1\r\n%stransfer-encoding: chunked\r\n\r\n" % HOST)
-        began = time.monotonic()
-        with suppress(OSError):
-            while time.monotonic() < began + SECONDS + 0.4:
-                slow.sendall(b"1\r\n \r\n")
-                time.sleep(0.1)
-        assert read(slow)[0] == 408
-    itself_again(small)
-
-
-@pytest.mark.parametrize("path", ["predict", "explain"])  # in the event loop, and in threads
-def test_what_takes_for_ever_is_given_up_and_its_place_free_again(
-    small: Running, path: str
-) -> None:
-    body = json.dumps({"customers": [ROW, ROW | {"recency_days": 1e9}]})
-
+@pytest.mark.parametrize("path", ["/predict", "/explain"])  # in the event loop, and in threads
+def test_what_takes_for_ever_is_given_up_and_its_place_free_again(small, path):
     def ask(_: int) -> httpx.Response:
         while True:
-            answer = httpx.post(f"{small.url}/{path}", content=body, trust_env=False, timeout=60)
+            answer = small.post(path, customers(ROW, ROW | {"recency_days": 1e9}))
             if answer.status_code != 408:  # its body came late, the machine or the loop being busy
                 return answer
 
@@ -159,221 +108,143 @@ def test_what_takes_for_ever_is_given_up_and_its_place_free_again(
     itself_again(small)
 
 
-def test_a_flood_is_answered_or_turned_away_at_once(small: Running) -> None:
-    process, limit = worker(small), time.monotonic() + 120
+def test_a_flood_is_answered_or_turned_away_at_once(small):
+    (worker,), limit = small.workers, time.monotonic() + 120
     seen: list[tuple[int, str, str]] = []
 
-    def enough() -> bool:
-        """Both have been seen, and turned away often enough to add up."""
-        statuses = [status for status, *_ in seen]
-        return statuses.count(429) > 100 and 200 in statuses
-
     def flood(path: str, body: bytes) -> None:
-        with httpx.Client(base_url=small.url, trust_env=False, timeout=60) as client:
-            while not enough():
+        with small.client() as client:
+            statuses: list[int] = []
+            while statuses.count(429) <= 100 or 200 not in statuses:  # enough to add up
                 assert time.monotonic() < limit
                 answer = client.post(path, content=body)
                 again, code = answer.headers.get("retry-after", ""), answer.json().get("code", "")
                 seen.append((answer.status_code, again, code))
+                statuses = [status for status, *_ in seen]
 
-    one = json.dumps({"customers": [ROW]}).encode()
-    before = process.memory_info().rss
+    before, many = worker.memory_info().rss, json.dumps(MANY).encode()
     with ThreadPoolExecutor(20) as pool:
-        work = [*[("/predict_transactions", MANY)] * 16, *[("/predict", one)] * 4]
+        work = [*[("/predict_transactions", many)] * 16, *[("/predict", ONE)] * 4]
         list(pool.map(lambda job: flood(*job), work))
     # 408: of a body that is longer on its way than SECONDS, where the machine is busy.
     assert {200, 429} <= {status for status, *_ in seen} <= {200, 408, 429, 503}
     assert {(again, code) for status, again, code in seen if status == 429} == {("1", "busy")}
     assert {(again, code) for status, again, code in seen if status == 503} <= {("2", "timeout")}
-    assert process.memory_info().rss < before + 250 * 2**20
+    assert worker.memory_info().rss < before + 250 * 2**20
     itself_again(small)
-    # What was answered meanwhile was answered right.
-    alone = httpx.post(
-        f"{small.url}/predict_transactions", content=MANY, trust_env=False, timeout=60
-    ).json()
-    assert len(alone["predictions"]) == 50
+    assert len(small.post("/predict_transactions", MANY).json()["predictions"]) == 50
 
 
-def test_the_largest_requests_of_many_clients_stay_within_the_memory_of_a_worker(
-    tmp_path: Path,
-) -> None:
+def test_the_largest_requests_of_many_clients_stay_within_the_memory_of_a_worker(tmp_path):
     """With the limits as they are: what is not answered is turned away before it is held."""
     invoices = [line(str(number // 5), 1 + number % 360) for number in range(20_000)]
-    customers = [{"customer_id": "17850", "lines": invoices}]
-    body = json.dumps({"as_of": str(AS_OF), "customers": customers}).encode()
+    body = json.dumps(bought({"customer_id": "17850", "lines": invoices}))
     with started(tmp_path) as running, ThreadPoolExecutor(40) as pool:
-        process, peak, done = worker(running), [0], threading.Event()
+        (worker,), peak, done = running.workers, [0], threading.Event()
 
         def watch() -> None:
             while not done.wait(0.01):
-                peak[0] = max(peak[0], process.memory_info().rss)
+                peak[0] = max(peak[0], worker.memory_info().rss)
 
         watching = threading.Thread(target=watch)
         watching.start()
-
-        def ask(_: int) -> int:
-            url = f"{running.url}/predict_transactions"
-            return httpx.post(url, content=body, trust_env=False, timeout=60).status_code
-
-        answers = set(pool.map(ask, range(40)))
+        answers = pool.map(
+            lambda _: running.post("/predict_transactions", content=body).status_code, range(40)
+        )
+        statuses = set(answers)
         done.set()
         watching.join()
         itself_again(running)
-    assert {200, 429} <= answers <= {200, 429, 503}
+    assert {200, 429} <= statuses <= {200, 429, 503}
     assert peak[0] < 450 * 2**20
 
 
-def test_many_floods_leave_no_memory_behind(small: Running) -> None:
+def test_many_floods_leave_no_memory_behind(small):
     """Of whatever ends in refusal: a place, a thread, a body that is kept would add up."""
-    process = worker(small)
-    bad = [b"{", b'{"customers": [{"x": 1}]}', MANY.replace(b'"quantity": 2', b'"quantity": "2"')]
+    (worker,), wrong = small.workers, json.dumps(MANY).replace('"quantity": 2', '"quantity": "2"')
+    bodies = ["{", '{"customers": [{"x": 1}]}', wrong, json.dumps(MANY)]
 
     def refuse(times: int) -> int:
-        with httpx.Client(base_url=small.url, trust_env=False, timeout=60) as client:
+        with small.client() as client:
             for number in range(times):
-                client.post("/predict", content=bad[number % 3])
-                client.post("/predict_transactions", content=bad[number % 3])
+                client.post("/predict", content=bodies[number % 4])
+                client.post("/predict_transactions", content=bodies[number % 4])
                 client.get(f"/nothing-{number}")
-        return process.memory_info().rss
+        return worker.memory_info().rss
 
     first = refuse(60)
     assert refuse(180) < first + 20 * 2**20
-    assert process.num_threads() < 40
+    assert worker.num_threads() < 40
 
 
-# --- bodies --------------------------------------------------------------------------------------
+# --- bodies: raw HTTP, for what no client library sends ------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["/predict", "/predict_transactions", "/explain"])
 @pytest.mark.parametrize("expect", [b"", b"expect: 100-continue\r\n"])
-def test_a_body_announced_as_too_large_is_refused_unread(
-    small: Running, path: str, expect: bytes
-) -> None:
-    with closing(connect(small)) as connection:
+def test_a_body_announced_as_too_large_is_refused_unread(small, expect):
+    for path in (b"/predict", b"/predict_transactions", b"/explain"):
         head = b"POST %s HTTP/1.1\r\n%s%scontent-length: 99999999999\r\n\r\n"
-        connection.sendall(head % (path.encode(), HOST, expect))
-        status, headers, body = read(connection)
-        assert (status, body["code"]) == (413, "too_large")
-        assert headers["connection"] == "close" and connection.recv(1) == b""
+        with small.connected(head % (path, HOST, expect)) as connection:
+            status, headers, body = read(connection)
+            assert (status, body["code"]) == (413, "too_large")
+            assert headers["connection"] == "close" and closed(connection)
 
 
-def test_a_body_without_a_length_is_read_and_refused_where_it_is_too_large(small: Running) -> None:
-    def chunks(body: bytes, n: int) -> Iterator[bytes]:
-        for at in range(0, len(body), n):
-            yield body[at : at + n]
-
-    whole = json.dumps({"customers": [ROW]}).encode()
-    with httpx.Client(base_url=small.url, trust_env=False, timeout=60) as client:
-        for n in (1, 7, 10_000):
-            assert client.post("/predict", content=chunks(whole, n)).status_code == 200
-    with closing(connect(small)) as connection:
-        connection.sendall(b"POST /predict HTTP/1.1\r\n%s" % HOST)
-        connection.sendall(b"transfer-encoding: chunked\r\n\r\n")
-        chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
+def test_a_body_without_a_length_is_read_and_refused_where_it_is_too_large(small):
+    for n in (1, 7, 10_000):
+        chunks = iter([ONE[at : at + n] for at in range(0, len(ONE), n)])
+        assert small.post("/predict", content=chunks).status_code == 200
+    with small.connected(POST + CHUNKED) as connection:
         with suppress(OSError):  # closed while it is still being sent
             for _ in range(500):
-                connection.sendall(chunk)
+                connection.sendall(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
         assert read(connection)[0] == 413
     itself_again(small)
 
 
-def test_a_body_broken_off_is_not_answered_even_where_it_looks_whole(small: Running) -> None:
-    body = json.dumps({"customers": [ROW]}).encode()
-    answered = metric(small, "golden_path_predictions_total")
-    late = metric(small, 'golden_path_requests_total{endpoint="predict",status="408"}')
-    for length in (b"content-length: 9999\r\n\r\n", b"transfer-encoding: chunked\r\n\r\n"):
-        with closing(connect(small)) as connection:
-            chunk = body if b"9999" in length else b"%x\r\n%s\r\n" % (len(body), body)
-            connection.sendall(b"POST /predict HTTP/1.1\r\n" + HOST + length + chunk)
+def test_a_body_broken_off_is_not_answered_even_where_it_looks_whole(small):
+    def late() -> float:
+        return small.count("requests_total", 'endpoint="predict"', 'status="408"')
+
+    answered, before = small.count("golden_path_predictions_total"), late()
+    for body in (
+        b"content-length: 9999\r\n\r\n" + ONE,
+        CHUNKED + b"%x\r\n%s\r\n" % (len(ONE), ONE),
+    ):
+        with small.connected(POST + body):
             time.sleep(0.1)
-    eventually(
-        lambda: (
-            metric(small, 'golden_path_requests_total{endpoint="predict",status="408"}') == late + 2
-        )
-    )
-    assert metric(small, "golden_path_predictions_total") == answered
+    small.wait_for(lambda: late() == before + 2)
+    assert small.count("golden_path_predictions_total") == answered
 
 
 # --- connections ---------------------------------------------------------------------------------
 
 
-def test_what_comes_while_the_worker_stands_still_is_answered(small: Running) -> None:
-    """The connection has not been used for longer than a request may take, and what is sent on it
-    arrives before the worker looks at its clock: it must not be closed over that."""
-    with closing(connect(small)) as connection:
-        ask = b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n"
-
-        def answer() -> bytes:  # head and body may come in two parts
-            got = b""
-            while not got.endswith(b"alive\n") and (more := connection.recv(1000)):
-                got += more
-            return got
-
-        for _ in range(2):
-            connection.sendall(ask)
-            assert answer().startswith(b"HTTP/1.1 200")
-            worker(small).suspend()
-            try:
-                connection.sendall(ask)
-                time.sleep(SECONDS + 1.5)
-            finally:
-                worker(small).resume()
-            assert answer().startswith(b"HTTP/1.1 200")
-
-
 @pytest.mark.parametrize("name", [b"content-type: text/plain", b"host: evil.example"])
-def test_a_trailer_does_not_replace_a_header(small: Running, name: bytes) -> None:
-    body = json.dumps({"customers": [ROW]}).encode()
-    sent = b"POST /predict HTTP/1.1\r\n%stransfer-encoding: chunked\r\n\r\n" % HOST
-    sent += b"%x\r\n%s\r\n0\r\n%s\r\n\r\n" % (len(body), body, name)
-    with closing(connect(small)) as connection:
-        connection.sendall(sent)
+def test_a_trailer_does_not_replace_a_header(small, name):
+    body = b"%x\r\n%s\r\n0\r\n%s\r\n\r\n" % (len(ONE), ONE, name)
+    with small.connected(POST + CHUNKED + body) as connection:
         status, _, answer = read(connection)
-    assert (status, answer["detail"][0]["what"]) == (400, "is there twice")
+    assert (status, answer["detail"][0]["what"]) == (400, "is given twice")
 
 
-def test_an_offer_of_another_protocol_is_not_taken_up(small: Running) -> None:
+def test_an_offer_of_another_protocol_is_not_taken_up(small):
     """As curl --http2 and Java's client make it. uvicorn drops the body of such a request, so it
     is refused with what to do, and the connection closed: the body is not read as a request."""
+    get = b"GET /livez HTTP/1.1\r\nhost: localhost\r\n%s\r\n"
     offer = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n"
-    with closing(connect(small)) as connection:
-        connection.sendall(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n%s\r\n" % offer)
+    with small.connected(get % offer) as connection:
         assert connection.recv(1000).startswith(b"HTTP/1.1 200")
-    body = b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n"
-    with closing(connect(small)) as connection:
-        head = b"POST /predict HTTP/1.1\r\n%s%scontent-length: %d\r\n\r\n"
-        connection.sendall(head % (HOST, offer, len(body)))
+    body = get % b""
+    with small.connected(b"%s%scontent-length: %d\r\n\r\n" % (POST, offer, len(body))) as sending:
         time.sleep(0.02)
-        connection.sendall(body)
-        status, headers, answer = read(connection)
+        sending.sendall(body)
+        status, headers, answer = read(sending)
         assert (status, answer["detail"][0]["where"]) == (400, "headers.upgrade")
         assert "HTTP/1.1 only" in answer["error"] and headers["connection"] == "close"
-        with suppress(ConnectionError):
-            assert connection.recv(1) == b""
-    with closing(connect(small)) as connection:
-        offer = b"connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n"
-        key = b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-        connection.sendall(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n%s%s\r\n" % (offer, key))
+        assert closed(sending)
+    offer = b"connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n"
+    key = b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    with small.connected(get % (offer + key)) as connection:
         assert connection.recv(1000).split()[1] in (b"403", b"200")  # whether uvicorn knows it
     itself_again(small)
-
-
-def test_requests_in_one_packet_are_answered_one_after_the_other(small: Running) -> None:
-    body = json.dumps({"customers": [ROW | {"customer_id": "@@"}]}).encode()
-    with closing(connect(small)) as connection:
-        sent = b"".join(
-            b"POST /predict HTTP/1.1\r\n%scontent-length: %d\r\n\r\n%s" % (HOST, len(body), body)
-            for _ in range(30)
-        )
-        ids = [b"%02d" % number for number in range(30)]
-        for one in ids:
-            sent = sent.replace(b"@@", one, 1)
-        done = threading.Thread(target=connection.sendall, args=(sent,))
-        done.start()
-        with connection.makefile("rb") as answers:
-            for one in ids:
-                assert answers.readline().split()[1] == b"200"
-                headers = dict(x.split(b": ", 1) for x in iter(answers.readline, b"\r\n"))
-                told = json.loads(answers.read(int(headers[b"content-length"])))
-                assert told["predictions"][0]["customer_id"] == one.decode()
-        done.join()

@@ -5,16 +5,13 @@ The real registry, the real service, real processes.
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -23,30 +20,16 @@ import numpy as np
 import psutil
 import pyarrow.dataset as ds
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from made_graphs import bundle_of, endless, of_feature, slow
-from real_registry import (
-    CUSTOMER,
-    LINES,
-    WATCH,
-    Registry,
-    Service,
-    has_gone_on,
-    open_registry,
-    serving,
-    under_load,
-)
-from real_service import AS_OF, ROOT, free_port
+from real_registry import LINES, QUICK, Registry, Service, serving, under_load
+from real_service import ROW, bought, customers
 
 from common.customer_hash import hashed, read_key
 from features.catalogue import CATALOGUE, NAMES
 from monitoring.shadow import compare_shadow
 from registry.bundle import load_bundle
 from registry.champion import CHALLENGER, ModelVersion
-from serving import request_log
 from serving import shadow as challenger
-from serving import shadow_scorer as scoring
 from serving.champion import Champion, Scored
 from serving.responses import Model
 from serving.served import Served
@@ -54,15 +37,9 @@ from serving.shadow import Shadow
 from serving.shadow_process import (
     HEAD,
     Batch,
-    EncodedBatch,
     Order,
     Process,
-    Ready,
     ScoredRequest,
-    encode,
-    framed,
-    read_message,
-    write_message,
 )
 from serving.shadow_scorer import Scorer
 from serving.trial import Trials
@@ -70,105 +47,109 @@ from serving.trial import Trials
 pytestmark = pytest.mark.slow
 
 SHADOWED = ("--serving.log_requests", "true", "--serving.shadow", "challenger")
-QUICK = ("--serving.watch_seconds", str(WATCH))
 RECENCY = NAMES.index("recency_days")
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
-    return open_registry(tmp_path_factory.mktemp("shadowed"))
+def registry(tmp_path_factory):
+    return Registry.open(tmp_path_factory.mktemp("shadowed"))
 
 
 @pytest.fixture(scope="module")
-def first(registry: Registry) -> ModelVersion:
+def first(registry):
     version = registry.add(0.1, graph=of_feature(RECENCY, 0.01))
     registry.promote(version)
     return version
 
 
 @pytest.fixture(scope="module")
-def service(registry: Registry, first: ModelVersion) -> Iterator[Service]:
+def service(registry, first):
     bounds = ("--serving.opening_seconds", "2", "--serving.max_seconds", "2")
-    with serving(registry, *QUICK, *SHADOWED, *bounds) as found:
-        yield found
+    with serving(registry, *QUICK, *SHADOWED, *bounds) as service:
+        yield service
 
 
-def challenge(registry: Registry, version: ModelVersion) -> None:
-    registry.client.set_registered_model_alias(version.name, CHALLENGER, str(version.version))
+def in_shadow(service: Service, version: ModelVersion, state: str = "scoring") -> bool:
+    shadow = service.model()["shadow"]
+    return shadow is not None and (shadow["version"], shadow["state"]) == (version.version, state)
 
 
-def in_shadow(service: Service, version: ModelVersion | None) -> bool:
-    """Whether this version scores; None: whether nobody does, nor should."""
-    found = service.model()["shadow"]
-    if version is None:
-        return found is None
-    return found is not None and (found["version"], found["state"]) == (version.version, "scoring")
-
-
-def refused(service: Service, version: ModelVersion) -> bool:
-    found = service.model()["shadow"] or {}
-    return (found.get("version"), found.get("state")) == (version.version, "refused")
+def nobody_in_shadow(service: Service) -> bool:
+    return service.model()["shadow"] is None
 
 
 def scored(service: Service, version: ModelVersion) -> float:
     return service.count("golden_path_shadow_rows_total", f'version="{version.version}"')
 
 
-def table(registry: Registry, folder: str) -> list[dict[str, Any]]:
+def scores_more(service: Service, version: ModelVersion) -> None:
+    before = scored(service, version)
+    service.wait_for(lambda: scored(service, version) > before)
+
+
+def table(registry: Registry, folder: str) -> dict[tuple[int, int], dict[str, Any]]:
+    """What was written, by request and row; nothing twice."""
     logged = registry.settings.var / "serving" / folder
-    return ds.dataset(logged, partitioning="hive").to_table().to_pylist()
+    rows = ds.dataset(logged, partitioning="hive").to_table().to_pylist()
+    by_place = {(row["request"], row["row"]): row for row in rows}
+    assert len(by_place) == len(rows)
+    return by_place
 
 
-def ask(url: str, path: str, body: Any) -> httpx.Response:
-    answer = httpx.post(f"{url}{path}", content=json.dumps(body), trust_env=False, timeout=60)
-    return answer.raise_for_status()
+def processes(service: Service) -> list[psutil.Process]:
+    running = []
+    for worker in service.workers:
+        with suppress(psutil.Error):  # one that has just ended
+            for one in worker.children():
+                if "serving.shadow_scorer" in one.cmdline():
+                    running.append(one)
+    return running
 
 
-def customers(count: int, **changes: Any) -> dict[str, Any]:
-    return {
-        "customers": [
-            CUSTOMER | {"customer_id": f"c{number}", "recency_days": float(number + 1)} | changes
-            for number in range(count)
-        ]
-    }
+def some(count: int, **changes: Any) -> dict[str, Any]:
+    """Feature values of so many customers."""
+    names = [f"c{number}" for number in range(count)]
+    return customers(
+        *(
+            ROW | {"customer_id": name, "recency_days": float(number + 1)} | changes
+            for number, name in enumerate(names)
+        )
+    )
 
 
-def test_both_answers_of_a_row_can_be_paired_and_the_answers_are_those_without_a_shadow(
-    tmp_path: Path,
-) -> None:
-    registry = open_registry(tmp_path)
+def test_both_answers_of_a_row_can_be_paired_and_the_answers_are_those_without_a_shadow(tmp_path):
+    registry = Registry.open(tmp_path)
     first = registry.add(0.1, graph=of_feature(RECENCY, 0.01))
     registry.promote(first)
     # The same features in another order, which the gate may let pass: the values must follow.
     turned = CATALOGUE[::-1]
-    second = registry.add(0.2, turned, of_feature(turned.index(CATALOGUE[RECENCY]), 0.005))
+    graph = of_feature(turned.index(CATALOGUE[RECENCY]), 0.005)
+    second = registry.add(0.2, features=turned, graph=graph)
     buyers = [LINES | {"customer_id": name} for name in (" 17850 ", "17851")]
     sent = [
-        ("/predict", customers(7)),
-        ("/predict", customers(1)),
-        ("/predict", customers(3, gap_days_mean=None, customer_id=None)),
-        ("/predict_transactions", {"as_of": str(AS_OF), "customers": buyers}),
+        ("/predict", some(7)),
+        ("/predict", some(1)),
+        ("/predict", some(3, gap_days_mean=None, customer_id=None)),
+        ("/predict_transactions", bought(*buyers)),
     ]
-    with serving(registry) as alone:
-        plain = [ask(alone.url, *one).content for one in sent]
-        assert alone.model()["shadow"] is None
+    with serving(registry) as service:
+        plain = [service.post(*one).raise_for_status().content for one in sent]
+        assert nobody_in_shadow(service)
     with serving(registry, *QUICK, *SHADOWED) as service:
         service.wait_for(partial(in_shadow, service, second))
-        assert [ask(service.url, *one).content for one in sent] == plain
+        assert [service.post(*one).content for one in sent] == plain
         service.wait_for(lambda: scored(service, second) == 13)
         assert service.count("golden_path_shadow_seconds_total") > 0
         labels = (f'version="{second.version}"', f'bundle="{second.bundle_sha256[:12]}"')
         assert service.count("golden_path_shadow_model_info{", *labels) == 1
     # Ended: both logs are written.
-    ours = {(row["request"], row["row"]): row for row in table(registry, "log")}
-    theirs = {(row["request"], row["row"]): row for row in table(registry, "shadow")}
+    ours, theirs = table(registry, "log"), table(registry, "shadow")
     assert len(ours) == 13 and ours.keys() == theirs.keys()
-    challenger = load_bundle(second.bundle)
-    key = read_key(registry.settings.var / "serving" / "log.key")
+    model, key = load_bundle(second.bundle), read_key(registry.settings.var / "serving/log.key")
     for place, row in theirs.items():
         champion = ours[place]
         x = np.float32([[champion["features"][feature.name] for feature in turned]])
-        assert row["probability"] == challenger.predict(x)[0]
+        assert row["probability"] == model.predict(x)[0]
         assert row["decision"] is (row["probability"] >= 0.5)
         for name in ("customer", "as_of", "model", "date"):
             assert row[name] == champion[name]
@@ -177,192 +158,128 @@ def test_both_answers_of_a_row_can_be_paired_and_the_answers_are_those_without_a
         assert (row["version"], champion["version"]) == (second.version, first.version)
         assert row["bundle_sha256"] == second.bundle_sha256
         assert row["seconds"] > 0 and row["champion_seconds"] > 0
-    names = {row["customer"] for row in theirs.values()}
-    assert names == {None, *(hashed(key, f"c{n}") for n in range(7)), *_hashes(key)}
+    names = [*(f"c{n}" for n in range(7)), "17850", "17851"]
+    assert {row["customer"] for row in theirs.values()} == {None, *(hashed(key, n) for n in names)}
+    # The last request of a batch is scored as it was: its seconds can be compared.
+    assert any(row["call_rows"] == row["champion_call_rows"] for row in theirs.values())
     compared = compare_shadow(
         registry.settings.var / "serving" / "shadow", second.name, first.version, second.version
     )
     assert (compared.state, compared.rows, compared.days) == ("too_few", 13, 1)
     assert compared.left_out == ()
-    # The last request of a batch is asked as it was: its seconds can be compared.
-    assert any(row["call_rows"] == row["champion_call_rows"] for row in theirs.values())
 
 
-def _hashes(key: bytes) -> list[str | None]:
-    return [hashed(key, name) for name in ("17850", "17851")]
-
-
-def test_challengers_and_champions_change_under_load_and_nothing_is_lost(
-    registry: Registry, first: ModelVersion, service: Service
-) -> None:
+def test_challengers_and_champions_change_under_load_and_nothing_is_lost(registry, first, service):
     second, third = registry.add(0.2), registry.add(0.3)
-    altered = registry.add(0.4)
-    with (altered.bundle / "model.onnx").open("ab") as file:
-        file.write(b"x")
-    others = registry.add(0.5, CATALOGUE[:-1])
-    for_ever = registry.add(0.6, graph=endless())
-    with under_load(service.url) as loads:
-
-        def go_on() -> None:
-            service.wait_for(partial(has_gone_on, loads, [len(load.answers) for load in loads]))
-
-        for version in (second, third, second):
-            before = scored(service, version)
-            challenge(registry, version)
+    bad = {
+        "bundle": registry.add_altered(0.4),
+        "contract": registry.add(0.5, features=CATALOGUE[:-1]),
+        "time": registry.add(0.6, graph=endless()),
+    }
+    with under_load(service) as loads:
+        for version in (second, third):
+            registry.challenge(version)
             service.wait_for(partial(in_shadow, service, version))
-            service.wait_for(lambda b=before, v=version: scored(service, v) > b)  # type: ignore[misc]
-            go_on()
-        for version, reason in ((altered, "bundle"), (others, "contract"), (for_ever, "time")):
-            challenge(registry, version)
-            service.wait_for(partial(refused, service, version))
+            scores_more(service, version)
+            loads.go_on(service)
+        for reason, version in bad.items():
+            registry.challenge(version)
+            service.wait_for(partial(in_shadow, service, version, "refused"))
             assert service.model()["shadow"]["reason"] == reason
             labels = (f'version="{version.version}"', f'reason="{reason}"')
             assert service.count("golden_path_shadow_refused_model_info{", *labels) == 1
             assert service.count("golden_path_shadow_model_info{") == 0
-            go_on()
-        challenge(registry, second)
+            loads.go_on(service)
+        registry.challenge(second)
         service.wait_for(partial(in_shadow, service, second))
         assert service.count("golden_path_shadow_refused_model_info{") == 0
         registry.promote(second)  # it is champion now, and no longer in shadow
         service.wait_for(partial(service.serves, second))
-        service.wait_for(partial(in_shadow, service, None))
-        challenge(registry, third)
+        service.wait_for(partial(nobody_in_shadow, service))
+        registry.challenge(third)
         service.wait_for(partial(in_shadow, service, third))
+        scores_more(service, third)
         registry.promote(first)  # of another champion it is still in shadow
         service.wait_for(partial(service.serves, first))
-        go_on()
+        loads.go_on(service)
         assert in_shadow(service, third)
         registry.client.delete_registered_model_alias(third.name, CHALLENGER)
-        service.wait_for(partial(in_shadow, service, None))
-        go_on()
-    assert [load.failures for load in loads] == [[], []]
+        service.wait_for(partial(nobody_in_shadow, service))
+        loads.go_on(service)
     assert all(load.versions == [first.version, second.version, first.version] for load in loads)
     log = service.log.read_text()
-    for version in (altered, others, for_ever):
+    for version in bad.values():
         # Once each time that it is challenger, not at every look. It was so for a moment before,
         # when it was registered.
         assert log.count(f"version {version.version} is not put in shadow") in (1, 2)
-    assert f"asks for other features than the one that serves: {CATALOGUE[-1].name}" in log
+    assert f"takes other features than the champion that serves: {CATALOGUE[-1].name}" in log
     service.wait_for(lambda: processes(service) == [])  # it writes what it holds first
-    pairs = {(row["champion_version"], row["version"]) for row in table(registry, "shadow")}
-    numbers = [one.version for one in (first, second, third)]
-    assert pairs == {(numbers[0], numbers[1]), (numbers[0], numbers[2]), (numbers[1], numbers[2])}
-    shadowed = [(row["request"], row["row"]) for row in table(registry, "shadow")]
-    assert len(shadowed) == len(set(shadowed))
-
-    def all_logged() -> bool:  # the worker writes what was answered every few seconds
-        rows = table(registry, "log")
-        return set(shadowed) <= {(row["request"], row["row"]) for row in rows}
-
-    service.wait_for(all_logged)
+    shadowed = table(registry, "shadow")
+    pairs = {(row["champion_version"], row["version"]) for row in shadowed.values()}
+    one, two, three = (version.version for version in (first, second, third))
+    assert pairs == {(one, two), (one, three), (two, three)}
+    # The worker writes what was answered every few seconds.
+    service.wait_for(lambda: shadowed.keys() <= table(registry, "log").keys())
 
 
-def processes(service: Service) -> list[psutil.Process]:
-    found = []
-    for worker in service.workers:
-        with suppress(psutil.Error):  # one that has just ended
-            for one in worker.children():
-                if "serving.shadow_scorer" in one.cmdline():
-                    found.append(one)
-    return found
-
-
-def test_a_killed_process_is_started_again_and_a_killed_worker_leaves_none(
-    registry: Registry, first: ModelVersion
-) -> None:
+def test_a_row_that_the_challenger_computes_for_ever_ends_and_the_next_is_scored(
+    registry, first, service
+):
     registry.promote(first)
-    second = registry.add(0.2)
-    with serving(registry, *QUICK, *SHADOWED) as service:
-        service.wait_for(partial(in_shadow, service, second))
-        with under_load(service.url) as loads:
-            for _ in range(2):
-                (killed,) = processes(service)
-                assert killed.nice() == 19
-                # One session: Linux (autogroup) lets it give way to what is in its own alone.
-                assert os.getsid(killed.pid) == os.getsid(killed.ppid())
-                assert os.getpgid(killed.pid) == killed.pid
-                killed.kill()
-                service.wait_for(
-                    lambda pid=killed.pid: [x.pid for x in processes(service)] != [pid]
-                )  # type: ignore[misc]
-                service.wait_for(lambda: len(processes(service)) == 1)
-                service.wait_for(partial(in_shadow, service, second))
-                before = scored(service, second)
-                service.wait_for(lambda b=before: scored(service, second) > b)  # type: ignore[misc]
-        assert [load.failures for load in loads] == [[], []]
-        assert service.log.read_text().count("in shadow has ended") == 2
-        (orphan,) = processes(service)
-        (worker,) = service.workers
-        worker.kill()
-        service.wait_for(lambda: not orphan.is_running() or orphan.status() == "zombie")
-        with suppress(httpx.HTTPError):
-            service.wait_for(lambda: in_shadow(service, second))  # of the worker that came after
+    caught = registry.add(0.2, graph=endless(beyond=1e6))
+    service.wait_for(partial(in_shadow, service, caught))
+    service.post("/predict", some(1, revenue_total=2e6)).raise_for_status()
+    service.wait_for(lambda: service.count("shadow_errors", 'reason="failed"') == 1)
+    before = scored(service, caught)
+    service.post("/predict", some(2)).raise_for_status()
+    service.wait_for(lambda: scored(service, caught) == before + 2)
+    assert service.count("shadow_errors", 'reason="failed"') == 1
 
 
-def test_what_a_slow_challenger_has_no_time_for_is_dropped_and_every_answer_comes(
-    registry: Registry, first: ModelVersion
-) -> None:
+def test_a_slow_challenger_drops_what_it_has_no_time_for_and_one_that_is_killed_is_started_again(
+    registry, first
+):
     registry.promote(first)
     tired = registry.add(0.2, graph=slow())
     with serving(registry, *QUICK, *SHADOWED) as service:
         service.wait_for(partial(in_shadow, service, tired))
         service.wait_for(lambda: len(processes(service)) == 1)
         (process,) = processes(service)
-        with under_load(service.url) as loads:
+        assert process.nice() == 19
+        # One session: Linux (autogroup) lets it give way to what is in its own alone.
+        assert os.getsid(process.pid) == os.getsid(process.ppid())
+        assert os.getpgid(process.pid) == process.pid
+        with under_load(service):
             service.wait_for(lambda: service.count("shadow_dropped_rows", 'reason="full"') > 0)
             before, began = sum(process.cpu_times()[:2]), datetime.now(UTC)
             service.wait_for(lambda: (datetime.now(UTC) - began).total_seconds() > 4)
             used, took = sum(process.cpu_times()[:2]) - before, datetime.now(UTC) - began
-            memory = service.workers[0].memory_info().rss
-        assert [load.failures for load in loads] == [[], []]
-        assert scored(service, tired) > 0
-        assert used <= 0.35 * took.total_seconds(), "a quarter of a core, and the last call"
-        assert memory < 600 * 2**20
-    # It ends with the service, without the rows that wait; what was scored is written.
-    rows = [row for row in table(registry, "shadow") if row["version"] == tired.version]
+            assert used <= 0.35 * took.total_seconds(), "a quarter of a core, and the last call"
+            assert service.workers[0].memory_info().rss < 600 * 2**20
+            process.kill()
+            service.wait_for(lambda: [x.pid for x in processes(service)] not in ([], [process.pid]))
+            service.wait_for(partial(in_shadow, service, tired))
+            scores_more(service, tired)
+        assert service.log.read_text().count("in shadow has ended") == 1
+        (orphan,) = processes(service)
+        service.workers[0].kill()
+        service.wait_for(lambda: not orphan.is_running() or orphan.status() == "zombie")
+        with suppress(httpx.HTTPError):
+            service.wait_for(lambda: in_shadow(service, tired))  # of the worker that came after
+    rows = [row for row in table(registry, "shadow").values() if row["version"] == tired.version]
     assert rows and all(row["probability"] == pytest.approx(0.2) for row in rows)
 
 
-def test_a_row_that_the_challenger_computes_for_ever_ends_and_the_next_is_scored(
-    registry: Registry, first: ModelVersion, service: Service
-) -> None:
-    registry.promote(first)
-    caught = registry.add(0.2, graph=endless(beyond=1e6))
-    service.wait_for(partial(in_shadow, service, caught))
-    ask(service.url, "/predict", customers(1, revenue_total=2e6))
-    service.wait_for(lambda: service.count("shadow_errors", 'reason="failed"') == 1)
-    before = scored(service, caught)
-    ask(service.url, "/predict", customers(2))
-    service.wait_for(lambda: scored(service, caught) == before + 2)
-    assert service.count("shadow_errors", 'reason="failed"') == 1
-
-
-def test_a_shadow_without_the_log_of_requests_is_refused_at_the_start(tmp_path: Path) -> None:
-    registry = open_registry(tmp_path)
-    registry.promote(registry.add(0.1))
-    var, port = str(registry.settings.var), str(free_port())
-    command = ["-m", "serving", "--config", "smoke", "--var", var, "--serving.port", port]
-    done = subprocess.run(
-        [sys.executable, *command, "--serving.shadow", "challenger"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd=ROOT,
-    )
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "--serving.log_requests true" in done.stderr
-
-
-# --- one part alone ---------------------------------------------------------------------------
+# --- in the worker -----------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def champion(tmp_path_factory: pytest.TempPathFactory) -> Champion:
+def champion(tmp_path_factory):
     folder = tmp_path_factory.mktemp("alone") / "bundle"
     bundle_of(folder, 0.25)
     bundle = load_bundle(folder)
     model = Model("m", 1, bundle.sha256, 0.5)
-    return Champion(model, bundle, None, None, np.empty(0), [])  # type: ignore[arg-type]
+    return Champion(model, bundle, None, None, np.empty(0), [])
 
 
 def answered(champion: Champion, rows: int) -> Scored:
@@ -370,86 +287,61 @@ def answered(champion: Champion, rows: int) -> Scored:
     return Scored(champion, ["1"] * rows, x, np.full(rows, 0.3), date(2026, 1, 2), 0.001, rows)
 
 
-def idle(tmp_path: Path) -> Shadow:
+@pytest.fixture
+def idle(tmp_path):
     """One that takes rows in, and has nobody yet who scores them."""
     served = Served(name="m", log_folder=str(tmp_path / "log"), shadow_folder=str(tmp_path / "s"))
-    found = Shadow(served, Trials(served), lambda: False)
+    shadow = Shadow(served, Trials(served), lambda: False)
     child = subprocess.Popen([sys.executable, "-c", ""], stdin=subprocess.PIPE)
     child.wait()
     model = ModelVersion("m", 2, tmp_path, "a" * 64, "")
-    found._process = Process(model, child, features=[])
-    return found
+    shadow._process = Process(model, child, features=[])
+    return shadow
+
+
+def taken(shadow: Shadow, limit: int) -> Batch:
+    """The next batch, as the process reads it."""
+    frame, rows = shadow._take(limit)
+    batch = msgspec.msgpack.decode(frame[HEAD:], type=Batch)
+    assert sum(len(one.ids) for one in batch.requests) == rows
+    return batch
 
 
 def test_the_newest_rows_are_dropped_when_the_queue_is_full_and_when_much_is_answered(
-    tmp_path: Path, champion: Champion, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    idle, champion, monkeypatch
+):
     monkeypatch.setattr(challenger, "MOST_ROWS", 10)
-    found = idle(tmp_path)
     sent = [answered(champion, rows) for rows in (4, 4, 4, 2)]
     for one in sent:
-        found.offer(one)
-    assert found._dropped == {"full": 4}
-    found._crowded = lambda: True
-    found.offer(answered(champion, 3))
-    assert found._dropped == {"full": 4, "busy": 3}
-    found._crowded = lambda: False
+        idle.offer(one)
+    assert idle._dropped == {"full": 4}
+    idle._crowded = lambda: True
+    idle.offer(answered(champion, 3))
+    assert idle._dropped == {"full": 4, "busy": 3}
+    idle._crowded = lambda: False
     other = replace(champion, model=Model("m", 5, champion.model.bundle_sha256, 0.5))
-    batches = [taken(found, 8)]
-    found.offer(answered(other, 1))
-    batches += [taken(found, 1000), taken(found, 1000)]
+    batches = [taken(idle, 8)]
+    idle.offer(answered(other, 1))
+    batches += [taken(idle, 1000), taken(idle, 1000)]
     assert [[one.request for one in batch.requests] for batch in batches[:2]] == [
         [sent[0].request, sent[1].request],
         [sent[3].request],
     ]
     versions = [batch.champion.version for batch in batches]
     assert versions == [1, 1, 5], "no batch holds answers of two champions"
-    assert found._take(1000) == (b"", 0) and found._rows == found._bytes == 0
-    found.offer(answered(champion, 9))
-    assert len(taken(found, 1).requests) == 1, (
-        "a request larger than the limit is not left for ever"
-    )
+    assert idle._take(1000) == (b"", 0) and idle._rows == idle._bytes == 0
+    idle.offer(answered(champion, 9))
+    assert len(taken(idle, 1).requests) == 1, "one larger than the limit is not left for ever"
 
 
-def taken(found: Shadow, limit: int) -> Batch:
-    """The next batch, as the process reads it."""
-    frame, rows = found._take(limit)
-    batch = msgspec.msgpack.decode(frame[HEAD:], type=Batch)
-    assert sum(len(one.ids) for one in batch.requests) == rows
-    return batch
-
-
-@given(
-    st.lists(
-        st.builds(
-            ScoredRequest,
-            st.integers(0, 2**63 - 1),
-            st.integers(0, 2**62),
-            st.none() | st.dates(),
-            st.integers(1, 1000),
-            st.floats(0, 10),
-            st.lists(st.none() | st.text(), min_size=1, max_size=4),
-            st.binary(),
-            st.binary(),
-        ),
-        max_size=5,
-    ),
-    st.integers(1, 9),
-)
-def test_whatever_is_handed_over_arrives_as_it_was(sent: list[ScoredRequest], version: int) -> None:
-    who = Model("m", version, "b" * 64, None), ["one", "two"]
-    frame = framed(EncodedBatch(*who, [msgspec.Raw(encode(one)) for one in sent]))
-    assert msgspec.msgpack.decode(frame[HEAD:], type=Batch) == Batch(*who, sent)
-
-
-def test_a_fault_of_the_hand_over_reaches_no_client(
-    tmp_path: Path, champion: Champion, caplog: pytest.LogCaptureFixture
-) -> None:
-    found = idle(tmp_path)
-    found._crowded = lambda: bool(1 / 0)
+def test_a_fault_of_the_hand_over_reaches_no_client(idle, champion, caplog):
+    idle._crowded = lambda: bool(1 / 0)
     for _ in range(3):
-        found.offer(answered(champion, 1))
+        idle.offer(answered(champion, 1))
     assert caplog.text.count("nothing can be handed over") == 1
+
+
+# --- in its process ----------------------------------------------------------------------------
 
 
 def handed_over(requests: list[int]) -> Batch:
@@ -465,7 +357,8 @@ def handed_over(requests: list[int]) -> Batch:
     return Batch(Model("m", 1, "b" * 64, 0.5), list(NAMES), handed)
 
 
-def order(tmp_path: Path, share: float = 1.0) -> Order:
+@pytest.fixture
+def order(tmp_path):
     sha256 = bundle_of(tmp_path / "bundle", 0.25, graph=of_feature(RECENCY, 0.0001))
     return Order(
         name="m",
@@ -474,88 +367,53 @@ def order(tmp_path: Path, share: float = 1.0) -> Order:
         bundle_sha256=sha256,
         shadow_folder=str(tmp_path / "shadow"),
         key_file=str(tmp_path / "log.key"),
-        share=share,
+        share=1.0,
         max_seconds=5.0,
         opening_megabytes=1000,
     )
 
 
-def test_rows_are_merged_but_for_the_last_request_and_keep_their_order(tmp_path: Path) -> None:
-    scorer = Scorer(order(tmp_path))
-    end, silent = os.pipe()
-    with os.fdopen(end, "rb", buffering=0) as reading:
-        for requests in ([3], [1, 1, 1, 5], [2, 1], [1] * 1500):
-            done = scorer._score(handed_over(requests), reading)
-            assert (done.rows, done.no_answer, done.failed) == (sum(requests), 0, 0)
-            held = scorer._held[-1]
-            assert held.probability == pytest.approx(0.25 + 0.0001 * np.arange(done.rows))
-            assert (held.call_rows[-requests[-1] :] == requests[-1]).all()
-            assert (held.call_rows > 0).all() and (held.seconds > 0).all()
-        assert scorer._held[-1].call_rows.max() > 100, "of many single ones few calls are made"
-        os.close(silent)
+@pytest.fixture
+def worker():
+    """What a process reads of its worker, which says nothing, and the worker's end of it."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb", buffering=0) as pipe:
+        yield pipe, writing
+    with suppress(OSError):
+        os.close(writing)
+
+
+def test_rows_are_merged_but_for_the_last_request_and_keep_their_order(order, worker, tmp_path):
+    scorer = Scorer(order)
+    for requests in ([3], [1, 1, 1, 5], [2, 1], [1] * 1500):
+        done = scorer._score(handed_over(requests), worker[0])
+        assert (done.rows, done.no_answer, done.failed) == (sum(requests), 0, 0)
+        held = scorer._held[-1]
+        assert held.probability == pytest.approx(0.25 + 0.0001 * np.arange(done.rows))
+        assert (held.call_rows[-requests[-1] :] == requests[-1]).all()
+        assert (held.call_rows > 0).all() and (held.seconds > 0).all()
+    assert scorer._held[-1].call_rows.max() > 100, "of many single ones few calls are made"
     scorer.write()
     assert ds.dataset(tmp_path / "shadow").to_table().num_rows == 3 + 8 + 3 + 1500
 
 
-def test_a_worker_that_has_ended_is_not_scored_for(tmp_path: Path) -> None:
-    scorer = Scorer(order(tmp_path))
-    end, silent = os.pipe()
-    os.close(silent)
-    with os.fdopen(end, "rb", buffering=0) as reading:
-        done = scorer._score(handed_over([1] * 1500), reading)
+def test_a_worker_that_has_ended_is_not_scored_for(order, worker, tmp_path):
+    scorer = Scorer(order)
+    os.close(worker[1])
+    done = scorer._score(handed_over([1] * 1500), worker[0])
     assert 0 < done.rows < 1500
     scorer.write()
     assert ds.dataset(tmp_path / "shadow").to_table().num_rows == done.rows
 
 
-def test_what_cannot_be_written_is_counted_and_the_next_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scorer = Scorer(order(tmp_path))
-    end, _ = os.pipe()
-    with os.fdopen(end, "rb", buffering=0) as reading:
-        scorer._score(handed_over([2, 2]), reading)
-        (tmp_path / "shadow").write_text("a file where a folder is to be")
-        scorer.write()
-        done = scorer._score(handed_over([3]), reading)
-        assert done.lost == 4 and "cannot be written" in done.why
-        (tmp_path / "shadow").unlink()
-        scorer.write()
-        assert scorer._score(handed_over([1]), reading).lost == 0
-    assert ds.dataset(tmp_path / "shadow").to_table().num_rows == 3
-
-
-def test_a_bundle_that_is_not_the_one_that_was_registered_is_not_opened(tmp_path: Path) -> None:
-    sent = order(tmp_path)
-    (tmp_path / "bundle" / "model.onnx").write_bytes(b"")
-    with subprocess.Popen(
-        [sys.executable, "-m", "serving.shadow_scorer"],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        bufsize=0,
-    ) as process:
-        assert process.stdin is not None and process.stdout is not None
-        write_message(process.stdin, sent)
-        ready = read_message(process.stdout, Ready)
-        assert ready is not None and "its SHA-256 differs" in ready.why
-        assert read_message(process.stdout, Ready) is None
-
-
-def test_the_log_has_the_columns_of_the_log_of_requests_but_for_the_features(
-    tmp_path: Path, champion: Champion
-) -> None:
-    log = request_log.RequestLog(tmp_path / "log")
-    log.add(answered(champion, 1))
-    log.write()
-    scorer = Scorer(order(tmp_path))
-    scorer._hold(
-        scoring.Held(handed_over([1]), np.array([np.nan]), np.ones(1), np.ones(1, np.int32))
-    )
+def test_what_cannot_be_written_is_counted_and_the_next_is_written(order, worker, tmp_path):
+    scorer = Scorer(order)
+    scorer._score(handed_over([2, 2]), worker[0])
+    (tmp_path / "shadow").write_text("a file where a folder is to be")
     scorer.write()
-    ours, theirs = (ds.dataset(tmp_path / name).schema for name in ("log", "shadow"))
-    assert {*ours.names} - {*theirs.names} == {"features"}
-    for name in {*ours.names} - {"features"}:
-        assert ours.field(name).type == theirs.field(name).type, name
-    row = ds.dataset(tmp_path / "shadow").to_table().to_pylist()[0]
-    assert row["probability"] is None and row["decision"] is None, "no answer is not NaN"
+    done = scorer._score(handed_over([3]), worker[0])
+    assert done.lost == 4 and "cannot be written" in done.why
+    (tmp_path / "shadow").unlink()
+    scorer.write()
+    assert scorer._score(handed_over([1]), worker[0]).lost == 0
+    assert ds.dataset(tmp_path / "shadow").to_table().num_rows == 3

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bundle")
     make_bundle(folder)
     return folder
@@ -40,8 +40,7 @@ def version(number: int, folder: Path, bundle: Path, **changes: Any) -> ModelVer
     description = json.loads((bundle / DESCRIPTION).read_text())
     examples = json.loads((bundle / EXAMPLES).read_text())
     for name, value in changes.items():
-        of = examples if name in ("reference", "samples") else description
-        of[name] = value
+        (examples if name in ("reference", "samples") else description)[name] = value
     target = folder / str(number)
     sha256 = write_bundle(target, (bundle / MODEL).read_bytes(), description, examples)
     return ModelVersion("m", number, target, sha256, run_id="")
@@ -50,92 +49,82 @@ def version(number: int, folder: Path, bundle: Path, **changes: Any) -> ModelVer
 class Registry:
     """What a look finds: a version, nobody, or a fault."""
 
-    def __init__(self, **limits: int) -> None:
-        self.found: ModelVersion | UserError | None = None
+    def __init__(self) -> None:
+        self.there: ModelVersion | UserError | None = None
         self.noted: list[str] = []
         self.champions = Champions(
-            Served(name="m", **limits),  # type: ignore[arg-type]
-            noted=lambda outcome, champions: self.noted.append(outcome),
+            Served(name="m"), noted=lambda outcome, champions: self.noted.append(outcome)
         )
 
-    def look(self, found: ModelVersion | UserError | None, again: bool = False) -> str:
-        self.found = found
-        return self.champions.look(again=again)[0]
+    def look(self, there: ModelVersion | UserError | None, again: bool = False) -> tuple[str, str]:
+        self.there = there
+        return self.champions.look(again=again)
 
     def find(self) -> ModelVersion | None:
-        if isinstance(self.found, UserError):
-            raise self.found
-        return self.found
+        if isinstance(self.there, UserError):
+            raise self.there
+        return self.there
 
 
 @pytest.fixture
-def registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
-    found = Registry()
-    monkeypatch.setattr(Served, "find", lambda served: found.find())
-    return found
+def registry(monkeypatch):
+    registry = Registry()
+    monkeypatch.setattr(Served, "find", lambda served: registry.find())
+    return registry
 
 
-def test_what_is_refused_is_tried_once_whatever_happens_in_between(
-    registry: Registry, bundle: Path, tmp_path: Path
-) -> None:
+def test_what_is_refused_is_tried_once_whatever_happens_in_between(registry, bundle, tmp_path):
     good, bad = version(1, tmp_path, bundle), version(2, tmp_path, bundle)
     (bad.bundle / MODEL).write_bytes(b"")
     locked = UserError("MLflow's database cannot be read: locked")
-    assert registry.look(None) == "none"
-    assert [registry.look(good), registry.look(good)] == ["swapped", "unchanged"]
-    looks = [registry.look(one) for one in (bad, locked, locked, bad, None, bad, good, good)]
-    assert looks == ["refused", "unknown", *["unchanged"] * 6]
+    looks = [None, good, good, bad, locked, locked, bad, None, bad, good, good]
+    outcomes = ["none", "swapped", "unchanged", "refused", "unknown", *["unchanged"] * 6]
+    assert [registry.look(one)[0] for one in looks] == outcomes
     # The last one: what was refused is not the champion any more.
     assert registry.noted == ["swapped", "refused", "unknown", "unchanged"]
-    assert registry.look(bad, again=True) == "refused"
+    assert registry.look(bad, again=True)[0] == "refused"
     assert registry.champions.ready().model.version == 1
 
 
-def test_other_columns_of_invoice_lines_are_another_contract(
-    registry: Registry, bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    first = version(1, tmp_path, bundle)
+def test_other_columns_of_invoice_lines_are_another_contract(registry, bundle, tmp_path):
     section = json.loads((bundle / DESCRIPTION).read_text())["transactions"]
     fewer = [name for name in section["declared"] if name != "description"]
     second = version(2, tmp_path, bundle, samples=[], transactions=section | {"declared": fewer})
     none = version(3, tmp_path, bundle, transactions=None)
-    assert registry.look(first) == "swapped"
-    assert [registry.look(second), registry.look(none)] == ["refused", "refused"]
-    assert "takes other invoice lines than the one that serves: description" in caplog.text
-    assert "takes no invoice lines, as the one that serves does" in caplog.text
+    registry.look(version(1, tmp_path, bundle))
+    for other, why in (
+        (second, "takes other invoice lines than the champion that serves: description"),
+        (none, "does not take invoice lines, as the champion that serves does"),
+    ):
+        outcome, reason = registry.look(other)
+        assert outcome == "refused" and why in reason
     assert registry.champions.ready().model.version == 1
 
 
-def test_a_small_limit_is_no_reason_to_refuse_a_champion(bundle: Path, tmp_path: Path) -> None:
-    found = version(1, tmp_path, bundle)
+def test_a_small_limit_is_no_reason_to_refuse_a_champion(bundle, tmp_path):
     served = Served(name="m", max_lines=3, max_rows=1, max_explained=1)
-    limits = Champions(served).limits
-    champion = open_champion(found, limits)
+    champion = open_champion(version(1, tmp_path, bundle), Champions(served).limits)
     assert [one.name for one in champion.samples] == ["sample 2"], "of one line, not of four"
     described = msgspec.json.decode(champion.description)
-    asked = described["paths"]["/predict_transactions"]["post"]["requestBody"]["content"]
-    (example,) = asked["application/json"]["examples"].values()
+    content = described["paths"]["/predict_transactions"]["post"]["requestBody"]["content"]
+    (example,) = content["application/json"]["examples"].values()
     assert len(example["value"]["customers"][0]["lines"]) == 1
 
 
 @pytest.mark.parametrize(
     "changes, why",
     [
-        ({"samples": [{"as_of": "2025-06-24"}]}, "its samples are not what they should be"),
-        ({"samples": [{"name": "x", "lines": 5}]}, "its samples are not what they should be"),
+        ({"samples": [{"as_of": "2025-06-24"}]}, "its samples do not have the expected shape"),
+        ({"samples": [{"name": "x", "lines": 5}]}, "its samples do not have the expected shape"),
         ({"samples": [*SAMPLES, SAMPLES[0] | {"as_of": "a day"}]}, "as_of: must be a day"),
         ({"samples": [*SAMPLES, {"name": "x", "values": {"recency_days": -1}}]}, "recency_days"),
-        ({"threshold": float("nan")}, "its threshold is nan"),
-        ({"threshold": "0.5"}, "its threshold is 0.5"),
+        ({"threshold": float("nan")}, "from 0 to 1, got nan"),
+        ({"threshold": "0.5"}, "from 0 to 1, got 0.5"),
         ({"reference": [[1]]}, "are not rows of its features"),
     ],
 )
-def test_a_bundle_that_could_not_be_described_is_refused(
-    registry: Registry, bundle: Path, tmp_path: Path, changes: dict[str, Any], why: str
-) -> None:
-    found = version(1, tmp_path, bundle, **changes)
-    registry.found = found
-    outcome, reason = registry.champions.look()
+def test_a_bundle_that_could_not_be_described_is_refused(registry, bundle, tmp_path, changes, why):
+    outcome, reason = registry.look(version(1, tmp_path, bundle, **changes))
     assert outcome == "refused" and why in reason
 
 
@@ -143,62 +132,59 @@ def test_a_bundle_that_could_not_be_described_is_refused(
 
 
 @pytest.fixture
-def told(tmp_path: Path) -> Served:
+def served(tmp_path):
     (tmp_path / "trials").mkdir()
     return Served(name="m", opening_seconds=60, trials_folder=str(tmp_path / "trials"))
 
 
 def test_a_bundle_is_tried_once_by_all_of_a_service_and_again_when_an_operator_asks(
-    told: Served, bundle: Path, tmp_path: Path
-) -> None:
-    found = version(1, tmp_path, bundle)
-    kept = (found.bundle / MODEL).rename(tmp_path / "kept")
-    one, other = Trials(told), Trials(told)
+    served, bundle, tmp_path
+):
+    champion = version(1, tmp_path, bundle)
+    kept = (champion.bundle / MODEL).rename(tmp_path / "kept")
+    one, other = Trials(served), Trials(served)
     with pytest.raises(TrialFailed, match=r"the bundle has no model\.onnx") as caught:
-        one.check(found)
+        one.check(champion)
     assert caught.value.reason == "bundle"
-    kept.rename(found.bundle / MODEL)
+    kept.rename(champion.bundle / MODEL)
     with pytest.raises(TrialFailed):  # as it was tried before
-        other.check(found)
-    other.check(found, again=True)
-    (found.bundle / MODEL).unlink()
-    one.check(found)  # passed; whoever opens it sees that it is altered
+        other.check(champion)
+    other.check(champion, again=True)
+    (champion.bundle / MODEL).unlink()
+    one.check(champion)  # passed; whoever opens it sees that it is altered
     one.forget()
     with pytest.raises(TrialFailed):
-        other.check(found)
+        other.check(champion)
+
+
+class Slow(Trials):
+    """Refuses every bundle, once it may."""
+
+    def __init__(self, served: Served) -> None:
+        super().__init__(served)
+        self.tried, self.began, self.go = list[bool](), threading.Event(), threading.Event()
+
+    def check(self, version: ModelVersion, *, again: bool = False) -> None:
+        self.tried.append(again)
+        self.began.set()
+        assert self.go.wait(60)
+        raise TrialFailed(Verdict("time", "it takes too long"))
 
 
 def test_the_other_workers_take_the_verdict_of_the_one_that_an_operator_asked(
-    registry: Registry, bundle: Path, tmp_path: Path
-) -> None:
-    tried = []
-
-    class Kept(Trials):
-        def check(self, found: ModelVersion, *, again: bool = False) -> None:
-            tried.append(again)
-            raise TrialFailed(Verdict("time", "it takes too long"))
-
-    registry.champions.trials = Kept(registry.champions.served)
+    registry, bundle, tmp_path
+):
+    registry.champions.trials = trials = Slow(registry.champions.served)
+    trials.go.set()
     registry.look(version(1, tmp_path, bundle))
-    assert registry.champions.look(told=True) == ("refused", "it takes too long")
+    assert registry.champions.look(notified=True) == ("refused", "it takes too long")
     assert registry.champions.look(again=True) == ("refused", "it takes too long")
     assert registry.champions.look() == ("unchanged", "")
-    assert tried == [False, False, True]
+    assert trials.tried == [False, False, True]
 
 
-def test_whoever_looks_while_a_look_is_under_way_shares_the_next_one(
-    registry: Registry, bundle: Path, tmp_path: Path
-) -> None:
+def test_whoever_looks_while_a_look_is_under_way_shares_the_next_one(registry, bundle, tmp_path):
     """A hundred operators at once do not have a hundred trials."""
-    bad, began, go = version(1, tmp_path, bundle), threading.Event(), threading.Event()
-    tried = []
-
-    class Slow(Trials):
-        def check(self, found: ModelVersion, *, again: bool = False) -> None:
-            tried.append(found.version)
-            began.set()
-            assert go.wait(60)
-            raise TrialFailed(Verdict("time", "it takes too long"))
 
     class Queue:
         def __init__(self) -> None:
@@ -211,27 +197,27 @@ def test_whoever_looks_while_a_look_is_under_way_shares_the_next_one(
         def __exit__(self, *_: object) -> None:
             self.lock.release()
 
-    registry.champions.trials = Slow(registry.champions.served)
-    registry.champions._one_at_a_time = queue = Queue()  # type: ignore[assignment]
-    registry.found = bad
+    registry.champions.trials = trials = Slow(registry.champions.served)
+    registry.champions._one_at_a_time = queue = Queue()
+    registry.there = version(1, tmp_path, bundle)
     with ThreadPoolExecutor(8) as pool:
         first = pool.submit(registry.champions.look, again=True)
-        assert began.wait(60)
+        assert trials.began.wait(60)
         others = [pool.submit(registry.champions.look, again=True) for _ in range(7)]
         while queue.came < 8:
             time.sleep(0.01)
-        go.set()
+        trials.go.set()
         looks = [one.result() for one in (first, *others)]
     assert looks == [("refused", "it takes too long")] * 8
-    assert len(tried) == 2
+    assert len(trials.tried) == 2
 
 
-def test_a_trial_ends_with_the_service(told: Served, tmp_path: Path) -> None:
+def test_a_trial_ends_with_the_service(served, tmp_path):
     sha256 = bundle_of(tmp_path / "endless", 0.5, graph=endless())
-    found, trials = ModelVersion("m", 1, tmp_path / "endless", sha256, run_id=""), Trials(told)
+    champion, trials = ModelVersion("m", 1, tmp_path / "endless", sha256, ""), Trials(served)
     others = psutil.Process().children()  # services that other tests have started
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(trials.check, found)
+        waiting = pool.submit(trials.check, champion)
         while psutil.Process().children() == others:
             time.sleep(0.01)
         trials.close()
@@ -252,7 +238,7 @@ Trials(Served(name="m", opening_seconds=600)).check(ModelVersion("m", 1, Path(fo
 """
 
 
-def test_a_trial_ends_with_a_worker_that_is_killed(tmp_path: Path) -> None:
+def test_a_trial_ends_with_a_worker_that_is_killed(tmp_path):
     sha256 = bundle_of(tmp_path / "bundle", 0.5, graph=endless())
     command = [sys.executable, "-c", TRYING, str(tmp_path / "bundle"), sha256]
     with subprocess.Popen(command, cwd=ROOT) as worker:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -104,7 +103,7 @@ def bits(values: tuple[float | None, ...] | None) -> bytes | None:
 
 
 @pytest.fixture(scope="module", params=DECLARED)
-def declared(request: pytest.FixtureRequest) -> Iterator[tuple[frozenset[str], Transactions]]:
+def declared(request):
     found = DECLARED[request.param]
     transactions = opened(found)
     yield found, transactions

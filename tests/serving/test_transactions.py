@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import math
 import re
-import subprocess
-import sys
 import threading
 import time
-import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -36,21 +32,18 @@ from made_lines import (
     made_champion,
     opened,
     rows_of,
-    section,
 )
 from real_service import ROOT
 
 from common.errors import UserError
 from configs.load import load
 from configs.rules import Contract
-from configs.settings import Compute
-from configs.source import Form, Source, Text
+from configs.source import Form, Text
 from features.build import build_table
 from features.catalogue import ALL, CATALOGUE, NAMES
 from features.engine import SQL
 from flows.outcome import transactions as transactions_section
 from flows.stage import Stage
-from ingestion.files import read_file
 from serving.champion import Champion, Request
 from serving.endpoints import predict_transactions
 from serving.errors import Problem, Refused
@@ -61,11 +54,10 @@ from serving.transactions import Transactions
 from serving.transactions_sql import open_connection
 
 TWO = [line(), line(invoice_id="536366", invoiced_at="2024-02-11T09:00:00", quantity=2)]
-KEYS = {"what", "where", "reason", "row", "line", "field", "value", "expected"}
 
 
 @pytest.fixture(scope="module")
-def champion(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Champion]:
+def champion(tmp_path_factory):
     transactions = opened()
     yield made_champion(tmp_path_factory.mktemp("champion"), transactions)
     transactions.close()
@@ -74,9 +66,6 @@ def champion(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Champion]:
 def refused(champion: Champion, sent: bytes, limits: Limits = LIMITS, **query: str) -> Refused:
     with pytest.raises(Refused) as caught:
         predict_transactions(Request(sent, query, champion, limits))
-    told = json.loads(caught.value.body())
-    assert set(told) == {"error", "code", "detail"}
-    assert all(set(problem) == KEYS for problem in told["detail"])
     return caught.value
 
 
@@ -88,24 +77,17 @@ def places(problems: Any) -> list[tuple[str, str]]:
 
 
 def test_the_answer_for_one_customer(champion):
-    told = ask(champion, body({"17850": TWO}))
-    model = {
+    answer = ask(champion, body({"17850": TWO}), features="true")
+    assert answer["model"] == {
         "name": "golden-path-default",
         "version": 3,
         "bundle_sha256": champion.bundle.sha256,
         "threshold": 0.5,
     }
-    assert told["model"].items() >= model.items()
-    (prediction,) = told["predictions"]
+    (prediction,) = answer["predictions"]
     assert (prediction["row"], prediction["customer_id"]) == (0, "17850")
-    assert "features" not in prediction
     assert prediction["decision"] == (prediction["probability"] >= 0.5)
-    assert told["skipped"] == told["left_out"] == []
-
-
-def test_the_features_worked_out_by_hand_and_the_probability_that_the_model_has_for_them(champion):
-    told = ask(champion, body({"17850": TWO}), features="true")
-    (prediction,) = told["predictions"]
+    assert answer["skipped"] == answer["left_out"] == []
     features = prediction["features"]
     assert list(features) == list(NAMES)
     expected = {
@@ -125,6 +107,10 @@ def test_the_features_worked_out_by_hand_and_the_probability_that_the_model_has_
     assert {name: features[name] for name in expected} == expected
     x = np.array([[np.nan if v is None else v for v in features.values()]], dtype=np.float32)
     assert prediction["probability"] == champion.bundle.predict(x)[0]
+    shorter = [{k: v for k, v in one.items() if k != "description"} for one in TWO]
+    assert ask(champion, body({"17850": shorter}), features="true") == answer
+    del prediction["features"]
+    assert ask(champion, body({"17850": TWO[::-1]})) == answer, "features only when they are wanted"
 
 
 def test_many_customers_are_answered_in_the_order_sent_and_as_if_alone(champion):
@@ -132,23 +118,16 @@ def test_many_customers_are_answered_in_the_order_sent_and_as_if_alone(champion)
         f"c{number}": [line(quantity=number + 1, invoiced_at=f"2024-02-{number + 1:02}")]
         for number in (20, 3, 11, 0, 7)
     }
-    told = ask(champion, body(customers), features="true")["predictions"]
-    assert [one["customer_id"] for one in told] == list(customers)
-    assert [one["row"] for one in told] == [0, 1, 2, 3, 4]
-    for one in told:
-        alone = ask(
-            champion,
-            body({one["customer_id"]: customers[one["customer_id"]]}),
-            features="true",
-        )
+    customers |= {"the same": customers["c3"]}  # equal lines of two customers are not copies
+    answer = ask(champion, body(customers), features="true")
+    assert answer["left_out"] == []
+    predictions = answer["predictions"]
+    assert [one["customer_id"] for one in predictions] == list(customers)
+    assert [one["row"] for one in predictions] == [*range(6)]
+    for one in predictions:
+        lines = customers[one["customer_id"]]
+        alone = ask(champion, body({one["customer_id"]: lines}), features="true")
         assert alone["predictions"] == [one | {"row": 0}]
-
-
-def test_the_order_of_the_lines_does_not_matter(champion):
-    lines = [line(invoice_id=str(n), invoiced_at=f"2024-01-{n:02}T10:00:00") for n in range(1, 20)]
-    there = ask(champion, body({"17850": lines}), features="true")
-    back = ask(champion, body({"17850": lines[::-1]}), features="true")
-    assert there == back
 
 
 # --- what the contract keeps out --------------------------------------------------------------
@@ -183,28 +162,6 @@ def test_lines_that_do_not_count_are_named_with_their_reasons_and_change_nothing
         RETAIL.rules["no_product_code"].why,
     ]
     assert "as-of date" in told["left_out"][4]["why"][0]
-
-
-def test_the_moment_before_midnight_of_the_as_of_date_counts_and_midnight_does_not(champion):
-    before = line(invoiced_at="2024-02-29T23:59:59.999999")
-    told = ask(champion, body({"a": [before, line(invoiced_at="2024-03-01")]}), features="true")
-    assert told["predictions"][0]["features"]["recency_days"] == 1.0
-    assert [(one["line"], one["reasons"]) for one in told["left_out"]] == [(1, ["after_as_of"])]
-
-
-def test_equal_lines_of_two_customers_are_no_copies(champion):
-    assert ask(champion, body({"a": TWO, "b": TWO}))["left_out"] == []
-
-
-def test_a_rule_that_warns_leaves_nothing_out(tmp_path):
-    rules = RETAIL.model_dump()["rules"]
-    rules["zero_price"] = rules["zero_price"] | {"severity": "warn"}
-    transactions = opened(contract=Contract(rules=rules))
-    champion = made_champion(tmp_path, transactions)
-    told = ask(champion, body({"a": [*TWO, line(unit_price=0, invoice_id="9")]}), features="true")
-    assert told["left_out"] == []
-    assert told["predictions"][0]["features"]["orders_total"] == 3.0
-    transactions.close()
 
 
 def test_what_was_left_out_is_counted_by_its_first_reason(champion):
@@ -244,35 +201,25 @@ def without(name: str) -> list[Any]:
         ("17850", "customers", "wrong_type"),
         ([good(), 5], "customers[1]", "wrong_type"),
         ([good(), {"lines": TWO}], "customers[1].customer_id", "required"),
-        ([good(), good(customer_id=None)], "customers[1].customer_id", "required"),
         ([good(), good(customer_id=13085)], "customers[1].customer_id", "wrong_type"),
-        ([good(), good(customer_id="")], "customers[1].customer_id", "blank"),
         ([good(), good(customer_id=" \u00a0\t")], "customers[1].customer_id", "blank"),
         ([good(), good(customer_id="x" * 301)], "customers[1].customer_id", "too_long"),
         ([good(), good(customer_id="17850.0")], "customers[1].customer_id", "repeated"),
         ([good(), good(customer_id=" 17850 ")], "customers[1].customer_id", "repeated"),
-        ([good(), {"customer_id": "b"}], "customers[1].lines", "required"),
         ([good(), {"customer_id": "b", "lines": []}], "customers[1].lines", "required"),
         ([good(), {"customer_id": "b", "lines": {}}], "customers[1].lines", "wrong_type"),
         ([good(), {"customer_id": "b", "lines": [7]}], "customers[1].lines[0]", "wrong_type"),
         ([good(), good(customer_id="b", name="B")], "customers[1].name", "unknown_field"),
-        (with_line(price=2), "customers[1].lines[1].price", "unknown_field"),
         (with_line(amount=2), "customers[1].lines[1].amount", "unknown_field"),
-        (with_line(customer_id="b"), "customers[1].lines[1].customer_id", "unknown_field"),
         (with_line(quantity=1.5), "customers[1].lines[1].quantity", "wrong_type"),
         (with_line(quantity="6"), "customers[1].lines[1].quantity", "wrong_type"),
-        (with_line(quantity=True), "customers[1].lines[1].quantity", "wrong_type"),
         (with_line(quantity=2**53 + 1), "customers[1].lines[1].quantity", "out_of_range"),
-        (with_line(quantity=10**30), "customers[1].lines[1].quantity", "out_of_range"),
         (with_line(unit_price="2.55"), "customers[1].lines[1].unit_price", "wrong_type"),
         (with_line(unit_price=10**400), "customers[1].lines[1].unit_price", "not_finite"),
         (with_line(unit_price=float("nan")), "customers[1].lines[1].unit_price", "not_finite"),
-        (with_line(unit_price=float("inf")), "customers[1].lines[1].unit_price", "not_finite"),
         (with_line(invoiced_at=20240201), "customers[1].lines[1].invoiced_at", "wrong_type"),
-        (with_line(invoice_id=536365), "customers[1].lines[1].invoice_id", "wrong_type"),
         (with_line(country=[]), "customers[1].lines[1].country", "wrong_type"),
         (without("quantity"), "customers[1].lines[0].quantity", "required"),
-        (without("country"), "customers[1].lines[0].country", "required"),
     ],
 )
 def test_a_bad_customer_refuses_the_request_or_is_skipped(champion, customers, where, reason):
@@ -283,7 +230,8 @@ def test_a_bad_customer_refuses_the_request_or_is_skipped(champion, customers, w
     (problem,) = found.problems
     assert where in found.error and problem.what in found.error
     if where == "customers":
-        return assert_same(refused(champion, sent, on_error="skip"), found)
+        assert refused(champion, sent, on_error="skip").body() == found.body()
+        return
     assert problem.row == 1
     assert problem.line == (int(where.split("lines[")[1][0]) if "lines[" in where else None)
     if problem.field is not None:
@@ -292,38 +240,6 @@ def test_a_bad_customer_refuses_the_request_or_is_skipped(champion, customers, w
     assert [one["row"] for one in told["predictions"]] == [0]
     (skipped,) = told["skipped"]
     assert (skipped["row"], [p["where"] for p in skipped["detail"]]) == (1, [where])
-    return None
-
-
-def assert_same(one: Refused, other: Refused) -> None:
-    assert one.body() == other.body()
-
-
-def test_description_may_be_left_out(champion):
-    lines = [{k: v for k, v in each.items() if k != "description"} for each in TWO]
-    assert ask(champion, body({"17850": lines}), features="true") == ask(
-        champion, body({"17850": TWO}), features="true"
-    )
-
-
-def test_all_problems_are_listed_up_to_the_number_that_is_shown(champion):
-    many = body({"a": [line(quantity="x", unit_price="y") for _ in range(30)], "": TWO})
-    found = refused(champion, many)
-    assert len(found.problems) == 61
-    assert "and 60 more" in found.error
-    told = json.loads(found.body())["detail"]
-    assert len(told) == 20
-    first = {
-        "what": "must be a whole number to 9,007,199,254,740,992, or null",
-        "where": "customers[0].lines[0].quantity",
-        "reason": "wrong_type",
-        "row": 0,
-        "line": 0,
-        "field": "quantity",
-        "value": '"x"',
-        "expected": "a whole number to 9,007,199,254,740,992, or null",
-    }
-    assert told[0] == first
 
 
 @pytest.mark.parametrize(
@@ -333,12 +249,9 @@ def test_all_problems_are_listed_up_to_the_number_that_is_shown(champion):
         (20240301, "wrong_type"),
         ("", "invalid"),
         ("2024-3-1", "invalid"),
-        ("20240301", "invalid"),
         ("2024-02-30", "invalid"),
         ("2024-03-01T00:00:00", "invalid"),
-        ("2024-03-01'; DROP TABLE lines; --", "invalid"),
         ("1899-12-31", "out_of_range"),
-        ("0001-01-01", "out_of_range"),
         ("9999-12-31", "in_future"),
     ],
 )
@@ -348,6 +261,8 @@ def test_an_as_of_date_that_is_none_or_cannot_be(champion, as_of, reason, mode):
     assert found.status == 400
     assert places(found.problems) == [("as_of", reason)]
     assert "(tomorrow, UTC)" in found.problems[0].expected
+    found = refused(champion, body([], as_of), on_error=mode)
+    assert places(found.problems) == [("as_of", reason), ("customers", "required")]
 
 
 def test_the_as_of_date_may_be_tomorrow_and_not_the_day_after(champion):
@@ -360,30 +275,6 @@ def test_the_as_of_date_may_be_tomorrow_and_not_the_day_after(champion):
     assert places(found.problems) == [("as_of", "in_future")]
 
 
-def test_a_wrong_as_of_date_and_a_wrong_list_are_told_together(champion):
-    found = refused(champion, body([], "soon"))
-    assert places(found.problems) == [("as_of", "invalid"), ("customers", "required")]
-
-
-@pytest.mark.parametrize(
-    ("sent", "where"),
-    [
-        (b"", "body"),
-        (b"{", "body"),
-        (b"[]", "body"),
-        (b"null", "body"),
-        (b"\xff\xfe", "body"),
-        (b'{"as_of": "2024-03-01", "customers": [{"customer_id": "\xff", "lines": []}]}', "body"),
-        (b'{"as_of": "2024-03-01", "customers": [{"customer_id": "\\ud800"}]}', "body"),
-        (b"[" * 100_000, "body"),
-        (b'{"as_of": "2024-03-01", "customers": ' + b"9" * 5_000 + b"}", "body"),
-    ],
-)
-def test_what_is_no_request_is_refused(champion, sent, where):
-    found = refused(champion, sent, on_error="skip")
-    assert (found.status, found.problems[0].where) == (400, where)
-
-
 def test_fields_that_a_request_lacks_or_that_there_are_not(champion):
     found = refused(champion, json.dumps({"asof": "2024-03-01", "Customers": []}).encode())
     assert places(found.problems) == [
@@ -393,6 +284,9 @@ def test_fields_that_a_request_lacks_or_that_there_are_not(champion):
         ("customers", "required"),
     ]
     assert found.problems[0].expected == "as_of"
+    for sent in (b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000):
+        found = refused(champion, sent, on_error="skip")
+        assert (found.status, found.problems[0].where) == (400, "body")
 
 
 @pytest.mark.parametrize("mode", ["refuse", "skip"])
@@ -407,17 +301,10 @@ def test_more_customers_or_lines_than_a_request_may_have(champion, mode):
 
 
 @pytest.mark.parametrize("query", [{"features": "yes"}, {"on_error": "ignore"}])
-def test_a_parameter_that_has_no_such_value(champion, query):
-    (name, value), *_ = query.items()
-    found = refused(champion, body({"a": TWO}), **query)
-    assert (found.status, found.problems[0].where) == (400, f"query.{name}")
-    assert found.problems[0].value == json.dumps(value)
-
-
-def test_a_model_of_a_labelled_table_says_where_to_ask(champion):
-    found = refused(replace(champion, transactions=None), body({"a": TWO}))
-    assert (found.status, found.code) == (409, "no_transactions")
-    assert "/predict" in found.error
+def test_a_parameter_with_an_unknown_value_is_refused(champion, query):
+    ((name, value),) = query.items()
+    (problem,) = refused(champion, body({"a": TWO}), **query).problems
+    assert (problem.where, problem.value) == (f"query.{name}", json.dumps(value))
 
 
 # --- customers without an answer --------------------------------------------------------------
@@ -440,17 +327,13 @@ def test_who_bought_nothing_in_the_active_days_has_no_answer(champion):
 
 
 def test_whose_lines_are_all_left_out_has_no_answer_and_nobody_else_either(champion):
-    found = refused(champion, body({"a": [line(unit_price=0)]}), on_error="skip")
-    assert (found.status, found.code) == (422, "no_answer")
+    for change in ({"unit_price": 0}, {"invoice_id": "C1", "quantity": -2}):
+        found = refused(champion, body({"a": [line(**change)]}), on_error="skip")
+        assert (found.status, found.code) == (422, "no_answer")
     found = refused(
         champion, body([good(lines=[line(unit_price=0)]), {"lines": TWO}]), on_error="skip"
     )
     assert (found.status, found.code) == (400, "invalid")  # there is something to mend
-
-
-def test_only_cancellations_are_no_purchase(champion):
-    cancelled = [line(invoice_id="C1", quantity=-2)]
-    assert refused(champion, body({"a": cancelled})).code == "no_answer"
 
 
 def test_values_too_large_to_be_counted_are_found_among_many(tmp_path):
@@ -556,17 +439,16 @@ def test_the_slow_reader_finds_a_problem_where_the_fast_one_takes_nothing_and_no
     decoder = LinesReader(ALL, form)
     sent = body(customers, as_of)
     try:
-        msgspec.json.decode(sent, type=decoder.request)
-        fast = True
+        fast = msgspec.json.decode(sent, type=decoder.request).customers
     except msgspec.DecodeError:
-        fast = False
+        fast = None
     try:
         lines = decoder._read_by_value(sent, LIMITS, True)
-        slow = not lines.skipped
-    except Refused as found:
-        slow = False
-        assert all(isinstance(one, Problem) and one.reason != "invalid" for one in found.problems)
-    assert fast == slow
+        slow = None if lines.skipped else lines.customers
+    except Refused as refused:
+        slow = None
+        assert all(isinstance(one, Problem) and one.reason != "invalid" for one in refused.problems)
+    assert msgspec.to_builtins(fast) == msgspec.to_builtins(slow)
 
 
 # --- values as the source writes them ---------------------------------------------------------
@@ -615,39 +497,6 @@ def test_lines_are_read_as_the_source_writes_them_and_as_iso_and_json(form, writ
     transactions.close()
 
 
-def test_training_reads_a_file_of_that_form_as_the_service_reads_its_lines(tmp_path):
-    form, written = AS_WRITTEN[0]
-    rows = [f"17850;{time};{amount}" for time, amount in written]
-    (tmp_path / "log.csv").write_text("\n".join(["kunde;tag;betrag", *rows]))
-    columns = {"customer_id": "kunde", "invoiced_at": "tag", "amount": "betrag"}
-    source = Source(
-        kind="files",
-        path=(str(tmp_path / "log.csv"),),
-        columns=columns,
-        time_format=form.time_format,
-        text=GERMAN,
-    )
-    assert source.form == form
-    read_file(source, tmp_path / "log.csv", tmp_path / "rows.parquet", Compute(threads=1))
-    found = pq.read_table(tmp_path / "rows.parquet").to_pylist()
-    told = [(row["invoiced_at"], row["quantity"] * row["unit_price"]) for row in found]
-    assert told == [(datetime.fromisoformat(t.strip("Z")), a) for t, a in AS_JSON]
-
-
-def test_what_a_line_may_be_is_said_in_the_form_of_the_source():
-    form = AS_WRITTEN[0][0]
-    _, schemas = msgspec.json.schema_components([LinesReader(ALL, form).request])
-    said = {name: one["description"] for name, one in schemas["Line"]["properties"].items()}
-    assert "%d.%m.%Y %H:%M" in said["invoiced_at"] and "ISO" in said["invoiced_at"]
-    assert "decimal mark ," in said["unit_price"] and "text" in said["quantity"]
-    sent = body([good(lines=[line(quantity=True, unit_price=[], invoiced_at={})])])
-    with pytest.raises(Refused) as caught:
-        LinesReader(ALL, form).read(sent, LIMITS, False)
-    assert {one.field: one.reason for one in caught.value.problems} == dict.fromkeys(
-        ("quantity", "unit_price", "invoiced_at"), "wrong_type"
-    )
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("old", "new", "refused"),
@@ -669,18 +518,6 @@ def test_a_new_champion_reads_the_lines_that_the_old_one_read(champion, old, new
 
 
 # --- threads, interruption, memory ------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_requests_side_by_side_have_their_own_answers(champion):
-    sent = [
-        body({f"c{n}": [line(quantity=n + 1, invoice_id=str(i)) for i in range(n + 1)]})
-        for n in range(24)
-    ]
-    expected = [ask(champion, one, features="true") for one in sent]
-    with ThreadPoolExecutor(8) as pool:
-        found = pool.map(lambda one: ask(champion, one, features="true"), sent * 3)
-        assert list(found) == expected * 3
 
 
 MANY = Limits(max_rows=10, max_lines=1_000_000, max_explained=1)
@@ -727,7 +564,7 @@ def test_a_request_that_is_cut_off_ends_and_leaves_nothing_for_the_next(champion
             running.set()
             yield
 
-    cut.stop.calling = seen  # type: ignore[method-assign]
+    cut.stop.calling = seen
     thread = threading.Thread(target=run)
     thread.start()
     assert running.wait(60) and thread.ident is not None
@@ -749,84 +586,6 @@ def test_a_request_that_is_cut_off_ends_and_leaves_nothing_for_the_next(champion
     with ThreadPoolExecutor(2) as pool:
         both = pool.map(lambda _: ask(champion, kept, features="true"), range(6))
         assert list(both) == [expected] * 6
-
-
-def test_a_request_that_is_over_before_its_query_begins_is_not_queried(champion):
-    asked = Request(body({"17850": TWO}), {}, champion, LIMITS)
-    asked.stop.set()
-    with pytest.raises(Refused) as caught:
-        predict_transactions(asked)
-    assert (caught.value.code, caught.value.status) == ("timeout", 503)
-    assert champion.transactions.pool.free.qsize() == 2
-
-
-@pytest.mark.slow
-def test_memory_does_not_grow_with_requests(champion):
-    """Counted exactly: the process's own size moves by tens of megabytes, up and down."""
-    some_left_out, wrong = {"17850": [*TWO, line(unit_price=0)]}, {"a": [line(quantity="x")]}
-    sent = [large(500, "2023-02-01"), body(some_left_out), body(wrong)]
-    transactions = champion.transactions
-
-    def held(times: int) -> tuple[int, int, int]:
-        for _ in range(times):
-            for one in sent:
-                try:
-                    ask(champion, one, features="true")
-                except Refused as found:
-                    found.body()
-        gc.collect()
-        prepared = transactions.pool.free.get()
-        count = "SELECT sum(memory_usage_bytes) FROM duckdb_memory()"
-        (duck,) = prepared.connection.execute(count).fetchone()
-        transactions.pool.free.put(prepared)
-        return tracemalloc.get_traced_memory()[0], pa.total_allocated_bytes(), duck
-
-    tracemalloc.start()
-    try:
-        python, arrow, duck = held(10)
-        python_later, arrow_later, duck_later = held(40)
-    finally:
-        tracemalloc.stop()
-    assert python_later - python < 20_000  # a request of these is 100,000 bytes
-    assert arrow_later == arrow
-    assert duck_later == duck
-
-
-@pytest.mark.slow
-def test_a_service_of_lines_needs_neither_pandas_nor_training(tmp_path):
-    code = f"""
-import json, sys
-sys.path[:0] = {[str(ROOT), str(ROOT / "tests" / "serving")]!r}
-section = json.loads(sys.argv[1])
-from dataclasses import asdict
-from features.catalogue import CATALOGUE
-from serving.champion import Request
-from serving.limits import Limits
-from serving.transactions import Transactions
-transactions = Transactions(section, [asdict(feature) for feature in CATALOGUE], 100)
-asked = Request(sys.argv[2].encode(), {{}}, None, Limits(10, 100, 1))
-(row,) = transactions.rows(transactions.reader.read(asked.body, asked.limits, False), asked.stop)
-assert row.features is not None
-heavy = ("pandas", "great_expectations", "training", "mlflow", "sklearn", "torch", "xgboost",
-         "prefect", "sqlalchemy", "polars", "flows")
-print(sorted(set(heavy) & set(sys.modules)))
-print(sorted(name for name in sys.modules if name.startswith("ingestion.")))
-"""
-    sent = body({"17850": TWO}).decode()
-    found = subprocess.run(
-        [sys.executable, "-c", code, json.dumps(section()), sent],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd=tmp_path,
-        check=False,
-    )
-    assert found.returncode == 0, found.stderr
-    heavy, ingestion = found.stdout.splitlines()
-    assert heavy == "[]"
-    needed = ["canonical", "contract", "judge"]
-    assert ingestion == str([f"ingestion.{name}" for name in needed])
-    assert found.stderr == ""  # DuckDB complains of connections that are left open
 
 
 # --- what a run writes into the bundle --------------------------------------------------------
@@ -859,10 +618,6 @@ def test_what_a_run_writes_into_the_bundle_is_what_the_service_reads(tmp_path):
     served = Transactions(written, [asdict(feature) for feature in CATALOGUE], 100)
     assert served.settings.horizon_days == settings.features.horizon_days
     served.close()
-
-
-def test_a_labelled_table_has_no_lines(tmp_path):
-    settings = load("smoke", [])
     source = settings.source.model_copy(update={"kind": "table"})
     table = settings.model_copy(update={"source": source})
     assert transactions_section(table, Stage(tmp_path, None, {}, False)) is None
