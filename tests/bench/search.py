@@ -16,9 +16,9 @@ from typing import Any
 
 from configs.load import load
 from registry import runs
-from registry.trials import log_trial
 from registry.location import tracking_uri
 from registry.tracking import experiment_id, open_store
+from registry.trials import log_trial
 from tests.bench.figures import figure
 
 ROOT = Path(__file__).parents[2]

@@ -136,7 +136,7 @@ def key(monkeypatch):
     for module in (data_stages, table_stages, family, compare):
         monkeypatch.setattr(module, "run_stage", run_stage)
     for of_mlflow in ("open_run", "close_run"):
-        monkeypatch.setattr(tracking, of_mlflow, lambda *_, **__: "")
+        monkeypatch.setattr(runs, of_mlflow, lambda *_, **__: "")
 
     def key(stage: str, settings: Settings, content: str = "hash") -> str:
         with pytest.raises(Found) as found:
