@@ -61,6 +61,9 @@ class Record:
         return self.action in MOVES
 
 
+RECORD = TypeAdapter(Record)
+
+
 @dataclass(frozen=True)
 class Problem:
     """place: the sequence of the record to blame; 0 where no decision depends on it."""
@@ -85,7 +88,7 @@ def hash_of(content: Mapping[str, Any]) -> str:
 
 def parse(text: str) -> Record:
     """Read the record in a `decision.json`. Raises ValueError unless it is one, unaltered."""
-    entry = TypeAdapter(Record).validate_json(text)
+    entry = RECORD.validate_json(text)
     content = json.loads(text)
     if content != content_of(entry) or entry.sequence < 1 or hash_of(content) != entry.sha256:
         raise ValueError("this record was altered")

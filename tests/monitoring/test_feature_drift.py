@@ -110,6 +110,7 @@ def test_a_log_that_does_not_reach_back_a_year_says_so(tmp_path):
     (one,) = feature_drift(path, date(2023, 7, 1), ["orders_90d", "gone"], QUESTION)
     assert (one.feature, one.psi, one.ks) == ("orders_90d", None, None)
     assert one.text == "orders_90d: there are no customers a year before to compare with."
+    assert feature_drift(path, date(2023, 7, 1), ["gone"], QUESTION) == []
 
 
 NOTHING = np.full(300, np.nan)

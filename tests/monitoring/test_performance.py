@@ -50,6 +50,7 @@ def rows_of(one: Outcomes, place) -> Outcomes:
         st.tuples(st.sampled_from([0.1, 0.2, 0.5, 0.7, 0.9]), st.booleans()), min_size=2
     ).filter(lambda rows: len({bought for _, bought in rows}) == 2)
 )
+@examples(max_examples=40, deadline=None)
 def test_figures_are_those_of_training_whatever_the_ties(rows):
     p, y = (np.array(column, dtype=float) for column in zip(*rows))
     found, expected = performance_of(of(p, y)), point(y, p)
@@ -110,6 +111,7 @@ def test_a_month_with_more_buyers_does_not_make_the_ranking_better():
 
 
 @given(st.permutations(range(30)))
+@examples(max_examples=30, deadline=None)
 def test_the_order_of_the_rows_changes_nothing(order):
     one, order = drawn(30, seed=3), np.array(order)
     other = replace(rows_of(one, order), customer=one.customer[order])

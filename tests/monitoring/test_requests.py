@@ -6,7 +6,7 @@ from datetime import date, timedelta
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -182,6 +182,7 @@ def test_damaged_files_and_other_columns_stay_beside_it_and_later_files_are_adde
     assert read_requests(tmp_path, MODEL, FIRST, UNTIL).rows == 150
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     arrays(np.float64, st.integers(1, 50), elements=st.floats(0, 1)),
     arrays(np.float64, st.integers(1, 50), elements=st.floats(0, 1)),

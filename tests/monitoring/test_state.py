@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.files import RecordAltered
@@ -149,6 +149,7 @@ numbers = st.none() | st.floats(allow_nan=False)
 texts = st.text(st.characters(codec="utf-8"), max_size=20)
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     st.builds(
         Reading,
