@@ -1,4 +1,4 @@
-"""Figures by slice of the test rows: where a model that is good on the whole is not.
+"""Figures by slice of the test rows, to see where a model that is good on the whole is not.
 
 A slice is chosen by the features alone, before a label is looked at: slices found by searching for
 bad figures would always find some. Of a log they are the ones that the feature catalogue names

@@ -245,8 +245,8 @@ class _Search:
         except optuna.TrialPruned:
             raise
         except Exception as error:  # one bad corner of the space must not end the search
-            told = isinstance(error, TrialFailed | HelperLost)
-            reason = str(error) if told else f"{type(error).__name__}: {error}"
+            known = isinstance(error, TrialFailed | HelperLost)
+            reason = str(error) if known else f"{type(error).__name__}: {error}"
             trial.set_user_attr(ERROR, reason)
             raise TrialFailed(reason) from error
         trial.set_user_attr(PARAMS, fitted.params)
@@ -258,7 +258,7 @@ class _Search:
         return value
 
     def record(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Store a finished trial and tell of it; Optuna calls this after each."""
+        """Store a finished trial and report it; Optuna calls this after each."""
         with self.lock:
             try:
                 if self.stored is not None:
@@ -273,7 +273,7 @@ class _Search:
     def conclude(self) -> Tuned:
         if not self.completed:
             raise RuntimeError(
-                f"not one of {len(self.results)} trials completed; the last said:"
+                f"none of the {len(self.results)} trials completed; the last one failed with:"
                 f" {self.results[-1].error}"
             )
         best = min(self.completed, key=lambda result: result.metrics[OBJECTIVE])

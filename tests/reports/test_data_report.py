@@ -180,7 +180,7 @@ def test_rows_add_up_and_revenue_is_less_cancellations(page: str) -> None:
         ("zero_price", ["zero_price gifts are no sales", "3", "2.4 %", "2"], ["", "3"]),
         ("duplicate", ["duplicate", "2", "1.6 %", "1"], ["", "2"]),
         ("no_time", ["no_time", "1", "0.8 %", "1"], ["no time", ""]),
-        ("future_time", ["future_time", "1", "0.8 %", "1"], ["outside the picture", ""]),
+        ("future_time", ["future_time", "1", "0.8 %", "1"], ["outside the charts", ""]),
         # of a column: missing, share, unreadable; the highest share of a week, or why not
         ("description", ["description", "1", "0.8 %", "0"], ["", "11.1 %"]),
         ("invoiced_at", ["invoiced_at", "2", "1.6 %", "1"], ["no time", ""]),
@@ -196,7 +196,7 @@ def test_reasons_and_missing_values_are_counted_with_their_share(
 
 def test_quarantined_rows_without_a_place_in_time_are_named(page: str) -> None:
     text = Page(page).text
-    assert "3 quarantined rows lie outside the picture, or have no time" in text
+    assert "3 quarantined rows lie outside the charts, or have no time" in text
     assert "2924-01-01" in text and "invoiced_at=31st of May" in text  # among the examples
 
 
@@ -246,7 +246,7 @@ def test_a_feature_is_ranked_on_each_training_date_by_itself_and_on_no_other_spl
     assert ranked == {"season": "0.500", "skill": "1.000", "told": "0.500"}
     assert table_row(page, "empty") == ["empty", "100.0 %", "100.0 %", "100.0 %"]
     text = Page(page).text
-    assert "Without a use on the training split, because they have one value or none: told" in text
+    assert "No information on the training split, because they have one value or none: told" in text
 
 
 # What it does not say
@@ -321,7 +321,7 @@ def test_a_log_without_quarantine_product_country_and_hours_is_shown_whole(tmp_p
     for name in missing:
         assert table_row(page, name)[-2].startswith("the source has no such column")
     assert "The log's times have no hour" in page and text.count("14.3 %") >= 7
-    assert "outside the picture" not in text and "Cut at the end" not in text
+    assert "outside the charts" not in text and "Cut at the end" not in text
 
 
 def test_one_as_of_date_and_one_class(tmp_path: Path) -> None:
@@ -348,8 +348,8 @@ def test_a_stray_row_does_not_flatten_the_pictures(tmp_path: Path) -> None:
     ]
     page = report(tmp_path, [*rows, *wild])
     text = Page(page).text
-    assert "1 valid row lies outside the picture" in text
-    assert "it shows 2024-01-01 to 2025-11-29, the log runs from 1900-01-01 to 2025-11-29" in text
+    assert "1 valid row lies outside the charts" in text
+    assert "they show 2024-01-01 to 2025-11-29, the log runs from 1900-01-01 to 2025-11-29" in text
     assert "By week." in text
     assert re.search(
         r"Cut at the end of the axis: -\d{3},\d{3},\d{3} in the week of 2024-10-21", text

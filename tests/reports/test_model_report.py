@@ -215,7 +215,7 @@ def test_the_search_marks_what_was_pruned_and_what_failed(pages: tuple[Page, str
 def test_export_latency_hashes_and_commands_are_rendered(pages: tuple[Page, str]) -> None:
     page, card = pages
     assert page.row("Largest difference of a probability", "xgboost")[1] == "2.5e-07"
-    assert "takes 0.012 ms in the middle and 0.046 ms at the 99th percentile" in page.text
+    assert "takes 0.012 ms (median) and 0.046 ms (99th percentile" in page.text
     for text in (page.text, card):
         assert "make reproduce RUN=20261123-192324-f9b0" in text and "make train" in text
         assert all(letter * 64 in text for letter in "abc") and "0123abcd" in text
@@ -338,7 +338,7 @@ def test_every_kind_of_run_has_its_pages(tmp_path: Path, wanted: str, kind: dict
     assert ("as-of date" in card) == (not kind.get("plain"))
     if not kind.get("champion", True):
         assert "No champion was scored beside it" in page.text
-        assert "compared with no champion" in card
+        assert "not compared with a champion" in card
     if kind.get("contributions") is False:
         assert "How the contribution changes" not in page.text
     if kind.get("plain"):
@@ -381,7 +381,7 @@ def test_without_costs_no_decision_is_drawn_and_questions_and_reasons_are_shown(
     context.summary["decision"] = {"action": "reject", "reasons": ["broken: too slow"]}
     page, card = rendered(tmp_path, context)
     assert "No decision is taken: no costs are set" in page.text and text in page.text
-    assert r"Rows of one house\[hold\] are alike: they are on one side of the split" in card
+    assert r"Rows of one house\[hold\] are correlated: they are in one split" in card
     assert "No decision is taken: no costs are set" in card and "to decide by" not in card
     assert r"call\_\[length\] known before the outcome?" in card
     assert "broken: too slow" in page.text and "- broken: too slow" in card
@@ -396,7 +396,7 @@ def test_markup_in_names_is_text(tmp_path: Path) -> None:
     schema[0]["categories"] = (evil, "b")
     assert context.importance is not None
     features = [
-        {**one, "name": schema[i]["name"], "alike": [evil]}
+        {**one, "name": schema[i]["name"], "correlated": [evil]}
         for i, one in enumerate(context.importance["features"])
     ]
     slices = [{**one, "slice": evil} for one in context.evaluation.slices]
