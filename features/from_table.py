@@ -32,9 +32,9 @@ from configs.settings import Compute
 from configs.table import Column, Table
 from features.catalogue import Feature
 from features.categories import code_sql
-from features.facts import TableFacts
+from features.facts import TableFacts, metadata_option
 from features.sides import draw_sides
-from features.table import GROUP, SPLITS, metadata_option
+from features.table import GROUP, SPLITS
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
