@@ -23,7 +23,7 @@ GROUP = "split_group"
 class Rows:
     """Rows of one or more splits, in the order of the file.
 
-    x: float32 (n, f), NaN where missing.  y: int8 (n,) of 0 and 1, or None when not asked for.
+    x: float32 (n, f), NaN where missing.  y: int8 (n,) of 0 and 1, or None when it was not read.
     customer_id: str (n,), the row's identifier in a labelled table.  as_of: datetime64[D] (n,), NaT
     there.  group: str (n,), whose row it is; None where no setting names it, and in a log.
     """

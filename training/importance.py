@@ -155,19 +155,19 @@ def _disturbed(
     shuffles: list[np.ndarray],
 ) -> list[np.ndarray]:
     """Predictions with one column shuffled, per shuffle. Rows that got their own value again are
-    not asked about again: of a flag or a count that is most of them."""
+    not predicted again: of a flag or a count that is most of them."""
     values = x[:, column]
     moved = [
         np.flatnonzero(~((values[s] == values) | (np.isnan(values[s]) & np.isnan(values))))
         for s in shuffles
     ]
-    asked = np.concatenate([x[rows] for rows in moved])
-    if not len(asked):
+    changed = np.concatenate([x[rows] for rows in moved])
+    if not len(changed):
         return [whole] * len(shuffles)
-    asked[:, column] = np.concatenate(
+    changed[:, column] = np.concatenate(
         [values[s[rows]] for s, rows in zip(shuffles, moved, strict=True)]
     )
-    answers = np.split(np.asarray(predict(asked)), np.cumsum([len(rows) for rows in moved])[:-1])
+    answers = np.split(np.asarray(predict(changed)), np.cumsum([len(rows) for rows in moved])[:-1])
     found = []
     for rows, answer in zip(moved, answers, strict=True):
         p = whole.copy()

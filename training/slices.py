@@ -76,7 +76,7 @@ def score_slices(
     drawn: list[list[list[np.ndarray]]] = [[[] for _ in sides] for _ in slices]
     if slices:
         for weights in resamples(len(y), bootstrap, seed, groups):
-            small = weights.astype(np.float32)  # counts: exact, and half the memory to walk through
+            small = weights.astype(np.float32)  # counts: exact, and half the memory to read
             for one, of_sides, kept in zip(slices, ranked, drawn, strict=True):
                 of_slice = small[:, one.rows]
                 for side, values in zip(of_sides, kept, strict=True):
