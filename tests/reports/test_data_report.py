@@ -318,10 +318,15 @@ def test_a_log_without_quarantine_product_country_and_hours_is_shown_whole(tmp_p
     assert "outside the charts" not in text and "Cut at the end" not in text
 
 
-def test_one_as_of_date_and_one_class(tmp_path):
-    page = report(tmp_path, table=[asked("train", DATES["train"], 1, place) for place in range(5)])
-    assert "No feature can be ranked" in page
-    assert 'id="distributions"' not in page and "#distributions" not in page
+def test_one_month_one_as_of_date_and_one_class(tmp_path, page):
+    def season(text: str) -> str:
+        return text[text.index('<section id="season"') : text.index('<section id="target"')]
+
+    table = [asked("train", DATES["train"], 1, place) for place in range(5)]
+    single = report(tmp_path, SALES[:9], table)
+    assert "No feature can be ranked" in single
+    assert 'id="distributions"' not in single and "#distributions" not in single
+    assert "<use" in season(single) and "<use" not in season(page)  # a dot: a month makes no line
 
 
 def test_ten_years_are_drawn_by_month(tmp_path):
