@@ -11,9 +11,8 @@ from common.errors import UserError
 from configs.settings import Compute, Features
 from features.catalogue import ALL, select
 from features.engine import build_features, make, read_log
-from features.facts import TableFacts
+from features.facts import TableFacts, metadata_option
 from features.splits import as_of_dates
-from features.table import metadata_option
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -1,12 +1,14 @@
-"""Facts of a training table that is made and checked, which one stage hands to the next."""
+"""Facts of a training table that is made and checked, which one stage hands to the next, and those
+that its Parquet file carries."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from common.duck import literal
 from features.catalogue import Feature
 from features.leak_report import LeakReport
 
@@ -47,6 +49,23 @@ class TableFacts:
     def to_json(self) -> dict[str, Any]:
         """The facts as JSON values."""
         return json.loads(json.dumps(asdict(self)))
+
+
+def metadata_option(features: Sequence[Feature], source_sha256: str) -> str:
+    """The metadata of a training table, as an option of DuckDB's `COPY … (FORMAT parquet, …)`.
+
+    Keys: `features` (JSON: name -> meaning and unit) and `source_sha256`; `PANDAS_ATTRS` has both
+    once more, where `pandas.read_parquet(…).attrs` shows them.
+    """
+    meanings = {one.name: {"meaning": one.meaning, "unit": one.unit} for one in features}
+    attributes = {"source_sha256": source_sha256, "features": meanings}
+    values = {
+        "source_sha256": source_sha256,
+        "features": json.dumps(meanings),
+        "PANDAS_ATTRS": json.dumps(attributes),
+    }
+    pairs = ", ".join(f"{name}: {literal(value)}" for name, value in values.items())
+    return f"KV_METADATA {{{pairs}}}"
 
 
 def read_facts(content: Mapping[str, Any]) -> TableFacts:

@@ -32,9 +32,9 @@ from configs.settings import Compute
 from configs.table import Column, Table
 from features.catalogue import Feature
 from features.categories import code_sql
-from features.facts import TableFacts
+from features.facts import TableFacts, metadata_option
 from features.sides import draw_sides
-from features.table import GROUP, SPLITS, metadata_option
+from features.table import GROUP, SPLITS
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -164,7 +164,7 @@ def _draw(connection: DuckDBPyConnection, table: Table, values: dict[str, str], 
 
 def _by_row(known: str, table: Table) -> str:
     """SQL of the rows with their split, for a table without groups."""
-    # Without an identifier equal rows are only told apart by their count: the order is no matter.
+    # Without an identifier equal rows differ only by their count: the order does not matter.
     one = "row_id" if table.id else "copy"
     test, valid = table.test_share, table.test_share + table.valid_share
     return f"""

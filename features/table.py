@@ -9,19 +9,11 @@ feature, and the SHA-256 of the valid rows that it was made of.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow.parquet as pq
-
-from common.duck import literal
-
-if TYPE_CHECKING:
-    from features.catalogue import Feature
 
 SPLITS = ("train", "valid", "test")
 GROUP = "split_group"
@@ -31,7 +23,7 @@ GROUP = "split_group"
 class Rows:
     """Rows of one or more splits, in the order of the file.
 
-    x: float32 (n, f), NaN where missing.  y: int8 (n,) of 0 and 1, or None when not asked for.
+    x: float32 (n, f), NaN where missing.  y: int8 (n,) of 0 and 1, or None when it was not read.
     customer_id: str (n,), the row's identifier in a labelled table.  as_of: datetime64[D] (n,), NaT
     there.  group: str (n,), whose row it is; None where no setting names it, and in a log.
     """
@@ -50,23 +42,6 @@ class Rows:
         """Whose row it is (n,): rows of one unit are alike, so they are drawn and resampled
         together. The group, or else the customer."""
         return self.customer_id if self.group is None else self.group
-
-
-def metadata_option(features: Sequence[Feature], source_sha256: str) -> str:
-    """The metadata of a training table, as an option of DuckDB's `COPY … (FORMAT parquet, …)`.
-
-    Keys: `features` (JSON: name -> meaning and unit) and `source_sha256`; `PANDAS_ATTRS` has both
-    once more, where `pandas.read_parquet(…).attrs` shows them.
-    """
-    meanings = {one.name: {"meaning": one.meaning, "unit": one.unit} for one in features}
-    attributes = {"source_sha256": source_sha256, "features": meanings}
-    values = {
-        "source_sha256": source_sha256,
-        "features": json.dumps(meanings),
-        "PANDAS_ATTRS": json.dumps(attributes),
-    }
-    pairs = ", ".join(f"{name}: {literal(value)}" for name, value in values.items())
-    return f"KV_METADATA {{{pairs}}}"
 
 
 def read_rows(

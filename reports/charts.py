@@ -156,22 +156,22 @@ def value_axis(
     made.set_ylim(low, high)
 
 
-def ends(values: Iterable[float | None], least: float, room: float = 0.08) -> tuple[float, float]:
+def ends(values: Iterable[float | None], least: float, margin: float = 0.08) -> tuple[float, float]:
     """Return the ends of a y axis that holds the values, at least so far apart."""
     known = [value for value in values if value is not None] or [0.0]
     low, high = min(known), max(known)
     least = max(least, 1e-6 * max(abs(low), abs(high)))  # what a float can tell apart
-    middle, half = (low + high) / 2, max((high - low) / 2, least / 2) * (1 + 2 * room)
+    middle, half = (low + high) / 2, max((high - low) / 2, least / 2) * (1 + 2 * margin)
     return middle - half, middle + half
 
 
 def padded(values: Iterable[float | None]) -> tuple[float, float]:
-    """Return the ends of a y axis that holds the values, with a little room."""
+    """Return the ends of a y axis that holds the values, with a small margin."""
     known = [value for value in values if value is not None]
     low, high = min(known), max(known)
     size = max(abs(low), abs(high), 1e-6)
-    room = max(0.06 * (high - low), 1e-9 * size) if high > low else 0.05 * size
-    return low - room, high + room
+    margin = max(0.06 * (high - low), 1e-9 * size) if high > low else 0.05 * size
+    return low - margin, high + margin
 
 
 def robust_ends(
@@ -188,8 +188,8 @@ def robust_ends(
     so_far = np.cumsum(np.ones(len(order)) if weights is None else weights[order])
     low = sorted_values[np.searchsorted(so_far, share * so_far[-1], side="right")]
     high = sorted_values[np.searchsorted(so_far, (1 - share) * so_far[-1], side="left")]
-    room = reach * (high - low)
-    inside = sorted_values[(sorted_values >= low - room) & (sorted_values <= high + room)]
+    margin = reach * (high - low)
+    inside = sorted_values[(sorted_values >= low - margin) & (sorted_values <= high + margin)]
     return float(inside[0]), float(inside[-1])
 
 

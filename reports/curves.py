@@ -11,7 +11,7 @@ import numpy as np
 
 from common.statistics import NORMAL_95, wilson
 
-POINTS = 240  # of a curve are drawn: more cannot be told apart on a page
+POINTS = 240  # of a curve are drawn: more cannot be distinguished on a page
 BINS = 10
 
 

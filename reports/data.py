@@ -1,7 +1,7 @@
 """Render the data report of a log: what came in, what was left out and why, what the model sees.
 
-Everything is counted inside DuckDB within `compute.memory_mb`. Nothing in the page tells the time
-or the place it was made, so the same data gives the same bytes.
+Everything is counted inside DuckDB within `compute.memory_mb`. The page holds neither the
+time nor the place of its making, so the same data gives the same bytes.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 LONGEST = {"week": 3 * 366, "month": 40 * 366}  # in days; what is longer still is cut into years
-STRAY = 0.005  # of the rows may lie outside the picture at either end, if they lie far off
+STRAY = 0.005  # of the rows may lie outside the charts at either end, if they lie far off
 SPARSE = 0.05  # of the usual rows: a bucket with fewer has no share worth showing
 EXAMPLES = 3  # quarantined rows shown per reason
 
@@ -88,7 +88,7 @@ class Reason:
 class Quarantine:
     rows: int
     by_bucket: list[float]
-    elsewhere: int  # rows without a time, or with one outside the picture
+    elsewhere: int  # rows without a time, or with one outside the charts
     reasons: list[Reason]  # the most frequent first
     unreadable: dict[str, int]  # column -> values that do not read as its type
 

@@ -25,7 +25,7 @@ CHAPTERS = {
     "slices": "Slices",
     "tuning": "Tuning",
     "checks": "Checks",
-    "again": "Again",
+    "again": "Reproduce",
 }
 
 

@@ -1,5 +1,5 @@
 """Draw the charts of the model report. Each says in its alt text what it shows, so that nothing is
-told by a picture alone; lines differ by their dashes and not only by their colour."""
+shown by a picture alone; lines differ by their dashes and not only by their colour."""
 
 from __future__ import annotations
 
@@ -301,7 +301,7 @@ def _dependence(name: str, one: dict[str, Any], reach: float) -> Markup:
 
 
 def _bin_ticks(bins: list[dict[str, Any]]) -> list[tuple[float, str]]:
-    """The ends of the values, and what is missing; the rest is told by the pointer and in words."""
+    """The ends of the values, and what is missing; the rest is in the tooltips and in words."""
     missing = bins[-1]["label"] == "missing" and len(bins) > 1
     last = len(bins) - 1 - missing
     ticks = [(0.0, _short(bins[0]["label"].split(" to ")[0]))]

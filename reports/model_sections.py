@@ -68,7 +68,7 @@ def verdict(context: ReportContext) -> dict[str, Any]:
 def data(context: ReportContext) -> dict[str, Any]:
     """Return rows, splits, dates and hashes."""
     summary = context.summary
-    table, asked = summary["table"], context.settings.source.table
+    table, labelled = summary["table"], context.settings.source.table
     as_of = table.get("as_of") or {}
     splits = [
         {
@@ -90,8 +90,8 @@ def data(context: ReportContext) -> dict[str, Any]:
         "rows": summary.get("rows") or {},
         "splits": splits,
         "dated": any(split["dates"] for split in splits),
-        "group": asked.group or "",
-        "kept_whole": asked.split is None,
+        "group": labelled.group or "",
+        "kept_whole": labelled.split is None,
         "features": len(context.schema),
         "categorical": sum(bool(feature.get("categories")) for feature in context.schema),
         "hashes": {name: value for name, value in hashes.items() if value},

@@ -98,8 +98,8 @@ def _ends(values: Sequence[float], bands: Sequence[tuple[float, ...]]) -> tuple[
     if not bands:
         return ends(values, 1e-9 + 0.2 * max(map(abs, values), default=1.0))
     below, above = min(found[0] for found in bands), max(found[1] for found in bands)
-    room = 1.5 * median(found[1] - found[0] for found in bands)
-    inside = [min(max(value, below - room), above + room) for value in values]
+    margin = 1.5 * median(found[1] - found[0] for found in bands)
+    inside = [min(max(value, below - margin), above + margin) for value in values]
     return ends([*inside, below, above], 1e-9)
 
 

@@ -1,4 +1,4 @@
-"""Compute the figures of the training table: who is asked about, the target, what is missing, what
+"""Compute the figures of the training table: its customers, the target, what is missing, what
 each feature alone says about the label, and how its values differ between the splits.
 
 The outcomes of the test split are not read here. The evaluation opens them, once per run, after the
@@ -136,7 +136,7 @@ class Association:
     """A feature as the only predictor, on the training rows that have a value for it.
 
     roc_auc: above .5, buyers have larger values; below, smaller ones. Each training date is ranked
-    by itself, because a model is asked about the customers of one date, and the season would
+    by itself, because a model scores the customers of one date, and the season would
     count as skill otherwise; this is the mean over the dates, and low and high are the extremes.
     """
 

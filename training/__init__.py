@@ -1,1 +1,1 @@
-"""Table to a model one can defend: model families, tuning, evaluation."""
+"""From the training table to an evaluated model: families, tuning, calibration, evaluation."""

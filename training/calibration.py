@@ -126,10 +126,10 @@ class Calibration:
 
     def _kernel(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Directions (2, k + 1), biases and offsets (k + 1,); the last stands for no date near."""
-        found = np.array(self.anchors, dtype=np.float64)
-        directions = np.column_stack([CONCENTRATION * found[:, :2].T, np.zeros(2)])
-        bias = np.r_[np.zeros(len(found)), CONCENTRATION * FAR]
-        return directions, bias, np.r_[found[:, 2], 0.0]
+        anchors = np.array(self.anchors, dtype=np.float64)
+        directions = np.column_stack([CONCENTRATION * anchors[:, :2].T, np.zeros(2)])
+        bias = np.r_[np.zeros(len(anchors)), CONCENTRATION * FAR]
+        return directions, bias, np.r_[anchors[:, 2], 0.0]
 
 
 def resolve(

@@ -87,7 +87,7 @@ def build_ensemble(
         "export_difference_on_fitted_rows": max_difference(np.asarray(wanted), given),
         "seed": seed,
         "threads": 1,
-        "versions": {k: v for found in results.values() for k, v in found["versions"].items()},
+        "versions": {k: v for one in results.values() for k, v in one["versions"].items()},
     }
     (output / "result.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return result

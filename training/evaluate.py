@@ -6,7 +6,7 @@ winner would flatter it.
 What any model has to beat is the baseline: the one column that says most by itself. It is found on
 the training rows, as the leak check finds it (`features/roc_auc.py`): a number as a ranking, a
 category by how often the label is 1 in each of its values. No column is left out because it is
-good, such as one that holds a whole formula: whoever has the column has it without a model.
+good, such as one that holds a whole formula: it can be used without a model.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def evaluate(
         raw[name] = point(labels, np.load(folder / "test_raw.npy", allow_pickle=False))
     models = {name: resampled(np.clip(p, 0, 1)) for name, p in probabilities.items()}
     baseline, ranking = find_baseline(read_rows(table, ("train",), features), test, schema)
-    champion_says = champion(test.x) if champion else None
+    champion_p = champion(test.x) if champion else None
     return Evaluation(
         test=test,
         winner=winner,
@@ -119,9 +119,9 @@ def evaluate(
         },
         baseline=baseline,
         against_baseline=difference(models[winner], resampled(ranking))["roc_auc"],
-        champion=champion_says,
+        champion=champion_p,
         against_champion=(
-            None if champion_says is None else difference(models[winner], resampled(champion_says))
+            None if champion_p is None else difference(models[winner], resampled(champion_p))
         ),
         slices=score_slices(
             labels,
@@ -130,7 +130,7 @@ def evaluate(
             bootstrap=bootstrap,
             seed=seed,
             groups=test.unit,
-            champion=champion_says,
+            champion=champion_p,
             min_rows=slice_min_rows,
         ),
         latency=latency(candidates[winner] / "model.onnx", test.x),
@@ -160,16 +160,16 @@ def find_baseline(
         ranking = category_rates(codes, train.y, len(categories) + 1)[places(values)]
         return Baseline(name, None, None, point(test.y, ranking)["roc_auc"]), ranking
     ranking = _ranking(values, best.direction, best.missing)
-    found = Baseline(name, best.direction, best.missing, point(test.y, ranking)["roc_auc"])
-    return found, ranking
+    roc_auc = point(test.y, ranking)["roc_auc"]
+    return Baseline(name, best.direction, best.missing, roc_auc), ranking
 
 
 def _ranking(values: np.ndarray, direction: int, missing: str) -> np.ndarray:
-    """A column (n,) as ranks in [0, 1], ties alike: its ROC AUC is the column's own."""
+    """A column (n,) as ranks in [0, 1], the same for ties: its ROC AUC is the column's own."""
     gap = np.inf if missing == "first" else -np.inf
     ranked = np.where(np.isnan(values), gap, direction * values)
-    found, rank = np.unique(ranked, return_inverse=True)
-    return rank / max(len(found) - 1, 1)
+    distinct, rank = np.unique(ranked, return_inverse=True)
+    return rank / max(len(distinct) - 1, 1)
 
 
 def in_terms_of(

@@ -79,9 +79,9 @@ def run_onnx(model: Path | bytes, x: np.ndarray, *, threads: int = 1) -> np.ndar
 def latency(model: Path | bytes, x: np.ndarray, calls: int = 200) -> dict[str, float]:
     """Milliseconds of one row through the graph on one thread: {p50_ms, p99_ms}.
 
-    Six rounds of `calls` rows of x float32 (n, f); the first warms up, of the others the quietest
-    counts. The time is that of the thread on its core: what else the machine does is not the
-    model's doing, and is not to decide whether it becomes champion.
+    Six rounds of `calls` rows of x float32 (n, f); the first warms up, of the others the one with
+    the lowest p99 counts. The time is that of the thread on its core: other work of the machine
+    must not decide whether a model becomes champion.
     """
     session = _session(model, 1)
     rows = [np.ascontiguousarray(x[i % len(x)][None], dtype=np.float32) for i in range(calls)]

@@ -145,8 +145,8 @@ def fit_family(job: Job, emit: Emit) -> dict[str, Any]:
     if hasattr(family, "contributions"):
         n = len(test)
         rows = np.linspace(0, n - 1, min(n, EXPLAINED_ROWS)).astype(int)
-        said = family.contributions(model, test_columns[rows])
-        arrays["contributions"] = collect(said, job.schema).astype(np.float32)
+        parts = family.contributions(model, test_columns[rows])
+        arrays["contributions"] = collect(parts, job.schema).astype(np.float32)
     result = {
         "family": job.family,
         "params": model.params,
@@ -248,8 +248,10 @@ def _parts(error: Exception, place: Path) -> dict[str, str]:
     from common.errors import UserError
     from common.full_disk import full_disk
 
-    said = error if isinstance(error, UserError) else full_disk(error, place)
-    return {"what": said.what, "where": said.where, "next_step": said.next_step} if said else {}
+    shown = error if isinstance(error, UserError) else full_disk(error, place)
+    if shown is None:
+        return {}
+    return {"what": shown.what, "where": shown.where, "next_step": shown.next_step}
 
 
 def _emitter() -> Emit:
@@ -273,11 +275,11 @@ def _versions(packages: Sequence[str]) -> dict[str, str]:
     """Versions of what decides the figures: another version may fit another model."""
     from importlib.metadata import PackageNotFoundError, version
 
-    found = {"python": sys.version.split()[0]}
+    versions = {"python": sys.version.split()[0]}
     for package in ("numpy", "scikit-learn", "optuna", "onnx", *packages):
         with suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
+            versions[package] = version(package)
+    return versions
 
 
 if __name__ == "__main__":

@@ -114,9 +114,9 @@ def fit_folds(
         if number < len(folds):
             report(fmean(score[OBJECTIVE] for score in scores), FOLD * number)
     # What the fits found and `params` did not say, such as rounds: a list with one per fold.
-    found = [name for name in models[0].params if name not in params]
+    added = [name for name in models[0].params if name not in params]
     return Fitted(
-        params | {name: [model.params[name] for model in models] for name in found},
+        params | {name: [model.params[name] for model in models] for name in added},
         {name: fmean(score[name] for score in scores) for name in scores[0]},
         tuple(models),
     )
@@ -164,8 +164,8 @@ def draw_parts(rows: Rows, count: int, seed: int) -> np.ndarray:
     order = np.argsort(first)  # units as they come
     rate = (np.bincount(unit, weights=rows.y) / np.bincount(unit))[order]
     part, drawn = np.empty(len(order), dtype=int), np.random.default_rng(seed)
-    for alike in (rate == 0, rate == 1, (rate > 0) & (rate < 1)):
-        of_kind = np.flatnonzero(alike)
+    for kind in (rate == 0, rate == 1, (rate > 0) & (rate < 1)):
+        of_kind = np.flatnonzero(kind)
         part[order[drawn.permutation(of_kind)]] = np.arange(len(of_kind)) % count
     return part[unit]
 
@@ -173,12 +173,12 @@ def draw_parts(rows: Rows, count: int, seed: int) -> np.ndarray:
 def _check(fold: Fold) -> None:
     when = f" of {fold.as_of}" if fold.as_of else ""
     for rows, name in ((fold.train, "training"), (fold.valid, "validation")):
-        found = np.unique(rows.y) if rows.y is not None else np.array([])
-        if len(found) == 2:
+        labels = np.unique(rows.y) if rows.y is not None else np.array([])
+        if len(labels) == 2:
             continue
-        said = f"only label {found[0]}, {len(rows)} times" if len(found) else "no row"
+        content = f"only label {labels[0]}, {len(rows)} times" if len(labels) else "no row"
         raise UserError(
-            f"the {name} rows of the fold{when} hold {said}: nothing can be learnt or judged",
+            f"the {name} rows of the fold{when} hold {content}: nothing can be learnt or judged",
             where="features.valid_dates, features.horizon_days"
             if fold.as_of
             else "the table's label and splits",

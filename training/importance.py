@@ -1,7 +1,7 @@
-"""What a model looks at: permutation importance of any exported model, and a summary of the
-contributions (SHAP values) of a family that gives them.
+"""Permutation importance of any exported model, and a summary of the contributions (SHAP values) of
+a family that gives them.
 
-Both describe the model and not the world: what a feature does to the customers, neither can say.
+Both describe the model, not causes: neither says what a feature does to the customers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from training.metrics import point
 REPEATS = 3
 ROWS, ROWS_OF_A_NETWORK = 1500, 600  # a network takes ten times as long for a row as trees do
 LARGE = 10_000  # numbers in a graph's initializers: that many is a network
-ALIKE = 0.8  # rank correlation from which two features stand in for each other
+CORRELATED = 0.8  # rank correlation from which two features can replace each other
 BINS = 8
 CAVEAT = (
     "A feature that another one repeats looks unimportant: with its values shuffled, the model"
@@ -49,7 +49,7 @@ def permutation_importance(
     classes; at most `most_rows`, evenly spaced, are used.  Returns JSON values: rows, repeats, the
     undisturbed roc_auc and log_loss, and per feature, most important first, its name,
     roc_auc_loss and log_loss_rise with their standard errors over the repeats (`*_error`), and
-    alike: the other features with a rank correlation of at least `ALIKE` in size.
+    correlated: the other features with a rank correlation of at least `CORRELATED` in size.
     """
     assert rows.y is not None
     used = np.linspace(0, len(rows) - 1, min(len(rows), most_rows)).astype(int)
@@ -58,12 +58,12 @@ def permutation_importance(
     reference = point(y, whole)
     rng = np.random.default_rng(seed)
     shuffles = [_shuffle(date, rng) for _ in range(repeats)]
-    alike = _alike(x, names)
+    correlated = _correlated(x, names)
     features: list[dict[str, Any]] = []
     for column, name in enumerate(names):
-        found = [point(y, p) for p in _disturbed(predict, x, whole, column, shuffles)]
-        lost = np.array([reference["roc_auc"] - one["roc_auc"] for one in found])
-        rise = np.array([one["log_loss"] - reference["log_loss"] for one in found])
+        shuffled = [point(y, p) for p in _disturbed(predict, x, whole, column, shuffles)]
+        lost = np.array([reference["roc_auc"] - one["roc_auc"] for one in shuffled])
+        rise = np.array([one["log_loss"] - reference["log_loss"] for one in shuffled])
         features.append(
             {
                 "name": name,
@@ -71,7 +71,7 @@ def permutation_importance(
                 "roc_auc_error": _error(lost),
                 "log_loss_rise": float(rise.mean()),
                 "log_loss_error": _error(rise),
-                "alike": alike[name],
+                "correlated": correlated[name],
             }
         )
     features.sort(key=lambda one: (-one["roc_auc_loss"], one["name"]))
@@ -97,8 +97,8 @@ def exported(model: Path) -> tuple[Callable[[np.ndarray], np.ndarray], int]:
     session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
 
     def predict(x: np.ndarray) -> np.ndarray:
-        (found,) = session.run([OUTPUT], {INPUT: np.ascontiguousarray(x, dtype=np.float32)})
-        return np.clip(np.asarray(found, dtype=np.float64), 0, 1)  # rounding may lead past 1
+        (p,) = session.run([OUTPUT], {INPUT: np.ascontiguousarray(x, dtype=np.float32)})
+        return np.clip(np.asarray(p, dtype=np.float64), 0, 1)  # rounding may lead past 1
 
     return predict, ROWS_OF_A_NETWORK if numbers > LARGE else ROWS
 
@@ -155,19 +155,19 @@ def _disturbed(
     shuffles: list[np.ndarray],
 ) -> list[np.ndarray]:
     """Predictions with one column shuffled, per shuffle. Rows that got their own value again are
-    not asked about again: of a flag or a count that is most of them."""
+    not predicted again: of a flag or a count that is most of them."""
     values = x[:, column]
     moved = [
         np.flatnonzero(~((values[s] == values) | (np.isnan(values[s]) & np.isnan(values))))
         for s in shuffles
     ]
-    asked = np.concatenate([x[rows] for rows in moved])
-    if not len(asked):
+    changed = np.concatenate([x[rows] for rows in moved])
+    if not len(changed):
         return [whole] * len(shuffles)
-    asked[:, column] = np.concatenate(
+    changed[:, column] = np.concatenate(
         [values[s[rows]] for s, rows in zip(shuffles, moved, strict=True)]
     )
-    answers = np.split(np.asarray(predict(asked)), np.cumsum([len(rows) for rows in moved])[:-1])
+    answers = np.split(np.asarray(predict(changed)), np.cumsum([len(rows) for rows in moved])[:-1])
     found = []
     for rows, answer in zip(moved, answers, strict=True):
         p = whole.copy()
@@ -180,7 +180,7 @@ def _error(values: np.ndarray) -> float:
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
-def _alike(x: np.ndarray, names: Sequence[str]) -> dict[str, list[str]]:
+def _correlated(x: np.ndarray, names: Sequence[str]) -> dict[str, list[str]]:
     ranked = np.column_stack([ranks(column) for column in x.T])
     ranked -= ranked.mean(axis=0)
     size = np.sqrt((ranked**2).sum(axis=0))
@@ -190,7 +190,7 @@ def _alike(x: np.ndarray, names: Sequence[str]) -> dict[str, list[str]]:
         name: [
             names[other]
             for other in np.argsort(-correlation[i], kind="stable")
-            if other != i and correlation[i, other] >= ALIKE
+            if other != i and correlation[i, other] >= CORRELATED
         ]
         for i, name in enumerate(names)
     }

@@ -1,4 +1,4 @@
-"""Figures by slice of the test rows: where a model that is good on the whole is not.
+"""Figures by slice of the test rows, to see where a model that is good on the whole is not.
 
 A slice is chosen by the features alone, before a label is looked at: slices found by searching for
 bad figures would always find some. Of a log they are the ones that the feature catalogue names
@@ -76,7 +76,7 @@ def score_slices(
     drawn: list[list[list[np.ndarray]]] = [[[] for _ in sides] for _ in slices]
     if slices:
         for weights in resamples(len(y), bootstrap, seed, groups):
-            small = weights.astype(np.float32)  # counts: exact, and half the memory to walk through
+            small = weights.astype(np.float32)  # counts: exact, and half the memory to read
             for one, of_sides, kept in zip(slices, ranked, drawn, strict=True):
                 of_slice = small[:, one.rows]
                 for side, values in zip(of_sides, kept, strict=True):

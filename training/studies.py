@@ -1,4 +1,4 @@
-"""Where the trials of a search are kept, so that a search that was killed goes on.
+"""Store the trials of a search, so that a search that was killed continues.
 
 Only finished trials are written, each in one transaction. What was under way when the process died
 has left nothing behind and is run again. Any storage of Optuna's that SQLAlchemy reaches will do;
@@ -62,7 +62,7 @@ def delete_study(place: Place) -> None:
 
 @contextmanager
 def explained(place: Place) -> Iterator[None]:
-    """What SQLAlchemy and a driver say, as one message for people, without a password."""
+    """Turn errors of SQLAlchemy and of a driver into one UserError, without a password."""
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -72,21 +72,21 @@ def explained(place: Place) -> Iterator[None]:
         original = error.__cause__ if isinstance(error, StorageInternalError) else error
         original = getattr(original, "orig", None) or original or error
         password = os.environ.get(place.password_variable)
-        told = str(original).replace(password or "\0", "***")
-        told = " ".join(told.split())[:300] or type(original).__name__
+        message = str(original).replace(password or "\0", "***")
+        message = " ".join(message.split())[:300] or type(original).__name__
         file = sqlite_file(place.url)
         if file is not None and (full := full_disk(error, file)):
             raise full from None
-        if file is not None and re.search("not a database|malformed|disk image", told):
-            raise _damaged(file, told) from None
+        if file is not None and re.search("not a database|malformed|disk image", message):
+            raise _damaged(file, message) from None
         raise UserError(
-            f"the tuning storage does not work: {told}",
+            f"the tuning storage does not work: {message}",
             where=f"{SETTING} = {place.url}" if file is None else str(file),
-            next_step="see that it is there, has room, and takes the user and the password in"
-            f" {place.password_variable}; the same command then goes on with the trials it kept"
+            next_step="check that it runs, has free space, and accepts the user and the password in"
+            f" {place.password_variable}; the same command then continues with the trials it kept"
             if file is None
-            else "see that the disk has room and the file may be written; the same command then"
-            " goes on with the trials it kept",
+            else "check that the disk has free space and that the file can be written; the same"
+            " command then continues with the trials it kept",
         ) from None
 
 
@@ -167,13 +167,13 @@ def _make_file(file: Path) -> None:
         raise full_disk(error, file) or _no_access(file, error) from None
     try:
         with closing(_connect(file)) as connection:
-            told = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            message = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):
             raise full_disk(error, file) or _no_access(file, error) from None
         raise _damaged(file, str(error)) from None
-    if told != "ok":
-        raise _damaged(file, told)
+    if message != "ok":
+        raise _damaged(file, message)
 
 
 def _make_tables(file: Path) -> None:
@@ -188,13 +188,13 @@ def _no_access(file: Path, error: Exception) -> UserError:
     return UserError(
         f"the study file cannot be opened: {error}",
         where=str(file),
-        next_step="see who owns it, and whether another program holds it",
+        next_step="check who owns it, and whether another program has it open",
     )
 
 
-def _damaged(file: Path, told: str) -> UserError:
+def _damaged(file: Path, message: str) -> UserError:
     return UserError(
-        f"the file of the tuning studies is damaged: {told}",
+        f"the file of the tuning studies is damaged: {message}",
         where=str(file),
-        next_step="delete it: finished models stay, a search under way starts anew",
+        next_step="delete it: finished models are kept, an unfinished search starts again",
     )

@@ -10,7 +10,7 @@ Every family gets the same number of trials and the same seconds. The normal end
 trials, so that a run repeats exactly. The seconds are a ceiling for slow machines;
 `Tuned.ended_by` says which of the two it was.
 
-A search that was killed goes on where it stood and comes out as if it had not been killed: each
+A search that was killed continues where it stopped, with the result of one that was not: each
 finished trial is in the study's storage (`training/studies.py`), and what is suggested next depends
 on these alone (`SeededTPE`). The search itself runs on a copy in memory: Optuna asks its database
 so often that a trial with twenty steps takes 225 ms of computing time there, against 55 ms.
@@ -110,8 +110,8 @@ def tune(
 ) -> Tuned:
     """Search with TPE (Bergstra et al. 2011), the family's BASELINE first.
 
-    place: of the stored study; None keeps it in memory. A study that is there goes on where it
-    stood, and only the trials still missing are run; the seconds of those it has are spent.
+    place: of the stored study; None keeps it in memory. A study that exists continues where it
+    stopped, and only the trials still missing are run; the seconds of those it has are spent.
     helpers: what runs trials beside this process. Trials that raise are recorded as failed and the
     search goes on. Raises RuntimeError when not one completed, and UserError when the storage
     does not work.
@@ -143,7 +143,7 @@ def tune(
 
 
 class SeededTPE(optuna.samplers.TPESampler):
-    """TPE that starts anew before each trial, seeded by the run's seed and the trial's number in
+    """TPE that is made anew before each trial, seeded by the run's seed and the trial's number in
     the search: what it suggests depends on the finished trials and not on when a process died."""
 
     def __init__(self, run_seed: int, startup: int) -> None:
@@ -160,8 +160,8 @@ class FoldPruner(optuna.pruners.BasePruner):
     """Optuna's median pruner (Golovin et al. 2017, KDD), within the first fold and at the end of
     each: a trial behind the median of the completed ones at the same step is pruned.
 
-    The median pruner takes the best value of a trial so far. That of the first fold is no mean over
-    folds, so it is shown the values of one kind at a time.
+    The median pruner takes the best value of a trial so far. That of the first fold is not a mean
+    over folds, so it is shown the values of one kind at a time.
     """
 
     def __init__(self) -> None:
@@ -245,8 +245,8 @@ class _Search:
         except optuna.TrialPruned:
             raise
         except Exception as error:  # one bad corner of the space must not end the search
-            told = isinstance(error, TrialFailed | HelperLost)
-            reason = str(error) if told else f"{type(error).__name__}: {error}"
+            known = isinstance(error, TrialFailed | HelperLost)
+            reason = str(error) if known else f"{type(error).__name__}: {error}"
             trial.set_user_attr(ERROR, reason)
             raise TrialFailed(reason) from error
         trial.set_user_attr(PARAMS, fitted.params)
@@ -258,7 +258,7 @@ class _Search:
         return value
 
     def record(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Store a finished trial and tell of it; Optuna calls this after each."""
+        """Store a finished trial and report it; Optuna calls this after each."""
         with self.lock:
             try:
                 if self.stored is not None:
@@ -273,7 +273,7 @@ class _Search:
     def conclude(self) -> Tuned:
         if not self.completed:
             raise RuntimeError(
-                f"not one of {len(self.results)} trials completed; the last said:"
+                f"none of the {len(self.results)} trials completed; the last one failed with:"
                 f" {self.results[-1].error}"
             )
         best = min(self.completed, key=lambda result: result.metrics[OBJECTIVE])

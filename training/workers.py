@@ -1,8 +1,8 @@
 """Helpers: further processes that run trials of one search (`tuning.workers`).
 
 The first process of a family owns the study: it draws the parameters, hands them out, prunes, and
-writes down what comes back, so the budget holds exactly and everything that is said about a trial,
-MLflow included, comes from one place. Over the pipe to a helper go, for each trial,
+writes down what comes back, so the budget holds exactly and everything that is reported about a
+trial, to MLflow too, comes from one place. Over the pipe to a helper go, for each trial,
 
     helper <- params
     helper -> ("report", value, step)       as often as the family reports

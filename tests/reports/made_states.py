@@ -122,16 +122,15 @@ def early(first: str, months: int, off: float = 0.0, at: int = 3) -> tuple[Readi
 def performance(
     first: str, months: int, versions: dict[int, int], loss: float = 0.0
 ) -> tuple[Performance, ...]:
-    """versions: from which month number on -> the version that was champion."""
     random, made = Random(3), []
     for place in range(max(months - 3, 0)):
-        version = versions[max(start for start in versions if start <= place)]
+        version = version_at(versions, place)
         off = loss if place >= 3 and version == 1 else 0.0
         auc = 0.771 + 0.008 * sin(place / 12 * 2 * pi) + random.gauss(0, 0.005) - off
         observed = 0.46 + 0.07 * sin((place - 2) / 12 * 2 * pi)
         made.append(
             Performance(
-                as_of=(str(end_of(add_months(first, place - 1))),),
+                as_of=(as_of(first, place),),
                 version=version,
                 rows=5400 + 40 * place,
                 positives=int((5400 + 40 * place) * observed),
@@ -147,22 +146,22 @@ def performance(
     return tuple(made)
 
 
+def version_at(versions: dict[int, int], place: int) -> int:
+    """The champion of a month number. versions: from which month number on -> the version."""
+    return versions[max(start for start in versions if start <= place)]
+
+
+def as_of(first: str, place: int) -> str:
+    return str(end_of(add_months(first, place - 1)))
+
+
 def estimates(first: str, months: int, versions: dict[int, int]) -> tuple[Estimate, ...]:
     random, made = Random(4), []
     for place in range(months + 1):
-        version = versions[max(start for start in versions if start <= place)]
-        auc = 0.774 + random.gauss(0, 0.006)
-        made.append(
-            Estimate(
-                str(end_of(add_months(first, place - 1))),
-                version,
-                5400 + 40 * place,
-                auc,
-                auc - 0.02,
-                auc + 0.02,
-                (5400 + 40 * place) * (0.46 + 0.07 * sin((place - 2) / 12 * 2 * pi)),
-            )
-        )
+        auc, rows = 0.774 + random.gauss(0, 0.006), 5400 + 40 * place
+        buyers = rows * (0.46 + 0.07 * sin((place - 2) / 12 * 2 * pi))
+        of = (as_of(first, place), version_at(versions, place), rows)
+        made.append(Estimate(*of, auc, auc - 0.02, auc + 0.02, buyers))
     return tuple(made)
 
 
@@ -171,44 +170,35 @@ def drifts(first: str, months: int, moved: dict[str, float] | None = None) -> tu
     for place in range(months):
         month = add_months(first, place)
         for name in (*FEATURES, "probability"):
+            score = name == "probability"
             psi = abs(random.gauss(0.03, 0.02)) + (moved or {}).get(name, 0.0) * (place >= 3)
-            before = random.uniform(0.4, 0.55) if name == "probability" else random.uniform(1, 40)
-            mean = before * (1 - psi * (0.2 if name == "probability" else 0.8))
-            shift = None if name == "probability" else psi * 0.6 * (name != "tenure_days")
-            beside = add_months(month, -12)
-            made.append(Drift(month, name, beside, psi, psi * 0.7, mean, before, moved=shift))
+            before = random.uniform(0.4, 0.55) if score else random.uniform(1, 40)
+            mean = before * (1 - psi * (0.2 if score else 0.8))
+            shift = None if score else psi * 0.6 * (name != "tenure_days")
+            year_before = add_months(month, -12)
+            made.append(Drift(month, name, year_before, psi, psi * 0.7, mean, before, moved=shift))
     return tuple(made)
 
 
 def quality(first: str, months: int, held: int | None = None) -> tuple[Quality, ...]:
     random, made = Random(6), []
+    why = "the batch 1a2b3c is held: the quarantined share rose from 22.1 % to 41.0 %"
     for place in range(months):
         rows = int(22_000 * (1.25 + 0.3 * sin((place - 1) / 12 * 2 * pi)) + random.gauss(0, 600))
         bad = place == held
-        share = random.uniform(0.21, 0.235) + (0.19 if bad else 0)
-        made.append(
-            Quality(
-                add_months(first, place),
-                rows,
-                int(rows * share),
-                "held" if bad else "accepted",
-                (f"missing_customer {int(rows * share * 0.9):,}", f"duplicate {rows // 90:,}"),
-                "the batch 1a2b3c is held: the quarantined share rose from 22.1 % to 41.0 %"
-                if bad
-                else "",
-            )
-        )
+        out = int(rows * (random.uniform(0.21, 0.235) + (0.19 if bad else 0)))
+        reasons = (f"missing_customer {int(out * 0.9):,}", f"duplicate {rows // 90:,}")
+        outcome = ("held", reasons, why) if bad else ("accepted", reasons, "")
+        made.append(Quality(add_months(first, place), rows, out, *outcome))
     return tuple(made)
 
 
 def scores(first: str, months: int, versions: dict[int, int]) -> tuple[Scores, ...]:
-    made = []
-    for place in range(months + 1):
-        as_of = str(end_of(add_months(first, place - 1)))
-        version = versions[max(start for start in versions if start <= place)]
-        path = f"var/scores/year/as_of={as_of}"
-        made.append(Scores(as_of, version, 5400 + 40 * place, path))
-    return tuple(made)
+    return tuple(
+        Scores(day, version_at(versions, place), 5400 + 40 * place, f"var/scores/year/as_of={day}")
+        for place in range(months + 1)
+        for day in [as_of(first, place)]
+    )
 
 
 def run(day: str, version: int, auc: float, decision: str) -> Run:
@@ -229,7 +219,7 @@ def undrifted(months: int = 12) -> PageState:
             " last",
             first,
             ("all five sensors are within their limits",),
-            versions[max(s for s in versions if s <= place)],
+            version_at(versions, place),
             learning=(
                 (f"performance: the first labels are complete on {end_of(add_months(first, 2))}",)
                 if place < 2

@@ -39,7 +39,7 @@ def test_a_few_days_of_a_month_are_named_by_their_first():
 
 @pytest.mark.parametrize("days", [1, 30, 60, 200, 300, 720, 1400, 3650, 20_000])
 @pytest.mark.parametrize("most", [6, 12])
-def test_the_months_of_an_axis_are_few_and_on_it(days: int, most: int) -> None:
+def test_the_months_of_an_axis_are_few_and_on_it(days, most):
     first = date(2009, 12, 4)
     last = first + timedelta(days=days)
     months = [month for month, _ in month_ticks(f"{first:%Y-%m}", f"{last:%Y-%m}", most)]
@@ -53,9 +53,7 @@ def test_the_months_of_an_axis_are_few_and_on_it(days: int, most: int) -> None:
     st.floats(0.001, 0.3),
     st.floats(0, 5),
 )
-def test_robust_ends_are_values_and_hold_the_middle(
-    values: list[int], share: float, reach: float
-) -> None:
+def test_robust_ends_are_values_and_hold_the_middle(values, share, reach):
     low, high = robust_ends(np.array(values), share, reach)
     assert low in values and high in values
     outside = sum(not low <= value <= high for value in values)
@@ -65,6 +63,6 @@ def test_robust_ends_are_values_and_hold_the_middle(
 
 
 @given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e9))
-def test_an_axis_holds_its_values(low: float, span: float) -> None:
+def test_an_axis_holds_its_values(low, span):
     found = charts.padded([low, None, low + span])
     assert found[0] < low and low + span < found[1]

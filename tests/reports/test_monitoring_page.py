@@ -66,14 +66,14 @@ def section(page: str, name: str) -> str:
 
 
 @pytest.mark.parametrize("name", ["rate", "first", "empty", HOSTILE])
-def test_the_page_is_well_formed_and_needs_nothing_else(name: str, pages: Any) -> None:
+def test_the_page_is_well_formed_and_needs_nothing_else(name, pages):
     assert [held for tag, held in check_alone(pages(name)).tags if tag == "a"]
 
 
 @pytest.mark.slow
 def test_the_same_state_gives_the_same_bytes_whatever_the_order_and_the_configuration(
-    pages: Any, tmp_path: Path
-) -> None:
+    pages, tmp_path
+):
     import matplotlib
 
     state = MADE["rate"]()
@@ -86,7 +86,7 @@ def test_the_same_state_gives_the_same_bytes_whatever_the_order_and_the_configur
         assert written(replace(state, **shuffled), tmp_path) == pages("rate")
 
 
-def test_a_failure_leaves_the_page_that_stood_there(tmp_path: Path) -> None:
+def test_a_failure_leaves_the_page_that_stood_there(tmp_path):
     written(empty(), tmp_path)
     before = (tmp_path / "page.html").read_bytes()
     broken = replace(empty(), verdicts=(Verdict("not a month", "calendar", "", "", (), None),))
@@ -96,7 +96,7 @@ def test_a_failure_leaves_the_page_that_stood_there(tmp_path: Path) -> None:
     assert (tmp_path / "page.html").read_bytes() == before
 
 
-def test_every_chart_has_words_and_its_figures_in_a_table(pages: Any) -> None:
+def test_every_chart_has_words_and_its_figures_in_a_table(pages):
     page = pages("rate")
     charts = Page(page).having("chart")
     assert len(charts) == 5 + 2 + 2 + 1 + 2 + 1 + 2  # performance and trend twice: for phones
@@ -112,7 +112,7 @@ def test_every_chart_has_words_and_its_figures_in_a_table(pages: Any) -> None:
         assert words.in_unit(sensor.value, MADE["rate"]().sensors[sensor.sensor].unit) in text
 
 
-def test_colours_of_the_charts_are_variables_of_the_page(pages: Any) -> None:
+def test_colours_of_the_charts_are_variables_of_the_page(pages):
     page = pages("rate")
     drawn = page[page.index("</style>") :]
     assert not re.search(r"(fill|stroke): ?(#|black|white|rgb)", drawn)
@@ -121,7 +121,7 @@ def test_colours_of_the_charts_are_variables_of_the_page(pages: Any) -> None:
 
 
 @pytest.mark.slow
-def test_of_many_months_the_newest_are_unfolded(pages: Any) -> None:
+def test_of_many_months_the_newest_are_unfolded(pages):
     page = pages("long")
     assert len(strip_of(page)) == 24 and strip_of(page)[-1][1].startswith("Mar 2031")
     assert len(page) < 1_500_000
@@ -132,7 +132,7 @@ def test_of_many_months_the_newest_are_unfolded(pages: Any) -> None:
 # --- what it says ------------------------------------------------------------------------------
 
 
-def test_the_verdict_of_the_latest_month_stands_first(pages: Any) -> None:
+def test_the_verdict_of_the_latest_month_stands_first(pages):
     page = pages("rate-6")
     head = Page(page[: page.index('id="months"')]).text
     assert Page(section(page, "verdict")).having("warn")
@@ -150,7 +150,7 @@ def test_the_verdict_of_the_latest_month_stands_first(pages: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["rate", "broken", "first"])
-def test_every_month_and_every_alarm_is_in_the_text(name: str, pages: Any) -> None:
+def test_every_month_and_every_alarm_is_in_the_text(name, pages):
     state, page = MADE[name](), pages(name)
     strip = strip_of(page)
     assert len(strip) == len(state.verdicts)
@@ -165,7 +165,7 @@ def test_every_month_and_every_alarm_is_in_the_text(name: str, pages: Any) -> No
         assert alert.text in alerts and words.short_month(alert.first_month) in alerts
 
 
-def test_a_month_in_which_not_everything_could_be_judged_is_not_green(pages: Any) -> None:
+def test_a_month_in_which_not_everything_could_be_judged_is_not_green(pages):
     page = pages("first")
     ((kind, text),) = strip_of(page)
     assert kind == "partly now" and text.endswith("3 not judged")
@@ -177,13 +177,13 @@ def test_a_month_in_which_not_everything_could_be_judged_is_not_green(pages: Any
 
 
 @pytest.mark.slow
-def test_a_year_without_a_finding_is_green_once_everything_can_be_judged(pages: Any) -> None:
+def test_a_year_without_a_finding_is_green_once_everything_can_be_judged(pages):
     kinds = [kind for kind, _ in strip_of(pages("undrifted"))]
     assert kinds == ["partly"] * 2 + ["good"] * 9 + ["good now"]
     assert "the closest to its limit is" in Page(section(pages("undrifted"), "verdict")).text
 
 
-def test_a_held_month_is_named_with_its_reasons_and_the_command(pages: Any) -> None:
+def test_a_held_month_is_named_with_its_reasons_and_the_command(pages):
     said = Page(section(pages("broken"), "quality")).text
     assert "September 2026 is held. The batch 1a2b3c is held: the quarantined share rose" in said
     assert "make quarantine CONFIG=year" in said
@@ -193,7 +193,7 @@ def test_a_held_month_is_named_with_its_reasons_and_the_command(pages: Any) -> N
     assert "The data are broken" in Page(section(pages("broken"), "verdict")).text
 
 
-def test_decisions_runs_and_scores_are_listed(pages: Any) -> None:
+def test_decisions_runs_and_scores_are_listed(pages):
     state, page = rate_drift(), pages("rate")
     decisions = Page(section(page, "performance")).text
     for one in state.decisions:
@@ -204,7 +204,7 @@ def test_decisions_runs_and_scores_are_listed(pages: Any) -> None:
     assert all(one.path in scores for one in state.scores)
 
 
-def test_features_come_in_the_order_of_what_moved_most(pages: Any, tmp_path: Path) -> None:
+def test_features_come_in_the_order_of_what_moved_most(pages, tmp_path):
     def named(page: str) -> list[str]:
         rows = section(page, "explanation").split("<tbody>", 1)[1]
         return re.findall(r"<code>(\w+)</code>", rows)
@@ -219,9 +219,7 @@ def test_features_come_in_the_order_of_what_moved_most(pages: Any, tmp_path: Pat
     assert named(page) == by_psi and "the largest PSI first" in Page(page).text
 
 
-def test_the_requests_to_the_service_stand_beside_the_scores_and_the_month_before(
-    pages: Any, tmp_path: Path
-) -> None:
+def test_the_requests_to_the_service_stand_beside_the_scores_and_the_month_before(pages, tmp_path):
     page = pages("rate")
     said = Page(section(page, "requests")).text
     for one in (
@@ -242,14 +240,14 @@ def test_the_requests_to_the_service_stand_beside_the_scores_and_the_month_befor
     assert 'id="requests"' not in pages("empty") and "#requests" not in pages("empty")
 
 
-def test_what_explains_months_in_a_row_stands_once(pages: Any) -> None:
+def test_what_explains_months_in_a_row_stands_once(pages):
     said = Page(section(pages("rate"), "explanation")).text
     assert said.count("Jul 2026 to Jan 2027: changed demand") == 1
     assert said.count("orders_90d: mean 1.9, a year before 2.6.") == 1
     assert "there is no alarm to explain" in said  # in the latest month
 
 
-def test_a_value_far_outside_of_its_band_does_not_flatten_the_chart(pages: Any) -> None:
+def test_a_value_far_outside_of_its_band_does_not_flatten_the_chart(pages):
     """The share of wrong units is at 20.7 %, its band ends at 6.8 %: the axis ends below 15 %."""
     card = section(pages("broken"), "sensors").split("<article>")[2]
     ticks = re.findall(r"<text[^>]*>([\d.]+) %</text>", card)
@@ -279,7 +277,7 @@ def judged(*readings: Reading, verdict: str = "calendar", **changes: Any) -> Pag
     return replace(empty(), day="2026-05-01", verdicts=(month,), readings=readings)
 
 
-def test_before_the_first_month_the_page_says_what_to_type(says: Callable[..., str]) -> None:
+def test_before_the_first_month_the_page_says_what_to_type(says):
     text = says(empty())
     for said in ("No month was judged yet", "There is no champion", "make train", "make operate"):
         assert said in text
@@ -289,7 +287,7 @@ def test_before_the_first_month_the_page_says_what_to_type(says: Callable[..., s
     assert "No scores were made yet" in text
 
 
-def test_what_cannot_be_judged_yet_says_why(says: Callable[..., str]) -> None:
+def test_what_cannot_be_judged_yet_says_why(says):
     learns = Reading("price", START, "learning", 1.0, 900, until="2027-04")
     text = says(judged(learns, champion=None))
     assert "Nothing could be judged yet" in text
@@ -302,7 +300,7 @@ def test_what_cannot_be_judged_yet_says_why(says: Callable[..., str]) -> None:
     assert "is over but" not in says(replace(late, day="2026-07-31"))
 
 
-def test_an_estimate_stands_with_its_assumption(pages: Any, says: Callable[..., str]) -> None:
+def test_an_estimate_stands_with_its_assumption(pages, says):
     assumption = "It holds only if the probabilities are still right"
     assert assumption in Page(pages("rate")).text
     state = rate_drift()
@@ -311,7 +309,7 @@ def test_an_estimate_stands_with_its_assumption(pages: Any, says: Callable[..., 
     )
 
 
-def test_what_became_of_a_batch_or_a_version_is_said_in_words(says: Callable[..., str]) -> None:
+def test_what_became_of_a_batch_or_a_version_is_said_in_words(says):
     release = Decision("2026-04-20", "release", 2, "it is right")
     accepted = Quality("2026-04", 100, 10, "released")
     state = replace(ONE_MONTH, decisions=(release,), quality=(accepted,))
@@ -323,7 +321,7 @@ def test_what_became_of_a_batch_or_a_version_is_said_in_words(says: Callable[...
     assert "April 2026 is refused. The batch breaks the data contract: rows is 0" in text
 
 
-def test_the_champions_reading_says_how_sure_worse_is(says: Callable[..., str]) -> None:
+def test_the_champions_reading_says_how_sure_worse_is(says):
     reading = Reading("champion_gain", START, "alarm", -0.01, 9000, 0.01, 0.005, -4.0, 3.0)
     early = Reading("early_label", START, "pending", -0.02, 900, 0.0, 0.006, -3.3, 3.5)
     state = replace(judged(verdict="worse"), of_champion=(reading,), early_label=(early,))
@@ -333,7 +331,7 @@ def test_the_champions_reading_says_how_sure_worse_is(says: Callable[..., str]) 
     assert "_" not in text
 
 
-def test_a_month_that_is_held_has_no_readings_and_says_so(tmp_path: Path) -> None:
+def test_a_month_that_is_held_has_no_readings_and_says_so(tmp_path):
     held = replace(undrifted(2).quality[0], month="2026-05", status="held", why="it is held")
     verdict = Verdict("2026-05", "broken data", "hold it", "2026-05", ("it is held",), None)
     verdicts = (*ONE_MONTH.verdicts, verdict)
@@ -362,8 +360,8 @@ EARLY = Reading("early_label", START, "learning", text="No scores of a year befo
     ],
 )
 def test_a_month_is_green_only_where_everything_that_can_alarm_was_judged(
-    readings: tuple[Reading, ...], kind: str, sentence: str, tmp_path: Path
-) -> None:
+    readings, kind, sentence, tmp_path
+):
     learning = (*(LEARNS.text for one in readings if one is LEARNS), EARLY.text)
     page = written(replace(judged(*readings, learning=learning), early_label=(EARLY,)), tmp_path)
     ((shown, text),) = strip_of(page)
@@ -375,7 +373,7 @@ def test_a_month_is_green_only_where_everything_that_can_alarm_was_judged(
 
 
 @pytest.mark.slow
-def test_markup_in_names_is_text(pages: Any) -> None:
+def test_markup_in_names_is_text(pages):
     page = pages("hostile")
     read = Page(page)
     assert not {"script", "img"} & {tag for tag, _ in read.tags}
@@ -410,9 +408,7 @@ READINGS = st.builds(
     readings=st.lists(READINGS, max_size=12, unique_by=lambda one: (one.sensor, one.month)),
     early=st.lists(READINGS, max_size=3, unique_by=lambda one: one.month),
 )
-def test_any_readings_have_a_page(
-    readings: list[Reading], early: list[Reading], tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_any_readings_have_a_page(readings, early, tmp_path_factory):
     """Values that are missing, huge or no numbers, states without a band, missing months."""
     verdicts = tuple(
         Verdict(month, "calendar", "", month, (), None)
@@ -436,7 +432,7 @@ def test_any_readings_have_a_page(
 
 
 @given(st.lists(st.integers(0, 40), unique=True).map(sorted))
-def test_ranges_name_the_ends_of_months_in_a_row(places: list[int]) -> None:
+def test_ranges_name_the_ends_of_months_in_a_row(places):
     months = [add_months(START, place) for place in places]
     said = words.month_ranges(months)
     starts = [place for place in places if place - 1 not in places]
@@ -445,7 +441,7 @@ def test_ranges_name_the_ends_of_months_in_a_row(places: list[int]) -> None:
 
 
 @given(st.one_of(st.none(), st.floats()), st.sampled_from(["", "share", "ratio", "log ratio"]))
-def test_any_value_of_a_sensor_can_be_read(value: float | None, unit: str) -> None:
+def test_any_value_of_a_sensor_can_be_read(value, unit):
     shown = words.in_unit(value, unit)
     assert shown and "nan" not in shown and "inf" not in shown and shown not in ("−0", "-0")
 
@@ -455,9 +451,7 @@ def test_any_value_of_a_sensor_can_be_read(value: float | None, unit: str) -> No
 
 @NO_BROWSER
 @pytest.mark.slow
-def test_nothing_sticks_out_of_a_narrow_screen_and_no_label_is_cut(
-    pages: Any, tmp_path: Path
-) -> None:
+def test_nothing_sticks_out_of_a_narrow_screen_and_no_label_is_cut(pages, tmp_path):
     with open_browser() as browser:
         for name in ("rate", "broken", "first", "empty", "hostile", "long"):
             target = tmp_path / f"{name}.html"
@@ -467,9 +461,7 @@ def test_nothing_sticks_out_of_a_narrow_screen_and_no_label_is_cut(
 
 @NO_BROWSER
 @pytest.mark.slow
-def test_the_page_is_dark_where_the_reader_wants_it_and_light_in_print(
-    pages: Any, tmp_path: Path
-) -> None:
+def test_the_page_is_dark_where_the_reader_wants_it_and_light_in_print(pages, tmp_path):
     target = tmp_path / "page.html"
     target.write_text(pages("rate"), encoding="utf-8")
     ground = "getComputedStyle(document.querySelector('section')).backgroundColor"

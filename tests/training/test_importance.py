@@ -8,7 +8,7 @@ from made_outcomes import sigmoid
 
 from features.table import Rows
 from training.importance import (
-    ALIKE,
+    CORRELATED,
     contribution_rows,
     permutation_importance,
     summarise_contributions,
@@ -46,7 +46,9 @@ def test_it_finds_the_feature_that_matters_and_gives_zero_to_the_others():
     assert found["roc_auc"] - features["used"]["roc_auc_loss"] == pytest.approx(0.57, abs=0.06)
     for name in ("copy", "unused", "gaps"):
         figures = features[name]
-        assert all(value == 0 for key, value in figures.items() if key not in ("name", "alike"))
+        assert all(
+            value == 0 for key, value in figures.items() if key not in ("name", "correlated")
+        )
 
 
 def test_values_are_shuffled_within_their_date_and_nowhere_else():
@@ -65,10 +67,10 @@ def test_values_are_shuffled_within_their_date_and_nowhere_else():
     assert set(of_late[:, 0]) <= set(rows.x[late, 0])
 
 
-def test_features_that_stand_in_for_each_other_are_named():
+def test_features_that_can_replace_each_other_are_named():
     features = by_name(permutation_importance(model, made(), NAMES, seed=1, repeats=1))
-    assert features["used"]["alike"] == ["copy"] and features["copy"]["alike"] == ["used"]
-    assert features["unused"]["alike"] == [] and ALIKE > 0.5
+    assert features["used"]["correlated"] == ["copy"] and features["copy"]["correlated"] == ["used"]
+    assert features["unused"]["correlated"] == [] and CORRELATED > 0.5
     assert features["used"]["roc_auc_error"] == 0  # of one repeat nothing is known
 
 

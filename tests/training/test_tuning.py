@@ -184,7 +184,7 @@ def test_nothing_but_failures_is_an_error_that_says_why_and_is_tried_again(tmp_p
         raise OSError("disk full")
 
     place = Place(f"sqlite:///{tmp_path / 'studies.db'}", "search")
-    with pytest.raises(RuntimeError, match=r"not one of 8 trials completed.*disk full"):
+    with pytest.raises(RuntimeError, match=r"none of the 8 trials completed.*disk full"):
         search(made_family(fit), place=place)
     tuned, seen = search(place=place)  # the disk is not full any more
     assert len(tuned.trials) == 8 and not any(recalled for _, recalled in seen)

@@ -1,4 +1,4 @@
-"""Logistic regression on signed logarithms: the contender that everybody can check by hand.
+"""Logistic regression on signed logarithms: the candidate that can be checked with a calculator.
 
 Money and counts are skewed, so a value x enters as sign(x) log(1 + |x|), clipped to what training
 saw, centred and scaled; a missing value enters as the median, with an indicator of its own.

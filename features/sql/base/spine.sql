@@ -1,4 +1,4 @@
--- Who is asked about: every customer who bought in the last `active_days` before an as-of date.
+-- The customers of each as-of date: all who bought in the last `active_days` before an as-of date.
 SELECT DISTINCT customer_id, as_of
 FROM (SELECT DISTINCT customer_id, day FROM order_parts) JOIN as_of_dates
   ON day < as_of
