@@ -10,10 +10,10 @@ import pytest
 from real_service import started
 
 from configs.load import load
-from configs.monitoring_files import METRICS
 from ingestion.batches import dataset_of
 from monitoring.facts import Reading
 from monitoring.prometheus import Standing, write_textfile
+from serving.served import METRICS
 
 pytestmark = pytest.mark.slow
 NAME = "golden_path_sensor_z"
