@@ -65,7 +65,7 @@ def fetch(published: Published, folder: Path, say: Callable[[str], None]) -> Pat
     try:
         _download(published, partial, target, say)
     except httpx.HTTPError as error:
-        kept = f"; the {_megabytes(partial)} that came are kept" if partial.exists() else ""
+        kept = f"; the {_megabytes(partial)} received are kept" if partial.exists() else ""
         raise _by_hand(
             published, target, f"the download failed: {str(error) or type(error).__name__}{kept}",
             "run the same command again when there is a network: it goes on from there",
@@ -125,7 +125,7 @@ def _unpack(published: Published, partial: Path, target: Path) -> None:
                     raise zipfile.BadZipFile(f"sha256 of {published.name} is {sha256}")
     except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
         raise _by_hand(
-            published, target, f"what came is not the published file: {error}",
+            published, target, f"the download is not the published file: {error}",
             "run this again: it starts over",
         ) from error  # fmt: skip
     finally:  # whole or wrong, nothing is gained by going on from it

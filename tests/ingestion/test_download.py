@@ -126,7 +126,7 @@ def test_another_file_of_that_name_is_neither_taken_nor_overwritten(server, tmp_
 def test_a_download_that_was_cut_off_goes_on_from_there(server, tmp_path):
     server.cut_after = 1_000_000
     error = refused(published(server.url), tmp_path)
-    assert "the download failed" in error.what and "1.0 MB that came are kept" in error.what
+    assert "the download failed" in error.what and "1.0 MB received are kept" in error.what
     assert not (tmp_path / "log.xlsx").exists()
     server.cut_after = None
     fetch(published(server.url), tmp_path, lambda line: None)
@@ -171,7 +171,7 @@ def test_a_wrong_checksum_is_no_file_and_the_next_try_starts_over(server, tmp_pa
 @pytest.mark.parametrize("body", [b"<html>maintenance</html>", packed(b"", "other.xlsx")])
 def test_a_page_or_another_archive_in_its_place(server, tmp_path, body):
     server.body = body
-    assert "what came is not the published file" in refused(published(server.url), tmp_path).what
+    assert "the download is not the published file" in refused(published(server.url), tmp_path).what
     assert names(tmp_path) == set()
 
 
