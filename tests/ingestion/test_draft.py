@@ -377,14 +377,6 @@ def test_types_of_parquet_are_taken_as_they_are(tmp_path):
     assert kinds == dict(key="id", member="category", x="number", day="leave_out", list="leave_out")
 
 
-def test_how_a_text_file_is_written_is_an_option_and_stays_in_the_preset(tmp_path):
-    lines = [f"{n};{n},5;{'Yes' if n % 3 else 'No'}" for n in range(100)]
-    (tmp_path / "t.csv").write_text("key;x;left\n" + "\n".join(lines))
-    found = preset(tmp_path / "t.csv", "left", "--source.text.decimal", ",")
-    assert found.columns["x"].type == "number"
-    assert 'decimal: ","' in (tmp_path / "drafted.yaml").read_text()
-
-
 def written(tmp_path: Path, columns: dict[str, list[str]]) -> Draft:
     """The draft of a file with a semicolon between values, whose columns repeat these."""
     rows = [[v[n % len(v)] for v in columns.values()] + ["yn"[n % 3 == 0]] for n in range(60)]
