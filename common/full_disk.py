@@ -48,16 +48,16 @@ def explain(number: int, place: Path) -> UserError:
     """The error for people. number: one of NO_ROOM.  place: where could not be written."""
     folder = _existing(place)
     usage, files_left = shutil.disk_usage(folder), os.statvfs(folder).f_favail
-    room = f"{usage.free / 1e6:,.1f} MB of {usage.total / 1e6:,.0f} MB are free"
+    space = f"{usage.free / 1e6:,.1f} MB of {usage.total / 1e6:,.0f} MB are free"
     if not files_left:
-        room += ", and no further file can be made"
+        space += ", and no further file can be made"
     or_else = {
         errno.ENOSPC: "",
         errno.EDQUOT: " for this user",
         errno.EFBIG: ", or a limit on the size of files (ulimit -f) is reached",
     }[number]
     return UserError(
-        f"the disk is full{or_else}: {os.strerror(number)} ({room})",
+        f"the disk is full{or_else}: {os.strerror(number)} ({space})",
         where=str(place),
         next_step="make room, or pass --var FOLDER on another disk; then the same command goes on"
         " from the last finished stage (nothing half-written is used)",

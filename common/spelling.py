@@ -38,8 +38,8 @@ def matcher(known: Sequence[str]) -> Callable[[str], int | None]:
 def recognised(texts: Iterable[str], known: Sequence[str]) -> dict[str, int]:
     """Those of the texts that are known, with their places."""
     find = matcher(known)
-    found = ((text, find(text)) for text in texts)
-    return {text: place for text, place in found if place is not None}
+    pairs = ((text, find(text)) for text in texts)
+    return {text: place for text, place in pairs if place is not None}
 
 
 def spellings(texts: Sequence[str]) -> list[list[str]]:

@@ -97,9 +97,9 @@ def ranks(values: np.ndarray) -> np.ndarray:
     """Rank values (n,) from 1; ties share the mean of theirs, and NaN stands in the middle."""
     known = ~np.isnan(values)
     _, place, count = np.unique(values[known], return_inverse=True, return_counts=True)
-    found = np.full(len(values), (known.sum() + 1) / 2)
-    found[known] = (np.cumsum(count) - (count - 1) / 2)[place]
-    return found
+    result = np.full(len(values), (known.sum() + 1) / 2)
+    result[known] = (np.cumsum(count) - (count - 1) / 2)[place]
+    return result
 
 
 def ks(one: np.ndarray, other: np.ndarray) -> float:

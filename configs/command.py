@@ -146,18 +146,18 @@ class CommandLine:
     def parse(self, words: Sequence[str]) -> Typed:
         """Read the words. Raises UserError for an option of ours without its value; what concerns a
         setting is left to `load`."""
-        found = Typed({_name(name): None for name in (*self.arguments, *self.options)})
-        found.values.update({_name(name): False for name in self.flags})
+        typed = Typed({_name(name): None for name in (*self.arguments, *self.options)})
+        typed.values.update({_name(name): False for name in self.flags})
         places, rest = list(self.arguments), list(words)
         while rest:
             word = rest.pop(0)
             name, equals, value = word.removeprefix("--").partition("=")
             if word in ("--help", "-h"):
-                found.help = True
+                typed.help = True
             elif word == "--print-config":
-                found.print_config = True
+                typed.print_config = True
             elif name in self.flags and word.startswith("--"):
-                found.values[_name(name)] = True
+                typed.values[_name(name)] = True
             elif word.startswith("--") and (name == "config" or name in self.options):
                 if not equals and not rest:
                     meaning = self.options.get(name) or f"choose one of {', '.join(presets())}"
@@ -166,16 +166,16 @@ class CommandLine:
                     )
                 value = value if equals else rest.pop(0)
                 if name == "config":
-                    found.config = value
+                    typed.config = value
                 else:
-                    found.values[_name(name)] = value
+                    typed.values[_name(name)] = value
             elif places and not word.startswith("-"):
-                found.values[_name(places.pop(0))] = word
+                typed.values[_name(places.pop(0))] = word
             else:  # of a setting, or what `load` refuses
-                found.overrides.append(word)
+                typed.overrides.append(word)
                 if word.startswith("--") and not equals and rest and not rest[0].startswith("--"):
-                    found.overrides.append(rest.pop(0))
-        return found
+                    typed.overrides.append(rest.pop(0))
+        return typed
 
     def help(self, module: str, about: str) -> str:
         """The text of `--help`: usage, the command's own options, every setting."""

@@ -151,13 +151,13 @@ def private(var: Path) -> Iterator[None]:
     made = not var.exists()
     if made:
         var.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = var.stat()
+    status = var.stat()
     # --var may name a folder that is not for the state alone: /tmp, a home, the project itself, or
     # one that a group writes to.
-    shared = found.st_mode & (
+    shared = status.st_mode & (
         stat.S_ISVTX | stat.S_ISGID | stat.S_IWGRP | stat.S_IWOTH
     ) or Path.cwd().is_relative_to(var.resolve())
-    if stat.S_IMODE(found.st_mode) != 0o700 and found.st_uid == os.getuid() and not shared:
+    if stat.S_IMODE(status.st_mode) != 0o700 and status.st_uid == os.getuid() and not shared:
         with suppress(OSError):  # on a disk that is read only
             var.chmod(0o700)
     try:

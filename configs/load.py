@@ -145,7 +145,7 @@ def _read(file: Path) -> dict[str, Any]:
         raise UserError(
             f"this preset is not valid YAML for settings: {explained(error)}",
             where=str(file),
-            next_step="correct the line named",
+            next_step="correct that line",
         ) from None
     if not isinstance(content, dict):
         raise UserError(

@@ -68,7 +68,8 @@ def refusal(error: ValidationError, places: Mapping[str, str]) -> UserError:
     item = path = ".".join(str(part) for part in first["loc"])
     while path not in known and path.rpartition(".")[0] in known:
         path = path.rpartition(".")[0]  # an item of a list or mapping: name the setting
-    place = places.get(item) or places.get(path, "defaults")
+    within = [at for name, at in places.items() if name.startswith(f"{path}.")]  # of a section
+    place = places.get(item) or places.get(path) or (within[-1] if within else "defaults")
     more = f" (and {len(others)} more)" if others else ""
     if item.startswith(f"{RULES}."):
         path = item

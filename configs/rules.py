@@ -89,7 +89,9 @@ class Rule(Section):
                 "a rule has one check: low and high, or for a column required, forbidden or pattern"
             )
         if bounded and self.low is not None and self.high is not None and self.low > self.high:
-            raise ValueError(f"low is {self.low:g}, above high, {self.high:g}: nothing keeps it")
+            raise ValueError(
+                f"low is {self.low:g}, above high, {self.high:g}: no value can be valid"
+            )
         if self.pattern is not None and self.column not in TEXTS:
             raise ValueError(f"a pattern is for text, and {self.column} does not hold it")
         if self.column and (bounded or self.forbidden is not None) and self.column not in NUMBERS:

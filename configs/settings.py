@@ -52,7 +52,10 @@ class Features(Section):
         7, ge=0, le=365, description="an invoice number seen again after more days is a new invoice"
     )
     max_feature_roc_auc: float = Field(
-        0.85, ge=0.5, le=1, description="a single feature that surely scores above it stops the run"
+        0.85,
+        ge=0.5,
+        le=1,
+        description="a single feature whose ROC AUC is reliably above it stops the run",
     )
 
 
@@ -143,7 +146,7 @@ class Gate(Section):
         0.02,
         ge=0,
         le=1,
-        description="ROC AUC may surely be below the best single feature's by this much, no more",
+        description="ROC AUC may be below the best single feature's by at most this",
     )
     min_gain: float = Field(
         0.0, ge=-1, le=1, description="ROC AUC gain over the champion: low end of the interval"
@@ -152,7 +155,7 @@ class Gate(Section):
         0.002,
         ge=0,
         le=1,
-        description="or: ROC AUC surely not worse by this, log loss surely better",
+        description="or: ROC AUC reliably not worse by this, log loss reliably better",
     )
     max_log_loss_rise: float = Field(0.005, ge=0, description="log loss may rise by this much")
     max_calibration_error: float = Field(0.1, ge=0, le=1, description="on the test split")
@@ -167,10 +170,10 @@ class Gate(Section):
         None, ge=1, description="the newest row may be this old at the decision; none: any age"
     )
     change_features: bool = Field(
-        False, description="let a challenger ask the service for other features than the champion"
+        False, description="allow a challenger that needs other features of a request"
     )
     replace_unscorable: bool = Field(
-        False, description="let a champion go that cannot be scored on today's test rows"
+        False, description="replace a champion that cannot be scored on today's test rows"
     )
     shadow_days: int | None = Field(
         None,
@@ -211,10 +214,10 @@ class Serving(Section):
         10.0,
         gt=0,
         le=600,
-        description="computing time to open a champion in, and ask it about its own examples",
+        description="CPU time to open a champion and score its own examples",
     )
     opening_megabytes: int = Field(
-        1000, ge=300, le=100_000, description="memory that this may take; beyond it is refused"
+        1000, ge=300, le=100_000, description="memory that this may take; a larger one is refused"
     )
     watch_seconds: float = Field(
         2.0, ge=0.1, le=3600, description="how often the champion is looked up"
@@ -224,7 +227,7 @@ class Serving(Section):
     )
     token_file: FilePath | None = Field(None, description="or a file that holds the token")
     allowed_hosts: Words = Field(
-        (), description="names that clients may ask for, besides loopback and serving.host"
+        (), description="host names that clients may use, besides loopback and serving.host"
     )
     log_requests: bool = Field(
         False, description="keep requests and answers, in Parquet under var/serving/log"
@@ -295,7 +298,7 @@ class Scoring(Section):
         14,
         ge=0,
         le=366,
-        description="the log may end this many days before the as-of date; beyond it is refused",
+        description="the log may end this many days before the as-of date, not more",
     )
 
 
@@ -336,7 +339,7 @@ class Operations(Section):
     """The clock, and when to retrain (`flows/operate.py`)."""
 
     today: date | None = Field(
-        None, description="the clock: later rows are not there yet; none: the day it is (UTC)"
+        None, description="the clock: later rows are ignored; none: today (UTC)"
     )
     start: date | None = Field(
         None, description="a day in the first month to operate; none: the latest month that is over"
@@ -345,7 +348,7 @@ class Operations(Section):
         0,
         ge=0,
         le=31,
-        description="a month is whole though so many of its last days have no row, besides those on"
+        description="a month is complete if so many of its last days have no row, besides those on"
         " which the shop is always closed; any number where later rows are there",
     )
     baseline_months: int = Field(

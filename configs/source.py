@@ -63,7 +63,8 @@ class Text(Section):
     """How text files (.csv .tsv .txt and the like, also .gz) are written (`ingestion/text.py`)."""
 
     delimiter: str | None = Field(
-        None, description="what parts values: , ; | tab whitespace; none: seen in the first line"
+        None,
+        description="what separates values: , ; | tab whitespace; none: seen in the first line",
     )
     names: Words = Field((), description="column names of a file without a header row, as in a,b")
     skip_lines: int = Field(
@@ -117,7 +118,7 @@ class Database(Section):
     table: str | None = Field(None, description="table or view to read, as name or schema.name")
     query: str | None = Field(None, description="SELECT to read in place of a table")
     watermark: str | None = Field(
-        None, description="column that only grows: a second run reads what lies above it"
+        None, description="column that only grows: a later run reads the rows above it"
     )
     chunk_rows: int = Field(100_000, ge=100, le=10_000_000, description="rows read at a time")
 

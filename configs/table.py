@@ -32,7 +32,7 @@ def _as_text(value: Any) -> Any:
     """YAML reads 1 as a number, and Yes, No, On and Off as truth values."""
     if isinstance(value, bool):
         raise ValueError(
-            'YAML reads yes, no, on, off, true and false so: write it in quotes, "Yes"'
+            'YAML reads yes, no, on, off, true and false as truth values: quote it, "Yes"'
         )
     # As it was written, where that is known: 1.50 is not 1.5.
     return str(getattr(value, "written", value)) if isinstance(value, int | float) else value
@@ -72,7 +72,9 @@ class Column(Section):
         elif self.values:
             raise ValueError("values are for a category")
         if self.low is not None and self.high is not None and self.low > self.high:
-            raise ValueError(f"low is {self.low:g}, above high, {self.high:g}: nothing keeps it")
+            raise ValueError(
+                f"low is {self.low:g}, above high, {self.high:g}: no number can be valid"
+            )
         return self
 
 

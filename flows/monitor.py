@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING
 from common.errors import UserError
 from common.terminal import console, facts
 from configs.command import make, run_command
-from configs.monitoring_files import PAGE
 from configs.settings import Settings
 from flows import data_stages
 from flows.clock import read_day, today
 from flows.exclusive import exclusive
 from flows.judge import judge, judge_held, rebuild_altered, restate_from
 from flows.run import log
-from flows.watch import folder_of, refuse_table, watch
+from flows.watch import PAGE, folder_of, refuse_table, watch
 from ingestion.cut import spans
 from ingestion.outcome import ContractBroken
 from ingestion.sources import check_source

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.files import RecordAltered, read_record, write_record
-from configs.monitoring_files import METRICS
 from configs.settings import Settings
 from flows.champion_facts import scores_until
 from flows.clock import today
@@ -18,6 +17,7 @@ from flows.watch import folder_of
 from ingestion.batches import dataset_of
 from monitoring import alerts, state
 from monitoring.facts import Estimate, Performance, Reading
+from serving.served import METRICS
 
 COMMANDS = ("score", "monitor", "operate")
 SUCCEEDED = "succeeded"  # the folder of the records: one for each command

@@ -10,13 +10,12 @@ from typing import Any, TypeVar, cast, get_args
 
 from common.errors import UserError
 from configs.command import make
-from configs.monitoring_files import PAGE
 from configs.settings import Settings
 from flows.baseline import baselines_of
 from flows.champion_facts import scores_until
 from flows.clock import clock_of, today
 from flows.run import log
-from flows.watch import folder_of
+from flows.watch import PAGE, folder_of
 from ingestion.batches import dataset_of
 from monitoring import alerts as alerts_kept
 from monitoring import state

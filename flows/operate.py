@@ -23,7 +23,6 @@ from common.errors import UserError
 from common.files import write_record
 from common.terminal import console, visible
 from configs.command import leave, make, run_command
-from configs.monitoring_files import PAGE
 from configs.settings import Settings
 from flows.clock import as_of_month, read_day, today
 from flows.exclusive import exclusive
@@ -41,7 +40,7 @@ from flows.monitor import could_judge, finished
 from flows.retrain import decision_as_of, find_trigger, train, why_not, write_trigger_once
 from flows.score import score_log
 from flows.stopping import end_on_signals
-from flows.watch import NotWhole, Watched, check_there, folder_of, refuse_table
+from flows.watch import PAGE, NotWhole, Watched, check_there, folder_of, refuse_table
 from ingestion.months import digest_of
 from ingestion.outcome import ContractBroken
 from ingestion.sources import check_source

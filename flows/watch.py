@@ -98,6 +98,9 @@ def _days_without(month: Month) -> list[date]:
     return [month.last_day + timedelta(days=n) for n in range(1, days)]
 
 
+PAGE = "page.html"  # of monitoring, for people
+
+
 def folder_of(settings: Settings) -> Path:
     """Where everything about the data set's months is kept."""
     return settings.var.absolute() / "monitoring" / dataset_of(settings)

@@ -81,10 +81,10 @@ def select_canonical(
     Times become UTC when the session's time zone is UTC.
     """
     values = {column: literal(text) for column, text in (constants or {}).items()}
-    found = [
+    values_of = [
         f"{values.get(column, quoted(column))} AS found_{name}" for name, column in mapping.items()
     ]
-    found += [f"{quoted(times)} AS found_time"] if times else []
+    values_of += [f"{quoted(times)} AS found_time"] if times else []
     raw = [
         f"{f'found_{name}' if text is None else _within_lines(f'found_{name}')} AS raw_{name}"
         for name in mapping
@@ -118,7 +118,7 @@ def select_canonical(
     # Two things a row need not pay for: a list is only filtered where something failed, and the
     # constant is an ENUM of one value, of which Parquet makes text without looking at each row.
     return f"""
-        WITH numbered AS (SELECT {number} AS source_row, {", ".join(found)} FROM {relation}),
+        WITH numbered AS (SELECT {number} AS source_row, {", ".join(values_of)} FROM {relation}),
         whole AS (SELECT *, {", ".join(raw)} FROM numbered),
         readable AS (SELECT *, {", ".join(read)} FROM whole)
         SELECT CAST({literal(source)} AS ENUM({literal(source)})) AS source, source_row, {columns},
@@ -167,19 +167,19 @@ def _in_range(time: str) -> str:
     return f"CASE WHEN {time} BETWEEN {EARLIEST} AND {LATEST} THEN {time} END"
 
 
-def _within_lines(found: str) -> str:
+def _within_lines(value: str) -> str:
     """A value of a text file; NULL if it runs over so many lines that a stray quote began it. Most
     values are shorter than the ten lines of a log, and need no look inside."""
-    ends = (f"len({found}) - len(replace({found}, {end}, ''))" for end in ("chr(10)", "chr(13)"))
+    ends = (f"len({value}) - len(replace({value}, {end}, ''))" for end in ("chr(10)", "chr(13)"))
     few = f"greatest({', '.join(ends)}) <= {LINE_ENDS}"
-    return f"CASE WHEN strlen({found}) <= {5 * LINE_ENDS} OR {few} THEN {found} END"
+    return f"CASE WHEN strlen({value}) <= {5 * LINE_ENDS} OR {few} THEN {value} END"
 
 
 def _shown(name: str) -> str:
     """An unreadable value as text. Of one that ran over many lines, the beginning."""
-    found = f"CAST(found_{name} AS VARCHAR)"
-    cut = f"left({found}, {SHOWN}) || '… (' || len({found}) || ' characters)'"
-    return f"CASE WHEN raw_{name} IS NULL THEN {cut} ELSE {found} END"
+    value = f"CAST(found_{name} AS VARCHAR)"
+    cut = f"left({value}, {SHOWN}) || '… (' || len({value}) || ' characters)'"
+    return f"CASE WHEN raw_{name} IS NULL THEN {cut} ELSE {value} END"
 
 
 def _finite(number: str) -> str:

@@ -61,14 +61,14 @@ def row_rules(contract: Contract, declared: frozenset[str]) -> dict[str, Rule]:
     """Name -> rule, for the columns that the source has, in the order of the document: those of
     severity quarantine first. Reasons are reported in this order."""
     columns = known(declared)
-    found = {
+    applicable = {
         name: rule
         for name, rule in contract.rules.items()
         if rule.column
         and rule.severity != "ignore"
         and DERIVED.get(rule.column, ("", rule.column))[1] in {None, *columns}
     }
-    return dict(sorted(found.items(), key=lambda item: item[1].severity == "warn"))
+    return dict(sorted(applicable.items(), key=lambda item: item[1].severity == "warn"))
 
 
 def batch_rules(contract: Contract, declared: frozenset[str]) -> dict[str, Rule]:

@@ -20,11 +20,11 @@ def spans(part: Path) -> tuple[date | None, date | None]:
     file says of its row groups, where it does: a log may lie in hundreds of parts."""
     import pyarrow.parquet as pq
 
-    found = pq.read_metadata(part)
-    place = found.schema.names.index("invoiced_at")
+    metadata = pq.read_metadata(part)
+    place = metadata.schema.names.index("invoiced_at")
     days: list[date] = []
-    for number in range(found.num_row_groups):
-        column = found.row_group(number).column(place)
+    for number in range(metadata.num_row_groups):
+        column = metadata.row_group(number).column(place)
         known = column.statistics
         if known is None or not (known.has_min_max or known.null_count == column.num_values):
             return _read_spans(part)

@@ -88,8 +88,8 @@ def read_new(source: Source, store: Path, compute: Compute) -> list[Path]:
         if watermark is None:
             state, pieces = State(state.key), [("", {}, None, None)]
         else:
-            highest, below, above, found = survey(table, low)
-            if low is not None and (below != state.rows or above == 0 or found != known):
+            highest, below, above, sum_below = survey(table, low)
+            if low is not None and (below != state.rows or above == 0 or sum_below != known):
                 log.warning(
                     "%s: %d rows lie below the watermark %s and %d were read, %d are not below it:"
                     " rows came late or were deleted, and all rows are read again",

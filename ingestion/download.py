@@ -65,7 +65,7 @@ def fetch(published: Published, folder: Path, say: Callable[[str], None]) -> Pat
     try:
         _download(published, partial, target, say)
     except httpx.HTTPError as error:
-        kept = f"; the {_megabytes(partial)} that came are kept" if partial.exists() else ""
+        kept = f"; the {_megabytes(partial)} received are kept" if partial.exists() else ""
         raise _by_hand(
             published, target, f"the download failed: {str(error) or type(error).__name__}{kept}",
             "run the same command again when there is a network: it goes on from there",
@@ -100,8 +100,8 @@ def _download(
         resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
         if resumed:
             say(f"  going on after the first {_megabytes(partial)}")
-        found = response.headers.get("ETag") or response.headers.get("Last-Modified")
-        version = None if found is None or found.startswith("W/") else found
+        header = response.headers.get("ETag") or response.headers.get("Last-Modified")
+        version = None if header is None or header.startswith("W/") else header
         note.write_text(json.dumps({"version": version}), encoding="utf-8")
         with partial.open("ab" if resumed else "wb") as file:
             for block in response.iter_raw():  # as it comes: what is gathered first is lost
@@ -120,12 +120,12 @@ def _unpack(published: Published, partial: Path, target: Path) -> None:
             with atomic_path(target) as temporary:
                 with archive.open(inside) as packed, temporary.open("wb") as file:
                     shutil.copyfileobj(packed, file, BLOCK)
-                found = sha256_of(temporary)
-                if found != published.sha256:
-                    raise zipfile.BadZipFile(f"sha256 of {published.name} is {found}")
+                sha256 = sha256_of(temporary)
+                if sha256 != published.sha256:
+                    raise zipfile.BadZipFile(f"sha256 of {published.name} is {sha256}")
     except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
         raise _by_hand(
-            published, target, f"what came is not the published file: {error}",
+            published, target, f"the download is not the published file: {error}",
             "run this again: it starts over",
         ) from error  # fmt: skip
     finally:  # whole or wrong, nothing is gained by going on from it

@@ -157,13 +157,13 @@ def _question(check: Check) -> str:
 
 
 def _finding(check: Check, result: Any) -> Finding:
-    found = result.result.get("unexpected_count", result.result.get("observed_value"))
+    observed = result.result.get("unexpected_count", result.result.get("observed_value"))
     return Finding(
         code=check["meta"]["code"],
         check=check["type"],
         severity=check["severity"],
         success=bool(result.success),
-        found=found.item() if hasattr(found, "item") else found,
+        found=observed.item() if hasattr(observed, "item") else observed,
         low=check.get("min_value"),
         high=check.get("max_value"),
         why=check["meta"]["why"],

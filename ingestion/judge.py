@@ -173,11 +173,11 @@ def count(judged: Judged) -> RowCounts:
 
     total = "SELECT coalesce(sum(rows), 0)::BIGINT FROM profile"
     raw, valid = one(total), one(f"{total} WHERE broken & {judged.quarantine} = 0")
-    found: dict[str, dict[str, int]] = {"quarantine": {}, "warn": {}}
+    by_severity: dict[str, dict[str, int]] = {"quarantine": {}, "warn": {}}
     for bit, (name, rule) in enumerate(judged.rules.items()):
         if rows := one(f"{total} WHERE broken & {1 << bit} <> 0"):
-            found[rule.severity][name] = rows
-    return RowCounts(raw, valid, raw - valid, found["quarantine"], found["warn"])
+            by_severity[rule.severity][name] = rows
+    return RowCounts(raw, valid, raw - valid, by_severity["quarantine"], by_severity["warn"])
 
 
 def measure(judged: Judged, counts: RowCounts) -> dict[str, float | None]:

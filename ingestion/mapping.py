@@ -139,13 +139,13 @@ def check_part(
     columns: canonical column -> column of the source.
     """
     numbers = literal(f"({'|'.join(('invoiced_at', *CODES))})={NUMBER}")
-    found = connection.execute(f"""
+    lost = connection.execute(f"""
         WITH each AS (SELECT unnest(unreadable) AS value FROM {parquet(part)})
         SELECT split_part(value, '=', 1) AS name, split_part(min(value), '=', 2), count(*),
                (SELECT count(*) FROM {parquet(part)})
         FROM each WHERE regexp_full_match(value, {numbers}) GROUP BY name ORDER BY name
     """).fetchall()
-    for name, example, count, rows in found:
+    for name, example, count, rows in lost:
         limit = MANY_TIMES if name == "invoiced_at" else MANY_CODES
         many, where = count > limit * rows, f"{place}, column {columns.get(name, name)}"
         if name == "invoiced_at":

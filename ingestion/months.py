@@ -55,7 +55,7 @@ def _months_of(
     (transactions, _), (quarantine, _) = files
     row = content_hash([name for name in CANONICAL if name not in OTHERS], OTHERS)
     with connect(None, compute) as connection:
-        found = connection.execute(f"""
+        rows_of = connection.execute(f"""
             WITH rows AS (
                 SELECT {", ".join(CANONICAL)}, false AS anonymous FROM {parquet(transactions)}
                 UNION ALL
@@ -71,14 +71,14 @@ def _months_of(
         """).fetchall()
     return tuple(
         Month(month, rows, anonymous, last, _sha256([month, rows, anonymous, *map(str, sums)]))
-        for month, rows, anonymous, last, *sums in found
+        for month, rows, anonymous, last, *sums in rows_of
     )
 
 
 def _state(file: Path) -> tuple[int, int]:
     """What is another one when the file was written anew."""
-    found = file.stat()
-    return found.st_mtime_ns, found.st_ino
+    status = file.stat()
+    return status.st_mtime_ns, status.st_ino
 
 
 def digest_of(months: list[Month]) -> str:

@@ -43,10 +43,10 @@ def heavy_text(code: str, rows: int, raw: int, words: str) -> str:
 
 def quantiles(connection: duckdb.DuckDBPyConnection, column: str) -> str:
     """What a column of the table `judged` holds, in words."""
-    (found,) = connection.execute(
+    (values,) = connection.execute(
         f"SELECT quantile_disc({column}, {list(QUANTILES)}) FROM judged"
     ).fetchall()[0]
-    shown = (f"{share:.0%} {value:,g}" for share, value in zip(QUANTILES, found or []))
+    shown = (f"{share:.0%} {value:,g}" for share, value in zip(QUANTILES, values or []))
     return f"; quantiles found: {', '.join(shown)}"
 
 
@@ -78,7 +78,7 @@ def check_measures(rules: dict[str, Rule], measures: dict[str, Any]) -> list[Fin
 
     columns = {str(rule.measure): measures[str(rule.measure)] for rule in rules.values()}
     frame = pd.DataFrame({name: [value] for name, value in columns.items()}, dtype="float64")
-    found = validate(frame, [to_expectation(name, rule) for name, rule in rules.items()])
+    findings = validate(frame, [to_expectation(name, rule) for name, rule in rules.items()])
     return [
         replace(
             finding,
@@ -87,7 +87,7 @@ def check_measures(rules: dict[str, Rule], measures: dict[str, Any]) -> list[Fin
             rule=in_words(rule),
             success=finding.success and columns[str(rule.measure)] is not None,
         )
-        for finding, rule in zip(found, rules.values(), strict=True)
+        for finding, rule in zip(findings, rules.values(), strict=True)
     ]
 
 
@@ -158,14 +158,14 @@ def compare_engines(findings: list[Finding], ours: list[int], rows: int, place: 
 
 def figure(finding: Finding) -> str:
     """What was found, beside the limit, with enough digits to tell the two apart."""
-    found = finding.found
-    if isinstance(found, float):
+    value = finding.found
+    if isinstance(value, float):
         close = any(
-            f"{found:.4g}" == f"{limit:.4g}" for limit in (finding.low, finding.high) if limit
+            f"{value:.4g}" == f"{limit:.4g}" for limit in (finding.low, finding.high) if limit
         )
-        found = repr(found) if close else f"{found:.4g}"
-    said = "not to be computed, no row has a value" if found is None else found
-    return f"{finding.code} is {said}, the limit is {finding.limit}"
+        value = repr(value) if close else f"{value:.4g}"
+    shown = "not to be computed, no row has a value" if value is None else value
+    return f"{finding.code} is {shown}, the limit is {finding.limit}"
 
 
 def also(broken: list[Finding]) -> str:

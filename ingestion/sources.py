@@ -81,14 +81,14 @@ def labels(paths: list[Path]) -> list[str]:
     """For each file the shortest end of its path that no other has: `jan.csv`, or `a/jan.csv` and
     `b/jan.csv`. What quarantine and its page say of a row's file."""
     parts = [path.absolute().parts for path in paths]
-    found = [str(path) for path in paths]
+    labels = [str(path) for path in paths]
     waiting = list(range(len(paths)))
     for depth in range(1, max(map(len, parts), default=0) + 1):
         ends = Counter(each[-depth:] for each in parts)
         for at in waiting:
-            found[at] = "/".join(parts[at][-depth:]).replace("//", "/")
+            labels[at] = "/".join(parts[at][-depth:]).replace("//", "/")
         waiting = [at for at in waiting if ends[parts[at][-depth:]] > 1]
-    return found
+    return labels
 
 
 def check_file(path: Path, text: Text) -> Path:
@@ -139,22 +139,22 @@ def _matches(place: str) -> list[Path]:
     """The file of that name; where there is none and the name holds * or ?, those that match."""
     brackets = re.sub(r"\[", "[[]", place)  # brackets are part of a name, never of a pattern
     pattern = brackets if set("*?") & set(place) else ""
-    found = sorted(glob.glob(pattern, recursive=True)) if pattern else []  # noqa: PTH207
+    matches = sorted(glob.glob(pattern, recursive=True)) if pattern else []  # noqa: PTH207
     if Path(place).exists() or not pattern:
-        if len(found) > 1:
+        if len(matches) > 1:
             log.warning(
                 "source.path: %r is the name of a file, and only that file is read; as a pattern it"
                 " would match %d more files",
-                *(place, len(found) - 1),
+                *(place, len(matches) - 1),
             )
         return [Path(place)]
-    if not found:
+    if not matches:
         raise UserError(
             f"no file matches {place!r}",
             where="source.path",
             next_step=f"see what is there: ls {Path(place).parent}; in a shell, quote the pattern",
         )
-    return [Path(path) for path in found]
+    return [Path(path) for path in matches]
 
 
 def check_table(source: Source) -> None:

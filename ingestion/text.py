@@ -102,11 +102,11 @@ def opened_text(path: Path, text: Text, folder: Path) -> Iterator[TextFile]:
     place = f"source.path = {path}"
     top = _top(path, text)
     names = named(list(text.names) or top.values, path)
-    said = {WHITESPACE: "blanks", "\t": "tabs"}.get(top.delimiter, repr(top.delimiter))
+    separator = {WHITESPACE: "blanks", "\t": "tabs"}.get(top.delimiter, repr(top.delimiter))
     if text.names and len(top.values) != len(names):
         raise UserError(
             f"source.text.names names {len(names)} columns, but the first line has"
-            f" {len(top.values)} values, separated by {said}: {top.line.strip()[:80]!r}",
+            f" {len(top.values)} values, separated by {separator}: {top.line.strip()[:80]!r}",
             where=f"{place}, line {top.above + 1}",
             next_step=f"correct the names, or set source.text.delimiter: one of {CHOICES}; if lines"
             " stand above the first row, set source.text.skip_lines: their number",
@@ -133,7 +133,7 @@ def opened_text(path: Path, text: Text, folder: Path) -> Iterator[TextFile]:
             f" delim = {literal(delimiter)}, new_line = '{line_end}', hive_partitioning = false,"
             f" compression = '{'gzip' if rewrite.is_packed(file) else 'none'}')",
             names,
-            said,
+            separator,
             max(rows - (not text.names) - (skip if len(names) == 1 else 0), 0),
         )
     finally:
@@ -245,6 +245,6 @@ def _count(file: Path, delimiter: str, width: int) -> tuple[int, tuple[str, ...]
     single column, an empty line is a row, to DuckDB too."""
     with rewrite.decoded(file, Text()) as lines:
         with rewrite.reading(lines, delimiter=delimiter, skipinitialspace=True) as rows:
-            found = sum(1 for _ in rows) if width == 1 else sum(map(bool, rows))
+            count = sum(1 for _ in rows) if width == 1 else sum(map(bool, rows))
         ends = lines.newlines or ()
-    return found, (ends,) if isinstance(ends, str) else ends
+    return count, (ends,) if isinstance(ends, str) else ends

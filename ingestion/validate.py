@@ -155,12 +155,12 @@ def _audit(judged: Judged, contract: Contract, counts: RowCounts) -> tuple[int, 
     ).to_arrow_table()
     checks = [to_expectation(name, rule) for name, rule in judged.rules.items()]
     broken = sample["broken"].to_numpy()
-    found = validate(sample.to_pandas(), checks)
-    ours = [int((broken & (1 << bit) != 0).sum()) for bit in range(len(found))]
-    compare_engines(found, ours, sample.num_rows, "ingestion/contract.py")
+    audit = validate(sample.to_pandas(), checks)
+    ours = [int((broken & (1 << bit) != 0).sum()) for bit in range(len(audit))]
+    compare_engines(audit, ours, sample.num_rows, "ingestion/contract.py")
     rows = counts.reasons | counts.warned
     findings = []
-    for finding in found:
+    for finding in audit:
         rule, failed = judged.rules[finding.code], rows.get(finding.code, 0)
         findings.append(
             replace(
@@ -194,11 +194,12 @@ def _example(judged: Judged, finding: Finding) -> str:
     name = finding.column.removeprefix("unreadable_")
     if name == finding.column or finding.column not in MEASURES:
         return ""
-    found = judged.connection.execute(
+    examples = judged.connection.execute(
         "SELECT source, source_row, value"
         " FROM (SELECT key, source, source_row, unnest(unreadable) AS value FROM raw)"
         f" WHERE starts_with(value, {literal(name + '=')}) ORDER BY key LIMIT 1"
     ).fetchall()
     return "".join(
-        f"; row {row} of {source} holds {value.partition('=')[2]!r}" for source, row, value in found
+        f"; row {row} of {source} holds {value.partition('=')[2]!r}"
+        for source, row, value in examples
     )

@@ -69,13 +69,13 @@ def read_sheets(path: Path, wanted: Collection[str]) -> tuple[pa.Table, dict[str
     check_workbook(path)
     workbook = CalamineWorkbook.from_path(path)
     titles = workbook.sheet_names
-    found = [workbook.get_sheet_by_name(title) for title in titles]
-    sheets = [_without_blank_end(sheet.to_python()) for sheet in found]
+    all_sheets = [workbook.get_sheet_by_name(title) for title in titles]
+    sheets = [_without_blank_end(sheet.to_python()) for sheet in all_sheets]
     headers = [[str(cell) for cell in sheet[0]] if sheet else [] for sheet in sheets]
     first = next((at for at, header in enumerate(headers) if set(wanted) <= set(header)), 0)
     names = named(headers[first] if headers else [], path)
     rows: list[list] = []
-    for title, sheet, read in zip(titles, sheets, found, strict=True):
+    for title, sheet, read in zip(titles, sheets, all_sheets, strict=True):
         if sheet and _folded(sheet[0]) == _folded(headers[first]):
             _refuse_merged(read, path)
             rows += sheet[1:]
@@ -189,10 +189,12 @@ class Extent:
         if not cells:
             return
         self.cells += cells
-        found = CELL.findall(tags)
-        columns = {_number(letters) for letters in {letters for letters, _ in found}}
-        rows = {int(digits) for digits in {digits for _, digits in found}}
-        if len(found) < cells:  # some do not say where they are: each stands after the one before
+        addresses = CELL.findall(tags)
+        columns = {_number(letters) for letters in {letters for letters, _ in addresses}}
+        rows = {int(digits) for digits in {digits for _, digits in addresses}}
+        if (
+            len(addresses) < cells
+        ):  # some do not say where they are: each stands after the one before
             each = ROW_START.split(tags)
             columns.add(max(len(CELL_START.findall(row)) for row in each))
             rows.add(self.rows + len(each))
@@ -304,22 +306,22 @@ def _padding_styles(file: IO[bytes]) -> set[str]:
 
 def _columns(book: zipfile.ZipFile, wanted: Callable[[ElementTree.Element], bool]) -> set[int]:
     """Places of the columns that hold such a cell in the first rows of a sheet."""
-    found = set[int]()
+    places = set[int]()
     for name in book.namelist():
         if re.fullmatch(r"xl/worksheets/[^/]+\.xml", name):
             with book.open(name) as file:
-                found |= _of_sheet(file, wanted)
-    return found
+                places |= _of_sheet(file, wanted)
+    return places
 
 
 def _of_sheet(file: IO[bytes], wanted: Callable[[ElementTree.Element], bool]) -> set[int]:
     rows = (row for _, row in ElementTree.iterparse(file) if row.tag.endswith("}row"))
-    used, found = set[int](), set[int]()
+    used, wanted_places = set[int](), set[int]()
     for row in islice(rows, ROWS_LOOKED_AT):
         for cell in row:
             if place := ADDRESS.fullmatch(cell.get("r", "")):
                 used.add(_number(place[1].encode()))
                 if wanted(cell):
-                    found.add(_number(place[1].encode()))
+                    wanted_places.add(_number(place[1].encode()))
         row.clear()
-    return {place - min(used) for place in found}
+    return {place - min(used) for place in wanted_places}

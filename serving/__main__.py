@@ -14,14 +14,13 @@ from pathlib import Path
 from common.customer_hash import read_key
 from common.errors import UserError
 from configs.command import make, run_command
-from configs.monitoring_files import METRICS
 from configs.settings import Settings
 from ingestion.batches import dataset_of
 from registry.champion import the_champion
 from registry.location import bundle_cache, tracking_uri
 from serving.access import is_loopback, read_token
 from serving.launcher import check_address, end, start, url, url_here, wait_until_ready
-from serving.served import FILE, Served, write_served
+from serving.served import FILE, METRICS, Served, write_served
 from serving.trial import Trials, check_version
 
 

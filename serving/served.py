@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from configs.settings import Settings
 
 VARIABLE, FILE = "SERVED_FILE", "served.json"
+METRICS = (
+    "golden_path.prom"  # in the folder of monitoring: metrics that the service adds to its own
+)
 # No usage data to BentoML or Microsoft, no tracing, waiting threads that sleep.
 VARIABLES = {
     name: QUIET[name]

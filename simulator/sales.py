@@ -283,13 +283,13 @@ def _strangers(
     middle = np.cumsum(theirs) - theirs / 2
     theirs = theirs[middle < due[-1]]
     document = np.searchsorted(due, middle[: theirs.size])
-    found = earlier_that_day(streams("strangers' times"), clock, second, document)
+    times = earlier_that_day(streams("strangers' times"), clock, second, document)
     home = np.searchsorted(
         np.cumsum(list(_SHARES.values()))[:-1],
         streams("strangers' countries").random(theirs.size),
     )
     documents = Documents(
-        second=found,
+        second=times,
         kind=np.full(theirs.size, SALE),
         customer=np.full(theirs.size, NOBODY),
         country=home,

@@ -26,7 +26,6 @@ from common.terminal import console as terminal
 from common.terminal import say, short
 from configs.command import leave, remember, run_command, typed
 from configs.load import dump
-from configs.monitoring_files import PAGE
 from configs.settings import Settings
 from flows.clock import as_of_month
 from flows.monitor import finish
@@ -34,7 +33,7 @@ from flows.operate import Operated, operate_month, settle
 from flows.retrain import train
 from flows.stage import hash_text
 from flows.stopping import end_on_signals
-from flows.watch import folder_of
+from flows.watch import PAGE, folder_of
 from flows.year_report import LEGEND, Year, alarms_of, head, paragraphs, plan, rows
 from flows.year_service import Client, served
 from flows.year_shop import DRIFTS, deliver, log_end, write_months

@@ -99,11 +99,11 @@ OPAQUE = "regexp_full_match(value, '[0-9a-fA-F-]{16,}|[^@ ]+@[^@ ]+')"
 def words(name: str) -> list[str]:
     """`CustomerID`, `customer_id 2` and `customerid` as [customer, id]."""
     parted = re.sub(r"([^\W\d_A-Z]|\d)([A-Z])|([A-Z])([A-Z][a-z])", r"\1\3 \2\4", name)
-    found = [word.strip("0123456789") for word in re.findall(r"[^\W_]+", parted.casefold())]
-    joined = [JOINED.fullmatch(word) for word in found]
+    each = [word.strip("0123456789") for word in re.findall(r"[^\W_]+", parted.casefold())]
+    joined = [JOINED.fullmatch(word) for word in each]
     return [
         part
-        for word, two in zip(found, joined, strict=True)
+        for word, two in zip(each, joined, strict=True)
         for part in (two.groups() if two else (word,))
         if part
     ]
@@ -117,17 +117,17 @@ def says(name: str) -> Says:
     such as `plan_id`.  code: may have no order, such as postcodes.  diagnosis: a code that may have
     a decimal point.  An empty text: nothing of these.
     """
-    found = words(name)
-    if not found:
+    parts = words(name)
+    if not parts:
         return ""
-    last, before = found[-1], set(found[:-1])
+    last, before = parts[-1], set(parts[:-1])
     named = last in ALWAYS  # pk_customer_id, and not number_of_accounts
-    if before & set(RELATIONS) or (before and found[0] in COUNTS and not named):
+    if before & set(RELATIONS) or (before and parts[0] in COUNTS and not named):
         return ""
-    if set(found) & set(DIAGNOSES) and last not in COUNTS:
+    if set(parts) & set(DIAGNOSES) and last not in COUNTS:
         return "diagnosis"
     if last in (*ALWAYS, *NUMBERS):
-        for word in reversed(found[:-1]):  # store_customer_id is a customer's
+        for word in reversed(parts[:-1]):  # store_customer_id is a customer's
             if word in PERSONS:
                 return "person"
             if word in KINDS:
@@ -137,7 +137,7 @@ def says(name: str) -> Says:
         return "person"
     if last in CODES:
         return "code"
-    return "number" if set(found) & set(ALWAYS) else ""
+    return "number" if set(parts) & set(ALWAYS) else ""
 
 
 def is_saved_index(name: str) -> bool:
@@ -220,7 +220,7 @@ class Column:
         self.absent = tuple(text for text, _ in present(connection, quoted(name)))
 
     def facts(self) -> Facts:
-        found = self.connection.execute(f"""
+        counts = self.connection.execute(f"""
             WITH given AS (SELECT {self.value} AS value FROM texts),
             read AS (SELECT value, {self.number} AS number, abs(number) <= {LARGEST!r} AS finite
                      FROM given)
@@ -237,7 +237,7 @@ class Column:
                    count(*) FILTER (number % 100 = 0)
             FROM read
         """).fetchall()[0]
-        return Facts(*found)
+        return Facts(*counts)
 
     def count(self, condition: str) -> int:
         query = f"SELECT count(*) FROM (SELECT {self.value} AS value FROM texts) WHERE {condition}"
@@ -245,11 +245,11 @@ class Column:
 
     def some(self, condition: str) -> str:
         """Some of the values for which the condition holds, in words."""
-        found = self.connection.execute(
+        texts = self.connection.execute(
             f"SELECT DISTINCT value FROM (SELECT {self.value} AS value FROM texts)"
             f" WHERE value IS NOT NULL AND {condition} ORDER BY 1 LIMIT 3"
         ).fetchall()
-        return ", ".join(repr(text[:30]) for (text,) in found)
+        return ", ".join(repr(text[:30]) for (text,) in texts)
 
     def most_frequent(self) -> list[tuple[str, int]]:
         return self.connection.execute(
@@ -276,8 +276,8 @@ class Column:
         if best < min(SEEN, facts.filled) / 2:
             return False
         form = forms[some.index(best)]
-        found = self.connection.execute(f"SELECT {counts[form]} FROM ({given})").fetchall()[0][0]
-        return int(found) >= facts.filled * (1 - DIRTY)
+        dates = self.connection.execute(f"SELECT {counts[form]} FROM ({given})").fetchall()[0][0]
+        return int(dates) >= facts.filled * (1 - DIRTY)
 
 
 def counted_time(facts: Facts, forms: Collection[str], first: date = YEARS[0]) -> str:

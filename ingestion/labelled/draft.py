@@ -75,8 +75,8 @@ class Draft:
     def missing_values(self) -> tuple[str, ...]:
         """Texts that stand for a missing value in the target, or in a column that is a feature."""
         kept = [guess for guess in self.guesses if guess.kind in ("number", "category")]
-        found = {text for guess in kept for text in guess.absent}
-        return tuple(sorted(found | {text for text, _ in self.absent}))
+        absent = {text for guess in kept for text in guess.absent}
+        return tuple(sorted(absent | {text for text, _ in self.absent}))
 
 
 def draft(path: Path, target: str, text: Text, positive: str | None = None) -> Draft:
@@ -125,17 +125,17 @@ def _draft(
     uncomputed: set[str],
 ) -> Draft:
     # As validation will read it: the words for a missing value are not labels.
-    found = connection.execute(
+    classes = connection.execute(
         f"SELECT {given(quoted(target))}, count(*) FROM texts GROUP BY 1 ORDER BY 2 DESC, 1"
     ).fetchall()
-    spelt = same_classes(found, positive)
+    spelt = same_classes(classes, positive)
     if spelt:
         counts: dict[str | None, int] = {}
-        for value, count in found:
+        for value, count in classes:
             one = value if value is None else spelt[value]
             counts[one] = counts.get(one, 0) + count
-        found = sorted(counts.items(), key=lambda item: -item[1])
-    labels = [(value, count) for value, count in found if value is not None]
+        classes = sorted(counts.items(), key=lambda item: -item[1])
+    labels = [(value, count) for value, count in classes if value is not None]
     absent = present(connection, quoted(target))
     chosen, why = _positive(labels, positive)
     if positive is not None and len(labels) == 2 and positive not in dict(labels):
@@ -145,7 +145,7 @@ def _draft(
             next_step=f'ARGS="--positive {shlex.quote(labels[-1][0])}", or'
             f" {shlex.quote(labels[0][0])} (letter case counts)",
         )
-    check_target(found, Table(target=target, positive=chosen), absent)
+    check_target(classes, Table(target=target, positive=chosen), absent)
     text = notation.text if file.text is not None else None
     guesses = [
         _hinted(guess(connection, name, kind, text), notation, name in zeros, name in uncomputed)
@@ -161,7 +161,7 @@ def _draft(
             next_step="bring a file with columns that describe its rows; if the values were"
             " separated wrongly, pass --source.text.delimiter",
         )
-    rows = sum(count for _, count in found)
+    rows = sum(count for _, count in classes)
     unlabelled = rows - sum(count for _, count in labels)
     checks = []
     if spelt:

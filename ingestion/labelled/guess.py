@@ -89,11 +89,11 @@ def guess(connection: DuckDBPyConnection, name: str, kind: str, text: Text | Non
         return Guess(name, "leave_out", "dates", check=_DATES)
     column = Column(connection, name, text)
     facts = column.facts()
-    found = replace(_guess(column, facts, says(name)), lost=_lost(column, facts))
-    if found.kind in ("number", "category") and name.casefold() in OWN:
+    guessed = replace(_guess(column, facts, says(name)), lost=_lost(column, facts))
+    if guessed.kind in ("number", "category") and name.casefold() in OWN:
         why = f"a feature cannot be called {name}: rename it in the file to use it"
         return Guess(name, "leave_out", why, check=why)
-    return found
+    return guessed
 
 
 CODES = "digits taken for a code"  # how the check of such a column begins
@@ -258,19 +258,19 @@ def _number(column: Column, facts: Facts) -> Guess:
 
 def _special(column: Column, facts: Facts, low: float, high: float) -> str:
     """What is to be said of 999 or -1 between other numbers: it may stand for a missing one."""
-    high_text, found = f"{high:.0f}", None
+    high_text, special = f"{high:.0f}", None
     if high.is_integer() and len(high_text) > 2 and set(high_text) == {"9"}:
-        found = high
+        special = high
     elif low in (-1, -9, -99, -999, -9999):  # and nothing else is below 0
         others = column.count(f"{column.number} < 0 AND {column.number} > {low!r}")
-        found = None if others else low
-    if found is None:
+        special = None if others else low
+    if special is None:
         return ""
-    rows = column.count(f"{column.number} = {found!r}")
+    rows = column.count(f"{column.number} = {special!r}")
     if rows < SPECIAL * facts.filled:
         return ""
     return (
-        f"{found:.0f} in {rows:,} rows: if it stands for a missing value, and in no other column"
+        f"{special:.0f} in {rows:,} rows: if it stands for a missing value, and in no other column"
         " for a number, name it in source.table.missing_values"
     )
 

@@ -172,20 +172,20 @@ def _read(connection: DuckDBPyConnection, texts: Collection[str], text: Text) ->
 
 def _around(text: str) -> tuple[str, str, bool]:
     """The symbols before and after the digits of a text, and whether the second stands apart."""
-    found = OUTSIDE.fullmatch(text)
-    if found is None:
+    match = OUTSIDE.fullmatch(text)
+    if match is None:
         return "", "", False
-    before, after = found[1].strip(AROUND), found[2].lstrip(AROUND + ".,").rstrip(AROUND)
+    before, after = match[1].strip(AROUND), match[2].lstrip(AROUND + ".,").rstrip(AROUND)
     if before not in CURRENCIES:
         before = before.rstrip(".,'’").strip(AROUND)
-        apart = found[1].rstrip("+-(\u2212\u2013")[-1:].isspace()  # kg -5
+        apart = match[1].rstrip("+-(\u2212\u2013")[-1:].isspace()  # kg -5
         if before.isalpha() and before not in CURRENCIES and not apart:
             before = ""  # V27 is a code
     before, after = (
         symbol if is_symbol(symbol) and len(symbol) <= LONGEST_SYMBOL else ""
         for symbol in (before, after)
     )
-    return before, after, found[2][:1].isspace()
+    return before, after, match[2][:1].isspace()
 
 
 def _rows(values: Iterable[Value]) -> int:
@@ -212,25 +212,25 @@ def _beside(values: Sequence[Value]) -> tuple[set[str], set[str]]:
         apart = all(value.apart for value in values if value.after == pair[1])  # 36 months, not 12A
         sure = {*CURRENCIES, *SHARES, *([pair[1]] if apart else [])}
         return set(pair) & sure - {""}, set(pair) - sure - {""}
-    found = {symbol for pair in pairs for symbol in pair if symbol}
-    return (found if len(found) == 1 and found <= set(CURRENCIES) else set()), set()
+    symbols = {symbol for pair in pairs for symbol in pair if symbol}
+    return (symbols if len(symbols) == 1 and symbols <= set(CURRENCIES) else set()), set()
 
 
 def _doubts(values: Sequence[Value], read: dict[str, float], text: Text) -> str:
     """What is to be said of numbers that may mean something else than what is read."""
     numbers = [value for value in values if value.text in read]
-    said = [_fractions([value.text for value in values], text)]
+    doubts = [_fractions([value.text for value in values], text)]
     beside = {(value.before, value.after): value.text for value in numbers}
     if len(beside) > 1 and not any(_beside(numbers)):
         some = " and ".join(map(repr, list(beside.values())[:2]))
-        said.append(
+        doubts.append(
             f"{some} are read as if the same stood beside them: correct the file if it does not"
         )
     for value in numbers:
         if re.search(r"\(|\d\D*[-\u2212\u2013]$", value.text):
-            said.append(f"{value.text!r} is read as {read[value.text]:g}")
+            doubts.append(f"{value.text!r} is read as {read[value.text]:g}")
             break
-    return "; ".join(filter(None, said))
+    return "; ".join(filter(None, doubts))
 
 
 def _fractions(values: Sequence[str], text: Text) -> str:
@@ -277,14 +277,14 @@ def _unread(
     others = [value.text[:30] for value in values if value.text not in read]
     digits = [each for each in others if any(map(str.isdecimal, each)) and not each[0].isalpha()]
     words = [each for each in others if not any(map(str.isdecimal, each))]
-    said = []
+    steps = []
     if digits:  # V27 between numbers is a code
-        said.append(f"{_some(digits)} are not read: correct them in the file")
+        steps.append(f"{_some(digits)} are not read: correct them in the file")
     if words:
-        said.append(
+        steps.append(
             f"if {_some(words)} stand for a missing value, name them in source.table.missing_values"
         )
-    return "mostly numbers; " + ", and ".join(said) if said else ""
+    return "mostly numbers; " + ", and ".join(steps) if steps else ""
 
 
 def _some(texts: Sequence[str]) -> str:

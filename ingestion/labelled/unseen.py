@@ -29,12 +29,14 @@ def count_unseen(connection: DuckDBPyConnection, table: Table) -> dict[str, dict
     unseen (how many are not among the categories), texts (how many different ones), examples (the
     most frequent), file and share: where the share of the unseen is largest, among the files and
     all of them together (""); at_least: it is the least that the share of few values may be."""
-    found = {}
+    counts = {}
     for place, (name, column) in enumerate(table.columns.items()):
         if column.type == "category":
             given = f"SELECT source, v{place} AS text FROM judged WHERE len(reasons) = 0"
-            found[name] = _of_column(connection, f"({given}) WHERE text IS NOT NULL", column.values)
-    return found
+            counts[name] = _of_column(
+                connection, f"({given}) WHERE text IS NOT NULL", column.values
+            )
+    return counts
 
 
 def _of_column(
@@ -92,19 +94,19 @@ def which_columns(
         (name for name, share in shares.items() if high is None or share > high),
         key=lambda name: -shares[name],
     )
-    said = [in_words(name, now["unseen"][name]) for name in worst[:NAMED]]
-    return "; ".join(said) + (f"; and {len(worst) - NAMED} more" if worst[NAMED:] else "")
+    phrases = [in_words(name, now["unseen"][name]) for name in worst[:NAMED]]
+    return "; ".join(phrases) + (f"; and {len(worst) - NAMED} more" if worst[NAMED:] else "")
 
 
-def in_words(name: str, found: dict[str, Any]) -> str:
+def in_words(name: str, counts: dict[str, Any]) -> str:
     """`column plan: 34.0% of the values are not among its categories ('Monthly', 'Yearly' and 3
     more)`, of the file where it is worst if that is not all of them."""
-    examples, more = found["examples"][:3], found["texts"] - len(found["examples"][:3])
+    examples, more = counts["examples"][:3], counts["texts"] - len(counts["examples"][:3])
     texts = ", ".join(map(repr, examples)) + (f" and {more:,} more" if more > 0 else "")
-    file = f" of {found['file']}" if found["file"] else ""
-    least = "at least " if found.get("at_least") else ""  # an earlier version did not say it
+    file = f" of {counts['file']}" if counts["file"] else ""
+    least = "at least " if counts.get("at_least") else ""  # an earlier version did not say it
     return (
-        f"column {name[:SHOWN]}: {least}{found['share']:.1%} of the values{file} are not among"
+        f"column {name[:SHOWN]}: {least}{counts['share']:.1%} of the values{file} are not among"
         f" its categories ({texts})"
     )
 

@@ -107,8 +107,8 @@ def validate_table(
 def rules_of_batch(contract: Contract, table: Table) -> dict[str, Rule]:
     """Name -> rule about a measure of the whole table."""
     measures = {"valid_share"} | ({"largest_customer_share"} if table.group is not None else set())
-    found = batch_rules(contract, frozenset({"customer_id"}))
-    return {name: rule for name, rule in found.items() if rule.measure in measures}
+    rules = batch_rules(contract, frozenset({"customer_id"}))
+    return {name: rule for name, rule in rules.items() if rule.measure in measures}
 
 
 def _largest_group(connection: DuckDBPyConnection) -> float | None:
@@ -140,10 +140,10 @@ def _heavy_rules(
 def _label(connection: DuckDBPyConnection, table: Table) -> str:
     """SQL of the label: one text for each class, however it is spelt."""
     given = _given(table, table.target or "")
-    found = connection.execute(
+    classes = connection.execute(
         f"SELECT {given}, count(*) FROM raw GROUP BY 1 ORDER BY 2 DESC, 1"
     ).fetchall()
-    spelt = same_classes(found, table.positive).items()
+    spelt = same_classes(classes, table.positive).items()
     cases = " ".join(f"WHEN {literal(text)} THEN {literal(one)}" for text, one in spelt)
     return f"CASE {given} {cases} END" if cases else given
 

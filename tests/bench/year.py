@@ -31,8 +31,8 @@ from common.files import write_file
 from configs.load import load
 from configs.settings import Settings
 from flows.commands.simulate_year import finished_year
-from flows.monitor import PAGE, finish
-from flows.watch import folder_of
+from flows.monitor import finish
+from flows.watch import PAGE, folder_of
 from flows.year_report import Year, head, paragraphs, rows
 from monitoring import state
 from monitoring.facts import Reading, add_months, end_of, month_of

@@ -80,6 +80,7 @@ def test_what_a_killed_process_left_goes_with_the_next_writing(tmp_path):
     kept = [f".a [x].json.{os.getpid()}.7", ".a [x].json.aside", ".a [x].json.old.7", ".b.json.1.7"]
     for name in (*kept, f".a [x].json.{ended.pid}.140"):
         (tmp_path / name).touch()
+    (tmp_path / f".a [x].json.{ended.pid}.2").mkdir()
     write_file(file, "new")
     assert {path.name for path in tmp_path.iterdir()} == {file.name, *kept}
 
@@ -162,15 +163,3 @@ def test_a_folder_takes_the_place_of_all_that_was_in_it(tmp_path):
         raise ValueError
     assert [path.name for path in target.iterdir()] == ["two.txt"]
     assert [path.name for path in target.parent.iterdir()] == ["folder"]
-
-
-def test_what_a_killed_process_left_is_removed_by_the_next_writer(tmp_path):
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    (tmp_path / f".log.csv.{dead.pid}.1").touch()
-    (tmp_path / f".log.csv.{dead.pid}.2").mkdir()
-    (tmp_path / f".log.csv.{os.getpid()}.1").touch()  # of another thread of this process
-    with atomic_path(tmp_path / "log.csv") as path:
-        path.touch()
-    names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == [f".log.csv.{os.getpid()}.1", "log.csv"]

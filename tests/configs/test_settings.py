@@ -427,12 +427,14 @@ def test_a_preset_may_be_a_file_anywhere_but_not_take_a_presets_name(tmp_path):
 
 
 def test_the_next_command_repeats_what_this_one_was_given(tmp_path):
-    said = []
-    given = ["--seed", "5", "--contract.rules.impossible_price.high=6", "--var", str(tmp_path)]
-    assert run_command("m", "", lambda s: said.append(make("train", s)), given) == 0
-    assert said == [
+    lines = []
+    words = ["--seed", "5", "--contract.rules.impossible_price.high=6", "--var", str(tmp_path)]
+    assert run_command("m", "", lambda s: lines.append(make("train", s)), words) == 0
+    assert lines == [
         f'make train ARGS="--seed 5 --contract.rules.impossible_price.high=6 --var {tmp_path}"'
     ]
+    assert make("serve", load("default", env={})) == "make serve"
+    assert make("serve", load("smoke", env={})) == "make serve CONFIG=smoke"
 
 
 @pytest.mark.parametrize("name", ["source.database.url", "tuning.storage", "prefect.api_url"])

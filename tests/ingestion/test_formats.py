@@ -180,99 +180,51 @@ def test_text_by_another_name_is_read_if_the_settings_say_so(tmp_path, name):
     assert read_four(path, text={"any_suffix": True}) == [ROW]
 
 
+BARE = text(LINE, header=None)
 LONG = f"{text(LINE)}{'x' * 500},1\n"
 MIXED_ENDS = ",".join(FOUR) + "\r\n" + "\n".join([*[",".join(LINE)] * 50, '"x"y,,,'])
 OPEN_QUOTE = text(LINE) + '2,2010-12-01,6,"' + "x,\n" * 800_000
 BLANKS = "\n".join("c 2010-12-01 6 2.55" if n != 500 else "x x x x x" for n in range(600))
-REFUSED = {
-    "UTF-16 is recognised by its mark": (
-        (text(LINE).encode("utf-16"), {}),
-        "--source.text.encoding utf-16",
+DELIMITERS = "set source.text.delimiter: one of , ; | tab whitespace"
+REFUSED = [  # what is wrong, the content, the settings of the text, and what is said
+    ("UTF-16 with its mark", text(LINE).encode("utf-16"), {}, "--source.text.encoding utf-16"),
+    ("UTF-16 LE without its mark", text(LINE).encode("utf-16-le"), {}, "without a byte-order mark"),
+    ("UTF-16 BE without its mark", text(LINE).encode("utf-16-be"), {}, "without a byte-order mark"),
+    ("bytes of no UTF-16", b"odd", {"encoding": "utf-16"}, "cannot be UTF-16"),
+    ("UTF-8 for UTF-16", text(LINE), {"encoding": "utf-16"}, "cannot be UTF-16"),
+    ("a byte of no character", b"a\x81,b\n", {"encoding": "windows-1252"}, "cannot be WINDOWS"),
+    ("a short row of long text", LONG, {}, "Expected Number of Columns: 4 Found: 2"),
+    ("an unusual delimiter", text(LINE, delimiter=":"), {}, "no column", "by ','", DELIMITERS),
+    ("another delimiter", text(LINE), {"delimiter": ";"}, "no column", "by ';'", DELIMITERS),
+    *(
+        (f"delimiter {d!r}", text(LINE), {"delimiter": d}, repr(d), "where: source.text.delimiter")
+        for d in ("", "::", "\n", '"', "é", "comma")
     ),
-    "UTF-16 LE without its mark": (
-        (text(LINE).encode("utf-16-le"), {}),
-        "UTF-16 without a byte-order mark",
+    ("a value too many", BLANKS, WORDS | NAMED, "line 501 has 5 values", "not 4"),
+    ("a value too few", "a b c d\n1 2 3", WORDS | NAMED, "line 2 has 3 values", "not 4"),
+    ("few names", BARE, {"names": FOUR[:3]}, "names 3 columns, but the first line has", "17850"),
+    (
+        "names that another delimiter needs",
+        BARE,
+        NAMED | {"delimiter": ";"},
+        "names 4 columns, but",
     ),
-    "UTF-16 BE without its mark": (
-        (text(LINE).encode("utf-16-be"), {}),
-        "UTF-16 without a byte-order mark",
-    ),
-    "an odd number of bytes is not UTF-16": ((b"odd", {"encoding": "utf-16"}), "cannot be"),
-    "UTF-8 is not UTF-16": ((text(LINE), {"encoding": "utf-16"}), "cannot be"),
-    "a byte that windows-1252 does not have": (
-        (b"a\x81,b\n", {"encoding": "windows-1252"}),
-        "cannot be",
-    ),
-    "a short row is described even when it is long text": (
-        (LONG, {}),
-        "Expected Number of Columns: 4 Found: 2",
-    ),
-    "an unusual delimiter that is not set": (
-        (text(LINE, delimiter=":"), {}),
-        "no column",
-        "by ','",
-        "set source.text.delimiter: one of , ; | tab whitespace",
-    ),
-    "another delimiter than the one that is set": (
-        (text(LINE), {"delimiter": ";"}),
-        "no column",
-        "by ';'",
-        "set source.text.delimiter: one of , ; | tab whitespace",
-    ),
-    **{
-        f"{mark!r} cannot be a delimiter": (
-            (text(LINE), {"delimiter": mark}),
-            repr(mark),
-            "where: source.text.delimiter",
-        )
-        for mark in ("", "::", "\n", '"', "é", "comma")
-    },
-    "a row with a value too many, at blanks": (
-        (BLANKS, WORDS | NAMED),
-        "line 501 has 5 values",
-        "not 4",
-    ),
-    "a row with a value too few, at blanks": (
-        ("a b c d\n1 2 3", WORDS | NAMED),
-        "line 2 has 3 values",
-        "not 4",
-    ),
-    "fewer names than columns": (
-        (text(LINE, header=None), {"names": FOUR[:3]}),
-        "names 3 columns, but the first line has",
-        "17850",
-        "source.text.delimiter",
-    ),
-    "names beside another delimiter": (
-        (text(LINE, header=None), {"names": FOUR, "delimiter": ";"}),
-        "names 4 columns, but the first line has",
-        "source.text.delimiter",
-    ),
-    "a symbol that may be part of a number": (
-        (text(LINE), {"symbols": ("$", "-")}),
-        "where: source.text.symbols",
-    ),
-    "one mark for decimals and thousands": (
-        (text(LINE), {"decimal": ",", "thousands": ","}),
-        "source.text.decimal",
-    ),
-    "a fault in a file of mixed line ends is named by its line": ((MIXED_ENDS, {}), "line 52"),
-    "a quote that never ends": ((text(LINE) * 99 + '1,2,"3,4', {}), "unterminated quote"),
-    "a quote that never ends does not swallow a large file": (
-        (OPEN_QUOTE, {}),
-        "a value is longer than 2,000,000",
-    ),
-    **{
-        f"the first row {content!r} has no names": ((content, {}), "the first row names no columns")
+    ("a symbol of numbers", text(LINE), {"symbols": ("$", "-")}, "where: source.text.symbols"),
+    ("one mark twice", text(LINE), {"decimal": ",", "thousands": ","}, "source.text.decimal"),
+    ("a fault among mixed line ends", MIXED_ENDS, {}, "line 52"),
+    ("an open quote", text(LINE) * 99 + '1,2,"3,4', {}, "unterminated quote"),
+    ("an open quote in a large file", OPEN_QUOTE, {}, "a value is longer than 2,000,000"),
+    *(
+        (f"no names in {content!r}", content, {}, "the first row names no columns")
         for content in (",,\n1,2,3\n", "\ufeff\n", "\n\n")
-    },
-}
+    ),
+]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", REFUSED)
+@pytest.mark.parametrize("case", REFUSED, ids=[case[0] for case in REFUSED])
 def test_a_text_file_that_cannot_be_read_is_refused_with_what_helps(tmp_path, case):
-    (content, options), *said = REFUSED[case]
+    _, content, options, *said = case
     error = refused_four(save(tmp_path / "log.csv", content), text=options)
     whole = f"{error.what} where: {error.where} next: {error.next_step}"
     assert [part for part in said if part not in whole] == [], whole

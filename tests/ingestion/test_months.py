@@ -12,20 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from made_log import TYPES
 
 from configs.settings import Compute
 from ingestion.months import Month, digest_of, months_of
 
-TYPES = {
-    "invoice_id": pa.string(),
-    "product_id": pa.string(),
-    "description": pa.string(),
-    "quantity": pa.int64(),
-    "unit_price": pa.float64(),
-    "invoiced_at": pa.timestamp("us"),
-    "customer_id": pa.string(),
-    "country": pa.string(),
-}
 SCHEMA = pa.schema(TYPES)
 KEPT_OUT = pa.schema({**TYPES, "reasons": pa.list_(pa.string())})
 END = date(2025, 1, 1)
@@ -43,7 +34,7 @@ VALUES = {
 }
 ROW = st.fixed_dictionaries(VALUES)
 ROWS = st.lists(ROW, max_size=8)
-few = settings(max_examples=40)
+few = settings(max_examples=20)
 
 
 def row(day: datetime, **changes: Any) -> dict[str, Any]:

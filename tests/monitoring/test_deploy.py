@@ -20,13 +20,13 @@ from real_service import AS_OF, Running, line, started
 from receive import alertmanager, free_port, installed, program
 
 from configs.load import load
-from configs.monitoring_files import METRICS as FILE
 from configs.settings import Alerts
 from features.catalogue import CATALOGUE
 from ingestion.batches import dataset_of
 from monitoring.alerts import raise_alert
 from monitoring.delivery import deliver
 from monitoring.prometheus import METRICS, write_textfile
+from serving.served import METRICS as FILE
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 RULES = DEPLOY / "prometheus" / "rules.yml"

@@ -17,10 +17,10 @@ from receive import installed
 
 from common.files import RecordAltered, read_sealed, write_sealed
 from common.terminal import visible
-from configs.monitoring_files import METRICS as FILE
 from monitoring.facts import Performance, Reading
 from monitoring.prometheus import METRICS, Standing, render, write_textfile
 from serving.metrics import MOST_BYTES, with_monitoring
+from serving.served import METRICS as FILE
 
 OWN = """# HELP golden_path_requests_total Requests
 # TYPE golden_path_requests_total counter

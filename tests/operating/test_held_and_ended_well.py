@@ -12,12 +12,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from shop import Shop
 
 from common.files import write_record
-from configs.monitoring_files import METRICS, PAGE
 from flows.monitoring_metrics import SUCCEEDED, read_successes
 from flows.score import make_scores
+from flows.watch import PAGE
 from monitoring.facts import Quality
 from monitoring.state import read_facts
 from registry.champion import model_name
+from serving.served import METRICS
 from tests.monitoring.made_logs import write_requests
 from tests.monitoring.receive import free_port
 

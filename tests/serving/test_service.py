@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from real_service import BUYER, MAX_ROWS, ROOT, ROW, bought, customers, started
 
 from configs.load import load
-from configs.monitoring_files import METRICS
 from features.catalogue import CATALOGUE, NAMES
 from ingestion.batches import dataset_of
 from monitoring.facts import Reading
 from monitoring.prometheus import Standing, write_textfile
+from serving.served import METRICS
 
 pytestmark = pytest.mark.slow
 
