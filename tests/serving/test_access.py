@@ -157,7 +157,7 @@ def test_a_token_file_that_cannot_be_read_is_named(tmp_path):
             (host, "requires a token")
             for host in ("0.0.0.0", "::", "192.0.2.7", "::ffff:192.0.2.7")
         ),
-        *((host, "") for host in ("example.com", "")),
+        *((host, "must listen at an IP address") for host in ("example.com", "")),
     ],
 )
 def test_beyond_loopback_the_launcher_demands_a_token(host, why):

@@ -111,7 +111,7 @@ def declared(request):
 
 
 @given(data=st.data())
-@hypothesis_settings(max_examples=9, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@hypothesis_settings(max_examples=6, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 def test_random_requests(declared, data):
     columns, transactions = declared
     log = data.draw(made(columns))
