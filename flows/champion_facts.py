@@ -3,8 +3,6 @@ label, the estimate and the drift of its features and scores."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -12,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
-from common.files import write_record
+from common.files import atomic_folder, sha256_of, write_record
 from configs.command import make
 from configs.settings import Settings
 from flows.kept_scores import RECORD, read_scores, scores_folder
-from flows.stage import hash_file
 from flows.watch import Watched
 from ingestion.months import digest_of
 from monitoring.facts import (
@@ -240,27 +237,27 @@ def _made_for_a_year_before(watched: Watched, now: Scored) -> Scored:
     known = read_scores(folder)
     if known is None or {name: known[name] for name in key} != key:
         section = bundle.description["transactions"]
-        aside = folder.with_name(f".{folder.name}.{os.getpid()}")
-        for left in folder.parent.glob(".as_of=*"):  # by commands that were killed
-            shutil.rmtree(left, ignore_errors=True)
-        aside.mkdir(parents=True)
-        features = aside / "features.parquet"
-        rows = rows_of_log(
-            watched.transactions,
-            features,
-            as_of,
-            settings.features.model_copy(update=section["features"]),
-            frozenset(section["declared"]),
-            settings.compute,
-            date.fromisoformat(section["log_start"]),
-        )
-        score(bundle, features, aside, version=now.version, explained=0, compute=settings.compute)
-        for name in (features.name, CSV):
-            (aside / name).unlink()
-        files = {PARQUET: hash_file(aside / PARQUET)}
-        write_record(aside / RECORD, {**key, "rows": rows, "explained": 0, "files": files})
-        shutil.rmtree(folder, ignore_errors=True)
-        aside.rename(folder)
+        with atomic_folder(folder) as temporary:
+            features = temporary / "features.parquet"
+            rows = rows_of_log(
+                watched.transactions,
+                features,
+                as_of,
+                settings.features.model_copy(update=section["features"]),
+                frozenset(section["declared"]),
+                settings.compute,
+                date.fromisoformat(section["log_start"]),
+            )
+            score(
+                *(bundle, features, temporary),
+                version=now.version,
+                explained=0,
+                compute=settings.compute,
+            )
+            for name in (features.name, CSV):
+                (temporary / name).unlink()
+            files = {PARQUET: sha256_of(temporary / PARQUET)}
+            write_record(temporary / RECORD, {**key, "rows": rows, "explained": 0, "files": files})
     return replace(now, as_of=as_of, folder=folder)
 
 

@@ -50,4 +50,9 @@ def clock_of(entry: Record) -> date | None:
     record."""
     if entry.action not in ("promote", "reject") or not entry.run_id or not entry.figures:
         return None
-    return date.fromisoformat(entry.figures.get("clock", entry.time[:10]))
+    return date.fromisoformat(day_of(entry))
+
+
+def day_of(entry: Record) -> str:
+    """The day of a record by the clock; of a manual promotion the day it was made."""
+    return str(entry.figures.get("clock", entry.time[:10]))

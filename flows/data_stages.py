@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.files import sha256_of
 from configs.rules import Contract
 from configs.settings import Settings
 from configs.source import CANONICAL
@@ -23,7 +24,7 @@ from features.facts import read_facts
 from flows.acceptance import accept_or_hold, refused
 from flows.dataset import ROWS, TABLE, TRUTH, Dataset, Parts, TableStage, keep_suites
 from flows.run import log
-from flows.stage import Stage, hash_file, hash_text, run_stage
+from flows.stage import Stage, hash_text, run_stage
 from flows.stage_code import CUT, FEATURES, READ_FILE, SIMULATE, VALIDATE
 from flows.table_stages import LabelledTable
 from ingestion.batches import Batch
@@ -83,7 +84,7 @@ class Log:
 
             key = hash_text(json.dumps(source.model_dump(mode="json"), sort_keys=True))[:16]
             paths = read_new(source, settings.var.absolute() / "sources" / key, settings.compute)
-            return Parts(paths, [hash_file(path) for path in paths], None, 0)
+            return Parts(paths, [sha256_of(path) for path in paths], None, 0)
         simulated = source.kind == "simulated"
         stages = [self.simulate()] if simulated else self.read_files()
         return Parts(
@@ -118,7 +119,7 @@ class Log:
         paths = expand(source)
         seen: dict[str, str] = {}
         for path, label in zip(paths, labels(paths), strict=True):
-            content, folders = hash_file(path), folder_columns(path, source.wanted)
+            content, folders = sha256_of(path), folder_columns(path, source.wanted)
             first = seen.setdefault(json.dumps([content, folders], sort_keys=True), label)
             if first != label:  # sent twice: its rows would all be copies
                 log.warning("%s holds the same bytes as %s: it is read once", label, first)

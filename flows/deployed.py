@@ -118,15 +118,9 @@ def train(config: str = "default", overrides: Overrides = None) -> State[Any]:
     """Train on the rows of the settings; the gate decides what comes of it."""
 
     def body(settings: Settings) -> str:
-        from flows.exclusive import exclusive
-        from flows.start import run_training
-        from ingestion.sources import check_source
-        from training.families import check_families
+        from flows import start
 
-        check_source(settings.source)
-        check_families(settings.training.families)
-        with exclusive(settings, "train"):
-            summary = run_training(settings)
+        summary = start.train(settings)
         decision, model = summary["decision"], summary["model"]
         why = "; ".join(decision["reasons"])
         return f"{decision['action']} version {model['version']} ({summary['winner']}): {why}"

@@ -2,10 +2,10 @@
 
 Prefect does not notice when a flow run's process is killed together with its worker, or while the
 server is down: the run stays RUNNING. Here a run counts as dead when the lock on the file that its
-process made is free (`flows/process_file.py`), so no run is mistaken for dead because it is slow,
-or because another process has its number. Runs of another host, and of another folder, are left
-alone: their own janitor sees to them. A run of a deployment that has not made its file after a
-quarter of an hour never began.
+process made is free. The system releases that lock when the process ends, however it ends, so no
+run is mistaken for dead because it is slow, or because another process, perhaps in another
+container, has its number. Runs of another host, and of another folder, are not touched: their own
+janitor ends them. A run of a deployment that has not made its file after 15 minutes never began.
 
 Called at the start of every training and deployed flow, and by a deployment of its own
 (`prefect.yaml`).
@@ -13,18 +13,20 @@ Called at the start of every training and deployed flow, and by a deployment of 
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import socket
 import sys
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
+from common.files import atomic_path
 from configs.command import run_command
 from configs.settings import Settings
 from flows.prefect_api import start_prefect_api, wait_until_ready
-from flows.process_file import host_of, is_gone, make_process_file
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -34,6 +36,7 @@ ABOUT = "Mark flow runs in Prefect whose process is gone, and say which."
 TAG = "golden-path"  # of every run of a deployment: prefect.yaml
 PROCESS = "process.json"  # in the folder of a training run
 BEGINS_WITHIN = timedelta(minutes=15)
+_held: list[IO[str]] = []  # open until the process ends
 GONE, NEVER_BEGAN = "its process is gone", "it never began: its worker was stopped before"
 
 
@@ -188,6 +191,45 @@ def _remove_files(settings: Settings, under_way: set[str]) -> None:
         with suppress(OSError):
             if file.stem not in under_way and is_gone(file):
                 file.unlink()
+
+
+# --- the file of a run's process -----------------------------------------------------------------
+
+
+def make_process_file(file: Path) -> None:
+    """Write a file that names this host and process, and hold its lock until the process ends. The
+    file stays."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    content = {
+        "host": socket.gethostname(),
+        "process": os.getpid(),
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    with atomic_path(file) as temporary:  # locked before it has its name
+        opened = temporary.open("w", encoding="utf-8")
+        _held.append(opened)
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        json.dump(content, opened)
+        opened.flush()
+
+
+def is_gone(file: Path) -> bool:
+    """Whether the process that made the file has ended. Raises OSError when there is no file."""
+    with file.open(encoding="utf-8") as opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: others may look too
+        except BlockingIOError:
+            return False
+        return True
+
+
+def host_of(file: Path) -> str:
+    """The host of the process that made the file; "" where the file does not say."""
+    try:
+        content: Any = json.loads(file.read_text(encoding="utf-8"))
+        return str(content["host"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
 
 
 if __name__ == "__main__":

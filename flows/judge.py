@@ -19,10 +19,17 @@ from configs.command import make
 from configs.settings import Settings
 from flows import data_stages
 from flows.acceptance import last_refused
-from flows.baseline import baseline_of, baselines_of, read_sensors
 from flows.champion_facts import Found, Scored, measure_champion, scores_until
 from flows.clock import as_of_month, today
-from flows.watch import Watched, check_there, folder_of, watch
+from flows.watch import (
+    Watched,
+    baseline_of,
+    baselines_of,
+    check_there,
+    folder_of,
+    read_sensors,
+    watch,
+)
 from ingestion.batches import dataset_of, find
 from ingestion.outcome import QUARANTINE, TRANSACTIONS, ContractBroken
 from monitoring import state

@@ -1,4 +1,4 @@
-"""Where scores are kept, and which of them are official.
+"""The scores of the champion: made once for each key, and which of them are official.
 
     <place>/part.parquet scores.csv scores.json     the official ones: the first that were made
     <place>/beside/version-2-1a2b3c4d/…             of a later champion, or of rows changed since
@@ -14,17 +14,24 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from common.files import RecordAltered, read_record, write_record
+from common.errors import UserError
+from common.files import RecordAltered, read_record, sha256_of, write_record
+from configs.command import make
 from configs.settings import Settings
-from flows.stage import hash_file
 from ingestion.batches import dataset_of
-from serving.batch import CSV, PARQUET
+from registry.bundle import Bundle, load_bundle
+from registry.champion import ModelVersion, the_champion
+from registry.evidence import question
+from serving.batch import CSV, PARQUET, score
 
-RECORD, BESIDE = "scores.json", "beside"
+RECORD, BESIDE, UNFINISHED = "scores.json", "beside", ".unfinished"
 FILES = (PARQUET, CSV)
+FEATURES = ".features.parquet"
 KEY = ("as_of", "model", "version", "bundle_sha256", "data_sha256")
 
 
@@ -52,13 +59,89 @@ def read_scores(folder: Path) -> dict[str, Any] | None:
     return record if record is not None and _is_intact(folder, record) else None
 
 
-def keep_scores(place: Path, record: dict[str, Any], make: Callable[[Path], None]) -> Scores:
+def open_champion(settings: Settings) -> tuple[ModelVersion, Bundle]:
+    """The champion and its verified bundle, which answers the question of the settings.
+
+    Raises UserError: then nothing is scored, and earlier scores stay as they are.
+    """
+    version = the_champion(settings)
+    bundle = load_bundle(version.bundle, expected_sha256=version.bundle_sha256)
+    ours, theirs = question(settings), bundle.description.get("question", {})
+    for name in dict.fromkeys([*ours, *theirs]):
+        if ours.get(name) != theirs.get(name):
+            raise UserError(
+                f"the champion answers another question: {name} is {theirs.get(name)!r} for it,"
+                f" {ours.get(name)!r} in the settings",
+                where=str(bundle.folder),
+                next_step=f"take the settings of its training, or train again:"
+                f" {make('train', settings)}",
+            )
+    return version, bundle
+
+
+def score_once(
+    settings: Settings,
+    version: ModelVersion,
+    bundle: Bundle,
+    place: Path,
+    key: dict[str, Any],
+    make_features: Callable[[Path], int],
+    nobody: UserError,
+    called: str = "customer",
+) -> Scores:
+    """The scores that a champion gives for a key, made once (`keep_scores`).
+
+    key: `as_of` and `data_sha256`.  make_features: writes them to a path and returns the number of
+    rows.  nobody: raised when there are none.  called: what a row is called in the list for people.
+    """
+    record = {
+        **key,
+        "model": version.name,
+        "version": version.version,
+        "bundle_sha256": bundle.sha256,
+        "explained": settings.scoring.explained,
+        "fair_from": fair_from(bundle),
+    }
+
+    def make_files(folder: Path) -> None:
+        features = folder / FEATURES
+        record["rows"] = make_features(features)
+        if not record["rows"]:
+            raise nobody
+        score(
+            bundle,
+            features,
+            folder,
+            version=version.version,
+            explained=settings.scoring.explained,
+            compute=settings.compute,
+            called=called,
+        )
+        features.unlink()
+
+    return keep_scores(place, record, make_files)
+
+
+def fair_from(bundle: Bundle) -> str | None:
+    """The first day as of which scores are a fair test of the model: what customers did before it
+    was seen by its training, or by the test by which the gate let it pass. None where its bundle
+    has no dates."""
+    dates = bundle.description.get("as_of") or {}
+    days = [date.fromisoformat(day) for split in dates.values() for day in split]
+    if not days:
+        return None
+    horizon = bundle.description["question"]["horizon_days"]
+    return (max(days) + timedelta(days=horizon)).isoformat()
+
+
+def keep_scores(place: Path, record: dict[str, Any], write: Callable[[Path], None]) -> Scores:
     """The scores of a key, found or made; official where there were none at `place` before.
 
-    record: what to write down of them, with all of `KEY`.  make: writes both files into the folder
+    record: what to write down of them, with all of `KEY`.  write: writes both files into the folder
     that it is given.
     """
-    _remove_unfinished(place.parent)
+    for left in place.parent.glob(f".*{UNFINISHED}"):  # by killed commands: var/ is locked
+        shutil.rmtree(left, ignore_errors=True)
     beside = place / BESIDE / f"version-{record['version']}-{record['data_sha256'][:8]}"
     first = _read(place)
     absent = first is None and not any((place / name).exists() for name in (*FILES, RECORD))
@@ -67,12 +150,15 @@ def keep_scores(place: Path, record: dict[str, Any], make: Callable[[Path], None
         if found is not None and _same(found, record):
             return Scores(folder, found, folder == place, True)
 
-    aside = place.with_name(f".{place.name}.unfinished")
-    aside.mkdir(parents=True)
-    try:
-        make(aside)
-        record = {**record, "files": {name: hash_file(aside / name) for name in FILES}}
-        write_record(aside / RECORD, record)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(
+        suffix=UNFINISHED, prefix=".", dir=place.parent, ignore_cleanup_errors=True
+    ) as temporary:
+        made = Path(temporary) / "scores"
+        made.mkdir()
+        write(made)
+        record = {**record, "files": {name: sha256_of(made / name) for name in FILES}}
+        write_record(made / RECORD, record)
         target, notes = beside, []
         if absent:
             target = place
@@ -85,14 +171,12 @@ def keep_scores(place: Path, record: dict[str, Any], make: Callable[[Path], None
         elif read_scores(place) is None:
             notes.append(
                 f"the official scores in {place} were altered, and are of another champion or of"
-                " other rows: bring back a copy of that folder, or remove it: the next scores are"
-                " official then"
+                " other rows: restore that folder from a copy, or remove it: then the next scores"
+                " become the official ones"
             )
         if target == beside and beside.exists():
             notes.append(f"{beside} was altered: made again")
-        _move(aside, target)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        _move(made, target)
     return Scores(target, record, target == place, False, tuple(notes))
 
 
@@ -111,7 +195,7 @@ def _is_intact(folder: Path, record: dict[str, Any]) -> bool:
     if official.name.startswith("as_of=") and official.name != f"as_of={record['as_of']}":
         return False
     try:
-        return all(hash_file(folder / name) == sha for name, sha in record["files"].items())
+        return all(sha256_of(folder / name) == sha for name, sha in record["files"].items())
     except (OSError, AttributeError):
         return False
 
@@ -123,24 +207,18 @@ def _same(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
 def _are_those(folder: Path, record: dict[str, Any]) -> bool:
     """Whether every file that lies there is the one of the record: a move was cut short."""
     return all(
-        hash_file(folder / name) == sha
+        sha256_of(folder / name) == sha
         for name, sha in record["files"].items()
         if (folder / name).exists()
     )
 
 
-def _move(aside: Path, target: Path) -> None:
-    """In one step where the folder is new; else file by file, the record last: what stands beside
-    is kept in it."""
+def _move(made: Path, target: Path) -> None:
+    """In one step where the folder is new. Otherwise file by file, the record last: the folder
+    `beside` in it is kept."""
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
-        aside.rename(target)
+        made.rename(target)
         return
     for name in (*FILES, RECORD):
-        (aside / name).replace(target / name)
-
-
-def _remove_unfinished(folder: Path) -> None:
-    """What runs left that were killed: the caller holds the lock of var/."""
-    for left in folder.glob(".*.unfinished"):
-        shutil.rmtree(left, ignore_errors=True)
+        (made / name).replace(target / name)

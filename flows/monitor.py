@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from common.errors import UserError
@@ -20,16 +18,15 @@ from configs.settings import Settings
 from flows import data_stages
 from flows.clock import read_day, today
 from flows.exclusive import exclusive
+from flows.finish import finished
 from flows.judge import judge, judge_held, rebuild_altered, restate_from
-from flows.run import log
 from flows.watch import folder_of, refuse_table, watch
 from ingestion.cut import spans
 from ingestion.outcome import ContractBroken
 from ingestion.sources import check_source
 from monitoring import state
-from monitoring.delivery import check_receivers, deliver
+from monitoring.delivery import check_receivers
 from monitoring.facts import Performance, Reading, add_months, end_of, month_of
-from monitoring.request_files import merge_days
 from monitoring.state import Judged
 
 if TYPE_CHECKING:
@@ -133,57 +130,6 @@ def _judge_held(settings: Settings, error: ContractBroken) -> None:
     known = {one.verdict.month: one for one in state.read_judged(folder_of(settings))[0]}
     if month not in known or "held" in known[month].inputs:
         judge_held(settings, month, error)
-
-
-@contextmanager
-def finished(settings: Settings, command: str | None = None) -> Iterator[None]:
-    """At the end of the block, also where it raises: deliver the alerts, and write the metrics and
-    the page. Raises UserError when all of that is done, where an alert could not be delivered and
-    is queued. command: whose good end is recorded, if this is one."""
-    stopped: Exception | None = None
-    try:
-        yield
-    except Exception as error:
-        stopped = error
-    try:
-        finish(settings, command if stopped is None else None)
-    except UserError as error:
-        if stopped is None:
-            raise
-        print(error, file=sys.stderr)
-    except Exception:
-        if stopped is None:
-            raise
-        log.exception("the end of a command that had failed before")
-    if stopped is not None:
-        raise stopped
-
-
-def finish(settings: Settings, command: str | None = None) -> None:
-    """Deliver the alerts, and write the metrics and the page. Raises UserError, after all of it,
-    where an alert could not be delivered: it is queued. command: see `finished`."""
-    from flows.monitoring_metrics import write_metrics, write_success
-    from flows.monitoring_page import write_monitoring_page
-
-    folder, delivery = folder_of(settings), None
-    try:
-        delivery = deliver(folder, settings.alerts, os.environ)
-    finally:
-        try:
-            _merge_request_logs(settings)
-            write_monitoring_page(settings)
-            if command is not None and delivery is not None and not delivery.queued:
-                write_success(settings, command)
-        finally:
-            write_metrics(settings)
-    delivery.check(folder)
-
-
-def _merge_request_logs(settings: Settings) -> None:
-    """Yesterday's files are left alone: a service may be writing its last ones."""
-    yesterday = datetime.now(UTC).date() - timedelta(days=1)
-    for name in ("log", "shadow"):
-        merge_days(settings.var.absolute() / "serving" / name, yesterday)
 
 
 def tell(judged: Judged, settings: Settings, notes: Sequence[str]) -> None:

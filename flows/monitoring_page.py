@@ -12,11 +12,10 @@ from common.errors import UserError
 from configs.command import make
 from configs.monitoring_files import PAGE
 from configs.settings import Settings
-from flows.baseline import baselines_of
 from flows.champion_facts import scores_until
-from flows.clock import clock_of, today
+from flows.clock import clock_of, day_of, today
 from flows.run import log
-from flows.watch import folder_of
+from flows.watch import baselines_of, folder_of
 from ingestion.batches import dataset_of
 from monitoring import alerts as alerts_kept
 from monitoring import state
@@ -183,7 +182,7 @@ def champions(past: Sequence[Record]) -> tuple[Champion, ...]:
     for entry in past:
         if not entry.moves or entry.to_version is None:
             continue
-        day = _day(entry)
+        day = day_of(entry)
         if found:
             last = found.pop()
             found.append(Champion(**{**vars(last), "until": day}))
@@ -200,7 +199,7 @@ def decisions(past: Sequence[Record]) -> tuple[Decision, ...]:
     shown = get_args(Action)
     return tuple(
         Decision(
-            _day(entry),
+            day_of(entry),
             cast(Action, entry.action),
             entry.to_version,
             entry.reason.replace("\n", "; "),
@@ -238,11 +237,6 @@ def _winner(summary: Path) -> str:
         return str(json.loads(summary.read_text(encoding="utf-8"))["winner"])
     except (OSError, ValueError, LookupError):
         return ""
-
-
-def _day(entry: Record) -> str:
-    """The day by the clock, of a manual promotion the day it was made."""
-    return str(entry.figures.get("clock", entry.time[:10]))
 
 
 def _number(value: Any) -> float | None:

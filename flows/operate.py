@@ -27,6 +27,7 @@ from configs.monitoring_files import PAGE
 from configs.settings import Settings
 from flows.clock import as_of_month, read_day, today
 from flows.exclusive import exclusive
+from flows.finish import finished
 from flows.judge import (
     broken_by,
     check_unchanged,
@@ -37,7 +38,7 @@ from flows.judge import (
     watch_month,
 )
 from flows.kept_scores import Scores, read_scores, scores_folder
-from flows.monitor import could_judge, finished
+from flows.monitor import could_judge
 from flows.retrain import decision_as_of, find_trigger, train, why_not, write_trigger_once
 from flows.score import score_log
 from flows.stopping import end_on_signals

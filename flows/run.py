@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.files import write_file
 from common.terminal import visible
 from configs.command import RUN_LOG
 
@@ -85,12 +86,10 @@ def start_run(var: Path) -> Run:
 
 
 def finish(run: Run, summary: dict[str, Any]) -> Path:
-    """Write summary.json aside and rename it; only then does `latest` point at this run."""
+    """Write summary.json; only then does `latest` point at this run."""
     run.over.set()
     target = run.folder / "summary.json"
-    aside = target.with_suffix(".partial")
-    aside.write_text(json.dumps(summary, indent=2), encoding="utf-8")
-    aside.rename(target)
+    write_file(target, json.dumps(summary, indent=2))
     link = run.folder.parent / f".latest.{os.getpid()}"
     link.unlink(missing_ok=True)
     link.symlink_to(run.folder.name)

@@ -10,40 +10,45 @@ changed since, come to stands beside them and never takes their place (`flows/ke
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+from common.duck import connect, parquet
 from common.errors import UserError
+from common.terminal import console, facts, short
 from configs.command import make, run_command
 from configs.settings import Settings
 from features.catalogue import CATALOGUE
-from flows import data_stages, score_table
+from flows import data_stages
 from flows.clock import read_day, today
 from flows.exclusive import exclusive
-from flows.kept_scores import RECORD, Scores, keep_scores, read_scores, scores_folder
-from flows.monitoring_metrics import recorded
-from flows.score_report import noted_warnings, print_scores
+from flows.finish import recorded
+from flows.judge import unaccepted_until
+from flows.kept_scores import Scores, open_champion, score_once, scores_folder
+from flows.score_table import reading, score_rows
 from ingestion.months import Month, digest_of, months_of
 from ingestion.outcome import QUARANTINE, TRANSACTIONS
 from ingestion.sources import check_source
 from monitoring.facts import month_of
-from registry.bundle import Bundle, load_bundle
-from registry.champion import ModelVersion, the_champion
-from registry.evidence import question
-from serving.batch import score
+from registry.bundle import Bundle
+from registry.champion import the_champion
+from serving.batch import CSV, PARQUET
 
-__all__ = ["RECORD", "Scores", "open_champion", "read_scores", "score_log"]
+if TYPE_CHECKING:
+    from rich.table import Table
 
 ABOUT = "Score every customer as of a day, or the rows of a file, with the champion."
 OPTIONS = {
     "as-of": "the day: features see what was before it; none: the day after the log's last",
     "data": "of a labelled table: the file with the rows to score",
 }
-FEATURES = ".features.parquet"
+FIRST = 10  # rows of the list that are printed
 
 
 def main(settings: Settings, *, as_of: str | None, data: str | None) -> None:
@@ -61,7 +66,7 @@ def make_scores(
     """
     the_champion(settings)  # before anything is read
     if data is not None or settings.source.kind == "table":
-        rows_of = score_table.reading(settings, data, as_of)
+        rows_of = reading(settings, data, as_of)
         with (
             exclusive(settings, "score"),
             noted_warnings() as warnings,
@@ -85,8 +90,6 @@ def make_scores(
 
 def _made_from_broken_rows(settings: Settings, as_of: str) -> list[str]:
     """What there is to say of a list that is made from months that were judged broken data."""
-    from flows.judge import unaccepted_until
-
     broken = unaccepted_until(settings, month_of(date.fromisoformat(as_of) - timedelta(days=1)))
     if not broken:
         return []
@@ -168,66 +171,13 @@ def score_log(
     )
     place = scores_folder(settings) / f"as_of={as_of}"
     key = {"as_of": as_of.isoformat(), "data_sha256": digest_of(months)}
-    scores = _kept(settings, version, bundle, place, key, make_features, nobody)
+    scores = score_once(settings, version, bundle, place, key, make_features, nobody)
     scores = _with_notes(scores, settings, bundle)
     if gap and not given:  # operate has looked whether its month is whole
         days = "the last day" if gap == 1 else f"the last {gap} days"
         note = f"the log has no row of {days} before {as_of}: it ends on {last}"
         scores = replace(scores, notes=(*scores.notes, note))
     return scores
-
-
-def score_rows(settings: Settings) -> Scores:
-    """The scores of the rows of `source.path`, for a champion of a labelled table.
-
-    settings: of `score_table.reading`. Raises UserError as `score_log` does, and where no row of
-    the file is valid.
-    """
-    version, bundle = open_champion(settings)
-    folder = scores_folder(settings)
-    features = folder / FEATURES
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        found = score_table.make_features(settings, bundle, folder, features)
-
-        def take(target: Path) -> int:
-            features.rename(target)
-            return found.rows
-
-        key = {"as_of": None, "data_sha256": found.digest, "source": found.files}
-        scores = _kept(
-            settings,
-            version,
-            bundle,
-            folder / f"data={found.digest[:12]}",
-            key,
-            take,
-            found.nobody,
-            called="row" if settings.source.table.id is None else "id",
-        )
-    finally:
-        features.unlink(missing_ok=True)
-    return replace(scores, notes=(*found.notes, *scores.notes))
-
-
-def open_champion(settings: Settings) -> tuple[ModelVersion, Bundle]:
-    """The champion and its verified bundle, which answers the question of the settings.
-
-    Raises UserError: then nothing is scored, and earlier scores stay as they are.
-    """
-    version = the_champion(settings)
-    bundle = load_bundle(version.bundle, expected_sha256=version.bundle_sha256)
-    ours, theirs = question(settings), bundle.description.get("question", {})
-    for name in dict.fromkeys([*ours, *theirs]):
-        if ours.get(name) != theirs.get(name):
-            raise UserError(
-                f"the champion answers another question: {name} is {theirs.get(name)!r} for it,"
-                f" {ours.get(name)!r} in the settings",
-                where=str(bundle.folder),
-                next_step=f"take the settings of its training, or train again:"
-                f" {make('train', settings)}",
-            )
-    return version, bundle
 
 
 def _check_features(bundle: Bundle, settings: Settings) -> None:
@@ -253,58 +203,6 @@ def _whose(settings: Settings) -> str:
     """Where the clock is that of a simulated shop."""
     simulated = settings.source.kind == "simulated" and settings.operations.today is None
     return ", the day after the simulated log" if simulated else ""
-
-
-def _kept(
-    settings: Settings,
-    version: ModelVersion,
-    bundle: Bundle,
-    place: Path,
-    key: dict[str, Any],
-    make_features: Callable[[Path], int],
-    nobody: UserError,
-    called: str = "customer",
-) -> Scores:
-    """The scores of this key, found or made. make_features: writes them at the path that it is
-    given, and returns how many rows there are; nobody: raised when there are none."""
-    record = {
-        **key,
-        "model": version.name,
-        "version": version.version,
-        "bundle_sha256": bundle.sha256,
-        "explained": settings.scoring.explained,
-        "fair_from": fair_from(bundle),
-    }
-
-    def make_files(folder: Path) -> None:
-        features = folder / FEATURES
-        record["rows"] = make_features(features)
-        if not record["rows"]:
-            raise nobody
-        score(
-            bundle,
-            features,
-            folder,
-            version=version.version,
-            explained=settings.scoring.explained,
-            compute=settings.compute,
-            called=called,
-        )
-        features.unlink()
-
-    return keep_scores(place, record, make_files)
-
-
-def fair_from(bundle: Bundle) -> str | None:
-    """The first day as of which scores are a fair test of the model: what customers did before it
-    was seen by its training, or by the test by which the gate let it pass. None where its bundle
-    has no dates."""
-    dates = bundle.description.get("as_of") or {}
-    days = [date.fromisoformat(day) for split in dates.values() for day in split]
-    if not days:
-        return None
-    horizon = bundle.description["question"]["horizon_days"]
-    return (max(days) + timedelta(days=horizon)).isoformat()
 
 
 def _with_notes(scores: Scores, settings: Settings, bundle: Bundle) -> Scores:
@@ -334,6 +232,100 @@ def _with_notes(scores: Scores, settings: Settings, bundle: Bundle) -> Scores:
             f" ({', '.join(changed)}): the service judges lines by the one of its training"
         )
     return replace(scores, notes=tuple(notes))
+
+
+# --- what is printed ------------------------------------------------------------------------------
+
+
+@contextmanager
+def noted_warnings() -> Iterator[list[str]]:
+    """The warnings that are logged meanwhile, such as a file that was sent twice: this command has
+    no log of its own."""
+    found: list[str] = []
+
+    def hear(record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.WARNING:
+            found.append(record.getMessage())
+        return True
+
+    logger = logging.getLogger("golden_path")
+    logger.addFilter(hear)
+    try:
+        yield found
+    finally:
+        logger.removeFilter(hear)
+
+
+def print_scores(scores: Scores, settings: Settings, warnings: list[str]) -> None:
+    """Print what was scored, and what to type next. warnings: of what was read on the way."""
+    record, shown = scores.record, console()
+    with connect() as connection:
+        expected, contacts, low, high, decided = connection.execute(f"""
+            SELECT sum(probability), count(*) FILTER (decision), min(probability),
+                   max(probability), count(decision)
+            FROM {parquet(scores.folder / PARQUET)}
+        """).fetchall()[0]
+    of_log, table = record["as_of"] is not None, settings.source.table
+    what = f"customers as of {record['as_of']}" if of_log else "rows"
+    likely = (
+        f"buy within {settings.features.horizon_days} days"
+        if of_log
+        else f"have {table.target} = {table.positive}"
+    )
+    shown.print(
+        facts(
+            *(("Note", note) for note in (*warnings, *scores.notes)),
+            (
+                "Scores",
+                f"{record['rows']:,} {what}: {'found' if scores.reused else 'made'}"
+                + ("" if scores.official else ", beside the official ones"),
+            ),
+            ("Champion", f"{record['model']} version {record['version']}"),
+            ("Expected", f"{expected:,.0f} {likely} ({expected / record['rows']:.1%})"),
+            ("", f"probabilities from {low:.3f} to {high:.3f}"),
+            (
+                "Decision",
+                f"contact {contacts:,}"
+                if decided
+                else "none: training.contact_cost and training.sale_value are not set",
+            ),
+        )
+    )
+    shown.print()
+    shown.print(_first(scores, "customer" if of_log else "row"))
+    shown.print()
+    folder = settings.var / scores.folder.relative_to(settings.var.absolute())
+    for head, text in (
+        ("List", str(folder / CSV)),
+        ("Programs", str(folder / PARQUET)),
+        *([("Next", make("monitor", settings))] if of_log else []),
+    ):
+        shown.print(f"[bold]{head:9}[/] ", end="")
+        shown.print(text, soft_wrap=True, markup=False)
+
+
+def _first(scores: Scores, called: str) -> Table:
+    """The most probable rows, as the list for people has them."""
+    from rich.table import Table
+
+    with connect() as connection:
+        rows = connection.execute(f"""
+            SELECT customer_id, probability, decision, moved_most, moved_by
+            FROM {parquet(scores.folder / PARQUET)}
+            ORDER BY probability DESC, customer_id LIMIT {FIRST}
+        """).fetchall()
+    table = Table(box=None, pad_edge=False)
+    table.add_column(called)
+    table.add_column("probability", justify="right")
+    decided = any(row[2] is not None for row in rows)
+    if decided:
+        table.add_column("decision")
+    table.add_column("what moved it most")
+    for name, probability, decision, feature, by in rows:
+        moved = "" if feature is None else f"{short(feature, 30)} ({by:+.3f})"
+        what = ["contact" if decision else "leave"] if decided else []
+        table.add_row(short(name, 24), f"{probability:.3f}", *what, moved)
+    return table
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common.duck import connect, literal, parquet, quoted
@@ -19,6 +19,7 @@ from configs.settings import Settings
 from configs.table import Column, Table
 from features.catalogue import Feature
 from flows import data_stages
+from flows.kept_scores import FEATURES, Scores, open_champion, score_once, scores_folder
 from ingestion.outcome import QUARANTINE, TRANSACTIONS, ContractBroken
 from ingestion.sources import check_source, expand, labels
 from registry.bundle import Bundle
@@ -74,6 +75,39 @@ def reading(settings: Settings, data: str | None, as_of: str | None) -> Settings
     source = settings.source.model_copy(update={"path": (str(path),)})
     check_source(source)
     return settings.model_copy(update={"source": source})
+
+
+def score_rows(settings: Settings) -> Scores:
+    """The scores of the rows of `source.path`, for a champion of a labelled table.
+
+    settings: of `reading`. Raises UserError as `score_log` does, and where no row of
+    the file is valid.
+    """
+    version, bundle = open_champion(settings)
+    folder = scores_folder(settings)
+    features = folder / FEATURES
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        found = make_features(settings, bundle, folder, features)
+
+        def take(target: Path) -> int:
+            features.rename(target)
+            return found.rows
+
+        key = {"as_of": None, "data_sha256": found.digest, "source": found.files}
+        scores = score_once(
+            settings,
+            version,
+            bundle,
+            folder / f"data={found.digest[:12]}",
+            key,
+            take,
+            found.nobody,
+            called="row" if settings.source.table.id is None else "id",
+        )
+    finally:
+        features.unlink(missing_ok=True)
+    return replace(scores, notes=(*found.notes, *scores.notes))
 
 
 def make_features(settings: Settings, bundle: Bundle, folder: Path, target: Path) -> Rows:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from common.customer_hash import read_key
 from configs.command import make
 from configs.settings import Settings
-from flows.clock import today
+from flows.clock import day_of, today
 from monitoring.facts import ShadowComparison, end_of
 from monitoring.shadow import Purchases, compare_shadow, harm
 from registry import ledger
@@ -226,7 +226,7 @@ def _too_old(settings: Settings, rejection: Record) -> str:
     age = next((one["figure"] for one in rejection.rules if one["rule"] == "freshness"), None)
     if limit is None or age is None:
         return ""
-    trained = date.fromisoformat(rejection.figures.get("clock", rejection.time[:10]))
+    trained = date.fromisoformat(day_of(rejection))
     age += (today(settings) - trained).days
     if age <= limit:
         return ""

@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from typing import Any, Generic, TypeVar
 
 import psutil
 
+from common.files import atomic_folder, sha256_of
 from flows.stage_code import ROOT, closure, figures
 
 LOCK, RECORD = "requirements.lock", "stage.json"
@@ -64,24 +64,18 @@ def run_stage(
     found = _intact(folder)
     if found is not None and found["facts"].get("repeats", True):
         return Stage(folder, found["facts"], found["files"], reused=True)
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    for left in folder.parent.glob(".*.*"):  # by runs that were killed
-        process = left.suffix[1:]
-        if left == aside or (process.isdigit() and not psutil.pid_exists(int(process))):
+    for left in folder.parent.glob(".*.*.*"):  # by killed runs, with whatever settings they had
+        process = left.name.split(".")[-2]
+        if process.isdecimal() and not psutil.pid_exists(int(process)):
             shutil.rmtree(left, ignore_errors=True)
-    aside.mkdir(parents=True)
-    try:
-        facts = build(aside)
-        files = {path.name: hash_file(path) for path in sorted(aside.iterdir())}
+    with atomic_folder(folder) as temporary:
+        facts = build(temporary)
+        files = {path.name: sha256_of(path) for path in sorted(temporary.iterdir())}
         # Through JSON, so that a first run and a reused one see the same values.
         facts = json.loads(json.dumps(facts, default=str))
         sealed = hash_text(json.dumps([facts, files], sort_keys=True))
         record = {"facts": facts, "files": files, "sealed": sealed}
-        (aside / RECORD).write_text(json.dumps(record, indent=2), encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        aside.rename(folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        (temporary / RECORD).write_text(json.dumps(record, indent=2), encoding="utf-8")
     return Stage(folder, facts, files, reused=False)
 
 
@@ -103,19 +97,14 @@ def code_sha256() -> str:
 
 
 def _hash_files(files: Iterable[Path], root: Path) -> str:
-    found = {file.as_posix(): hash_file(root / file) for file in [*files, Path(LOCK)]}
+    found = {file.as_posix(): sha256_of(root / file) for file in [*files, Path(LOCK)]}
     return hash_text(json.dumps(found, sort_keys=True))
-
-
-def hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _intact(folder: Path) -> dict[str, Any] | None:
     try:
         found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        files = {path.name: hash_file(path) for path in folder.iterdir() if path.name != RECORD}
+        files = {path.name: sha256_of(path) for path in folder.iterdir() if path.name != RECORD}
         sealed = hash_text(json.dumps([found["facts"], files], sort_keys=True))
         return found if found["sealed"] == sealed else None
     except (OSError, ValueError, LookupError, TypeError):

@@ -6,14 +6,26 @@ from typing import TYPE_CHECKING, Any
 
 from configs.load import dump
 from configs.settings import Settings
-from flows.janitor import PROCESS
+from flows.exclusive import exclusive
+from flows.janitor import PROCESS, make_process_file
 from flows.prefect_api import start_prefect_api, wait_until_ready
-from flows.process_file import make_process_file
 from flows.run import start_run
-from training.families import family_names
+from ingestion.sources import check_source
+from training.families import check_families, family_names
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+def train(settings: Settings) -> dict[str, Any]:
+    """What `make train` does: one training run, as the only command on its state; its summary.
+
+    Raises UserError for settings by which nothing can be trained, Busy, and what a stage raises.
+    """
+    check_source(settings.source)  # before anything is started or written
+    check_families(settings.training.families)
+    with exclusive(settings, "train"):
+        return run_training(settings)
 
 
 def run_training(settings: Settings, console: Console | None = None) -> dict[str, Any]:
@@ -47,7 +59,7 @@ def run_training(settings: Settings, console: Console | None = None) -> dict[str
         wait_until_ready(server, api_log)
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    from flows.summary import print_summary
+    from flows.display import print_summary
 
     # The heartbeat thread holds up the end of every flow by a second.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):

@@ -10,12 +10,13 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from common.files import sha256_of
 from configs.settings import Settings
 from features.facts import TableFacts, read_facts
 from flows.acceptance import accept_or_hold, refused
 from flows.dataset import ROWS, TABLE, Parts, TableStage, keep_suites
 from flows.run import log
-from flows.stage import Stage, hash_file, run_stage
+from flows.stage import Stage, run_stage
 from flows.stage_code import FEATURES_OF_TABLE, READ_TABLE_FILE, VALIDATE_TABLE
 from ingestion.batches import Batch
 from ingestion.contract import change_rules, to_expectation
@@ -75,7 +76,7 @@ class LabelledTable:
                 "table": how,
                 "label": label,
                 "folders": folder_columns(path, how["columns"]),
-                "content": hash_file(path),
+                "content": sha256_of(path),
             }
             stages.append(run_stage(settings.var, "ingest", depends_on, READ_TABLE_FILE, build))
             log.info("%s %s", "reused" if stages[-1].reused else "read", path)

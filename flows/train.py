@@ -26,10 +26,9 @@ from flows.display import Display
 from flows.family import fit_families
 from flows.janitor import end_dead_runs, end_run
 from flows.outcome import carry_out, register_task, write_example
-from flows.report import log_run, oracle_roc_auc
+from flows.report import log_run, oracle_roc_auc, summarise
 from flows.run import Run, RunContext, finish
 from flows.stage import Stage
-from flows.summary import summarise
 from ingestion.outcome import QUARANTINE, TRANSACTIONS
 from registry import tracking
 from registry.decisions import reconcile

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from common.errors import UserError
+from common.files import write_file
 from common.terminal import console as terminal
 from common.terminal import plain, say, short, visible
 from configs.command import make, run_command, typed, where
@@ -59,13 +60,7 @@ def main(
     again = partial(make, "adopt", settings, *value, DATA=data, TARGET=target)
     place = _place(output and str(_home(output)), path, force, again)
     drafted = draft(path, target, settings.source.text, positive)
-    aside = place.with_name(f".{place.name}.unfinished.yaml")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        aside.write_text(preset(drafted, path), encoding="utf-8")
-        aside.replace(place)
-    finally:
-        aside.unlink(missing_ok=True)
+    write_file(place, preset(drafted, path))
     name = place.stem if place.parent.resolve() == FOLDER.resolve() else str(place)
     load(name, (), {})  # a draft that would be refused is a fault of ours, and shown here
     _show(drafted, place, typed("train", *where(settings), CONFIG=name))

@@ -16,14 +16,13 @@ from common.errors import UserError
 from configs.command import make, run_command
 from configs.monitoring_files import PAGE
 from configs.settings import Settings
-from flows.baseline import baselines_of
 from flows.clock import as_of_month, read_day, today
 from flows.exclusive import exclusive
+from flows.finish import finished
 from flows.judge import check_unchanged, judge, rebuild_altered, watch_month
-from flows.monitor import finished
 from flows.operate import print_line
 from flows.score import score_log
-from flows.watch import check_there, folder_of, refuse_table, watch
+from flows.watch import baselines_of, check_there, folder_of, refuse_table, watch
 from ingestion.sources import check_source
 from monitoring import state
 from monitoring.delivery import check_receivers

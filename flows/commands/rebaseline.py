@@ -13,11 +13,10 @@ import sys
 from common.errors import UserError
 from configs.command import make, run_command
 from configs.settings import Settings
-from flows.baseline import baselines_of, freeze_baseline
 from flows.exclusive import exclusive
 from flows.kept_scores import read_scores, scores_folder
 from flows.monitoring_page import write_monitoring_page
-from flows.watch import folder_of, refuse_table, watch
+from flows.watch import baselines_of, folder_of, freeze_baseline, refuse_table, watch
 from ingestion.sources import check_source
 from monitoring import state
 from monitoring.facts import add_months, end_of

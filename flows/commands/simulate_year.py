@@ -29,15 +29,14 @@ from configs.load import dump
 from configs.monitoring_files import PAGE
 from configs.settings import Settings
 from flows.clock import as_of_month
-from flows.monitor import finish
+from flows.finish import finish
 from flows.operate import Operated, operate_month, settle
 from flows.retrain import train
 from flows.stage import hash_text
 from flows.stopping import end_on_signals
 from flows.watch import folder_of
 from flows.year_report import LEGEND, Year, alarms_of, head, paragraphs, plan, rows
-from flows.year_service import Client, served
-from flows.year_shop import DRIFTS, deliver, log_end, write_months
+from flows.year_shop import DRIFTS, Client, deliver, log_end, served, write_months
 from ingestion.outcome import ContractBroken
 from monitoring import state
 from monitoring.alerts import alerts_of

@@ -29,9 +29,10 @@ from typing import TYPE_CHECKING, Any
 
 from common.files import write_file
 from configs.load import load
+from configs.monitoring_files import PAGE
 from configs.settings import Settings
 from flows.commands.simulate_year import finished_year
-from flows.monitor import PAGE, finish
+from flows.finish import finish
 from flows.watch import folder_of
 from flows.year_report import Year, head, paragraphs, rows
 from monitoring import state

@@ -19,7 +19,7 @@ from features.build import build_table
 from flows import data_stages
 from flows.acceptance import last_validated
 from flows.commands import quarantine, replay
-from flows.summary import warnings
+from flows.report import warnings
 from ingestion.batches import dataset_of, release, seen
 from ingestion.outcome import QUARANTINE, TRANSACTIONS, ContractBroken
 

@@ -16,15 +16,24 @@ from hypothesis import strategies as st
 
 from configs.load import load
 from flows import janitor
-from flows.janitor import BEGINS_WITHIN, GONE, NEVER_BEGAN, PROCESS, TAG, why_dead
-from flows.process_file import host_of, is_gone, make_process_file
+from flows.janitor import (
+    BEGINS_WITHIN,
+    GONE,
+    NEVER_BEGAN,
+    PROCESS,
+    TAG,
+    host_of,
+    is_gone,
+    make_process_file,
+    why_dead,
+)
 
 ROOT = Path(__file__).parents[2]
 RUN = "20260101-000000-aaaa"
 HOLD = """
 import sys
 from pathlib import Path
-from flows.process_file import make_process_file
+from flows.janitor import make_process_file
 make_process_file(Path(sys.argv[1]))
 print("made", flush=True)
 sys.stdin.read()

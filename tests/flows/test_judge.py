@@ -12,15 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from common.files import write_record
+from common.files import sha256_of, write_record
 from configs.load import load
-from flows.baseline import first_judged
 from flows.champion_facts import Scored, scores_until
 from flows.judge import check_unchanged
 from flows.kept_scores import RECORD, scores_folder
 from flows.monitor import could_judge, judged_before
-from flows.stage import hash_file
-from flows.watch import Watched, check_there, folder_of
+from flows.watch import Watched, check_there, first_judged, folder_of
 from ingestion.months import Month
 from ingestion.outcome import DAYS
 from monitoring import state
@@ -181,7 +179,7 @@ def test_scores_of_days_within_a_month_do_not_take_the_places_of_months(settings
         for name in (PARQUET, CSV):
             (folder / name).write_text(day)
         key = {"as_of": day, "model": "m", "bundle_sha256": "b", "data_sha256": "d"}
-        files = {name: hash_file(folder / name) for name in (PARQUET, CSV)}
+        files = {name: sha256_of(folder / name) for name in (PARQUET, CSV)}
         record = {**key, "version": 1, "rows": 1, "explained": 0, "files": files}
         write_record(folder / RECORD, record)
     found = scores_until(settings, date(2026, 8, 1))

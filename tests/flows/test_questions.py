@@ -10,7 +10,7 @@ from made_table import settings
 from configs.load import load
 from features.facts import TableFacts
 from features.leak_report import LeakReport
-from flows.questions import questions
+from flows.report import questions
 
 SURE = {"difference": 0.05, "low": 0.02, "high": 0.08}
 EVEN = {"difference": 0.001, "low": -0.004, "high": 0.006}

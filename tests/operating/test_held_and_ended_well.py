@@ -13,7 +13,7 @@ from shop import Shop
 
 from common.files import write_record
 from configs.monitoring_files import METRICS, PAGE
-from flows.monitoring_metrics import SUCCEEDED, read_successes
+from flows.finish import SUCCEEDED, read_successes
 from flows.score import make_scores
 from monitoring.facts import Quality
 from monitoring.state import read_facts

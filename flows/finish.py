@@ -1,10 +1,13 @@
-"""The metrics for Prometheus, from what is kept, and when each command last ended well."""
+"""The end of a command: deliver the alerts, write the page and the metrics, and when each command
+last ended well."""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from common.errors import UserError
@@ -17,16 +20,79 @@ from flows.run import log
 from flows.watch import folder_of
 from ingestion.batches import dataset_of
 from monitoring import alerts, state
+from monitoring.delivery import count_queued, deliver
 from monitoring.facts import Estimate, Performance, Reading
+from monitoring.request_files import merge_days
 
 COMMANDS = ("score", "monitor", "operate")
 SUCCEEDED = "succeeded"  # the folder of the records: one for each command
 
 
+@contextmanager
+def finished(settings: Settings, command: str | None = None) -> Iterator[None]:
+    """At the end of the block, also where it raises: deliver the alerts, and write the metrics and
+    the page. Raises UserError when all of that is done, where an alert could not be delivered and
+    is queued. command: whose good end is recorded, if this is one."""
+    stopped: Exception | None = None
+    try:
+        yield
+    except Exception as error:
+        stopped = error
+    try:
+        finish(settings, command if stopped is None else None)
+    except UserError as error:
+        if stopped is None:
+            raise
+        print(error, file=sys.stderr)
+    except Exception:
+        if stopped is None:
+            raise
+        log.exception("the end of a command that had failed before")
+    if stopped is not None:
+        raise stopped
+
+
+def finish(settings: Settings, command: str | None = None) -> None:
+    """Deliver the alerts, and write the metrics and the page. Raises UserError, after all of it,
+    where an alert could not be delivered: it is queued. command: see `finished`."""
+    from flows.monitoring_page import write_monitoring_page
+
+    folder, delivery = folder_of(settings), None
+    try:
+        delivery = deliver(folder, settings.alerts, os.environ)
+    finally:
+        try:
+            _merge_request_logs(settings)
+            write_monitoring_page(settings)
+            if command is not None and delivery is not None and not delivery.queued:
+                write_success(settings, command)
+        finally:
+            write_metrics(settings)
+    delivery.check(folder)
+
+
+def _merge_request_logs(settings: Settings) -> None:
+    """Yesterday's files are left alone: a service may be writing its last ones."""
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    for name in ("log", "shadow"):
+        merge_days(settings.var.absolute() / "serving" / name, yesterday)
+
+
+@contextmanager
+def recorded(settings: Settings, command: str) -> Iterator[None]:
+    """At the end of the block, unless it raises: record that the command has ended well, and write
+    the metrics. That these cannot be written does not make the command fail."""
+    yield
+    try:
+        write_success(settings, command)
+        write_metrics(settings)
+    except (UserError, OSError) as error:
+        log.warning("the metrics were not written: %s", getattr(error, "what", error))
+
+
 def write_metrics(settings: Settings) -> None:
     """Write the metrics of the data set, which the service shows on /metrics too. Raises OSError,
     and UserError for scores that were altered."""
-    from monitoring.delivery import count_queued
     from monitoring.prometheus import Standing, write_textfile
     from registry.champion import champion_now
 
@@ -72,15 +138,3 @@ def read_successes(folder: Path) -> dict[str, datetime]:
         except (OSError, RecordAltered, LookupError, TypeError, ValueError) as error:
             log.warning("when %s last ended well is not known: %s", command, error)
     return found
-
-
-@contextmanager
-def recorded(settings: Settings, command: str) -> Iterator[None]:
-    """At the end of the block, unless it raises: record that the command has ended well, and write
-    the metrics. That these cannot be written does not make the command fail."""
-    yield
-    try:
-        write_success(settings, command)
-        write_metrics(settings)
-    except (UserError, OSError) as error:
-        log.warning("the metrics were not written: %s", getattr(error, "what", error))
