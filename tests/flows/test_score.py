@@ -153,6 +153,7 @@ def test_without_a_day_it_is_the_day_after_the_last_row_and_rows_of_today_are_no
     shop.score(capsys, "--operations.today", "2024-06-11", day=None)
     assert read_scores(shop.place("2024-06-11"))["as_of"] == "2024-06-11"
     today = datetime.now(UTC).date()
+    shutil.rmtree(shop.var / "batches")  # as another log it would be held
     write_log(shop.folder / "a.csv", today - timedelta(days=170), 171)
     shop.score(capsys, day=None)
     assert read_scores(shop.place(str(today))) is not None
