@@ -37,14 +37,14 @@ class Validated:
 
 def last_validated(settings: Settings) -> Validated:
     """The batch that was accepted last. Raises UserError when there is none yet."""
-    found = _read(settings, "validated")
-    if found is None:
+    validated = _read(settings, "validated")
+    if validated is None:
         raise UserError(
             f"no batch of {dataset_of(settings)} was accepted yet",
             where=str(settings.var),
             next_step=make("train", settings),
         )
-    return found
+    return validated
 
 
 def last_refused(settings: Settings) -> Validated | None:
@@ -57,11 +57,11 @@ def last_seen(settings: Settings) -> Validated:
     return last_refused(settings) or last_validated(settings)
 
 
-def remember(settings: Settings, kind: str, found: Validated) -> None:
+def remember(settings: Settings, kind: str, seen: Validated) -> None:
     """Write down where a batch lies: kind is `validated` or `refused`. What is validated takes the
     place of what was refused before it."""
-    folder = found.folder.relative_to(settings.var.absolute())
-    write_record(_pointer(settings, kind), {**asdict(found), "folder": str(folder)})
+    folder = seen.folder.relative_to(settings.var.absolute())
+    write_record(_pointer(settings, kind), {**asdict(seen), "folder": str(folder)})
     if kind == "validated":
         _pointer(settings, "refused").unlink(missing_ok=True)
 
@@ -91,9 +91,9 @@ def _read(settings: Settings, kind: str) -> Validated | None:
     """What `remember` wrote; None when nothing was, or its files are gone."""
     file = _pointer(settings, kind)
     try:
-        found = read_record(file)
-        folder = settings.var.absolute() / found.pop("folder")
-        return Validated(folder=folder, **found) if (folder / QUARANTINE).exists() else None
+        record = read_record(file)
+        folder = settings.var.absolute() / record.pop("folder")
+        return Validated(folder=folder, **record) if (folder / QUARANTINE).exists() else None
     except FileNotFoundError:
         return None
     except (RecordAltered, TypeError, LookupError) as error:

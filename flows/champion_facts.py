@@ -59,7 +59,7 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Found:
+class ChampionFacts:
     """What is known of the champion in a month."""
 
     readings: Sequence[Reading] = ()
@@ -70,10 +70,10 @@ class Found:
 
 
 def scores_until(settings: Settings, until: date) -> list[Scored]:
-    """The official scores made as of the first day of a month up to `until`, in order: days that
-    somebody asked for in between would take the places of months. Raises UserError for scores that
+    """The official scores made as of the first day of a month up to `until`, in order: scores of
+    days in between would take the places of months. Raises UserError for scores that
     were altered."""
-    found = []
+    scores = []
     for folder in scores_folder(settings).glob("as_of=????-??-01"):
         try:
             day = date.fromisoformat(folder.name.removeprefix("as_of="))
@@ -90,8 +90,8 @@ def scores_until(settings: Settings, until: date) -> list[Scored]:
                 f" {make('score', settings, AS_OF=str(day))}",
             )
         made = (record["version"], record["rows"], record["files"][PARQUET])
-        found.append(Scored(day, folder, *made, record.get("fair_from")))
-    return sorted(found, key=lambda one: one.as_of)
+        scores.append(Scored(day, folder, *made, record.get("fair_from")))
+    return sorted(scores, key=lambda one: one.as_of)
 
 
 def measure_champion(
@@ -100,13 +100,13 @@ def measure_champion(
     scores: Sequence[Scored],
     previous: Reading | None = None,
     alarmed_since: str | None = None,
-) -> Found:
+) -> ChampionFacts:
     """What the labels that are known by the end of the month say of the champion, and what can be
     said without labels. scores: the official ones, up to that day.  previous: the early label of
     the month before, where it is of the same version.  alarmed_since: the first month of an alarm
     that lasted until the month before: features are compared with those of before it."""
     if not scores:
-        return Found()
+        return ChampionFacts()
     from monitoring.labels import ripe
     from monitoring.performance import (
         estimate,
@@ -142,7 +142,7 @@ def measure_champion(
     names = [feature["name"] for feature in described["features"]]
     since = None if alarmed_since is None else first_day(alarmed_since)
     drift = _drift(watched, end, scores, names, since)
-    return Found(readings, performance, pools, [estimate(latest.part)], drift)
+    return ChampionFacts(readings, performance, pools, [estimate(latest.part)], drift)
 
 
 def _drift(
@@ -159,12 +159,12 @@ def _drift(
     before = {one.as_of: one.part for one in scores}
     drift = []
     if latest.as_of == end:
-        found = score_drift(
+        of_score = score_drift(
             latest.part,
             last_year=before.get(year_before(end)),
             previous=before.get(first_day(add_months(month_of(end), -1))),
         )
-        drift = [found] if found else []
+        drift = [of_score] if of_score else []
     return drift + feature_drift(
         watched.transactions,
         end,
@@ -209,17 +209,17 @@ def _early_label(
     if not known or known[-1].version != scores[-1].version:
         return []
     now, first = known[-1], add_months(watched.months[0].month, 13)
-    outcomes = [now]
+    dates = [now]
     if month_of(now.as_of) >= first:  # the log has more than a month before the year before
-        outcomes.insert(0, _made_for_a_year_before(watched, now))
-    found = _outcomes(watched, outcomes, end, EARLY_DAYS)
-    return [early_label(found, month, as_of=now.as_of, previous=previous, until=first)]
+        dates.insert(0, _made_for_a_year_before(watched, now))
+    outcomes = _outcomes(watched, dates, end, EARLY_DAYS)
+    return [early_label(outcomes, month, as_of=now.as_of, previous=previous, until=first)]
 
 
 def _made_for_a_year_before(watched: Watched, now: Scored) -> Scored:
     """The scores that this champion has for the same day a year before, made once for it and the
-    rows before that day. They are no list that anyone was given, so they lie with what monitoring
-    keeps."""
+    rows before that day. They were never given to anyone as a list, so they are kept with the
+    files of monitoring."""
     from features.score_rows import rows_of_log
     from serving.batch import CSV, score
 

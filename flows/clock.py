@@ -25,11 +25,11 @@ def today(settings: Settings) -> date:
 
 def read_day(text: str, where: str) -> date:
     """A day, or the first day of a month: `2026-05-01` or `2026-05`. Raises UserError."""
-    found = DAY.fullmatch(text.strip())
+    match = DAY.fullmatch(text.strip())
     try:
-        if found is None:
+        if match is None:
             raise ValueError
-        return date.fromisoformat(f"{found[1]}{found[2] or '-01'}")
+        return date.fromisoformat(f"{match[1]}{match[2] or '-01'}")
     except ValueError:
         raise UserError(
             f"{text!r} is not a day",

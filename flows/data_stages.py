@@ -52,8 +52,8 @@ def ingest(settings: Settings) -> Parts:
 def validate(settings: Settings, parts: Parts, page: Path) -> Stage:
     """The validated batch: valid rows, quarantine, rows per day of a log. Its page goes to `page`.
 
-    Raises ContractBroken when a rule of severity stop is broken, and when the batch is unlike the
-    last accepted one and nobody has released it.
+    Raises ContractBroken when a rule of severity stop is broken, and when the batch differs too
+    much from the last accepted one and nobody has released it.
     """
     return open_dataset(settings).validate(parts, page)
 
@@ -121,7 +121,7 @@ class Log:
         for path, label in zip(paths, labels(paths), strict=True):
             content, folders = sha256_of(path), folder_columns(path, source.wanted)
             first = seen.setdefault(json.dumps([content, folders], sort_keys=True), label)
-            if first != label:  # sent twice: its rows would all be copies
+            if first != label:  # delivered twice: its rows would all be copies
                 log.warning("%s holds the same bytes as %s: it is read once", label, first)
                 continue
 
@@ -272,8 +272,8 @@ class Log:
         }
         return {
             **{
-                suite: [to_expectation(name, rule) for name, rule in found.items()]
-                for suite, found in rules.items()
+                suite: [to_expectation(name, rule) for name, rule in named.items()]
+                for suite, named in rules.items()
             },
             "table": table_checks(select(declared)),
         }

@@ -126,9 +126,9 @@ def print_summary(
 ) -> None:
     """The one table at the end, the decision with its reasons, and what to type next."""
     rows, split, model = summary["rows"], summary["table"], summary["model"]
-    asked = "positive" if summary["source"] == "table" else "buy again"
+    positive = "positive" if summary["source"] == "table" else "buy again"
     parts = [
-        f"{n} {c:,} ({split['positive_rate'][n]:.1%} {asked})" for n, c in split["rows"].items()
+        f"{n} {c:,} ({split['positive_rate'][n]:.1%} {positive})" for n, c in split["rows"].items()
     ]
     console.print()
     console.print(
@@ -179,7 +179,7 @@ def print_summary(
 def _other(unseen: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
     """Lines about the values of a table that are none of their columns' categories."""
     columns = sorted(
-        (name for name, found in unseen.items() if found["unseen"]),
+        (name for name, values in unseen.items() if values["unseen"]),
         key=lambda name: -unseen[name]["share"],
     )
     heads = ["Other", *[""] * len(columns)]
@@ -190,9 +190,9 @@ def _other(unseen: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
 
 
 def _against_a_champion(summary: dict[str, Any]) -> bool:
-    """Whether there was one: then the gate asked a rule about it."""
-    asked = {rule["rule"] for rule in summary["decision"]["rules"]}
-    return not asked.isdisjoint({"better", "unscorable"})
+    """Whether there was one: then the gate has judged a rule about it."""
+    rules = {rule["rule"] for rule in summary["decision"]["rules"]}
+    return not rules.isdisjoint({"better", "unscorable"})
 
 
 def _scores(summary: dict[str, Any]) -> Table:

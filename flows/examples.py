@@ -101,24 +101,25 @@ def log_samples(
         [as_of, MOST_LINES],
     ).fetchall()
     eligible = {customer_id for (customer_id,) in few}
-    asked = [
+    candidates = [
         row
         for row in np.flatnonzero(test.as_of == test.as_of.max())
         if test.customer_id[row] in eligible
     ]
-    chosen = [str(test.customer_id[row]) for row in spread(np.array(asked), probability, count)]
+    rows = spread(np.array(candidates), probability, count)
+    chosen = [str(test.customer_id[row]) for row in rows]
     columns = [name for name in CANONICAL if name in declared and name != "customer_id"]
     selected = {name: name for name in columns}
     if "amount" in declared:  # its quantity or price was made of it, and may not be declared
         selected["amount"] = "quantity * unit_price"
     every = ", ".join(str(place) for place in range(1, len(selected) + 2))
-    found = connection.execute(
+    records = connection.execute(
         f"SELECT customer_id, {', '.join(selected.values())} FROM log"
         f" WHERE invoiced_at < ? AND list_contains(?, customer_id) ORDER BY invoiced_at, {every}",
         [as_of, chosen],
     ).fetchall()
     lines: dict[str, list[dict[str, Any]]] = {customer_id: [] for customer_id in chosen}
-    for customer_id, *values in found:
+    for customer_id, *values in records:
         lines[customer_id].append(_line(dict(zip(selected, values, strict=True))))
     return [
         {"name": f"sample {number}", "as_of": as_of.isoformat(), "lines": lines[customer_id]}

@@ -87,7 +87,7 @@ def one_host(settings: Settings, command: str) -> Iterator[None]:
         f"{command} on {socket.gethostname()[:30]}, process {os.getpid()}",
     )
     held, stop = [_take(lock)], threading.Event()
-    watch = threading.Thread(target=_watch, args=(lock, held, stop), name="exclusive", daemon=True)
+    watch = threading.Thread(target=_keep, args=(lock, held, stop), name="exclusive", daemon=True)
     watch.start()
     try:
         yield
@@ -144,12 +144,11 @@ def _take(lock: _Lock) -> psycopg.Connection[Any]:
     except psycopg.Error as error:
         if connection is not None:
             connection.close()
-        told = " ".join(str(error).replace(lock.password or "\0", "***").split())[:300]
+        reason = " ".join(str(error).replace(lock.password or "\0", "***").split())[:300]
         raise UserError(
-            f"the database that keeps two hosts apart does not work: {told}",
+            f"the database that holds the lock for several hosts cannot be used: {reason}",
             where=f"{SETTING} = {lock.address}",
-            next_step="see that it runs, and takes the user and the password; then the same command"
-            " goes on",
+            next_step="see that it runs and accepts user and password, then repeat the command",
         ) from None
     if not taken:
         connection.close()
@@ -165,8 +164,8 @@ def _take(lock: _Lock) -> psycopg.Connection[Any]:
     return connection
 
 
-def _watch(lock: _Lock, held: list[psycopg.Connection[Any]], stop: threading.Event) -> None:
-    """Ask whether the session is alive, until told to stop; where it is not, take the lock again.
+def _keep(lock: _Lock, held: list[psycopg.Connection[Any]], stop: threading.Event) -> None:
+    """Check that the session is alive, until `stop` is set; where it is not, take the lock again.
     Ends the process when another host has taken the lock, or may have."""
     from flows.stopping import end_because
 

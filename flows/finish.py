@@ -47,7 +47,7 @@ def finished(settings: Settings, command: str | None = None) -> Iterator[None]:
     except Exception:
         if stopped is None:
             raise
-        log.exception("the end of a command that had failed before")
+        log.exception("what ends a command failed too, after the command had failed")
     if stopped is not None:
         raise stopped
 
@@ -72,7 +72,7 @@ def finish(settings: Settings, command: str | None = None) -> None:
 
 
 def _merge_request_logs(settings: Settings) -> None:
-    """Yesterday's files are left alone: a service may be writing its last ones."""
+    """Yesterday's files are not touched: a service may still be writing them."""
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     for name in ("log", "shadow"):
         merge_days(settings.var.absolute() / "serving" / name, yesterday)
@@ -128,13 +128,13 @@ def write_success(settings: Settings, command: str) -> None:
 def read_successes(folder: Path) -> dict[str, datetime]:
     """Command -> when it last ended well; without those of which nothing, or nothing that can be
     read, is recorded. folder: of the data set's monitoring."""
-    found = {}
+    successes = {}
     for command in COMMANDS:
         try:
             record = read_record(folder / SUCCEEDED / f"{command}.json")
-            found[command] = datetime.fromisoformat(record["ended"])
+            successes[command] = datetime.fromisoformat(record["ended"])
         except FileNotFoundError:
             continue
         except (OSError, RecordAltered, LookupError, TypeError, ValueError) as error:
             log.warning("when %s last ended well is not known: %s", command, error)
-    return found
+    return successes

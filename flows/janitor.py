@@ -48,7 +48,7 @@ def main(settings: Settings) -> None:
     for line in ended:
         print(line)
     if not ended:
-        print("Every flow run that Prefect believes to be under way is.")
+        print("No dead flow run: each that Prefect lists as under way has a living process.")
 
 
 def end_dead_runs(settings: Settings) -> list[str]:
@@ -58,16 +58,16 @@ def end_dead_runs(settings: Settings) -> list[str]:
     from prefect.client.schemas.objects import StateType
     from prefect.states import Cancelled, Crashed
 
-    said = []
+    lines = []
     with get_client(sync_client=True) as api:
         going = _runs(api, [str(settings.var.absolute()), TAG])
         for run in going:
             if reason := why_dead(settings, run):
                 cancelling = run.state and run.state.type == StateType.CANCELLING
                 _end(api, run, (Cancelled if cancelling else Crashed)(message=reason))
-                said.append(f"{run.name}: {reason}")
+                lines.append(f"{run.name}: {reason}")
     _remove_files(settings, {str(run.id) for run in going})
-    return said
+    return lines
 
 
 def end_run(settings: Settings, run_id: str, state: State[Any]) -> None:
@@ -172,7 +172,8 @@ def drop_missed(api: SyncPrefectClient, flow_run: FlowRun) -> list[str]:
     from prefect.client.schemas.objects import StateType
     from prefect.states import Cancelled
 
-    if flow_run.deployment_id is None or not flow_run.auto_scheduled:  # by hand: for other months
+    # One that a person started may be for other months.
+    if flow_run.deployment_id is None or not flow_run.auto_scheduled:
         return []
     waiting = FlowRunFilter(
         deployment_id=FlowRunFilterDeploymentId(any_=[flow_run.deployment_id]),

@@ -19,7 +19,7 @@ from configs.command import make
 from configs.settings import Settings
 from flows import data_stages
 from flows.acceptance import last_refused
-from flows.champion_facts import Found, Scored, measure_champion, scores_until
+from flows.champion_facts import ChampionFacts, Scored, measure_champion, scores_until
 from flows.clock import as_of_month, today
 from flows.watch import (
     Watched,
@@ -52,7 +52,7 @@ EXPLAINED = 5  # features that are named beside an alarm
 
 
 def judge(watched: Watched, month: str, *, restate: str | None = None) -> Judged:
-    """The verdict of a month, found or made.
+    """The verdict of a month, read back or made now.
 
     restate: the first month whose rows were changed since it was judged, and are to be taken over.
     Raises UserError where rows before it were changed.
@@ -77,8 +77,8 @@ def judge(watched: Watched, month: str, *, restate: str | None = None) -> Judged
     if judged is None or judged.inputs != inputs:
         last = next((one for one in earlier if one.month == add_months(month, -1)), None)
         alarmed_since = last.since if last and last.verdict != "calendar" else None
-        found = measure_champion(watched, month, scores, previous, alarmed_since)
-        readings = [*read_sensors(watched, month, baseline), *found.readings]
+        measured = measure_champion(watched, month, scores, previous, alarmed_since)
+        readings = [*read_sensors(watched, month, baseline), *measured.readings]
         verdict = decide(
             month,
             readings,
@@ -86,10 +86,10 @@ def judge(watched: Watched, month: str, *, restate: str | None = None) -> Judged
             earlier=earlier,
             champion=scores[-1].version if scores else None,
             horizon_days=settings.features.horizon_days,
-            explained=[one.text for one in found.drift if one.text][:EXPLAINED],
+            explained=[one.text for one in measured.drift if one.text][:EXPLAINED],
             learning=[one.text for one in readings if one.state in ("learning", "too_few")],
         )
-        judged = Judged(verdict, inputs, _write_facts(watched, month, readings, found))
+        judged = Judged(verdict, inputs, _write_facts(watched, month, readings, measured))
         state.write_judged(folder, judged)
     _take_into_alerts(folder, judged)
     return judged
@@ -203,14 +203,14 @@ def restate_from(
 
 
 def rebuild_altered(settings: Settings, restate: str | None = None) -> list[str]:
-    """Judge anew the months whose verdict or facts were altered, and say what was found, in
-    sentences. restate: see `judge`. Raises UserError where that cannot be done."""
-    said = []
+    """Judge anew the months whose verdict or facts were altered, and return
+    sentences about them. restate: see `judge`. Raises UserError where that cannot be done."""
+    lines = []
     for one in state.read_judged(folder_of(settings))[1]:
         if one.month is None or end_of(one.month) > today(settings):
-            aside = one.file.with_name(f"{one.file.name}.altered")
-            one.file.rename(aside)
-            said.append(f"{one.text}; nothing of it is used, and it is {aside.name} now")
+            renamed = one.file.with_name(f"{one.file.name}.altered")
+            one.file.rename(renamed)
+            lines.append(f"{one.text}; nothing of it is used, and it was renamed to {renamed.name}")
             continue
         at = as_of_month(settings, one.month)
         try:
@@ -220,8 +220,8 @@ def rebuild_altered(settings: Settings, restate: str | None = None) -> list[str]
         else:
             check_there(watched, one.month)
             judged = judge(watched, one.month, restate=restate)
-        said.append(f"{one.text}; {one.month} was judged anew: {judged.verdict.verdict}")
-    return said
+        lines.append(f"{one.text}; {one.month} was judged anew: {judged.verdict.verdict}")
+    return lines
 
 
 def meanings() -> Mapping[str, VerdictName]:
@@ -258,15 +258,15 @@ def _take_into_alerts(folder: Path, judged: Judged) -> None:
 
 
 def _write_facts(
-    watched: Watched, month: str, readings: Sequence[Reading], found: Found
+    watched: Watched, month: str, readings: Sequence[Reading], measured: ChampionFacts
 ) -> dict[str, str]:
     """Write the facts of a month; returns path -> SHA-256."""
     kinds: dict[str, tuple[type, Sequence[Any]]] = {
         "readings": (Reading, readings),
-        "performance": (Performance, found.performance),
-        "pooled": (Performance, found.pooled),
-        "estimates": (Estimate, found.estimates),
-        "drift": (Drift, found.drift),
+        "performance": (Performance, measured.performance),
+        "pooled": (Performance, measured.pooled),
+        "estimates": (Estimate, measured.estimates),
+        "drift": (Drift, measured.drift),
         "quality": (Quality, [_quality(watched, month)]),
     }
     return {

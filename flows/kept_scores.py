@@ -135,7 +135,7 @@ def fair_from(bundle: Bundle) -> str | None:
 
 
 def keep_scores(place: Path, record: dict[str, Any], write: Callable[[Path], None]) -> Scores:
-    """The scores of a key, found or made; official where there were none at `place` before.
+    """The scores of a key, read back or made now; official where there were none at `place` before.
 
     record: what to write down of them, with all of `KEY`.  write: writes both files into the folder
     that it is given.
@@ -146,9 +146,9 @@ def keep_scores(place: Path, record: dict[str, Any], write: Callable[[Path], Non
     first = _read(place)
     absent = first is None and not any((place / name).exists() for name in (*FILES, RECORD))
     for folder in (place, *([] if absent else [beside])):
-        found = read_scores(folder)
-        if found is not None and _same(found, record):
-            return Scores(folder, found, folder == place, True)
+        known = read_scores(folder)
+        if known is not None and _same(known, record):
+            return Scores(folder, known, folder == place, True)
 
     place.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(
@@ -200,8 +200,8 @@ def _is_intact(folder: Path, record: dict[str, Any]) -> bool:
         return False
 
 
-def _same(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    return all(found[name] == wanted[name] for name in KEY)
+def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return all(one[name] == other[name] for name in KEY)
 
 
 def _are_those(folder: Path, record: dict[str, Any]) -> bool:

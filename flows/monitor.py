@@ -43,13 +43,13 @@ def main(settings: Settings, *, restate: str | None, month: str | None) -> None:
     if month is not None:
         if restate is not None:
             raise UserError(
-                "MONTH shows what was judged, and RESTATE judges anew",
+                "MONTH only shows a verdict, and RESTATE judges the month again",
                 where="MONTH, RESTATE",
-                next_step="name one of them",
+                next_step="pass one of them",
             )
-        tell(judged_before(settings, month_of(read_day(month, "MONTH"))), settings, [])
+        print_judged(judged_before(settings, month_of(read_day(month, "MONTH"))), settings, [])
         return
-    judge_last(settings, restate, lambda judged, notes: tell(judged, settings, notes))
+    judge_last(settings, restate, lambda judged, notes: print_judged(judged, settings, notes))
 
 
 def judged_before(settings: Settings, month: str) -> Judged:
@@ -61,8 +61,8 @@ def judged_before(settings: Settings, month: str) -> Judged:
             raise UserError(
                 one.text, where="MONTH", next_step=f"judge it anew: {make('monitor', settings)}"
             )
-    found = next((one for one in known if one.verdict.month == month), None)
-    if found is None:
+    judged_month = next((one for one in known if one.verdict.month == month), None)
+    if judged_month is None:
         judged = [one.verdict.month for one in known]
         over = end_of(month) <= today(settings)
         raise UserError(
@@ -73,7 +73,7 @@ def judged_before(settings: Settings, month: str) -> Judged:
             if over
             else f"it is not over: today is {today(settings)}",
         )
-    return found
+    return judged_month
 
 
 def judge_last(
@@ -81,8 +81,8 @@ def judge_last(
     restate: str | None = None,
     show: Callable[[Judged, list[str]], None] = lambda judged, notes: None,
 ) -> tuple[Judged, list[str]]:
-    """What `make monitor` does: the verdict of the last month that is over, and what is to be said
-    about it; then alerts, metrics and page. show: told both before an alert that cannot be
+    """What `make monitor` does: the verdict of the last month that is over, and notes about
+    it; then alerts, metrics and page. show: gets both before an alert that cannot be
     delivered ends the command.
 
     Raises Busy when another command works on the same state, and what `judge` raises.
@@ -132,7 +132,7 @@ def _judge_held(settings: Settings, error: ContractBroken) -> None:
         judge_held(settings, month, error)
 
 
-def tell(judged: Judged, settings: Settings, notes: Sequence[str]) -> None:
+def print_judged(judged: Judged, settings: Settings, notes: Sequence[str]) -> None:
     """The verdict first, then what it rests on, and what to type next."""
     verdict, shown, folder = judged.verdict, console(), folder_of(settings)
     readings = state.facts_of(folder, [judged], "readings", Reading)
@@ -148,7 +148,7 @@ def tell(judged: Judged, settings: Settings, notes: Sequence[str]) -> None:
             *(("Note", note) for note in [*notes, *could_judge(readings, settings)]),
             ("Month", f"{verdict.month}: {verdict.verdict}{since}"),
             *(("Because", text) for text in verdict.evidence),
-            *(("Beside it", text) for text in verdict.explained),
+            *(("Also", text) for text in verdict.explained),
             ("Champion", f"version {verdict.champion}" if verdict.champion else nobody),
             *(("", pool.text) for pool in pools),
             ("Do", verdict.action),

@@ -118,8 +118,8 @@ def gather(settings: Settings) -> PageState:
 def _of_the_baseline(settings: Settings, judged: Sequence[str]) -> list[Reading]:
     """The readings of the months that the newest baseline is made of, without those that were
     judged."""
-    found = baselines_of(settings)[-1:]
-    readings = [Reading(**one) for baseline in found for one in baseline.get("readings", ())]
+    newest = baselines_of(settings)[-1:]
+    readings = [Reading(**one) for baseline in newest for one in baseline.get("readings", ())]
     return [one for one in readings if one.month not in judged]
 
 
@@ -138,7 +138,7 @@ def requests(settings: Settings, month: str) -> Requests | None:
     champion = champion_now(settings)
     try:
         bundle = champion and load_bundle(champion.bundle, expected_sha256=champion.bundle_sha256)
-        found = read_requests(
+        logged = read_requests(
             folder,
             model_name(settings),
             since,
@@ -152,7 +152,7 @@ def requests(settings: Settings, month: str) -> Requests | None:
     except UserError as error:
         log.warning("the page does not show the requests to the service: %s", error.what)
         return None
-    return None if found.state == "none" and not found.left_out else found
+    return None if logged.state == "none" and not logged.left_out else logged
 
 
 def shadow(settings: Settings) -> Shadow | None:
@@ -168,27 +168,27 @@ def shadow(settings: Settings) -> Shadow | None:
     if champion is None or challenger is None or challenger.version == champion.version:
         return None
     try:
-        purchases = purchases_of(settings)
-        seen, found = evidence_of(settings, champion.version, challenger.version, purchases)
+        versions = (champion.version, challenger.version)
+        evidence, comparison = evidence_of(settings, *versions, purchases_of(settings))
     except UserError as error:
         log.warning("the page has no comparison with the challenger: %s", error.what)
         return None
-    return on_page(found, seen.harm)
+    return on_page(comparison, evidence.harm)
 
 
 def champions(past: Sequence[Record]) -> tuple[Champion, ...]:
     """Each version while it was champion, by the ledger."""
-    found: list[Champion] = []
+    periods: list[Champion] = []
     for entry in past:
         if not entry.moves or entry.to_version is None:
             continue
         day = day_of(entry)
-        if found:
-            last = found.pop()
-            found.append(Champion(**{**vars(last), "until": day}))
+        if periods:
+            last = periods.pop()
+            periods.append(Champion(**{**vars(last), "until": day}))
         figures = {name: _number(entry.figures.get(f"roc_auc{end}")) for name, end in ENDS.items()}
-        found.append(Champion(entry.to_version, day, None, **figures))
-    return tuple(found)
+        periods.append(Champion(entry.to_version, day, None, **figures))
+    return tuple(periods)
 
 
 ENDS = {"roc_auc": "", "low": "_low", "high": "_high"}
@@ -212,14 +212,14 @@ def decisions(past: Sequence[Record]) -> tuple[Decision, ...]:
 def runs(settings: Settings, past: Sequence[Record]) -> tuple[Run, ...]:
     """The trainings that ended with a decision. The family is in the run's summary, if it is still
     there."""
-    found = []
+    trainings = []
     for entry in past:
         day = clock_of(entry)
         if day is None:
             continue
         figures = {name: _number(entry.figures.get(f"roc_auc{end}")) for name, end in ENDS.items()}
         winner = _winner(settings.var.absolute() / "runs" / entry.run_id / "summary.json")
-        found.append(
+        trainings.append(
             Run(
                 day.isoformat(),
                 entry.run_id,
@@ -229,7 +229,7 @@ def runs(settings: Settings, past: Sequence[Record]) -> tuple[Run, ...]:
                 decision=cast(Any, entry.action),
             )
         )
-    return tuple(found)
+    return tuple(trainings)
 
 
 def _winner(summary: Path) -> str:

@@ -164,14 +164,14 @@ def promote_from_shadow(settings: Settings) -> list[str]:
 
     try:
         purchases = purchases_of(settings)
-    except ContractBroken as error:  # the rows of a month that is not over: no business of today's
+    except ContractBroken as error:  # rows of a month that is not over: not of interest today
         return [f"the version in shadow waits: {error.what}"]
     entry = conclude_shadow(open_store(settings), settings, purchases)
     return [f"version {entry.to_version} is champion: {entry.reason}"] if entry else []
 
 
 def operate(settings: Settings, say: Callable[[str], None]) -> list[Operated]:
-    """Process all due months, the oldest first; say: told what happens, a line at a time.
+    """Process all due months, the oldest first; say: gets what happens, a line at a time.
 
     Raises UserError for a month whose rows are missing, held or changed, and whatever a stage
     raises: that is an alert too. The months before it are done by then.
@@ -188,7 +188,7 @@ def operate(settings: Settings, say: Callable[[str], None]) -> list[Operated]:
             what, action = f"unexpected {type(error).__name__}: {error}", "see the log of the run"
             if isinstance(error, UserError):
                 what, action = error.what, error.next_step
-            with suppress(OSError):  # of a full disk; what failed is told in any case
+            with suppress(OSError):  # of a full disk; what failed is reported in any case
                 raise_alert(folder, month, BY, what, action, today=end_of(month))
             raise
         clear_alert(folder, month, BY, today=end_of(month))
@@ -205,7 +205,7 @@ def due_months(settings: Settings) -> list[str]:
             raise UserError(
                 f"the clock went back: {last} was processed already, and today is {clock}",
                 where="operations.today" if settings.operations.today else "the system's clock",
-                next_step="set the clock right",
+                next_step="correct the clock",
             )
         first = add_months(last, 1)
     else:
@@ -216,8 +216,8 @@ def due_months(settings: Settings) -> list[str]:
 
 def last_operated(settings: Settings) -> str | None:
     """The newest month that was processed."""
-    found = sorted((folder_of(settings) / "operated").glob("month=*.json"))
-    return found[-1].stem.removeprefix("month=") if found else None
+    files = sorted((folder_of(settings) / "operated").glob("month=*.json"))
+    return files[-1].stem.removeprefix("month=") if files else None
 
 
 def operate_month(settings: Settings, month: str, say: Callable[[str], None]) -> Operated:
@@ -245,14 +245,14 @@ def operate_month(settings: Settings, month: str, say: Callable[[str], None]) ->
     for line in (verdict.verdict, *verdict.evidence, *could_judge(readings, settings)):
         say(f"{month}: {line}")
     rows = next(one.rows for one in watched.months if one.month == month)
-    found = {
+    facts = {
         "month": month,
         "rows": rows,
         "scored": scored,
         "verdict": verdict.verdict,
         "champion": champion,
     }
-    operated = _retrain(settings, watched, verdict, found, say)
+    operated = _retrain(settings, watched, verdict, facts, say)
     write_record(folder_of(settings) / "operated" / f"month={month}.json", asdict(operated))
     return operated
 
@@ -271,11 +271,11 @@ def _retrain(
     settings: Settings,
     watched: Watched,
     verdict: Verdict,
-    found: dict[str, Any],
+    facts: dict[str, Any],
     say: Callable[[str], None],
 ) -> Operated:
     """Train when there is a reason and nothing forbids it; the gate decides what comes of it.
-    found: what is known of the month's `Operated`."""
+    facts: what is known of the month's `Operated`."""
     from registry import ledger
     from registry.tracking import open_store
 
@@ -284,11 +284,11 @@ def _retrain(
     past = ledger.history(client, settings)
     trigger = find_trigger(settings, watched, verdict, past, clock)
     if trigger is None:
-        return Operated(**found)
+        return Operated(**facts)
     forbidden = why_not(settings, watched, trigger, month, past, clock)
     if forbidden:
         say(f"{month}: no retraining ({trigger.reason}): {forbidden}")
-        return Operated(**found, deferred=f"{trigger.reason}: {forbidden}")
+        return Operated(**facts, deferred=f"{trigger.reason}: {forbidden}")
     decided = decision_as_of(past, clock)
     if decided is None:
         write_trigger_once(settings, client, past, trigger, month, clock)
@@ -300,7 +300,7 @@ def _retrain(
     verb = "is champion" if decided.action == "promote" else "is rejected"
     say(f"{month}: version {decided.to_version} {verb}")
     return Operated(
-        **found,
+        **facts,
         trigger=trigger.kind,
         decision=decided.action,
         version=decided.to_version,

@@ -64,14 +64,14 @@ def register_task(
         )
         fetch(version)  # what will be served is what was registered
         verify_bundle(version.bundle, expected_sha256=sha)
-        found = evidence(
+        gate_evidence = evidence(
             table,
             comparison,
             description,
             today(context.settings),
             shadow_evidence(context, comparison, version),
         )
-        decision = decide(found, context.settings.gate)
+        decision = decide(gate_evidence, context.settings.gate)
     return Outcome(version, decision)
 
 
@@ -85,7 +85,7 @@ def carry_out(
     """
     from registry.decisions import conclude
 
-    found = comparison.evaluation
+    evaluation = comparison.evaluation
     entry = conclude(
         context.client,
         context.settings,
@@ -93,9 +93,9 @@ def carry_out(
         decision=outcome.decision,
         expected_champion=comparison.champion.version if comparison.champion else None,
         figures={
-            **found.scores[found.winner],
-            "against_champion": found.against_champion or {},
-            "against_baseline": found.against_baseline,
+            **evaluation.scores[evaluation.winner],
+            "against_champion": evaluation.against_champion or {},
+            "against_baseline": evaluation.against_baseline,
             "clock": str(today(context.settings)),
         },
         data_sha256=summary["data_sha256"],
@@ -128,8 +128,8 @@ def evidence(
     """What the gate looks at, from the evaluation and the two bundles' descriptions. day: it is."""
     from registry.gate import ChampionEvidence, Difference, Evidence, judged_slices
 
-    found, theirs = comparison.evaluation, comparison.description
-    versus, beside, scores = found.against_champion, None, found.scores[found.winner]
+    evaluation, theirs = comparison.evaluation, comparison.description
+    versus, beside, scores = evaluation.against_champion, None, evaluation.scores[evaluation.winner]
     if comparison.champion:
         beside = ChampionEvidence(
             version=comparison.champion.version,
@@ -137,16 +137,16 @@ def evidence(
             learnt_until=learnt_until(theirs) if theirs else None,
             roc_auc=Difference(**versus["roc_auc"]) if versus else None,
             log_loss=Difference(**versus["log_loss"]) if versus else None,
-            slices=judged_slices(found.slices) if versus else (),
+            slices=judged_slices(evaluation.slices) if versus else (),
         )
     return Evidence(
-        export_max_difference=found.export_difference[found.winner],
+        export_max_difference=evaluation.export_difference[evaluation.winner],
         chance_roc_auc=Difference(
             *(scores[f"roc_auc{end}"] - 0.5 for end in ("", "_low", "_high"))
         ),
-        baseline_roc_auc=Difference(**found.against_baseline),
+        baseline_roc_auc=Difference(**evaluation.against_baseline),
         calibration_error=scores["calibration_error"],
-        latency_p99_ms=found.latency["p99_ms"],
+        latency_p99_ms=evaluation.latency["p99_ms"],
         today=day,
         schema=tuple(description["features"]),
         newest_row=newest_row(table.facts.as_of, description["question"]),

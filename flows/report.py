@@ -37,7 +37,7 @@ def summarise(
     outcome: Outcome,
 ) -> dict[str, Any]:
     """The content of `summary.json`, JSON values only."""
-    settings, run, found = context.settings, context.run, evaluation
+    settings, run = context.settings, context.run
     facts = table.facts.to_json()
     return {
         "schema_version": 3,
@@ -60,13 +60,16 @@ def summarise(
             for name, value in facts["leak_check"].items()
             if name not in ("leaks", "strong")
         },
-        "families": {name: _family(stage, found, name) for name, stage in candidates.items()},
-        "differences": found.between,
-        "baseline": asdict(found.baseline),
+        "families": {name: _family(stage, evaluation, name) for name, stage in candidates.items()},
+        "differences": evaluation.between,
+        "baseline": asdict(evaluation.baseline),
         "oracle": None if oracle_roc_auc is None else {"roc_auc": oracle_roc_auc},
-        "winner": found.winner,
-        "against": {"baseline": found.against_baseline, "champion": found.against_champion},
-        "slices": found.slices,
+        "winner": evaluation.winner,
+        "against": {
+            "baseline": evaluation.against_baseline,
+            "champion": evaluation.against_champion,
+        },
+        "slices": evaluation.slices,
         "threshold": settings.training.threshold,
         "decision": {
             "action": outcome.decision.action,
@@ -77,8 +80,8 @@ def summarise(
             "name": outcome.version.name,
             "version": outcome.version.version,
             "bundle_sha256": outcome.version.bundle_sha256,
-            "export_max_difference": found.export_difference[found.winner],
-            "latency": found.latency,
+            "export_max_difference": evaluation.export_difference[evaluation.winner],
+            "latency": evaluation.latency,
         },
         "mlflow": {"tracking_uri": tracking_uri(settings), "run_id": context.parent_run},
     }
@@ -99,7 +102,7 @@ def warnings(facts: dict[str, Any]) -> list[str]:
     return [*heavy, *measured]
 
 
-def _family(stage: Stage, found: Evaluation, name: str) -> dict[str, Any]:
+def _family(stage: Stage, evaluation: Evaluation, name: str) -> dict[str, Any]:
     result = read_result(stage)
     return {
         "folder": stage.folder.name,
@@ -111,8 +114,8 @@ def _family(stage: Stage, found: Evaluation, name: str) -> dict[str, Any]:
         "params": result["params"],
         "calibration": result["calibration"]["kind"],
         "valid": result["valid_metrics"],
-        "test": found.scores[name],
-        "test_before_calibration": found.before_calibration[name],
+        "test": evaluation.scores[name],
+        "test_before_calibration": evaluation.before_calibration[name],
     }
 
 
@@ -277,33 +280,33 @@ def questions(
     table: the facts of the training table.  against_baseline: the winner's ROC AUC less that of the
     `baseline`.  importance: of the winner (`training/importance.py`).
     """
-    found = []
+    open_questions = []
     if torn := torn_groups(settings, table):
-        found.append({"about": str(settings.source.table.group), "text": torn})
+        open_questions.append({"about": str(settings.source.table.group), "text": torn})
     if against_baseline["low"] <= 0:
         low, high = against_baseline["low"], against_baseline["high"]
         name = str(baseline["feature"])
-        said = f"{against_baseline['difference']:+.4f} [{low:+.4f}, {high:+.4f}]"
-        text = f"the model does not surely rank better than {name} alone: ROC AUC {said}"
-        found.append({"about": name, "text": text})
+        figures = f"{against_baseline['difference']:+.4f} [{low:+.4f}, {high:+.4f}]"
+        text = f"the model does not surely rank better than {name} alone: ROC AUC {figures}"
+        open_questions.append({"about": name, "text": text})
     if settings.source.kind == "table" and table.leak_check is not None:
         for name, why in _strong(table.leak_check.strong, importance).items():
             text = (
                 f"is {name} known before the outcome? {'. '.join(why)}. If not, move it to"
                 " source.table.leave_out and train again"
             )
-            found.append({"about": name, "text": text})
-    return found
+            open_questions.append({"about": name, "text": text})
+    return open_questions
 
 
 def _strong(
     strong: Sequence[tuple[str, float]], importance: Mapping[str, Any] | None
 ) -> dict[str, list[str]]:
     """Columns that are strong by themselves or to the model -> why."""
-    found: dict[str, list[str]] = {}
+    reasons: dict[str, list[str]] = {}
     for name, score in strong:
         if score > STRONG:
-            found[name] = [f"By itself it reaches a ROC AUC of {score:.3f}"]
+            reasons[name] = [f"By itself it reaches a ROC AUC of {score:.3f}"]
     lost = {
         one["name"]: one["roc_auc_loss"] for one in (importance or {"features": ()})["features"]
     }
@@ -311,8 +314,8 @@ def _strong(
         first = max(lost, key=lambda name: lost[name])
         others = sum(max(loss, 0.0) for name, loss in lost.items() if name != first)
         if lost[first] > max(DWARFS, others):
-            found.setdefault(first, []).append(
+            reasons.setdefault(first, []).append(
                 f"Shuffled, it costs the model {lost[first]:.3f} of ROC AUC, all others together"
                 f" {others:.3f}"
             )
-    return found
+    return reasons

@@ -168,6 +168,6 @@ class _Lines(io.StringIO):
 
     def write(self, text: str) -> int:
         for line in text.splitlines() if self.show else ():
-            if found := re.match(r" *\d+\.\d s  (.*)", line):
-                self.show(found[1])  # type: ignore[misc]
+            if match := re.match(r" *\d+\.\d s  (.*)", line):
+                self.show(match[1])  # type: ignore[misc]
         return len(text)

@@ -89,7 +89,7 @@ def make_scores(
 
 
 def _made_from_broken_rows(settings: Settings, as_of: str) -> list[str]:
-    """What there is to say of a list that is made from months that were judged broken data."""
+    """A warning for a list that is made from months that were judged broken data."""
     broken = unaccepted_until(settings, month_of(date.fromisoformat(as_of) - timedelta(days=1)))
     if not broken:
         return []
@@ -116,7 +116,7 @@ def score_log(
     section = bundle.description.get("transactions")
     if section is None:
         raise UserError(
-            "the champion's bundle says nothing of how its features are made from a log",
+            "the champion's bundle does not say how its features are made from a log",
             where=str(bundle.folder),
             next_step=f"train again: {make('train', settings)}",
         )
@@ -124,7 +124,7 @@ def score_log(
     transactions, clock = validated / TRANSACTIONS, today(settings)
     if as_of is not None and as_of > clock:
         raise UserError(
-            f"{as_of} lies in the future: today is {clock}{_whose(settings)}",
+            f"{as_of} lies in the future: today is {clock}{_clock_note(settings)}",
             where="AS_OF",
             next_step=f"name a day up to {clock}, or set the clock: --operations.today",
         )
@@ -186,7 +186,7 @@ def _check_features(bundle: Bundle, settings: Settings) -> None:
     for name in (feature["name"] for feature in bundle.features):
         if name not in catalogue:
             raise UserError(
-                f"no SQL here makes the champion's feature {name}",
+                f"this version has no SQL for the champion's feature {name}",
                 where="features/catalogue.py",
                 next_step="train again with this version, or score with the one that trained it",
             )
@@ -199,8 +199,8 @@ def _check_features(bundle: Bundle, settings: Settings) -> None:
             )
 
 
-def _whose(settings: Settings) -> str:
-    """Where the clock is that of a simulated shop."""
+def _clock_note(settings: Settings) -> str:
+    """A note for the message, where the clock is that of a simulated shop."""
     simulated = settings.source.kind == "simulated" and settings.operations.today is None
     return ", the day after the simulated log" if simulated else ""
 
@@ -213,8 +213,8 @@ def _with_notes(scores: Scores, settings: Settings, bundle: Bundle) -> Scores:
     )
     if explained != wanted:
         notes.append(
-            f"what moved the score most was worked out for {explained:,} when they were made:"
-            " scoring.explained holds for new scores only"
+            f"explanations were computed for {explained:,} customers when the scores were made:"
+            " scoring.explained applies to new scores only"
         )
     fair = record.get("fair_from")
     if fair is not None and record["as_of"] < fair:
@@ -239,21 +239,21 @@ def _with_notes(scores: Scores, settings: Settings, bundle: Bundle) -> Scores:
 
 @contextmanager
 def noted_warnings() -> Iterator[list[str]]:
-    """The warnings that are logged meanwhile, such as a file that was sent twice: this command has
-    no log of its own."""
-    found: list[str] = []
+    """The warnings that are logged meanwhile, such as a file that was delivered twice, to be
+    printed: this command has no log of its own."""
+    warnings: list[str] = []
 
-    def hear(record: logging.LogRecord) -> bool:
+    def collect(record: logging.LogRecord) -> bool:
         if record.levelno >= logging.WARNING:
-            found.append(record.getMessage())
+            warnings.append(record.getMessage())
         return True
 
     logger = logging.getLogger("golden_path")
-    logger.addFilter(hear)
+    logger.addFilter(collect)
     try:
-        yield found
+        yield warnings
     finally:
-        logger.removeFilter(hear)
+        logger.removeFilter(collect)
 
 
 def print_scores(scores: Scores, settings: Settings, warnings: list[str]) -> None:

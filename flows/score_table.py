@@ -88,26 +88,26 @@ def score_rows(settings: Settings) -> Scores:
     features = folder / FEATURES
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        found = make_features(settings, bundle, folder, features)
+        rows = make_features(settings, bundle, folder, features)
 
         def take(target: Path) -> int:
             features.rename(target)
-            return found.rows
+            return rows.rows
 
-        key = {"as_of": None, "data_sha256": found.digest, "source": found.files}
+        key = {"as_of": None, "data_sha256": rows.digest, "source": rows.files}
         scores = score_once(
             settings,
             version,
             bundle,
-            folder / f"data={found.digest[:12]}",
+            folder / f"data={rows.digest[:12]}",
             key,
             take,
-            found.nobody,
+            rows.nobody,
             called="row" if settings.source.table.id is None else "id",
         )
     finally:
         features.unlink(missing_ok=True)
-    return replace(scores, notes=(*found.notes, *scores.notes))
+    return replace(scores, notes=(*rows.notes, *scores.notes))
 
 
 def make_features(settings: Settings, bundle: Bundle, folder: Path, target: Path) -> Rows:
@@ -147,12 +147,12 @@ def make_features(settings: Settings, bundle: Bundle, folder: Path, target: Path
         notes.append(
             f"{counts.quarantined:,} of {counts.raw:,} rows are not scored ({reasons}): {shown}"
         )
-    for name, found in outcome.level.get("unseen", {}).items():
-        share = found["unseen"] / max(found["values"], 1)
+    for name, column in outcome.level.get("unseen", {}).items():
+        share = column["unseen"] / max(column["values"], 1)
         if share >= UNSEEN:
             notes.append(
                 f"{name}: {share:.1%} of the values are none of the champion's categories"
-                f" ({', '.join(found['examples'])}): they count as other"
+                f" ({', '.join(column['examples'])}): they count as other"
             )
     digest = digest_of_rows(target, settings.compute)
     nobody = UserError("no row of the file can be scored", where="DATA", next_step=str(left_out))

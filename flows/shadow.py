@@ -60,7 +60,7 @@ def evidence_of(
     """What the service has seen of two versions, for the gate and for people. Raises UserError
     where the comparison needs more memory than it may have."""
     folder = settings.var.absolute() / "serving"
-    found = compare_shadow(
+    comparison = compare_shadow(
         folder / "shadow",
         model_name(settings),
         champion,
@@ -74,12 +74,12 @@ def evidence_of(
     )
     then = make("shadow", settings, PROMOTE)
     seen = ShadowEvidence(
-        found.days,
-        found.rows,
-        harm(found, settings.gate),
-        next_step=f"{serve}, and when it has been asked for so long: {then}",
+        comparison.days,
+        comparison.rows,
+        harm(comparison, settings.gate),
+        next_step=f"{serve}, and when it has received requests for so long: {then}",
     )
-    return seen, found
+    return seen, comparison
 
 
 def standing(
@@ -100,10 +100,10 @@ def standing(
     if broken != [RULE] or rejection.from_version is None:
         return None
     champion = rejection.from_version
-    seen, found = evidence_of(settings, champion, newest.version, purchases)
-    rule = asdict(shadow_rule(seen, days, settings.gate))
+    evidence, comparison = evidence_of(settings, champion, newest.version, purchases)
+    rule = asdict(shadow_rule(evidence, days, settings.gate))
     why_not = _changed(client, settings, champion) or _too_old(settings, rejection)
-    return Standing(newest, rejection, found, rule, why_not)
+    return Standing(newest, rejection, comparison, rule, why_not)
 
 
 def conclude_shadow(
@@ -115,21 +115,21 @@ def conclude_shadow(
     purchases: for the labels of the pairs; none: without them. Raises ChampionChanged, LedgerBroken
     and BundleRefused, with nothing promoted.
     """
-    found = standing(client, settings, purchases)
-    if found is None or not found.ready:
+    waiting = standing(client, settings, purchases)
+    if waiting is None or not waiting.ready:
         return None
-    verify(found.version, ledger.trusted(client, settings))  # it was registered days ago
-    before, rule = found.rejection, found.rule
+    verify(waiting.version, ledger.trusted(client, settings))  # it was registered days ago
+    before, rule = waiting.rejection, waiting.rule
     rules = tuple(rule if one["rule"] == RULE else one for one in before.rules)
     reason = f"held: {rule['found']} ({rule['limit']}); the others are held by record"
     reason = f"{reason} {before.sequence}"
     return conclude(
         client,
         settings,
-        version=found.version,
+        version=waiting.version,
         decision=Decision("promote", (reason,), rules),
         expected_champion=before.from_version,
-        figures={**before.figures, RULE: figures_of(found.comparison)},
+        figures={**before.figures, RULE: figures_of(waiting.comparison)},
         data_sha256=before.data_sha256,
         code_revision=before.code_revision,
         run_id=before.run_id,
@@ -142,18 +142,18 @@ def why_not_promoted(
     """Why `conclude_shadow` promotes nothing, in a sentence."""
     if settings.gate.shadow_days is None:
         return "the gate asks for no days in shadow (gate.shadow_days is not set)"
-    found = standing(client, settings, purchases)
-    if found is None:
+    waiting = standing(client, settings, purchases)
+    if waiting is None:
         return "no version waits for its days in shadow: see make models for the decisions"
-    if found.why_not:
-        return f"version {found.version.version} is not promoted: {found.why_not}"
-    rule = found.rule
-    return f"version {found.version.version} is not promoted: {rule['found']} ({rule['limit']})"
+    if waiting.why_not:
+        return f"version {waiting.version.version} is not promoted: {waiting.why_not}"
+    rule = waiting.rule
+    return f"version {waiting.version.version} is not promoted: {rule['found']} ({rule['limit']})"
 
 
-def figures_of(found: ShadowComparison) -> dict[str, float]:
+def figures_of(comparison: ShadowComparison) -> dict[str, float]:
     """The numbers of a comparison, for the ledger."""
-    values = asdict(found)
+    values = asdict(comparison)
     return {
         name: value
         for name, value in values.items()
@@ -180,12 +180,15 @@ def purchases_of(settings: Settings) -> Purchases | None:
     )
 
 
-def sides(found: ShadowComparison) -> list[tuple[str, str, str]]:
+def sides(comparison: ShadowComparison) -> list[tuple[str, str, str]]:
     """Name, the champion's and the challenger's figure, as they are shown."""
-    rows = [("mean probability", found.mean_champion, found.mean_challenger, ".4f")]
+    rows = [("mean probability", comparison.mean_champion, comparison.mean_challenger, ".4f")]
     rows += [
-        ("ms a row, median", found.champion_median_ms, found.challenger_median_ms, ".3f"),
-        ("ms a row, 99th percentile", found.champion_p99_ms, found.challenger_p99_ms, ".3f"),
+        ("ms a row, median", comparison.champion_median_ms, comparison.challenger_median_ms, ".3f"),
+        (
+            *("ms a row, 99th percentile", comparison.champion_p99_ms),
+            *(comparison.challenger_p99_ms, ".3f"),
+        ),
     ]
     return [
         (name, format(ours, how), format(theirs, how))
@@ -194,19 +197,19 @@ def sides(found: ShadowComparison) -> list[tuple[str, str, str]]:
     ]
 
 
-def on_page(found: ShadowComparison, reasons: tuple[str, ...] = ()) -> Shadow | None:
+def on_page(comparison: ShadowComparison, reasons: tuple[str, ...] = ()) -> Shadow | None:
     """The comparison as the page of monitoring shows it; None where there are no pairs."""
     from reports.monitoring_state import Shadow
 
-    if found.state == "none":
+    if comparison.state == "none":
         return None
     return Shadow(
-        found.champion,
-        found.challenger,
-        found.days,
-        found.rows,
-        (found.text, *reasons),
-        {name: (ours, theirs) for name, ours, theirs in sides(found)},
+        comparison.champion,
+        comparison.challenger,
+        comparison.days,
+        comparison.rows,
+        (comparison.text, *reasons),
+        {name: (ours, theirs) for name, ours, theirs in sides(comparison)},
     )
 
 

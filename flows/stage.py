@@ -61,9 +61,9 @@ def run_stage(
     """
     key = stage_key(depends_on, modules, build)
     folder = var.absolute() / "stages" / f"{name}-{key[:16]}"
-    found = _intact(folder)
-    if found is not None and found["facts"].get("repeats", True):
-        return Stage(folder, found["facts"], found["files"], reused=True)
+    kept = _intact(folder)
+    if kept is not None and kept["facts"].get("repeats", True):
+        return Stage(folder, kept["facts"], kept["files"], reused=True)
     for left in folder.parent.glob(".*.*.*"):  # by killed runs, with whatever settings they had
         process = left.name.split(".")[-2]
         if process.isdecimal() and not psutil.pid_exists(int(process)):
@@ -97,16 +97,16 @@ def code_sha256() -> str:
 
 
 def _hash_files(files: Iterable[Path], root: Path) -> str:
-    found = {file.as_posix(): sha256_of(root / file) for file in [*files, Path(LOCK)]}
-    return hash_text(json.dumps(found, sort_keys=True))
+    hashes = {file.as_posix(): sha256_of(root / file) for file in [*files, Path(LOCK)]}
+    return hash_text(json.dumps(hashes, sort_keys=True))
 
 
 def _intact(folder: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         files = {path.name: sha256_of(path) for path in folder.iterdir() if path.name != RECORD}
-        sealed = hash_text(json.dumps([found["facts"], files], sort_keys=True))
-        return found if found["sealed"] == sealed else None
+        sealed = hash_text(json.dumps([record["facts"], files], sort_keys=True))
+        return record if record["sealed"] == sealed else None
     except (OSError, ValueError, LookupError, TypeError):
         return None  # damaged in whatever way: made anew
 

@@ -145,14 +145,14 @@ class LabelledTable:
         from features.from_table import schema
         from reports.labelled import write_table_report
 
-        asked = self.settings.source.table
+        described = self.settings.source.table
         write_table_report(
             validated.folder,
             table.path(TABLE),
-            schema(asked),
+            schema(described),
             page,
             title=f"Data report: {self.settings.name}",
-            predicted=f"{asked.target} is {asked.positive}",
+            predicted=f"{described.target} is {described.positive}",
             useless=table.facts.useless,
             compute=self.settings.compute,
         )

@@ -75,7 +75,7 @@ def train(settings: Settings, run: Run, display: Display) -> dict[str, Any]:
         tracking.close_run(client, parent)
     except BaseException:
         tracking.close_run(client, parent, "FAILED")
-        with suppress(Exception):  # the failure is what is told; the next run would do the same
+        with suppress(Exception):  # the failure is reported; the next run would do the same
             reconcile(client, settings)  # a version that it registered is rejected
         raise
     return summary
@@ -123,18 +123,18 @@ def build_features(context: RunContext, validated: Stage) -> TableStage:
     with context.stage("features") as reused:
         stage = data_stages.open_dataset(settings).build_table(validated)
         reused(stage.reused)
-    found = stage.facts.leak_check
-    assert found is not None
-    if found.rows_rebuilt:
-        said = f"{found.rows_rebuilt:,} rows made again without the future are the same"
-    elif found.strongest:
-        name, score = found.strongest
-        said = f"the strongest column by itself is {name}, ROC AUC {score:.3f}"
+    leaks = stage.facts.leak_check
+    assert leaks is not None
+    if leaks.rows_rebuilt:
+        result = f"{leaks.rows_rebuilt:,} rows that were rebuilt without later data are the same"
+    elif leaks.strongest:
+        name, score = leaks.strongest
+        result = f"the strongest column by itself is {name}, ROC AUC {score:.3f}"
     else:
-        said = "too few rows of a class to score a column by itself"
-    context.display.say(f"leak check: {said}")
+        result = "too few rows of a class to score a column by itself"
+    context.display.say(f"leak check: {result}")
     for name, why in stage.facts.useless.items():
-        context.display.say(f"warning: {name} is of no use: {why}")
+        context.display.say(f"warning: {name} cannot help a model: {why}")
     if torn := table_stages.torn_groups(settings, stage.facts):
         context.display.say(f"warning: {torn}")
     return stage

@@ -166,9 +166,9 @@ def baselines_of(settings: Settings) -> list[dict[str, Any]]:
 
 def baseline_of(watched: Watched, month: str) -> dict[str, Any] | None:
     """The baseline that judges this month; the first one is frozen here. None before it."""
-    found = baselines_of(watched.settings)
-    if found:
-        return state.baseline_for(found, month)
+    baselines = baselines_of(watched.settings)
+    if baselines:
+        return state.baseline_for(baselines, month)
     since = first_judged(watched, month)
     return freeze_baseline(watched, since, "the first one", 1) if since <= month else None
 
@@ -212,8 +212,8 @@ def read_sensors(watched: Watched, month: str, baseline: dict[str, Any] | None) 
     """The readings of a month: without a baseline, all are learning."""
     if baseline is not None:
         return read_month(_measure(watched, end_of(month)), baseline["sensors"], month)
-    found = baselines_of(watched.settings)
-    first = found[0]["since"] if found else first_judged(watched, month)
+    baselines = baselines_of(watched.settings)
+    first = baselines[0]["since"] if baselines else first_judged(watched, month)
     count = watched.settings.operations.baseline_months
     text = f"Learning: the baseline is the {count} months before {first}; it judges from then on."
     return [Reading(name, month, "learning", until=first, text=text) for name in SENSORS]

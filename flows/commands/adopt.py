@@ -51,7 +51,7 @@ def main(
 ) -> None:
     if not data or not target:  # make hands over what was not given as an empty text
         raise UserError(
-            "which file, and which of its columns is to be predicted?",
+            "a file and the column to predict must be named",
             where="command line",
             next_step="make adopt DATA=FILE TARGET=COLUMN",
         )
@@ -79,7 +79,7 @@ def _place(output: str | None, data: Path, force: bool, again: Callable[..., str
     place = Path(output) if output else FOLDER / f"{_cleaned(data.name.split('.')[0])}.yaml"
     if place.suffix not in (".yaml", ".yml"):
         raise UserError(
-            f"a preset is a YAML file, and {place.name!r} is not called so",
+            f"a preset is a YAML file, and {place.name!r} does not end in .yaml",
             where="--output",
             next_step=again("--output", str(_free(place))),
         )
@@ -93,7 +93,7 @@ def _place(output: str | None, data: Path, force: bool, again: Callable[..., str
         )
     if place.exists() and not force:
         raise UserError(
-            f"{place} is there already, and may hold what somebody decided",
+            f"{place} exists already, and may hold somebody's decisions",
             where=str(place),
             next_step=f"{again('--output', str(_free(place)))}; or to write over it:"
             f" {again(*(('--output', output) if output else ()), '--force')}",
@@ -121,12 +121,12 @@ def preset(drafted: Draft, data: Path) -> str:
     inside = data.resolve().is_relative_to(Path.cwd())
     shown = data.resolve().relative_to(Path.cwd()) if inside else data.resolve()
     columns = len(drafted.guesses) + 1
-    asked = [f"# CHECK: {_line(check)}" for check in drafted.checks]
+    checks = [f"# CHECK: {_line(check)}" for check in drafted.checks]
     size = f"{drafted.rows:,} rows, {columns} columns"
     lines = [
         f"# Drafted by `make adopt` from {_line(data.name)} ({size}).",
         "# Every line is a guess, its reason beside it: change what is wrong.",
-        *asked,
+        *checks,
         "source:",
         "  kind: table",
         f"  path: {_text(str(shown))}",
@@ -147,7 +147,7 @@ def preset(drafted: Draft, data: Path) -> str:
         lines += [f"      - {_text(guess.name)}  # {_because(guess)}" for guess in left_out]
     if drafted.missing_values:
         values = ", ".join(map(_text, drafted.missing_values))
-        lines.append(f"    missing_values: [{values}]  # texts that stand where there is no value")
+        lines.append(f"    missing_values: [{values}]  # texts that mean a missing value")
     lines.append(
         "    # split: COLUMN  # where a column says train, valid or test; else it is drawn"
     )
@@ -195,7 +195,7 @@ def _shown(character: str) -> str:
 
 
 def _line(text: str) -> str:
-    """Values may hold line ends, and a comment may not."""
+    """One line: values may contain line ends, and a comment must not."""
     return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))[:LONGEST]
 
 
@@ -209,9 +209,9 @@ def _show(drafted: Draft, place: Path, command: str) -> None:
     table = Table(box=None, pad_edge=False)
     for head in ("column", "guess", "because"):
         table.add_column(head, overflow="fold", no_wrap=head == "guess")
-    said = {"leave_out": "left out", "id": "identifier", "group": "group of rows"}
+    kinds = {"leave_out": "left out", "id": "identifier", "group": "group of rows"}
     for guess in drafted.guesses:
-        kind = said.get(guess.kind, guess.kind)
+        kind = kinds.get(guess.kind, guess.kind)
         table.add_row(plain(guess.name), kind, plain(_line(guess.reason), LONGEST))
     console.print(table)
     checks = [f"{guess.name}: {guess.check}" for guess in drafted.guesses if guess.check]
@@ -227,9 +227,9 @@ def _show(drafted: Draft, place: Path, command: str) -> None:
         )
     checks += drafted.checks
     if drafted.id is None:
-        checks.append("no column names the rows: they are known by their row number")
+        checks.append("no column identifies the rows: they are identified by their row number")
     if drafted.missing_values:
-        checks.append(f"{', '.join(drafted.missing_values)} are taken for missing values")
+        checks.append(f"{', '.join(drafted.missing_values)} are read as missing values")
     checks.append(
         "no column may be filled in after the outcome: training stops at one that is too good by"
         " itself, and cannot see the others"

@@ -1,8 +1,8 @@
 """Send the deployments of `prefect.yaml` to a Prefect server: `make deploy`. Without a network.
 
-The work pool, of type process, is made where it is absent. What is sent differs from `prefect.yaml`
-in what only this command knows: the preset and its overrides, the folder of the project, and the
-environment that keeps the libraries quiet. Doing it again changes nothing but what was edited.
+The work pool, of type process, is made where it is absent. It differs from `prefect.yaml` in
+what only this command knows: the preset and its overrides, the folder of the project, and the
+environment in which the libraries log little. A second time changes only what was edited.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FILE = ROOT / "prefect.yaml"
 
 @dataclass(frozen=True)
 class Scheduled:
-    """A deployment as the server has it. next: when it is started next; None: by hand alone."""
+    """A deployment as the server has it. next: when it is started next; None: only manually."""
 
     name: str
     cron: str
@@ -156,20 +156,20 @@ def read_deployments(settings: Settings) -> list[Scheduled]:
     from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
 
     mine = DeploymentFilter(name=DeploymentFilterName(any_=[settings.name]))
-    found = []
+    scheduled = []
     for one in _ask(settings, lambda api: api.read_deployments(deployment_filter=mine)):
         flow = _ask(settings, lambda api, flow=one.flow_id: api.read_flow(flow))
         crons = [schedule.schedule.cron for schedule in one.schedules]
         active = [schedule.schedule for schedule in one.schedules if schedule.active]
         starts = [at for schedule in active if (at := _next(schedule)) and not one.paused]
-        found.append(
+        scheduled.append(
             Scheduled(
                 f"{flow.name}/{one.name}",
                 ", ".join(crons),
                 min(starts, default=None),
             )
         )
-    return sorted(found, key=lambda one: (one.next is None, one.name))
+    return sorted(scheduled, key=lambda one: (one.next is None, one.name))
 
 
 def _next(schedule: Any) -> datetime | None:

@@ -22,19 +22,19 @@ from ingestion.labelled.rules import LARGEST
 from ingestion.outcome import QUARANTINE
 
 ABOUT = "Show the rows that the last batch has in quarantine, by reason."
-FEW, MANY = 2, 20  # examples of each reason, and of the one asked for
+FEW, MANY = 2, 20  # examples of each reason, and of the one that is named
 LONGEST = 400  # characters of a rule
 
 
 def main(settings: Settings, reason: str | None = None) -> None:
-    found = last_seen(settings)
-    rows, console = found.rows, terminal()
+    batch = last_seen(settings)
+    rows, console = batch.rows, terminal()
     console.print(
-        f"Batch {found.batch}: {rows['raw']:,} rows = {rows['valid']:,} valid"
+        f"Batch {batch.batch}: {rows['raw']:,} rows = {rows['valid']:,} valid"
         f" + {rows['quarantined']:,} in quarantine"
     )
-    if found.why:
-        say(console, f"This batch is {found.why}", style="bold")
+    if batch.why:
+        say(console, f"This batch is {batch.why}", style="bold")
     for name, count in rows["warned"].items():
         say(console, f"{count:,} rows are warned of: {short(name)}")
     if not rows["quarantined"]:
@@ -42,16 +42,16 @@ def main(settings: Settings, reason: str | None = None) -> None:
     if reason is not None and reason not in rows["reasons"]:
         raise UserError(
             f"no row is in quarantine for {reason!r}",
-            where=str(found.folder / QUARANTINE),
+            where=str(batch.folder / QUARANTINE),
             next_step=f"the reasons are {', '.join(rows['reasons'])}",
         )
     console.print(_counts(rows, settings))
     for name in [reason] if reason else rows["reasons"]:
         console.print()
-        console.print(_examples(found, name, MANY if reason else FEW, settings.source))
+        console.print(_examples(batch, name, MANY if reason else FEW, settings.source))
     for line in (
-        f"All of them, with every column: {found.folder / QUARANTINE}",
-        f"After mending a rule or the source: {make('replay', settings)}",
+        f"All of them, with every column: {batch.folder / QUARANTINE}",
+        f"After repairing a rule or the source: {make('replay', settings)}",
     ):
         console.print(Text(line, style="dim"), soft_wrap=True)
 
@@ -63,19 +63,19 @@ def _counts(rows: dict[str, Any], settings: Settings) -> Table:
         table.add_column(name, justify="right" if right else "left", overflow="fold")
     known = open_dataset(settings).rules()
     for name, count in sorted(rows["reasons"].items(), key=lambda item: -item[1]):
-        words = known.get(name, ("no rule any more", ""))
+        words = known.get(name, ("not a rule any more", ""))
         share = f"{count / rows['raw']:.2%}"
         table.add_row(plain(name), f"{count:,}", share, *(plain(each, LONGEST) for each in words))
     table.caption = "a row may have several reasons"
     return table
 
 
-def _examples(found: Validated, reason: str, count: int, source: Source) -> Table:
+def _examples(batch: Validated, reason: str, count: int, source: Source) -> Table:
     """Some rows of the reason, as they are. Of a log all that stands there; a table may have any
     number of columns, so only its identifier and those at fault."""
     of_table, named = source.kind == "table", source.table.id
     columns = "cells" if of_table else ", ".join(CANONICAL)
-    names, rows = _read(found, reason, count, f"reasons, unreadable, {columns}")
+    names, rows = _read(batch, reason, count, f"reasons, unreadable, {columns}")
     table = Table(title=plain(reason), title_justify="left", box=None, pad_edge=False)
     heads = ["source", "row", "reasons", "what stands there"]
     if of_table and named:
@@ -87,14 +87,14 @@ def _examples(found: Validated, reason: str, count: int, source: Source) -> Tabl
         shown = at_fault(reasons, cells, source) if of_table else _filled(cells)
         there = [f"{name} = {_short(cells.get(name))}" for name in shown]
         there += [_short(each.replace("=", " = ", 1)) for each in unreadable or ()]
-        told = [
+        row = [
             visible(place),
             str(number),
             *("\n".join(map(visible, x)) for x in (reasons, there)),
         ]
         if of_table and named:
-            told.insert(2, _short(cells.get(named)))
-        table.add_row(*map(Text, told))
+            row.insert(2, _short(cells.get(named)))
+        table.add_row(*map(Text, row))
     return table
 
 
@@ -105,11 +105,11 @@ def _filled(cells: dict[str, Any]) -> list[str]:
 def at_fault(reasons: list[str], cells: dict[str, str | None], source: Source) -> list[str]:
     """The columns that the reasons speak of, but for unreadable ones, in the order of the file."""
     table = source.table
-    found = {f"missing_{name}": name for name in table.columns}
-    found |= {f"out_of_range_{name}": name for name in table.columns}
-    found |= {"no_label": table.target or "", "unknown_split": table.split or ""}
-    found |= {"no_group": table.group or ""}
-    wanted = {found[reason] for reason in reasons if reason in found}
+    column_of = {f"missing_{name}": name for name in table.columns}
+    column_of |= {f"out_of_range_{name}": name for name in table.columns}
+    column_of |= {"no_label": table.target or "", "unknown_split": table.split or ""}
+    column_of |= {"no_group": table.group or ""}
+    wanted = {column_of[reason] for reason in reasons if reason in column_of}
     if "infinite_value" in reasons:
         numbers = {name for name, column in table.columns.items() if column.type == "number"}
         wanted |= {name for name in numbers if _infinite(cells.get(name), source.text)}
@@ -126,10 +126,10 @@ def _infinite(text: str | None, written: Written) -> bool:
         return False
 
 
-def _read(found: Validated, reason: str, count: int, columns: str) -> tuple[list[str], list[Any]]:
+def _read(batch: Validated, reason: str, count: int, columns: str) -> tuple[list[str], list[Any]]:
     with connect() as connection:
         result = connection.execute(
-            f"SELECT source, source_row, {columns} FROM {parquet(found.folder / QUARANTINE)}"
+            f"SELECT source, source_row, {columns} FROM {parquet(batch.folder / QUARANTINE)}"
             " WHERE list_contains(reasons, ?) ORDER BY source, source_row LIMIT ?",
             [reason, count],
         )

@@ -35,15 +35,16 @@ def main(settings: Settings, *, reason: str | None) -> None:
         )
     check_source(settings.source)
     with exclusive(settings, "rebaseline"):
-        found = baselines_of(settings)
+        baselines = baselines_of(settings)
         watched = watch(settings)
         whole = watched.whole
-        version = found[-1]["version"] + 1 if found else 1
+        version = baselines[-1]["version"] + 1 if baselines else 1
         since = add_months(whole[-1], 1) if whole else ""
-        if found and found[-1]["since"] >= since:
+        if baselines and baselines[-1]["since"] >= since:
+            last = baselines[-1]
             raise UserError(
-                f"baseline {found[-1]['version']} judges from {found[-1]['since']} on, and no month"
-                " was judged by it yet",
+                f"baseline {last['version']} judges from {last['since']} on, and no month was"
+                " judged by it yet",
                 where=str(folder_of(settings) / "baseline"),
                 next_step=f"judge a month first: {make('monitor', settings)}",
             )
@@ -58,7 +59,7 @@ def main(settings: Settings, *, reason: str | None) -> None:
         write_monitoring_page(settings)
     made = sorted(content["made_from"])
     print(f"Baseline {version} is frozen on {made[0]} to {made[-1]}; it judges from {since} on.")
-    before = found[-1]["since"] if found else ""
+    before = baselines[-1]["since"] if baselines else ""
     for line in _not_scored(settings, before):
         print(line)
     print(f"Next: {make('operate', settings)}, when {since} is over")

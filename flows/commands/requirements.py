@@ -85,8 +85,8 @@ def uv_sources(find_links: bool) -> dict[str, str]:
         return {"UV_FIND_LINKS": ""}
     if "UV_FIND_LINKS" in os.environ:
         return {}
-    asked = [sys.executable, "-m", "pip", "config", "get", "global.find-links"]
-    configured = subprocess.run(asked, capture_output=True, text=True).stdout
+    command = [sys.executable, "-m", "pip", "config", "get", "global.find-links"]
+    configured = subprocess.run(command, capture_output=True, text=True).stdout
     links = shlex.split(os.environ.get("PIP_FIND_LINKS") or configured)
     return {"UV_FIND_LINKS": ",".join(links)}
 

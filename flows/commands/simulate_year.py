@@ -137,21 +137,21 @@ def simulate_year(
             done = []
             for place, month in enumerate(names, 1):
                 deliver(files, _delivered(settings), month=month)
-                found, released = _known(settings, month), list[str]()
-                if found is None:
+                operated, released = _known(settings, month), list[str]()
+                if operated is None:
                     counted = partial(show, after=f"({place} of {months})")
                     at = _as_of(settings, month)
-                    found, released = _process(at, month, counted)
+                    operated, released = _process(at, month, counted)
                     counted(f"{month}: alerts, metrics, page")
                     finish(at)
-                    if found.decision == "promote":
-                        service.wait_for(found.version)
+                    if operated.decision == "promote":
+                        service.wait_for(operated.version)
                 elif month == names[-1]:  # killed before its page was written, perhaps
                     finish(_as_of(settings, month))
-                done.append(found)
+                done.append(operated)
                 now = tally.with_more(time.monotonic() - began, service.client)
                 write_record(settings.var / YEAR, asdict(now))
-                for line in rows(found, _alarms(settings, [month])):
+                for line in rows(operated, _alarms(settings, [month])):
                     out.print(line, markup=False, highlight=False)
                 for reason in released:
                     say(out, f"        held, and released after a look: {reason}")
@@ -241,14 +241,14 @@ def _first_champion(settings: Settings, month: str, show: Callable[[str], None])
     if champion_now(settings) is None:
         at = _as_of(settings, month)
         train(at, lambda line: show(f"training the first champion: {line}"))
-    found = champion_now(settings)
-    if found is None:
+    champion = champion_now(settings)
+    if champion is None:
         raise UserError(
             "the first training has no champion: the gate rejected it",
             where=str(settings.var / "runs" / "latest" / "report.html"),
             next_step="see why; the year needs a champion to operate",
         )
-    return found.version
+    return champion.version
 
 
 def _known(settings: Settings, month: str) -> Operated | None:

@@ -45,7 +45,7 @@ def shop(tmp_path_factory):
     ("old", "new", "said"),
     [
         (",2.0,", ",2.5,", "the source holds other rows than it did"),
-        ("invoice_id", "number", "its rows are read no more"),
+        ("invoice_id", "number", "its rows can no longer be read"),
     ],
 )
 def test_other_rows_are_named_before_anything_is_repeated(shop, monkeypatch, old, new, said):
