@@ -70,9 +70,8 @@ class ChampionFacts:
 
 
 def scores_until(settings: Settings, until: date) -> list[Scored]:
-    """The official scores made as of the first day of a month up to `until`, in order: scores of
-    days in between would take the places of months. Raises UserError for scores that
-    were altered."""
+    """Return the official scores as of the first day of a month up to `until`, in order: scores of
+    days in between would take the places of months. Raises UserError for altered scores."""
     scores = []
     for folder in scores_folder(settings).glob("as_of=????-??-01"):
         try:
@@ -101,10 +100,10 @@ def measure_champion(
     previous: Reading | None = None,
     alarmed_since: str | None = None,
 ) -> ChampionFacts:
-    """What the labels that are known by the end of the month say of the champion, and what can be
-    said without labels. scores: the official ones, up to that day.  previous: the early label of
-    the month before, where it is of the same version.  alarmed_since: the first month of an alarm
-    that lasted until the month before: features are compared with those of before it."""
+    """Measure the champion by the labels that are known by the end of the month, and what can be
+    measured without labels. scores: the official ones, up to that day.  previous: the early label
+    of the month before, where it is of the same version.  alarmed_since: the first month of an
+    alarm that lasted until the month before: features are compared with those before it."""
     if not scores:
         return ChampionFacts()
     from monitoring.labels import ripe
@@ -152,7 +151,7 @@ def _drift(
     features: Sequence[str],
     since: date | None,
 ) -> list[Drift]:
-    """Of the score first, then of the features. since: see `feature_drift`."""
+    """Return the drift of the score, then of the features. since: see `feature_drift`."""
     from monitoring.drift import feature_drift, score_drift
 
     latest = scores[-1]
@@ -200,8 +199,9 @@ def _outcomes(
 def _early_label(
     watched: Watched, month: str, scores: Sequence[Scored], previous: Reading | None
 ) -> list[Reading]:
-    """The reading of the early label: of the newest scores whose first days are known, beside the
-    same champion's scores of a year before, which are made for this where nobody made them."""
+    """Return the reading of the early label: of the newest scores whose first days are known,
+    compared with the scores of the same champion a year before, which are made now where there are
+    none."""
     from monitoring.labels import EARLY_DAYS, early_label, ripe
 
     end = end_of(month)
@@ -217,9 +217,9 @@ def _early_label(
 
 
 def _made_for_a_year_before(watched: Watched, now: Scored) -> Scored:
-    """The scores that this champion has for the same day a year before, made once for it and the
-    rows before that day. They were never given to anyone as a list, so they are kept with the
-    files of monitoring."""
+    """Return the scores that this champion gives for the same day a year before, made once for it
+    and the rows before that day. Nobody was given them as a list, so they are kept with the files
+    of monitoring."""
     from features.score_rows import rows_of_log
     from serving.batch import CSV, score
 
@@ -267,7 +267,7 @@ _opened: dict[tuple[Any, ...], Bundle] = {}
 
 
 def bundle_of(settings: Settings, scored: Scored) -> Bundle:
-    """The bundle that made these scores, verified when this process opens it first. Raises
+    """Return the bundle that made these scores, verified when this process opens it first. Raises
     UserError where it is gone, and BundleRefused."""
     from registry.champion import fetch, find_version
     from registry.tracking import open_store

@@ -37,7 +37,7 @@ from ingestion.validate import read_days, validate_batch
 
 
 def open_dataset(settings: Settings) -> Dataset:
-    """The data set that the settings name."""
+    """Return the data set that the settings name."""
     return LabelledTable(settings) if settings.source.kind == "table" else Log(settings)
 
 
@@ -50,7 +50,8 @@ def ingest(settings: Settings) -> Parts:
 
 
 def validate(settings: Settings, parts: Parts, page: Path) -> Stage:
-    """The validated batch: valid rows, quarantine, rows per day of a log. Its page goes to `page`.
+    """Validate the parts as a batch: valid rows, quarantine, rows per day of a log. Its page goes
+    to `page`.
 
     Raises ContractBroken when a rule of severity stop is broken, and when the batch differs too
     much from the last accepted one and nobody has released it.
@@ -95,7 +96,7 @@ class Log:
         )
 
     def simulate(self) -> Stage:
-        """The simulated log, and its truth."""
+        """Make the simulated log, and its truth."""
         from simulator.simulator import simulate_part
 
         settings = self.settings
@@ -109,7 +110,7 @@ class Log:
         return run_stage(settings.var, "ingest", depends_on, SIMULATE, build)
 
     def read_files(self) -> list[Stage]:
-        """A part for each file, known by its content."""
+        """Read each file into a part of its own, known by its content."""
         from ingestion.files import folder_columns, read_file
         from ingestion.sources import expand, labels
 
@@ -167,7 +168,7 @@ class Log:
         return replace(parts, paths=paths, hashes=hashes, later=later)
 
     def cut_part(self, path: Path, content: str) -> Stage:
-        """A part without the rows of `operations.today` and later. content: its hash."""
+        """Cut the rows of `operations.today` and later from a part. content: its hash."""
         from ingestion.cut import cut_part
 
         settings, today = self.settings, self.settings.operations.today
@@ -286,7 +287,7 @@ class Log:
 
 
 def dated(settings: Settings) -> Contract:
-    """The contract, with the last day that a row can carry where the source knows it."""
+    """Return the contract with the last day that a row can carry, where the source knows it."""
     from ingestion.sources import last_day
 
     contract, today = settings.contract, settings.operations.today

@@ -45,7 +45,7 @@ class Dataset(Protocol):
 
     @property
     def content(self) -> str:
-        """SQL of what a raw row says, in the quarantine and among the valid rows."""
+        """SQL of the content of a raw row, the same for the quarantine and the valid rows."""
 
     @property
     def before(self) -> date | None:
@@ -62,7 +62,8 @@ class Dataset(Protocol):
         """
 
     def build_table(self, validated: Stage) -> TableStage:
-        """The training table, held against its contract and checked for leaks. Raises UserError."""
+        """Build the training table, check it against its contract and for leaks. Raises
+        UserError."""
 
     def write_report(self, parts: Parts, validated: Stage, table: TableStage, page: Path) -> None:
         """Write the page about the data."""

@@ -166,7 +166,7 @@ def _failed(error: UserError) -> State[Any]:
 
 
 def _begin(settings: Settings) -> list[str]:
-    """Let others see that this run is under way, and end those that are not. Returns lines."""
+    """Record that this run is under way, and end runs that are dead. Returns lines about them."""
     from prefect.context import FlowRunContext
     from prefect.settings import PREFECT_API_URL
 
@@ -183,7 +183,7 @@ def _begin(settings: Settings) -> list[str]:
 
 
 def _say(text: str) -> None:
-    """Into the log of the flow run."""
+    """Write lines into the log of the flow run."""
     from prefect import get_run_logger
 
     for line in text.splitlines():
@@ -191,8 +191,8 @@ def _say(text: str) -> None:
 
 
 def _not_failed_run(record: logging.LogRecord) -> bool:
-    """Prefect raises an exception of its own for a flow that returns Failed, and logs it with a
-    traceback: all of it was said."""
+    """Filter Prefect's own exception for a flow that returns Failed: it is logged with a traceback,
+    and its message was logged already."""
     return not (record.exc_info and record.exc_info[0] is FailedRun)
 
 

@@ -94,7 +94,8 @@ class Display:
                 self.say(f"{family}: {name}")
 
     def trial(self, family: str, event: dict[str, Any]) -> None:
-        """One finished trial: how many, the best so far, and about how long it will still take."""
+        """Show a finished trial: how many, the best so far, and about how long the search will
+        still take."""
         with self._lock:
             state = self._families[family]
             done, now = event["number"] + 1, time.monotonic()
@@ -124,7 +125,7 @@ class Display:
 def print_summary(
     console: Console, summary: dict[str, Any], settings: Settings, folder: Path
 ) -> None:
-    """The one table at the end, the decision with its reasons, and what to type next."""
+    """Print the table of results, the decision with its reasons, and what to type next."""
     rows, split, model = summary["rows"], summary["table"], summary["model"]
     positive = "positive" if summary["source"] == "table" else "buy again"
     parts = [
@@ -177,7 +178,7 @@ def print_summary(
 
 
 def _other(unseen: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
-    """Lines about the values of a table that are none of their columns' categories."""
+    """Return lines about the values of a table that are not among their columns' categories."""
     columns = sorted(
         (name for name, values in unseen.items() if values["unseen"]),
         key=lambda name: -unseen[name]["share"],
@@ -190,13 +191,13 @@ def _other(unseen: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
 
 
 def _against_a_champion(summary: dict[str, Any]) -> bool:
-    """Whether there was one: then the gate has judged a rule about it."""
+    """Whether there was a champion: then the gate has judged a rule about it."""
     rules = {rule["rule"] for rule in summary["decision"]["rules"]}
     return not rules.isdisjoint({"better", "unscorable"})
 
 
 def _scores(summary: dict[str, Any]) -> Table:
-    """The families by validation, with their test figures beside baseline and oracle."""
+    """Make the table of the families by validation, with test figures, baseline and oracle."""
     table = Table(title="On the test split", title_justify="left", box=None, pad_edge=False)
     table.add_column("", overflow="ellipsis", max_width=20)
     for column in HEADINGS:

@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 
 REFERENCE_ROWS = 64
 MOST_LINES = 400  # of a sample customer
-ROOM = LARGEST[EXAMPLES] // 2  # bytes for the reference rows, and as many for the samples
+SPACE = LARGEST[EXAMPLES] // 2  # bytes for the reference rows, and as many for the samples
 VALUE_BYTES = 24  # of a float32 in JSON, with room to spare
 
 
 def make_examples(
     context: RunContext, validated: Stage, table: TableStage, evaluation: Evaluation
 ) -> dict[str, Any]:
-    """The content of `examples.json`; the same run makes the same."""
+    """Make the content of `examples.json`; the same run makes the same."""
     settings, schema = context.settings, table.facts.described
     valid = read_rows(table.path(TABLE), ("valid",), table.facts.names, label=False)
     test, probability = evaluation.test, evaluation.probabilities[evaluation.winner]
@@ -58,8 +58,9 @@ def make_examples(
 
 
 def reference_rows(x: np.ndarray) -> list[list[float | None]]:
-    """Up to REFERENCE_ROWS rows of x float32 (n, f), evenly spread over it; None where missing."""
-    most = max(1, min(REFERENCE_ROWS, len(x), ROOM // (VALUE_BYTES * x.shape[1])))
+    """Return up to REFERENCE_ROWS rows of x float32 (n, f), evenly spread; None for a missing
+    value."""
+    most = max(1, min(REFERENCE_ROWS, len(x), SPACE // (VALUE_BYTES * x.shape[1])))
     rows = x[np.linspace(0, len(x) - 1, most).astype(int)]
     # A float32's own digits: 84.3, where float() would say 84.30000305175781.
     return [[None if value != value else float(str(value)) for value in row] for row in rows]
@@ -68,7 +69,7 @@ def reference_rows(x: np.ndarray) -> list[list[float | None]]:
 def table_samples(
     test: Rows, probability: np.ndarray, schema: Sequence[dict[str, Any]], count: int
 ) -> list[dict[str, Any]]:
-    """Rows of a labelled table's test split as a request has them."""
+    """Return rows of a labelled table's test split in the form of a request."""
     return [
         {
             "name": f"sample {number}",
@@ -128,17 +129,17 @@ def log_samples(
 
 
 def spread(rows: np.ndarray, probability: np.ndarray, count: int) -> np.ndarray:
-    """`count` of the rows that differ in what the model says of them, the least likely first: the
-    middle one of each of as many equal groups, by probability."""
+    """Choose `count` rows of different probability, the least likely first: the middle row of each
+    of as many equal groups."""
     by_probability = rows[np.argsort(probability[rows], kind="stable")] if len(rows) else rows
     count = min(count, len(rows))
     return by_probability[((np.arange(count) + 0.5) * len(rows) / max(count, 1)).astype(int)]
 
 
 def fitting(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The first of them, as many as there is room for."""
+    """Return the first samples, as many as fit into SPACE."""
     size = np.cumsum([len(json.dumps(one, ensure_ascii=False).encode()) for one in samples])
-    return samples[: int(np.searchsorted(size, ROOM, side="right"))]
+    return samples[: int(np.searchsorted(size, SPACE, side="right"))]
 
 
 def _line(values: dict[str, Any]) -> dict[str, Any]:

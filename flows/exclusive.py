@@ -105,15 +105,16 @@ def is_shared(url: str) -> bool:
 
 
 def key_of(settings: Settings) -> int:
-    """The number of the lock: 64 bits of a hash of the data set and the path of the state."""
+    """Return the number of the lock: 64 bits of a hash of the data set and the path of the
+    state."""
     what = json.dumps([dataset_of(settings), str(settings.var.absolute())])
     return int.from_bytes(hashlib.sha256(what.encode()).digest()[:8], "big", signed=True)
 
 
 @dataclass(frozen=True)
 class _Lock:
-    """Which lock, where.  address: libpq's URL, without a password; key: of the lock; name: what
-    others see of the session."""
+    """Which lock, and where.  address: libpq's URL, without a password; key: of the lock; name: of
+    the session, for others to see."""
 
     address: str
     password: str | None = field(repr=False)
@@ -122,7 +123,7 @@ class _Lock:
 
 
 def _take(lock: _Lock) -> psycopg.Connection[Any]:
-    """A session that holds the lock. Raises Busy where another one does."""
+    """Open a session that holds the lock. Raises Busy where another session holds it."""
     try:
         import psycopg
     except ImportError as error:

@@ -31,8 +31,8 @@ SUCCEEDED = "succeeded"  # the folder of the records: one for each command
 @contextmanager
 def finished(settings: Settings, command: str | None = None) -> Iterator[None]:
     """At the end of the block, also where it raises: deliver the alerts, and write the metrics and
-    the page. Raises UserError when all of that is done, where an alert could not be delivered and
-    is queued. command: whose good end is recorded, if this is one."""
+    the page. Raises UserError after all of it where an alert could not be delivered and is queued.
+    command: whose success is recorded, if any."""
     stopped: Exception | None = None
     try:
         yield
@@ -72,7 +72,7 @@ def finish(settings: Settings, command: str | None = None) -> None:
 
 
 def _merge_request_logs(settings: Settings) -> None:
-    """Yesterday's files are not touched: a service may still be writing them."""
+    """Merge the files of days before yesterday: a service may still be writing yesterday's."""
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     for name in ("log", "shadow"):
         merge_days(settings.var.absolute() / "serving" / name, yesterday)
@@ -80,8 +80,8 @@ def _merge_request_logs(settings: Settings) -> None:
 
 @contextmanager
 def recorded(settings: Settings, command: str) -> Iterator[None]:
-    """At the end of the block, unless it raises: record that the command has ended well, and write
-    the metrics. That these cannot be written does not make the command fail."""
+    """At the end of the block, unless it raises: record that the command has succeeded, and write
+    the metrics. Metrics that cannot be written do not make the command fail."""
     yield
     try:
         write_success(settings, command)
@@ -119,15 +119,15 @@ def write_metrics(settings: Settings) -> None:
 
 
 def write_success(settings: Settings, command: str) -> None:
-    """Record that the command has ended well now, also where it found its work done already."""
+    """Record that the command has succeeded now, also where it found its work done already."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     file = folder_of(settings) / SUCCEEDED / f"{command}.json"
     write_record(file, {"command": command, "ended": now})
 
 
 def read_successes(folder: Path) -> dict[str, datetime]:
-    """Command -> when it last ended well; without those of which nothing, or nothing that can be
-    read, is recorded. folder: of the data set's monitoring."""
+    """Return command -> when it last succeeded, without those that have no readable record. folder:
+    of the data set's monitoring."""
     successes = {}
     for command in COMMANDS:
         try:

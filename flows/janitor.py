@@ -81,7 +81,7 @@ def end_run(settings: Settings, run_id: str, state: State[Any]) -> None:
 
 
 def why_dead(settings: Settings, run: FlowRun) -> str:
-    """Why a flow run that Prefect believes to be under way is not; "" where it may be."""
+    """Return why a flow run that Prefect lists as under way is dead; "" where it may be alive."""
     var, tags = settings.var.absolute(), set(run.tags)
     training = {folder.name for folder in (var / "runs").glob("*")} & tags
     ours = str(var) in tags
@@ -102,9 +102,11 @@ def why_dead(settings: Settings, run: FlowRun) -> str:
 
 
 def begin_run(settings: Settings, flow_run: FlowRun) -> list[str]:
-    """For a deployment's flow run, at its start: let others see which process works on it, and
-    where; end dead runs, and later starts of the same deployment that were missed, as this one does
-    what they would. Returns lines about it. A server that does not answer is no reason not to work.
+    """Record at the start of a deployment's flow run which process works on it, and where; end dead
+    runs, and cancel later starts of the same deployment that were missed, as this one does their
+    work.
+
+    Returns lines about it. The work goes on where the server does not answer.
     """
     import httpx
     from prefect.client.orchestration import get_client
@@ -126,14 +128,14 @@ def _file(settings: Settings, flow_run: Any) -> Path:
 
 
 def _is_shared(settings: Settings) -> bool:
-    """Whether other hosts record their runs at the same API. One of the run's own has the runs of
-    this folder alone, whatever the host was called (a container's name changes)."""
+    """Whether other hosts record their runs at the same API. A run's own API has the runs of this
+    folder alone, whatever the host is called (a container's name changes)."""
     return bool(settings.prefect.api_url) or "PREFECT__FLOW_RUN_ID" in os.environ
 
 
 def _runs(api: SyncPrefectClient, tags: list[str]) -> list[FlowRun]:
-    """The flow runs with one of these tags that Prefect believes to be under way: at most 200, the
-    limit of a query; the next call finds the others."""
+    """Return the flow runs with one of these tags that Prefect lists as under way: at most 200, the
+    limit of a query; the next call gets the others."""
     from prefect.client.schemas.filters import (
         FlowRunFilter,
         FlowRunFilterState,
@@ -160,8 +162,8 @@ def _end(api: SyncPrefectClient, run: FlowRun, state: State[Any]) -> None:
 
 
 def drop_missed(api: SyncPrefectClient, flow_run: FlowRun) -> list[str]:
-    """For a run that its schedule started: cancel the other scheduled starts of its deployment that
-    are late. Where the worker was stopped for a week there are hundreds."""
+    """Cancel the late scheduled starts of the same deployment, where this run was started by its
+    schedule: where the worker was stopped for a week there are hundreds."""
     from prefect.client.schemas.filters import (
         FlowRunFilter,
         FlowRunFilterDeploymentId,
@@ -225,7 +227,7 @@ def is_gone(file: Path) -> bool:
 
 
 def host_of(file: Path) -> str:
-    """The host of the process that made the file; "" where the file does not say."""
+    """Return the host of the process that made the file; "" where the file does not say."""
     try:
         content: Any = json.loads(file.read_text(encoding="utf-8"))
         return str(content["host"])

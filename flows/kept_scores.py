@@ -37,8 +37,8 @@ KEY = ("as_of", "model", "version", "bundle_sha256", "data_sha256")
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores that were made or found. record: those of `KEY` (as_of: None for a table), rows,
-    explained, fair_from, files (name -> SHA-256)."""
+    """Scores that were made or read back. record: the fields of `KEY` (as_of: None for a table),
+    rows, explained, fair_from, files (name -> SHA-256)."""
 
     folder: Path
     record: dict[str, Any]
@@ -48,19 +48,20 @@ class Scores:
 
 
 def scores_folder(settings: Settings) -> Path:
-    """Where all scores of the data set are."""
+    """Return the folder of all scores of the data set."""
     return settings.var.absolute() / "scores" / dataset_of(settings)
 
 
 def read_scores(folder: Path) -> dict[str, Any] | None:
-    """The record of the scores in a folder; None where there are none, or where they were altered
-    or moved here from another day."""
+    """Read the record of the scores in a folder; None where there are none, or where they were
+    altered or moved here from another day."""
     record = _read(folder)
     return record if record is not None and _is_intact(folder, record) else None
 
 
 def open_champion(settings: Settings) -> tuple[ModelVersion, Bundle]:
-    """The champion and its verified bundle, which answers the question of the settings.
+    """Return the champion and its verified bundle, which was trained for the question of the
+    settings.
 
     Raises UserError: then nothing is scored, and earlier scores stay as they are.
     """
@@ -89,7 +90,7 @@ def score_once(
     nobody: UserError,
     called: str = "customer",
 ) -> Scores:
-    """The scores that a champion gives for a key, made once (`keep_scores`).
+    """Return the champion's scores for a key, made once (`keep_scores`).
 
     key: `as_of` and `data_sha256`.  make_features: writes them to a path and returns the number of
     rows.  nobody: raised when there are none.  called: what a row is called in the list for people.
@@ -123,9 +124,9 @@ def score_once(
 
 
 def fair_from(bundle: Bundle) -> str | None:
-    """The first day as of which scores are a fair test of the model: what customers did before it
-    was seen by its training, or by the test by which the gate let it pass. None where its bundle
-    has no dates."""
+    """Return the first day as of which scores are a fair test of the model: what customers did
+    before it was seen by its training, or by the test that the gate judged. None for a bundle
+    without dates."""
     dates = bundle.description.get("as_of") or {}
     days = [date.fromisoformat(day) for split in dates.values() for day in split]
     if not days:
@@ -181,7 +182,7 @@ def keep_scores(place: Path, record: dict[str, Any], write: Callable[[Path], Non
 
 
 def _read(folder: Path) -> dict[str, Any] | None:
-    """The record that lies there, whatever became of the files."""
+    """Read the record in the folder, whether or not the files match it."""
     try:
         record = read_record(folder / RECORD)
         return record if {*KEY, "rows", "explained", "files"} <= record.keys() else None
@@ -205,7 +206,7 @@ def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def _are_those(folder: Path, record: dict[str, Any]) -> bool:
-    """Whether every file that lies there is the one of the record: a move was cut short."""
+    """Whether every file in the folder is the one of the record: a move was interrupted."""
     return all(
         sha256_of(folder / name) == sha
         for name, sha in record["files"].items()
@@ -214,8 +215,8 @@ def _are_those(folder: Path, record: dict[str, Any]) -> bool:
 
 
 def _move(made: Path, target: Path) -> None:
-    """In one step where the folder is new. Otherwise file by file, the record last: the folder
-    `beside` in it is kept."""
+    """Move the files in one step where the folder is new; otherwise file by file, the record last,
+    as the folder `beside` in it is kept."""
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         made.rename(target)

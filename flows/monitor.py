@@ -53,7 +53,8 @@ def main(settings: Settings, *, restate: str | None, month: str | None) -> None:
 
 
 def judged_before(settings: Settings, month: str) -> Judged:
-    """What a month was judged. Raises UserError where it was not, or was altered."""
+    """Return the verdict that a month was given. Raises UserError where there is none, or it was
+    altered."""
     refuse_table(settings)
     known, altered = state.read_judged(folder_of(settings))
     for one in altered:
@@ -118,8 +119,8 @@ def judge_last(
 
 
 def _judge_held(settings: Settings, error: ContractBroken) -> None:
-    """A batch that is held says of the last month that is over that its data is broken, unless that
-    was judged before: then it is later rows that the contract holds."""
+    """Judge the last month that is over as broken data, because its batch is held. A month that was
+    judged before is left: then the contract holds later rows."""
     clock = today(settings)
     last = [spans(path)[1] for path in data_stages.ingest(settings).paths]
     days = [day for day in last if day is not None and day < clock]
@@ -133,7 +134,7 @@ def _judge_held(settings: Settings, error: ContractBroken) -> None:
 
 
 def print_judged(judged: Judged, settings: Settings, notes: Sequence[str]) -> None:
-    """The verdict first, then what it rests on, and what to type next."""
+    """Print the verdict, then what it rests on, and what to type next."""
     verdict, shown, folder = judged.verdict, console(), folder_of(settings)
     readings = state.facts_of(folder, [judged], "readings", Reading)
     pools = state.facts_of(folder, [judged], "pooled", Performance)
@@ -164,7 +165,8 @@ def print_judged(judged: Judged, settings: Settings, notes: Sequence[str]) -> No
 
 
 def could_judge(readings: Sequence[Reading], settings: Settings) -> list[str]:
-    """What to do about sensors that the frozen baseline does not know, and a new one would."""
+    """Return what to do about sensors that the frozen baseline does not have, and a new one
+    would."""
     from monitoring.measure import SENSORS
 
     waiting = [
@@ -185,7 +187,7 @@ def could_judge(readings: Sequence[Reading], settings: Settings) -> list[str]:
 
 
 def _table(readings: Sequence[Reading]) -> Table:
-    """Two lines of the terminal for each sensor would be too many: the sentence is on the page."""
+    """Make the table of sensors, a line each: their sentences are on the page."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)

@@ -56,7 +56,7 @@ def write_monitoring_page(settings: Settings) -> Path:
 
 
 def gather(settings: Settings) -> PageState:
-    """Everything that the page shows."""
+    """Gather everything that the page shows."""
     from monitoring.measure import SENSORS
     from monitoring.performance import GAIN, ROC_AUC
     from registry import ledger
@@ -116,8 +116,8 @@ def gather(settings: Settings) -> PageState:
 
 
 def _of_the_baseline(settings: Settings, judged: Sequence[str]) -> list[Reading]:
-    """The readings of the months that the newest baseline is made of, without those that were
-    judged."""
+    """Return the readings of the months that the newest baseline is made of, without those that
+    were judged."""
     newest = baselines_of(settings)[-1:]
     readings = [Reading(**one) for baseline in newest for one in baseline.get("readings", ())]
     return [one for one in readings if one.month not in judged]
@@ -177,7 +177,7 @@ def shadow(settings: Settings) -> Shadow | None:
 
 
 def champions(past: Sequence[Record]) -> tuple[Champion, ...]:
-    """Each version while it was champion, by the ledger."""
+    """Return each version with the time in which it was champion, by the ledger."""
     periods: list[Champion] = []
     for entry in past:
         if not entry.moves or entry.to_version is None:
@@ -195,7 +195,7 @@ ENDS = {"roc_auc": "", "low": "_low", "high": "_high"}
 
 
 def decisions(past: Sequence[Record]) -> tuple[Decision, ...]:
-    """The ledger's entries that the page shows on the axis of time."""
+    """Return the ledger's entries that the page shows on the axis of time."""
     shown = get_args(Action)
     return tuple(
         Decision(
@@ -210,8 +210,8 @@ def decisions(past: Sequence[Record]) -> tuple[Decision, ...]:
 
 
 def runs(settings: Settings, past: Sequence[Record]) -> tuple[Run, ...]:
-    """The trainings that ended with a decision. The family is in the run's summary, if it is still
-    there."""
+    """Return the trainings that ended with a decision. The family is in the run's summary, if it is
+    still there."""
     trainings = []
     for entry in past:
         day = clock_of(entry)
@@ -244,12 +244,13 @@ def _number(value: Any) -> float | None:
 
 
 def _once(values: Iterable[T], key: Callable[[T], Any]) -> tuple[T, ...]:
-    """The latest of those with the same key: a month's facts repeat dates of the month before."""
+    """Return the latest of those with the same key: a month's facts repeat dates of the month
+    before."""
     return tuple({key(value): value for value in values}.values())
 
 
 def _shown(folder: Path) -> str:
-    """A path as a person types it."""
+    """Shorten a path to what a person types."""
     try:
         return str(folder.relative_to(Path.cwd()))
     except ValueError:

@@ -131,8 +131,8 @@ def nothing_due(settings: Settings) -> str:
 
 
 def _score_anew(say: Callable[[str], None], watched: Watched, month: str) -> None:
-    """Of a month whose rows were changed since: beside the official scores, where there are any;
-    official, where there were none because the data was broken."""
+    """Score a month again whose rows were changed since: beside the official scores, where there
+    are any; official where there were none because the data was broken."""
     operated = folder_of(watched.settings) / "operated" / f"month={month}.json"
     if not operated.exists() or broken_by(watched, month):
         return
@@ -143,8 +143,8 @@ def _score_anew(say: Callable[[str], None], watched: Watched, month: str) -> Non
 
 
 def settle(settings: Settings) -> list[str]:
-    """Finish what a killed training left in the registry, such as a decision that was written down
-    and not carried out; says what was done."""
+    """Finish what a killed training left in the registry, such as a decision that was recorded and
+    not carried out; returns what was done."""
     from registry import tracking
     from registry.decisions import reconcile
     from registry.tracking import open_store
@@ -156,7 +156,7 @@ def settle(settings: Settings) -> list[str]:
 
 def promote_from_shadow(settings: Settings) -> list[str]:
     """Promote a version that the gate wanted to see in shadow first, when it has been there long
-    enough; says what was done."""
+    enough; returns what was done."""
     if settings.gate.shadow_days is None:
         return []
     from flows.shadow import conclude_shadow, purchases_of
@@ -196,8 +196,8 @@ def operate(settings: Settings, say: Callable[[str], None]) -> list[Operated]:
 
 
 def due_months(settings: Settings) -> list[str]:
-    """The months that are over and were not processed, the oldest first. Raises UserError for a
-    clock that went back."""
+    """Return the months that are over and were not processed, the oldest first. Raises UserError
+    for a clock that went back."""
     last, clock = last_operated(settings), today(settings)
     newest = add_months(month_of(clock), -1)
     if last is not None:
@@ -215,14 +215,14 @@ def due_months(settings: Settings) -> list[str]:
 
 
 def last_operated(settings: Settings) -> str | None:
-    """The newest month that was processed."""
+    """Return the newest month that was processed."""
     files = sorted((folder_of(settings) / "operated").glob("month=*.json"))
     return files[-1].stem.removeprefix("month=") if files else None
 
 
 def operate_month(settings: Settings, month: str, say: Callable[[str], None]) -> Operated:
-    """Process one month; the clock stands on the day after it. Broken data is not scored: a list
-    that is made from it is worse than one that comes late."""
+    """Process one month, with the clock on the day after it. Broken data is not scored: a list that
+    is made from it is worse than one that comes late."""
     say(f"{month}: ingest, validate")
     watched = watch_month(settings, month)
     check_there(watched, month)
@@ -258,8 +258,8 @@ def operate_month(settings: Settings, month: str, say: Callable[[str], None]) ->
 
 
 def _made_before(watched: Watched, as_of: date) -> Scores | None:
-    """The official scores of the day, where they were made from the same rows: by a command that
-    was killed, perhaps after it had promoted a champion that would score otherwise."""
+    """Return the official scores of the day, where they were made from the same rows: by a command
+    that was killed, perhaps after it had promoted a champion that would score otherwise."""
     folder = scores_folder(watched.settings) / f"as_of={as_of}"
     record = read_scores(folder)
     if record is None or record["data_sha256"] != digest_of(watched.months):
@@ -274,8 +274,8 @@ def _retrain(
     facts: dict[str, Any],
     say: Callable[[str], None],
 ) -> Operated:
-    """Train when there is a reason and nothing forbids it; the gate decides what comes of it.
-    facts: what is known of the month's `Operated`."""
+    """Train when there is a reason and nothing forbids it; the gate decides what follows. facts:
+    the fields of the month's `Operated` that are known."""
     from registry import ledger
     from registry.tracking import open_store
 

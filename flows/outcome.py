@@ -108,8 +108,8 @@ def carry_out(
 def shadow_evidence(
     context: RunContext, comparison: Comparison, version: ModelVersion
 ) -> ShadowEvidence | None:
-    """What the service has seen of this version in shadow, where the gate asks: nothing yet, as it
-    has just been registered, but what to do about that."""
+    """Return what the service has seen of this version in shadow, where the gate requires it:
+    nothing yet, as it was just registered, with what to do about it."""
     from flows.shadow import evidence_of
 
     settings = context.settings
@@ -125,7 +125,8 @@ def evidence(
     day: date,
     shadow: ShadowEvidence | None = None,
 ) -> Evidence:
-    """What the gate looks at, from the evaluation and the two bundles' descriptions. day: it is."""
+    """Gather what the gate judges, from the evaluation and the two bundles' descriptions. day:
+    today by the clock."""
     from registry.gate import ChampionEvidence, Difference, Evidence, judged_slices
 
     evaluation, theirs = comparison.evaluation, comparison.description
@@ -158,13 +159,13 @@ def evidence(
 
 
 def learnt_until(description: dict[str, Any]) -> date | None:
-    """The last day whose outcomes a model learnt from; None for a table without dates."""
+    """Return the last day whose outcomes a model was trained on; None for a table without dates."""
     days = description["as_of"]["train"] + description["as_of"]["valid"]
     return _window_end(days, description["question"])
 
 
 def newest_row(as_of: dict[str, list[str]], question: dict[str, Any]) -> date | None:
-    """The last day of the rows that a run saw: the end of the test split's label window."""
+    """Return the last day of the rows that a run saw: the end of the test split's label window."""
     return _window_end(as_of["test"], question)
 
 
@@ -175,7 +176,7 @@ def _window_end(days: list[str], question: dict[str, Any]) -> date | None:
 
 
 def write_example(context: RunContext, table: TableStage, evaluation: Evaluation) -> Path:
-    """A request for `make predict`: a few test rows as the service wants them."""
+    """Write a request for `make predict`: a few test rows in the form that the service takes."""
     import numpy as np
 
     from features.categories import decode
@@ -202,7 +203,8 @@ def describe(
     fitted: Stage,
     evaluation: Evaluation,
 ) -> dict[str, Any]:
-    """What `bundle.json` says: enough to serve the model, and to know where it comes from."""
+    """Return the content of `bundle.json`: what is needed to serve the model, and where it comes
+    from."""
     from registry.evidence import held_out_sha256, question
 
     result, settings = read_result(fitted), context.settings
@@ -238,7 +240,7 @@ def describe(
 
 
 def transactions(settings: Settings, table: TableStage) -> dict[str, Any] | None:
-    """What the service needs to make features of invoice lines as this run did; None for a
+    """Return what the service needs to make features of invoice lines as this run did; None for a
     labelled table."""
     from features.engine import VARIABLES
     from flows.data_stages import dated

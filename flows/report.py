@@ -36,7 +36,7 @@ def summarise(
     oracle_roc_auc: float | None,
     outcome: Outcome,
 ) -> dict[str, Any]:
-    """The content of `summary.json`, JSON values only."""
+    """Return the content of `summary.json`, JSON values only."""
     settings, run = context.settings, context.run
     facts = table.facts.to_json()
     return {
@@ -88,8 +88,8 @@ def summarise(
 
 
 def warnings(facts: dict[str, Any]) -> list[str]:
-    """What a person should look at in the rows, as sentences: rules that keep out a large share,
-    and broken rules of severity `warn` about the whole batch."""
+    """Return what a person should look at in the rows, as sentences: rules that keep out a large
+    share, and broken rules of severity `warn` about the whole batch."""
     measured = [
         f"{finding['code']} is {finding['found']:.3g}, the limit is {finding['limit']}:"
         f" {finding['why']} (contract.rules.{finding['code']})"
@@ -173,7 +173,7 @@ def log_run(
 def _log_for_the_list(
     context: RunContext, summary: dict[str, Any], validated: Stage, table: TableStage
 ) -> None:
-    """What the list of runs shows in columns: the data sets, and each family's test figures."""
+    """Log what the list of runs shows in columns: the data sets, and each family's test figures."""
     client, name = context.client, context.settings.name
     families = tracking.children(client, context.parent_run)
     features = columns(table.facts.described)
@@ -201,8 +201,8 @@ def _log_for_the_list(
 
 
 def parameters(settings: Settings) -> dict[str, Any]:
-    """The settings as MLflow's parameters, to compare runs by. The columns of a source are left to
-    `settings.yaml`, which is with the run: they may be hundreds, and be called anything."""
+    """Return the settings as MLflow's parameters, to compare runs by. The columns of a source are
+    only in the run's `settings.yaml`: there may be hundreds, with any name."""
     tree = settings.model_dump(mode="json")
     tree["source"]["columns"] = len(settings.source.columns)
     tree["source"]["table"]["columns"] = len(settings.source.table.columns)
@@ -210,8 +210,8 @@ def parameters(settings: Settings) -> dict[str, Any]:
 
 
 def _metrics(summary: dict[str, Any]) -> dict[str, float | None]:
-    """The winner's test figures under plain names, which run compares with run; every
-    candidate's under its own; and what they are to be compared with."""
+    """Return the winner's test figures under plain names, to compare runs by; every candidate's
+    under its own; and the baseline and oracle."""
     families, rows = summary["families"], summary["rows"]
     winner = families[summary["winner"]]
     return {
@@ -236,7 +236,8 @@ def oracle_roc_auc(
     table: TableStage,
     evaluation: Evaluation,
 ) -> float | None:
-    """The ROC AUC that the best possible predictor reaches on the test rows; None for real data."""
+    """Return the ROC AUC that the best possible predictor reaches on the test rows; None for real
+    data."""
     if parts.truth is None:
         return None
     from features.table import read_column
@@ -275,7 +276,7 @@ def questions(
     baseline: Mapping[str, Any],
     importance: Mapping[str, Any] | None,
 ) -> list[dict[str, str]]:
-    """Each is `about` a column, with its `text`.
+    """Return questions to a person, each `about` a column, with its `text`.
 
     table: the facts of the training table.  against_baseline: the winner's ROC AUC less that of the
     `baseline`.  importance: of the winner (`training/importance.py`).
@@ -302,7 +303,7 @@ def questions(
 def _strong(
     strong: Sequence[tuple[str, float]], importance: Mapping[str, Any] | None
 ) -> dict[str, list[str]]:
-    """Columns that are strong by themselves or to the model -> why."""
+    """Return why a column is suspiciously strong, for each that is: by itself, or to the model."""
     reasons: dict[str, list[str]] = {}
     for name, score in strong:
         if score > STRONG:

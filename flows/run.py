@@ -32,7 +32,7 @@ log = logging.getLogger("golden_path")
 
 @dataclass
 class Run:
-    """What a run gathers on its way: folder, seconds per stage, peak memory."""
+    """What a run collects: folder, seconds per stage, peak memory."""
 
     id: str
     folder: Path
@@ -75,7 +75,7 @@ class RunContext:
 
 
 def start_run(var: Path) -> Run:
-    """A new folder var/runs/<run_id>/, with the log of the run in it."""
+    """Make a new folder var/runs/<run_id>/, with the log of the run in it."""
     run_id = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     folder = var.absolute() / "runs" / run_id
     folder.mkdir(parents=True)
@@ -98,7 +98,8 @@ def finish(run: Run, summary: dict[str, Any]) -> Path:
 
 
 def code_revision() -> str:
-    """The git revision, marked `+changes` when the tree differs from it; `unknown` without git."""
+    """Return the git revision, marked `+changes` when the tree differs from it; `unknown` without
+    git."""
     try:
         revision = _git("rev-parse", "HEAD")
         return revision + (
@@ -115,7 +116,8 @@ def _git(*arguments: str) -> str:
 
 
 class _Safe(logging.Formatter):
-    """A log is read at a terminal too: names from a file must not clear it."""
+    """Escape control characters: a log is read at a terminal too, and names from a file must not
+    clear it."""
 
     def format(self, record: logging.LogRecord) -> str:
         return "\n".join(map(visible, super().format(record).split("\n")))
@@ -140,8 +142,8 @@ def _log_to(file: Path) -> None:
 
 
 def _watch_memory(run: Run) -> None:
-    """Peak of the resident memory of this process and all it started, every quarter second until
-    the run is over: another one may follow in the same process."""
+    """Record the peak of the resident memory of this process and all it started, every quarter
+    second until the run is over: another one may follow in the same process."""
     import psutil
 
     me = psutil.Process()

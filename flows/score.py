@@ -89,7 +89,7 @@ def make_scores(
 
 
 def _made_from_broken_rows(settings: Settings, as_of: str) -> list[str]:
-    """A warning for a list that is made from months that were judged broken data."""
+    """Return a warning for a list that is made from months that were judged broken data."""
     broken = unaccepted_until(settings, month_of(date.fromisoformat(as_of) - timedelta(days=1)))
     if not broken:
         return []
@@ -103,9 +103,11 @@ def score_log(
     as_of: date | None = None,
     months: list[Month] | None = None,
 ) -> Scores:
-    """The scores of everybody who bought in the `active_days` before `as_of`; none: the day after
-    the last row. validated: the folder of a validated batch.  months: its `months_of` up to
-    `as_of`, where the caller has them.
+    """Return the scores of everybody who bought in the `active_days` before `as_of`; none: the day
+    after the last row.
+
+    validated: the folder of a validated batch.  months: its `months_of` up to `as_of`, where the
+    caller has them.
 
     Raises UserError without a champion, with one that answers another question, needs columns that
     the source does not have, or is not whole, and for a day that the log does not reach.
@@ -181,7 +183,7 @@ def score_log(
 
 
 def _check_features(bundle: Bundle, settings: Settings) -> None:
-    """Raises UserError where the champion has a feature that cannot be made."""
+    """Raise UserError where the champion has a feature that cannot be made."""
     catalogue = {feature.name: feature for feature in CATALOGUE}
     for name in (feature["name"] for feature in bundle.features):
         if name not in catalogue:
@@ -200,13 +202,13 @@ def _check_features(bundle: Bundle, settings: Settings) -> None:
 
 
 def _clock_note(settings: Settings) -> str:
-    """A note for the message, where the clock is that of a simulated shop."""
+    """Return a note for the message, where the clock is that of a simulated shop."""
     simulated = settings.source.kind == "simulated" and settings.operations.today is None
     return ", the day after the simulated log" if simulated else ""
 
 
 def _with_notes(scores: Scores, settings: Settings, bundle: Bundle) -> Scores:
-    """The scores with what a reader should know of them."""
+    """Add to the scores what a reader should know of them."""
     record, notes = scores.record, list(scores.notes)
     explained, wanted = (
         min(number, record["rows"]) for number in (record["explained"], settings.scoring.explained)
@@ -305,7 +307,7 @@ def print_scores(scores: Scores, settings: Settings, warnings: list[str]) -> Non
 
 
 def _first(scores: Scores, called: str) -> Table:
-    """The most probable rows, as the list for people has them."""
+    """Make the table of the most probable rows, as in the list for people."""
     from rich.table import Table
 
     with connect() as connection:

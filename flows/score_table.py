@@ -42,7 +42,7 @@ class Rows:
 
 
 def reading(settings: Settings, data: str | None, as_of: str | None) -> Settings:
-    """The settings with this file, or pattern, as their source. Raises UserError."""
+    """Return the settings with this file, or pattern, as their source. Raises UserError."""
     if settings.source.kind != "table":
         raise UserError(
             f"DATA is for labelled tables, and the source of {settings.name} is"
@@ -78,10 +78,10 @@ def reading(settings: Settings, data: str | None, as_of: str | None) -> Settings
 
 
 def score_rows(settings: Settings) -> Scores:
-    """The scores of the rows of `source.path`, for a champion of a labelled table.
+    """Score the rows of `source.path` with the champion of a labelled table.
 
-    settings: of `reading`. Raises UserError as `score_log` does, and where no row of
-    the file is valid.
+    settings: of `reading`. Raises UserError as `score_log` does, and where no row of the file is
+    valid.
     """
     version, bundle = open_champion(settings)
     folder = scores_folder(settings)
@@ -160,7 +160,8 @@ def make_features(settings: Settings, bundle: Bundle, folder: Path, target: Path
 
 
 def table_of(bundle: Bundle, table: Table) -> Table:
-    """The table to read: identifier and form of the settings, features of the champion, no target.
+    """Return the table to read: identifier and form of the settings, features of the champion, no
+    target.
 
     Two rows of one group may be scored, whatever the split of the training was.
     """
@@ -178,7 +179,7 @@ def table_of(bundle: Bundle, table: Table) -> Table:
 
 
 def features_of(bundle: Bundle) -> tuple[Feature, ...]:
-    """The champion's features, in its order."""
+    """Return the champion's features, in its order."""
     return tuple(
         Feature(**{**feature, "categories": tuple(feature.get("categories") or ())})
         for feature in bundle.features
@@ -186,7 +187,8 @@ def features_of(bundle: Bundle) -> tuple[Feature, ...]:
 
 
 def _write_left_out(judged: Path, target: Path) -> None:
-    """The rows in quarantine, for people: file, row, reasons, and the values that were not read."""
+    """Write the rows in quarantine for people: file, row, reasons, and the values that were not
+    read."""
     target.unlink(missing_ok=True)
     reasons, unreadable = (
         f"list_aggregate({name}, 'string_agg', '; ')" for name in ("reasons", "unreadable")

@@ -39,9 +39,9 @@ RULE = "shadow"
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a version stands that was rejected until it has been in shadow. rejection: the record;
-    comparison: with the champion that it was compared with; rule: "shadow", judged now, as a dict;
-    why_not: what else stands in the way, "" where nothing does."""
+    """What is known of a version that was rejected until it has been in shadow. rejection: the
+    record; comparison: with the champion that it was compared with; rule: "shadow", judged now, as
+    a dict; why_not: what else prevents its promotion, "" where nothing does."""
 
     version: ModelVersion
     rejection: Record
@@ -57,8 +57,8 @@ class Standing:
 def evidence_of(
     settings: Settings, champion: int, challenger: int, purchases: Purchases | None = None
 ) -> tuple[ShadowEvidence, ShadowComparison]:
-    """What the service has seen of two versions, for the gate and for people. Raises UserError
-    where the comparison needs more memory than it may have."""
+    """Return what the service has seen of two versions, for the gate and for people. Raises
+    UserError where the comparison needs more memory than it may have."""
     folder = settings.var.absolute() / "serving"
     comparison = compare_shadow(
         folder / "shadow",
@@ -85,8 +85,8 @@ def evidence_of(
 def standing(
     client: MlflowClient, settings: Settings, purchases: Purchases | None = None
 ) -> Standing | None:
-    """Of the latest registered version, where its last record is a rejection whose one broken rule
-    is "shadow", and the gate still asks for days. Raises LedgerBroken."""
+    """Return what is known of the latest registered version, where its last record is a rejection
+    whose one broken rule is "shadow", and the gate still requires days. Raises LedgerBroken."""
     days = settings.gate.shadow_days
     newest = next(iter(versions(client, settings)), None)
     if days is None or newest is None:
@@ -139,7 +139,7 @@ def conclude_shadow(
 def why_not_promoted(
     client: MlflowClient, settings: Settings, purchases: Purchases | None = None
 ) -> str:
-    """Why `conclude_shadow` promotes nothing, in a sentence."""
+    """Return why `conclude_shadow` promotes nothing, in a sentence."""
     if settings.gate.shadow_days is None:
         return "the gate asks for no days in shadow (gate.shadow_days is not set)"
     waiting = standing(client, settings, purchases)
@@ -152,7 +152,7 @@ def why_not_promoted(
 
 
 def figures_of(comparison: ShadowComparison) -> dict[str, float]:
-    """The numbers of a comparison, for the ledger."""
+    """Return the numbers of a comparison, for the ledger."""
     values = asdict(comparison)
     return {
         name: value
@@ -162,8 +162,8 @@ def figures_of(comparison: ShadowComparison) -> dict[str, float]:
 
 
 def purchases_of(settings: Settings) -> Purchases | None:
-    """Who bought, by the log as it stands; None for a labelled table, and where there is no log of
-    requests whose customers could be found in it."""
+    """Return who bought, by the present log; None for a labelled table, and where there is no log
+    of requests whose customers could be matched with it."""
     from flows.watch import watch
 
     key = settings.var.absolute() / "serving" / "log.key"
@@ -181,7 +181,7 @@ def purchases_of(settings: Settings) -> Purchases | None:
 
 
 def sides(comparison: ShadowComparison) -> list[tuple[str, str, str]]:
-    """Name, the champion's and the challenger's figure, as they are shown."""
+    """Return name, the champion's and the challenger's figure, as they are shown."""
     rows = [("mean probability", comparison.mean_champion, comparison.mean_challenger, ".4f")]
     rows += [
         ("ms a row, median", comparison.champion_median_ms, comparison.challenger_median_ms, ".3f"),
@@ -198,7 +198,7 @@ def sides(comparison: ShadowComparison) -> list[tuple[str, str, str]]:
 
 
 def on_page(comparison: ShadowComparison, reasons: tuple[str, ...] = ()) -> Shadow | None:
-    """The comparison as the page of monitoring shows it; None where there are no pairs."""
+    """Return the comparison for the page of monitoring; None where there are no pairs."""
     from reports.monitoring_state import Shadow
 
     if comparison.state == "none":
@@ -224,7 +224,8 @@ def _changed(client: MlflowClient, settings: Settings, compared_with: int) -> st
 
 
 def _too_old(settings: Settings, rejection: Record) -> str:
-    """Whether its rows have become too old since: that rule was held on the day of the training."""
+    """Return why its rows are too old by now, "" where they are not: that rule was judged on the
+    day of the training."""
     limit = settings.gate.max_data_age_days
     age = next((one["figure"] for one in rejection.rules if one["rule"] == "freshness"), None)
     if limit is None or age is None:

@@ -54,10 +54,10 @@ def run_stage(
     modules: tuple[str, ...],
     build: Build,
 ) -> Stage[dict[str, Any]]:
-    """The finished stage, reused or built by `build(folder) -> facts` (JSON values).
+    """Return the finished stage, reused or built by `build(folder) -> facts` (JSON values).
 
-    depends_on: inputs and settings, JSON values.  modules: those whose functions `build` calls.
-    A fact `repeats: false` says that another try may come out differently: it is not reused.
+    depends_on: inputs and settings, JSON values.  modules: those whose functions `build` calls. A
+    fact `repeats: false` says that another try may come out differently: it is not reused.
     """
     key = stage_key(depends_on, modules, build)
     folder = var.absolute() / "stages" / f"{name}-{key[:16]}"
@@ -80,19 +80,19 @@ def run_stage(
 
 
 def stage_key(depends_on: dict[str, Any], modules: tuple[str, ...], build: Build) -> str:
-    """One hash over all that a stage depends on: the lines of `build` are a part of its code."""
+    """Hash all that a stage depends on: the lines of `build` are a part of its code."""
     code = [code_hash(modules), inspect.getsource(build)]
     return hash_text(json.dumps([depends_on, code], sort_keys=True, default=str))
 
 
 @cache
 def code_hash(modules: tuple[str, ...], root: Path = ROOT) -> str:
-    """One hash over the files that these modules lead to, and over the lock file."""
+    """Hash the files that these modules lead to, and the lock file."""
     return _hash_files(closure(modules, root), root)
 
 
 def code_sha256() -> str:
-    """One hash over the code that leads to a run's figures, and over the lock file."""
+    """Hash the code that leads to a run's figures, and the lock file."""
     return _hash_files(figures(), ROOT)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def train(settings: Settings) -> dict[str, Any]:
-    """What `make train` does: one training run, as the only command on its state; its summary.
+    """Train once, as the only command on the state, and return the summary: what `make train` does.
 
     Raises UserError for settings by which nothing can be trained, Busy, and what a stage raises.
     """
@@ -29,10 +29,9 @@ def train(settings: Settings) -> dict[str, Any]:
 
 
 def run_training(settings: Settings, console: Console | None = None) -> dict[str, Any]:
-    """One training run, in this process: its summary. The caller holds the lock of var/.
+    """Run one training in this process and return its summary. The caller holds the lock of var/.
 
-    console: where it says what it does; none: the terminal. Prefect's API is started once a
-    process.
+    console: where it prints; none: the terminal. Prefect's API is started once a process.
     """
     run = start_run(settings.var)
     make_process_file(run.folder / PROCESS)  # before Prefect knows of the run
@@ -69,6 +68,6 @@ def run_training(settings: Settings, console: Console | None = None) -> dict[str
 
 
 def _not_named(settings: Settings) -> list[str]:
-    """Families that were added to training/families/ and are not in the settings."""
+    """Return families that were added to training/families/ and are not in the settings."""
     shipped = type(settings.training).model_fields["families"].default
     return [name for name in family_names() if name not in {*settings.training.families, *shipped}]

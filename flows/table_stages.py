@@ -51,7 +51,7 @@ class LabelledTable:
         )
 
     def read_files(self) -> list[Stage]:
-        """A part for each file, known by its content."""
+        """Read each file into a part of its own, known by its content."""
         from ingestion.files import folder_columns
         from ingestion.labelled.read import named_columns, read_part
         from ingestion.sources import expand, labels
@@ -83,7 +83,8 @@ class LabelledTable:
         return stages
 
     def validate(self, parts: Parts, page: Path) -> Stage:
-        """Raises UserError, besides, for a target that is not binary."""
+        """Validate as every data set. Raises UserError, besides, for a target that is not
+        binary."""
         settings, batch = self.settings, parts.batch
         source, contract = settings.source, settings.contract
         depends_on = {
@@ -186,7 +187,8 @@ class LabelledTable:
 
 
 def torn_groups(settings: Settings, facts: TableFacts) -> str:
-    """What a column that says the split does to groups, in words; "" when it keeps them whole."""
+    """Return what a column that names the split does to groups, in words; "" when it keeps them
+    whole."""
     table = settings.source.table
     if not facts.groups_torn:
         return ""

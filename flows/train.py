@@ -82,9 +82,10 @@ def train(settings: Settings, run: Run, display: Display) -> dict[str, Any]:
 
 
 def run_flow(settings: Settings, run: Run, display: Display) -> dict[str, Any]:
-    """The flow under the run's name, with as many families side by side as the settings say.
+    """Run the flow under the run's name, with as many families in parallel as the settings say.
 
-    Its tags, the run and the folder of the state, are there before its name is."""
+    Its tags, the run and the folder of the state, exist before its name does.
+    """
     runner: Any = ThreadPoolTaskRunner(max_workers=settings.tuning.families_at_once)
     named = train.with_options(flow_run_name=run.id, task_runner=runner)
     with tags(run.id, str(settings.var.absolute())):
@@ -144,7 +145,7 @@ def build_features(context: RunContext, validated: Stage) -> TableStage:
 def write_data_report(
     context: RunContext, parts: Parts, validated: Stage, table: TableStage
 ) -> None:
-    """The page about the data, and `data.json`: where the run's data lies, relative to var/."""
+    """Write the page about the data, and `data.json`: where the run's data is, relative to var/."""
     settings, folder = context.settings, context.run.folder
     var, page = settings.var.absolute(), folder / "data_report.html"
     with context.run.clock("data_report"):

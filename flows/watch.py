@@ -36,7 +36,7 @@ class NotWhole(UserError):
 @dataclass(frozen=True)
 class Watched:
     """The log as it stood when a month was over, or later. validated: the folder of a validated
-    batch; batch: its name; later: whether the source has rows of after the clock's day too."""
+    batch; batch: its name; later: whether the source has rows after the clock's day too."""
 
     settings: Settings
     validated: Path
@@ -84,8 +84,8 @@ class Watched:
         return {weekday for weekday in range(7) if 70 * sold[weekday] < sold.total()}
 
     def _missing(self, month: Month) -> int:
-        """The days at the end of a month that have no row though the shop was open, as far as can
-        be told: it may close at the end of a year, as it did a year ago."""
+        """Count the days at the end of a month that have no row though the shop was open, as far as
+        is known: it may close at the end of a year, as it did a year ago."""
         without = _days_without(month)
         before = next((m for m in self.months if m.month == add_months(month.month, -12)), None)
         closing = _days_without(before) if before else []
@@ -99,13 +99,13 @@ class Watched:
 
 
 def _days_without(month: Month) -> list[date]:
-    """The days of a month after its last row."""
+    """Return the days of a month after its last row."""
     days = (end_of(month.month) - month.last_day).days
     return [month.last_day + timedelta(days=n) for n in range(1, days)]
 
 
 def folder_of(settings: Settings) -> Path:
-    """Where everything about the data set's months is kept."""
+    """Return the folder of everything about the data set's months."""
     return settings.var.absolute() / "monitoring" / dataset_of(settings)
 
 
@@ -120,7 +120,7 @@ def watch(settings: Settings) -> Watched:
 
 
 def check_there(watched: Watched, month: str) -> None:
-    """Raises NotWhole when the month's rows are not there, or not to its end."""
+    """Raise NotWhole when the month's rows are missing, or do not reach its end."""
     if month in watched.whole:
         return
     last = watched.months[-1].last_day if watched.months else None
@@ -136,7 +136,7 @@ def check_there(watched: Watched, month: str) -> None:
 
 
 def refuse_table(settings: Settings) -> None:
-    """Raises UserError for a labelled table, which has no months."""
+    """Raise UserError for a labelled table, which has no months."""
     if settings.source.kind == "table":
         raise UserError(
             f"the source of {settings.name} is a labelled table, which has no months to judge",
@@ -151,7 +151,7 @@ def refuse_table(settings: Settings) -> None:
 
 
 def baselines_of(settings: Settings) -> list[dict[str, Any]]:
-    """The frozen baselines, the oldest first. Raises UserError for one that was altered."""
+    """Return the frozen baselines, the oldest first. Raises UserError for one that was altered."""
     folder = folder_of(settings)
     try:
         return state.baselines(folder)
@@ -165,7 +165,7 @@ def baselines_of(settings: Settings) -> list[dict[str, Any]]:
 
 
 def baseline_of(watched: Watched, month: str) -> dict[str, Any] | None:
-    """The baseline that judges this month; the first one is frozen here. None before it."""
+    """Return the baseline that judges this month; the first one is frozen here. None before it."""
     baselines = baselines_of(watched.settings)
     if baselines:
         return state.baseline_for(baselines, month)
@@ -174,8 +174,8 @@ def baseline_of(watched: Watched, month: str) -> dict[str, Any] | None:
 
 
 def first_judged(watched: Watched, month: str) -> str:
-    """The first month that the first baseline judges: `operations.start`, or else the first month
-    that anybody asks for, but not before the log has the months that a baseline is made of."""
+    """Return the first month that the first baseline judges: `operations.start`, or else the first
+    month that is to be judged, but not before the log has the months that a baseline is made of."""
     start = watched.settings.operations.start
     since = month if start is None else month_of(start)
     have = {one.month for one in watched.months}
@@ -209,7 +209,7 @@ def freeze_baseline(
 
 
 def read_sensors(watched: Watched, month: str, baseline: dict[str, Any] | None) -> list[Reading]:
-    """The readings of a month: without a baseline, all are learning."""
+    """Return the readings of a month: without a baseline, all are learning."""
     if baseline is not None:
         return read_month(_measure(watched, end_of(month)), baseline["sensors"], month)
     baselines = baselines_of(watched.settings)

@@ -50,7 +50,7 @@ class Year:
 
 
 def alarms_of(readings: Sequence[Reading]) -> list[Reading]:
-    """The readings that alarm and count."""
+    """Return the readings that alarm and count."""
     return [one for one in readings if one.state == "alarm" and one.sensor != EARLY_LABEL]
 
 
@@ -59,7 +59,7 @@ def head() -> str:
 
 
 def rows(operated: Operated, alarms: Sequence[Reading]) -> list[str]:
-    """The lines of a month: one, and one more for each further sensor that alarms."""
+    """Return the lines of a month: one, and one more for each further sensor that alarms."""
     named = [one.sensor if one.z is None else f"{one.sensor} {one.z:+.1f}" for one in alarms]
     training = ""
     if operated.trigger:
@@ -80,13 +80,13 @@ def rows(operated: Operated, alarms: Sequence[Reading]) -> list[str]:
 
 
 def serving(operated: Operated) -> int:
-    """The version that is champion when the month has been processed."""
+    """Return the version that is champion when the month has been processed."""
     promoted = operated.decision == "promote" and operated.version is not None
     return operated.version if promoted else operated.champion  # type: ignore[return-value]
 
 
 def plan(drift: str, planted: date) -> str:
-    """What is printed before the year begins."""
+    """Return what is printed before the year begins."""
     effects, what = DRIFTS[drift]
     text = f"Planted: on {planted} {what}." if effects else "Nothing is planted."
     return f"{text} It takes two to five minutes on two cores."
@@ -113,7 +113,7 @@ def _nothing_planted(year: Year) -> list[str]:
 
 
 def _what_changed(year: Year) -> list[str]:
-    """Which sensor found what was planted, when and how surely, and what it was taken for."""
+    """Say which sensor found what was planted, when and how surely, and what the verdict was."""
     begin = month_of(year.planted)
     early = [one for one in year.alarms if one.month < begin]
     alarms = [one for one in year.alarms if one.month >= begin]
@@ -147,7 +147,7 @@ def _lasting(alert: Alert) -> str:
 
 
 def _between(sensor: str, alarms: Sequence[str], alerts: Sequence[Alert]) -> list[str]:
-    """Why there is a second alert of one and the same change."""
+    """Say why there is a second alert of one and the same change."""
     again = [one for one in alerts if one.sensor == sensor][1:]
     ended = [one.over for one in alerts if one.sensor == sensor and one.over][: len(again)]
     if not again:
@@ -159,7 +159,7 @@ def _between(sensor: str, alarms: Sequence[str], alerts: Sequence[Alert]) -> lis
 
 
 def _dated(year: Year) -> list[str]:
-    """Why a changed demand is not learnt from at once, and what came of it."""
+    """Say why a changed demand is not learnt from at once, and what followed."""
     dates = list(dict.fromkeys(one.retrain_due for one in year.verdicts if one.retrain_due))
     if not dates:
         return []
@@ -183,7 +183,7 @@ def _dated(year: Year) -> list[str]:
 
 
 def _held_back(year: Year) -> list[str]:
-    """Trainings by the calendar that did not come."""
+    """Say which trainings by the calendar were not done."""
     deferred = [one for one in year.months if one.deferred and "demand changed" not in one.deferred]
     broken = [one.month for one in deferred if "is broken" in one.deferred]
     sentences = []
@@ -238,7 +238,7 @@ def _decided(year: Year, one: Operated) -> str:
 
 
 def _reason(year: Year, one: Operated) -> str:
-    """What the gate found where its first rule broke."""
+    """Return what the gate measured where its first rule broke."""
     rules = next((e.rules for e in year.past if e.run_id == one.run_id and e.to_version), ())
     broken = next((rule["found"] for rule in rules if not rule["held"]), "")
     return f" ({broken})" if broken else ""

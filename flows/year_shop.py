@@ -96,8 +96,8 @@ def deliver(months: Path, delivered: Path, *, before: str | None = None, month: 
 
 @dataclass
 class Client:
-    """It asks from the moment on at which the service is ready. versions: requests answered by
-    each; lost: those without an answer."""
+    """Sends requests from the moment on at which the service is ready. versions: requests answered
+    by each; lost: those without an answer."""
 
     url: str
     body: bytes
@@ -132,8 +132,8 @@ class Service:
     log: Path
 
     def wait_for(self, version: int | None = None) -> None:
-        """Until it has answered, by this version where one is named. Raises UserError where it does
-        not come to that."""
+        """Wait until the service has answered, by this version where one is named. Raises UserError
+        where it does not."""
         until = time.monotonic() + (SWAP if self.client.versions else READY)
         while time.monotonic() < until and self.process.poll() is None:
             if self.client.versions and version in (None, *self.client.versions):
@@ -147,8 +147,8 @@ class Service:
 
 @contextmanager
 def served(settings: Settings) -> Iterator[Service]:
-    """The service on a free port of loopback, while the block works; it is started, and need not be
-    ready yet. It ends with this process, however that ends."""
+    """Start the service on a free port of loopback, for the time of the block; it need not be ready
+    yet. It ends with this process, however that ends."""
     var = settings.var.absolute()
     port, log = free_port(), var / "service.log"
     command = [

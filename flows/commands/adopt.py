@@ -67,7 +67,7 @@ def main(
 
 
 def _home(path: str) -> Path:
-    """A path in which `~` is the folder of a user: make hands it over as it stands."""
+    """Expand `~` at the start of a path: make passes it on unchanged."""
     try:
         return Path(path).expanduser()
     except RuntimeError:  # no such user, or no HOME
@@ -75,7 +75,8 @@ def _home(path: str) -> Path:
 
 
 def _place(output: str | None, data: Path, force: bool, again: Callable[..., str]) -> Path:
-    """Where the draft is written. again: the command as it was typed, with further words."""
+    """Return the file to write the draft to. again: the command as it was typed, with further
+    words."""
     place = Path(output) if output else FOLDER / f"{_cleaned(data.name.split('.')[0])}.yaml"
     if place.suffix not in (".yaml", ".yml"):
         raise UserError(
@@ -106,7 +107,7 @@ def _cleaned(name: str) -> str:
 
 
 def _free(place: Path) -> Path:
-    """A place beside this one whose name is allowed and not taken."""
+    """Return a path in the same folder whose name is allowed and not taken."""
     stem, taken = _cleaned(place.stem), {*presets(), *SHIPPED}
     free = (f"{stem}_{number}" if number > 1 else stem for number in itertools.count(1))
     return next(
@@ -117,7 +118,7 @@ def _free(place: Path) -> Path:
 
 
 def preset(drafted: Draft, data: Path) -> str:
-    """The draft as YAML, each guess with its reason."""
+    """Render the draft as YAML, each guess with its reason."""
     inside = data.resolve().is_relative_to(Path.cwd())
     shown = data.resolve().relative_to(Path.cwd()) if inside else data.resolve()
     columns = len(drafted.guesses) + 1
@@ -184,18 +185,18 @@ def _written(text: Written) -> list[str]:
 
 
 def _text(value: str) -> str:
-    """Text in quotes: a plain Yes would be a truth value, and 1 a number."""
+    """Quote a text: a plain Yes would be a truth value, and 1 a number."""
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return '"' + "".join(map(_shown, escaped)) + '"'
 
 
 def _shown(character: str) -> str:
-    """As YAML takes it: control characters and the like only by their number."""
+    """Escape a character for YAML, which takes control characters only by their number."""
     return character if character.isprintable() else f"\\U{ord(character):08x}"
 
 
 def _line(text: str) -> str:
-    """One line: values may contain line ends, and a comment must not."""
+    """Join a value into one line: a comment must not contain line ends."""
     return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))[:LONGEST]
 
 

@@ -61,7 +61,7 @@ def main(settings: Settings) -> None:
 
 
 def check_server(settings: Settings) -> None:
-    """Raises UserError where no server is named, or none answers or lets us in."""
+    """Raise UserError where no server is named, or where it does not answer or refuses access."""
     if not settings.prefect.api_url:
         raise UserError(
             "no Prefect server is named",
@@ -77,8 +77,8 @@ def check_server(settings: Settings) -> None:
 
 
 def make_pool(settings: Settings) -> bool:
-    """Make the work pool where it is absent; returns whether it was made now. Raises UserError for
-    one of another type."""
+    """Make the work pool where it is absent, and return whether it was made now. Raises UserError
+    for one of another type."""
     from prefect.client.schemas.actions import WorkPoolCreate
     from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
     from prefect.workers.process import ProcessWorker
@@ -152,7 +152,7 @@ def _filled(deployment: dict[str, Any], settings: Settings) -> dict[str, Any]:
 
 
 def read_deployments(settings: Settings) -> list[Scheduled]:
-    """The deployments of the preset, those with a schedule first."""
+    """Return the deployments of the preset, those with a schedule first."""
     from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
 
     mine = DeploymentFilter(name=DeploymentFilterName(any_=[settings.name]))
@@ -173,7 +173,7 @@ def read_deployments(settings: Settings) -> list[Scheduled]:
 
 
 def _next(schedule: Any) -> datetime | None:
-    """When a schedule comes next, by the server's own code."""
+    """Return the next start by a schedule, computed by the server's own code."""
     from prefect.server.schemas.schedules import CronSchedule
 
     theirs = CronSchedule(cron=schedule.cron, timezone=schedule.timezone)
@@ -193,7 +193,7 @@ def _table(deployments: list[Scheduled]) -> Any:
 
 
 def _ask(settings: Settings, query: Any) -> Any:
-    """The result of a query of the server; raises UserError for a refused one."""
+    """Return the result of a query of the server. Raises UserError where it is refused."""
     import httpx
     from prefect.client.orchestration import get_client
     from prefect.exceptions import PrefectHTTPStatusError

@@ -109,7 +109,7 @@ def _figure(test: object, name: str, digits: int) -> str:
 def _versions(
     title: str, shown: list[Shown], called: dict[int, list[str]], past: list[Record]
 ) -> Table:
-    """Two lines each, so that they fit 80 columns."""
+    """Make the table of versions, two lines each so that they fit 80 columns."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("version", justify="right")
     table.add_column("family\nalias", overflow="fold")

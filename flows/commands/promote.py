@@ -46,7 +46,7 @@ def main(
 
 
 def print_promoted(entry: Record, settings: Settings) -> None:
-    """What was done, and what to type next."""
+    """Print what was done, and what to type next."""
     print(
         f"Version {entry.to_version} of {entry.model} is champion, in place of"
         f" {f'version {entry.from_version}' if entry.from_version else 'none'}:"
@@ -58,7 +58,7 @@ def print_promoted(entry: Record, settings: Settings) -> None:
 
 
 def version_number(text: str) -> int:
-    """`3` or `v3`. Raises UserError for anything else."""
+    """Parse `3` or `v3`. Raises UserError for anything else."""
     digits = text.removeprefix("v")
     if not digits.isdecimal() or not 0 < int(digits) < 2**31:
         raise UserError(

@@ -71,8 +71,8 @@ def _counts(rows: dict[str, Any], settings: Settings) -> Table:
 
 
 def _examples(batch: Validated, reason: str, count: int, source: Source) -> Table:
-    """Some rows of the reason, as they are. Of a log all that stands there; a table may have any
-    number of columns, so only its identifier and those at fault."""
+    """Make a table of some rows with this reason. A log's rows are shown in full; a table may have
+    any number of columns, so only its identifier and the columns at fault are shown."""
     of_table, named = source.kind == "table", source.table.id
     columns = "cells" if of_table else ", ".join(CANONICAL)
     names, rows = _read(batch, reason, count, f"reasons, unreadable, {columns}")
@@ -103,7 +103,8 @@ def _filled(cells: dict[str, Any]) -> list[str]:
 
 
 def at_fault(reasons: list[str], cells: dict[str, str | None], source: Source) -> list[str]:
-    """The columns that the reasons speak of, but for unreadable ones, in the order of the file."""
+    """Return the columns that the reasons are about, except unreadable ones, in the order of the
+    file."""
     table = source.table
     column_of = {f"missing_{name}": name for name in table.columns}
     column_of |= {f"out_of_range_{name}": name for name in table.columns}
@@ -137,7 +138,7 @@ def _read(batch: Validated, reason: str, count: int, columns: str) -> tuple[list
 
 
 def _short(value: object) -> str:
-    """One line of it: a value may be long, and go over many."""
+    """Shorten a value to one line."""
     return "–" if value is None else short(" ".join(str(value).split()))
 
 

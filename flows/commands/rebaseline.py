@@ -66,8 +66,8 @@ def main(settings: Settings, *, reason: str | None) -> None:
 
 
 def _not_scored(settings: Settings, before: str) -> list[str]:
-    """What to do about months that are accepted now, and have no list because they were broken.
-    before: the first month of the baseline until now."""
+    """Return lines about months that are accepted now, and were not scored because their data was
+    broken. before: the first month of the baseline until now."""
     folder, runs = folder_of(settings), list[list[str]]()
     for one in state.read_judged(folder)[0]:
         month = one.verdict.month

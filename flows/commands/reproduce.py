@@ -105,7 +105,7 @@ def _reproduce(original: Original, folder: Path, anyway: bool) -> None:
 
 
 def find_original(settings: Settings, run_id: str | None) -> Original:
-    """The run of this id under var/runs. Raises UserError when it has not left what is needed."""
+    """Return the run of this id under var/runs. Raises UserError when it lacks what is needed."""
     runs = settings.var.absolute() / "runs"
     ended = sorted((path.parent.name for path in runs.glob("*/summary.json")), reverse=True)
     known = [name for name in ended if name != "latest"]
@@ -142,9 +142,9 @@ def find_original(settings: Settings, run_id: str | None) -> Original:
 
 
 def why_not_repeatable(original: Original) -> str:
-    """ "" when the same settings and rows give the same figures; otherwise the reason.
+    """Return why the same settings and rows may give other figures; "" when they may not.
 
-    Raises UserError for what cannot even be tried: rows that are gone, and a database.
+    Raises UserError for what cannot be tried at all: rows that are gone, and a database.
     """
     settings = original.settings
     if settings.source.kind == "database":
@@ -172,8 +172,8 @@ def why_not_repeatable(original: Original) -> str:
 
 
 def check_code(original: Original, *, anyway: bool) -> None:
-    """Raises UserError when the run had other code than this, with how to get it; with `anyway`
-    that is only printed."""
+    """Raise UserError when the run had other code than this, with how to get it; with `anyway` that
+    is only printed."""
     revision, wanted = original.summary["code_revision"], original.summary["code_sha256"]
     if wanted == code_sha256():
         return
@@ -200,7 +200,7 @@ def check_code(original: Original, *, anyway: bool) -> None:
 
 
 def other_rows(original: Original, settings: Settings) -> str:
-    """ "" when the source holds the rows of the run; otherwise what is wrong with it."""
+    """Return what is wrong with the source; "" when it holds the rows of the run."""
     try:
         parts = data_stages.ingest(settings)
         validated = data_stages.validate(settings, parts, settings.var / "contract.html")
@@ -242,8 +242,8 @@ def repeat(original: Original, settings: Settings, folder: Path) -> Path:
 
 
 def cores_to_use(original: Original) -> set[int] | None:
-    """As many cores as the run had, where this machine has more: threads change the last digits.
-    None: all there are."""
+    """Return as many cores as the run had, where this machine has more: threads change the last
+    digits. None: all of them."""
     if not hasattr(os, "sched_getaffinity"):
         return None
     threads = [
@@ -265,7 +265,8 @@ def cores_to_use(original: Original) -> set[int] | None:
 
 
 def compare(original: Original, repeated: Path) -> list[tuple[str, str, str]]:
-    """(what, then, now) of all that must come out the same; the figures to their last digit."""
+    """Return (what, then, now) for all that must come out the same; the figures to their last
+    digit."""
     then = original.summary
     now = json.loads((repeated / "summary.json").read_text(encoding="utf-8"))
     rows = [(name, str(then[name]), str(now[name])) for name in ("data_sha256", "table_sha256")]
@@ -282,7 +283,8 @@ def compare(original: Original, repeated: Path) -> list[tuple[str, str, str]]:
 
 
 def show(rows: list[tuple[str, str, str]], console: Console) -> None:
-    """The hashes, the winner, two figures of each candidate, and what is different, in full."""
+    """Print the hashes, the winner, two figures of each candidate, and in full what is
+    different."""
     table = Table(box=None, pad_edge=False)
     for name in ("", "then", "now", ""):
         table.add_column(name)
@@ -299,7 +301,7 @@ def show(rows: list[tuple[str, str, str]], console: Console) -> None:
 
 
 def causes(different: list[str], reason: str, repeated: Path) -> str:
-    """What may have made the figures different, the surest first."""
+    """Return what may have made the figures different, the most certain first."""
     now = json.loads((repeated / "summary.json").read_text(encoding="utf-8"))
     timed = [name for name, one in now["families"].items() if one["ended_by"] == "seconds"]
     likely = []
@@ -322,7 +324,8 @@ def causes(different: list[str], reason: str, repeated: Path) -> str:
 
 
 def _settings(file: Path) -> Settings:
-    """As the run had them, whatever the environment says now; paths of its source absolute."""
+    """Read the settings of a run whatever the environment says now; paths of its source
+    absolute."""
     try:
         settings = load(str(file), env={})
     except UserError as error:
@@ -339,7 +342,7 @@ def _settings(file: Path) -> Settings:
 
 
 def _clear(folder: Path) -> None:
-    """Empty it but for its lock, which is held."""
+    """Empty a folder except for its lock, which is held."""
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)

@@ -52,7 +52,7 @@ def main(settings: Settings, *, promote: bool = False) -> None:
 
 
 def show(settings: Settings, client: MlflowClient, purchases: Purchases | None) -> None:
-    """The comparison of challenger and champion, and what to type next."""
+    """Print the comparison of challenger and champion, and what to type next."""
     champion = champion_now(settings)
     challenger = alias_now(settings, CHALLENGER)
     if champion is None or challenger is None or challenger.version == champion.version:

@@ -57,8 +57,8 @@ PRESET_HEAD = """\
 
 @dataclass(frozen=True)
 class Tally:
-    """What is only known while the year goes on, of all its commands: kept after each month.
-    settings: those that it was begun with."""
+    """What is only known while the year goes on, summed over all its commands and saved after each
+    month. settings: a hash of those that it was begun with."""
 
     settings: str
     seconds: float = 0.0
@@ -66,7 +66,7 @@ class Tally:
     versions: dict[str, int] = field(default_factory=dict)
 
     def with_more(self, seconds: float, client: Client | None = None) -> Tally:
-        """And what this command adds to it."""
+        """Return the tally with what this command adds to it."""
         versions, lost = dict(self.versions), self.lost
         for version, count in dict(client.versions if client else {}).items():
             versions[str(version)] = versions.get(str(version), 0) + count
@@ -175,8 +175,8 @@ def simulate_year(
 
 
 def _begun(settings: Settings, drift: str) -> Tally:
-    """The tally of a year that goes on; one that was seen to its end, or was begun with other
-    settings, begins anew."""
+    """Return the tally of a year that goes on. One that was finished, or was begun with other
+    settings, begins again from nothing."""
     home = settings.var.absolute()
     shop = settings.source.simulation.model_dump(mode="json")
     wanted = hash_text(json.dumps([_name(drift), settings.seed, shop], sort_keys=True))
@@ -202,14 +202,17 @@ def _begun(settings: Settings, drift: str) -> Tally:
 
 
 def _name(drift: str) -> str:
-    """Of the year's preset, its data set and its model."""
+    """Return the name of the year's preset, its data set and its model."""
     return f"year-{drift}"
 
 
 def _operating(settings: Settings, drift: str, first: str) -> Settings:
-    """The settings to operate the shop by: they read the delivered files, and nothing of the
-    simulation. Their preset is a file in the year's folder (`_as_of` writes it), so that the
-    service and every command that is printed act on the same data set."""
+    """Return the settings to operate the shop by: they read the delivered files, and nothing of the
+    simulation.
+
+    Their preset is a file in the year's folder (`_as_of` writes it), so that the service and every
+    command that is printed act on the same data set.
+    """
     path = (str(_delivered(settings) / "*.parquet"),)
     source = settings.source.model_copy(update={"kind": "files", "path": path})
     operations = settings.operations.model_copy(update={"start": first_day(first)})
@@ -220,8 +223,8 @@ def _operating(settings: Settings, drift: str, first: str) -> Settings:
 
 
 def _as_of(settings: Settings, month: str) -> Settings:
-    """The same with the clock on the day after the month, in the preset's file too: today lies
-    before the months of the simulated shop, or far behind them."""
+    """Return the settings with the clock on the day after the month, and write them as the preset:
+    today's date is not in the months of the simulated shop."""
     at = as_of_month(settings, month)
     assert at.file is not None
     content = at.model_copy(update={"var": at.var.absolute()})
@@ -234,7 +237,8 @@ def _delivered(settings: Settings) -> Path:
 
 
 def _first_champion(settings: Settings, month: str, show: Callable[[str], None]) -> int:
-    """Its version; where there is none yet, it is trained as of the day after the month."""
+    """Return the version of the champion; where there is none yet, train one as of the day after
+    the month."""
     from registry.champion import champion_now
 
     settle(settings)  # what a training that was killed has left
@@ -259,8 +263,11 @@ def _known(settings: Settings, month: str) -> Operated | None:
 def _process(
     settings: Settings, month: str, show: Callable[[str], None]
 ) -> tuple[Operated, list[str]]:
-    """The month, and why its batch was held, where it was. A person who is paged and finds that the
-    rows are what was delivered would release the batch, and so does the year."""
+    """Process the month; return it, and why its batch was held, where it was.
+
+    A person who is paged and finds that the rows are those that were delivered would release the
+    batch, and so does the year.
+    """
     from flows.acceptance import last_seen
     from ingestion.batches import dataset_of, release
 
@@ -281,7 +288,7 @@ def _alarms(settings: Settings, months: Sequence[str]) -> list[Reading]:
 
 
 def finished_year(settings: Settings) -> Year:
-    """A year that was operated to its end, from what it wrote down. settings: its preset."""
+    """Read a year that was operated to its end. settings: its preset."""
     kept = read_record(settings.var / FINISHED)
     planted = kept.pop("planted")
     files = sorted((folder_of(settings) / "operated").glob("month=*.json"))
@@ -293,7 +300,7 @@ def finished_year(settings: Settings) -> Year:
 def read_year(
     settings: Settings, drift: str, drifted: str, done: Sequence[Operated], tally: Tally
 ) -> Year:
-    """What was written down. drifted: the first month of the drift."""
+    """Gather what was recorded of a year. drifted: the first month of the drift."""
     from registry import ledger
     from registry.tracking import open_store
 
