@@ -13,7 +13,7 @@ from common.errors import UserError
 from common.files import atomic_folder, sha256_of, write_record
 from configs.command import make
 from configs.settings import Settings
-from flows.kept_scores import RECORD, read_scores, scores_folder
+from flows.kept_scores import RECORD, features_of_log, read_scores, scores_folder
 from flows.watch import Watched
 from ingestion.months import digest_of
 from monitoring.facts import (
@@ -220,7 +220,6 @@ def _made_for_a_year_before(watched: Watched, now: Scored) -> Scored:
     """Return the scores that this champion gives for the same day a year before, made once for it
     and the rows before that day. Nobody was given them as a list, so they are kept with the files
     of monitoring."""
-    from features.score_rows import rows_of_log
     from serving.batch import CSV, score
 
     settings, as_of = watched.settings, year_before(now.as_of)
@@ -236,18 +235,9 @@ def _made_for_a_year_before(watched: Watched, now: Scored) -> Scored:
     folder = watched.folder / "year_before" / f"version-{now.version}" / f"as_of={as_of}"
     known = read_scores(folder)
     if known is None or {name: known[name] for name in key} != key:
-        section = bundle.description["transactions"]
         with atomic_folder(folder) as temporary:
             features = temporary / "features.parquet"
-            rows = rows_of_log(
-                watched.transactions,
-                features,
-                as_of,
-                settings.features.model_copy(update=section["features"]),
-                frozenset(section["declared"]),
-                settings.compute,
-                date.fromisoformat(section["log_start"]),
-            )
+            rows = features_of_log(bundle, settings, watched.transactions, features, as_of=as_of)
             score(
                 *(bundle, features, temporary),
                 version=now.version,

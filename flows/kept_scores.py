@@ -80,6 +80,25 @@ def open_champion(settings: Settings) -> tuple[ModelVersion, Bundle]:
     return version, bundle
 
 
+def features_of_log(
+    bundle: Bundle, settings: Settings, transactions: Path, target: Path, *, as_of: date
+) -> int:
+    """Write the features of everybody as of a day to `target`, made as the bundle says, whatever
+    the settings are now. Returns the number of rows."""
+    from features.score_rows import rows_of_log
+
+    section = bundle.description["transactions"]
+    return rows_of_log(
+        transactions,
+        target,
+        as_of,
+        settings.features.model_copy(update=section["features"]),
+        frozenset(section["declared"]),
+        settings.compute,
+        date.fromisoformat(section["log_start"]),
+    )
+
+
 def score_once(
     settings: Settings,
     version: ModelVersion,

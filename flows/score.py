@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,13 @@ from flows.clock import read_day, today
 from flows.exclusive import exclusive
 from flows.finish import recorded
 from flows.judge import unaccepted_until
-from flows.kept_scores import Scores, open_champion, score_once, scores_folder
+from flows.kept_scores import (
+    Scores,
+    features_of_log,
+    open_champion,
+    score_once,
+    scores_folder,
+)
 from flows.score_table import reading, score_rows
 from ingestion.months import Month, digest_of, months_of
 from ingestion.outcome import QUARANTINE, TRANSACTIONS
@@ -112,18 +119,46 @@ def score_log(
     Raises UserError without a champion, with one that answers another question, needs columns that
     the source does not have, or is not whole, and for a day that the log does not reach.
     """
-    from features.score_rows import rows_of_log
-
     version, bundle = open_champion(settings)
-    section = bundle.description.get("transactions")
-    if section is None:
-        raise UserError(
-            "the champion's bundle does not say how its features are made from a log",
-            where=str(bundle.folder),
-            next_step=f"train again: {make('train', settings)}",
-        )
     _check_features(bundle, settings)
-    transactions, clock = validated / TRANSACTIONS, today(settings)
+    given = months is not None
+    as_of, months = _months_until(settings, validated, as_of, months)
+    last = max(month.last_day for month in months if month.rows)
+    gap = (as_of - last).days - 1
+    if gap > settings.scoring.max_gap_days:
+        raise UserError(
+            f"the log ends on {last}, {gap} days before {as_of}: days that it lacks would count as"
+            f" days without purchases (scoring.max_gap_days is {settings.scoring.max_gap_days})",
+            where="AS_OF",
+            next_step=f"bring the rows up to {as_of - timedelta(days=1)}, or score as of"
+            f" {last + timedelta(days=1)}",
+        )
+    nobody = UserError(
+        f"there is nobody to score: no customer bought in the {settings.features.active_days} days"
+        f" before {as_of}",
+        where="AS_OF",
+        next_step="name another day",
+    )
+    place = scores_folder(settings) / f"as_of={as_of}"
+    key = {"as_of": as_of.isoformat(), "data_sha256": digest_of(months)}
+    make_features = partial(
+        features_of_log, bundle, settings, validated / TRANSACTIONS, as_of=as_of
+    )
+    scores = score_once(settings, version, bundle, place, key, make_features, nobody)
+    scores = _with_notes(scores, settings, bundle)
+    if gap and not given:  # operate has looked whether its month is whole
+        days = "the last day" if gap == 1 else f"the last {gap} days"
+        note = f"the log has no row of {days} before {as_of}: it ends on {last}"
+        scores = replace(scores, notes=(*scores.notes, note))
+    return scores
+
+
+def _months_until(
+    settings: Settings, validated: Path, as_of: date | None, months: list[Month] | None
+) -> tuple[date, list[Month]]:
+    """Return the as-of date, by default the day after the last row, and the months before it.
+    Raises UserError for a day in the future, and where no row lies before it."""
+    clock = today(settings)
     if as_of is not None and as_of > clock:
         raise UserError(
             f"{as_of} lies in the future: today is {clock}{_clock_note(settings)}",
@@ -131,9 +166,9 @@ def score_log(
             next_step=f"name a day up to {clock}, or set the clock: --operations.today",
         )
     until = as_of or clock
-    given = months is not None
     if months is None:
-        months = months_of(transactions, validated / QUARANTINE, until, settings.compute)
+        transactions, quarantine = validated / TRANSACTIONS, validated / QUARANTINE
+        months = months_of(transactions, quarantine, until, settings.compute)
     last = max((month.last_day for month in months if month.rows), default=None)
     if last is None:
         raise UserError(
@@ -144,46 +179,17 @@ def score_log(
     as_of = as_of or last + timedelta(days=1)
     if any(month.last_day >= as_of for month in months):
         raise ValueError(f"the months hold rows of {as_of} or later")
-    gap = (as_of - last).days - 1
-    if gap > settings.scoring.max_gap_days:
-        raise UserError(
-            f"the log ends on {last}, {gap} days before {as_of}: days that it lacks would count as"
-            f" days without purchases (scoring.max_gap_days is {settings.scoring.max_gap_days})",
-            where="AS_OF",
-            next_step=f"bring the rows up to {as_of - timedelta(days=1)}, or score as of"
-            f" {last + timedelta(days=1)}",
-        )
-
-    def make_features(target: Path) -> int:
-        return rows_of_log(
-            transactions,
-            target,
-            as_of,
-            settings.features.model_copy(update=section["features"]),
-            frozenset(section["declared"]),
-            settings.compute,
-            date.fromisoformat(section["log_start"]),
-        )
-
-    nobody = UserError(
-        f"there is nobody to score: no customer bought in the {settings.features.active_days} days"
-        f" before {as_of}",
-        where="AS_OF",
-        next_step="name another day",
-    )
-    place = scores_folder(settings) / f"as_of={as_of}"
-    key = {"as_of": as_of.isoformat(), "data_sha256": digest_of(months)}
-    scores = score_once(settings, version, bundle, place, key, make_features, nobody)
-    scores = _with_notes(scores, settings, bundle)
-    if gap and not given:  # operate has looked whether its month is whole
-        days = "the last day" if gap == 1 else f"the last {gap} days"
-        note = f"the log has no row of {days} before {as_of}: it ends on {last}"
-        scores = replace(scores, notes=(*scores.notes, note))
-    return scores
+    return as_of, months
 
 
 def _check_features(bundle: Bundle, settings: Settings) -> None:
     """Raise UserError where the champion has a feature that cannot be made."""
+    if bundle.description.get("transactions") is None:
+        raise UserError(
+            "the champion's bundle does not say how its features are made from a log",
+            where=str(bundle.folder),
+            next_step=f"train again: {make('train', settings)}",
+        )
     catalogue = {feature.name: feature for feature in CATALOGUE}
     for name in (feature["name"] for feature in bundle.features):
         if name not in catalogue:
