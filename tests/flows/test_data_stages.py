@@ -333,5 +333,6 @@ def test_the_quarantine_of_a_refused_batch_can_be_looked_into(shop, capsys):
         replay.main(settings)
     save(shop / "a.csv", lines)
     run(settings)
+    capsys.readouterr()
     quarantine.main(settings)
     assert "refused" not in capsys.readouterr().out
