@@ -257,6 +257,9 @@ class Log:
         rules = self.settings.contract.rules
         return {name: (in_words(rule), rule.why) for name, rule in rules.items()}
 
+    def at_fault(self, reasons: list[str], cells: dict[str, Any]) -> list[str]:
+        return [name for name, value in cells.items() if value is not None]
+
     def suites(self) -> dict[str, Sequence[Check]]:
         from features.catalogue import select
         from features.contract import table_checks

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from configs.settings import Settings
 from features.facts import TableFacts
@@ -70,6 +70,10 @@ class Dataset(Protocol):
 
     def rules(self) -> Mapping[str, tuple[str, str]]:
         """Name of a rule about rows -> the rule in words, and why it is one."""
+
+    def at_fault(self, reasons: list[str], cells: dict[str, Any]) -> list[str]:
+        """Return the columns to show of a row in quarantine, but for unreadable ones. cells: its
+        values by name, in the order of the file."""
 
     def suites(self) -> dict[str, Sequence[Check]]:
         """What Great Expectations checks: `rows`, `batch` and `table` -> the checks of each."""

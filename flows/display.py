@@ -56,10 +56,6 @@ class Display:
         at = f"{time.monotonic() - self._began:6.1f} s  "
         self.console.print(Text.assemble((at, "dim"), visible(text)), soft_wrap=True)
 
-    def stage(self, name: str, note: str = "") -> None:
-        if note:
-            self.say(f"{name}: {note}")
-
     def stage_end(self, name: str, seconds: float, reused: bool) -> None:
         self.say(f"{name}: {REUSED if reused else f'{seconds:.1f} s'}")
 

@@ -66,7 +66,6 @@ class RunContext:
     @contextmanager
     def stage(self, name: str) -> Iterator[Callable[[bool], None]]:
         """Time and show a stage; the caller says whether it was reused."""
-        self.display.stage(name)
         reused: list[bool] = []
         with self.run.clock(name):
             yield reused.append

@@ -12,6 +12,7 @@ from typing import Any
 
 from common.files import sha256_of
 from configs.settings import Settings
+from configs.source import Text
 from features.facts import TableFacts, read_facts
 from flows.acceptance import accept_or_hold, refused
 from flows.dataset import ROWS, TABLE, Parts, TableStage, keep_suites
@@ -21,7 +22,7 @@ from flows.stage_code import FEATURES_OF_TABLE, READ_TABLE_FILE, VALIDATE_TABLE
 from ingestion.batches import Batch
 from ingestion.contract import change_rules, to_expectation
 from ingestion.expectations import Check, Finding
-from ingestion.labelled.rules import table_rules
+from ingestion.labelled.rules import LARGEST, table_rules
 from ingestion.labelled.unseen import UNSEEN, unseen_changes, which_columns
 from ingestion.labelled.validate import rules_of_batch, validate_table
 from ingestion.outcome import TRANSACTIONS, ContractBroken
@@ -161,6 +162,18 @@ class LabelledTable:
     def rules(self) -> Mapping[str, tuple[str, str]]:
         return {r.name: (r.words, r.why) for r in table_rules(self.settings.source.table)}
 
+    def at_fault(self, reasons: list[str], cells: dict[str, Any]) -> list[str]:
+        table, text = self.settings.source.table, self.settings.source.text
+        column_of = {f"missing_{name}": name for name in table.columns}
+        column_of |= {f"out_of_range_{name}": name for name in table.columns}
+        column_of |= {"no_label": table.target or "", "unknown_split": table.split or ""}
+        column_of |= {"no_group": table.group or ""}
+        wanted = {column_of[reason] for reason in reasons if reason in column_of}
+        if "infinite_value" in reasons:
+            numbers = {name for name, column in table.columns.items() if column.type == "number"}
+            wanted |= {name for name in numbers if _infinite(cells.get(name), text)}
+        return [name for name in cells if name in wanted]
+
     def suites(self) -> dict[str, Sequence[Check]]:
         from features.contract import table_checks
         from features.from_table import schema
@@ -197,3 +210,13 @@ def torn_groups(settings: Settings, facts: TableFacts) -> str:
         f" column {table.split}: {facts.test_rows_torn:,} of {facts.rows['test']:,} test rows"
         " are of them, so the figures flatter any model that recognises one"
     )
+
+
+def _infinite(text: str | None, written: Text) -> bool:
+    digits = text or ""
+    for part in (written.thousands, *written.symbols):
+        digits = digits.replace(part, "")
+    try:
+        return abs(float(digits.replace(written.decimal, "."))) > LARGEST
+    except ValueError:
+        return False
