@@ -134,7 +134,7 @@ def test_other_code_is_refused_with_how_to_get_it(make_run, capsys):
             "the code differs from that of revision 0123456789ab",
             "git worktree add ../0123456789ab",
         ),
-        (f"{commit}+changes", "changes on top of 0123456789ab that were not committed", "back"),
+        (f"{commit}+changes", "changes on top of 0123456789ab that were not committed", "restore"),
         ("unknown", "recorded no git revision", "check out"),
     ):
         other = make_run(code_sha256="other", code_revision=revision)
