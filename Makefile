@@ -112,7 +112,7 @@ janitor: setup ## end flow runs in Prefect whose process is gone
 models: setup ## list versions, who is champion, and every decision
 	@$(BIN)/python -m flows.commands.models $(PRESET) $(ARGS)
 
-promote: setup ## make a version champion by hand  (VERSION=3 REASON="why"; ARGS=--despite-ledger)
+promote: setup ## promote a version manually  (VERSION=3 REASON="why"; ARGS=--despite-ledger)
 	@$(BIN)/python -m flows.commands.promote $${GP_VERSION:+"$$GP_VERSION"} $${GP_REASON:+--reason "$$GP_REASON"} $(PRESET) $(ARGS)
 
 rollback: setup ## go back to the champion before this one, or to VERSION=  (REASON="why")

@@ -36,32 +36,32 @@ class Validated:
 
 
 def last_validated(settings: Settings) -> Validated:
-    """The batch that was accepted last. Raises UserError when there is none yet."""
-    found = _read(settings, "validated")
-    if found is None:
+    """Return the batch that was accepted last. Raises UserError when there is none yet."""
+    validated = _read(settings, "validated")
+    if validated is None:
         raise UserError(
             f"no batch of {dataset_of(settings)} was accepted yet",
             where=str(settings.var),
             next_step=make("train", settings),
         )
-    return found
+    return validated
 
 
 def last_refused(settings: Settings) -> Validated | None:
-    """The batch that was refused or held since; None when there is none."""
+    """Return the batch that was refused or held since the last accepted one; None without one."""
     return _read(settings, "refused")
 
 
 def last_seen(settings: Settings) -> Validated:
-    """The batch that was refused or held last, or else the one that was accepted last."""
+    """Return the batch that was refused or held last, or else the one that was accepted last."""
     return last_refused(settings) or last_validated(settings)
 
 
-def remember(settings: Settings, kind: str, found: Validated) -> None:
-    """Write down where a batch lies: kind is `validated` or `refused`. What is validated takes the
-    place of what was refused before it."""
-    folder = found.folder.relative_to(settings.var.absolute())
-    write_record(_pointer(settings, kind), {**asdict(found), "folder": str(folder)})
+def remember(settings: Settings, kind: str, seen: Validated) -> None:
+    """Record where a batch is kept: kind is `validated` or `refused`. A validated batch replaces
+    the refused one before it."""
+    folder = seen.folder.relative_to(settings.var.absolute())
+    write_record(_pointer(settings, kind), {**asdict(seen), "folder": str(folder)})
     if kind == "validated":
         _pointer(settings, "refused").unlink(missing_ok=True)
 
@@ -69,8 +69,8 @@ def remember(settings: Settings, kind: str, found: Validated) -> None:
 def refused(
     settings: Settings, batch: str, error: ContractBroken, made: Path, page: Path
 ) -> ContractBroken:
-    """The error to raise for a batch that breaks a rule, once its page is written and its
-    quarantine is kept, so that one can look into it. made: the folder of the unfinished stage."""
+    """Write the page of a batch that breaks a rule, keep its quarantine so that one can look into
+    it, and return the error to raise. made: the folder of the unfinished stage."""
     if error.outcome is not None:
         rows = asdict(error.outcome.rows)
         write_contract_page(page, rows, error.outcome.findings, batch)
@@ -88,12 +88,12 @@ def _pointer(settings: Settings, kind: str) -> Path:
 
 
 def _read(settings: Settings, kind: str) -> Validated | None:
-    """What `remember` wrote; None when nothing was, or its files are gone."""
+    """Return what `remember` recorded; None when nothing was recorded, or its files are gone."""
     file = _pointer(settings, kind)
     try:
-        found = read_record(file)
-        folder = settings.var.absolute() / found.pop("folder")
-        return Validated(folder=folder, **found) if (folder / QUARANTINE).exists() else None
+        record = read_record(file)
+        folder = settings.var.absolute() / record.pop("folder")
+        return Validated(folder=folder, **record) if (folder / QUARANTINE).exists() else None
     except FileNotFoundError:
         return None
     except (RecordAltered, TypeError, LookupError) as error:

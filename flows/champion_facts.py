@@ -3,8 +3,6 @@ label, the estimate and the drift of its features and scores."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -12,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
-from common.files import write_record
+from common.files import atomic_folder, sha256_of, write_record
 from configs.command import make
 from configs.settings import Settings
-from flows.kept_scores import RECORD, read_scores, scores_folder
-from flows.stage import hash_file
+from flows.kept_scores import RECORD, features_of_log, read_scores, scores_folder
 from flows.watch import Watched
 from ingestion.months import digest_of
 from monitoring.facts import (
@@ -62,7 +59,7 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Found:
+class ChampionFacts:
     """What is known of the champion in a month."""
 
     readings: Sequence[Reading] = ()
@@ -73,10 +70,9 @@ class Found:
 
 
 def scores_until(settings: Settings, until: date) -> list[Scored]:
-    """The official scores made as of the first day of a month up to `until`, in order: days that
-    somebody asked for in between would take the places of months. Raises UserError for scores that
-    were altered."""
-    found = []
+    """Return the official scores as of the first day of a month up to `until`, in order: scores of
+    days in between would take the places of months. Raises UserError for altered scores."""
+    scores = []
     for folder in scores_folder(settings).glob("as_of=????-??-01"):
         try:
             day = date.fromisoformat(folder.name.removeprefix("as_of="))
@@ -93,8 +89,8 @@ def scores_until(settings: Settings, until: date) -> list[Scored]:
                 f" {make('score', settings, AS_OF=str(day))}",
             )
         made = (record["version"], record["rows"], record["files"][PARQUET])
-        found.append(Scored(day, folder, *made, record.get("fair_from")))
-    return sorted(found, key=lambda one: one.as_of)
+        scores.append(Scored(day, folder, *made, record.get("fair_from")))
+    return sorted(scores, key=lambda one: one.as_of)
 
 
 def measure_champion(
@@ -103,13 +99,13 @@ def measure_champion(
     scores: Sequence[Scored],
     previous: Reading | None = None,
     alarmed_since: str | None = None,
-) -> Found:
-    """What the labels that are known by the end of the month say of the champion, and what can be
-    said without labels. scores: the official ones, up to that day.  previous: the early label of
-    the month before, where it is of the same version.  alarmed_since: the first month of an alarm
-    that lasted until the month before: features are compared with those of before it."""
+) -> ChampionFacts:
+    """Measure the champion by the labels that are known by the end of the month, and what can be
+    measured without labels. scores: the official ones, up to that day.  previous: the early label
+    of the month before, where it is of the same version.  alarmed_since: the first month of an
+    alarm that lasted until the month before: features are compared with those before it."""
     if not scores:
-        return Found()
+        return ChampionFacts()
     from monitoring.labels import ripe
     from monitoring.performance import (
         estimate,
@@ -145,7 +141,7 @@ def measure_champion(
     names = [feature["name"] for feature in described["features"]]
     since = None if alarmed_since is None else first_day(alarmed_since)
     drift = _drift(watched, end, scores, names, since)
-    return Found(readings, performance, pools, [estimate(latest.part)], drift)
+    return ChampionFacts(readings, performance, pools, [estimate(latest.part)], drift)
 
 
 def _drift(
@@ -155,19 +151,19 @@ def _drift(
     features: Sequence[str],
     since: date | None,
 ) -> list[Drift]:
-    """Of the score first, then of the features. since: see `feature_drift`."""
+    """Return the drift of the score, then of the features. since: see `feature_drift`."""
     from monitoring.drift import feature_drift, score_drift
 
     latest = scores[-1]
     before = {one.as_of: one.part for one in scores}
     drift = []
     if latest.as_of == end:
-        found = score_drift(
+        of_score = score_drift(
             latest.part,
             last_year=before.get(year_before(end)),
             previous=before.get(first_day(add_months(month_of(end), -1))),
         )
-        drift = [found] if found else []
+        drift = [of_score] if of_score else []
     return drift + feature_drift(
         watched.transactions,
         end,
@@ -203,8 +199,9 @@ def _outcomes(
 def _early_label(
     watched: Watched, month: str, scores: Sequence[Scored], previous: Reading | None
 ) -> list[Reading]:
-    """The reading of the early label: of the newest scores whose first days are known, beside the
-    same champion's scores of a year before, which are made for this where nobody made them."""
+    """Return the reading of the early label: of the newest scores whose first days are known,
+    compared with the scores of the same champion a year before, which are made now where there are
+    none."""
     from monitoring.labels import EARLY_DAYS, early_label, ripe
 
     end = end_of(month)
@@ -212,18 +209,17 @@ def _early_label(
     if not known or known[-1].version != scores[-1].version:
         return []
     now, first = known[-1], add_months(watched.months[0].month, 13)
-    outcomes = [now]
+    dates = [now]
     if month_of(now.as_of) >= first:  # the log has more than a month before the year before
-        outcomes.insert(0, _made_for_a_year_before(watched, now))
-    found = _outcomes(watched, outcomes, end, EARLY_DAYS)
-    return [early_label(found, month, as_of=now.as_of, previous=previous, until=first)]
+        dates.insert(0, _made_for_a_year_before(watched, now))
+    outcomes = _outcomes(watched, dates, end, EARLY_DAYS)
+    return [early_label(outcomes, month, as_of=now.as_of, previous=previous, until=first)]
 
 
 def _made_for_a_year_before(watched: Watched, now: Scored) -> Scored:
-    """The scores that this champion has for the same day a year before, made once for it and the
-    rows before that day. They are no list that anyone was given, so they lie with what monitoring
-    keeps."""
-    from features.score_rows import rows_of_log
+    """Return the scores that this champion gives for the same day a year before, made once for it
+    and the rows before that day. Nobody was given them as a list, so they are kept with the files
+    of monitoring."""
     from serving.batch import CSV, score
 
     settings, as_of = watched.settings, year_before(now.as_of)
@@ -239,28 +235,19 @@ def _made_for_a_year_before(watched: Watched, now: Scored) -> Scored:
     folder = watched.folder / "year_before" / f"version-{now.version}" / f"as_of={as_of}"
     known = read_scores(folder)
     if known is None or {name: known[name] for name in key} != key:
-        section = bundle.description["transactions"]
-        aside = folder.with_name(f".{folder.name}.{os.getpid()}")
-        for left in folder.parent.glob(".as_of=*"):  # by commands that were killed
-            shutil.rmtree(left, ignore_errors=True)
-        aside.mkdir(parents=True)
-        features = aside / "features.parquet"
-        rows = rows_of_log(
-            watched.transactions,
-            features,
-            as_of,
-            settings.features.model_copy(update=section["features"]),
-            frozenset(section["declared"]),
-            settings.compute,
-            date.fromisoformat(section["log_start"]),
-        )
-        score(bundle, features, aside, version=now.version, explained=0, compute=settings.compute)
-        for name in (features.name, CSV):
-            (aside / name).unlink()
-        files = {PARQUET: hash_file(aside / PARQUET)}
-        write_record(aside / RECORD, {**key, "rows": rows, "explained": 0, "files": files})
-        shutil.rmtree(folder, ignore_errors=True)
-        aside.rename(folder)
+        with atomic_folder(folder) as temporary:
+            features = temporary / "features.parquet"
+            rows = features_of_log(bundle, settings, watched.transactions, features, as_of=as_of)
+            score(
+                *(bundle, features, temporary),
+                version=now.version,
+                explained=0,
+                compute=settings.compute,
+            )
+            for name in (features.name, CSV):
+                (temporary / name).unlink()
+            files = {PARQUET: sha256_of(temporary / PARQUET)}
+            write_record(temporary / RECORD, {**key, "rows": rows, "explained": 0, "files": files})
     return replace(now, as_of=as_of, folder=folder)
 
 
@@ -270,7 +257,7 @@ _opened: dict[tuple[Any, ...], Bundle] = {}
 
 
 def bundle_of(settings: Settings, scored: Scored) -> Bundle:
-    """The bundle that made these scores, verified when this process opens it first. Raises
+    """Return the bundle that made these scores, verified when this process opens it first. Raises
     UserError where it is gone, and BundleRefused."""
     from registry.champion import fetch, find_version
     from registry.tracking import open_store

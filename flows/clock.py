@@ -15,8 +15,8 @@ DAY = re.compile(r"(\d{4}-\d{2})(-\d{2})?", re.ASCII)
 
 
 def today(settings: Settings) -> date:
-    """The day that the settings say. Without one, of a simulated shop the day after its log, which
-    may end years ago or years from now; of a real source the day it is (UTC)."""
+    """Return the day that the settings name. Without one it is the day after the log of a simulated
+    shop, which may end years ago or years from now, and today (UTC) for a real source."""
     if settings.operations.today is not None:
         return settings.operations.today
     last = last_day(settings.source)
@@ -24,12 +24,12 @@ def today(settings: Settings) -> date:
 
 
 def read_day(text: str, where: str) -> date:
-    """A day, or the first day of a month: `2026-05-01` or `2026-05`. Raises UserError."""
-    found = DAY.fullmatch(text.strip())
+    """Parse a day, or the first day of a month: `2026-05-01` or `2026-05`. Raises UserError."""
+    match = DAY.fullmatch(text.strip())
     try:
-        if found is None:
+        if match is None:
             raise ValueError
-        return date.fromisoformat(f"{found[1]}{found[2] or '-01'}")
+        return date.fromisoformat(f"{match[1]}{match[2] or '-01'}")
     except ValueError:
         raise UserError(
             f"{text!r} is not a day",
@@ -39,15 +39,19 @@ def read_day(text: str, where: str) -> date:
 
 
 def as_of_month(settings: Settings, month: str) -> Settings:
-    """The settings with the clock on the day after the month."""
+    """Return the settings with the clock on the day after the month."""
     clock = settings.operations.model_copy(update={"today": end_of(month)})
     return settings.model_copy(update={"operations": clock})
 
 
 def clock_of(entry: Record) -> date | None:
-    """The day of a training by the clock; None for records of other kinds, and of a training that
-    came to no figures. Earlier versions of the project wrote no day down: theirs is the day of the
-    record."""
+    """Return the day of a training by the clock; None for records of other kinds, and of a training
+    that ended without figures. Records of earlier versions have no clock: their own day counts."""
     if entry.action not in ("promote", "reject") or not entry.run_id or not entry.figures:
         return None
-    return date.fromisoformat(entry.figures.get("clock", entry.time[:10]))
+    return date.fromisoformat(day_of(entry))
+
+
+def day_of(entry: Record) -> str:
+    """Return the day of a record by the clock; of a manual promotion the day it was made."""
+    return str(entry.figures.get("clock", entry.time[:10]))

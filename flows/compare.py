@@ -101,7 +101,7 @@ def evaluate_task(
         except ValueError as error:
             problem = str(error)
     with context.run.clock("evaluate"):
-        context.display.stage("evaluate", "opening the test split")
+        context.display.say("evaluate: opening the test split")
         evaluation = evaluate(
             table.path(TABLE),
             schema,

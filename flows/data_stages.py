@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.files import sha256_of
 from configs.rules import Contract
 from configs.settings import Settings
 from configs.source import CANONICAL
@@ -23,7 +24,7 @@ from features.facts import read_facts
 from flows.acceptance import accept_or_hold, refused
 from flows.dataset import ROWS, TABLE, TRUTH, Dataset, Parts, TableStage, keep_suites
 from flows.run import log
-from flows.stage import Stage, hash_file, hash_text, run_stage
+from flows.stage import Stage, hash_text, run_stage
 from flows.stage_code import CUT, FEATURES, READ_FILE, SIMULATE, VALIDATE
 from flows.table_stages import LabelledTable
 from ingestion.batches import Batch
@@ -36,7 +37,7 @@ from ingestion.validate import read_days, validate_batch
 
 
 def open_dataset(settings: Settings) -> Dataset:
-    """The data set that the settings name."""
+    """Return the data set that the settings name."""
     return LabelledTable(settings) if settings.source.kind == "table" else Log(settings)
 
 
@@ -49,10 +50,11 @@ def ingest(settings: Settings) -> Parts:
 
 
 def validate(settings: Settings, parts: Parts, page: Path) -> Stage:
-    """The validated batch: valid rows, quarantine, rows per day of a log. Its page goes to `page`.
+    """Validate the parts as a batch: valid rows, quarantine, rows per day of a log. Its page goes
+    to `page`.
 
-    Raises ContractBroken when a rule of severity stop is broken, and when the batch is unlike the
-    last accepted one and nobody has released it.
+    Raises ContractBroken when a rule of severity stop is broken, and when the batch differs too
+    much from the last accepted one and nobody has released it.
     """
     return open_dataset(settings).validate(parts, page)
 
@@ -83,7 +85,7 @@ class Log:
 
             key = hash_text(json.dumps(source.model_dump(mode="json"), sort_keys=True))[:16]
             paths = read_new(source, settings.var.absolute() / "sources" / key, settings.compute)
-            return Parts(paths, [hash_file(path) for path in paths], None, 0)
+            return Parts(paths, [sha256_of(path) for path in paths], None, 0)
         simulated = source.kind == "simulated"
         stages = [self.simulate()] if simulated else self.read_files()
         return Parts(
@@ -94,7 +96,7 @@ class Log:
         )
 
     def simulate(self) -> Stage:
-        """The simulated log, and its truth."""
+        """Make the simulated log, and its truth."""
         from simulator.simulator import simulate_part
 
         settings = self.settings
@@ -108,7 +110,7 @@ class Log:
         return run_stage(settings.var, "ingest", depends_on, SIMULATE, build)
 
     def read_files(self) -> list[Stage]:
-        """A part for each file, known by its content."""
+        """Read each file into a part of its own, known by its content."""
         from ingestion.files import folder_columns, read_file
         from ingestion.sources import expand, labels
 
@@ -118,9 +120,9 @@ class Log:
         paths = expand(source)
         seen: dict[str, str] = {}
         for path, label in zip(paths, labels(paths), strict=True):
-            content, folders = hash_file(path), folder_columns(path, source.wanted)
+            content, folders = sha256_of(path), folder_columns(path, source.wanted)
             first = seen.setdefault(json.dumps([content, folders], sort_keys=True), label)
-            if first != label:  # sent twice: its rows would all be copies
+            if first != label:  # delivered twice: its rows would all be copies
                 log.warning("%s holds the same bytes as %s: it is read once", label, first)
                 continue
 
@@ -166,7 +168,7 @@ class Log:
         return replace(parts, paths=paths, hashes=hashes, later=later)
 
     def cut_part(self, path: Path, content: str) -> Stage:
-        """A part without the rows of `operations.today` and later. content: its hash."""
+        """Cut the rows of `operations.today` and later from a part. content: its hash."""
         from ingestion.cut import cut_part
 
         settings, today = self.settings, self.settings.operations.today
@@ -262,6 +264,9 @@ class Log:
         rules = self.settings.contract.rules
         return {name: (in_words(rule), rule.why) for name, rule in rules.items()}
 
+    def at_fault(self, reasons: list[str], cells: dict[str, Any]) -> list[str]:
+        return [name for name, value in cells.items() if value is not None]
+
     def suites(self) -> dict[str, Sequence[Check]]:
         from features.catalogue import select
         from features.contract import table_checks
@@ -278,8 +283,8 @@ class Log:
         }
         return {
             **{
-                suite: [to_expectation(name, rule) for name, rule in found.items()]
-                for suite, found in rules.items()
+                suite: [to_expectation(name, rule) for name, rule in named.items()]
+                for suite, named in rules.items()
             },
             "table": table_checks(select(declared)),
         }
@@ -292,7 +297,7 @@ class Log:
 
 
 def dated(settings: Settings) -> Contract:
-    """The contract, with the last day that a row can carry where the source knows it."""
+    """Return the contract with the last day that a row can carry, where the source knows it."""
     from ingestion.sources import last_day
 
     contract, today = settings.contract, settings.operations.today

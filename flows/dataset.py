@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from configs.settings import Settings
 from features.facts import TableFacts
@@ -45,7 +45,7 @@ class Dataset(Protocol):
 
     @property
     def content(self) -> str:
-        """SQL of what a raw row says, in the quarantine and among the valid rows."""
+        """SQL of the content of a raw row, the same for the quarantine and the valid rows."""
 
     @property
     def before(self) -> date | None:
@@ -62,13 +62,18 @@ class Dataset(Protocol):
         """
 
     def build_table(self, validated: Stage) -> TableStage:
-        """The training table, held against its contract and checked for leaks. Raises UserError."""
+        """Build the training table, check it against its contract and for leaks. Raises
+        UserError."""
 
     def write_report(self, parts: Parts, validated: Stage, table: TableStage, page: Path) -> None:
         """Write the page about the data."""
 
     def rules(self) -> Mapping[str, tuple[str, str]]:
         """Name of a rule about rows -> the rule in words, and why it is one."""
+
+    def at_fault(self, reasons: list[str], cells: dict[str, Any]) -> list[str]:
+        """Return the columns to show of a row in quarantine, but for unreadable ones. cells: its
+        values by name, in the order of the file."""
 
     def suites(self) -> dict[str, Sequence[Check]]:
         """What Great Expectations checks: `rows`, `batch` and `table` -> the checks of each."""

@@ -118,15 +118,9 @@ def train(config: str = "default", overrides: Overrides = None) -> State[Any]:
     """Train on the rows of the settings; the gate decides what comes of it."""
 
     def body(settings: Settings) -> str:
-        from flows.exclusive import exclusive
-        from flows.start import run_training
-        from ingestion.sources import check_source
-        from training.families import check_families
+        from flows import start
 
-        check_source(settings.source)
-        check_families(settings.training.families)
-        with exclusive(settings, "train"):
-            summary = run_training(settings)
+        summary = start.train(settings)
         decision, model = summary["decision"], summary["model"]
         why = "; ".join(decision["reasons"])
         return f"{decision['action']} version {model['version']} ({summary['winner']}): {why}"
@@ -137,7 +131,7 @@ def train(config: str = "default", overrides: Overrides = None) -> State[Any]:
 @flow(name="janitor")
 def janitor(config: str = "default", overrides: Overrides = None) -> State[Any]:
     """End the flow runs, in Prefect's records, whose process is gone."""
-    return _run(config, overrides, lambda settings: "every flow run under way is alive")
+    return _run(config, overrides, lambda settings: "no dead flow run was found")
 
 
 def _run(config: str, overrides: Overrides, body: Callable[[Settings], str]) -> State[Any]:
@@ -150,8 +144,8 @@ def _run(config: str, overrides: Overrides, body: Callable[[Settings], str]) -> 
         remember(overrides or [])
         prepare(settings, in_prefect=True)
         with private(settings.var):
-            told = _begin(settings)
-            said = body(settings)
+            ended = _begin(settings)
+            result = body(settings)
     except Busy as error:
         _say(str(error))
         return Completed(name="Skipped", message=_line(error))
@@ -161,18 +155,18 @@ def _run(config: str, overrides: Overrides, body: Callable[[Settings], str]) -> 
         if full := full_disk(error, settings.var.absolute() if settings else Path.cwd()):
             return _failed(full)
         raise  # a fault of ours: Prefect keeps the traceback
-    return Completed(message=visible("; ".join([*told, said])))
+    return Completed(message=visible("; ".join([*ended, result])))
 
 
 def _failed(error: UserError) -> State[Any]:
     _say(str(error))
     for name in ("prefect.flow_runs", "prefect.engine"):
-        logging.getLogger(name).addFilter(_is_news)
+        logging.getLogger(name).addFilter(_not_failed_run)
     return Failed(message=_line(error))
 
 
 def _begin(settings: Settings) -> list[str]:
-    """Let others see that this run is under way, and end those that are not. Returns lines."""
+    """Record that this run is under way, and end runs that are dead. Returns lines about them."""
     from prefect.context import FlowRunContext
     from prefect.settings import PREFECT_API_URL
 
@@ -182,23 +176,23 @@ def _begin(settings: Settings) -> list[str]:
     os.environ.setdefault("PREFECT_API_URL", PREFECT_API_URL.value() or "")
     context = FlowRunContext.get()
     assert context is not None and context.flow_run is not None, "this is a flow"
-    told = begin_run(settings, context.flow_run)
-    for line in told:
+    lines = begin_run(settings, context.flow_run)
+    for line in lines:
         _say(line)
-    return told
+    return lines
 
 
 def _say(text: str) -> None:
-    """Into the log of the flow run."""
+    """Write lines into the log of the flow run."""
     from prefect import get_run_logger
 
     for line in text.splitlines():
         get_run_logger().info("%s", visible(line))
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    """Prefect raises an exception of its own for a flow that returns Failed, and logs it with a
-    traceback: all of it was said."""
+def _not_failed_run(record: logging.LogRecord) -> bool:
+    """Filter Prefect's own exception for a flow that returns Failed: it is logged with a traceback,
+    and its message was logged already."""
     return not (record.exc_info and record.exc_info[0] is FailedRun)
 
 

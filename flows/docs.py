@@ -35,7 +35,7 @@ BENCHES = {  # name in docs/figures.json -> the file that the bench writes
 
 
 def pages() -> dict[Path, str]:
-    """Path -> content of every generated page."""
+    """Return path -> content of every generated page."""
     return docs.pages(ROOT, _read(FIGURES))
 
 
@@ -50,7 +50,7 @@ def main() -> int:
 
 
 def _take_measured() -> None:
-    """Bring `docs/figures.json` up to date with what the benches measured, if they have."""
+    """Update `docs/figures.json` from what the benches measured, if they have."""
     figures = _read(FIGURES)
     for path in MEASURED.glob("summaries/*.json"):
         run = _read(path)

@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 
 REFERENCE_ROWS = 64
 MOST_LINES = 400  # of a sample customer
-ROOM = LARGEST[EXAMPLES] // 2  # bytes for the reference rows, and as many for the samples
+SPACE = LARGEST[EXAMPLES] // 2  # bytes for the reference rows, and as many for the samples
 VALUE_BYTES = 24  # of a float32 in JSON, with room to spare
 
 
 def make_examples(
     context: RunContext, validated: Stage, table: TableStage, evaluation: Evaluation
 ) -> dict[str, Any]:
-    """The content of `examples.json`; the same run makes the same."""
+    """Make the content of `examples.json`; the same run makes the same."""
     settings, schema = context.settings, table.facts.described
     valid = read_rows(table.path(TABLE), ("valid",), table.facts.names, label=False)
     test, probability = evaluation.test, evaluation.probabilities[evaluation.winner]
@@ -58,8 +58,9 @@ def make_examples(
 
 
 def reference_rows(x: np.ndarray) -> list[list[float | None]]:
-    """Up to REFERENCE_ROWS rows of x float32 (n, f), evenly spread over it; None where missing."""
-    most = max(1, min(REFERENCE_ROWS, len(x), ROOM // (VALUE_BYTES * x.shape[1])))
+    """Return up to REFERENCE_ROWS rows of x float32 (n, f), evenly spread; None for a missing
+    value."""
+    most = max(1, min(REFERENCE_ROWS, len(x), SPACE // (VALUE_BYTES * x.shape[1])))
     rows = x[np.linspace(0, len(x) - 1, most).astype(int)]
     # A float32's own digits: 84.3, where float() would say 84.30000305175781.
     return [[None if value != value else float(str(value)) for value in row] for row in rows]
@@ -68,7 +69,7 @@ def reference_rows(x: np.ndarray) -> list[list[float | None]]:
 def table_samples(
     test: Rows, probability: np.ndarray, schema: Sequence[dict[str, Any]], count: int
 ) -> list[dict[str, Any]]:
-    """Rows of a labelled table's test split as a request has them."""
+    """Return rows of a labelled table's test split in the form of a request."""
     return [
         {
             "name": f"sample {number}",
@@ -101,24 +102,25 @@ def log_samples(
         [as_of, MOST_LINES],
     ).fetchall()
     eligible = {customer_id for (customer_id,) in few}
-    asked = [
+    candidates = [
         row
         for row in np.flatnonzero(test.as_of == test.as_of.max())
         if test.customer_id[row] in eligible
     ]
-    chosen = [str(test.customer_id[row]) for row in spread(np.array(asked), probability, count)]
+    rows = spread(np.array(candidates), probability, count)
+    chosen = [str(test.customer_id[row]) for row in rows]
     columns = [name for name in CANONICAL if name in declared and name != "customer_id"]
     selected = {name: name for name in columns}
     if "amount" in declared:  # its quantity or price was made of it, and may not be declared
         selected["amount"] = "quantity * unit_price"
     every = ", ".join(str(place) for place in range(1, len(selected) + 2))
-    found = connection.execute(
+    records = connection.execute(
         f"SELECT customer_id, {', '.join(selected.values())} FROM log"
         f" WHERE invoiced_at < ? AND list_contains(?, customer_id) ORDER BY invoiced_at, {every}",
         [as_of, chosen],
     ).fetchall()
     lines: dict[str, list[dict[str, Any]]] = {customer_id: [] for customer_id in chosen}
-    for customer_id, *values in found:
+    for customer_id, *values in records:
         lines[customer_id].append(_line(dict(zip(selected, values, strict=True))))
     return [
         {"name": f"sample {number}", "as_of": as_of.isoformat(), "lines": lines[customer_id]}
@@ -127,17 +129,17 @@ def log_samples(
 
 
 def spread(rows: np.ndarray, probability: np.ndarray, count: int) -> np.ndarray:
-    """`count` of the rows that differ in what the model says of them, the least likely first: the
-    middle one of each of as many equal groups, by probability."""
+    """Choose `count` rows of different probability, the least likely first: the middle row of each
+    of as many equal groups."""
     by_probability = rows[np.argsort(probability[rows], kind="stable")] if len(rows) else rows
     count = min(count, len(rows))
     return by_probability[((np.arange(count) + 0.5) * len(rows) / max(count, 1)).astype(int)]
 
 
 def fitting(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The first of them, as many as there is room for."""
+    """Return the first samples, as many as fit into SPACE."""
     size = np.cumsum([len(json.dumps(one, ensure_ascii=False).encode()) for one in samples])
-    return samples[: int(np.searchsorted(size, ROOM, side="right"))]
+    return samples[: int(np.searchsorted(size, SPACE, side="right"))]
 
 
 def _line(values: dict[str, Any]) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def one_host(settings: Settings, command: str) -> Iterator[None]:
         f"{command} on {socket.gethostname()[:30]}, process {os.getpid()}",
     )
     held, stop = [_take(lock)], threading.Event()
-    watch = threading.Thread(target=_watch, args=(lock, held, stop), name="exclusive", daemon=True)
+    watch = threading.Thread(target=_keep, args=(lock, held, stop), name="exclusive", daemon=True)
     watch.start()
     try:
         yield
@@ -105,15 +105,16 @@ def is_shared(url: str) -> bool:
 
 
 def key_of(settings: Settings) -> int:
-    """The number of the lock: 64 bits of a hash of the data set and the path of the state."""
+    """Return the number of the lock: 64 bits of a hash of the data set and the path of the
+    state."""
     what = json.dumps([dataset_of(settings), str(settings.var.absolute())])
     return int.from_bytes(hashlib.sha256(what.encode()).digest()[:8], "big", signed=True)
 
 
 @dataclass(frozen=True)
 class _Lock:
-    """Which lock, where.  address: libpq's URL, without a password; key: of the lock; name: what
-    others see of the session."""
+    """Which lock, and where.  address: libpq's URL, without a password; key: of the lock; name: of
+    the session, for others to see."""
 
     address: str
     password: str | None = field(repr=False)
@@ -122,7 +123,7 @@ class _Lock:
 
 
 def _take(lock: _Lock) -> psycopg.Connection[Any]:
-    """A session that holds the lock. Raises Busy where another one does."""
+    """Open a session that holds the lock. Raises Busy where another session holds it."""
     try:
         import psycopg
     except ImportError as error:
@@ -144,12 +145,11 @@ def _take(lock: _Lock) -> psycopg.Connection[Any]:
     except psycopg.Error as error:
         if connection is not None:
             connection.close()
-        told = " ".join(str(error).replace(lock.password or "\0", "***").split())[:300]
+        reason = " ".join(str(error).replace(lock.password or "\0", "***").split())[:300]
         raise UserError(
-            f"the database that keeps two hosts apart does not work: {told}",
+            f"the database that holds the lock for several hosts cannot be used: {reason}",
             where=f"{SETTING} = {lock.address}",
-            next_step="see that it runs, and takes the user and the password; then the same command"
-            " goes on",
+            next_step="see that it runs and accepts user and password, then repeat the command",
         ) from None
     if not taken:
         connection.close()
@@ -165,8 +165,8 @@ def _take(lock: _Lock) -> psycopg.Connection[Any]:
     return connection
 
 
-def _watch(lock: _Lock, held: list[psycopg.Connection[Any]], stop: threading.Event) -> None:
-    """Ask whether the session is alive, until told to stop; where it is not, take the lock again.
+def _keep(lock: _Lock, held: list[psycopg.Connection[Any]], stop: threading.Event) -> None:
+    """Check that the session is alive, until `stop` is set; where it is not, take the lock again.
     Ends the process when another host has taken the lock, or may have."""
     from flows.stopping import end_because
 

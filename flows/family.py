@@ -33,8 +33,8 @@ _stopped = threading.Event()
 
 
 def fit_families(context: RunContext, table: TableStage) -> dict[str, Stage]:
-    """Fit every family, as many side by side as the settings say. The first that fails ends the
-    run, and the processes of the others."""
+    """Fit every family, as many in parallel as the settings say. The first that fails ends the run,
+    and the processes of the others."""
     with context.run.clock("fit"), context.display, family_processes():
         futures: dict[str, Any] = {
             name: fit_task.submit(context, table, name)
@@ -107,12 +107,13 @@ def fit_task(context: RunContext, table: TableStage, family: str) -> Stage:
 
 
 def read_result(stage: Stage) -> dict[str, Any]:
-    """The `result.json` of a fitted family."""
+    """Read the `result.json` of a fitted family."""
     return json.loads(stage.path("result.json").read_text(encoding="utf-8"))
 
 
 def fit_job(settings: Settings, table: TableStage, family: str) -> dict[str, Any]:
-    """What is fitted: the fields of `training.fit.Job`, but for its output and where trials go."""
+    """Return what is to be fitted: the fields of `training.fit.Job`, except its output and the
+    storage of its trials."""
     return {
         "family": family,
         "table": str(table.path(TABLE)),
@@ -185,7 +186,8 @@ def fit_in_process(
 
 @contextmanager
 def family_processes() -> Iterator[None]:
-    """Within it families are fitted. When one fails, the others are ended, and none is started."""
+    """Within the block families may be fitted. When one fails, the others are ended and none is
+    started."""
     _stopped.clear()
     try:
         yield
@@ -198,10 +200,10 @@ def family_processes() -> Iterator[None]:
 
 
 def study_place(settings: Settings, family: str, key: str) -> dict[str, str]:
-    """Where the search keeps its trials, as fields of the job.
+    """Return where the search keeps its trials, as fields of the job.
 
-    The name holds what the search depends on, so another table or another budget never goes on
-    with its trials; and the folder, so two that share a database never meet.
+    The name holds a hash of what the search depends on, so another table or another budget never
+    uses its trials; and one of the folder, so two folders that share a database never meet.
     """
     var = settings.var.absolute()
     return {
@@ -212,7 +214,8 @@ def study_place(settings: Settings, family: str, key: str) -> dict[str, str]:
 
 
 def threads_per_worker(settings: Settings) -> int:
-    """Processes side by side share the cores: two OpenMP teams on two cores collapse."""
+    """Share the cores among the processes that run in parallel: two OpenMP teams on two cores slow
+    each other down."""
     side_by_side = min(settings.tuning.families_at_once, len(settings.training.families))
     mine = getattr(os, "sched_getaffinity", None)  # what this process may use, where that is known
     cores = len(mine(0)) if mine else os.cpu_count() or 1

@@ -2,10 +2,10 @@
 
 Prefect does not notice when a flow run's process is killed together with its worker, or while the
 server is down: the run stays RUNNING. Here a run counts as dead when the lock on the file that its
-process made is free (`flows/process_file.py`), so no run is mistaken for dead because it is slow,
-or because another process has its number. Runs of another host, and of another folder, are left
-alone: their own janitor sees to them. A run of a deployment that has not made its file after a
-quarter of an hour never began.
+process made is free. The system releases that lock when the process ends, however it ends, so no
+run is mistaken for dead because it is slow, or because another process, perhaps in another
+container, has its number. Runs of another host, and of another folder, are not touched: their own
+janitor ends them. A run of a deployment that has not made its file after 15 minutes never began.
 
 Called at the start of every training and deployed flow, and by a deployment of its own
 (`prefect.yaml`).
@@ -13,18 +13,20 @@ Called at the start of every training and deployed flow, and by a deployment of 
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import socket
 import sys
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
+from common.files import atomic_path
 from configs.command import run_command
 from configs.settings import Settings
 from flows.prefect_api import start_prefect_api, wait_until_ready
-from flows.process_file import host_of, is_gone, make_process_file
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -34,6 +36,7 @@ ABOUT = "Mark flow runs in Prefect whose process is gone, and say which."
 TAG = "golden-path"  # of every run of a deployment: prefect.yaml
 PROCESS = "process.json"  # in the folder of a training run
 BEGINS_WITHIN = timedelta(minutes=15)
+_held: list[IO[str]] = []  # open until the process ends
 GONE, NEVER_BEGAN = "its process is gone", "it never began: its worker was stopped before"
 
 
@@ -45,7 +48,7 @@ def main(settings: Settings) -> None:
     for line in ended:
         print(line)
     if not ended:
-        print("Every flow run that Prefect believes to be under way is.")
+        print("No dead flow run: each that Prefect lists as under way has a living process.")
 
 
 def end_dead_runs(settings: Settings) -> list[str]:
@@ -55,16 +58,16 @@ def end_dead_runs(settings: Settings) -> list[str]:
     from prefect.client.schemas.objects import StateType
     from prefect.states import Cancelled, Crashed
 
-    said = []
+    lines = []
     with get_client(sync_client=True) as api:
         going = _runs(api, [str(settings.var.absolute()), TAG])
         for run in going:
             if reason := why_dead(settings, run):
                 cancelling = run.state and run.state.type == StateType.CANCELLING
                 _end(api, run, (Cancelled if cancelling else Crashed)(message=reason))
-                said.append(f"{run.name}: {reason}")
+                lines.append(f"{run.name}: {reason}")
     _remove_files(settings, {str(run.id) for run in going})
-    return said
+    return lines
 
 
 def end_run(settings: Settings, run_id: str, state: State[Any]) -> None:
@@ -78,7 +81,7 @@ def end_run(settings: Settings, run_id: str, state: State[Any]) -> None:
 
 
 def why_dead(settings: Settings, run: FlowRun) -> str:
-    """Why a flow run that Prefect believes to be under way is not; "" where it may be."""
+    """Return why a flow run that Prefect lists as under way is dead; "" where it may be alive."""
     var, tags = settings.var.absolute(), set(run.tags)
     training = {folder.name for folder in (var / "runs").glob("*")} & tags
     ours = str(var) in tags
@@ -99,9 +102,11 @@ def why_dead(settings: Settings, run: FlowRun) -> str:
 
 
 def begin_run(settings: Settings, flow_run: FlowRun) -> list[str]:
-    """For a deployment's flow run, at its start: let others see which process works on it, and
-    where; end dead runs, and later starts of the same deployment that were missed, as this one does
-    what they would. Returns lines about it. A server that does not answer is no reason not to work.
+    """Record at the start of a deployment's flow run which process works on it, and where; end dead
+    runs, and cancel later starts of the same deployment that were missed, as this one does their
+    work.
+
+    Returns lines about it. The work goes on where the server does not answer.
     """
     import httpx
     from prefect.client.orchestration import get_client
@@ -123,14 +128,14 @@ def _file(settings: Settings, flow_run: Any) -> Path:
 
 
 def _is_shared(settings: Settings) -> bool:
-    """Whether other hosts record their runs at the same API. One of the run's own has the runs of
-    this folder alone, whatever the host was called (a container's name changes)."""
+    """Whether other hosts record their runs at the same API. A run's own API has the runs of this
+    folder alone, whatever the host is called (a container's name changes)."""
     return bool(settings.prefect.api_url) or "PREFECT__FLOW_RUN_ID" in os.environ
 
 
 def _runs(api: SyncPrefectClient, tags: list[str]) -> list[FlowRun]:
-    """The flow runs with one of these tags that Prefect believes to be under way: at most 200, the
-    limit of a query; the next call finds the others."""
+    """Return the flow runs with one of these tags that Prefect lists as under way: at most 200, the
+    limit of a query; the next call gets the others."""
     from prefect.client.schemas.filters import (
         FlowRunFilter,
         FlowRunFilterState,
@@ -157,8 +162,8 @@ def _end(api: SyncPrefectClient, run: FlowRun, state: State[Any]) -> None:
 
 
 def drop_missed(api: SyncPrefectClient, flow_run: FlowRun) -> list[str]:
-    """For a run that its schedule started: cancel the other scheduled starts of its deployment that
-    are late. Where the worker was stopped for a week there are hundreds."""
+    """Cancel the late scheduled starts of the same deployment, where this run was started by its
+    schedule: where the worker was stopped for a week there are hundreds."""
     from prefect.client.schemas.filters import (
         FlowRunFilter,
         FlowRunFilterDeploymentId,
@@ -169,7 +174,8 @@ def drop_missed(api: SyncPrefectClient, flow_run: FlowRun) -> list[str]:
     from prefect.client.schemas.objects import StateType
     from prefect.states import Cancelled
 
-    if flow_run.deployment_id is None or not flow_run.auto_scheduled:  # by hand: for other months
+    # One that a person started may be for other months.
+    if flow_run.deployment_id is None or not flow_run.auto_scheduled:
         return []
     waiting = FlowRunFilter(
         deployment_id=FlowRunFilterDeploymentId(any_=[flow_run.deployment_id]),
@@ -188,6 +194,45 @@ def _remove_files(settings: Settings, under_way: set[str]) -> None:
         with suppress(OSError):
             if file.stem not in under_way and is_gone(file):
                 file.unlink()
+
+
+# --- the file of a run's process -----------------------------------------------------------------
+
+
+def make_process_file(file: Path) -> None:
+    """Write a file that names this host and process, and hold its lock until the process ends. The
+    file stays."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    content = {
+        "host": socket.gethostname(),
+        "process": os.getpid(),
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    with atomic_path(file) as temporary:  # locked before it has its name
+        opened = temporary.open("w", encoding="utf-8")
+        _held.append(opened)
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        json.dump(content, opened)
+        opened.flush()
+
+
+def is_gone(file: Path) -> bool:
+    """Whether the process that made the file has ended. Raises OSError when there is no file."""
+    with file.open(encoding="utf-8") as opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: others may look too
+        except BlockingIOError:
+            return False
+        return True
+
+
+def host_of(file: Path) -> str:
+    """Return the host of the process that made the file; "" where the file does not say."""
+    try:
+        content: Any = json.loads(file.read_text(encoding="utf-8"))
+        return str(content["host"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
 
 
 if __name__ == "__main__":

@@ -19,10 +19,17 @@ from configs.command import make
 from configs.settings import Settings
 from flows import data_stages
 from flows.acceptance import last_refused
-from flows.baseline import baseline_of, baselines_of, read_sensors
-from flows.champion_facts import Found, Scored, measure_champion, scores_until
+from flows.champion_facts import ChampionFacts, Scored, measure_champion, scores_until
 from flows.clock import as_of_month, today
-from flows.watch import Watched, check_there, folder_of, watch
+from flows.watch import (
+    Watched,
+    baseline_of,
+    baselines_of,
+    check_there,
+    folder_of,
+    read_sensors,
+    watch,
+)
 from ingestion.batches import dataset_of, find
 from ingestion.outcome import QUARANTINE, TRANSACTIONS, ContractBroken
 from monitoring import state
@@ -45,7 +52,7 @@ EXPLAINED = 5  # features that are named beside an alarm
 
 
 def judge(watched: Watched, month: str, *, restate: str | None = None) -> Judged:
-    """The verdict of a month, found or made.
+    """Return the verdict of a month, read back or made now.
 
     restate: the first month whose rows were changed since it was judged, and are to be taken over.
     Raises UserError where rows before it were changed.
@@ -70,8 +77,8 @@ def judge(watched: Watched, month: str, *, restate: str | None = None) -> Judged
     if judged is None or judged.inputs != inputs:
         last = next((one for one in earlier if one.month == add_months(month, -1)), None)
         alarmed_since = last.since if last and last.verdict != "calendar" else None
-        found = measure_champion(watched, month, scores, previous, alarmed_since)
-        readings = [*read_sensors(watched, month, baseline), *found.readings]
+        measured = measure_champion(watched, month, scores, previous, alarmed_since)
+        readings = [*read_sensors(watched, month, baseline), *measured.readings]
         verdict = decide(
             month,
             readings,
@@ -79,17 +86,17 @@ def judge(watched: Watched, month: str, *, restate: str | None = None) -> Judged
             earlier=earlier,
             champion=scores[-1].version if scores else None,
             horizon_days=settings.features.horizon_days,
-            explained=[one.text for one in found.drift if one.text][:EXPLAINED],
+            explained=[one.text for one in measured.drift if one.text][:EXPLAINED],
             learning=[one.text for one in readings if one.state in ("learning", "too_few")],
         )
-        judged = Judged(verdict, inputs, _write_facts(watched, month, readings, found))
+        judged = Judged(verdict, inputs, _write_facts(watched, month, readings, measured))
         state.write_judged(folder, judged)
     _take_into_alerts(folder, judged)
     return judged
 
 
 def check_unchanged(watched: Watched, month: str, *, restate: str | None = None) -> None:
-    """Raises UserError where the rows of a month up to this one are not those that it, or a later
+    """Raise UserError where the rows of a month up to this one are not those that it, or a later
     month, was judged by. restate: from this month on they may differ."""
     known = state.read_judged(watched.folder)[0]
     now = {one.month: one.digest for one in watched.months}
@@ -109,13 +116,14 @@ def check_unchanged(watched: Watched, month: str, *, restate: str | None = None)
 
 
 def _who_restates(watched: Watched) -> str:
-    """Operate scores the months anew too; where nobody operates, it would begin to."""
+    """Name the command: operate scores the months anew too; where it was never run, it would start
+    processing months."""
     return "operate" if (watched.folder / "operated").exists() else "monitor"
 
 
 def broken_by(watched: Watched, month: str) -> list[str]:
-    """What the sensors of the data say is broken in a month, in sentences: known without scores,
-    and before they are made."""
+    """Return what the sensors say is broken in a month's data, in sentences: it is known without
+    scores, before they are made."""
     stands_for = meanings()
     return [
         one.text
@@ -125,8 +133,9 @@ def broken_by(watched: Watched, month: str) -> list[str]:
 
 
 def watch_month(settings: Settings, month: str) -> Watched:
-    """The log as it stood when the month was over, which the clock of the settings says. Raises
-    ContractBroken, with the month judged as broken data, for a batch that is refused or held."""
+    """Open the log as it stood at the end of the month; the clock of the settings is on the day
+    after it. Raises ContractBroken, with the month judged as broken data, for a batch that is
+    refused or held."""
     try:
         return watch(settings)
     except ContractBroken as error:
@@ -135,9 +144,8 @@ def watch_month(settings: Settings, month: str) -> Watched:
 
 
 def judge_held(settings: Settings, month: str, error: ContractBroken) -> Judged:
-    """The verdict of a month whose batch the contract refuses or holds: broken data. Its rows are
-    counted and nothing else of it is measured; it is judged anew when the batch is released or
-    repaired."""
+    """Judge a month whose batch the contract refuses or holds: broken data. Its rows are counted
+    and nothing else of it is measured; it is judged anew when the batch is released or repaired."""
     folder = folder_of(settings)
     known = [one.verdict for one in state.read_judged(folder)[0]]
     verdict = decide(
@@ -159,7 +167,7 @@ def judge_held(settings: Settings, month: str, error: ContractBroken) -> Judged:
 
 
 def unaccepted_until(settings: Settings, month: str) -> list[str]:
-    """The months of broken data up to this one that nobody has repaired or accepted."""
+    """Return the months of broken data up to this one that nobody has repaired or accepted."""
     baselines = baselines_of(settings)
     judged = [one.verdict for one in state.read_judged(folder_of(settings))[0]]
     since = baselines[-1]["since"] if baselines else ""
@@ -196,14 +204,14 @@ def restate_from(
 
 
 def rebuild_altered(settings: Settings, restate: str | None = None) -> list[str]:
-    """Judge anew the months whose verdict or facts were altered, and say what was found, in
-    sentences. restate: see `judge`. Raises UserError where that cannot be done."""
-    said = []
+    """Judge anew the months whose verdict or facts were altered, and return
+    sentences about them. restate: see `judge`. Raises UserError where that cannot be done."""
+    lines = []
     for one in state.read_judged(folder_of(settings))[1]:
         if one.month is None or end_of(one.month) > today(settings):
-            aside = one.file.with_name(f"{one.file.name}.altered")
-            one.file.rename(aside)
-            said.append(f"{one.text}; nothing of it is used, and it is {aside.name} now")
+            renamed = one.file.with_name(f"{one.file.name}.altered")
+            one.file.rename(renamed)
+            lines.append(f"{one.text}; nothing of it is used, and it was renamed to {renamed.name}")
             continue
         at = as_of_month(settings, one.month)
         try:
@@ -213,12 +221,12 @@ def rebuild_altered(settings: Settings, restate: str | None = None) -> list[str]
         else:
             check_there(watched, one.month)
             judged = judge(watched, one.month, restate=restate)
-        said.append(f"{one.text}; {one.month} was judged anew: {judged.verdict.verdict}")
-    return said
+        lines.append(f"{one.text}; {one.month} was judged anew: {judged.verdict.verdict}")
+    return lines
 
 
 def meanings() -> Mapping[str, VerdictName]:
-    """The sensors, and what is read of the champion -> the verdict that an alarm stands for."""
+    """Return the verdict that an alarm means, for each sensor and each measure of the champion."""
     from monitoring.measure import SENSORS
     from monitoring.performance import GAIN, ROC_AUC
 
@@ -229,7 +237,7 @@ def meanings() -> Mapping[str, VerdictName]:
 def _previous_early_label(
     folder: Path, month: str, earlier: Sequence[Verdict], scores: Sequence[Scored]
 ) -> Reading | None:
-    """The early label of the month before, where it is of the same champion."""
+    """Return the early label of the month before, where it is of the same champion."""
     before = add_months(month, -1)
     version = scores[-1].version if scores else None
     if version is None or (before, version) not in [(one.month, one.champion) for one in earlier]:
@@ -239,7 +247,8 @@ def _previous_early_label(
 
 
 def _take_into_alerts(folder: Path, judged: Judged) -> None:
-    """Also for a verdict that was found: a command may have been killed before it did."""
+    """Update the alerts, also for a verdict that was read back: a command may have been killed
+    before it updated them."""
     from monitoring.alerts import update
 
     month = judged.verdict.month
@@ -251,15 +260,15 @@ def _take_into_alerts(folder: Path, judged: Judged) -> None:
 
 
 def _write_facts(
-    watched: Watched, month: str, readings: Sequence[Reading], found: Found
+    watched: Watched, month: str, readings: Sequence[Reading], measured: ChampionFacts
 ) -> dict[str, str]:
     """Write the facts of a month; returns path -> SHA-256."""
     kinds: dict[str, tuple[type, Sequence[Any]]] = {
         "readings": (Reading, readings),
-        "performance": (Performance, found.performance),
-        "pooled": (Performance, found.pooled),
-        "estimates": (Estimate, found.estimates),
-        "drift": (Drift, found.drift),
+        "performance": (Performance, measured.performance),
+        "pooled": (Performance, measured.pooled),
+        "estimates": (Estimate, measured.estimates),
+        "drift": (Drift, measured.drift),
         "quality": (Quality, [_quality(watched, month)]),
     }
     return {
@@ -269,7 +278,7 @@ def _write_facts(
 
 
 def _quality(watched: Watched, month: str) -> Quality:
-    """What the contract kept out of a month's rows."""
+    """Count what the contract kept out of a month's rows."""
     settings = watched.settings
     valid, kept_out, reasons = _count_rows(
         settings, [watched.transactions], watched.quarantine, month
@@ -280,8 +289,8 @@ def _quality(watched: Watched, month: str) -> Quality:
 
 
 def _quality_of_held(settings: Settings, month: str, error: ContractBroken) -> Quality | None:
-    """What the contract kept out of a month of the batch that it holds or refuses; None where it
-    was stopped before it had judged the rows."""
+    """Count what the contract kept out of a month of the batch that it holds or refuses; None where
+    it stopped before it had judged the rows."""
     parts, seen = data_stages.ingest(settings), last_refused(settings)
     if seen is None or seen.batch != parts.batch:
         return None
@@ -296,7 +305,7 @@ def _quality_of_held(settings: Settings, month: str, error: ContractBroken) -> Q
 def _count_rows(
     settings: Settings, files: list[Path], quarantine: Path, month: str
 ) -> tuple[int, int, tuple[str, ...]]:
-    """How many rows of a month lie in these files, how many in the quarantine, and those by
+    """Return how many rows of a month these files hold, how many are in quarantine, and those by
     reason."""
     within = f"invoiced_at >= DATE '{month}-01' AND invoiced_at < DATE '{end_of(month)}'"
     with connect(folder_of(settings), settings.compute) as connection:

@@ -1,4 +1,4 @@
-"""Where scores are kept, and which of them are official.
+"""The scores of the champion: made once for each key, and which of them are official.
 
     <place>/part.parquet scores.csv scores.json     the official ones: the first that were made
     <place>/beside/version-2-1a2b3c4d/…             of a later champion, or of rows changed since
@@ -14,24 +14,31 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from common.files import RecordAltered, read_record, write_record
+from common.errors import UserError
+from common.files import RecordAltered, read_record, sha256_of, write_record
+from configs.command import make
 from configs.settings import Settings
-from flows.stage import hash_file
 from ingestion.batches import dataset_of
-from serving.batch import CSV, PARQUET
+from registry.bundle import Bundle, load_bundle
+from registry.champion import ModelVersion, the_champion
+from registry.evidence import question
+from serving.batch import CSV, PARQUET, score
 
-RECORD, BESIDE = "scores.json", "beside"
+RECORD, BESIDE, UNFINISHED = "scores.json", "beside", ".unfinished"
 FILES = (PARQUET, CSV)
+FEATURES = ".features.parquet"
 KEY = ("as_of", "model", "version", "bundle_sha256", "data_sha256")
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores that were made or found. record: those of `KEY` (as_of: None for a table), rows,
-    explained, fair_from, files (name -> SHA-256)."""
+    """Scores that were made or read back. record: the fields of `KEY` (as_of: None for a table),
+    rows, explained, fair_from, files (name -> SHA-256)."""
 
     folder: Path
     record: dict[str, Any]
@@ -41,38 +48,137 @@ class Scores:
 
 
 def scores_folder(settings: Settings) -> Path:
-    """Where all scores of the data set are."""
+    """Return the folder of all scores of the data set."""
     return settings.var.absolute() / "scores" / dataset_of(settings)
 
 
 def read_scores(folder: Path) -> dict[str, Any] | None:
-    """The record of the scores in a folder; None where there are none, or where they were altered
-    or moved here from another day."""
+    """Read the record of the scores in a folder; None where there are none, or where they were
+    altered or moved here from another day."""
     record = _read(folder)
     return record if record is not None and _is_intact(folder, record) else None
 
 
-def keep_scores(place: Path, record: dict[str, Any], make: Callable[[Path], None]) -> Scores:
-    """The scores of a key, found or made; official where there were none at `place` before.
+def open_champion(settings: Settings) -> tuple[ModelVersion, Bundle]:
+    """Return the champion and its verified bundle, which was trained for the question of the
+    settings.
 
-    record: what to write down of them, with all of `KEY`.  make: writes both files into the folder
+    Raises UserError: then nothing is scored, and earlier scores stay as they are.
+    """
+    version = the_champion(settings)
+    bundle = load_bundle(version.bundle, expected_sha256=version.bundle_sha256)
+    ours, theirs = question(settings), bundle.description.get("question", {})
+    for name in dict.fromkeys([*ours, *theirs]):
+        if ours.get(name) != theirs.get(name):
+            raise UserError(
+                f"the champion answers another question: {name} is {theirs.get(name)!r} for it,"
+                f" {ours.get(name)!r} in the settings",
+                where=str(bundle.folder),
+                next_step=f"take the settings of its training, or train again:"
+                f" {make('train', settings)}",
+            )
+    return version, bundle
+
+
+def features_of_log(
+    bundle: Bundle, settings: Settings, transactions: Path, target: Path, *, as_of: date
+) -> int:
+    """Write the features of everybody as of a day to `target`, made as the bundle says, whatever
+    the settings are now. Returns the number of rows."""
+    from features.score_rows import rows_of_log
+
+    section = bundle.description["transactions"]
+    return rows_of_log(
+        transactions,
+        target,
+        as_of,
+        settings.features.model_copy(update=section["features"]),
+        frozenset(section["declared"]),
+        settings.compute,
+        date.fromisoformat(section["log_start"]),
+    )
+
+
+def score_once(
+    settings: Settings,
+    version: ModelVersion,
+    bundle: Bundle,
+    place: Path,
+    key: dict[str, Any],
+    make_features: Callable[[Path], int],
+    nobody: UserError,
+    called: str = "customer",
+) -> Scores:
+    """Return the champion's scores for a key, made once (`keep_scores`).
+
+    key: `as_of` and `data_sha256`.  make_features: writes them to a path and returns the number of
+    rows.  nobody: raised when there are none.  called: what a row is called in the list for people.
+    """
+    record = {
+        **key,
+        "model": version.name,
+        "version": version.version,
+        "bundle_sha256": bundle.sha256,
+        "explained": settings.scoring.explained,
+        "fair_from": fair_from(bundle),
+    }
+
+    def make_files(folder: Path) -> None:
+        features = folder / FEATURES
+        record["rows"] = make_features(features)
+        if not record["rows"]:
+            raise nobody
+        score(
+            bundle,
+            features,
+            folder,
+            version=version.version,
+            explained=settings.scoring.explained,
+            compute=settings.compute,
+            called=called,
+        )
+        features.unlink()
+
+    return keep_scores(place, record, make_files)
+
+
+def fair_from(bundle: Bundle) -> str | None:
+    """Return the first day as of which scores are a fair test of the model: what customers did
+    before it was seen by its training, or by the test that the gate judged. None for a bundle
+    without dates."""
+    dates = bundle.description.get("as_of") or {}
+    days = [date.fromisoformat(day) for split in dates.values() for day in split]
+    if not days:
+        return None
+    horizon = bundle.description["question"]["horizon_days"]
+    return (max(days) + timedelta(days=horizon)).isoformat()
+
+
+def keep_scores(place: Path, record: dict[str, Any], write: Callable[[Path], None]) -> Scores:
+    """The scores of a key, read back or made now; official where there were none at `place` before.
+
+    record: what to write down of them, with all of `KEY`.  write: writes both files into the folder
     that it is given.
     """
-    _remove_unfinished(place.parent)
+    for left in place.parent.glob(f".*{UNFINISHED}"):  # by killed commands: var/ is locked
+        shutil.rmtree(left, ignore_errors=True)
     beside = place / BESIDE / f"version-{record['version']}-{record['data_sha256'][:8]}"
     first = _read(place)
     absent = first is None and not any((place / name).exists() for name in (*FILES, RECORD))
     for folder in (place, *([] if absent else [beside])):
-        found = read_scores(folder)
-        if found is not None and _same(found, record):
-            return Scores(folder, found, folder == place, True)
+        known = read_scores(folder)
+        if known is not None and _same(known, record):
+            return Scores(folder, known, folder == place, True)
 
-    aside = place.with_name(f".{place.name}.unfinished")
-    aside.mkdir(parents=True)
-    try:
-        make(aside)
-        record = {**record, "files": {name: hash_file(aside / name) for name in FILES}}
-        write_record(aside / RECORD, record)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(
+        suffix=UNFINISHED, prefix=".", dir=place.parent, ignore_cleanup_errors=True
+    ) as temporary:
+        made = Path(temporary) / "scores"
+        made.mkdir()
+        write(made)
+        record = {**record, "files": {name: sha256_of(made / name) for name in FILES}}
+        write_record(made / RECORD, record)
         target, notes = beside, []
         if absent:
             target = place
@@ -85,19 +191,17 @@ def keep_scores(place: Path, record: dict[str, Any], make: Callable[[Path], None
         elif read_scores(place) is None:
             notes.append(
                 f"the official scores in {place} were altered, and are of another champion or of"
-                " other rows: bring back a copy of that folder, or remove it: the next scores are"
-                " official then"
+                " other rows: restore that folder from a copy, or remove it: then the next scores"
+                " become the official ones"
             )
         if target == beside and beside.exists():
             notes.append(f"{beside} was altered: made again")
-        _move(aside, target)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        _move(made, target)
     return Scores(target, record, target == place, False, tuple(notes))
 
 
 def _read(folder: Path) -> dict[str, Any] | None:
-    """The record that lies there, whatever became of the files."""
+    """Read the record in the folder, whether or not the files match it."""
     try:
         record = read_record(folder / RECORD)
         return record if {*KEY, "rows", "explained", "files"} <= record.keys() else None
@@ -111,36 +215,30 @@ def _is_intact(folder: Path, record: dict[str, Any]) -> bool:
     if official.name.startswith("as_of=") and official.name != f"as_of={record['as_of']}":
         return False
     try:
-        return all(hash_file(folder / name) == sha for name, sha in record["files"].items())
+        return all(sha256_of(folder / name) == sha for name, sha in record["files"].items())
     except (OSError, AttributeError):
         return False
 
 
-def _same(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    return all(found[name] == wanted[name] for name in KEY)
+def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return all(one[name] == other[name] for name in KEY)
 
 
 def _are_those(folder: Path, record: dict[str, Any]) -> bool:
-    """Whether every file that lies there is the one of the record: a move was cut short."""
+    """Whether every file in the folder is the one of the record: a move was interrupted."""
     return all(
-        hash_file(folder / name) == sha
+        sha256_of(folder / name) == sha
         for name, sha in record["files"].items()
         if (folder / name).exists()
     )
 
 
-def _move(aside: Path, target: Path) -> None:
-    """In one step where the folder is new; else file by file, the record last: what stands beside
-    is kept in it."""
+def _move(made: Path, target: Path) -> None:
+    """Move the files in one step where the folder is new; otherwise file by file, the record last,
+    as the folder `beside` in it is kept."""
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
-        aside.rename(target)
+        made.rename(target)
         return
     for name in (*FILES, RECORD):
-        (aside / name).replace(target / name)
-
-
-def _remove_unfinished(folder: Path) -> None:
-    """What runs left that were killed: the caller holds the lock of var/."""
-    for left in folder.glob(".*.unfinished"):
-        shutil.rmtree(left, ignore_errors=True)
+        (made / name).replace(target / name)

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from common.errors import UserError
@@ -19,16 +17,15 @@ from configs.settings import Settings
 from flows import data_stages
 from flows.clock import read_day, today
 from flows.exclusive import exclusive
+from flows.finish import finished
 from flows.judge import judge, judge_held, rebuild_altered, restate_from
-from flows.run import log
 from flows.watch import PAGE, folder_of, refuse_table, watch
 from ingestion.cut import spans
 from ingestion.outcome import ContractBroken
 from ingestion.sources import check_source
 from monitoring import state
-from monitoring.delivery import check_receivers, deliver
+from monitoring.delivery import check_receivers
 from monitoring.facts import Performance, Reading, add_months, end_of, month_of
-from monitoring.request_files import merge_days
 from monitoring.state import Judged
 
 if TYPE_CHECKING:
@@ -45,17 +42,18 @@ def main(settings: Settings, *, restate: str | None, month: str | None) -> None:
     if month is not None:
         if restate is not None:
             raise UserError(
-                "MONTH shows what was judged, and RESTATE judges anew",
+                "MONTH only shows a verdict, and RESTATE judges the month again",
                 where="MONTH, RESTATE",
-                next_step="name one of them",
+                next_step="pass one of them",
             )
-        tell(judged_before(settings, month_of(read_day(month, "MONTH"))), settings, [])
+        print_judged(judged_before(settings, month_of(read_day(month, "MONTH"))), settings, [])
         return
-    judge_last(settings, restate, lambda judged, notes: tell(judged, settings, notes))
+    judge_last(settings, restate, lambda judged, notes: print_judged(judged, settings, notes))
 
 
 def judged_before(settings: Settings, month: str) -> Judged:
-    """What a month was judged. Raises UserError where it was not, or was altered."""
+    """Return the verdict that a month was given. Raises UserError where there is none, or it was
+    altered."""
     refuse_table(settings)
     known, altered = state.read_judged(folder_of(settings))
     for one in altered:
@@ -63,8 +61,8 @@ def judged_before(settings: Settings, month: str) -> Judged:
             raise UserError(
                 one.text, where="MONTH", next_step=f"judge it anew: {make('monitor', settings)}"
             )
-    found = next((one for one in known if one.verdict.month == month), None)
-    if found is None:
+    judged_month = next((one for one in known if one.verdict.month == month), None)
+    if judged_month is None:
         judged = [one.verdict.month for one in known]
         over = end_of(month) <= today(settings)
         raise UserError(
@@ -75,7 +73,7 @@ def judged_before(settings: Settings, month: str) -> Judged:
             if over
             else f"it is not over: today is {today(settings)}",
         )
-    return found
+    return judged_month
 
 
 def judge_last(
@@ -83,8 +81,8 @@ def judge_last(
     restate: str | None = None,
     show: Callable[[Judged, list[str]], None] = lambda judged, notes: None,
 ) -> tuple[Judged, list[str]]:
-    """What `make monitor` does: the verdict of the last month that is over, and what is to be said
-    about it; then alerts, metrics and page. show: told both before an alert that cannot be
+    """What `make monitor` does: the verdict of the last month that is over, and notes about
+    it; then alerts, metrics and page. show: gets both before an alert that cannot be
     delivered ends the command.
 
     Raises Busy when another command works on the same state, and what `judge` raises.
@@ -120,8 +118,8 @@ def judge_last(
 
 
 def _judge_held(settings: Settings, error: ContractBroken) -> None:
-    """A batch that is held says of the last month that is over that its data is broken, unless that
-    was judged before: then it is later rows that the contract holds."""
+    """Judge the last month that is over as broken data, because its batch is held. A month that was
+    judged before is left: then the contract holds later rows."""
     clock = today(settings)
     last = [spans(path)[1] for path in data_stages.ingest(settings).paths]
     days = [day for day in last if day is not None and day < clock]
@@ -134,59 +132,8 @@ def _judge_held(settings: Settings, error: ContractBroken) -> None:
         judge_held(settings, month, error)
 
 
-@contextmanager
-def finished(settings: Settings, command: str | None = None) -> Iterator[None]:
-    """At the end of the block, also where it raises: deliver the alerts, and write the metrics and
-    the page. Raises UserError when all of that is done, where an alert could not be delivered and
-    is queued. command: whose good end is recorded, if this is one."""
-    stopped: Exception | None = None
-    try:
-        yield
-    except Exception as error:
-        stopped = error
-    try:
-        finish(settings, command if stopped is None else None)
-    except UserError as error:
-        if stopped is None:
-            raise
-        print(error, file=sys.stderr)
-    except Exception:
-        if stopped is None:
-            raise
-        log.exception("the end of a command that had failed before")
-    if stopped is not None:
-        raise stopped
-
-
-def finish(settings: Settings, command: str | None = None) -> None:
-    """Deliver the alerts, and write the metrics and the page. Raises UserError, after all of it,
-    where an alert could not be delivered: it is queued. command: see `finished`."""
-    from flows.monitoring_metrics import write_metrics, write_success
-    from flows.monitoring_page import write_monitoring_page
-
-    folder, delivery = folder_of(settings), None
-    try:
-        delivery = deliver(folder, settings.alerts, os.environ)
-    finally:
-        try:
-            _merge_request_logs(settings)
-            write_monitoring_page(settings)
-            if command is not None and delivery is not None and not delivery.queued:
-                write_success(settings, command)
-        finally:
-            write_metrics(settings)
-    delivery.check(folder)
-
-
-def _merge_request_logs(settings: Settings) -> None:
-    """Yesterday's files are left alone: a service may be writing its last ones."""
-    yesterday = datetime.now(UTC).date() - timedelta(days=1)
-    for name in ("log", "shadow"):
-        merge_days(settings.var.absolute() / "serving" / name, yesterday)
-
-
-def tell(judged: Judged, settings: Settings, notes: Sequence[str]) -> None:
-    """The verdict first, then what it rests on, and what to type next."""
+def print_judged(judged: Judged, settings: Settings, notes: Sequence[str]) -> None:
+    """Print the verdict, then what it rests on, and what to type next."""
     verdict, shown, folder = judged.verdict, console(), folder_of(settings)
     readings = state.facts_of(folder, [judged], "readings", Reading)
     pools = state.facts_of(folder, [judged], "pooled", Performance)
@@ -201,7 +148,7 @@ def tell(judged: Judged, settings: Settings, notes: Sequence[str]) -> None:
             *(("Note", note) for note in [*notes, *could_judge(readings, settings)]),
             ("Month", f"{verdict.month}: {verdict.verdict}{since}"),
             *(("Because", text) for text in verdict.evidence),
-            *(("Beside it", text) for text in verdict.explained),
+            *(("Also", text) for text in verdict.explained),
             ("Champion", f"version {verdict.champion}" if verdict.champion else nobody),
             *(("", pool.text) for pool in pools),
             ("Do", verdict.action),
@@ -217,7 +164,8 @@ def tell(judged: Judged, settings: Settings, notes: Sequence[str]) -> None:
 
 
 def could_judge(readings: Sequence[Reading], settings: Settings) -> list[str]:
-    """What to do about sensors that the frozen baseline does not know, and a new one would."""
+    """Return what to do about sensors that the frozen baseline does not have, and a new one
+    would."""
     from monitoring.measure import SENSORS
 
     waiting = [
@@ -238,7 +186,7 @@ def could_judge(readings: Sequence[Reading], settings: Settings) -> list[str]:
 
 
 def _table(readings: Sequence[Reading]) -> Table:
-    """Two lines of the terminal for each sensor would be too many: the sentence is on the page."""
+    """Make the table of sensors, a line each: their sentences are on the page."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)

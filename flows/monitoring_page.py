@@ -11,11 +11,10 @@ from typing import Any, TypeVar, cast, get_args
 from common.errors import UserError
 from configs.command import make
 from configs.settings import Settings
-from flows.baseline import baselines_of
 from flows.champion_facts import scores_until
-from flows.clock import clock_of, today
+from flows.clock import clock_of, day_of, today
 from flows.run import log
-from flows.watch import PAGE, folder_of
+from flows.watch import PAGE, baselines_of, folder_of
 from ingestion.batches import dataset_of
 from monitoring import alerts as alerts_kept
 from monitoring import state
@@ -56,7 +55,7 @@ def write_monitoring_page(settings: Settings) -> Path:
 
 
 def gather(settings: Settings) -> PageState:
-    """Everything that the page shows."""
+    """Gather everything that the page shows."""
     from monitoring.measure import SENSORS
     from monitoring.performance import GAIN, ROC_AUC
     from registry import ledger
@@ -116,10 +115,10 @@ def gather(settings: Settings) -> PageState:
 
 
 def _of_the_baseline(settings: Settings, judged: Sequence[str]) -> list[Reading]:
-    """The readings of the months that the newest baseline is made of, without those that were
-    judged."""
-    found = baselines_of(settings)[-1:]
-    readings = [Reading(**one) for baseline in found for one in baseline.get("readings", ())]
+    """Return the readings of the months that the newest baseline is made of, without those that
+    were judged."""
+    newest = baselines_of(settings)[-1:]
+    readings = [Reading(**one) for baseline in newest for one in baseline.get("readings", ())]
     return [one for one in readings if one.month not in judged]
 
 
@@ -138,7 +137,7 @@ def requests(settings: Settings, month: str) -> Requests | None:
     champion = champion_now(settings)
     try:
         bundle = champion and load_bundle(champion.bundle, expected_sha256=champion.bundle_sha256)
-        found = read_requests(
+        logged = read_requests(
             folder,
             model_name(settings),
             since,
@@ -152,7 +151,7 @@ def requests(settings: Settings, month: str) -> Requests | None:
     except UserError as error:
         log.warning("the page does not show the requests to the service: %s", error.what)
         return None
-    return None if found.state == "none" and not found.left_out else found
+    return None if logged.state == "none" and not logged.left_out else logged
 
 
 def shadow(settings: Settings) -> Shadow | None:
@@ -168,38 +167,38 @@ def shadow(settings: Settings) -> Shadow | None:
     if champion is None or challenger is None or challenger.version == champion.version:
         return None
     try:
-        purchases = purchases_of(settings)
-        seen, found = evidence_of(settings, champion.version, challenger.version, purchases)
+        versions = (champion.version, challenger.version)
+        evidence, comparison = evidence_of(settings, *versions, purchases_of(settings))
     except UserError as error:
         log.warning("the page has no comparison with the challenger: %s", error.what)
         return None
-    return on_page(found, seen.harm)
+    return on_page(comparison, evidence.harm)
 
 
 def champions(past: Sequence[Record]) -> tuple[Champion, ...]:
-    """Each version while it was champion, by the ledger."""
-    found: list[Champion] = []
+    """Return each version with the time in which it was champion, by the ledger."""
+    periods: list[Champion] = []
     for entry in past:
         if not entry.moves or entry.to_version is None:
             continue
-        day = _day(entry)
-        if found:
-            last = found.pop()
-            found.append(Champion(**{**vars(last), "until": day}))
+        day = day_of(entry)
+        if periods:
+            last = periods.pop()
+            periods.append(Champion(**{**vars(last), "until": day}))
         figures = {name: _number(entry.figures.get(f"roc_auc{end}")) for name, end in ENDS.items()}
-        found.append(Champion(entry.to_version, day, None, **figures))
-    return tuple(found)
+        periods.append(Champion(entry.to_version, day, None, **figures))
+    return tuple(periods)
 
 
 ENDS = {"roc_auc": "", "low": "_low", "high": "_high"}
 
 
 def decisions(past: Sequence[Record]) -> tuple[Decision, ...]:
-    """The ledger's entries that the page shows on the axis of time."""
+    """Return the ledger's entries that the page shows on the axis of time."""
     shown = get_args(Action)
     return tuple(
         Decision(
-            _day(entry),
+            day_of(entry),
             cast(Action, entry.action),
             entry.to_version,
             entry.reason.replace("\n", "; "),
@@ -210,16 +209,16 @@ def decisions(past: Sequence[Record]) -> tuple[Decision, ...]:
 
 
 def runs(settings: Settings, past: Sequence[Record]) -> tuple[Run, ...]:
-    """The trainings that ended with a decision. The family is in the run's summary, if it is still
-    there."""
-    found = []
+    """Return the trainings that ended with a decision. The family is in the run's summary, if it is
+    still there."""
+    trainings = []
     for entry in past:
         day = clock_of(entry)
         if day is None:
             continue
         figures = {name: _number(entry.figures.get(f"roc_auc{end}")) for name, end in ENDS.items()}
         winner = _winner(settings.var.absolute() / "runs" / entry.run_id / "summary.json")
-        found.append(
+        trainings.append(
             Run(
                 day.isoformat(),
                 entry.run_id,
@@ -229,7 +228,7 @@ def runs(settings: Settings, past: Sequence[Record]) -> tuple[Run, ...]:
                 decision=cast(Any, entry.action),
             )
         )
-    return tuple(found)
+    return tuple(trainings)
 
 
 def _winner(summary: Path) -> str:
@@ -239,22 +238,18 @@ def _winner(summary: Path) -> str:
         return ""
 
 
-def _day(entry: Record) -> str:
-    """The day by the clock, of a manual promotion the day it was made."""
-    return str(entry.figures.get("clock", entry.time[:10]))
-
-
 def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
 def _once(values: Iterable[T], key: Callable[[T], Any]) -> tuple[T, ...]:
-    """The latest of those with the same key: a month's facts repeat dates of the month before."""
+    """Return the latest of those with the same key: a month's facts repeat dates of the month
+    before."""
     return tuple({key(value): value for value in values}.values())
 
 
 def _shown(folder: Path) -> str:
-    """A path as a person types it."""
+    """Shorten a path to what a person types."""
     try:
         return str(folder.relative_to(Path.cwd()))
     except ValueError:

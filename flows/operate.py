@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from functools import partial
 from typing import Any
@@ -26,6 +26,7 @@ from configs.command import leave, make, run_command
 from configs.settings import Settings
 from flows.clock import as_of_month, read_day, today
 from flows.exclusive import exclusive
+from flows.finish import finished
 from flows.judge import (
     broken_by,
     check_unchanged,
@@ -36,7 +37,7 @@ from flows.judge import (
     watch_month,
 )
 from flows.kept_scores import Scores, read_scores, scores_folder
-from flows.monitor import could_judge, finished
+from flows.monitor import could_judge
 from flows.retrain import decision_as_of, find_trigger, train, why_not, write_trigger_once
 from flows.score import score_log
 from flows.stopping import end_on_signals
@@ -82,13 +83,6 @@ def main(settings: Settings, *, restate: str | None) -> None:
         shown.print(f"{head:9} {text}", soft_wrap=True, markup=False)
 
 
-def _next(settings: Settings) -> str:
-    if settings.source.kind == "simulated" and settings.operations.today is None:
-        return "the simulated log ends here; make simulate-year has twelve months"
-    last = last_operated(settings)
-    return make("operate", settings) + (f"  when {add_months(last, 1)} is over" if last else "")
-
-
 def process_due(
     settings: Settings, say: Callable[[str], None], *, restate: str | None = None
 ) -> list[Operated]:
@@ -118,58 +112,8 @@ def process_due(
     return done
 
 
-def print_line(text: str) -> None:
-    print(visible(text), flush=True)
-
-
-def nothing_due(settings: Settings) -> str:
-    last, clock = last_operated(settings), today(settings)
-    which = f"{last} was the last" if last else f"operations.start is {settings.operations.start}"
-    return f"No month is due: {which}, and today is {clock}."
-
-
-def _score_anew(say: Callable[[str], None], watched: Watched, month: str) -> None:
-    """Of a month whose rows were changed since: beside the official scores, where there are any;
-    official, where there were none because the data was broken."""
-    operated = folder_of(watched.settings) / "operated" / f"month={month}.json"
-    if not operated.exists() or broken_by(watched, month):
-        return
-    scores = score_log(watched.settings, watched.validated, end_of(month), watched.months)
-    if not scores.reused:
-        which = "official" if scores.official else "beside the official ones"
-        say(f"{month}: {scores.record['rows']:,} customers scored anew, {which}: {scores.folder}")
-
-
-def settle(settings: Settings) -> list[str]:
-    """Finish what a killed training left in the registry, such as a decision that was written down
-    and not carried out; says what was done."""
-    from registry import runs
-    from registry.decisions import reconcile
-    from registry.tracking import open_store
-
-    client = open_store(settings)
-    runs.close_dead_runs(client)
-    return reconcile(client, settings)
-
-
-def promote_from_shadow(settings: Settings) -> list[str]:
-    """Promote a version that the gate wanted to see in shadow first, when it has been there long
-    enough; says what was done."""
-    if settings.gate.shadow_days is None:
-        return []
-    from flows.shadow import conclude_shadow, purchases_of
-    from registry.tracking import open_store
-
-    try:
-        purchases = purchases_of(settings)
-    except ContractBroken as error:  # the rows of a month that is not over: no business of today's
-        return [f"the version in shadow waits: {error.what}"]
-    entry = conclude_shadow(open_store(settings), settings, purchases)
-    return [f"version {entry.to_version} is champion: {entry.reason}"] if entry else []
-
-
 def operate(settings: Settings, say: Callable[[str], None]) -> list[Operated]:
-    """Process all due months, the oldest first; say: told what happens, a line at a time.
+    """Process all due months, the oldest first; say: gets what happens, a line at a time.
 
     Raises UserError for a month whose rows are missing, held or changed, and whatever a stage
     raises: that is an alert too. The months before it are done by then.
@@ -186,16 +130,94 @@ def operate(settings: Settings, say: Callable[[str], None]) -> list[Operated]:
             what, action = f"unexpected {type(error).__name__}: {error}", "see the log of the run"
             if isinstance(error, UserError):
                 what, action = error.what, error.next_step
-            with suppress(OSError):  # of a full disk; what failed is told in any case
+            with suppress(OSError):  # of a full disk; what failed is reported in any case
                 raise_alert(folder, month, BY, what, action, today=end_of(month))
             raise
         clear_alert(folder, month, BY, today=end_of(month))
     return done
 
 
+def operate_month(settings: Settings, month: str, say: Callable[[str], None]) -> Operated:
+    """Process one month, in the order of its steps, with the clock on the day after it."""
+    say(f"{month}: ingest, validate")
+    watched = watch_month(settings, month)
+    check_there(watched, month)
+    check_unchanged(watched, month)
+    scored, champion = _score(watched, month, say)
+    verdict = judge(watched, month).verdict
+    readings = state.read_facts(watched.folder, "readings", Reading, [month])
+    for line in (verdict.verdict, *verdict.evidence, *could_judge(readings, settings)):
+        say(f"{month}: {line}")
+    rows = next(one.rows for one in watched.months if one.month == month)
+    operated = Operated(month, rows, scored, verdict.verdict, champion)
+    operated = replace(operated, **_retrain(watched, verdict, say))
+    write_record(folder_of(settings) / "operated" / f"month={month}.json", asdict(operated))
+    return operated
+
+
+def _score(watched: Watched, month: str, say: Callable[[str], None]) -> tuple[int, int]:
+    """Score everybody, and return how many, and the champion's version. Broken data is not scored:
+    a list that is made from it is worse than one that comes late."""
+    settings = watched.settings
+    if broken_by(watched, month):
+        say(f"{month}: not scored: its data is broken")
+        return 0, the_champion(settings).version
+    scores = _made_before(watched, end_of(month)) or score_log(
+        settings, watched.validated, end_of(month), watched.months
+    )
+    for note in scores.notes:
+        say(f"{month}: {note}")
+    if broken := unaccepted_until(settings, month):
+        say(f"{month}: the list is made from the broken rows of {', '.join(broken)} too")
+    rows, version = scores.record["rows"], scores.record["version"]
+    say(f"{month}: {rows:,} customers scored by version {version}: {scores.folder}")
+    return rows, version
+
+
+def _made_before(watched: Watched, as_of: date) -> Scores | None:
+    """Return the official scores of the day, where they were made from the same rows: by a command
+    that was killed, perhaps after it had promoted a champion that would score otherwise."""
+    folder = scores_folder(watched.settings) / f"as_of={as_of}"
+    record = read_scores(folder)
+    if record is None or record["data_sha256"] != digest_of(watched.months):
+        return None
+    return Scores(folder, record, official=True, reused=True)
+
+
+def _retrain(watched: Watched, verdict: Verdict, say: Callable[[str], None]) -> dict[str, Any]:
+    """Train when there is a reason and nothing forbids it; the gate decides what follows. Returns
+    what is to be recorded of it in `Operated`."""
+    from registry import ledger
+    from registry.tracking import open_store
+
+    settings, month = watched.settings, verdict.month
+    client, clock = open_store(settings), end_of(month)
+    past = ledger.history(client, settings)
+    trigger = find_trigger(settings, watched, verdict, past, clock)
+    if trigger is None:
+        return {}
+    if forbidden := why_not(settings, watched, trigger, month, past, clock):
+        say(f"{month}: no retraining ({trigger.reason}): {forbidden}")
+        return {"deferred": f"{trigger.reason}: {forbidden}"}
+    decided = decision_as_of(past, clock)
+    if decided is None:
+        write_trigger_once(settings, client, past, trigger, month, clock)
+        say(f"{month}: retraining: {trigger.reason}")
+        train(settings, lambda line: say(f"{month}: training: {line}"))
+        decided = decision_as_of(ledger.history(client, settings), clock)
+        assert decided is not None, "a training ends with a decision"
+    verb = "is champion" if decided.action == "promote" else "is rejected"
+    say(f"{month}: version {decided.to_version} {verb}")
+    about = {"decision": decided.action, "version": decided.to_version, "run_id": decided.run_id}
+    return {"trigger": trigger.kind, **about}
+
+
+# --- which months are due -------------------------------------------------------------------------
+
+
 def due_months(settings: Settings) -> list[str]:
-    """The months that are over and were not processed, the oldest first. Raises UserError for a
-    clock that went back."""
+    """Return the months that are over and were not processed, the oldest first. Raises UserError
+    for a clock that went back."""
     last, clock = last_operated(settings), today(settings)
     newest = add_months(month_of(clock), -1)
     if last is not None:
@@ -203,7 +225,7 @@ def due_months(settings: Settings) -> list[str]:
             raise UserError(
                 f"the clock went back: {last} was processed already, and today is {clock}",
                 where="operations.today" if settings.operations.today else "the system's clock",
-                next_step="set the clock right",
+                next_step="correct the clock",
             )
         first = add_months(last, 1)
     else:
@@ -213,97 +235,69 @@ def due_months(settings: Settings) -> list[str]:
 
 
 def last_operated(settings: Settings) -> str | None:
-    """The newest month that was processed."""
-    found = sorted((folder_of(settings) / "operated").glob("month=*.json"))
-    return found[-1].stem.removeprefix("month=") if found else None
+    """Return the newest month that was processed."""
+    files = sorted((folder_of(settings) / "operated").glob("month=*.json"))
+    return files[-1].stem.removeprefix("month=") if files else None
 
 
-def operate_month(settings: Settings, month: str, say: Callable[[str], None]) -> Operated:
-    """Process one month; the clock stands on the day after it. Broken data is not scored: a list
-    that is made from it is worse than one that comes late."""
-    say(f"{month}: ingest, validate")
-    watched = watch_month(settings, month)
-    check_there(watched, month)
-    check_unchanged(watched, month)
-    scored, champion = 0, the_champion(settings).version
-    if broken_by(watched, month):
-        say(f"{month}: not scored: its data is broken")
-    else:
-        scores = _made_before(watched, end_of(month)) or score_log(
-            settings, watched.validated, end_of(month), watched.months
-        )
-        for note in scores.notes:
-            say(f"{month}: {note}")
-        if broken := unaccepted_until(settings, month):
-            say(f"{month}: the list is made from the broken rows of {', '.join(broken)} too")
-        scored, champion = scores.record["rows"], scores.record["version"]
-        say(f"{month}: {scored:,} customers scored by version {champion}: {scores.folder}")
-    verdict = judge(watched, month).verdict
-    readings = state.read_facts(watched.folder, "readings", Reading, [month])
-    for line in (verdict.verdict, *verdict.evidence, *could_judge(readings, settings)):
-        say(f"{month}: {line}")
-    rows = next(one.rows for one in watched.months if one.month == month)
-    found = {
-        "month": month,
-        "rows": rows,
-        "scored": scored,
-        "verdict": verdict.verdict,
-        "champion": champion,
-    }
-    operated = _retrain(settings, watched, verdict, found, say)
-    write_record(folder_of(settings) / "operated" / f"month={month}.json", asdict(operated))
-    return operated
+def nothing_due(settings: Settings) -> str:
+    last, clock = last_operated(settings), today(settings)
+    which = f"{last} was the last" if last else f"operations.start is {settings.operations.start}"
+    return f"No month is due: {which}, and today is {clock}."
 
 
-def _made_before(watched: Watched, as_of: date) -> Scores | None:
-    """The official scores of the day, where they were made from the same rows: by a command that
-    was killed, perhaps after it had promoted a champion that would score otherwise."""
-    folder = scores_folder(watched.settings) / f"as_of={as_of}"
-    record = read_scores(folder)
-    if record is None or record["data_sha256"] != digest_of(watched.months):
-        return None
-    return Scores(folder, record, official=True, reused=True)
+# --- before and after the months ------------------------------------------------------------------
 
 
-def _retrain(
-    settings: Settings,
-    watched: Watched,
-    verdict: Verdict,
-    found: dict[str, Any],
-    say: Callable[[str], None],
-) -> Operated:
-    """Train when there is a reason and nothing forbids it; the gate decides what comes of it.
-    found: what is known of the month's `Operated`."""
-    from registry import ledger
+def settle(settings: Settings) -> list[str]:
+    """Finish what a killed training left in the registry, such as a decision that was recorded and
+    not carried out; returns what was done."""
+    from registry import runs
+    from registry.decisions import reconcile
     from registry.tracking import open_store
 
-    month = verdict.month
-    client, clock = open_store(settings), end_of(month)
-    past = ledger.history(client, settings)
-    trigger = find_trigger(settings, watched, verdict, past, clock)
-    if trigger is None:
-        return Operated(**found)
-    forbidden = why_not(settings, watched, trigger, month, past, clock)
-    if forbidden:
-        say(f"{month}: no retraining ({trigger.reason}): {forbidden}")
-        return Operated(**found, deferred=f"{trigger.reason}: {forbidden}")
-    decided = decision_as_of(past, clock)
-    if decided is None:
-        write_trigger_once(settings, client, past, trigger, month, clock)
-        say(f"{month}: retraining: {trigger.reason}")
-        train(settings, lambda line: say(f"{month}: training: {line}"))
-        past = ledger.history(client, settings)
-        decided = decision_as_of(past, clock)
-        assert decided is not None, "a training ends with a decision"
-    verb = "is champion" if decided.action == "promote" else "is rejected"
-    say(f"{month}: version {decided.to_version} {verb}")
-    return Operated(
-        **found,
-        trigger=trigger.kind,
-        decision=decided.action,
-        version=decided.to_version,
-        run_id=decided.run_id,
-    )
+    client = open_store(settings)
+    runs.close_dead_runs(client)
+    return reconcile(client, settings)
+
+
+def _score_anew(say: Callable[[str], None], watched: Watched, month: str) -> None:
+    """Score a month again whose rows were changed since: beside the official scores, where there
+    are any; official where there were none because the data was broken."""
+    operated = folder_of(watched.settings) / "operated" / f"month={month}.json"
+    if not operated.exists() or broken_by(watched, month):
+        return
+    scores = score_log(watched.settings, watched.validated, end_of(month), watched.months)
+    if not scores.reused:
+        which = "official" if scores.official else "beside the official ones"
+        say(f"{month}: {scores.record['rows']:,} customers scored anew, {which}: {scores.folder}")
+
+
+def promote_from_shadow(settings: Settings) -> list[str]:
+    """Promote a version that the gate wanted to see in shadow first, when it has been there long
+    enough; returns what was done."""
+    if settings.gate.shadow_days is None:
+        return []
+    from flows.shadow import conclude_shadow, purchases_of
+    from registry.tracking import open_store
+
+    try:
+        purchases = purchases_of(settings)
+    except ContractBroken as error:  # rows of a month that is not over: not of interest today
+        return [f"the version in shadow waits: {error.what}"]
+    entry = conclude_shadow(open_store(settings), settings, purchases)
+    return [f"version {entry.to_version} is champion: {entry.reason}"] if entry else []
+
+
+def _next(settings: Settings) -> str:
+    if settings.source.kind == "simulated" and settings.operations.today is None:
+        return "the simulated log ends here; make simulate-year has twelve months"
+    last = last_operated(settings)
+    return make("operate", settings) + (f"  when {add_months(last, 1)} is over" if last else "")
+
+
+def print_line(text: str) -> None:
+    print(visible(text), flush=True)
 
 
 if __name__ == "__main__":

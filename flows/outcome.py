@@ -65,14 +65,14 @@ def register_task(
         )
         fetch(version)  # what will be served is what was registered
         verify_bundle(version.bundle, expected_sha256=sha)
-        found = evidence(
+        gate_evidence = evidence(
             table,
             comparison,
             description,
             today(context.settings),
             shadow_evidence(context, comparison, version),
         )
-        decision = decide(found, context.settings.gate)
+        decision = decide(gate_evidence, context.settings.gate)
     return Outcome(version, decision)
 
 
@@ -86,7 +86,7 @@ def carry_out(
     """
     from registry.decisions import conclude
 
-    found = comparison.evaluation
+    evaluation = comparison.evaluation
     entry = conclude(
         context.client,
         context.settings,
@@ -94,9 +94,9 @@ def carry_out(
         decision=outcome.decision,
         expected_champion=comparison.champion.version if comparison.champion else None,
         figures={
-            **found.scores[found.winner],
-            "against_champion": found.against_champion or {},
-            "against_baseline": found.against_baseline,
+            **evaluation.scores[evaluation.winner],
+            "against_champion": evaluation.against_champion or {},
+            "against_baseline": evaluation.against_baseline,
             "clock": str(today(context.settings)),
         },
         data_sha256=summary["data_sha256"],
@@ -109,8 +109,8 @@ def carry_out(
 def shadow_evidence(
     context: RunContext, comparison: Comparison, version: ModelVersion
 ) -> ShadowEvidence | None:
-    """What the service has seen of this version in shadow, where the gate asks: nothing yet, as it
-    has just been registered, but what to do about that."""
+    """Return what the service has seen of this version in shadow, where the gate requires it:
+    nothing yet, as it was just registered, with what to do about it."""
     from flows.shadow import evidence_of
 
     settings = context.settings
@@ -126,27 +126,28 @@ def evidence(
     day: date,
     shadow: ShadowEvidence | None = None,
 ) -> Evidence:
-    """What the gate looks at, from the evaluation and the two bundles' descriptions. day: it is."""
+    """Gather what the gate judges, from the evaluation and the two bundles' descriptions. day:
+    today by the clock."""
     from registry.evidence import ChampionEvidence, Difference, Evidence, judged_slices
 
-    found, theirs = comparison.evaluation, comparison.description
-    versus, beside, scores = found.against_champion, None, found.scores[found.winner]
+    evaluation, theirs = comparison.evaluation, comparison.description
+    versus, beside, scores = evaluation.against_champion, None, evaluation.scores[evaluation.winner]
     if comparison.champion:
         beside = ChampionEvidence(
             schema=tuple(theirs["features"]) if theirs else None,
             learnt_until=learnt_until(theirs) if theirs else None,
             roc_auc=Difference(**versus["roc_auc"]) if versus else None,
             log_loss=Difference(**versus["log_loss"]) if versus else None,
-            slices=judged_slices(found.slices) if versus else (),
+            slices=judged_slices(evaluation.slices) if versus else (),
         )
     return Evidence(
-        export_max_difference=found.export_difference[found.winner],
+        export_max_difference=evaluation.export_difference[evaluation.winner],
         chance_roc_auc=Difference(
             *(scores[f"roc_auc{end}"] - 0.5 for end in ("", "_low", "_high"))
         ),
-        baseline_roc_auc=Difference(**found.against_baseline),
+        baseline_roc_auc=Difference(**evaluation.against_baseline),
         calibration_error=scores["calibration_error"],
-        latency_p99_ms=found.latency["p99_ms"],
+        latency_p99_ms=evaluation.latency["p99_ms"],
         today=day,
         schema=tuple(description["features"]),
         newest_row=newest_row(table.facts.as_of, description["question"]),
@@ -158,13 +159,13 @@ def evidence(
 
 
 def learnt_until(description: dict[str, Any]) -> date | None:
-    """The last day whose outcomes a model learnt from; None for a table without dates."""
+    """Return the last day whose outcomes a model was trained on; None for a table without dates."""
     days = description["as_of"]["train"] + description["as_of"]["valid"]
     return _window_end(days, description["question"])
 
 
 def newest_row(as_of: dict[str, list[str]], question: dict[str, Any]) -> date | None:
-    """The last day of the rows that a run saw: the end of the test split's label window."""
+    """Return the last day of the rows that a run saw: the end of the test split's label window."""
     return _window_end(as_of["test"], question)
 
 
@@ -175,7 +176,7 @@ def _window_end(days: list[str], question: dict[str, Any]) -> date | None:
 
 
 def write_example(context: RunContext, table: TableStage, evaluation: Evaluation) -> Path:
-    """A request for `make predict`: a few test rows as the service wants them."""
+    """Write a request for `make predict`: a few test rows in the form that the service takes."""
     import numpy as np
 
     from features.categories import decode
@@ -202,7 +203,8 @@ def describe(
     fitted: Stage,
     evaluation: Evaluation,
 ) -> dict[str, Any]:
-    """What `bundle.json` says: enough to serve the model, and to know where it comes from."""
+    """Return the content of `bundle.json`: what is needed to serve the model, and where it comes
+    from."""
     from registry.evidence import held_out_sha256, question
 
     result, settings = read_result(fitted), context.settings
@@ -238,7 +240,7 @@ def describe(
 
 
 def transactions(settings: Settings, table: TableStage) -> dict[str, Any] | None:
-    """What the service needs to make features of invoice lines as this run did; None for a
+    """Return what the service needs to make features of invoice lines as this run did; None for a
     labelled table."""
     from features.engine import VARIABLES
     from flows.data_stages import dated

@@ -36,7 +36,7 @@ def start_prefect_api(log: Path) -> subprocess.Popen[bytes] | None:
     """
     if os.environ.get("PREFECT_API_URL"):
         return None
-    port = _free_port()
+    port = free_port()
     with log.open("ab") as output:
         server = subprocess.Popen(
             [sys.executable, "-m", "flows.prefect_api", str(port)],
@@ -93,7 +93,7 @@ def wait_until_ready(server: subprocess.Popen[bytes] | None, log: Path) -> None:
     )
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

@@ -35,8 +35,8 @@ class Trigger:
 def find_trigger(
     settings: Settings, watched: Watched, verdict: Verdict, past: Sequence[Record], clock: date
 ) -> Trigger | None:
-    """Why to train now: the champion is worse, the labels of a changed demand are there, or the
-    calendar says so. Nothing is a reason where a training of a later day was done already."""
+    """Return why to train now: the champion is worse, the labels of a changed demand are there, or
+    the calendar says so. There is no reason where a training of a later day was done already."""
     trained = last_trained(past, clock)
     if any(day > clock for day in trainings(past)):
         return None
@@ -65,7 +65,7 @@ def why_not(
     past: Sequence[Record],
     clock: date,
 ) -> str:
-    """Why nothing is trained although there is a reason; "" when nothing forbids it."""
+    """Return why nothing is trained although there is a reason; "" when nothing forbids it."""
     broken = unaccepted_until(settings, month)
     if broken:
         return (
@@ -89,8 +89,8 @@ def why_not(
 
 
 def _worse(watched: Watched, verdict: Verdict) -> tuple[str, ...]:
-    """What labels say against the champion, in sentences: also where demand has changed, which
-    comes first in a verdict and may last for a year."""
+    """Return what labels say against the champion, in sentences: also where demand has changed,
+    which takes precedence in a verdict and may last for a year."""
     if verdict.verdict == "worse":
         return verdict.evidence
     readings = state.read_facts(watched.folder, "readings", Reading, [verdict.month])
@@ -102,24 +102,24 @@ def _worse(watched: Watched, verdict: Verdict) -> tuple[str, ...]:
 
 
 def _judged_until(watched: Watched, month: str) -> list[Verdict]:
-    """The verdicts up to a month: later ones, which were judged before it was processed, do not
-    count."""
+    """Return the verdicts up to a month: later ones, which were judged before it was processed, do
+    not count."""
     known, _ = state.read_judged(watched.folder)
     return [one.verdict for one in known if one.verdict.month <= month]
 
 
 def trainings(past: Sequence[Record]) -> list[date]:
-    """The clock's days of the trainings that ended with a decision."""
+    """Return the clock's days of the trainings that ended with a decision."""
     return [day for entry in past if (day := clock_of(entry))]
 
 
 def last_trained(past: Sequence[Record], clock: date) -> date | None:
-    """The last of them before this day."""
+    """Return the last training before this day."""
     return max((day for day in trainings(past) if day < clock), default=None)
 
 
 def decision_as_of(past: Sequence[Record], clock: date) -> Record | None:
-    """The gate's decision of a training on this day of the clock."""
+    """Return the gate's decision of a training on this day of the clock."""
     return next((entry for entry in reversed(past) if clock_of(entry) == clock), None)
 
 
@@ -131,7 +131,7 @@ def write_trigger_once(
     month: str,
     clock: date,
 ) -> None:
-    """A command that was killed after it wrote the trigger finds it."""
+    """Write the trigger into the ledger, unless a command that was killed has written it."""
     from registry.decisions import write_trigger
 
     for entry in past:
@@ -147,7 +147,7 @@ def write_trigger_once(
 
 
 def train(settings: Settings, show: Callable[[str], None] | None = None) -> None:
-    """A training run as of the clock; what it says goes to its log, and line by line to `show`."""
+    """Train as of the clock; the output goes to the run's log, and line by line to `show`."""
     from rich.console import Console
 
     from flows.start import run_training
@@ -159,8 +159,7 @@ def train(settings: Settings, show: Callable[[str], None] | None = None) -> None
 
 
 class _Lines(io.StringIO):
-    """A stream that hands on each line that is written to it, without what it begins with: the
-    seconds since the start."""
+    """A stream that passes each line on, without the seconds since the start at its beginning."""
 
     def __init__(self, show: Callable[[str], None] | None) -> None:
         super().__init__()
@@ -168,6 +167,6 @@ class _Lines(io.StringIO):
 
     def write(self, text: str) -> int:
         for line in text.splitlines() if self.show else ():
-            if found := re.match(r" *\d+\.\d s  (.*)", line):
-                self.show(found[1])  # type: ignore[misc]
+            if match := re.match(r" *\d+\.\d s  (.*)", line):
+                self.show(match[1])  # type: ignore[misc]
         return len(text)

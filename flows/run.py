@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.files import write_file
 from common.terminal import visible
 from configs.command import RUN_LOG
 
@@ -31,7 +32,7 @@ log = logging.getLogger("golden_path")
 
 @dataclass
 class Run:
-    """What a run gathers on its way: folder, seconds per stage, peak memory."""
+    """What a run collects: folder, seconds per stage, peak memory."""
 
     id: str
     folder: Path
@@ -65,7 +66,6 @@ class RunContext:
     @contextmanager
     def stage(self, name: str) -> Iterator[Callable[[bool], None]]:
         """Time and show a stage; the caller says whether it was reused."""
-        self.display.stage(name)
         reused: list[bool] = []
         with self.run.clock(name):
             yield reused.append
@@ -74,7 +74,7 @@ class RunContext:
 
 
 def start_run(var: Path) -> Run:
-    """A new folder var/runs/<run_id>/, with the log of the run in it."""
+    """Make a new folder var/runs/<run_id>/, with the log of the run in it."""
     run_id = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     folder = var.absolute() / "runs" / run_id
     folder.mkdir(parents=True)
@@ -85,12 +85,10 @@ def start_run(var: Path) -> Run:
 
 
 def finish(run: Run, summary: dict[str, Any]) -> Path:
-    """Write summary.json aside and rename it; only then does `latest` point at this run."""
+    """Write summary.json; only then does `latest` point at this run."""
     run.over.set()
     target = run.folder / "summary.json"
-    aside = target.with_suffix(".partial")
-    aside.write_text(json.dumps(summary, indent=2), encoding="utf-8")
-    aside.rename(target)
+    write_file(target, json.dumps(summary, indent=2))
     link = run.folder.parent / f".latest.{os.getpid()}"
     link.unlink(missing_ok=True)
     link.symlink_to(run.folder.name)
@@ -99,7 +97,8 @@ def finish(run: Run, summary: dict[str, Any]) -> Path:
 
 
 def code_revision() -> str:
-    """The git revision, marked `+changes` when the tree differs from it; `unknown` without git."""
+    """Return the git revision, marked `+changes` when the tree differs from it; `unknown` without
+    git."""
     try:
         revision = _git("rev-parse", "HEAD")
         return revision + (
@@ -116,7 +115,8 @@ def _git(*arguments: str) -> str:
 
 
 class _Safe(logging.Formatter):
-    """A log is read at a terminal too: names from a file must not clear it."""
+    """Escape control characters: a log is read at a terminal too, and names from a file must not
+    clear it."""
 
     def format(self, record: logging.LogRecord) -> str:
         return "\n".join(map(visible, super().format(record).split("\n")))
@@ -141,8 +141,8 @@ def _log_to(file: Path) -> None:
 
 
 def _watch_memory(run: Run) -> None:
-    """Peak of the resident memory of this process and all it started, every quarter second until
-    the run is over: another one may follow in the same process."""
+    """Record the peak of the resident memory of this process and all it started, every quarter
+    second until the run is over: another one may follow in the same process."""
     import psutil
 
     me = psutil.Process()

@@ -10,40 +10,52 @@ changed since, come to stands beside them and never takes their place (`flows/ke
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+from common.duck import connect, parquet
 from common.errors import UserError
+from common.terminal import console, facts, short
 from configs.command import make, run_command
 from configs.settings import Settings
 from features.catalogue import CATALOGUE
-from flows import data_stages, score_table
+from flows import data_stages
 from flows.clock import read_day, today
 from flows.exclusive import exclusive
-from flows.kept_scores import RECORD, Scores, keep_scores, read_scores, scores_folder
-from flows.monitoring_metrics import recorded
-from flows.score_report import noted_warnings, print_scores
+from flows.finish import recorded
+from flows.judge import unaccepted_until
+from flows.kept_scores import (
+    Scores,
+    features_of_log,
+    open_champion,
+    score_once,
+    scores_folder,
+)
+from flows.score_table import reading, score_rows
 from ingestion.months import Month, digest_of, months_of
 from ingestion.outcome import QUARANTINE, TRANSACTIONS
 from ingestion.sources import check_source
 from monitoring.facts import month_of
-from registry.bundle import Bundle, load_bundle
-from registry.champion import ModelVersion, the_champion
-from registry.evidence import question
-from serving.batch import score
+from registry.bundle import Bundle
+from registry.champion import the_champion
+from serving.batch import CSV, PARQUET
 
-__all__ = ["RECORD", "Scores", "open_champion", "read_scores", "score_log"]
+if TYPE_CHECKING:
+    from rich.table import Table
 
 ABOUT = "Score every customer as of a day, or the rows of a file, with the champion."
 OPTIONS = {
     "as-of": "the day: features see what was before it; none: the day after the log's last",
     "data": "of a labelled table: the file with the rows to score",
 }
-FEATURES = ".features.parquet"
+FIRST = 10  # rows of the list that are printed
 
 
 def main(settings: Settings, *, as_of: str | None, data: str | None) -> None:
@@ -61,7 +73,7 @@ def make_scores(
     """
     the_champion(settings)  # before anything is read
     if data is not None or settings.source.kind == "table":
-        rows_of = score_table.reading(settings, data, as_of)
+        rows_of = reading(settings, data, as_of)
         with (
             exclusive(settings, "score"),
             noted_warnings() as warnings,
@@ -84,9 +96,7 @@ def make_scores(
 
 
 def _made_from_broken_rows(settings: Settings, as_of: str) -> list[str]:
-    """What there is to say of a list that is made from months that were judged broken data."""
-    from flows.judge import unaccepted_until
-
+    """Return a warning for a list that is made from months that were judged broken data."""
     broken = unaccepted_until(settings, month_of(date.fromisoformat(as_of) - timedelta(days=1)))
     if not broken:
         return []
@@ -100,35 +110,65 @@ def score_log(
     as_of: date | None = None,
     months: list[Month] | None = None,
 ) -> Scores:
-    """The scores of everybody who bought in the `active_days` before `as_of`; none: the day after
-    the last row. validated: the folder of a validated batch.  months: its `months_of` up to
-    `as_of`, where the caller has them.
+    """Return the scores of everybody who bought in the `active_days` before `as_of`; none: the day
+    after the last row.
+
+    validated: the folder of a validated batch.  months: its `months_of` up to `as_of`, where the
+    caller has them.
 
     Raises UserError without a champion, with one that answers another question, needs columns that
     the source does not have, or is not whole, and for a day that the log does not reach.
     """
-    from features.score_rows import rows_of_log
-
     version, bundle = open_champion(settings)
-    section = bundle.description.get("transactions")
-    if section is None:
-        raise UserError(
-            "the champion's bundle says nothing of how its features are made from a log",
-            where=str(bundle.folder),
-            next_step=f"train again: {make('train', settings)}",
-        )
     _check_features(bundle, settings)
-    transactions, clock = validated / TRANSACTIONS, today(settings)
+    given = months is not None
+    as_of, months = _months_until(settings, validated, as_of, months)
+    last = max(month.last_day for month in months if month.rows)
+    gap = (as_of - last).days - 1
+    if gap > settings.scoring.max_gap_days:
+        raise UserError(
+            f"the log ends on {last}, {gap} days before {as_of}: days that it lacks would count as"
+            f" days without purchases (scoring.max_gap_days is {settings.scoring.max_gap_days})",
+            where="AS_OF",
+            next_step=f"bring the rows up to {as_of - timedelta(days=1)}, or score as of"
+            f" {last + timedelta(days=1)}",
+        )
+    nobody = UserError(
+        f"there is nobody to score: no customer bought in the {settings.features.active_days} days"
+        f" before {as_of}",
+        where="AS_OF",
+        next_step="name another day",
+    )
+    place = scores_folder(settings) / f"as_of={as_of}"
+    key = {"as_of": as_of.isoformat(), "data_sha256": digest_of(months)}
+    make_features = partial(
+        features_of_log, bundle, settings, validated / TRANSACTIONS, as_of=as_of
+    )
+    scores = score_once(settings, version, bundle, place, key, make_features, nobody)
+    scores = _with_notes(scores, settings, bundle)
+    if gap and not given:  # operate has looked whether its month is whole
+        days = "the last day" if gap == 1 else f"the last {gap} days"
+        note = f"the log has no row of {days} before {as_of}: it ends on {last}"
+        scores = replace(scores, notes=(*scores.notes, note))
+    return scores
+
+
+def _months_until(
+    settings: Settings, validated: Path, as_of: date | None, months: list[Month] | None
+) -> tuple[date, list[Month]]:
+    """Return the as-of date, by default the day after the last row, and the months before it.
+    Raises UserError for a day in the future, and where no row lies before it."""
+    clock = today(settings)
     if as_of is not None and as_of > clock:
         raise UserError(
-            f"{as_of} lies in the future: today is {clock}{_whose(settings)}",
+            f"{as_of} lies in the future: today is {clock}{_clock_note(settings)}",
             where="AS_OF",
             next_step=f"name a day up to {clock}, or set the clock: --operations.today",
         )
     until = as_of or clock
-    given = months is not None
     if months is None:
-        months = months_of(transactions, validated / QUARANTINE, until, settings.compute)
+        transactions, quarantine = validated / TRANSACTIONS, validated / QUARANTINE
+        months = months_of(transactions, quarantine, until, settings.compute)
     last = max((month.last_day for month in months if month.rows), default=None)
     if last is None:
         raise UserError(
@@ -139,104 +179,22 @@ def score_log(
     as_of = as_of or last + timedelta(days=1)
     if any(month.last_day >= as_of for month in months):
         raise ValueError(f"the months hold rows of {as_of} or later")
-    gap = (as_of - last).days - 1
-    if gap > settings.scoring.max_gap_days:
-        raise UserError(
-            f"the log ends on {last}, {gap} days before {as_of}: days that it lacks would count as"
-            f" days without purchases (scoring.max_gap_days is {settings.scoring.max_gap_days})",
-            where="AS_OF",
-            next_step=f"bring the rows up to {as_of - timedelta(days=1)}, or score as of"
-            f" {last + timedelta(days=1)}",
-        )
-
-    def make_features(target: Path) -> int:
-        return rows_of_log(
-            transactions,
-            target,
-            as_of,
-            settings.features.model_copy(update=section["features"]),
-            frozenset(section["declared"]),
-            settings.compute,
-            date.fromisoformat(section["log_start"]),
-        )
-
-    nobody = UserError(
-        f"there is nobody to score: no customer bought in the {settings.features.active_days} days"
-        f" before {as_of}",
-        where="AS_OF",
-        next_step="name another day",
-    )
-    place = scores_folder(settings) / f"as_of={as_of}"
-    key = {"as_of": as_of.isoformat(), "data_sha256": digest_of(months)}
-    scores = _kept(settings, version, bundle, place, key, make_features, nobody)
-    scores = _with_notes(scores, settings, bundle)
-    if gap and not given:  # operate has looked whether its month is whole
-        days = "the last day" if gap == 1 else f"the last {gap} days"
-        note = f"the log has no row of {days} before {as_of}: it ends on {last}"
-        scores = replace(scores, notes=(*scores.notes, note))
-    return scores
-
-
-def score_rows(settings: Settings) -> Scores:
-    """The scores of the rows of `source.path`, for a champion of a labelled table.
-
-    settings: of `score_table.reading`. Raises UserError as `score_log` does, and where no row of
-    the file is valid.
-    """
-    version, bundle = open_champion(settings)
-    folder = scores_folder(settings)
-    features = folder / FEATURES
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        found = score_table.make_features(settings, bundle, folder, features)
-
-        def take(target: Path) -> int:
-            features.rename(target)
-            return found.rows
-
-        key = {"as_of": None, "data_sha256": found.digest, "source": found.files}
-        scores = _kept(
-            settings,
-            version,
-            bundle,
-            folder / f"data={found.digest[:12]}",
-            key,
-            take,
-            found.nobody,
-            called="row" if settings.source.table.id is None else "id",
-        )
-    finally:
-        features.unlink(missing_ok=True)
-    return replace(scores, notes=(*found.notes, *scores.notes))
-
-
-def open_champion(settings: Settings) -> tuple[ModelVersion, Bundle]:
-    """The champion and its verified bundle, which answers the question of the settings.
-
-    Raises UserError: then nothing is scored, and earlier scores stay as they are.
-    """
-    version = the_champion(settings)
-    bundle = load_bundle(version.bundle, expected_sha256=version.bundle_sha256)
-    ours, theirs = question(settings), bundle.description.get("question", {})
-    for name in dict.fromkeys([*ours, *theirs]):
-        if ours.get(name) != theirs.get(name):
-            raise UserError(
-                f"the champion answers another question: {name} is {theirs.get(name)!r} for it,"
-                f" {ours.get(name)!r} in the settings",
-                where=str(bundle.folder),
-                next_step=f"take the settings of its training, or train again:"
-                f" {make('train', settings)}",
-            )
-    return version, bundle
+    return as_of, months
 
 
 def _check_features(bundle: Bundle, settings: Settings) -> None:
-    """Raises UserError where the champion has a feature that cannot be made."""
+    """Raise UserError where the champion has a feature that cannot be made."""
+    if bundle.description.get("transactions") is None:
+        raise UserError(
+            "the champion's bundle does not say how its features are made from a log",
+            where=str(bundle.folder),
+            next_step=f"train again: {make('train', settings)}",
+        )
     catalogue = {feature.name: feature for feature in CATALOGUE}
     for name in (feature["name"] for feature in bundle.features):
         if name not in catalogue:
             raise UserError(
-                f"no SQL here makes the champion's feature {name}",
+                f"this version has no SQL for the champion's feature {name}",
                 where="features/catalogue.py",
                 next_step="train again with this version, or score with the one that trained it",
             )
@@ -249,74 +207,22 @@ def _check_features(bundle: Bundle, settings: Settings) -> None:
             )
 
 
-def _whose(settings: Settings) -> str:
-    """Where the clock is that of a simulated shop."""
+def _clock_note(settings: Settings) -> str:
+    """Return a note for the message, where the clock is that of a simulated shop."""
     simulated = settings.source.kind == "simulated" and settings.operations.today is None
     return ", the day after the simulated log" if simulated else ""
 
 
-def _kept(
-    settings: Settings,
-    version: ModelVersion,
-    bundle: Bundle,
-    place: Path,
-    key: dict[str, Any],
-    make_features: Callable[[Path], int],
-    nobody: UserError,
-    called: str = "customer",
-) -> Scores:
-    """The scores of this key, found or made. make_features: writes them at the path that it is
-    given, and returns how many rows there are; nobody: raised when there are none."""
-    record = {
-        **key,
-        "model": version.name,
-        "version": version.version,
-        "bundle_sha256": bundle.sha256,
-        "explained": settings.scoring.explained,
-        "fair_from": fair_from(bundle),
-    }
-
-    def make_files(folder: Path) -> None:
-        features = folder / FEATURES
-        record["rows"] = make_features(features)
-        if not record["rows"]:
-            raise nobody
-        score(
-            bundle,
-            features,
-            folder,
-            version=version.version,
-            explained=settings.scoring.explained,
-            compute=settings.compute,
-            called=called,
-        )
-        features.unlink()
-
-    return keep_scores(place, record, make_files)
-
-
-def fair_from(bundle: Bundle) -> str | None:
-    """The first day as of which scores are a fair test of the model: what customers did before it
-    was seen by its training, or by the test by which the gate let it pass. None where its bundle
-    has no dates."""
-    dates = bundle.description.get("as_of") or {}
-    days = [date.fromisoformat(day) for split in dates.values() for day in split]
-    if not days:
-        return None
-    horizon = bundle.description["question"]["horizon_days"]
-    return (max(days) + timedelta(days=horizon)).isoformat()
-
-
 def _with_notes(scores: Scores, settings: Settings, bundle: Bundle) -> Scores:
-    """The scores with what a reader should know of them."""
+    """Add to the scores what a reader should know of them."""
     record, notes = scores.record, list(scores.notes)
     explained, wanted = (
         min(number, record["rows"]) for number in (record["explained"], settings.scoring.explained)
     )
     if explained != wanted:
         notes.append(
-            f"what moved the score most was worked out for {explained:,} when they were made:"
-            " scoring.explained holds for new scores only"
+            f"explanations were computed for {explained:,} customers when the scores were made:"
+            " scoring.explained applies to new scores only"
         )
     fair = record.get("fair_from")
     if fair is not None and record["as_of"] < fair:
@@ -334,6 +240,100 @@ def _with_notes(scores: Scores, settings: Settings, bundle: Bundle) -> Scores:
             f" ({', '.join(changed)}): the service judges lines by the one of its training"
         )
     return replace(scores, notes=tuple(notes))
+
+
+# --- what is printed ------------------------------------------------------------------------------
+
+
+@contextmanager
+def noted_warnings() -> Iterator[list[str]]:
+    """The warnings that are logged meanwhile, such as a file that was delivered twice, to be
+    printed: this command has no log of its own."""
+    warnings: list[str] = []
+
+    def collect(record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.WARNING:
+            warnings.append(record.getMessage())
+        return True
+
+    logger = logging.getLogger("golden_path")
+    logger.addFilter(collect)
+    try:
+        yield warnings
+    finally:
+        logger.removeFilter(collect)
+
+
+def print_scores(scores: Scores, settings: Settings, warnings: list[str]) -> None:
+    """Print what was scored, and what to type next. warnings: of what was read on the way."""
+    record, shown = scores.record, console()
+    with connect() as connection:
+        expected, contacts, low, high, decided = connection.execute(f"""
+            SELECT sum(probability), count(*) FILTER (decision), min(probability),
+                   max(probability), count(decision)
+            FROM {parquet(scores.folder / PARQUET)}
+        """).fetchall()[0]
+    of_log, table = record["as_of"] is not None, settings.source.table
+    what = f"customers as of {record['as_of']}" if of_log else "rows"
+    likely = (
+        f"buy within {settings.features.horizon_days} days"
+        if of_log
+        else f"have {table.target} = {table.positive}"
+    )
+    shown.print(
+        facts(
+            *(("Note", note) for note in (*warnings, *scores.notes)),
+            (
+                "Scores",
+                f"{record['rows']:,} {what}: {'found' if scores.reused else 'made'}"
+                + ("" if scores.official else ", beside the official ones"),
+            ),
+            ("Champion", f"{record['model']} version {record['version']}"),
+            ("Expected", f"{expected:,.0f} {likely} ({expected / record['rows']:.1%})"),
+            ("", f"probabilities from {low:.3f} to {high:.3f}"),
+            (
+                "Decision",
+                f"contact {contacts:,}"
+                if decided
+                else "none: training.contact_cost and training.sale_value are not set",
+            ),
+        )
+    )
+    shown.print()
+    shown.print(_first(scores, "customer" if of_log else "row"))
+    shown.print()
+    folder = settings.var / scores.folder.relative_to(settings.var.absolute())
+    for head, text in (
+        ("List", str(folder / CSV)),
+        ("Programs", str(folder / PARQUET)),
+        *([("Next", make("monitor", settings))] if of_log else []),
+    ):
+        shown.print(f"[bold]{head:9}[/] ", end="")
+        shown.print(text, soft_wrap=True, markup=False)
+
+
+def _first(scores: Scores, called: str) -> Table:
+    """Make the table of the most probable rows, as in the list for people."""
+    from rich.table import Table
+
+    with connect() as connection:
+        rows = connection.execute(f"""
+            SELECT customer_id, probability, decision, moved_most, moved_by
+            FROM {parquet(scores.folder / PARQUET)}
+            ORDER BY probability DESC, customer_id LIMIT {FIRST}
+        """).fetchall()
+    table = Table(box=None, pad_edge=False)
+    table.add_column(called)
+    table.add_column("probability", justify="right")
+    decided = any(row[2] is not None for row in rows)
+    if decided:
+        table.add_column("decision")
+    table.add_column("what moved it most")
+    for name, probability, decision, feature, by in rows:
+        moved = "" if feature is None else f"{short(feature, 30)} ({by:+.3f})"
+        what = ["contact" if decision else "leave"] if decided else []
+        table.add_row(short(name, 24), f"{probability:.3f}", *what, moved)
+    return table
 
 
 if __name__ == "__main__":

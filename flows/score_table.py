@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common.duck import connect, literal, parquet, quoted
@@ -19,6 +19,7 @@ from configs.settings import Settings
 from configs.table import Column, Table
 from features.catalogue import Feature
 from flows import data_stages
+from flows.kept_scores import FEATURES, Scores, open_champion, score_once, scores_folder
 from ingestion.outcome import QUARANTINE, TRANSACTIONS, ContractBroken
 from ingestion.sources import check_source, expand, labels
 from registry.bundle import Bundle
@@ -41,7 +42,7 @@ class Rows:
 
 
 def reading(settings: Settings, data: str | None, as_of: str | None) -> Settings:
-    """The settings with this file, or pattern, as their source. Raises UserError."""
+    """Return the settings with this file, or pattern, as their source. Raises UserError."""
     if settings.source.kind != "table":
         raise UserError(
             f"DATA is for labelled tables, and the source of {settings.name} is"
@@ -74,6 +75,39 @@ def reading(settings: Settings, data: str | None, as_of: str | None) -> Settings
     source = settings.source.model_copy(update={"path": (str(path),)})
     check_source(source)
     return settings.model_copy(update={"source": source})
+
+
+def score_rows(settings: Settings) -> Scores:
+    """Score the rows of `source.path` with the champion of a labelled table.
+
+    settings: of `reading`. Raises UserError as `score_log` does, and where no row of the file is
+    valid.
+    """
+    version, bundle = open_champion(settings)
+    folder = scores_folder(settings)
+    features = folder / FEATURES
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        rows = make_features(settings, bundle, folder, features)
+
+        def take(target: Path) -> int:
+            features.rename(target)
+            return rows.rows
+
+        key = {"as_of": None, "data_sha256": rows.digest, "source": rows.files}
+        scores = score_once(
+            settings,
+            version,
+            bundle,
+            folder / f"data={rows.digest[:12]}",
+            key,
+            take,
+            rows.nobody,
+            called="row" if settings.source.table.id is None else "id",
+        )
+    finally:
+        features.unlink(missing_ok=True)
+    return replace(scores, notes=(*rows.notes, *scores.notes))
 
 
 def make_features(settings: Settings, bundle: Bundle, folder: Path, target: Path) -> Rows:
@@ -113,12 +147,12 @@ def make_features(settings: Settings, bundle: Bundle, folder: Path, target: Path
         notes.append(
             f"{counts.quarantined:,} of {counts.raw:,} rows are not scored ({reasons}): {shown}"
         )
-    for name, found in outcome.level.get("unseen", {}).items():
-        share = found["unseen"] / max(found["values"], 1)
+    for name, column in outcome.level.get("unseen", {}).items():
+        share = column["unseen"] / max(column["values"], 1)
         if share >= UNSEEN:
             notes.append(
                 f"{name}: {share:.1%} of the values are none of the champion's categories"
-                f" ({', '.join(found['examples'])}): they count as other"
+                f" ({', '.join(column['examples'])}): they count as other"
             )
     digest = digest_of_rows(target, settings.compute)
     nobody = UserError("no row of the file can be scored", where="DATA", next_step=str(left_out))
@@ -126,7 +160,8 @@ def make_features(settings: Settings, bundle: Bundle, folder: Path, target: Path
 
 
 def table_of(bundle: Bundle, table: Table) -> Table:
-    """The table to read: identifier and form of the settings, features of the champion, no target.
+    """Return the table to read: identifier and form of the settings, features of the champion, no
+    target.
 
     Two rows of one group may be scored, whatever the split of the training was.
     """
@@ -144,7 +179,7 @@ def table_of(bundle: Bundle, table: Table) -> Table:
 
 
 def features_of(bundle: Bundle) -> tuple[Feature, ...]:
-    """The champion's features, in its order."""
+    """Return the champion's features, in its order."""
     return tuple(
         Feature(**{**feature, "categories": tuple(feature.get("categories") or ())})
         for feature in bundle.features
@@ -152,7 +187,8 @@ def features_of(bundle: Bundle) -> tuple[Feature, ...]:
 
 
 def _write_left_out(judged: Path, target: Path) -> None:
-    """The rows in quarantine, for people: file, row, reasons, and the values that were not read."""
+    """Write the rows in quarantine for people: file, row, reasons, and the values that were not
+    read."""
     target.unlink(missing_ok=True)
     reasons, unreadable = (
         f"list_aggregate({name}, 'string_agg', '; ')" for name in ("reasons", "unreadable")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from common.customer_hash import read_key
 from configs.command import make
 from configs.settings import Settings
-from flows.clock import today
+from flows.clock import day_of, today
 from monitoring.facts import ShadowComparison, end_of
 from monitoring.shadow import Purchases, compare_shadow, harm
 from registry import ledger
@@ -35,9 +35,9 @@ RULE = "shadow"
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a version stands that was rejected until it has been in shadow. rejection: the record;
-    comparison: with the champion that it was compared with; rule: "shadow", judged now, as a dict;
-    why_not: what else stands in the way, "" where nothing does."""
+    """What is known of a version that was rejected until it has been in shadow. rejection: the
+    record; comparison: with the champion that it was compared with; rule: "shadow", judged now, as
+    a dict; why_not: what else prevents its promotion, "" where nothing does."""
 
     version: ModelVersion
     rejection: Record
@@ -53,10 +53,10 @@ class Standing:
 def evidence_of(
     settings: Settings, champion: int, challenger: int, purchases: Purchases | None = None
 ) -> tuple[ShadowEvidence, ShadowComparison]:
-    """What the service has seen of two versions, for the gate and for people. Raises UserError
-    where the comparison needs more memory than it may have."""
+    """Return what the service has seen of two versions, for the gate and for people. Raises
+    UserError where the comparison needs more memory than it may have."""
     folder = settings.var.absolute() / "serving"
-    found = compare_shadow(
+    comparison = compare_shadow(
         folder / "shadow",
         model_name(settings),
         champion,
@@ -70,19 +70,19 @@ def evidence_of(
     )
     then = make("shadow", settings, PROMOTE)
     seen = ShadowEvidence(
-        found.days,
-        found.rows,
-        harm(found, settings.gate),
-        next_step=f"{serve}, and when it has been asked for so long: {then}",
+        comparison.days,
+        comparison.rows,
+        harm(comparison, settings.gate),
+        next_step=f"{serve}, and when it has received requests for so long: {then}",
     )
-    return seen, found
+    return seen, comparison
 
 
 def standing(
     client: MlflowClient, settings: Settings, purchases: Purchases | None = None
 ) -> Standing | None:
-    """Of the latest registered version, where its last record is a rejection whose one broken rule
-    is "shadow", and the gate still asks for days. Raises LedgerBroken."""
+    """Return what is known of the latest registered version, where its last record is a rejection
+    whose one broken rule is "shadow", and the gate still requires days. Raises LedgerBroken."""
     days = settings.gate.shadow_days
     newest = next(iter(versions(client, settings)), None)
     if days is None or newest is None:
@@ -96,10 +96,10 @@ def standing(
     if broken != [RULE] or rejection.from_version is None:
         return None
     champion = rejection.from_version
-    seen, found = evidence_of(settings, champion, newest.version, purchases)
-    rule = asdict(shadow_rule(seen, days, settings.gate))
+    evidence, comparison = evidence_of(settings, champion, newest.version, purchases)
+    rule = asdict(shadow_rule(evidence, days, settings.gate))
     why_not = _changed(client, settings, champion) or _too_old(settings, rejection)
-    return Standing(newest, rejection, found, rule, why_not)
+    return Standing(newest, rejection, comparison, rule, why_not)
 
 
 def conclude_shadow(
@@ -111,21 +111,21 @@ def conclude_shadow(
     purchases: for the labels of the pairs; none: without them. Raises ChampionChanged, LedgerBroken
     and BundleRefused, with nothing promoted.
     """
-    found = standing(client, settings, purchases)
-    if found is None or not found.ready:
+    waiting = standing(client, settings, purchases)
+    if waiting is None or not waiting.ready:
         return None
-    verify(found.version, ledger.trusted(client, settings))  # it was registered days ago
-    before, rule = found.rejection, found.rule
+    verify(waiting.version, ledger.trusted(client, settings))  # it was registered days ago
+    before, rule = waiting.rejection, waiting.rule
     rules = tuple(rule if one["rule"] == RULE else one for one in before.rules)
     reason = f"held: {rule['found']} ({rule['limit']}); the others are held by record"
     reason = f"{reason} {before.sequence}"
     return conclude(
         client,
         settings,
-        version=found.version,
+        version=waiting.version,
         decision=Decision("promote", (reason,), rules),
         expected_champion=before.from_version,
-        figures={**before.figures, RULE: figures_of(found.comparison)},
+        figures={**before.figures, RULE: figures_of(waiting.comparison)},
         data_sha256=before.data_sha256,
         code_revision=before.code_revision,
         run_id=before.run_id,
@@ -135,21 +135,21 @@ def conclude_shadow(
 def why_not_promoted(
     client: MlflowClient, settings: Settings, purchases: Purchases | None = None
 ) -> str:
-    """Why `conclude_shadow` promotes nothing, in a sentence."""
+    """Return why `conclude_shadow` promotes nothing, in a sentence."""
     if settings.gate.shadow_days is None:
         return "the gate asks for no days in shadow (gate.shadow_days is not set)"
-    found = standing(client, settings, purchases)
-    if found is None:
+    waiting = standing(client, settings, purchases)
+    if waiting is None:
         return "no version waits for its days in shadow: see make models for the decisions"
-    if found.why_not:
-        return f"version {found.version.version} is not promoted: {found.why_not}"
-    rule = found.rule
-    return f"version {found.version.version} is not promoted: {rule['found']} ({rule['limit']})"
+    if waiting.why_not:
+        return f"version {waiting.version.version} is not promoted: {waiting.why_not}"
+    rule = waiting.rule
+    return f"version {waiting.version.version} is not promoted: {rule['found']} ({rule['limit']})"
 
 
-def figures_of(found: ShadowComparison) -> dict[str, float]:
-    """The numbers of a comparison, for the ledger."""
-    values = asdict(found)
+def figures_of(comparison: ShadowComparison) -> dict[str, float]:
+    """Return the numbers of a comparison, for the ledger."""
+    values = asdict(comparison)
     return {
         name: value
         for name, value in values.items()
@@ -158,8 +158,8 @@ def figures_of(found: ShadowComparison) -> dict[str, float]:
 
 
 def purchases_of(settings: Settings) -> Purchases | None:
-    """Who bought, by the log as it stands; None for a labelled table, and where there is no log of
-    requests whose customers could be found in it."""
+    """Return who bought, by the present log; None for a labelled table, and where there is no log
+    of requests whose customers could be matched with it."""
     from flows.watch import watch
 
     key = settings.var.absolute() / "serving" / "log.key"
@@ -176,12 +176,15 @@ def purchases_of(settings: Settings) -> Purchases | None:
     )
 
 
-def sides(found: ShadowComparison) -> list[tuple[str, str, str]]:
-    """Name, the champion's and the challenger's figure, as they are shown."""
-    rows = [("mean probability", found.mean_champion, found.mean_challenger, ".4f")]
+def sides(comparison: ShadowComparison) -> list[tuple[str, str, str]]:
+    """Return name, the champion's and the challenger's figure, as they are shown."""
+    rows = [("mean probability", comparison.mean_champion, comparison.mean_challenger, ".4f")]
     rows += [
-        ("ms a row, median", found.champion_median_ms, found.challenger_median_ms, ".3f"),
-        ("ms a row, 99th percentile", found.champion_p99_ms, found.challenger_p99_ms, ".3f"),
+        ("ms a row, median", comparison.champion_median_ms, comparison.challenger_median_ms, ".3f"),
+        (
+            *("ms a row, 99th percentile", comparison.champion_p99_ms),
+            *(comparison.challenger_p99_ms, ".3f"),
+        ),
     ]
     return [
         (name, format(ours, how), format(theirs, how))
@@ -190,19 +193,19 @@ def sides(found: ShadowComparison) -> list[tuple[str, str, str]]:
     ]
 
 
-def on_page(found: ShadowComparison, reasons: tuple[str, ...] = ()) -> Shadow | None:
-    """The comparison as the page of monitoring shows it; None where there are no pairs."""
+def on_page(comparison: ShadowComparison, reasons: tuple[str, ...] = ()) -> Shadow | None:
+    """Return the comparison for the page of monitoring; None where there are no pairs."""
     from reports.monitoring_state import Shadow
 
-    if found.state == "none":
+    if comparison.state == "none":
         return None
     return Shadow(
-        found.champion,
-        found.challenger,
-        found.days,
-        found.rows,
-        (found.text, *reasons),
-        {name: (ours, theirs) for name, ours, theirs in sides(found)},
+        comparison.champion,
+        comparison.challenger,
+        comparison.days,
+        comparison.rows,
+        (comparison.text, *reasons),
+        {name: (ours, theirs) for name, ours, theirs in sides(comparison)},
     )
 
 
@@ -217,12 +220,13 @@ def _changed(client: MlflowClient, settings: Settings, compared_with: int) -> st
 
 
 def _too_old(settings: Settings, rejection: Record) -> str:
-    """Whether its rows have become too old since: that rule was held on the day of the training."""
+    """Return why its rows are too old by now, "" where they are not: that rule was judged on the
+    day of the training."""
     limit = settings.gate.max_data_age_days
     age = next((one["figure"] for one in rejection.rules if one["rule"] == "freshness"), None)
     if limit is None or age is None:
         return ""
-    trained = date.fromisoformat(rejection.figures.get("clock", rejection.time[:10]))
+    trained = date.fromisoformat(day_of(rejection))
     age += (today(settings) - trained).days
     if age <= limit:
         return ""

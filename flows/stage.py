@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from typing import Any, Generic, TypeVar
 
 import psutil
 
+from common.files import atomic_folder, sha256_of
 from flows.stage_code import ROOT, closure, figures
 
 LOCK, RECORD = "requirements.lock", "stage.json"
@@ -54,70 +54,59 @@ def run_stage(
     modules: tuple[str, ...],
     build: Build,
 ) -> Stage[dict[str, Any]]:
-    """The finished stage, reused or built by `build(folder) -> facts` (JSON values).
+    """Return the finished stage, reused or built by `build(folder) -> facts` (JSON values).
 
-    depends_on: inputs and settings, JSON values.  modules: those whose functions `build` calls.
-    A fact `repeats: false` says that another try may come out differently: it is not reused.
+    depends_on: inputs and settings, JSON values.  modules: those whose functions `build` calls. A
+    fact `repeats: false` says that another try may come out differently: it is not reused.
     """
     key = stage_key(depends_on, modules, build)
     folder = var.absolute() / "stages" / f"{name}-{key[:16]}"
-    found = _intact(folder)
-    if found is not None and found["facts"].get("repeats", True):
-        return Stage(folder, found["facts"], found["files"], reused=True)
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    for left in folder.parent.glob(".*.*"):  # by runs that were killed
-        process = left.suffix[1:]
-        if left == aside or (process.isdigit() and not psutil.pid_exists(int(process))):
+    kept = _intact(folder)
+    if kept is not None and kept["facts"].get("repeats", True):
+        return Stage(folder, kept["facts"], kept["files"], reused=True)
+    for left in folder.parent.glob(".*.*.*"):  # by killed runs, with whatever settings they had
+        process = left.name.split(".")[-2]
+        if process.isdecimal() and not psutil.pid_exists(int(process)):
             shutil.rmtree(left, ignore_errors=True)
-    aside.mkdir(parents=True)
-    try:
-        facts = build(aside)
-        files = {path.name: hash_file(path) for path in sorted(aside.iterdir())}
+    with atomic_folder(folder) as temporary:
+        facts = build(temporary)
+        files = {path.name: sha256_of(path) for path in sorted(temporary.iterdir())}
         # Through JSON, so that a first run and a reused one see the same values.
         facts = json.loads(json.dumps(facts, default=str))
         sealed = hash_text(json.dumps([facts, files], sort_keys=True))
         record = {"facts": facts, "files": files, "sealed": sealed}
-        (aside / RECORD).write_text(json.dumps(record, indent=2), encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        aside.rename(folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        (temporary / RECORD).write_text(json.dumps(record, indent=2), encoding="utf-8")
     return Stage(folder, facts, files, reused=False)
 
 
 def stage_key(depends_on: dict[str, Any], modules: tuple[str, ...], build: Build) -> str:
-    """One hash over all that a stage depends on: the lines of `build` are a part of its code."""
+    """Hash all that a stage depends on: the lines of `build` are a part of its code."""
     code = [code_hash(modules), inspect.getsource(build)]
     return hash_text(json.dumps([depends_on, code], sort_keys=True, default=str))
 
 
 @cache
 def code_hash(modules: tuple[str, ...], root: Path = ROOT) -> str:
-    """One hash over the files that these modules lead to, and over the lock file."""
+    """Hash the files that these modules lead to, and the lock file."""
     return _hash_files(closure(modules, root), root)
 
 
 def code_sha256() -> str:
-    """One hash over the code that leads to a run's figures, and over the lock file."""
+    """Hash the code that leads to a run's figures, and the lock file."""
     return _hash_files(figures(), ROOT)
 
 
 def _hash_files(files: Iterable[Path], root: Path) -> str:
-    found = {file.as_posix(): hash_file(root / file) for file in [*files, Path(LOCK)]}
-    return hash_text(json.dumps(found, sort_keys=True))
-
-
-def hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    hashes = {file.as_posix(): sha256_of(root / file) for file in [*files, Path(LOCK)]}
+    return hash_text(json.dumps(hashes, sort_keys=True))
 
 
 def _intact(folder: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        files = {path.name: hash_file(path) for path in folder.iterdir() if path.name != RECORD}
-        sealed = hash_text(json.dumps([found["facts"], files], sort_keys=True))
-        return found if found["sealed"] == sealed else None
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        files = {path.name: sha256_of(path) for path in folder.iterdir() if path.name != RECORD}
+        sealed = hash_text(json.dumps([record["facts"], files], sort_keys=True))
+        return record if record["sealed"] == sealed else None
     except (OSError, ValueError, LookupError, TypeError):
         return None  # damaged in whatever way: made anew
 

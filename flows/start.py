@@ -6,21 +6,32 @@ from typing import TYPE_CHECKING, Any
 
 from configs.load import dump
 from configs.settings import Settings
-from flows.janitor import PROCESS
+from flows.exclusive import exclusive
+from flows.janitor import PROCESS, make_process_file
 from flows.prefect_api import start_prefect_api, wait_until_ready
-from flows.process_file import make_process_file
 from flows.run import start_run
-from training.families import family_names
+from ingestion.sources import check_source
+from training.families import check_families, family_names
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
-def run_training(settings: Settings, console: Console | None = None) -> dict[str, Any]:
-    """One training run, in this process: its summary. The caller holds the lock of var/.
+def train(settings: Settings) -> dict[str, Any]:
+    """Train once, as the only command on the state, and return the summary: what `make train` does.
 
-    console: where it says what it does; none: the terminal. Prefect's API is started once a
-    process.
+    Raises UserError for settings by which nothing can be trained, Busy, and what a stage raises.
+    """
+    check_source(settings.source)  # before anything is started or written
+    check_families(settings.training.families)
+    with exclusive(settings, "train"):
+        return run_training(settings)
+
+
+def run_training(settings: Settings, console: Console | None = None) -> dict[str, Any]:
+    """Run one training in this process and return its summary. The caller holds the lock of var/.
+
+    console: where it prints; none: the terminal. Prefect's API is started once a process.
     """
     run = start_run(settings.var)
     make_process_file(run.folder / PROCESS)  # before Prefect knows of the run
@@ -47,7 +58,7 @@ def run_training(settings: Settings, console: Console | None = None) -> dict[str
         wait_until_ready(server, api_log)
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    from flows.summary import print_summary
+    from flows.display import print_summary
 
     # The heartbeat thread holds up the end of every flow by a second.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
@@ -57,6 +68,6 @@ def run_training(settings: Settings, console: Console | None = None) -> dict[str
 
 
 def _not_named(settings: Settings) -> list[str]:
-    """Families that were added to training/families/ and are not in the settings."""
+    """Return families that were added to training/families/ and are not in the settings."""
     shipped = type(settings.training).model_fields["families"].default
     return [name for name in family_names() if name not in {*settings.training.families, *shipped}]

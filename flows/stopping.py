@@ -39,7 +39,8 @@ def end_on_signals() -> None:
 
 
 def install_handlers() -> None:
-    """Again, where a library has put handlers of its own: Prefect does so for each flow."""
+    """Install the handlers again, where a library has put its own: Prefect does so for each
+    flow."""
     for number in _handled:
         signal.signal(number, _stay)
 
@@ -50,8 +51,8 @@ def before_the_end(act: Callable[[], None]) -> None:
 
 
 def wait_if_ending() -> None:
-    """For a thread that sees a process end: where this one is ending too, that is no failure to
-    report."""
+    """Wait in a thread that sees a process end, where this process is ending too: that is not a
+    failure to report."""
     if _begun.locked():
         time.sleep(2 * LIMIT)
 
@@ -63,7 +64,7 @@ def _wait(reader: int) -> None:
 
 
 def _stay(*_: object) -> None:
-    """The handler: the main thread goes no further."""
+    """Handle the signal: the main thread goes no further."""
     time.sleep(LIMIT)  # `_wait` is at work, unless a library took the wakeup descriptor from it
     _end()
 

@@ -10,17 +10,19 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from common.files import sha256_of
 from configs.settings import Settings
+from configs.source import Text
 from features.facts import TableFacts, read_facts
 from flows.acceptance import accept_or_hold, refused
 from flows.dataset import ROWS, TABLE, Parts, TableStage, keep_suites
 from flows.run import log
-from flows.stage import Stage, hash_file, run_stage
+from flows.stage import Stage, run_stage
 from flows.stage_code import FEATURES_OF_TABLE, READ_TABLE_FILE, VALIDATE_TABLE
 from ingestion.batches import Batch
 from ingestion.contract import change_rules, to_expectation
 from ingestion.expectations import Check, Finding
-from ingestion.labelled.rules import table_rules
+from ingestion.labelled.rules import LARGEST, table_rules
 from ingestion.labelled.unseen import UNSEEN, unseen_changes, which_columns
 from ingestion.labelled.validate import rules_of_batch, validate_table
 from ingestion.outcome import TRANSACTIONS, ContractBroken
@@ -50,7 +52,7 @@ class LabelledTable:
         )
 
     def read_files(self) -> list[Stage]:
-        """A part for each file, known by its content."""
+        """Read each file into a part of its own, known by its content."""
         from ingestion.files import folder_columns
         from ingestion.labelled.read import named_columns, read_part
         from ingestion.sources import expand, labels
@@ -75,14 +77,15 @@ class LabelledTable:
                 "table": how,
                 "label": label,
                 "folders": folder_columns(path, how["columns"]),
-                "content": hash_file(path),
+                "content": sha256_of(path),
             }
             stages.append(run_stage(settings.var, "ingest", depends_on, READ_TABLE_FILE, build))
             log.info("%s %s", "reused" if stages[-1].reused else "read", path)
         return stages
 
     def validate(self, parts: Parts, page: Path) -> Stage:
-        """Raises UserError, besides, for a target that is not binary."""
+        """Validate as every data set. Raises UserError, besides, for a target that is not
+        binary."""
         settings, batch = self.settings, parts.batch
         source, contract = settings.source, settings.contract
         depends_on = {
@@ -149,20 +152,32 @@ class LabelledTable:
         from features.from_table import schema
         from reports.labelled import write_table_report
 
-        asked = self.settings.source.table
+        described = self.settings.source.table
         write_table_report(
             validated.folder,
             table.path(TABLE),
-            schema(asked),
+            schema(described),
             page,
             title=f"Data report: {self.settings.name}",
-            predicted=f"{asked.target} is {asked.positive}",
+            predicted=f"{described.target} is {described.positive}",
             useless=table.facts.useless,
             compute=self.settings.compute,
         )
 
     def rules(self) -> Mapping[str, tuple[str, str]]:
         return {r.name: (r.words, r.why) for r in table_rules(self.settings.source.table)}
+
+    def at_fault(self, reasons: list[str], cells: dict[str, Any]) -> list[str]:
+        table, text = self.settings.source.table, self.settings.source.text
+        column_of = {f"missing_{name}": name for name in table.columns}
+        column_of |= {f"out_of_range_{name}": name for name in table.columns}
+        column_of |= {"no_label": table.target or "", "unknown_split": table.split or ""}
+        column_of |= {"no_group": table.group or ""}
+        wanted = {column_of[reason] for reason in reasons if reason in column_of}
+        if "infinite_value" in reasons:
+            numbers = {name for name, column in table.columns.items() if column.type == "number"}
+            wanted |= {name for name in numbers if _infinite(cells.get(name), text)}
+        return [name for name in cells if name in wanted]
 
     def suites(self) -> dict[str, Sequence[Check]]:
         from features.contract import table_checks
@@ -190,7 +205,8 @@ class LabelledTable:
 
 
 def torn_groups(settings: Settings, facts: TableFacts) -> str:
-    """What a column that says the split does to groups, in words; "" when it keeps them whole."""
+    """Return what a column that names the split does to groups, in words; "" when it keeps them
+    whole."""
     table = settings.source.table
     if not facts.groups_torn:
         return ""
@@ -199,3 +215,13 @@ def torn_groups(settings: Settings, facts: TableFacts) -> str:
         f" column {table.split}: {facts.test_rows_torn:,} of {facts.rows['test']:,} test rows"
         " are of them, so the figures flatter any model that recognises one"
     )
+
+
+def _infinite(text: str | None, written: Text) -> bool:
+    digits = text or ""
+    for part in (written.thousands, *written.symbols):
+        digits = digits.replace(part, "")
+    try:
+        return abs(float(digits.replace(written.decimal, "."))) > LARGEST
+    except ValueError:
+        return False

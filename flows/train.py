@@ -26,10 +26,9 @@ from flows.display import Display
 from flows.family import fit_families
 from flows.janitor import end_dead_runs, end_run
 from flows.outcome import carry_out, register_task, write_example
-from flows.report import log_run, oracle_roc_auc
+from flows.report import log_run, oracle_roc_auc, summarise
 from flows.run import Run, RunContext, finish
 from flows.stage import Stage
-from flows.summary import summarise
 from ingestion.outcome import QUARANTINE, TRANSACTIONS
 from registry import runs
 from registry.decisions import reconcile
@@ -76,16 +75,17 @@ def train(settings: Settings, run: Run, display: Display) -> dict[str, Any]:
         runs.close_run(client, parent)
     except BaseException:
         runs.close_run(client, parent, "FAILED")
-        with suppress(Exception):  # the failure is what is told; the next run would do the same
+        with suppress(Exception):  # the failure is reported; the next run would do the same
             reconcile(client, settings)  # a version that it registered is rejected
         raise
     return summary
 
 
 def run_flow(settings: Settings, run: Run, display: Display) -> dict[str, Any]:
-    """The flow under the run's name, with as many families side by side as the settings say.
+    """Run the flow under the run's name, with as many families in parallel as the settings say.
 
-    Its tags, the run and the folder of the state, are there before its name is."""
+    Its tags, the run and the folder of the state, exist before its name does.
+    """
     runner: Any = ThreadPoolTaskRunner(max_workers=settings.tuning.families_at_once)
     named = train.with_options(flow_run_name=run.id, task_runner=runner)
     with tags(run.id, str(settings.var.absolute())):
@@ -124,18 +124,18 @@ def build_features(context: RunContext, validated: Stage) -> TableStage:
     with context.stage("features") as reused:
         stage = data_stages.open_dataset(settings).build_table(validated)
         reused(stage.reused)
-    found = stage.facts.leak_check
-    assert found is not None
-    if found.rows_rebuilt:
-        said = f"{found.rows_rebuilt:,} rows made again without the future are the same"
-    elif found.strongest:
-        name, score = found.strongest
-        said = f"the strongest column by itself is {name}, ROC AUC {score:.3f}"
+    leaks = stage.facts.leak_check
+    assert leaks is not None
+    if leaks.rows_rebuilt:
+        result = f"{leaks.rows_rebuilt:,} rows that were rebuilt without later data are the same"
+    elif leaks.strongest:
+        name, score = leaks.strongest
+        result = f"the strongest column by itself is {name}, ROC AUC {score:.3f}"
     else:
-        said = "too few rows of a class to score a column by itself"
-    context.display.say(f"leak check: {said}")
+        result = "too few rows of a class to score a column by itself"
+    context.display.say(f"leak check: {result}")
     for name, why in stage.facts.useless.items():
-        context.display.say(f"warning: {name} is of no use: {why}")
+        context.display.say(f"warning: {name} cannot help a model: {why}")
     if torn := table_stages.torn_groups(settings, stage.facts):
         context.display.say(f"warning: {torn}")
     return stage
@@ -145,7 +145,7 @@ def build_features(context: RunContext, validated: Stage) -> TableStage:
 def write_data_report(
     context: RunContext, parts: Parts, validated: Stage, table: TableStage
 ) -> None:
-    """The page about the data, and `data.json`: where the run's data lies, relative to var/."""
+    """Write the page about the data, and `data.json`: where the run's data is, relative to var/."""
     settings, folder = context.settings, context.run.folder
     var, page = settings.var.absolute(), folder / "data_report.html"
     with context.run.clock("data_report"):

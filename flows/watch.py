@@ -1,14 +1,17 @@
-"""What a month is judged from: the validated log, its months, and where all of it is kept."""
+"""What a month is judged from: the validated log with its months, and the frozen baseline of the
+sensors; and where all of it is kept."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from common.errors import UserError
+from common.files import RecordAltered
 from configs.command import make
 from configs.settings import Settings
 from flows import data_stages
@@ -18,7 +21,10 @@ from ingestion.cut import a_day_of_rows
 from ingestion.months import Month, months_of
 from ingestion.outcome import DAYS, QUARANTINE, TRANSACTIONS
 from ingestion.validate import read_days
-from monitoring.facts import add_months, end_of
+from monitoring import state
+from monitoring.facts import Reading, add_months, end_of, month_of
+from monitoring.measure import SENSORS, Measured, measure_months
+from monitoring.sensors import freeze, read_month
 
 WEEKS = 13  # of the log, to see on which days of the week the shop sells
 
@@ -30,7 +36,7 @@ class NotWhole(UserError):
 @dataclass(frozen=True)
 class Watched:
     """The log as it stood when a month was over, or later. validated: the folder of a validated
-    batch; batch: its name; later: whether the source has rows of after the clock's day too."""
+    batch; batch: its name; later: whether the source has rows after the clock's day too."""
 
     settings: Settings
     validated: Path
@@ -78,8 +84,8 @@ class Watched:
         return {weekday for weekday in range(7) if 70 * sold[weekday] < sold.total()}
 
     def _missing(self, month: Month) -> int:
-        """The days at the end of a month that have no row though the shop was open, as far as can
-        be told: it may close at the end of a year, as it did a year ago."""
+        """Count the days at the end of a month that have no row though the shop was open, as far as
+        is known: it may close at the end of a year, as it did a year ago."""
         without = _days_without(month)
         before = next((m for m in self.months if m.month == add_months(month.month, -12)), None)
         closing = _days_without(before) if before else []
@@ -93,7 +99,7 @@ class Watched:
 
 
 def _days_without(month: Month) -> list[date]:
-    """The days of a month after its last row."""
+    """Return the days of a month after its last row."""
     days = (end_of(month.month) - month.last_day).days
     return [month.last_day + timedelta(days=n) for n in range(1, days)]
 
@@ -102,7 +108,7 @@ PAGE = "page.html"  # of monitoring, for people
 
 
 def folder_of(settings: Settings) -> Path:
-    """Where everything about the data set's months is kept."""
+    """Return the folder of everything about the data set's months."""
     return settings.var.absolute() / "monitoring" / dataset_of(settings)
 
 
@@ -117,7 +123,7 @@ def watch(settings: Settings) -> Watched:
 
 
 def check_there(watched: Watched, month: str) -> None:
-    """Raises NotWhole when the month's rows are not there, or not to its end."""
+    """Raise NotWhole when the month's rows are missing, or do not reach its end."""
     if month in watched.whole:
         return
     last = watched.months[-1].last_day if watched.months else None
@@ -133,7 +139,7 @@ def check_there(watched: Watched, month: str) -> None:
 
 
 def refuse_table(settings: Settings) -> None:
-    """Raises UserError for a labelled table, which has no months."""
+    """Raise UserError for a labelled table, which has no months."""
     if settings.source.kind == "table":
         raise UserError(
             f"the source of {settings.name} is a labelled table, which has no months to judge",
@@ -142,3 +148,93 @@ def refuse_table(settings: Settings) -> None:
             + make("score", settings, DATA="new.csv")
             + " holds one whose values are not those that were learnt from",
         )
+
+
+# --- the frozen baseline of the sensors, and what they read against it ----------------------------
+
+
+def baselines_of(settings: Settings) -> list[dict[str, Any]]:
+    """Return the frozen baselines, the oldest first. Raises UserError for one that was altered."""
+    folder = folder_of(settings)
+    try:
+        return state.baselines(folder)
+    except RecordAltered as error:
+        raise UserError(
+            f"a frozen baseline was altered: {error}",
+            where=str(folder / "baseline"),
+            next_step="restore it from a copy; or remove it, and freeze a new one:"
+            f" {make('rebaseline', settings, REASON='why')}",
+        ) from None
+
+
+def baseline_of(watched: Watched, month: str) -> dict[str, Any] | None:
+    """Return the baseline that judges this month; the first one is frozen here. None before it."""
+    baselines = baselines_of(watched.settings)
+    if baselines:
+        return state.baseline_for(baselines, month)
+    since = first_judged(watched, month)
+    return freeze_baseline(watched, since, "the first one", 1) if since <= month else None
+
+
+def first_judged(watched: Watched, month: str) -> str:
+    """Return the first month that the first baseline judges: `operations.start`, or else the first
+    month that is to be judged, but not before the log has the months that a baseline is made of."""
+    start = watched.settings.operations.start
+    since = month if start is None else month_of(start)
+    have = {one.month for one in watched.months}
+    last = max(have, default=month)  # whether later months will have rows is not known
+    while not all(one in have or one > last for one in _months_before(watched.settings, since)):
+        since = add_months(since, 1)
+    return since
+
+
+def freeze_baseline(
+    watched: Watched, since: str, reason: str, version: int
+) -> dict[str, Any] | None:
+    """Freeze a baseline on the months before `since`, write it down and return it; None where the
+    log has not enough whole months."""
+    wanted = _months_before(watched.settings, since)
+    if not set(wanted) <= {one.month for one in watched.months}:
+        return None
+    measured = _measure(watched, end_of(wanted[-1]))
+    sensors = freeze(measured, wanted)
+    content = {
+        "version": version,
+        "since": since,
+        "reason": reason,
+        "made_from": {one.month: one.digest for one in watched.months if one.month in wanted},
+        "sensors": sensors,
+        # What it was made of, for the page.
+        "readings": [asdict(one) for m in wanted for one in read_month(measured, sensors, m)],
+    }
+    state.write_baseline(watched.folder, content)
+    return content
+
+
+def read_sensors(watched: Watched, month: str, baseline: dict[str, Any] | None) -> list[Reading]:
+    """Return the readings of a month: without a baseline, all are learning."""
+    if baseline is not None:
+        return read_month(_measure(watched, end_of(month)), baseline["sensors"], month)
+    baselines = baselines_of(watched.settings)
+    first = baselines[0]["since"] if baselines else first_judged(watched, month)
+    count = watched.settings.operations.baseline_months
+    text = f"Learning: the baseline is the {count} months before {first}; it judges from then on."
+    return [Reading(name, month, "learning", until=first, text=text) for name in SENSORS]
+
+
+def _months_before(settings: Settings, since: str) -> list[str]:
+    count = settings.operations.baseline_months
+    return [add_months(since, -n) for n in range(count, 0, -1)]
+
+
+def _measure(watched: Watched, until: date) -> list[Measured]:
+    settings = watched.settings
+    return measure_months(
+        watched.transactions,
+        watched.quarantine,
+        until=until,
+        declared=settings.source.declared,
+        home_country=settings.features.home_country,
+        compute=settings.compute,
+        folder=watched.folder,
+    )

@@ -50,7 +50,7 @@ class Year:
 
 
 def alarms_of(readings: Sequence[Reading]) -> list[Reading]:
-    """The readings that alarm and count."""
+    """Return the readings that alarm and count."""
     return [one for one in readings if one.state == "alarm" and one.sensor != EARLY_LABEL]
 
 
@@ -58,50 +58,51 @@ def head() -> str:
     return _line(list(COLUMNS))
 
 
-def rows(found: Operated, alarms: Sequence[Reading]) -> list[str]:
-    """The lines of a month: one, and one more for each further sensor that alarms."""
+def rows(operated: Operated, alarms: Sequence[Reading]) -> list[str]:
+    """Return the lines of a month: one, and one more for each further sensor that alarms."""
     named = [one.sensor if one.z is None else f"{one.sensor} {one.z:+.1f}" for one in alarms]
     training = ""
-    if found.trigger:
-        training = f"v{found.version} {'promoted' if found.decision == 'promote' else 'rejected'}"
-    elif found.deferred:
+    if operated.trigger:
+        decision = "promoted" if operated.decision == "promote" else "rejected"
+        training = f"v{operated.version} {decision}"
+    elif operated.deferred:
         training = "held back"
     first = [
-        found.month,
-        f"{found.rows:,}",
-        f"{found.scored:,}" if found.scored else "held",
+        operated.month,
+        f"{operated.rows:,}",
+        f"{operated.scored:,}" if operated.scored else "held",
         named[0] if named else "-",
-        found.verdict,
+        operated.verdict,
         training,
-        f"v{serving(found)}",
+        f"v{serving(operated)}",
     ]
     return [_line(first), *(_line(["", "", "", name, "", "", ""]) for name in named[1:])]
 
 
-def serving(found: Operated) -> int:
-    """The version that is champion when the month has been processed."""
-    promoted = found.decision == "promote" and found.version is not None
-    return found.version if promoted else found.champion  # type: ignore[return-value]
+def serving(operated: Operated) -> int:
+    """Return the version that is champion when the month has been processed."""
+    promoted = operated.decision == "promote" and operated.version is not None
+    return operated.version if promoted else operated.champion  # type: ignore[return-value]
 
 
 def plan(drift: str, planted: date) -> str:
-    """What is said before the year begins."""
+    """Return what is printed before the year begins."""
     effects, what = DRIFTS[drift]
-    said = f"Planted: on {planted} {what}." if effects else "Nothing is planted."
-    return f"{said} It takes two to five minutes on two cores."
+    text = f"Planted: on {planted} {what}." if effects else "Nothing is planted."
+    return f"{text} It takes two to five minutes on two cores."
 
 
 def paragraphs(year: Year) -> list[str]:
     """Return the closing paragraphs: what was found, what was trained, and the service."""
     effects, what = DRIFTS[year.drift]
-    found = [f"On {year.planted} {what}." if effects else f"In this year {what}."]
-    found += _found(year) if effects else _nothing_planted(year)
+    change = [f"On {year.planted} {what}." if effects else f"In this year {what}."]
+    change += _what_changed(year) if effects else _nothing_planted(year)
     trained = [*_dated(year), *_held_back(year), *_by_calendar(year)]
     served = [*_served(year), f"The year took {duration(year.seconds)}."]
     return [
-        " ".join(sentence[0].upper() + sentence[1:] for sentence in said)
-        for said in (found, trained, served)
-        if said
+        " ".join(sentence[0].upper() + sentence[1:] for sentence in sentences)
+        for sentences in (change, trained, served)
+        if sentences
     ]
 
 
@@ -111,30 +112,30 @@ def _nothing_planted(year: Year) -> list[str]:
     return [f"False alarms: {_sensors(year.alarms)}."]
 
 
-def _found(year: Year) -> list[str]:
-    """Which sensor found what was planted, when and how surely, and what it was taken for."""
+def _what_changed(year: Year) -> list[str]:
+    """Say which sensor found what was planted, when and how surely, and what the verdict was."""
     begin = month_of(year.planted)
     early = [one for one in year.alarms if one.month < begin]
     alarms = [one for one in year.alarms if one.month >= begin]
-    said = [f"False alarms before it: {_sensors(early)}."] if early else []
+    sentences = [f"False alarms before it: {_sensors(early)}."] if early else []
     if not alarms:
-        return [*said, "No sensor alarmed after it."]
+        return [*sentences, "No sensor alarmed after it."]
     first = alarms[0]
     late = next(n for n in range(len(year.months)) if add_months(begin, n) == first.month)
     which = ("first", "second", "third")
     when = f"the {which[late]} month of the change" if late < len(which) else f"{late} months later"
-    said.append(f"The sensor {first.sensor} alarmed in {first.month}, {when}: {first.text}")
+    sentences.append(f"The sensor {first.sensor} alarmed in {first.month}, {when}: {first.text}")
     later = [one for one in alarms if one.sensor != first.sensor]
     if later:
-        said.append(f"Other sensors alarmed too: {_sensors(later)}.")
+        sentences.append(f"Other sensors alarmed too: {_sensors(later)}.")
     judged = next(one for one in year.verdicts if one.month == first.month)
     same = [one.month for one in year.verdicts if one.verdict == judged.verdict]
-    said.append(f"The verdict was {judged.verdict} in {_months(same)}.")
+    sentences.append(f"The verdict was {judged.verdict} in {_months(same)}.")
     alerts = [one for one in year.alerts if one.first_month >= begin]
     each = [f"{one.sensor} ({one.severity}, {_lasting(one)})" for one in alerts]
     sent = "was sent once" if len(each) == 1 else "were sent, each once"
-    said.append(f"{_count(len(each), 'alert')} {sent}: {', '.join(each)}.")
-    return [*said, *_between(first.sensor, [one.month for one in alarms], alerts)]
+    sentences.append(f"{_count(len(each), 'alert')} {sent}: {', '.join(each)}.")
+    return [*sentences, *_between(first.sensor, [one.month for one in alarms], alerts)]
 
 
 def _lasting(alert: Alert) -> str:
@@ -146,7 +147,7 @@ def _lasting(alert: Alert) -> str:
 
 
 def _between(sensor: str, alarms: Sequence[str], alerts: Sequence[Alert]) -> list[str]:
-    """Why there is a second alert of one and the same change."""
+    """Say why there is a second alert of one and the same change."""
     again = [one for one in alerts if one.sensor == sensor][1:]
     ended = [one.over for one in alerts if one.sensor == sensor and one.over][: len(again)]
     if not again:
@@ -158,51 +159,51 @@ def _between(sensor: str, alarms: Sequence[str], alerts: Sequence[Alert]) -> lis
 
 
 def _dated(year: Year) -> list[str]:
-    """Why a changed demand is not learnt from at once, and what came of it."""
+    """Say why a changed demand is not learnt from at once, and what followed."""
     dates = list(dict.fromkeys(one.retrain_due for one in year.verdicts if one.retrain_due))
     if not dates:
         return []
     due, by_then = dates[0], end_of(year.months[-1].month).isoformat()
-    said = [
+    sentences = [
         "A retraining at once would have learnt nothing, as no label of after the change was known:"
         f" it was dated {due}, when there are such labels to learn from."
     ]
     done = next((one for one in year.months if one.trigger == "changed demand"), None)
     waiting = next((one for one in year.months if "demand changed" in one.deferred), None)
     if done is not None:
-        said.append(f"It was done as of {end_of(done.month)}: {_decided(year, done)}.")
+        sentences.append(f"It was done as of {end_of(done.month)}: {_decided(year, done)}.")
     elif waiting is not None:
-        said.append(f"In {waiting.month} it was held back: {waiting.deferred}.")
+        sentences.append(f"In {waiting.month} it was held back: {waiting.deferred}.")
     elif due > by_then:
-        said.append("That is after this year.")
+        sentences.append("That is after this year.")
     further = [f"{one}, which is after this year" if one > by_then else one for one in dates[1:]]
     if further:
-        said.append(f"A later alarm dated another retraining {' and '.join(further)}.")
-    return said
+        sentences.append(f"A later alarm dated another retraining {' and '.join(further)}.")
+    return sentences
 
 
 def _held_back(year: Year) -> list[str]:
-    """Trainings by the calendar that did not come."""
-    found = [one for one in year.months if one.deferred and "demand changed" not in one.deferred]
-    broken = [one.month for one in found if "is broken" in one.deferred]
-    said = []
+    """Say which trainings by the calendar were not done."""
+    deferred = [one for one in year.months if one.deferred and "demand changed" not in one.deferred]
+    broken = [one.month for one in deferred if "is broken" in one.deferred]
+    sentences = []
     held = [one.month for one in year.months if not one.scored]
     if held:
-        said.append(
+        sentences.append(
             f"No list was made of a month whose data was broken: {_months(held)}"
             f" {'was' if len(held) == 1 else 'were'} not scored."
         )
     if broken:
-        said.append(
+        sentences.append(
             f"In {_months(broken)} a training by the calendar was held back: the model would learn"
             " from broken data. It waits until somebody repairs the rows, or accepts them as"
             " the new normal."
         )
-    for one in found:
+    for one in deferred:
         if one.month not in broken:
             _, _, why = one.deferred.partition(": ")
-            said.append(f"In {one.month} a training by the calendar was held back: {why}.")
-    return said
+            sentences.append(f"In {one.month} a training by the calendar was held back: {why}.")
+    return sentences
 
 
 def _by_calendar(year: Year) -> list[str]:
@@ -237,7 +238,7 @@ def _decided(year: Year, one: Operated) -> str:
 
 
 def _reason(year: Year, one: Operated) -> str:
-    """What the gate found where its first rule broke."""
+    """Return what the gate measured where its first rule broke."""
     rules = next((e.rules for e in year.past if e.run_id == one.run_id and e.to_version), ())
     broken = next((rule["found"] for rule in rules if not rule["held"]), "")
     return f" ({broken})" if broken else ""
@@ -248,13 +249,13 @@ def _sensors(readings: Sequence[Reading]) -> str:
     months: dict[str, list[str]] = {}
     for one in readings:
         months.setdefault(one.sensor, []).append(one.month)
-    return ", ".join(f"{sensor} in {_months(found)}" for sensor, found in months.items())
+    return ", ".join(f"{sensor} in {_months(in_months)}" for sensor, in_months in months.items())
 
 
-def _months(found: Sequence[str]) -> str:
+def _months(months: Sequence[str]) -> str:
     """`2026-07 to 2026-09 and 2026-12`."""
     runs: list[list[str]] = []
-    for month in found:
+    for month in months:
         if runs and month == add_months(runs[-1][-1], 1):
             runs[-1].append(month)
         else:

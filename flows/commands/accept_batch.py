@@ -1,4 +1,4 @@
-"""Release a batch that is held because it is unlike the last one: `make accept-batch BATCH=…`."""
+"""Release a held batch, which differs from the last one: `make accept-batch BATCH=…`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from configs.settings import Settings
 from flows.watch import folder_of
 from ingestion.batches import dataset_of, release, seen
 
-ABOUT = "Release a held batch by name (or its first letters): it is right, though unlike the last."
+ABOUT = "Release a held batch by name (or its first letters): its rows are right all the same."
 
 
 def main(settings: Settings, batch: str | None = None) -> None:

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from common.errors import UserError
+from common.files import write_file
 from common.terminal import console as terminal
 from common.terminal import plain, say, short, visible
 from configs.command import make, run_command, typed, where
@@ -50,7 +51,7 @@ def main(
 ) -> None:
     if not data or not target:  # make hands over what was not given as an empty text
         raise UserError(
-            "which file, and which of its columns is to be predicted?",
+            "a file and the column to predict must be named",
             where="command line",
             next_step="make adopt DATA=FILE TARGET=COLUMN",
         )
@@ -59,20 +60,14 @@ def main(
     again = partial(make, "adopt", settings, *value, DATA=data, TARGET=target)
     place = _place(output and str(_home(output)), path, force, again)
     drafted = draft(path, target, settings.source.text, positive)
-    aside = place.with_name(f".{place.name}.unfinished.yaml")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        aside.write_text(preset(drafted, path), encoding="utf-8")
-        aside.replace(place)
-    finally:
-        aside.unlink(missing_ok=True)
+    write_file(place, preset(drafted, path))
     name = place.stem if place.parent.resolve() == FOLDER.resolve() else str(place)
     load(name, (), {})  # a draft that would be refused is a fault of ours, and shown here
     _show(drafted, place, typed("train", *where(settings), CONFIG=name))
 
 
 def _home(path: str) -> Path:
-    """A path in which `~` is the folder of a user: make hands it over as it stands."""
+    """Expand `~` at the start of a path: make passes it on unchanged."""
     try:
         return Path(path).expanduser()
     except RuntimeError:  # no such user, or no HOME
@@ -80,11 +75,12 @@ def _home(path: str) -> Path:
 
 
 def _place(output: str | None, data: Path, force: bool, again: Callable[..., str]) -> Path:
-    """Where the draft is written. again: the command as it was typed, with further words."""
+    """Return the file to write the draft to. again: the command as it was typed, with further
+    words."""
     place = Path(output) if output else FOLDER / f"{_cleaned(data.name.split('.')[0])}.yaml"
     if place.suffix not in (".yaml", ".yml"):
         raise UserError(
-            f"a preset is a YAML file, and {place.name!r} is not called so",
+            f"a preset is a YAML file, and {place.name!r} does not end in .yaml",
             where="--output",
             next_step=again("--output", str(_free(place))),
         )
@@ -98,7 +94,7 @@ def _place(output: str | None, data: Path, force: bool, again: Callable[..., str
         )
     if place.exists() and not force:
         raise UserError(
-            f"{place} is there already, and may hold what somebody decided",
+            f"{place} exists already, and may hold somebody's decisions",
             where=str(place),
             next_step=f"{again('--output', str(_free(place)))}; or to write over it:"
             f" {again(*(('--output', output) if output else ()), '--force')}",
@@ -111,7 +107,7 @@ def _cleaned(name: str) -> str:
 
 
 def _free(place: Path) -> Path:
-    """A place beside this one whose name is allowed and not taken."""
+    """Return a path in the same folder whose name is allowed and not taken."""
     stem, taken = _cleaned(place.stem), {*presets(), *SHIPPED}
     free = (f"{stem}_{number}" if number > 1 else stem for number in itertools.count(1))
     return next(
@@ -122,16 +118,16 @@ def _free(place: Path) -> Path:
 
 
 def preset(drafted: Draft, data: Path) -> str:
-    """The draft as YAML, each guess with its reason."""
+    """Render the draft as YAML, each guess with its reason."""
     inside = data.resolve().is_relative_to(Path.cwd())
     shown = data.resolve().relative_to(Path.cwd()) if inside else data.resolve()
     columns = len(drafted.guesses) + 1
-    asked = [f"# CHECK: {_line(check)}" for check in drafted.checks]
+    checks = [f"# CHECK: {_line(check)}" for check in drafted.checks]
     size = f"{drafted.rows:,} rows, {columns} columns"
     lines = [
         f"# Drafted by `make adopt` from {_line(data.name)} ({size}).",
         "# Every line is a guess, its reason beside it: change what is wrong.",
-        *asked,
+        *checks,
         "source:",
         "  kind: table",
         f"  path: {_text(str(shown))}",
@@ -152,7 +148,7 @@ def preset(drafted: Draft, data: Path) -> str:
         lines += [f"      - {_text(guess.name)}  # {_because(guess)}" for guess in left_out]
     if drafted.missing_values:
         values = ", ".join(map(_text, drafted.missing_values))
-        lines.append(f"    missing_values: [{values}]  # texts that stand where there is no value")
+        lines.append(f"    missing_values: [{values}]  # texts that mean a missing value")
     lines.append(
         "    # split: COLUMN  # where a column says train, valid or test; else it is drawn"
     )
@@ -189,18 +185,18 @@ def _written(text: Written) -> list[str]:
 
 
 def _text(value: str) -> str:
-    """Text in quotes: a plain Yes would be a truth value, and 1 a number."""
+    """Quote a text: a plain Yes would be a truth value, and 1 a number."""
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return '"' + "".join(map(_shown, escaped)) + '"'
 
 
 def _shown(character: str) -> str:
-    """As YAML takes it: control characters and the like only by their number."""
+    """Escape a character for YAML, which takes control characters only by their number."""
     return character if character.isprintable() else f"\\U{ord(character):08x}"
 
 
 def _line(text: str) -> str:
-    """Values may hold line ends, and a comment may not."""
+    """Join a value into one line: a comment must not contain line ends."""
     return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))[:LONGEST]
 
 
@@ -214,9 +210,9 @@ def _show(drafted: Draft, place: Path, command: str) -> None:
     table = Table(box=None, pad_edge=False)
     for head in ("column", "guess", "because"):
         table.add_column(head, overflow="fold", no_wrap=head == "guess")
-    said = {"leave_out": "left out", "id": "identifier", "group": "group of rows"}
+    kinds = {"leave_out": "left out", "id": "identifier", "group": "group of rows"}
     for guess in drafted.guesses:
-        kind = said.get(guess.kind, guess.kind)
+        kind = kinds.get(guess.kind, guess.kind)
         table.add_row(plain(guess.name), kind, plain(_line(guess.reason), LONGEST))
     console.print(table)
     checks = [f"{guess.name}: {guess.check}" for guess in drafted.guesses if guess.check]
@@ -232,9 +228,9 @@ def _show(drafted: Draft, place: Path, command: str) -> None:
         )
     checks += drafted.checks
     if drafted.id is None:
-        checks.append("no column names the rows: they are known by their row number")
+        checks.append("no column identifies the rows: they are identified by their row number")
     if drafted.missing_values:
-        checks.append(f"{', '.join(drafted.missing_values)} are taken for missing values")
+        checks.append(f"{', '.join(drafted.missing_values)} are read as missing values")
     checks.append(
         "no column may be filled in after the outcome: training stops at one that is too good by"
         " itself, and cannot see the others"

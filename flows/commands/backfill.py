@@ -15,14 +15,13 @@ from collections.abc import Callable, Sequence
 from common.errors import UserError
 from configs.command import make, run_command
 from configs.settings import Settings
-from flows.baseline import baselines_of
 from flows.clock import as_of_month, read_day, today
 from flows.exclusive import exclusive
+from flows.finish import finished
 from flows.judge import check_unchanged, judge, rebuild_altered, watch_month
-from flows.monitor import finished
 from flows.operate import print_line
 from flows.score import score_log
-from flows.watch import PAGE, check_there, folder_of, refuse_table, watch
+from flows.watch import PAGE, baselines_of, check_there, folder_of, refuse_table, watch
 from ingestion.sources import check_source
 from monitoring import state
 from monitoring.delivery import check_receivers
@@ -33,9 +32,9 @@ ABOUT = "Score and judge past months with the champion of today; nothing is trai
 OPTIONS = {"from": "the first month (2025-06)", "to": "the last month; none: the last that is over"}
 
 
-def main(settings: Settings, **asked: str | None) -> None:
+def main(settings: Settings, **words: str | None) -> None:
     refuse_table(settings)
-    months = _months(settings, asked["from"], asked["to"])
+    months = _months(settings, words["from"], words["to"])
     check_receivers(settings.alerts, os.environ)
     check_source(settings.source)
     with exclusive(settings, "backfill"):
@@ -47,7 +46,7 @@ def main(settings: Settings, **asked: str | None) -> None:
 
 def backfill(settings: Settings, months: Sequence[str], say: Callable[[str], None]) -> None:
     """Score these months, in order, then judge them and the later ones that were judged without
-    their scores. say: told what happens, a line at a time."""
+    their scores. say: gets what happens, a line at a time."""
     for line in rebuild_altered(settings):
         say(line)
     frozen = baselines_of(settings)
@@ -79,7 +78,7 @@ def backfill(settings: Settings, months: Sequence[str], say: Callable[[str], Non
 
 
 def _months(settings: Settings, first: str | None, last: str | None) -> list[str]:
-    """The months asked for, in order. Raises UserError for one that is not over."""
+    """The months from FROM to TO, in order. Raises UserError for one that is not over."""
     if first is None:
         raise UserError(
             "no first month is named",

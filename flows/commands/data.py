@@ -13,7 +13,7 @@ FOLDER = Path("data")
 
 
 def main(settings: Settings) -> None:
-    """Ends with what to type next. The settings are those of every command; none matters here."""
+    """Fetch the log and print what to type next. No setting changes what is fetched."""
     from ingestion.download import ONLINE_RETAIL_II, fetch
 
     fetch(ONLINE_RETAIL_II, FOLDER, print)

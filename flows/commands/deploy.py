@@ -1,8 +1,8 @@
 """Send the deployments of `prefect.yaml` to a Prefect server: `make deploy`. Without a network.
 
-The work pool, of type process, is made where it is absent. What is sent differs from `prefect.yaml`
-in what only this command knows: the preset and its overrides, the folder of the project, and the
-environment that keeps the libraries quiet. Doing it again changes nothing but what was edited.
+The work pool, of type process, is made where it is absent. It differs from `prefect.yaml` in
+what only this command knows: the preset and its overrides, the folder of the project, and the
+environment in which the libraries log little. A second time changes only what was edited.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FILE = ROOT / "prefect.yaml"
 
 @dataclass(frozen=True)
 class Scheduled:
-    """A deployment as the server has it. next: when it is started next; None: by hand alone."""
+    """A deployment as the server has it. next: when it is started next; None: only manually."""
 
     name: str
     cron: str
@@ -61,7 +61,7 @@ def main(settings: Settings) -> None:
 
 
 def check_server(settings: Settings) -> None:
-    """Raises UserError where no server is named, or none answers or lets us in."""
+    """Raise UserError where no server is named, or where it does not answer or refuses access."""
     if not settings.prefect.api_url:
         raise UserError(
             "no Prefect server is named",
@@ -77,8 +77,8 @@ def check_server(settings: Settings) -> None:
 
 
 def make_pool(settings: Settings) -> bool:
-    """Make the work pool where it is absent; returns whether it was made now. Raises UserError for
-    one of another type."""
+    """Make the work pool where it is absent, and return whether it was made now. Raises UserError
+    for one of another type."""
     from prefect.client.schemas.actions import WorkPoolCreate
     from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
     from prefect.workers.process import ProcessWorker
@@ -152,28 +152,28 @@ def _filled(deployment: dict[str, Any], settings: Settings) -> dict[str, Any]:
 
 
 def read_deployments(settings: Settings) -> list[Scheduled]:
-    """The deployments of the preset, those with a schedule first."""
+    """Return the deployments of the preset, those with a schedule first."""
     from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
 
     mine = DeploymentFilter(name=DeploymentFilterName(any_=[settings.name]))
-    found = []
+    scheduled = []
     for one in _ask(settings, lambda api: api.read_deployments(deployment_filter=mine)):
         flow = _ask(settings, lambda api, flow=one.flow_id: api.read_flow(flow))
         crons = [schedule.schedule.cron for schedule in one.schedules]
         active = [schedule.schedule for schedule in one.schedules if schedule.active]
         starts = [at for schedule in active if (at := _next(schedule)) and not one.paused]
-        found.append(
+        scheduled.append(
             Scheduled(
                 f"{flow.name}/{one.name}",
                 ", ".join(crons),
                 min(starts, default=None),
             )
         )
-    return sorted(found, key=lambda one: (one.next is None, one.name))
+    return sorted(scheduled, key=lambda one: (one.next is None, one.name))
 
 
 def _next(schedule: Any) -> datetime | None:
-    """When a schedule comes next, by the server's own code."""
+    """Return the next start by a schedule, computed by the server's own code."""
     from prefect.server.schemas.schedules import CronSchedule
 
     theirs = CronSchedule(cron=schedule.cron, timezone=schedule.timezone)
@@ -193,7 +193,7 @@ def _table(deployments: list[Scheduled]) -> Any:
 
 
 def _ask(settings: Settings, query: Any) -> Any:
-    """The result of a query of the server; raises UserError for a refused one."""
+    """Return the result of a query of the server. Raises UserError where it is refused."""
     import httpx
     from prefect.client.orchestration import get_client
     from prefect.exceptions import PrefectHTTPStatusError

@@ -27,14 +27,14 @@ MANY = 20  # records shown
 
 def main(settings: Settings) -> None:
     client, console = open_store(settings), terminal()
-    found, past = versions(client, settings), history(client, settings)
-    if not found:
+    registered, past = versions(client, settings), history(client, settings)
+    if not registered:
         console.print(
             Text(f"{model_name(settings)} has no version yet: {make('train', settings)}"),
             soft_wrap=True,
         )
         return
-    shown = [_look_into(version, standing(client, settings)[0]) for version in found]
+    shown = [_look_into(version, standing(client, settings)[0]) for version in registered]
     called = aliases(client, settings)
     console.print(_versions(f"Versions of {model_name(settings)}", shown, called, past))
     console.print()
@@ -74,18 +74,18 @@ def _look_into(version: ModelVersion, known: list[Record]) -> Shown:
         problem = error.what
     except OSError as error:
         state, problem = "unreadable", f"the bundle cannot be read: {error.strerror}"
-    said = _description(version)
-    test = said.get("test")
+    description = _description(version)
+    test = description.get("test")
     low, high = (_figure(test, f"roc_auc_{end}", 3) for end in ("low", "high"))
     return Shown(
         version,
         state,
         problem,
-        family=str(said.get("family", "?")),
-        trained_at=str(said.get("trained_at", "?"))[:16].replace("T", " "),
+        family=str(description.get("family", "?")),
+        trained_at=str(description.get("trained_at", "?"))[:16].replace("T", " "),
         roc_auc=_figure(test, "roc_auc", 4),
         interval=f"{low} – {high}",
-        run=str(said.get("run_id") or "?"),
+        run=str(description.get("run_id") or "?"),
     )
 
 
@@ -94,8 +94,8 @@ def _description(version: ModelVersion) -> dict[str, Any]:
         file = version.bundle / DESCRIPTION
         if not file.is_file() or file.stat().st_size > LARGEST[DESCRIPTION]:
             return {}
-        said = json.loads(file.read_bytes())
-        return said if isinstance(said, dict) else {}
+        content = json.loads(file.read_bytes())
+        return content if isinstance(content, dict) else {}
     except (OSError, ValueError, RecursionError):
         return {}
 
@@ -109,7 +109,7 @@ def _figure(test: object, name: str, digits: int) -> str:
 def _versions(
     title: str, shown: list[Shown], called: dict[int, list[str]], past: list[Record]
 ) -> Table:
-    """Two lines each, so that they fit 80 columns."""
+    """Make the table of versions, two lines each so that they fit 80 columns."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("version", justify="right")
     table.add_column("family\nalias", overflow="fold")

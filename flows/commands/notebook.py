@@ -30,7 +30,7 @@ SECONDS = 300  # the longest that a cell may take
 def execute(
     var: Path, notebook: Path = NOTEBOOK, env: dict[str, str] | None = None
 ) -> NotebookNode:
-    """The notebook with fresh outputs, on what the runs left in `var`.
+    """Return the notebook with fresh outputs, on what the runs left in `var`.
 
     Raises nbclient.exceptions.CellExecutionError for a cell that fails. The kernel is reached
     through files that only this process knows of, and leaves nothing in the home folder.

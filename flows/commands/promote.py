@@ -1,4 +1,4 @@
-"""Make a version champion by hand: `make promote VERSION=3 REASON="holiday season"`."""
+"""Promote a version manually: `make promote VERSION=3 REASON="holiday season"`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from registry.tracking import open_store
 from serving.served import Served
 from serving.trial import Trials, check_version
 
-ABOUT = "Make a version champion by hand, whatever the gate said; the ledger says who did it."
+ABOUT = "Promote a version manually, whatever the gate decided; the ledger records who did it."
 OPTIONS = {"reason": "why, for the ledger"}
 FLAGS = {"despite-ledger": "though the ledger was altered, or cannot be read"}
 
@@ -34,21 +34,21 @@ def main(
             f" {make('promote', settings, VERSION='N')}",
         )
     client, number = open_store(settings), version_number(version)
-    found = require_version(client, settings, number)  # before anything is reconciled
-    fetch(found)
+    model = require_version(client, settings, number)  # before anything is reconciled
+    fetch(model)
     if not despite_ledger:
         for line in reconcile(client, settings):
             print(line)
     # A service would refuse it, and go on with the one before until it is started again.
-    check_version(Trials(Served.of(settings, found.name)), found)
+    check_version(Trials(Served.of(settings, model.name)), model)
     entry = promote_manually(
         client, settings, number, reason=reason or "", despite_ledger=despite_ledger
     )
-    tell(entry, settings)
+    print_promoted(entry, settings)
 
 
-def tell(entry: Record, settings: Settings) -> None:
-    """What was done, and what to type next."""
+def print_promoted(entry: Record, settings: Settings) -> None:
+    """Print what was done, and what to type next."""
     print(
         f"Version {entry.to_version} of {entry.model} is champion, in place of"
         f" {f'version {entry.from_version}' if entry.from_version else 'none'}:"
@@ -60,7 +60,7 @@ def tell(entry: Record, settings: Settings) -> None:
 
 
 def version_number(text: str) -> int:
-    """`3` or `v3`. Raises UserError for anything else."""
+    """Parse `3` or `v3`. Raises UserError for anything else."""
     digits = text.removeprefix("v")
     if not digits.isdecimal() or not 0 < int(digits) < 2**31:
         raise UserError(

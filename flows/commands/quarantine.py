@@ -14,27 +14,25 @@ from common.terminal import console as terminal
 from common.terminal import plain, say, short, visible
 from configs.command import make, run_command
 from configs.settings import Settings
-from configs.source import CANONICAL, Source
-from configs.source import Text as Written
 from flows.acceptance import Validated, last_seen
 from flows.data_stages import open_dataset
-from ingestion.labelled.rules import LARGEST
+from flows.dataset import Dataset
 from ingestion.outcome import QUARANTINE
 
 ABOUT = "Show the rows that the last batch has in quarantine, by reason."
-FEW, MANY = 2, 20  # examples of each reason, and of the one asked for
+FEW, MANY = 2, 20  # examples of each reason, and of the one that is named
 LONGEST = 400  # characters of a rule
 
 
 def main(settings: Settings, reason: str | None = None) -> None:
-    found = last_seen(settings)
-    rows, console = found.rows, terminal()
+    batch = last_seen(settings)
+    rows, console = batch.rows, terminal()
     console.print(
-        f"Batch {found.batch}: {rows['raw']:,} rows = {rows['valid']:,} valid"
+        f"Batch {batch.batch}: {rows['raw']:,} rows = {rows['valid']:,} valid"
         f" + {rows['quarantined']:,} in quarantine"
     )
-    if found.why:
-        say(console, f"This batch is {found.why}", style="bold")
+    if batch.why:
+        say(console, f"This batch is {batch.why}", style="bold")
     for name, count in rows["warned"].items():
         say(console, f"{count:,} rows are warned of: {short(name)}")
     if not rows["quarantined"]:
@@ -42,94 +40,60 @@ def main(settings: Settings, reason: str | None = None) -> None:
     if reason is not None and reason not in rows["reasons"]:
         raise UserError(
             f"no row is in quarantine for {reason!r}",
-            where=str(found.folder / QUARANTINE),
+            where=str(batch.folder / QUARANTINE),
             next_step=f"the reasons are {', '.join(rows['reasons'])}",
         )
-    console.print(_counts(rows, settings))
+    data = open_dataset(settings)
+    console.print(_counts(rows, data))
     for name in [reason] if reason else rows["reasons"]:
         console.print()
-        console.print(_examples(found, name, MANY if reason else FEW, settings.source))
+        console.print(_examples(data, batch, name, MANY if reason else FEW))
     for line in (
-        f"All of them, with every column: {found.folder / QUARANTINE}",
-        f"After mending a rule or the source: {make('replay', settings)}",
+        f"All of them, with every column: {batch.folder / QUARANTINE}",
+        f"After repairing a rule or the source: {make('replay', settings)}",
     ):
         console.print(Text(line, style="dim"), soft_wrap=True)
 
 
-def _counts(rows: dict[str, Any], settings: Settings) -> Table:
+def _counts(rows: dict[str, Any], data: Dataset) -> Table:
     table = Table(box=None, pad_edge=False)
     for name in ("reason", "rows", "share", "rule", "why"):
         right = name in ("rows", "share")
         table.add_column(name, justify="right" if right else "left", overflow="fold")
-    known = open_dataset(settings).rules()
+    known = data.rules()
     for name, count in sorted(rows["reasons"].items(), key=lambda item: -item[1]):
-        words = known.get(name, ("no rule any more", ""))
+        words = known.get(name, ("not a rule any more", ""))
         share = f"{count / rows['raw']:.2%}"
         table.add_row(plain(name), f"{count:,}", share, *(plain(each, LONGEST) for each in words))
     table.caption = "a row may have several reasons"
     return table
 
 
-def _examples(found: Validated, reason: str, count: int, source: Source) -> Table:
-    """Some rows of the reason, as they are. Of a log all that stands there; a table may have any
-    number of columns, so only its identifier and those at fault."""
-    of_table, named = source.kind == "table", source.table.id
-    columns = "cells" if of_table else ", ".join(CANONICAL)
-    names, rows = _read(found, reason, count, f"reasons, unreadable, {columns}")
+def _examples(data: Dataset, batch: Validated, reason: str, count: int) -> Table:
+    """Make a table of some rows with this reason: their identifier, and what is at fault."""
+    named = data.settings.source.table.id
+    names, rows = _read(batch, reason, count, f"reasons, unreadable, {data.content}")
     table = Table(title=plain(reason), title_justify="left", box=None, pad_edge=False)
-    heads = ["source", "row", "reasons", "what stands there"]
-    if of_table and named:
-        heads.insert(2, named)
-    for head in heads:
+    for head in ("source", "row", *([named] if named else []), "reasons", "values"):
         table.add_column(plain(head), overflow="fold")
     for place, number, reasons, unreadable, *values in rows:
-        cells = values[0] if of_table else dict(zip(names[4:], values, strict=True))
-        shown = at_fault(reasons, cells, source) if of_table else _filled(cells)
-        there = [f"{name} = {_short(cells.get(name))}" for name in shown]
+        by_name = dict(zip(names[4:], values, strict=True))
+        cells = by_name.get("cells", by_name)
+        there = [f"{name} = {_short(cells.get(name))}" for name in data.at_fault(reasons, cells)]
         there += [_short(each.replace("=", " = ", 1)) for each in unreadable or ()]
-        told = [
-            visible(place),
-            str(number),
-            *("\n".join(map(visible, x)) for x in (reasons, there)),
-        ]
-        if of_table and named:
-            told.insert(2, _short(cells.get(named)))
-        table.add_row(*map(Text, told))
+        table.add_row(
+            Text(visible(place)),
+            Text(str(number)),
+            *([Text(_short(cells.get(named)))] if named else []),
+            *(Text("\n".join(map(visible, lines))) for lines in (reasons, there)),
+        )
     return table
 
 
-def _filled(cells: dict[str, Any]) -> list[str]:
-    return [name for name, value in cells.items() if value is not None]
-
-
-def at_fault(reasons: list[str], cells: dict[str, str | None], source: Source) -> list[str]:
-    """The columns that the reasons speak of, but for unreadable ones, in the order of the file."""
-    table = source.table
-    found = {f"missing_{name}": name for name in table.columns}
-    found |= {f"out_of_range_{name}": name for name in table.columns}
-    found |= {"no_label": table.target or "", "unknown_split": table.split or ""}
-    found |= {"no_group": table.group or ""}
-    wanted = {found[reason] for reason in reasons if reason in found}
-    if "infinite_value" in reasons:
-        numbers = {name for name, column in table.columns.items() if column.type == "number"}
-        wanted |= {name for name in numbers if _infinite(cells.get(name), source.text)}
-    return [name for name in cells if name in wanted]
-
-
-def _infinite(text: str | None, written: Written) -> bool:
-    digits = text or ""
-    for part in (written.thousands, *written.symbols):
-        digits = digits.replace(part, "")
-    try:
-        return abs(float(digits.replace(written.decimal, "."))) > LARGEST
-    except ValueError:
-        return False
-
-
-def _read(found: Validated, reason: str, count: int, columns: str) -> tuple[list[str], list[Any]]:
+def _read(batch: Validated, reason: str, count: int, columns: str) -> tuple[list[str], list[Any]]:
     with connect() as connection:
         result = connection.execute(
-            f"SELECT source, source_row, {columns} FROM {parquet(found.folder / QUARANTINE)}"
+            f"SELECT source, source_row, {columns} FROM {parquet(batch.folder / QUARANTINE)}"
             " WHERE list_contains(reasons, ?) ORDER BY source, source_row LIMIT ?",
             [reason, count],
         )
@@ -137,7 +101,7 @@ def _read(found: Validated, reason: str, count: int, columns: str) -> tuple[list
 
 
 def _short(value: object) -> str:
-    """One line of it: a value may be long, and go over many."""
+    """Shorten a value to one line."""
     return "–" if value is None else short(" ".join(str(value).split()))
 
 

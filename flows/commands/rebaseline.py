@@ -13,11 +13,10 @@ import sys
 from common.errors import UserError
 from configs.command import make, run_command
 from configs.settings import Settings
-from flows.baseline import baselines_of, freeze_baseline
 from flows.exclusive import exclusive
 from flows.kept_scores import read_scores, scores_folder
 from flows.monitoring_page import write_monitoring_page
-from flows.watch import folder_of, refuse_table, watch
+from flows.watch import baselines_of, folder_of, freeze_baseline, refuse_table, watch
 from ingestion.sources import check_source
 from monitoring import state
 from monitoring.facts import add_months, end_of
@@ -36,15 +35,16 @@ def main(settings: Settings, *, reason: str | None) -> None:
         )
     check_source(settings.source)
     with exclusive(settings, "rebaseline"):
-        found = baselines_of(settings)
+        baselines = baselines_of(settings)
         watched = watch(settings)
         whole = watched.whole
-        version = found[-1]["version"] + 1 if found else 1
+        version = baselines[-1]["version"] + 1 if baselines else 1
         since = add_months(whole[-1], 1) if whole else ""
-        if found and found[-1]["since"] >= since:
+        if baselines and baselines[-1]["since"] >= since:
+            last = baselines[-1]
             raise UserError(
-                f"baseline {found[-1]['version']} judges from {found[-1]['since']} on, and no month"
-                " was judged by it yet",
+                f"baseline {last['version']} judges from {last['since']} on, and no month was"
+                " judged by it yet",
                 where=str(folder_of(settings) / "baseline"),
                 next_step=f"judge a month first: {make('monitor', settings)}",
             )
@@ -59,15 +59,15 @@ def main(settings: Settings, *, reason: str | None) -> None:
         write_monitoring_page(settings)
     made = sorted(content["made_from"])
     print(f"Baseline {version} is frozen on {made[0]} to {made[-1]}; it judges from {since} on.")
-    before = found[-1]["since"] if found else ""
+    before = baselines[-1]["since"] if baselines else ""
     for line in _not_scored(settings, before):
         print(line)
     print(f"Next: {make('operate', settings)}, when {since} is over")
 
 
 def _not_scored(settings: Settings, before: str) -> list[str]:
-    """What to do about months that are accepted now, and have no list because they were broken.
-    before: the first month of the baseline until now."""
+    """Return lines about months that are accepted now, and were not scored because their data was
+    broken. before: the first month of the baseline until now."""
     folder, runs = folder_of(settings), list[list[str]]()
     for one in state.read_judged(folder)[0]:
         month = one.verdict.month

@@ -1,4 +1,4 @@
-"""After a rule or the source was mended, judge again: `make replay`.
+"""After a rule or the source was repaired, judge again: `make replay`.
 
 Reads what is new in the source, judges every row by the rules as they are now, and moves those of
 the quarantine that pass to the valid rows. Says what moved, and that every row is accounted for.
@@ -33,8 +33,8 @@ ABOUT = "Judge the quarantine again by the present rules and source, and move th
 
 @dataclass(frozen=True)
 class Replay:
-    """Counts before and after, and where rows went. Rows are told apart by what they hold: in a
-    mended file a row may stand elsewhere.
+    """Counts before and after, and where rows went. Rows are compared by their content: in a
+    repaired file a row may have another place.
 
     passed: were in quarantine and are valid now.  gone: were in quarantine and are not in the
     source any more as they were.  failed: were valid and are in quarantine now.  new: are in

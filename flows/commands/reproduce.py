@@ -75,7 +75,7 @@ def _reproduce(original: Original, folder: Path, anyway: bool) -> None:
         raise UserError(
             f"run {original.id} cannot be repeated: {reason}",
             where=str(original.folder),
-            next_step=f"to see how far it comes: add {ANYWAY}",
+            next_step=f"to repeat it all the same, add {ANYWAY}",
         )
     check_code(original, anyway=anyway)
     settings = original.settings.model_copy(update={"var": folder / "var"})
@@ -85,10 +85,10 @@ def _reproduce(original: Original, folder: Path, anyway: bool) -> None:
         raise UserError(
             f"run {original.id} cannot be repeated: {other}",
             where=", ".join(source.path) if source.kind != "simulated" else "source.simulation",
-            next_step=f"bring back the rows as they were; to see how far it comes: add {ANYWAY}",
+            next_step=f"restore the rows as they were; or with the present ones: {ANYWAY}",
         )
     if other:
-        print(f"Not its own rows: {other}. Going on with the present ones.")
+        print(f"The rows are not those of the run: {other}. Continuing with the present rows.")
     seconds = original.summary["seconds"]["total"]
     print(f"Repeating run {original.id} from nothing, in {folder}. It took {seconds:.0f} s then")
     repeated = repeat(original, settings, folder)
@@ -104,21 +104,21 @@ def _reproduce(original: Original, folder: Path, anyway: bool) -> None:
     print(f"All {len(rows)} are the same.")
 
 
-def find_original(settings: Settings, asked: str | None) -> Original:
-    """The run of this id under var/runs. Raises UserError when it has not left what is needed."""
+def find_original(settings: Settings, run_id: str | None) -> Original:
+    """Return the run of this id under var/runs. Raises UserError when it lacks what is needed."""
     runs = settings.var.absolute() / "runs"
     ended = sorted((path.parent.name for path in runs.glob("*/summary.json")), reverse=True)
     known = [name for name in ended if name != "latest"]
-    plain = bool(asked) and asked not in (".", "..") and Path(str(asked)).name == asked
-    if not asked or not plain or not (runs / asked).is_dir():
+    plain = bool(run_id) and run_id not in (".", "..") and Path(str(run_id)).name == run_id
+    if not run_id or not plain or not (runs / run_id).is_dir():
         raise UserError(
-            f"there is no run {asked!r}" if asked else "no run is named",
+            f"there is no run {run_id!r}" if run_id else "no run is named",
             where="RUN",
             next_step=f"choose latest, or one of {', '.join(known[:5])}"
             if known
             else f"no run has ended yet: {make('train', settings)}",
         )
-    folder = (runs / asked).resolve()
+    folder = (runs / run_id).resolve()
     for name in ("settings.yaml", "summary.json"):
         if not (folder / name).is_file():
             what = "its settings are gone" if name == "settings.yaml" else "it has not ended"
@@ -142,9 +142,9 @@ def find_original(settings: Settings, asked: str | None) -> Original:
 
 
 def why_not_repeatable(original: Original) -> str:
-    """ "" when the same settings and rows give the same figures; otherwise the reason.
+    """Return why the same settings and rows may give other figures; "" when they may not.
 
-    Raises UserError for what cannot even be tried: rows that are gone, and a database.
+    Raises UserError for what cannot be tried at all: rows that are gone, and a database.
     """
     settings = original.settings
     if settings.source.kind == "database":
@@ -160,39 +160,37 @@ def why_not_repeatable(original: Original) -> str:
         raise UserError(
             f"run {original.id} cannot be repeated, its source is not what it was: {error.what}",
             where=error.where,
-            next_step="bring the file back to where it was",
+            next_step="restore the file at its place",
         ) from None
     families = original.summary["families"]
-    timed = [name for name, found in families.items() if found["ended_by"] == "seconds"]
+    timed = [name for name, family in families.items() if family["ended_by"] == "seconds"]
     if timed:
         return f"the search of {timed[0]} was ended by the clock, not by its trials"
     if settings.tuning.workers > 1:
-        return (
-            "its trials ran side by side (tuning.workers), and saw each other's in no fixed order"
-        )
+        return "its trials ran in parallel (tuning.workers), and their order is not fixed"
     return ""
 
 
 def check_code(original: Original, *, anyway: bool) -> None:
-    """Raises UserError when the run had other code than this, with how to get it; with `anyway`
-    that is only printed."""
+    """Raise UserError when the run had other code than this, with how to get it; with `anyway` that
+    is only printed."""
     revision, wanted = original.summary["code_revision"], original.summary["code_sha256"]
     if wanted == code_sha256():
         return
     commit = revision.removesuffix(CHANGES)
     if revision == "unknown":
-        reason = "the code has changed since, and the run knew no git revision to take it from"
+        reason = "the code has changed since, and the run recorded no git revision to check out"
         how = "check out the code that it ran with"
     elif revision.endswith(CHANGES):
         reason = f"it ran with changes on top of {commit[:12]} that were not committed"
-        how = "bring these changes back"
+        how = "restore these changes"
     else:
-        reason = f"the code is another than at {commit[:12]}"
+        reason = f"the code differs from that of revision {commit[:12]}"
         words = f"git worktree add ../{commit[:12]} {commit[:12]} && cd ../{commit[:12]}"
         var = original.folder.parents[1]
         how = f'{words} && make reproduce RUN={original.id} ARGS="--var {var}"'
     if anyway:
-        print(f"Not its own code: {reason}. Going on with the present one.")
+        print(f"The code is not that of the run: {reason}. Continuing with the present code.")
         return
     raise UserError(
         f"run {original.id} cannot be repeated: {reason}",
@@ -202,18 +200,18 @@ def check_code(original: Original, *, anyway: bool) -> None:
 
 
 def other_rows(original: Original, settings: Settings) -> str:
-    """ "" when the source holds the rows of the run; otherwise what is wrong with it."""
+    """Return what is wrong with the source; "" when it holds the rows of the run."""
     try:
         parts = data_stages.ingest(settings)
         validated = data_stages.validate(settings, parts, settings.var / "contract.html")
     except UserError as error:
-        return f"its rows are read no more: {error.what}"
-    wanted, found = str(original.summary["data_sha256"]), validated.files[TRANSACTIONS]
-    if found == wanted:
+        return f"its rows can no longer be read: {error.what}"
+    wanted, now = str(original.summary["data_sha256"]), validated.files[TRANSACTIONS]
+    if now == wanted:
         return ""
     return (
         "the source holds other rows than it did"
-        f" (data_sha256 {wanted[:12]}… then, {found[:12]}… now)"
+        f" (data_sha256 {wanted[:12]}… then, {now[:12]}… now)"
     )
 
 
@@ -233,10 +231,10 @@ def repeat(original: Original, settings: Settings, folder: Path) -> Path:
             stderr=subprocess.STDOUT,
         )
     if done.returncode:
-        said = log_file.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        start = max((i for i, line in enumerate(said) if line.startswith("Error")), default=-3)
+        output = log_file.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        start = max((i for i, line in enumerate(output) if line.startswith("Error")), default=-3)
         raise UserError(
-            f"run {original.id} could not be repeated: {' '.join(said[start:])[:600]}",
+            f"run {original.id} could not be repeated: {' '.join(output[start:])[:600]}",
             where=str(log_file),
             next_step="read the end of that file",
         )
@@ -244,8 +242,8 @@ def repeat(original: Original, settings: Settings, folder: Path) -> Path:
 
 
 def cores_to_use(original: Original) -> set[int] | None:
-    """As many cores as the run had, where this machine has more: threads change the last digits.
-    None: all there are."""
+    """Return as many cores as the run had, where this machine has more: threads change the last
+    digits. None: all of them."""
     if not hasattr(os, "sched_getaffinity"):
         return None
     threads = [
@@ -261,21 +259,22 @@ def cores_to_use(original: Original) -> set[int] | None:
     if len(mine) // side_by_side == max(threads):
         return None
     if len(mine) < wanted:
-        print(f"It had {wanted} cores, here are {len(mine)}: the last digits may differ.")
+        print(f"The run had {wanted} cores, here are {len(mine)}: the last digits may differ.")
         return None
     return set(mine[:wanted])
 
 
 def compare(original: Original, repeated: Path) -> list[tuple[str, str, str]]:
-    """(what, then, now) of all that must come out the same; the figures to their last digit."""
+    """Return (what, then, now) for all that must come out the same; the figures to their last
+    digit."""
     then = original.summary
     now = json.loads((repeated / "summary.json").read_text(encoding="utf-8"))
     rows = [(name, str(then[name]), str(now[name])) for name in ("data_sha256", "table_sha256")]
     for family, was in then["families"].items():
         for part in ("valid", "test"):
-            found = now["families"].get(family, {}).get(part, {})
+            figures = now["families"].get(family, {}).get(part, {})
             rows += [
-                (f"{family} {part} {name}", repr(value), repr(found.get(name)))
+                (f"{family} {part} {name}", repr(value), repr(figures.get(name)))
                 for name, value in was[part].items()
             ]
     rows.append(("winner", then["winner"], now["winner"]))
@@ -284,7 +283,8 @@ def compare(original: Original, repeated: Path) -> list[tuple[str, str, str]]:
 
 
 def show(rows: list[tuple[str, str, str]], console: Console) -> None:
-    """The hashes, the winner, two figures of each candidate, and what is different, in full."""
+    """Print the hashes, the winner, two figures of each candidate, and in full what is
+    different."""
     table = Table(box=None, pad_edge=False)
     for name in ("", "then", "now", ""):
         table.add_column(name)
@@ -301,28 +301,31 @@ def show(rows: list[tuple[str, str, str]], console: Console) -> None:
 
 
 def causes(different: list[str], reason: str, repeated: Path) -> str:
-    """What may have made the figures different, the surest first."""
+    """Return what may have made the figures different, the most certain first."""
     now = json.loads((repeated / "summary.json").read_text(encoding="utf-8"))
-    timed = [name for name, found in now["families"].items() if found["ended_by"] == "seconds"]
-    found = []
+    timed = [name for name, one in now["families"].items() if one["ended_by"] == "seconds"]
+    likely = []
     if "data_sha256" in different:
-        found.append("the source holds other rows than it did: bring back the file as it was")
+        likely.append("the source holds other rows than it did: restore the file as it was")
     elif "table_sha256" in different:
-        found.append("the same rows made another table: another DuckDB, or another machine")
+        likely.append(
+            "the same rows made another table: another DuckDB version, or another machine"
+        )
     if reason:
-        found.append(f"as was said, {reason}")
+        likely.append(reason)
     if timed:
-        found.append(
+        likely.append(
             f"this time the search of {', '.join(timed)} was ended by the clock, not by its trials:"
             " repeat it while the machine does nothing else"
         )
-    return "; and ".join(found) or (
+    return "; and ".join(likely) or (
         "another machine, or another number of cores: figures repeat on the same one"
     )
 
 
 def _settings(file: Path) -> Settings:
-    """As the run had them, whatever the environment says now; paths of its source absolute."""
+    """Read the settings of a run whatever the environment says now; paths of its source
+    absolute."""
     try:
         settings = load(str(file), env={})
     except UserError as error:
@@ -339,7 +342,7 @@ def _settings(file: Path) -> Settings:
 
 
 def _clear(folder: Path) -> None:
-    """Empty it but for its lock, which is held."""
+    """Empty a folder except for its lock, which is held."""
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
@@ -367,5 +370,5 @@ def _bind(cores: set[int] | None) -> None:
 
 
 if __name__ == "__main__":
-    flags = {"anyway": "repeat it as far as that goes, though something has changed"}
+    flags = {"anyway": "repeat it although something has changed"}
     sys.exit(run_command("flows.commands.reproduce", ABOUT, main, arguments=("run",), flags=flags))

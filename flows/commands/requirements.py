@@ -56,10 +56,9 @@ def main(arguments: list[str]) -> int:
 def resolve(
     inputs: list[str], lock: Path, arguments: list[str], *, find_links: bool = True
 ) -> list[str]:
-    """The packages that uv resolves, each with its marker and hashes on one line, sorted.
+    """Return the packages that uv resolves, each with its marker and hashes on one line, sorted.
 
-    lock: versions that stand there are kept where they still fit, unless `--upgrade` is among the
-    arguments.
+    lock: versions in it are kept where they still fit, unless `--upgrade` is among the arguments.
     """
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "resolved.txt"
@@ -80,19 +79,20 @@ def resolve(
 
 
 def uv_sources(find_links: bool) -> dict[str, str]:
-    """uv does not read pip's sources, so it is handed those of find-links."""
+    """Return pip's find-links for uv, which does not read pip's configuration."""
     if not find_links:
         return {"UV_FIND_LINKS": ""}
     if "UV_FIND_LINKS" in os.environ:
         return {}
-    asked = [sys.executable, "-m", "pip", "config", "get", "global.find-links"]
-    configured = subprocess.run(asked, capture_output=True, text=True).stdout
+    command = [sys.executable, "-m", "pip", "config", "get", "global.find-links"]
+    configured = subprocess.run(command, capture_output=True, text=True).stdout
     links = shlex.split(os.environ.get("PIP_FIND_LINKS") or configured)
     return {"UV_FIND_LINKS": ",".join(links)}
 
 
 def torch_lines(lock: Path) -> list[str]:
-    """PyTorch as it was locked before: CPU builds of other machines are known from there."""
+    """Return the lines of PyTorch in the lock file: they hold the hashes of CPU builds of other
+    machines."""
     if not lock.exists():
         return []
     lines = lock.read_text(encoding="utf-8").splitlines()
@@ -100,9 +100,9 @@ def torch_lines(lock: Path) -> list[str]:
 
 
 def one_torch(lines: list[str]) -> list[str]:
-    """The lines with all builds of one PyTorch version as a single line without a marker.
+    """Join all builds of one PyTorch version into a single line without a marker.
 
-    Lines of PyTorch after the first that name another version are old, and are left out.
+    Later lines that name another version of PyTorch are old, and are left out.
     """
     plain = [LOCAL_VERSION.sub(r"==\1", line) for line in lines]
     builds = [line for line in plain if line.startswith(f"{TORCH}==")]

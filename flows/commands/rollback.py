@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from configs.command import run_command
 from configs.settings import Settings
-from flows.commands.promote import OPTIONS, tell, version_number
+from flows.commands.promote import OPTIONS, print_promoted, version_number
 from registry.decisions import reconcile, require_version, roll_back
 from registry.tracking import open_store
 
@@ -21,7 +21,7 @@ def main(settings: Settings, version: str | None = None, reason: str | None = No
         require_version(client, settings, number)  # before anything is reconciled
     for line in reconcile(client, settings):
         print(line)
-    tell(roll_back(client, settings, number, reason=reason or ""), settings)
+    print_promoted(roll_back(client, settings, number, reason=reason or ""), settings)
 
 
 def run(words: Sequence[str] | None = None) -> int:

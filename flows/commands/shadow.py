@@ -12,7 +12,7 @@ from common.errors import UserError
 from common.terminal import console, facts
 from configs.command import make, run_command
 from configs.settings import Settings
-from flows.commands.promote import tell
+from flows.commands.promote import print_promoted
 from flows.exclusive import exclusive
 from flows.shadow import (
     PROMOTE,
@@ -46,13 +46,13 @@ def main(settings: Settings, *, promote: bool = False) -> None:
                     where=model_name(settings),
                     next_step=f"see how it compares: {make('shadow', settings)}",
                 )
-            tell(entry, settings)
+            print_promoted(entry, settings)
             return
         show(settings, client, purchases)
 
 
 def show(settings: Settings, client: MlflowClient, purchases: Purchases | None) -> None:
-    """The comparison of challenger and champion, and what to type next."""
+    """Print the comparison of challenger and champion, and what to type next."""
     champion = champion_now(settings)
     challenger = alias_now(settings, CHALLENGER)
     if champion is None or challenger is None or challenger.version == champion.version:
@@ -61,32 +61,32 @@ def show(settings: Settings, client: MlflowClient, purchases: Purchases | None) 
             where=model_name(settings),
             next_step=f"train one: {make('train', settings)}",
         )
-    seen, found = evidence_of(settings, champion.version, challenger.version, purchases)
+    evidence, comparison = evidence_of(settings, champion.version, challenger.version, purchases)
     shown = console()
-    shown.print(facts(("Shadow", found.text), *(("But", text) for text in seen.harm)))
-    for left_out in found.left_out:
+    shown.print(facts(("Shadow", comparison.text), *(("But", text) for text in evidence.harm)))
+    for left_out in comparison.left_out:
         shown.print(f"Left out  {left_out}", soft_wrap=True, markup=False)
-    if found.state == "ok":
+    if comparison.state == "ok":
         shown.print()
-        shown.print(_table(found))
+        shown.print(_table(comparison))
     waits = standing(client, settings, purchases)
     if waits is not None and waits.version.version == challenger.version:
         next_step = why_not_promoted(client, settings, purchases)
         if waits.ready:
             next_step = make("shadow", settings, PROMOTE)
-    elif found.rows:
+    elif comparison.rows:
         next_step = make("promote", settings, VERSION=str(challenger.version))
     else:
-        next_step = seen.next_step.partition(", and when")[0]
+        next_step = evidence.next_step.partition(", and when")[0]
     shown.print(f"Next      {next_step}", soft_wrap=True, markup=False)
 
 
-def _table(found: ShadowComparison) -> Table:
+def _table(comparison: ShadowComparison) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("")
-    table.add_column(f"champion {found.champion}", justify="right")
-    table.add_column(f"challenger {found.challenger}", justify="right")
-    for name, ours, theirs in sides(found):
+    table.add_column(f"champion {comparison.champion}", justify="right")
+    table.add_column(f"challenger {comparison.challenger}", justify="right")
+    for name, ours, theirs in sides(comparison):
         table.add_row(name, ours, theirs)
     return table
 

@@ -28,15 +28,14 @@ from configs.command import leave, remember, run_command, typed
 from configs.load import dump
 from configs.settings import Settings
 from flows.clock import as_of_month
-from flows.monitor import finish
+from flows.finish import finish
 from flows.operate import Operated, operate_month, settle
 from flows.retrain import train
 from flows.stage import hash_text
 from flows.stopping import end_on_signals
 from flows.watch import PAGE, folder_of
 from flows.year_report import LEGEND, Year, alarms_of, head, paragraphs, plan, rows
-from flows.year_service import Client, served
-from flows.year_shop import DRIFTS, deliver, log_end, write_months
+from flows.year_shop import DRIFTS, Client, deliver, log_end, served, write_months
 from ingestion.outcome import ContractBroken
 from monitoring import state
 from monitoring.alerts import alerts_of
@@ -57,8 +56,8 @@ PRESET_HEAD = """\
 
 @dataclass(frozen=True)
 class Tally:
-    """What is only known while the year goes on, of all its commands: kept after each month.
-    settings: those that it was begun with."""
+    """What is only known while the year goes on, summed over all its commands and saved after each
+    month. settings: a hash of those that it was begun with."""
 
     settings: str
     seconds: float = 0.0
@@ -66,7 +65,7 @@ class Tally:
     versions: dict[str, int] = field(default_factory=dict)
 
     def with_more(self, seconds: float, client: Client | None = None) -> Tally:
-        """And what this command adds to it."""
+        """Return the tally with what this command adds to it."""
         versions, lost = dict(self.versions), self.lost
         for version, count in dict(client.versions if client else {}).items():
             versions[str(version)] = versions.get(str(version), 0) + count
@@ -137,21 +136,21 @@ def simulate_year(
             done = []
             for place, month in enumerate(names, 1):
                 deliver(files, _delivered(settings), month=month)
-                found, released = _known(settings, month), list[str]()
-                if found is None:
+                operated, released = _known(settings, month), list[str]()
+                if operated is None:
                     counted = partial(show, after=f"({place} of {months})")
                     at = _as_of(settings, month)
-                    found, released = _process(at, month, counted)
+                    operated, released = _process(at, month, counted)
                     counted(f"{month}: alerts, metrics, page")
                     finish(at)
-                    if found.decision == "promote":
-                        service.wait_for(found.version)
+                    if operated.decision == "promote":
+                        service.wait_for(operated.version)
                 elif month == names[-1]:  # killed before its page was written, perhaps
                     finish(_as_of(settings, month))
-                done.append(found)
+                done.append(operated)
                 now = tally.with_more(time.monotonic() - began, service.client)
                 write_record(settings.var / YEAR, asdict(now))
-                for line in rows(found, _alarms(settings, [month])):
+                for line in rows(operated, _alarms(settings, [month])):
                     out.print(line, markup=False, highlight=False)
                 for reason in released:
                     say(out, f"        held, and released after a look: {reason}")
@@ -175,8 +174,8 @@ def simulate_year(
 
 
 def _begun(settings: Settings, drift: str) -> Tally:
-    """The tally of a year that goes on; one that was seen to its end, or was begun with other
-    settings, begins anew."""
+    """Return the tally of a year that goes on. One that was finished, or was begun with other
+    settings, begins again from nothing."""
     home = settings.var.absolute()
     shop = settings.source.simulation.model_dump(mode="json")
     wanted = hash_text(json.dumps([_name(drift), settings.seed, shop], sort_keys=True))
@@ -202,14 +201,17 @@ def _begun(settings: Settings, drift: str) -> Tally:
 
 
 def _name(drift: str) -> str:
-    """Of the year's preset, its data set and its model."""
+    """Return the name of the year's preset, its data set and its model."""
     return f"year-{drift}"
 
 
 def _operating(settings: Settings, drift: str, first: str) -> Settings:
-    """The settings to operate the shop by: they read the delivered files, and nothing of the
-    simulation. Their preset is a file in the year's folder (`_as_of` writes it), so that the
-    service and every command that is printed act on the same data set."""
+    """Return the settings to operate the shop by: they read the delivered files, and nothing of the
+    simulation.
+
+    Their preset is a file in the year's folder (`_as_of` writes it), so that the service and every
+    command that is printed act on the same data set.
+    """
     path = (str(_delivered(settings) / "*.parquet"),)
     source = settings.source.model_copy(update={"kind": "files", "path": path})
     operations = settings.operations.model_copy(update={"start": first_day(first)})
@@ -220,8 +222,8 @@ def _operating(settings: Settings, drift: str, first: str) -> Settings:
 
 
 def _as_of(settings: Settings, month: str) -> Settings:
-    """The same with the clock on the day after the month, in the preset's file too: today lies
-    before the months of the simulated shop, or far behind them."""
+    """Return the settings with the clock on the day after the month, and write them as the preset:
+    today's date is not in the months of the simulated shop."""
     at = as_of_month(settings, month)
     assert at.file is not None
     content = at.model_copy(update={"var": at.var.absolute()})
@@ -234,21 +236,22 @@ def _delivered(settings: Settings) -> Path:
 
 
 def _first_champion(settings: Settings, month: str, show: Callable[[str], None]) -> int:
-    """Its version; where there is none yet, it is trained as of the day after the month."""
+    """Return the version of the champion; where there is none yet, train one as of the day after
+    the month."""
     from registry.champion import champion_now
 
     settle(settings)  # what a training that was killed has left
     if champion_now(settings) is None:
         at = _as_of(settings, month)
         train(at, lambda line: show(f"training the first champion: {line}"))
-    found = champion_now(settings)
-    if found is None:
+    champion = champion_now(settings)
+    if champion is None:
         raise UserError(
             "the first training has no champion: the gate rejected it",
             where=str(settings.var / "runs" / "latest" / "report.html"),
             next_step="see why; the year needs a champion to operate",
         )
-    return found.version
+    return champion.version
 
 
 def _known(settings: Settings, month: str) -> Operated | None:
@@ -259,8 +262,11 @@ def _known(settings: Settings, month: str) -> Operated | None:
 def _process(
     settings: Settings, month: str, show: Callable[[str], None]
 ) -> tuple[Operated, list[str]]:
-    """The month, and why its batch was held, where it was. A person who is paged and finds that the
-    rows are what was delivered would release the batch, and so does the year."""
+    """Process the month; return it, and why its batch was held, where it was.
+
+    A person who is paged and finds that the rows are those that were delivered would release the
+    batch, and so does the year.
+    """
     from flows.acceptance import last_seen
     from ingestion.batches import dataset_of, release
 
@@ -281,7 +287,7 @@ def _alarms(settings: Settings, months: Sequence[str]) -> list[Reading]:
 
 
 def finished_year(settings: Settings) -> Year:
-    """A year that was operated to its end, from what it wrote down. settings: its preset."""
+    """Read a year that was operated to its end. settings: its preset."""
     kept = read_record(settings.var / FINISHED)
     planted = kept.pop("planted")
     files = sorted((folder_of(settings) / "operated").glob("month=*.json"))
@@ -293,7 +299,7 @@ def finished_year(settings: Settings) -> Year:
 def read_year(
     settings: Settings, drift: str, drifted: str, done: Sequence[Operated], tally: Tally
 ) -> Year:
-    """What was written down. drifted: the first month of the drift."""
+    """Gather what was recorded of a year. drifted: the first month of the drift."""
     from registry import ledger
     from registry.tracking import open_store
 

@@ -31,7 +31,7 @@ from common.files import write_file
 from configs.load import load
 from configs.settings import Settings
 from flows.commands.simulate_year import finished_year
-from flows.monitor import finish
+from flows.finish import finish
 from flows.watch import PAGE, folder_of
 from flows.year_report import Year, head, paragraphs, rows
 from monitoring import state

@@ -59,8 +59,9 @@ def _look(var: Path, preset: Path, databases: tuple[str, ...], answer: Any) -> N
 
 
 def _problems(settings: Any, databases: tuple[str, ...]) -> list[str]:
+    from common.files import sha256_of
     from flows.acceptance import last_validated
-    from flows.stage import RECORD, hash_file
+    from flows.stage import RECORD
     from ingestion.batches import ACCEPTED, dataset_of, seen
     from registry import ledger
     from registry.champion import versions
@@ -78,7 +79,7 @@ def _problems(settings: Any, databases: tuple[str, ...]) -> list[str]:
     found += [f"record {entry.sequence} is open" for entry in past if entry.open]
     for folder in (var / "stages").glob("[!.]*"):
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        files = {path.name: hash_file(path) for path in folder.iterdir() if path.name != RECORD}
+        files = {path.name: sha256_of(path) for path in folder.iterdir() if path.name != RECORD}
         if files != record["files"]:
             found.append(f"the stage {folder.name} is half-made")
     if not any(batch.status in ACCEPTED for batch in seen(var, dataset_of(settings))):

@@ -56,11 +56,11 @@ STAGES = {  # of a month
     "second month: end of the alert": _before("monitoring.alerts:append", 2),
     "second month: judged": _after("flows.operate:judge", 2),
     "all months done": _after("flows.operate:operate"),
-    "before delivery": _before("flows.monitor:deliver"),
+    "before delivery": _before("flows.finish:deliver"),
     "between alert and its receipt": _before("monitoring.delivery:_note"),
     "first receipt written": _after("monitoring.delivery:_note"),
-    "delivered": _after("flows.monitor:deliver"),
-    "metrics written": _after("flows.monitoring_metrics:write_metrics"),
+    "delivered": _after("flows.finish:deliver"),
+    "metrics written": _after("flows.finish:write_metrics"),
     "page written": _after("flows.monitoring_page:write_monitoring_page"),
 }
 RENAMES = (  # of a month, as `killed_at.py` lists them

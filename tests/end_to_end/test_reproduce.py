@@ -129,9 +129,13 @@ def test_other_code_is_refused_with_how_to_get_it(make_run, capsys):
     check_code(make_run(), anyway=False)
     commit = "0123456789abcdef" * 2 + "01234567"
     for revision, said, how in (
-        (commit, "the code is another than at 0123456789ab", "git worktree add ../0123456789ab"),
-        (f"{commit}+changes", "changes on top of 0123456789ab that were not committed", "back"),
-        ("unknown", "knew no git revision", "check out"),
+        (
+            commit,
+            "the code differs from that of revision 0123456789ab",
+            "git worktree add ../0123456789ab",
+        ),
+        (f"{commit}+changes", "changes on top of 0123456789ab that were not committed", "restore"),
+        ("unknown", "recorded no git revision", "check out"),
     ):
         other = make_run(code_sha256="other", code_revision=revision)
         with pytest.raises(UserError, match=said) as refused:

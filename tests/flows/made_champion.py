@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from configs.settings import Settings
-from features.catalogue import Feature
+from features.catalogue import CATALOGUE, Feature
 from features.engine import VARIABLES
 from flows import data_stages
 from registry import runs
+from registry.chain import Record
 from registry.champion import ModelVersion, champion_now, register
 from registry.decisions import conclude
 from registry.evidence import question
@@ -46,21 +47,36 @@ def make_table_champion(
 
 
 def promote_bundle(settings: Settings, folder: Path, sha256: str) -> ModelVersion:
+    made = register_bundle(settings, folder, sha256)
+    conclude_as(settings, made, Decision("promote", ("held: made for a test",)))
+    now = champion_now(settings)
+    assert now is not None and now.version == made.version
+    return now
+
+
+def small_version(settings: Settings, **described: Any) -> ModelVersion:
+    """Register a bundle of one feature, without a decision."""
+    sha256 = write_linear_bundle(settings.var / "made-bundle", CATALOGUE[:1], **described)
+    return register_bundle(settings, settings.var / "made-bundle", sha256)
+
+
+def register_bundle(settings: Settings, folder: Path, sha256: str) -> ModelVersion:
     client = open_store(settings)
     run = runs.open_run(client, "run")
-    made = register(client, settings, run_id=run, bundle=folder, bundle_sha256=sha256, tags={})
+    return register(client, settings, run_id=run, bundle=folder, bundle_sha256=sha256, tags={})
+
+
+def conclude_as(
+    settings: Settings, version: ModelVersion, decision: Decision, **more: Any
+) -> Record:
+    """The record of a decision about a version, beside the champion of now."""
     now = champion_now(settings)
-    conclude(
-        client,
+    nothing = {"figures": {}, "data_sha256": "", "code_revision": "", "run_id": "run"}
+    return conclude(
+        open_store(settings),
         settings,
-        version=made,
-        decision=Decision("promote", ("held: made for a test",)),
+        version=version,
+        decision=decision,
         expected_champion=now.version if now else None,
-        figures={},
-        data_sha256="",
-        code_revision="",
-        run_id="run",
+        **{**nothing, **more},
     )
-    found = champion_now(settings)
-    assert found is not None and found.version == made.version
-    return found

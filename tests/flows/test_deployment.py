@@ -44,15 +44,8 @@ def test_the_deployed_flows_take_the_parameters_of_the_deployments(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_every_run_is_one_that_the_janitor_looks_at(deployments):
+def test_the_janitor_sees_every_run_and_what_operate_does_is_not_started_beside_it(deployments):
     assert all(TAG in one["tags"] for one in deployments)
-
-
-def test_no_limit_of_prefect_is_relied_on(deployments):
-    assert not any("concurrency_limit" in one for one in deployments)
-
-
-def test_what_operate_does_is_not_started_beside_it(deployments):
     active = {
         one["entrypoint"].partition(":")[2]
         for one in deployments

@@ -1,4 +1,4 @@
-"""When the first baseline begins to judge, which scores are fair, and what people are told."""
+"""When the first baseline begins to judge, which months are whole, which scores are fair."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from common.files import write_record
+from common.files import sha256_of, write_record
 from configs.load import load
-from flows.baseline import first_judged
 from flows.champion_facts import Scored, scores_until
 from flows.judge import check_unchanged
 from flows.kept_scores import RECORD, scores_folder
 from flows.monitor import could_judge, judged_before
-from flows.stage import hash_file
-from flows.watch import Watched, check_there, folder_of
+from flows.watch import Watched, check_there, first_judged, folder_of
 from ingestion.months import Month
 from ingestion.outcome import DAYS
 from monitoring import state
@@ -31,12 +30,28 @@ from serving.batch import CSV, PARQUET
 CALM = Verdict("2026-04", "calendar", "nothing", "2026-04", (), 1)
 
 
-def log_of(settings, tmp_path, *months: str, last_day: date | None = None) -> Watched:
-    watched = Watched(settings, tmp_path, "batch")
-    found = [Month(one, 10, 0, end_of(one), f"rows of {one}") for one in months]
-    if last_day is not None:
-        found[-1] = replace(found[-1], last_day=last_day)
-    watched.__dict__.update(months=found, closed=set())  # where cached properties keep values
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    var = tmp_path_factory.mktemp("judge")
+    return load("online_retail", ["--var", str(var), "--operations.today", "2026-08-15"], {})
+
+
+@pytest.fixture
+def settings(shop, tmp_path):
+    return shop.model_copy(update={"var": tmp_path})
+
+
+def with_operations(settings, **changes):
+    return settings.model_copy(
+        update={"operations": settings.operations.model_copy(update=changes)}
+    )
+
+
+def log_of(settings, *months: str, last_day: date | None = None, rows: int = 10) -> Watched:
+    watched = Watched(settings, settings.var, "batch")
+    made = [Month(one, 10, 0, end_of(one), f"rows of {one}") for one in months]
+    made[-1] = replace(made[-1], rows=rows, last_day=last_day or made[-1].last_day)
+    watched.__dict__.update(months=made, closed=set())  # where cached properties keep values
     return watched
 
 
@@ -44,148 +59,129 @@ def running(first: str, count: int) -> list[str]:
     return [add_months(first, n) for n in range(count)]
 
 
-@pytest.fixture
-def settings(tmp_path):
-    return load("online_retail", ["--var", str(tmp_path), "--operations.today", "2026-08-15"], {})
-
-
-def starting(settings, day: str | None):
-    start = settings.operations.model_copy(
-        update={"start": None if day is None else date.fromisoformat(day)}
-    )
-    return settings.model_copy(update={"operations": start})
-
-
 # --- the first baseline -----------------------------------------------------------------------
 
 
-def test_the_first_baseline_ends_before_the_month_that_is_asked_for(settings, tmp_path):
-    watched = log_of(settings, tmp_path, *running("2024-01", 30))
-    assert first_judged(watched, "2026-05") == "2026-05"
-
-
-def test_or_before_the_start_that_is_set(settings, tmp_path):
-    watched = log_of(starting(settings, "2026-03-05"), tmp_path, *running("2024-01", 30))
-    assert {first_judged(watched, month) for month in ("2025-11", "2026-05")} == {"2026-03"}
-
-
-def test_or_when_the_log_has_twelve_months(settings, tmp_path):
-    watched = log_of(starting(settings, "2026-03-05"), tmp_path, *running("2025-10", 8))
-    assert first_judged(watched, "2026-05") == "2026-10"
-
-
-def test_a_month_without_rows_is_not_part_of_it(settings, tmp_path):
-    months = [one for one in running("2025-01", 16) if one != "2025-09"]
-    watched = log_of(settings, tmp_path, *months)
-    assert first_judged(watched, "2026-04") == "2026-10"
+@pytest.mark.parametrize(
+    ("start", "months", "asked", "first"),
+    [
+        pytest.param(
+            *(None, running("2024-01", 30), "2026-05", "2026-05"),
+            id="it ends before the month that is to be judged",
+        ),
+        pytest.param(
+            *(date(2026, 3, 5), running("2024-01", 30), "2025-11", "2026-03"),
+            id="or before operations.start, whatever month that is",
+        ),
+        pytest.param(
+            *(date(2026, 3, 5), running("2025-10", 8), "2026-05", "2026-10"),
+            id="or when the log has twelve months",
+        ),
+        pytest.param(
+            *(None, [m for m in running("2025-01", 16) if m != "2025-09"], "2026-04", "2026-10"),
+            id="a month without rows is not part of it",
+        ),
+    ],
+)
+def test_the_first_baseline(settings, start, months, asked, first):
+    watched = log_of(with_operations(settings, start=start), *months)
+    assert first_judged(watched, asked) == first
 
 
 @given(st.integers(1, 40), st.integers(0, 39), st.none() | st.integers(-10, 50))
-def test_twelve_months_of_the_log_lie_before_what_is_judged_first(length, asked, start):
-    """And each month that is asked for is told the same, where the start is set."""
+@hypothesis_settings(max_examples=40)
+def test_twelve_months_of_the_log_lie_before_what_is_judged_first(shop, length, place, start):
+    """And every month gets the same answer, where the start is set."""
     months = running("2024-01", length)
-    settings = load("online_retail", [], {})
-    day = None if start is None else f"{add_months('2024-01', start)}-01"
-    watched = log_of(starting(settings, day), settings.var, *months)
-    month = months[asked % length]
+    day = None if start is None else date.fromisoformat(f"{add_months('2024-01', start)}-01")
+    watched = log_of(with_operations(shop, start=day), *months)
+    month = months[place % length]
     since = first_judged(watched, month)
     before = running(add_months(since, -12), 12)
     assert all(one in months or one > months[-1] for one in before)
-    assert since >= (month if day is None else day[:7])
+    assert since >= (month if day is None else f"{day:%Y-%m}")
     if day is not None:
         assert since == first_judged(watched, months[-1])
 
 
-# --- months -----------------------------------------------------------------------------------
+# --- which months are whole -------------------------------------------------------------------
 
 
-def test_a_month_that_ends_early_is_whole_where_later_ones_have_rows(settings, tmp_path):
-    watched = log_of(settings, tmp_path, "2026-06", "2026-07", last_day=date(2026, 7, 20))
+def test_a_month_that_ends_early_is_whole_where_later_ones_have_rows(settings):
+    watched = log_of(settings, "2026-06", "2026-07", last_day=date(2026, 7, 20))
     assert watched.whole == ["2026-06"]
-    with pytest.raises(
-        Exception, match="rows of 2026-07 are not whole: the log ends on 2026-07-20"
-    ):
+    with pytest.raises(UserError, match="rows of 2026-07 are not whole: the log ends on 2026-07-2"):
         check_there(watched, "2026-07")
-    watched = log_of(settings, tmp_path, "2026-06", "2026-07", last_day=date(2026, 7, 31))
-    assert watched.whole == ["2026-06", "2026-07"]
+    with pytest.raises(UserError, match="rows of 2026-05 are missing: the log ends on 2026-07-20"):
+        check_there(watched, "2026-05")
+    assert log_of(settings, "2026-06", "2026-07").whole == ["2026-06", "2026-07"]
 
 
-def test_days_of_the_week_on_which_the_shop_never_sells_are_not_missed(settings, tmp_path):
-    """In 2026 the 31st of October is a Saturday."""
-    clock = settings.operations.model_copy(update={"today": date(2026, 11, 1)})
-    settings = settings.model_copy(update={"operations": clock})
-    friday = date(2026, 10, 30)
-    before = [friday - timedelta(days=n) for n in range(120)]
-
-    def whole(*closed: int) -> bool:
-        watched = log_of(settings, tmp_path, "2026-09", "2026-10", last_day=friday)
-        del watched.__dict__["closed"]
-        rows = {day: 6 if day.weekday() in closed else 400 for day in before}
-        table = pa.table({"day": pa.array([*rows, None], pa.date32()), "rows": [*rows.values(), 9]})
-        pq.write_table(table, watched.validated / DAYS)
-        return "2026-10" in watched.whole
-
-    assert whole(5) and whole(5, 6), "a few rows have a wrong date"
-    assert not whole() and not whole(6)
+@pytest.mark.parametrize(
+    ("closed", "whole"), [((5,), True), ((5, 6), True), ((), False), ((6,), False)]
+)
+def test_days_of_the_week_on_which_the_shop_never_sells_are_not_missed(settings, closed, whole):
+    """In 2026 the 31st of October is a Saturday; a few rows have a wrong date."""
+    settings, friday = with_operations(settings, today=date(2026, 11, 1)), date(2026, 10, 30)
+    watched = log_of(settings, "2026-09", "2026-10", last_day=friday)
+    del watched.__dict__["closed"]
+    days = [friday - timedelta(days=n) for n in range(120)]
+    rows = {day: 6 if day.weekday() in closed else 400 for day in days}
+    table = pa.table({"day": pa.array([*rows, None], pa.date32()), "rows": [*rows.values(), 9]})
+    pq.write_table(table, watched.validated / DAYS)
+    assert ("2026-10" in watched.whole) is whole
 
 
-def test_nor_are_the_days_at_the_end_of_a_year_on_which_it_was_closed_a_year_ago(
-    settings, tmp_path
+@pytest.mark.parametrize(
+    ("last", "year_ago", "whole"), [(23, 23, True), (23, 22, True), (22, 23, False), (23, 0, False)]
+)
+def test_nor_are_days_at_the_end_of_a_month_on_which_it_was_closed_a_year_ago(
+    settings, last, year_ago, whole
 ):
-    def whole(last_day: date, before: date | None) -> bool:
-        watched = log_of(settings, tmp_path, "2025-06", "2026-07", last_day=last_day)
-        if before is not None:
-            year_ago = Month("2025-07", 10, 0, before, "rows")
-            watched.__dict__["months"].insert(1, year_ago)
-        return "2026-07" in watched.whole
-
-    assert whole(date(2026, 7, 23), date(2025, 7, 23)) and whole(
-        date(2026, 7, 23), date(2025, 7, 22)
-    )
-    assert not whole(date(2026, 7, 22), date(2025, 7, 23)) and not whole(date(2026, 7, 23), None)
+    watched = log_of(settings, "2025-06", "2026-07", last_day=date(2026, 7, last))
+    if year_ago:
+        before = Month("2025-07", 10, 0, date(2025, 7, year_ago), "rows")
+        watched.__dict__["months"].insert(1, before)
+    assert ("2026-07" in watched.whole) is whole
 
 
-def test_a_row_with_a_wrong_date_does_not_make_the_month_before_whole(settings, tmp_path):
-    watched = log_of(settings, tmp_path, "2026-06", "2026-07")
-    june, july = watched.months
-    june = replace(june, rows=1000, last_day=date(2026, 6, 20))
-    watched.__dict__["months"] = [june, replace(july, rows=1)]
-    assert "2026-06" not in watched.whole
-    del watched.__dict__["whole"]
-    watched.__dict__["months"] = [june, replace(july, rows=20)]  # half a day's
-    assert "2026-06" in watched.whole
+@pytest.mark.parametrize(("rows", "whole"), [(1, False), (20, True)])
+def test_a_row_with_a_wrong_date_does_not_make_the_month_before_whole(settings, rows, whole):
+    watched = log_of(settings, "2026-06", "2026-07", rows=rows)
+    june = replace(watched.months[0], rows=1000, last_day=date(2026, 6, 20))
+    watched.__dict__["months"][0] = june
+    assert ("2026-06" in watched.whole) is whole
 
 
-def test_rows_that_are_changed_from_a_restated_month_on_are_taken_over(settings, tmp_path):
-    watched = log_of(settings, tmp_path, "2026-04", "2026-05", "2026-06")
+def test_rows_that_are_changed_from_a_restated_month_on_are_taken_over(settings):
+    watched = log_of(settings, "2026-04", "2026-05", "2026-06")
     digests = {one.month: one.digest for one in watched.months}
-    verdict = Verdict("2026-06", "calendar", "nothing", "2026-06", (), 1)
+    verdict = replace(CALM, month="2026-06", since="2026-06")
     state.write_judged(watched.folder, Judged(verdict, {"months": digests}, {}))
     check_unchanged(watched, "2026-06")
     watched.__dict__["months"][1:] = [replace(one, digest="others") for one in watched.months[1:]]
-    for restate, changed in ((None, "2026-05"), ("2026-06", "2026-05"), ("2026-07", "2026-05")):
-        with pytest.raises(Exception, match=f"the rows of {changed} were changed"):
+    for restate in (None, "2026-06", "2026-07"):
+        with pytest.raises(UserError, match="the rows of 2026-05 were changed"):
             check_unchanged(watched, "2026-06", restate=restate)
     check_unchanged(watched, "2026-06", restate="2026-05")
     check_unchanged(watched, "2026-04")  # what comes after it does not matter to it
 
 
-# --- scores, and what is told -----------------------------------------------------------------
+# --- scores, and what is shown ----------------------------------------------------------------
 
 
 def test_scores_of_days_within_a_month_do_not_take_the_places_of_months(settings):
-    days = ("2026-01-01", "2026-02-01", "2026-02-25", "2026-02-26", "2026-03-01.bak", "2026-??-01")
-    for day in days:
+    for day in ("2026-01-01", "2026-02-01", "2026-02-25", "2026-03-01.bak", "2026-??-01"):
         folder = scores_folder(settings) / f"as_of={day}"
         folder.mkdir(parents=True)
         for name in (PARQUET, CSV):
             (folder / name).write_text(day)
         key = {"as_of": day, "model": "m", "bundle_sha256": "b", "data_sha256": "d"}
-        files = {name: hash_file(folder / name) for name in (PARQUET, CSV)}
+        files = {name: sha256_of(folder / name) for name in (PARQUET, CSV)}
         record = {**key, "version": 1, "rows": 1, "explained": 0, "files": files}
         write_record(folder / RECORD, record)
-    found = scores_until(settings, date(2026, 8, 1))
-    assert [str(one.as_of) for one in found] == ["2026-01-01", "2026-02-01"]
+    scores = scores_until(settings, date(2026, 8, 1))
+    assert [str(one.as_of) for one in scores] == ["2026-01-01", "2026-02-01"]
 
 
 @pytest.mark.parametrize(
@@ -199,7 +195,7 @@ def test_scores_of_days_that_a_champion_learnt_from_are_not_fair(tmp_path, fair_
 
 def test_a_sensor_that_a_new_baseline_would_know_is_named(settings):
     waiting = Reading("invoices", "2026-04", "learning", until="2026-06")
-    learning = Reading("champion_gain", "2026-06", "learning", until="2026-05")  # no sensor
+    learning = Reading("champion_gain", "2026-06", "learning", until="2026-05")  # not a sensor
     assert could_judge([waiting, learning], settings) == []
     (said,) = could_judge([replace(waiting, month="2026-06"), learning], settings)
     assert said.startswith("invoices: the log has the months of a baseline by now")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -53,13 +52,6 @@ def test_the_forms_and_hooks_can_be_read_and_call_targets_that_exist():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for hook in hooks["repos"][0]["hooks"]:
         assert re.search(rf"^{hook['entry'].removeprefix('make ')}:", makefile, re.MULTILINE)
-
-
-def test_the_licence_is_the_one_that_the_package_names():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project["license"] == {"text": "Apache-2.0"}
-    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
-    assert "Apache License" in text and "Version 2.0, January 2004" in text
 
 
 def test_help_names_every_target_and_fits_a_terminal():

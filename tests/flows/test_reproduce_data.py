@@ -12,7 +12,6 @@ from common.locks import folder_lock
 from configs.load import dump, load
 from flows import data_stages
 from flows.commands import reproduce
-from flows.commands.reproduce import find_original
 from flows.stage import code_sha256
 from ingestion.outcome import TRANSACTIONS
 
@@ -34,42 +33,40 @@ def shop(tmp_path_factory):
     folder.mkdir(parents=True)
     (folder / "settings.yaml").write_text(dump(settings))
     summary = {
-        "data_sha256": validated.files[TRANSACTIONS],
-        "table_sha256": "t",
-        "code_sha256": code_sha256(),
-        "code_revision": "unknown",
-        "families": {"xgboost": {"ended_by": "trials"}},
-        "seconds": {"total": 60.0},
+        **{"data_sha256": validated.files[TRANSACTIONS], "table_sha256": "t"},
+        **{"code_sha256": code_sha256(), "code_revision": "unknown"},
+        **{"families": {"xgboost": {"ended_by": "trials"}}, "seconds": {"total": 60.0}},
     }
     (folder / "summary.json").write_text(json.dumps(summary))
     return settings
 
 
-def test_other_rows_are_named_before_anything_is_repeated(shop, monkeypatch):
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (",2.0,", ",2.5,", "the source holds other rows than it did"),
+        ("invoice_id", "number", "its rows can no longer be read"),
+    ],
+)
+def test_other_rows_are_named_before_anything_is_repeated(shop, monkeypatch, old, new, said):
     log = shop.var.parent / "log.csv"
-    as_it_was = log.read_text()
+    before = log.read_text()
     monkeypatch.setattr(reproduce, "repeat", None)  # a call would be an error of another kind
     try:
-        log.write_text(as_it_was.replace(",2.0,", ",2.5,", 1))
-        with pytest.raises(UserError, match="the source holds other rows than it did") as refused:
-            reproduce.main(shop, RUN)
-        assert refused.value.where == str(log)
-        log.write_text(as_it_was.replace("invoice_id", "number", 1))
-        with pytest.raises(UserError, match="its rows are read no more"):
+        log.write_text(before.replace(old, new, 1))
+        with pytest.raises(UserError, match=said) as refused:
             reproduce.main(shop, RUN)
     finally:
-        log.write_text(as_it_was)
+        log.write_text(before)
+    assert refused.value.where == str(log)
 
 
 def test_two_at_once_leave_each_others_folder_alone(shop):
     folder = shop.var / "reproduce" / RUN
     (folder / "var").mkdir(parents=True, exist_ok=True)
     (folder / "var" / "half").write_text("made")
-    for held in (folder, folder / "var"):
-        with (
-            folder_lock(held, "reproduce"),
-            pytest.raises(UserError, match="another command works"),
-        ):
+    for locked in (folder, folder / "var"):
+        with folder_lock(locked, "reproduce"), pytest.raises(UserError, match="another command"):
             reproduce.main(shop, RUN)
         assert (folder / "var" / "half").exists()
 
@@ -77,7 +74,7 @@ def test_two_at_once_leave_each_others_folder_alone(shop):
 @pytest.mark.parametrize("name", ["..", ".", "", "a/b", f"{RUN}/", f"./{RUN}", f"../runs/{RUN}"])
 def test_a_run_is_a_plain_name_within_runs(shop, name):
     with pytest.raises(UserError, match=r"no run"):
-        find_original(shop, name)
+        reproduce.find_original(shop, name)
 
 
 def test_the_causes_of_a_difference_are_listed_the_surest_first(tmp_path):

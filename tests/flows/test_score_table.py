@@ -17,7 +17,6 @@ from made_table import settings as table_settings
 
 from common.errors import UserError
 from configs.settings import Settings
-from features.catalogue import Feature
 from features.from_table import schema
 from flows import score
 from flows.kept_scores import read_scores
@@ -64,30 +63,21 @@ def listed(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def refused(settings: Settings, data: Path | str | None, as_of: str | None = None) -> UserError:
-    with pytest.raises(UserError) as caught:
-        score.main(settings, as_of=as_of, data=None if data is None else str(data))
-    assert caught.value.next_step
-    return caught.value
-
-
 def test_each_row_has_what_the_service_would_answer(shop, tmp_path, capsys):
     rows = unlabelled()
     folder, said = typed(shop, save(tmp_path / "new.csv", rows, HEADER), capsys)
     assert "60 rows: made" in said and "have left = Yes" in said
-    found = pq.read_table(folder / PARQUET).to_pylist()
+    scored = pq.read_table(folder / PARQUET).to_pylist()
     champion = the_champion(shop)
     bundle = load_bundle(champion.bundle, expected_sha256=champion.bundle_sha256)
-    values = [
-        [None if row[1] == "" else float(row[1]), float(row[2]), row[3] or None] for row in rows
-    ]
+    values = [[float(a) if a != "" else None, float(v), p or None] for _, a, v, p in rows]
     names = [feature["name"] for feature in bundle.features]
     body = json.dumps({"customers": [dict(zip(names, row)) for row in values]}).encode()
-    sent = FeatureReader(bundle.features).read(body, Limits(100, 1, 1), skip=False)
-    expected = bundle.predict(sent.x)
-    assert [row["customer_id"] for row in found] == [row[0] for row in rows]
-    np.testing.assert_allclose([row["probability"] for row in found], expected, rtol=0, atol=1e-6)
-    assert {row["as_of"] for row in found} == {None}
+    request = FeatureReader(bundle.features).read(body, Limits(100, 1, 1), skip=False)
+    assert [row["customer_id"] for row in scored] == [row[0] for row in rows]
+    probability = [row["probability"] for row in scored]
+    np.testing.assert_allclose(probability, bundle.predict(request.x), rtol=0, atol=1e-6)
+    assert {row["as_of"] for row in scored} == {None}
     people = listed(folder)
     assert next(iter(people[0])) == "id" and len(people) == 60
     assert any(row["moved_most"].startswith("plan basic") for row in people)
@@ -119,6 +109,7 @@ def test_rows_that_cannot_be_scored_are_listed_with_the_reasons(shop, tmp_path, 
     _, said = typed(shop, save(tmp_path / "new.csv", unlabelled() + bad, HEADER), capsys)
     left_out = shop.var / "scores" / "members" / LEFT_OUT
     assert "5 of 65 rows are not scored" in said and str(left_out) in said.replace(" ", "")
+    assert "of the values are none of the champion's categories (trial)" in " ".join(said.split())
     with left_out.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["row"], row["reasons"], row["unreadable"]) for row in rows] == [
@@ -130,13 +121,6 @@ def test_rows_that_cannot_be_scored_are_listed_with_the_reasons(shop, tmp_path, 
     ]
     _, said = typed(shop, tmp_path / "new.csv", capsys)
     assert "60 rows: found" in said and "5 of 65 rows are not scored" in said
-
-
-def test_values_that_the_champion_does_not_know_are_said(shop, tmp_path, capsys):
-    rows = [[f"m{n}", 30, 3, "basic" if n % 2 else "trial"] for n in range(20)]
-    _, said = typed(shop, save(tmp_path / "new.csv", rows, HEADER), capsys)
-    said = " ".join(said.split())  # it is folded at the width of the terminal
-    assert "plan: 50.0% of the values are none of the champion's categories (trial)" in said
 
 
 def test_features_are_read_as_the_champion_knows_them_whatever_the_settings_are_now(
@@ -161,43 +145,30 @@ def test_without_identifiers_a_row_is_its_number(shop, tmp_path, capsys):
     assert {"a.csv:4", "b.csv:3"} <= {row["row"] for row in listed(folder)}
 
 
-def test_a_later_champion_of_the_table_stands_beside(shop, tmp_path, capsys):
-    data = save(tmp_path / "new.csv", unlabelled(), HEADER)
-    folder, _ = typed(shop, data, capsys)
-    before = (folder / PARQUET).read_bytes()
-    make_table_champion(shop, schema(shop.source.table), seed=1)
-    beside, said = typed(shop, data, capsys)
-    assert beside.parent == folder / "beside" and "beside the official ones" in said
-    assert (folder / PARQUET).read_bytes() == before
-    make_table_champion(shop, schema(shop.source.table))
-
-
 def test_what_cannot_be_scored_is_refused_with_what_to_do(shop, tmp_path):
     rows = unlabelled()
-    assert refused(shop, None).where == "DATA" and refused(shop, "").where == "DATA"
-    assert "has no days" in refused(shop, "new.csv", "2026-01-01").what
-    gone = refused(shop, tmp_path / "gone.csv")
-    assert "does not exist" in gone.what and gone.where.startswith("DATA = ")
-    assert "'~'" not in refused(shop, "~/gone.csv").where
-    few = save(tmp_path / "few.csv", [row[:3] for row in rows], HEADER[:3])
-    assert "has no column 'plan'" in refused(shop, few).what
-    few = save(tmp_path / "few.csv", [row[1:] for row in rows], HEADER[1:])
-    assert "has no column 'member'" in refused(shop, few).what
-    bad = save(tmp_path / "bad.csv", [["", *row[1:]] for row in rows], HEADER)
-    found = refused(shop, bad)
-    assert "no_id keeps out 100.0% of the rows" in found.what
-    assert found.where == f"DATA = {bad}" and LEFT_OUT in found.next_step
-    empty = save(tmp_path / "empty.csv", [], HEADER)
-    refused(shop, empty)
+    without_plan = save(tmp_path / "no_plan.csv", [row[:3] for row in rows], HEADER[:3])
+    without_id = save(tmp_path / "no_id.csv", [row[1:] for row in rows], HEADER[1:])
+    nameless = save(tmp_path / "nameless.csv", [["", *row[1:]] for row in rows], HEADER)
+    empty, good = (
+        save(tmp_path / "empty.csv", [], HEADER),
+        save(tmp_path / "good.csv", rows, HEADER),
+    )
     other = table_settings(tmp_path / "train.csv", shop.var, positive="No")
-    bad = save(tmp_path / "new.csv", rows, HEADER)
-    assert "answers another question: positive is 'Yes'" in refused(other, bad).what
+    for settings, data, as_of, what, where in (
+        (shop, None, None, "no file is named", "DATA"),
+        (shop, "", None, "no file is named", "DATA"),
+        (shop, "new.csv", "2026-01-01", "has no days", "AS_OF"),
+        (shop, tmp_path / "gone.csv", None, "does not exist", "DATA = "),
+        (shop, "~/gone.csv", None, "does not exist", f"DATA = {Path.home()}"),
+        (shop, without_plan, None, "has no column 'plan'", ""),
+        (shop, without_id, None, "has no column 'member'", ""),
+        (shop, nameless, None, "no_id keeps out 100.0% of the rows", f"DATA = {nameless}"),
+        (shop, empty, None, "", ""),
+        (other, good, None, "answers another question: positive is 'Yes'", ""),
+    ):
+        with pytest.raises(UserError) as refused:
+            score.main(settings, as_of=as_of, data=None if data is None else str(data))
+        assert what in refused.value.what and refused.value.where.startswith(where), data
+        assert refused.value.next_step
     assert sorted(path.name for path in (shop.var / "scores" / "members").iterdir()) == [LEFT_OUT]
-
-
-def test_a_champion_of_more_columns_than_the_file_has_is_refused(shop, tmp_path):
-    features = (*schema(shop.source.table), Feature("income", "number", "of a year"))
-    make_table_champion(shop, features)
-    data = save(tmp_path / "new.csv", unlabelled(), HEADER)
-    assert "has no column 'income'" in refused(shop, data).what
-    make_table_champion(shop, schema(shop.source.table))

@@ -15,7 +15,7 @@ from common.errors import UserError
 from configs.command import run_command
 from flows import monitor, operate
 from flows.commands import backfill, rebaseline
-from flows.monitor import finished
+from flows.finish import finished
 
 
 @pytest.fixture(scope="session")

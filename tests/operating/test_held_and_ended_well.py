@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from shop import Shop
 
 from common.files import write_record
-from flows.monitoring_metrics import SUCCEEDED, read_successes
+from flows.finish import SUCCEEDED, read_successes
 from flows.score import make_scores
 from flows.watch import PAGE
 from monitoring.facts import Quality

@@ -318,7 +318,7 @@ def test_a_clock_that_went_back_is_refused(operated, run, refused):
     before = shop.hashes()
     error = refused(shop, "operate", "2026-05-20")
     assert error.what.startswith("the clock went back: 2026-05 was processed already")
-    assert (error.where, error.next_step) == ("operations.today", "set the clock right")
+    assert (error.where, error.next_step) == ("operations.today", "correct the clock")
     assert shop.hashes() == before
 
 

@@ -18,8 +18,8 @@ from servers import kill, wait_for_server, wait_until
 
 from common.locks import folder_lock
 from flows.exclusive import one_host
+from flows.finish import SUCCEEDED
 from flows.janitor import drop_missed
-from flows.monitoring_metrics import SUCCEEDED
 from monitoring.facts import add_months, end_of, month_of
 from registry import ledger
 from registry.champion import versions
