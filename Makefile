@@ -186,7 +186,7 @@ clean: ## remove everything that runs have made (var/), not .venv
 ##@ Measure
 
 bench: setup ## seconds, memory, scores beside their limits and peers
-	@$(BIN)/python -m tests.bench.road $(ARGS)
+	@$(BIN)/python -m tests.bench.pipeline $(ARGS)
 
 bench-ablation: setup ## what each group of features adds: docs/ablation.md  (needs make data)
 	@$(BIN)/python -m tests.bench.ablation $(ARGS)

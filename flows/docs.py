@@ -24,7 +24,7 @@ KEPT = (  # of the summary of a measured run
     *("differences", "slices", "decision", "questions"),
 )
 BENCHES = {  # name in docs/figures.json -> the file that the bench writes
-    "bench": "road",
+    "bench": "pipeline",
     "quality": "quality",
     "serving": "serving",
     "monitoring": "monitoring",

@@ -25,8 +25,8 @@ SERVING_PEERS = ("FastAPI", "BentoML", "MLflow", "ONNX Runtime")
 
 
 def speed_page(figures: dict[str, Any]) -> str:
-    """Render docs/speed.md. figures: with what `tests/bench/road.py`, `scoring.py` and `serving.py`
-    wrote."""
+    """Render docs/speed.md. figures: with what `tests/bench/pipeline.py`, `scoring.py` and
+    `serving.py` wrote."""
     bench = [
         [
             item["name"],

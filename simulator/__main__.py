@@ -1,7 +1,7 @@
 """Writes a simulated log of any size: ``python -m simulator FOLDER [NAME=VALUE …]``.
 
-For measurements and for looking around; the road itself reads `source.simulation`. Names are those
-of `configs.settings.Simulation`, and ``seed``. 315,000 customers make 30 million lines.
+For measurements and for looking around; the pipeline itself reads `source.simulation`. Names are
+those of `configs.settings.Simulation`, and ``seed``. 315,000 customers make 30 million lines.
 """
 
 from __future__ import annotations

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import settings
 
 from configs.environment import QUIET
-from tests.walks import (  # noqa: F401  (fixtures)
+from tests.commands import (  # noqa: F401  (fixtures)
+    cli,
     environment,
+    forked_cli,
     home,
     offline_log,
-    quick_walk,
     service,
     shared_api,
-    walk,
 )
 
 os.environ.update(QUIET)  # libraries are as quiet as in a run; read while they are imported
@@ -43,13 +43,13 @@ def real_log_rows(tmp_path_factory):
 
 
 # On two workers: the files that share the run of the `smoke` fixture, the operated shop or the
-# processes behind `quick_walk` are one unit of work, or each worker would make them for itself;
+# processes behind `forked_cli` are one unit of work, or each worker would make them for itself;
 # and the longest begin first, so that both end together.
 COMMANDS = (
     *(
         f"tests/end_to_end/test_{name}.py"
         for name in (
-            *("road", "kill", "data", "notebook", "reproduce", "serving", "serving_docs", "ui"),
+            *("train", "kill", "data", "notebook", "reproduce", "serving", "serving_docs", "ui"),
             *("bad_input", "real_file", "adopt", "score_and_monitor"),
         )
     ),

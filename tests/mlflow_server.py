@@ -14,7 +14,7 @@ import httpx
 import psutil
 
 from configs.environment import QUIET
-from tests.walks import free_port
+from tests.commands import free_port
 
 START_SECONDS = 400.0
 

@@ -4,7 +4,7 @@
 
 Reads the raw log, brings it into canonical form, judges every row by the rules of the contract,
 and writes valid rows and quarantine with reasons. Neither has Great Expectations beside it, a page,
-or a limit of memory. Prints one JSON object; `tests/bench/road.py` sees that the counts agree.
+or a limit of memory. Prints one JSON object; `tests/bench/pipeline.py` sees that the counts agree.
 """
 
 from __future__ import annotations

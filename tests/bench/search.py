@@ -1,7 +1,7 @@
 """Seconds of the search and of its record in MLflow, for `make bench`.
 
-The searches are the road's own, on the state that its run on the real file left: the training table
-is there already, one family has all cores, and only the family's own seconds are counted.
+The searches are the pipeline's own, on the state that its run on the real file left: the training
+table is there already, one family has all cores, and only the family's own seconds are counted.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TRIALS, METRICS, PARAMS = 200, 10, 8
 
 
 def real_file(real: Path, var: Path) -> list[dict[str, Any]]:
-    """var: where the road has run on the real file before."""
+    """var: where the pipeline has run on the real file before."""
     xgboost = search(real, var, "xgboost", 40)
     tabm = search(real, var, "tabm", 1)
     # Without the process's start and the libraries: the clock runs in the search itself.

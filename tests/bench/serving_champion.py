@@ -1,5 +1,5 @@
-"""The model that is served: trained once by the road itself, into a var/ of its own, and registered
-twice, so that there is something to swap."""
+"""The model that is served: trained once by the pipeline itself, into a var/ of its own, and
+registered twice, so that there is something to swap."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.walks import OFFLINE, ROOT, Walk
+from tests.commands import OFFLINE, ROOT, Completed
 
 # What another person's machine may have in its environment. Nothing listens on port 9.
 NOBODY = "http://127.0.0.1:9"
@@ -50,18 +50,20 @@ THEIRS = {
 
 
 @pytest.fixture(scope="session")
-def smoke(walk: Callable[..., Walk], tmp_path_factory: pytest.TempPathFactory) -> Walk:
+def smoke(cli: Callable[..., Completed], tmp_path_factory: pytest.TempPathFactory) -> Completed:
     """One whole run of the smoke preset, from nothing, where everything is set for others."""
     var = tmp_path_factory.mktemp("smoke") / "100% mine, 50 %d" / "var"
-    done = walk(var, "--config", "smoke", **THEIRS)
+    done = cli(var, "--config", "smoke", **THEIRS)
     assert done.code == 0, done.err
     return done
 
 
 @pytest.fixture(scope="session")
-def second(again: Walk, quick_walk: Callable[..., Walk]) -> tuple[Walk, dict[str, int]]:
+def second(
+    again: Completed, forked_cli: Callable[..., Completed]
+) -> tuple[Completed, dict[str, int]]:
     """The same once more in the folder of `again`, and the aliases that are there then."""
-    done = quick_walk(again.var, "--config", "smoke")
+    done = forked_cli(again.var, "--config", "smoke")
     assert done.code == 0, done.err
     assert done.summary  # read now: another run follows
     with sqlite3.connect(again.var / "mlflow" / "mlflow.db") as database:
@@ -71,10 +73,10 @@ def second(again: Walk, quick_walk: Callable[..., Walk]) -> tuple[Walk, dict[str
 
 @pytest.fixture(scope="session")
 def other_question(
-    again: Walk, second: tuple[Walk, dict[str, int]], quick_walk: Callable[..., Walk]
-) -> Walk:
+    again: Completed, second: tuple[Completed, dict[str, int]], forked_cli: Callable[..., Completed]
+) -> Completed:
     """A run there that asks another question than the champion; TabM takes no part."""
-    done = quick_walk(
+    done = forked_cli(
         again.var,
         *("--config", "smoke", "--features.horizon_days", "60"),
         *("--training.families", "[xgboost, logistic]", "--tuning.families_at_once", "1"),
@@ -181,9 +183,9 @@ def killed(environment: dict[str, str], interrupted: Ended) -> Ended:
 
 
 @pytest.fixture(scope="session")
-def again(walk: Callable[..., Walk], killed: Ended) -> Walk:
+def again(cli: Callable[..., Completed], killed: Ended) -> Completed:
     """The settings of `smoke` in another folder, where two runs were ended before: whole."""
-    done = walk(killed.var, "--config", "smoke")
+    done = cli(killed.var, "--config", "smoke")
     assert done.code == 0, done.err
     assert done.summary  # read now: more runs follow in this folder
     return done

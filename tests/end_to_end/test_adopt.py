@@ -63,17 +63,17 @@ def safe(text: str) -> str:
 
 
 def test_from_a_file_to_a_served_prediction(
-    quick_walk: Callable[..., Any], service: Callable[..., Any], cancer: Path, tmp_path: Path
+    forked_cli: Callable[..., Any], service: Callable[..., Any], cancer: Path, tmp_path: Path
 ) -> None:
     var, preset = tmp_path / "var", tmp_path / "a $b 'c' 100 %" / "cancer.yaml"
     asked = (str(cancer), TARGET, "--output", str(preset))
-    drafted = quick_walk(var, *asked, module="flows.commands.adopt")
+    drafted = forked_cli(var, *asked, module="flows.commands.adopt")
     assert drafted.code == 0, drafted.err
     assert f"predicted is {ILL!r}: the rarer one" in safe(drafted.out)
     assert re.search(r"device \[1\]\s+left out\s+every row has the same value", drafted.out)
     assert typed("train", "--var", str(var), CONFIG=str(preset)) in drafted.out
 
-    done = quick_walk(var, "--config", str(preset), *FAST, *LOOSE)
+    done = forked_cli(var, "--config", str(preset), *FAST, *LOOSE)
     assert done.code == 0, done.err
     summary = done.summary
     assert summary["rows"]["raw"] == summary["rows"]["valid"] == 569
@@ -119,8 +119,8 @@ def test_from_a_file_to_a_served_prediction(
         customer = client.get("/docs.json").json()["components"]["schemas"]["Customer"]
         assert list(customer["properties"]) == [*NUMBERS, *NOISE, CLINIC, "customer_id"]
         there = ("--config", str(preset), "--serving.port", url.rpartition(":")[2])
-        shown = quick_walk(var, *there, module="serving.predict")
+        shown = forked_cli(var, *there, module="serving.predict")
         assert shown.code == 0, shown.err
         assert safe(shown.out).count("[/b] <i> \\x1b[2J\\n\\u202e") == len(example["customers"])
-    listed = quick_walk(var, "--config", str(preset), module="flows.commands.models")
+    listed = forked_cli(var, "--config", str(preset), module="flows.commands.models")
     assert listed.code == 0 and "intact" in safe(listed.out), listed.err

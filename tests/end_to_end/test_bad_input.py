@@ -34,11 +34,11 @@ def refused(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def refuse(quick_walk, refused) -> Callable[..., str]:
+def refuse(forked_cli, refused) -> Callable[..., str]:
     """Run training with these arguments, see it refused properly, and return its message."""
 
     def run(*arguments: str, config: str = "smoke", var: Path = refused) -> str:
-        done = quick_walk(var, "--config", config, *arguments)
+        done = forked_cli(var, "--config", config, *arguments)
         assert done.code == 1, done.out + done.err
         said = done.err
         assert said.startswith("Error: ") and "\n  next:  " in said, said
@@ -125,12 +125,12 @@ def test_a_feature_that_is_too_good_by_itself(refuse):
     assert "--features.max_feature_roc_auc" in said
 
 
-def test_a_run_that_dies_after_its_model_is_made_promotes_nothing(quick_walk, tmp_path):
+def test_a_run_that_dies_after_its_model_is_made_promotes_nothing(forked_cli, tmp_path):
     var = tmp_path / "var"
     quick = ("--training.families", "[logistic]", "--tuning.trials", "1", *SMALL)
     # Registered next, decided, drawn, and then moved
     made = lambda *_: bool(list(var.glob("runs/*/bundle")))  # noqa: E731
-    done = quick_walk(var, "--config", "smoke", *quick, end_at=made)
+    done = forked_cli(var, "--config", "smoke", *quick, end_at=made)
     assert done.code == -signal.SIGKILL, done.err
     assert not (var / "runs" / "latest").exists()
     with sqlite3.connect(var / "mlflow" / "mlflow.db") as database:

@@ -17,8 +17,8 @@ ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs" / "adopt-your-data.md"
 
 
-def test_the_quarantine_is_shown_by_reason_with_examples(quick_walk, smoke):
-    shown = quick_walk(smoke.var, "--config", "smoke", module="flows.commands.quarantine")
+def test_the_quarantine_is_shown_by_reason_with_examples(forked_cli, smoke):
+    shown = forked_cli(smoke.var, "--config", "smoke", module="flows.commands.quarantine")
     assert shown.code == 0, shown.err
     rows = smoke.summary["rows"]
     for reason, count in rows["reasons"].items():
@@ -27,9 +27,9 @@ def test_the_quarantine_is_shown_by_reason_with_examples(quick_walk, smoke):
     assert f"{rows['quarantined']:,} in quarantine" in shown.out
 
 
-def test_a_mended_rule_is_replayed_and_the_next_run_goes_on_from_there(quick_walk, smoke):
+def test_a_mended_rule_is_replayed_and_the_next_run_goes_on_from_there(forked_cli, smoke):
     mended = ("--contract.rules.no_product_code.severity", "ignore")
-    done = quick_walk(smoke.var, "--config", "smoke", *mended, module="flows.commands.replay")
+    done = forked_cli(smoke.var, "--config", "smoke", *mended, module="flows.commands.replay")
     assert done.code == 0, done.err
     moved = int(
         re.search(r"([\d,]+) rows of the quarantine pass now", done.out)[1].replace(",", "")
@@ -41,12 +41,12 @@ def test_a_mended_rule_is_replayed_and_the_next_run_goes_on_from_there(quick_wal
     assert content["after"]["valid"] == content["before"]["valid"] + moved
     assert content["after"]["raw"] == content["before"]["raw"]
     # As it was, for the tests that follow.
-    back = quick_walk(smoke.var, "--config", "smoke", module="flows.commands.replay")
+    back = forked_cli(smoke.var, "--config", "smoke", module="flows.commands.replay")
     assert back.code == 0 and f"{moved:,} rows that were valid" in back.out
 
 
 @pytest.fixture(scope="module")
-def adopted(quick_walk, tmp_path_factory):
+def adopted(forked_cli, tmp_path_factory):
     """A log without header, products or invoices, adopted by the YAML file of the guide alone."""
     folder = tmp_path_factory.mktemp("adopted")
     write_log(folder / "purchases.txt")
@@ -55,7 +55,7 @@ def adopted(quick_walk, tmp_path_factory):
     preset.write_text(re.sub(r"path: .*", f"path: {folder / 'purchases.txt'}", yaml_block))
     quick = ("--tuning.trials", "1", "--training.families", "[logistic]")
     quick += ("--training.bootstrap", "200")
-    done = quick_walk(folder / "var", "--config", str(preset), *quick)
+    done = forked_cli(folder / "var", "--config", str(preset), *quick)
     assert done.code == 0, done.err
     return done
 

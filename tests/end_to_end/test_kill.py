@@ -71,14 +71,14 @@ def var(tmp_path_factory):
 
 
 @pytest.mark.parametrize("moment", ["ingest", "features", "tuning", "evaluate"])
-def test_ctrl_c_in_any_stage_ends_the_run_in_one_line(quick_walk, var, moment):
+def test_ctrl_c_in_any_stage_ends_the_run_in_one_line(forked_cli, var, moment):
     def come(_: psutil.Process, said: str) -> bool:
         if moment == "tuning":
             logs = sorted(var.glob("runs/2*/run.log"))
             return bool(logs) and "'event': 'trial'" in logs[-1].read_text()
         return "evaluate: " in said if moment == "evaluate" else any(var.glob(f"stages/.{moment}*"))
 
-    done = quick_walk(var, "--config", str(PRESET), end_at=come, end_by=signal.SIGINT)
+    done = forked_cli(var, "--config", str(PRESET), end_at=come, end_by=signal.SIGINT)
     assert done.code == CODE
     assert done.err.endswith(MESSAGE)
     for noise in ("Traceback", "Error", "failed"):

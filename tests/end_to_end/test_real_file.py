@@ -10,9 +10,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def real(quick_walk, tmp_path_factory):
+def real(forked_cli, tmp_path_factory):
     path = real_log_or_skip()
-    done = quick_walk(
+    done = forked_cli(
         tmp_path_factory.mktemp("real") / "var",
         *("--config", "online_retail", "--source.path", str(path)),
         # The first trial is the literature's defaults: what is asserted holds for them.

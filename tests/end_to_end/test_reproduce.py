@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_a_run_is_repeated_with_the_same_figures_and_nothing_else_is_touched(
-    other_question, quick_walk, tmp_path
+    other_question, forked_cli, tmp_path
 ):
     """A run whose settings are not those of its preset: what was recorded is what is repeated."""
     runs = other_question.var / "runs"
@@ -30,7 +30,7 @@ def test_a_run_is_repeated_with_the_same_figures_and_nothing_else_is_touched(
     var = tmp_path / "var"  # the run alone, so that nothing of its var/ can be reused
     shutil.copytree(runs / name, var / "runs" / name)
     (var / "runs" / "latest").symlink_to(name)
-    done = quick_walk(var, "latest", module="flows.commands.reproduce")
+    done = forked_cli(var, "latest", module="flows.commands.reproduce")
     assert done.code == 0, done.out + done.err
     assert "are the same" in done.out and "different" not in done.out
     for word in ("data_sha256", "table_sha256", "winner", "model.onnx", "xgboost test roc_auc"):

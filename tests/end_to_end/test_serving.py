@@ -67,26 +67,26 @@ def asker(url):
         yield client
 
 
-def make_score(walk, smoke, *arguments: str) -> pa.Table:
+def make_score(cli, smoke, *arguments: str) -> pa.Table:
     """The scores that the command makes."""
-    done = walk(smoke.var, "--config", "smoke", *arguments, module="flows.score")
+    done = cli(smoke.var, "--config", "smoke", *arguments, module="flows.score")
     assert done.code == 0, done.err
     (line,) = (line for line in done.out.split("\n") if line.startswith("Programs"))
     return pq.read_table(line.removeprefix("Programs").strip())
 
 
-def test_make_score_of_a_test_date_equals_the_training_table_and_its_model(walk, smoke, batch):
-    found = make_score(walk, smoke, "--as-of", str(batch.as_of))
+def test_make_score_of_a_test_date_equals_the_training_table_and_its_model(cli, smoke, batch):
+    found = make_score(cli, smoke, "--as-of", str(batch.as_of))
     order = np.argsort(batch.customers)
     assert found["customer_id"].to_pylist() == [batch.customers[at] for at in order]
     np.testing.assert_allclose(found["probability"], batch.probability[order], rtol=0, atol=1e-6)
     assert set(found["version"].to_pylist()) == {batch.version}
 
 
-def test_make_score_equals_the_service_for_every_customer(walk, smoke, batch, asker: Client):
+def test_make_score_equals_the_service_for_every_customer(cli, smoke, batch, asker: Client):
     """As of the day after the log, which no training has seen: from the raw lines, and from the
     features."""
-    scores = make_score(walk, smoke)
+    scores = make_score(cli, smoke)
     customers, as_of = scores["customer_id"].to_pylist(), scores["as_of"][0].as_py()
     assert as_of > batch.as_of and len(customers) > 500
     (raw,) = (smoke.var / "stages").glob("ingest-*/rows.parquet")
@@ -168,9 +168,9 @@ def test_the_samples_of_the_page_are_customers_of_the_test_split(batch: Batch, a
         assert answer.left_out == []
 
 
-def test_make_predict_prints_the_answer(smoke, url, walk):
+def test_make_predict_prints_the_answer(smoke, url, cli):
     port = url.rpartition(":")[2]
-    done = walk(smoke.var, "--config", "smoke", "--serving.port", port, module="serving.predict")
+    done = cli(smoke.var, "--config", "smoke", "--serving.port", port, module="serving.predict")
     assert done.code == 0, done.err
     example = json.loads((smoke.var / "runs" / "latest" / "example.json").read_text())
     for customer in example["customers"]:
@@ -186,18 +186,18 @@ def test_a_wrong_value_is_the_clients_error(url):
     assert "recency_days" in answer.text
 
 
-def test_predict_without_a_service_says_so(smoke, walk):
-    done = walk(smoke.var, "--config", "smoke", "--serving.port", "1", module="serving.predict")
+def test_predict_without_a_service_says_so(smoke, cli):
+    done = cli(smoke.var, "--config", "smoke", "--serving.port", "1", module="serving.predict")
     assert done.code == 1
     assert "make serve" in done.err and "Traceback" not in done.err
 
 
-def test_a_port_in_use_at_serve(walk, smoke):
+def test_a_port_in_use_at_serve(cli, smoke):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        done = walk(smoke.var, "--config", "smoke", "--serving.port", str(port), module="serving")
+        done = cli(smoke.var, "--config", "smoke", "--serving.port", str(port), module="serving")
     assert done.code == 1
     assert str(port) in done.err and "next:" in done.err
     assert "Traceback" not in done.err + done.out

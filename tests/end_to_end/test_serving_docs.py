@@ -33,7 +33,7 @@ from serving import metrics
 from serving.__main__ import _welcome
 from serving.endpoints import ROUTES
 from serving.errors import RETRY_AFTER, STATUS
-from tests.walks import free_port
+from tests.commands import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -170,7 +170,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("command, said", COMMANDS, ids=lambda text: text.partition("\n")[0])
-def test_a_command_prints_what_the_page_shows(command, said, url, smoke, walk, tmp_path):
+def test_a_command_prints_what_the_page_shows(command, said, url, smoke, cli, tmp_path):
     program, *words = shlex.split(command)
     if program == "curl":
         check(said, curl(words, url))
@@ -187,7 +187,7 @@ def test_a_command_prints_what_the_page_shows(command, said, url, smoke, walk, t
             "serve": ("serving", tmp_path / "var", str(free_port())),
             "predict": ("serving.predict", smoke.var, url.rpartition(":")[2]),
         }[target]
-        ended = walk(var, "--config", "smoke", *options, "--serving.port", port, module=module)
+        ended = cli(var, "--config", "smoke", *options, "--serving.port", port, module=module)
         printed = ended.out + ended.err
     assert re.fullmatch(glob(said), " ".join(printed.split())), printed
 

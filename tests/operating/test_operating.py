@@ -191,7 +191,7 @@ def test_too_short_a_log_has_no_baseline(shop, refused):
 
 
 def test_a_training_that_is_due_waits_for_prefect_and_is_told_in_the_ledger_once(
-    own_shop, quick_walk
+    own_shop, forked_cli
 ):
     shop = own_shop
     shop.deliver("2026-04", "2026-05", "2026-06", "2026-07")
@@ -199,7 +199,7 @@ def test_a_training_that_is_due_waits_for_prefect_and_is_told_in_the_ledger_once
     words = ["--config", str(shop.preset), "--operations.today", "2026-08-01"]
     words += ["--features.last_as_of", "2025-11-01"]  # of some training before
     nobody = {"GOLDEN_PATH_PREFECT__API_URL": f"http://127.0.0.1:{free_port()}/api"}
-    done = quick_walk(shop.var, *words, module="flows.operate", **nobody)
+    done = forked_cli(shop.var, *words, module="flows.operate", **nobody)
     assert done.code == 1
     assert "2026-06: retraining: the last training was on 2026-04-01" in done.out
     assert "no Prefect API answers at" in done.err
@@ -207,7 +207,7 @@ def test_a_training_that_is_due_waits_for_prefect_and_is_told_in_the_ledger_once
     assert [one.sensor for one in alerts_of(shop.kept) if one.over is None] == ["operate"]
     before = shop.hashes()
 
-    done = quick_walk(shop.var, *words, module="flows.operate")
+    done = forked_cli(shop.var, *words, module="flows.operate")
     assert done.code == 0, done.err
     assert "2026-06: version 2 is" in done.out and "2026-07: calendar" in done.out
     assert before.items() <= shop.hashes().items()
@@ -218,15 +218,15 @@ def test_a_training_that_is_due_waits_for_prefect_and_is_told_in_the_ledger_once
     bundle = json.loads((shop.var / "runs" / "latest" / "bundle" / "bundle.json").read_text())
     assert bundle["as_of"]["test"] == ["2026-04-01"], "the latest whose labels are known"
     assert alerts_of(shop.kept)[0].over == "2026-06"
-    assert quick_walk(shop.var, *words, module="flows.operate").out.startswith("No month is due")
+    assert forked_cli(shop.var, *words, module="flows.operate").out.startswith("No month is due")
 
 
 def test_ctrl_c_in_the_middle_ends_it_in_one_line_and_the_same_command_goes_on(
-    shop, run, quick_walk
+    shop, run, forked_cli
 ):
     shop.deliver("2026-04", "2026-05")
     words = ["--config", str(shop.preset), "--operations.today", "2026-06-01"]
-    done = quick_walk(
+    done = forked_cli(
         shop.var,
         *words,
         module="flows.operate",

@@ -57,7 +57,7 @@ def monitoring_metrics(said: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def year(preset, quick_walk, tmp_path_factory):
+def year(preset, forked_cli, tmp_path_factory):
     """Three months with prices raised in the second. The command is killed while the service works
     and is asked, and typed again: what it then said, and the metrics of before."""
     var = tmp_path_factory.mktemp("year") / "var"
@@ -70,7 +70,7 @@ def year(preset, quick_walk, tmp_path_factory):
         return bool(metrics and metrics[-1])
 
     token = {"SERVING_TOKEN": "of a service of the reader's own"}  # this one must not ask for it
-    killed = quick_walk(
+    killed = forked_cli(
         var, *words, module=MODULE, end_at=month_is_served, end_by=signal.SIGKILL, **token
     )
     assert killed.code == -signal.SIGKILL
@@ -78,7 +78,7 @@ def year(preset, quick_walk, tmp_path_factory):
         if any(str(var) in word for word in process.info["cmdline"] or []):
             psutil.wait_procs([process], timeout=20)
     assert left(var) == [], "the service ends with the command"
-    done = quick_walk(var, *words, module=MODULE, **token)
+    done = forked_cli(var, *words, module=MODULE, **token)
     assert done.code == 0, done.err
     assert left(var) == []
     return done, metrics[-1]
@@ -128,7 +128,7 @@ def test_what_it_wrote_down_is_what_it_printed(year):
     assert found["lost"] == 0 < found["answered"] and found["by_drift"] == 0
 
 
-def test_the_printed_commands_act_on_the_shop_of_the_year(year, quick_walk):
+def test_the_printed_commands_act_on_the_shop_of_the_year(year, forked_cli):
     done, _ = year
     settings = load(str(done.var / "year-price.yaml"))
     assert settings.var == done.var and settings.training.bootstrap == 120
@@ -140,7 +140,7 @@ def test_the_printed_commands_act_on_the_shop_of_the_year(year, quick_walk):
     (config,) = given["models"]
     preset = config.removeprefix("CONFIG=")
     said = {
-        target: quick_walk(done.var, "--config", preset, module=module)
+        target: forked_cli(done.var, "--config", preset, module=module)
         for target, module in (
             ("models", "flows.commands.models"),
             ("monitor", "flows.monitor"),
@@ -161,7 +161,7 @@ def test_the_printed_commands_act_on_the_shop_of_the_year(year, quick_walk):
         (["--config", "online_retail"], "a year is simulated of a simulated shop", "simulate-year"),
     ],
 )
-def test_what_cannot_be_simulated_is_refused(quick_walk, tmp_path, words, what, next_step):
-    done = quick_walk(tmp_path / "var", *words, module="flows.commands.simulate_year")
+def test_what_cannot_be_simulated_is_refused(forked_cli, tmp_path, words, what, next_step):
+    done = forked_cli(tmp_path / "var", *words, module="flows.commands.simulate_year")
     assert done.code == 1 and what in done.err and next_step in done.err
     assert json.dumps(done.err).count("Traceback") == 0

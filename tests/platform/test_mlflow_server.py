@@ -26,18 +26,18 @@ def server(tmp_path_factory):
         yield url
 
 
-def test_every_command_works_as_on_the_embedded_sqlite(server, quick_walk, service, tmp_path):
-    embedded = quick_walk(tmp_path / "embedded", *CONFIG)
+def test_every_command_works_as_on_the_embedded_sqlite(server, forked_cli, service, tmp_path):
+    embedded = forked_cli(tmp_path / "embedded", *CONFIG)
     assert embedded.code == 0, embedded.err
     var, there = tmp_path / "var", ("--tracking.uri", server)
-    first = quick_walk(var, *CONFIG, *there)
+    first = forked_cli(var, *CONFIG, *there)
     assert first.code == 0, first.err
     assert "View run" not in first.out, "MLflow's client prints a link for each run"
     figures = first.summary["families"]["logistic"]["test"]
     assert figures == embedded.summary["families"]["logistic"]["test"]
     assert first.summary["mlflow"]["tracking_uri"] == server
     assert not (var / "mlflow" / "mlflow.db").exists()
-    assert quick_walk(var, *CONFIG, *there).summary["model"]["version"] == 2
+    assert forked_cli(var, *CONFIG, *there).summary["model"]["version"] == 2
 
     for words, told in (
         (("flows.commands.promote", "2"), "Version 2 of golden-path-small is champion"),
@@ -45,7 +45,7 @@ def test_every_command_works_as_on_the_embedded_sqlite(server, quick_walk, servi
         (("flows.commands.models",), "rollback 1"),
     ):
         module, *rest = words
-        done = quick_walk(var, *rest, *CONFIG, *there, module=module)
+        done = forked_cli(var, *rest, *CONFIG, *there, module=module)
         assert done.code == 0 and told in done.out, done.err
 
     shutil.rmtree(var / "mlflow" / "bundles")

@@ -24,7 +24,7 @@ from made_graphs import FEATURES, SECTION, graph_of
 
 from features.catalogue import CATALOGUE, NAMES
 from registry.bundle import Bundle, load_bundle, write_bundle
-from tests.walks import free_port
+from tests.commands import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_ROWS = 50

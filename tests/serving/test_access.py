@@ -14,7 +14,7 @@ from serving.__main__ import served_of
 from serving.access import LOOPBACK, Access, is_loopback, read_token
 from serving.errors import Refused
 from serving.launcher import check_address
-from tests.walks import free_port
+from tests.commands import free_port
 
 pytestmark = pytest.mark.slow
 

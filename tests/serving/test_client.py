@@ -36,7 +36,7 @@ from serving.client import (
 )
 from serving.predict import ask, table
 from serving.responses import Answer, LinesAnswer
-from tests.walks import free_port
+from tests.commands import free_port
 
 pytestmark = pytest.mark.slow
 

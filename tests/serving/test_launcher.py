@@ -27,7 +27,7 @@ from configs.load import load
 from serving.__main__ import served_of
 from serving.launcher import wait_until_ready
 from serving.predict import main
-from tests.walks import free_port
+from tests.commands import free_port
 
 pytestmark = pytest.mark.slow
 

@@ -29,9 +29,9 @@ from serving.champion import Request
 from serving.endpoints import predict
 from serving.limits import Limits
 from serving.opening import open_champion
+from tests.commands import free_port
 from tests.flows.made_champion import promote_bundle
 from tests.mlflow_server import end, wait_for
-from tests.walks import free_port
 
 pytestmark = pytest.mark.slow
 

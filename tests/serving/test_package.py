@@ -30,7 +30,7 @@ from serving.client import Client, ServiceRefused
 from serving.image import containerize, find_engine
 from serving.package import Built, build, report, tag_name
 from serving.served import FILE, VARIABLES, read_served
-from tests.walks import free_port
+from tests.commands import free_port
 
 pytestmark = pytest.mark.slow
 

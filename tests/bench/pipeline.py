@@ -1,8 +1,8 @@
-"""`make bench`: seconds and memory of the road, beside their limits, on this machine.
+"""`make bench`: seconds and memory of the pipeline, beside their limits, on this machine.
 
 Every run starts from nothing (a var/ of its own), because a second one would reuse its stages.
-Writes var/bench/road.json: a list of {name, value, unit, limit, better, peers}. The peers are the
-same work in pandas and in Polars, in the same run. Takes about a quarter of an hour.
+Writes var/bench/pipeline.json: a list of {name, value, unit, limit, better, peers}. The peers are
+the same work in pandas and in Polars, in the same run. Takes about a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.bench.figures import Peers, figure, show
 from tests.places import HOW_TO_GET_IT, real_log_as_parquet
 
 ROOT = Path(__file__).parents[2]
-OUT = ROOT / "var" / "bench" / "road.json"
+OUT = ROOT / "var" / "bench" / "pipeline.json"
 
 
 def main() -> int:

@@ -184,7 +184,7 @@ def test_a_champion_of_another_question_is_not_replaced(other_question):
     assert len(spans) == 2 and spans[0][1] <= spans[1][0]
 
 
-def test_a_refused_batch_leaves_the_champion_where_it_was(smoke, quick_walk):
+def test_a_refused_batch_leaves_the_champion_where_it_was(smoke, forked_cli):
     from configs.load import load
     from registry.champion import champion_now
 
@@ -192,15 +192,15 @@ def test_a_refused_batch_leaves_the_champion_where_it_was(smoke, quick_walk):
     before = champion_now(settings)
     latest = (smoke.var / "runs" / "latest").readlink()
     rule = ("--contract.rules.duplicate_share.high", "0.0001")
-    done = quick_walk(smoke.var, "--config", "smoke", *rule)
+    done = forked_cli(smoke.var, "--config", "smoke", *rule)
     assert done.code == 1 and "duplicate_share" in done.err
     assert champion_now(settings) == before
     assert (smoke.var / "runs" / "latest").readlink() == latest
 
 
-def test_state_that_was_moved(quick_walk, smoke, tmp_path):
+def test_state_that_was_moved(forked_cli, smoke, tmp_path):
     shutil.copytree(smoke.var, tmp_path / "copy", symlinks=True)
-    done = quick_walk(tmp_path / "copy", "--config", "smoke")
+    done = forked_cli(tmp_path / "copy", "--config", "smoke")
     assert done.code == 1
     assert f"made at {smoke.var}" in done.err and "Traceback" not in done.err
 

@@ -55,7 +55,7 @@ while line := sys.stdin.readline():
 
 
 @dataclass(frozen=True)
-class Walk:
+class Completed:
     """One command that has ended."""
 
     code: int
@@ -91,8 +91,8 @@ def environment(offline_log: Path, home: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def walk(environment: dict[str, str]) -> Callable[..., Walk]:
-    """`walk(var, "--config", "smoke")` runs `make train`'s command with these arguments, and with
+def cli(environment: dict[str, str]) -> Callable[..., Completed]:
+    """`cli(var, "--config", "smoke")` runs `make train`'s command with these arguments, and with
     further variables of the environment as named arguments."""
 
     def run(
@@ -101,13 +101,13 @@ def walk(environment: dict[str, str]) -> Callable[..., Walk]:
         module: str = "flows.commands.train",
         timeout: float = 300,
         **variables: str,
-    ) -> Walk:
+    ) -> Completed:
         command = [sys.executable, "-m", module, *arguments, "--var", str(var)]
         env = environment | variables
         done = subprocess.run(
             command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout
         )
-        return Walk(done.returncode, done.stdout, done.stderr, var)
+        return Completed(done.returncode, done.stdout, done.stderr, var)
 
     return run
 
@@ -140,10 +140,10 @@ def shared_api(environment: dict[str, str], tmp_path_factory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def quick_walk(
+def forked_cli(
     environment: dict[str, str], shared_api: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[..., Walk]]:
-    """As `walk`, without the seconds of a start: forked off what is imported, on the shared API.
+) -> Iterator[Callable[..., Completed]]:
+    """As `cli`, without the seconds of a start: forked off what is imported, on the shared API.
 
     Named arguments are variables of the command's environment. A command with `end_at` is ended, by
     the signal `end_by`, as soon as that says so of its process and of what it has printed.
@@ -167,7 +167,7 @@ def quick_walk(
         end_at: Callable[[psutil.Process, str], bool] | None = None,
         end_by: signal.Signals = signal.SIGKILL,
         **variables: str,
-    ) -> Walk:
+    ) -> Completed:
         order = {
             "module": module,
             "arguments": [*arguments, "--var", str(var)],
@@ -186,7 +186,7 @@ def quick_walk(
         ended, _, _ = select.select([forked.stdout], [], [], 300)
         assert ended, "no end after 300 s: " + (said / "err").read_text()
         code = int(forked.stdout.readline())
-        return Walk(code, (said / "out").read_text(), (said / "err").read_text(), var)
+        return Completed(code, (said / "out").read_text(), (said / "err").read_text(), var)
 
     yield run
     forked.stdin.close()
