@@ -1,8 +1,8 @@
 """`make bench-quality`: our models beside AutoGluon and FLAML, and beside the oracle.
 
 On the real file our pipeline runs from nothing; then each peer gets the same training table and as
-many seconds as our families took, one after the other, on all cores. All are scored on the same test
-rows, whose labels no peer sees, with paired intervals over customers. On simulated data the
+many seconds as our families took, one after the other, on all cores. All are scored on the same
+test rows, whose labels no peer sees, with paired intervals over customers. On simulated data the
 winner's distance to the oracle is measured for three seeds.
 
 The peers need packages that the project does not: they get an environment of their own under var/,

@@ -1,4 +1,4 @@
-"""The road as a person walks it: real commands, real processes, the `smoke` preset."""
+"""The pipeline as a person uses it: real commands, real processes, the `smoke` preset."""
 
 from __future__ import annotations
 

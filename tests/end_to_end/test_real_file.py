@@ -1,4 +1,4 @@
-"""The road on the published log: a million rows, and the figures that are known about it."""
+"""The pipeline on the published log: a million rows, and the figures that are known about it."""
 
 from __future__ import annotations
 
