@@ -263,6 +263,16 @@ def test_killed_in_the_middle_each_event_arrives_and_only_the_last_may_come_twic
     assert count_queued(folder) == 0
 
 
+def test_an_altered_receipt_is_not_trusted_and_the_event_has_the_same_id(folder: Path) -> None:
+    with http_server() as received:
+        post(folder, received)
+        file = folder / "deliveries.jsonl"
+        file.write_bytes(file.read_bytes()[:-10])
+        assert len(post(folder, received).sent) == 1
+    ids = [event.id for event in events_of(folder)]
+    assert received.ids == [*ids, ids[2]]
+
+
 # --- Alertmanager -------------------------------------------------------------------------------
 
 
