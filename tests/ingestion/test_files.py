@@ -398,7 +398,7 @@ def test_what_is_not_a_file_of_a_known_kind_is_refused(tmp_path):
     (tmp_path / "gone.csv").symlink_to("gone.csv")  # to itself
     os.mkfifo(tmp_path / "pipe.csv")  # which nobody waits for
     for name, what in [
-        ("~$log.xlsx", "workbook that is open"),
+        ("~$log.xlsx", "while a workbook is open"),
         ("gone.csv", "leads nowhere"),
         ("pipe.csv", "regular file"),
     ]:
