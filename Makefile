@@ -213,5 +213,5 @@ drill: setup ## kill make operate at every step, then the servers
 drill-kill: setup ## kill 80 training runs: does the next one end well?  (ARGS="--only 5")
 	@$(BIN)/python -m tests.drills.kill $(ARGS)
 
-mutate: setup ## change gate, splits, folds, judge in many ways: is each noticed?
+mutate: setup ## change gate, splits, folds, judge: do tests notice?
 	@$(BIN)/python -m tests.mutate $(ARGS)
