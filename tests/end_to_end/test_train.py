@@ -173,7 +173,7 @@ def test_a_second_run_reuses_what_has_not_changed_and_a_tie_is_not_promoted(seco
 def test_a_champion_of_another_question_is_not_replaced(other_question):
     other = other_question
     assert other.summary["decision"]["action"] == "reject"
-    assert "horizon_days is 90 for it, 60 for this run" in other.summary["decision"]["reasons"][0]
+    assert "horizon_days is 90 there and 60 in this run" in other.summary["decision"]["reasons"][0]
     # One worker: the second family starts when the first has ended.
     with sqlite3.connect(other.var / "mlflow" / "mlflow.db") as database:
         spans = database.execute(
