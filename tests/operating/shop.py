@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import resource
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -183,17 +181,6 @@ class Shop:
 
     def verdict(self, month: str) -> dict[str, Any]:
         return json.loads((self.kept / "verdicts" / f"month={month}.json").read_text())["verdict"]
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """The system refuses to write more, as it does on a full disk: with an error of its own."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 REGISTRY = "mlflow"  # keeps absolute paths, and connections to its database in each process

@@ -8,13 +8,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-from shop import FIRST, Shop, files_of_at_most
+from shop import FIRST, Shop
 
 from common.locks import folder_lock
 from features.catalogue import CATALOGUE
 from monitoring.alerts import alerts_of, events_of
 from monitoring.facts import Drift, Performance, Reading
 from monitoring.state import read_facts
+from tests.flows.full_disk import files_of_at_most
 
 pytestmark = pytest.mark.slow
 

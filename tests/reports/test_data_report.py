@@ -20,20 +20,11 @@ from configs.settings import Compute
 from reports.data import _why, write_data_report
 from reports.labelled import histogram
 from reports.table_figures import roc_auc
+from tests.monitoring.made_shop import TYPES as CANONICAL
 from tests.serving.browser import open_browser
 
 pytestmark = pytest.mark.slow
 
-CANONICAL = {
-    "invoice_id": pa.string(),
-    "product_id": pa.string(),
-    "description": pa.string(),
-    "quantity": pa.int64(),
-    "unit_price": pa.float64(),
-    "invoiced_at": pa.timestamp("us"),
-    "customer_id": pa.string(),
-    "country": pa.string(),
-}
 TEXTS = pa.list_(pa.string())
 PART = pa.schema(
     {"source": pa.string(), "source_row": pa.int64(), **CANONICAL, "unreadable": TEXTS}
