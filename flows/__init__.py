@@ -1,4 +1,4 @@
-"""What runs when: Prefect flows and tasks. Wiring only, no SQL, no maths, no model code."""
+"""What runs when: Prefect flows, tasks and commands, which call what the packages offer."""
 
 import sys
 

@@ -46,9 +46,9 @@ def operate(
     """
 
     def body(settings: Settings) -> str:
-        from flows.operate import nothing_due, process_due
+        from flows.operate import nothing_due, operate_and_finish
 
-        done = process_due(settings, _say, restate=restate)
+        done = operate_and_finish(settings, _say, restate=restate)
         if not done:
             return nothing_due(settings)
         return "; ".join(

@@ -82,7 +82,7 @@ def judge(watched: Watched, month: str, *, restate: str | None = None) -> Judged
         verdict = decide(
             month,
             readings,
-            meanings(),
+            verdicts_of_alarms(),
             earlier=earlier,
             champion=scores[-1].version if scores else None,
             horizon_days=settings.features.horizon_days,
@@ -124,11 +124,11 @@ def _who_restates(watched: Watched) -> str:
 def broken_by(watched: Watched, month: str) -> list[str]:
     """Return what the sensors say is broken in a month's data, in sentences: it is known without
     scores, before they are made."""
-    stands_for = meanings()
+    verdict_of_alarm = verdicts_of_alarms()
     return [
         one.text
         for one in read_sensors(watched, month, baseline_of(watched, month))
-        if one.state == "alarm" and stands_for[one.sensor] == "broken data"
+        if one.state == "alarm" and verdict_of_alarm[one.sensor] == "broken data"
     ]
 
 
@@ -225,7 +225,7 @@ def rebuild_altered(settings: Settings, restate: str | None = None) -> list[str]
     return lines
 
 
-def meanings() -> Mapping[str, VerdictName]:
+def verdicts_of_alarms() -> Mapping[str, VerdictName]:
     """Return the verdict that an alarm means, for each sensor and each measure of the champion."""
     from monitoring.measure import SENSORS
     from monitoring.performance import GAIN, ROC_AUC
@@ -256,7 +256,14 @@ def _take_into_alerts(folder: Path, judged: Judged) -> None:
     counted = [
         one for one in readings if one.sensor != EARLY_LABEL
     ]  # it is shown, and never counts
-    update(folder, month, counted, judged.verdict, stands_for=meanings(), today=end_of(month))
+    update(
+        folder,
+        month,
+        counted,
+        judged.verdict,
+        verdict_of_alarm=verdicts_of_alarms(),
+        today=end_of(month),
+    )
 
 
 def _write_facts(

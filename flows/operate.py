@@ -38,7 +38,7 @@ from flows.judge import (
 )
 from flows.kept_scores import Scores, read_scores, scores_folder
 from flows.monitor import could_judge
-from flows.retrain import decision_as_of, find_trigger, train, why_not, write_trigger_once
+from flows.retrain import decision_as_of, find_trigger, run_retraining, why_not, write_trigger_once
 from flows.score import score_log
 from flows.stopping import end_on_signals
 from flows.watch import PAGE, NotWhole, Watched, check_there, folder_of, refuse_table
@@ -54,7 +54,7 @@ from registry.champion import the_champion
 ABOUT = "Process every month that is due: score, judge, retrain when there is a reason."
 OPTIONS = {"restate": "a month whose rows were changed since: take them over (2026-02)"}
 BY = "operate"
-LATE = timedelta(days=7)  # rows that come within a week after their month alarm nobody
+LATE = timedelta(days=7)  # rows that come within a week after their month raise no alert
 
 
 @dataclass(frozen=True)
@@ -77,13 +77,13 @@ class Operated:
 
 def main(settings: Settings, *, restate: str | None) -> None:
     end_on_signals()
-    process_due(settings, print_line, restate=restate)
+    operate_and_finish(settings, print_line, restate=restate)
     shown = console()
     for head, text in (("Page", str(folder_of(settings) / PAGE)), ("Next", _next(settings))):
         shown.print(f"{head:9} {text}", soft_wrap=True, markup=False)
 
 
-def process_due(
+def operate_and_finish(
     settings: Settings, say: Callable[[str], None], *, restate: str | None = None
 ) -> list[Operated]:
     """What `make operate` does: the due months, then alerts, metrics and page.
@@ -98,7 +98,7 @@ def process_due(
     with exclusive(settings, BY):
         the_champion(settings)  # before anything is read
         with finished(settings, BY):
-            for line in [*settle(settings), *rebuild_altered(settings, changed)]:
+            for line in [*reconcile_registry(settings), *rebuild_altered(settings, changed)]:
                 say(line)
             if changed is not None:
                 score = partial(_score_anew, say)
@@ -203,7 +203,7 @@ def _retrain(watched: Watched, verdict: Verdict, say: Callable[[str], None]) -> 
     if decided is None:
         write_trigger_once(settings, client, past, trigger, month, clock)
         say(f"{month}: retraining: {trigger.reason}")
-        train(settings, lambda line: say(f"{month}: training: {line}"))
+        run_retraining(settings, lambda line: say(f"{month}: training: {line}"))
         decided = decision_as_of(ledger.history(client, settings), clock)
         assert decided is not None, "a training ends with a decision"
     verb = "is champion" if decided.action == "promote" else "is rejected"
@@ -249,7 +249,7 @@ def nothing_due(settings: Settings) -> str:
 # --- before and after the months ------------------------------------------------------------------
 
 
-def settle(settings: Settings) -> list[str]:
+def reconcile_registry(settings: Settings) -> list[str]:
     """Finish what a killed training left in the registry, such as a decision that was recorded and
     not carried out; returns what was done."""
     from registry import runs

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from configs.command import make
 from configs.settings import Settings
 from flows.clock import clock_of
-from flows.judge import meanings, unaccepted_until
+from flows.judge import unaccepted_until, verdicts_of_alarms
 from flows.watch import Watched
 from monitoring import state
 from monitoring.facts import Reading, Verdict, add_months, month_of
@@ -97,7 +97,7 @@ def _worse(watched: Watched, verdict: Verdict) -> tuple[str, ...]:
     return tuple(
         one.text
         for one in readings
-        if one.state == "alarm" and meanings().get(one.sensor) == "worse"
+        if one.state == "alarm" and verdicts_of_alarms().get(one.sensor) == "worse"
     )
 
 
@@ -146,7 +146,7 @@ def write_trigger_once(
     write_trigger(client, settings, reason=trigger.reason, figures=figures, by="operate")
 
 
-def train(settings: Settings, show: Callable[[str], None] | None = None) -> None:
+def run_retraining(settings: Settings, show: Callable[[str], None] | None = None) -> None:
     """Train as of the clock; the output goes to the run's log, and line by line to `show`."""
     from rich.console import Console
 

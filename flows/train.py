@@ -1,4 +1,6 @@
-"""The training flow, in its order: each line of `train` is a stage, and says where its code is.
+"""The training flow, in its order: the calls in the `try` block of `train` are its stages.
+
+docs/architecture.md says which function each of them calls.
 
 Prefect caches nothing here (`flows/stage.py` says why). Tasks share the `RunContext` of one run
 instead of shipping data: what goes from stage to stage lies in files with known hashes.
@@ -53,7 +55,7 @@ def train(settings: Settings, run: Run, display: Display) -> dict[str, Any]:
     try:
         parts = ingest(context)
         validated = validate(context, parts)
-        table = build_features(context, validated)
+        table = build_table(context, validated)
         write_data_report(context, parts, validated, table)
         fitted = fit_families(context, table)
         candidates = ensemble_task(context, table, fitted)
@@ -66,9 +68,8 @@ def train(settings: Settings, run: Run, display: Display) -> dict[str, Any]:
             context, parts, validated, table, candidates, evaluation, oracle, outcome
         )
         log_run(context, summary, validated, table, candidates, evaluation)
-        summary["decision"]["record"] = carry_out(
-            context, comparison, outcome, summary
-        )  # the last act
+        # Last: a run that fails has promoted nothing.
+        summary["decision"]["record"] = carry_out(context, comparison, outcome, summary)
         summary["seconds"] = {"total": round(run.elapsed(), 3), **run.seconds}
         summary["peak_memory_mb"] = run.peak_memory_mb
         finish(run, summary)
@@ -84,7 +85,7 @@ def train(settings: Settings, run: Run, display: Display) -> dict[str, Any]:
 def run_flow(settings: Settings, run: Run, display: Display) -> dict[str, Any]:
     """Run the flow under the run's name, with as many families in parallel as the settings say.
 
-    Its tags, the run and the folder of the state, exist before its name does.
+    Prefect knows its tags, the run's id and the folder of the state, earlier than its name.
     """
     runner: Any = ThreadPoolTaskRunner(max_workers=settings.tuning.families_at_once)
     named = train.with_options(flow_run_name=run.id, task_runner=runner)
@@ -98,7 +99,7 @@ def run_flow(settings: Settings, run: Run, display: Display) -> dict[str, Any]:
 @task(cache_policy=NO_CACHE, task_run_name="ingest")
 def ingest(context: RunContext) -> Parts:
     with context.stage("ingest") as reused:
-        parts = data_stages.ingest(context.settings)
+        parts = data_stages.open_dataset(context.settings).read()
         reused(parts.reused == len(parts.paths))
     return parts
 
@@ -107,7 +108,7 @@ def ingest(context: RunContext) -> Parts:
 def validate(context: RunContext, parts: Parts) -> Stage:
     folder = context.run.folder
     with context.stage("validate") as reused:
-        stage = data_stages.validate(context.settings, parts, folder / "contract.html")
+        stage = data_stages.open_dataset(context.settings).validate(parts, folder / "contract.html")
         reused(stage.reused)
     shutil.copyfile(stage.path("contract.json"), folder / "contract.json")
     for finding in stage.facts["findings"]:
@@ -119,7 +120,7 @@ def validate(context: RunContext, parts: Parts) -> Stage:
 
 
 @task(cache_policy=NO_CACHE, task_run_name="features")
-def build_features(context: RunContext, validated: Stage) -> TableStage:
+def build_table(context: RunContext, validated: Stage) -> TableStage:
     settings = context.settings
     with context.stage("features") as reused:
         stage = data_stages.open_dataset(settings).build_table(validated)

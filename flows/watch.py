@@ -81,7 +81,7 @@ class Watched:
         for day, rows, *_ in read_days(self.validated / DAYS):
             if day is not None and last - timedelta(weeks=WEEKS) < day <= last:
                 sold[day.weekday()] += rows
-        return {weekday for weekday in range(7) if 70 * sold[weekday] < sold.total()}
+        return {weekday for weekday in range(7) if sold[weekday] < 0.1 * sold.total() / 7}
 
     def _missing(self, month: Month) -> int:
         """Count the days at the end of a month that have no row though the shop was open, as far as
@@ -113,8 +113,8 @@ def folder_of(settings: Settings) -> Path:
 
 
 def watch(settings: Settings) -> Watched:
-    """Read what is new in the source, and validate it. Raises ContractBroken for a batch that is
-    refused or held."""
+    """Open the log as of the clock's day: read what is new in the source, and validate it. Raises
+    ContractBroken for a batch that is refused or held."""
     folder = folder_of(settings)
     folder.mkdir(parents=True, exist_ok=True)
     parts = data_stages.ingest(settings)

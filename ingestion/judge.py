@@ -152,6 +152,8 @@ def _unreadable(name: str) -> str:
     return f"list_bool_or(list_transform(unreadable, lambda v: starts_with(v, '{name}=')))"
 
 
+# --- what the batch measures, and how it differs from the last one -------------------------------
+
 # What is compared is the latest: these last days of the last batch, and the days that the batch
 # has on top of it. Fewer new days than seven say more about weekdays than about the batch: then
 # its own last days stand in for them.

@@ -94,7 +94,7 @@ def update(
     readings: Sequence[Reading],
     verdict: Verdict,
     *,
-    stands_for: Mapping[str, VerdictName] | None = None,
+    verdict_of_alarm: Mapping[str, VerdictName] | None = None,
     today: date | None = None,
 ) -> list[Event]:
     """Take in the readings and the verdict of a month, and return the events that this adds.
@@ -107,7 +107,7 @@ def update(
     folder: of the data set, under var/monitoring.
     readings: of this month; those that only explain, such as the early label, are left out by the
         caller.
-    stands_for: the verdict that a sensor's alarm means; for other sensors it is the month's.
+    verdict_of_alarm: the verdict that a sensor's alarm means; for other sensors it is the month's.
     today: the day of the clock; None: the day at which the month is judged.
 
     Raises ValueError when a reading or the verdict is of another month, OSError when the folder
@@ -115,7 +115,7 @@ def update(
     """
     if {reading.month for reading in readings} | {verdict.month} != {month}:
         raise ValueError(f"readings or a verdict of another month than {month}")
-    conditions = conditions_of(readings, verdict, stands_for or {})
+    conditions = conditions_of(readings, verdict, verdict_of_alarm or {})
     return _change(folder, "judged", month, conditions, today)
 
 

@@ -44,7 +44,12 @@ class Sensor:
     verdict: what an alarm means.  unit: of value, expected and sd.  c: limit of |z|.
     floor: least standard deviation between months.  least: n below it is too few to judge.
     of: what n counts.  needs: columns, of each group one.  own_past: compares with the months
-    before, which after some months of a change include it themselves.
+    before, which after some months of a change include it themselves.  sentence: what the share
+    is of, for sensors that measure a share ("2.1% of 900 <sentence>").
+
+    A new sensor needs its entry in SENSORS, a query below and its name in `measure_months`; its
+    sampling noise is that of a share (`sensors._noise`). A baseline keeps c and floor: a changed
+    limit counts from the next `make rebaseline` on, and until then a new sensor is learning.
     """
 
     meaning: str
@@ -56,6 +61,7 @@ class Sensor:
     of: str
     needs: tuple[tuple[str, ...], ...] = ()
     own_past: bool = False
+    sentence: str = ""
 
 
 SENSORS = {
@@ -82,6 +88,7 @@ SENSORS = {
         of="lines",
         needs=(("product_id",), ("quantity",)),
         own_past=True,
+        sentence="lines are above six times their product's usual quantity",
     ),
     "anonymous": Sensor(
         meaning="share of invoices that name no customer, of those whose lines are valid otherwise",
@@ -91,6 +98,7 @@ SENSORS = {
         floor=0.005,
         least=50,
         of="invoices",
+        sentence="invoices name no customer",
     ),
     "abroad": Sensor(
         meaning="share of new customers (of this month's first invoice) who live abroad",
@@ -101,6 +109,7 @@ SENSORS = {
         least=20,
         of="new customers",
         needs=(("country",),),
+        sentence="new customers live abroad",
     ),
     "invoices": Sensor(
         meaning="invoices, with and without a customer, beside the same month of last year with"

@@ -163,7 +163,9 @@ def read_month(measured: Sequence[Measured], baseline: dict[str, Any], month: st
     readings = []
     for name in SENSORS:
         one = by_month.get((name, month), Measured(name, month, None, 0))
-        known = baseline["sensors"][name]
+        known = baseline["sensors"].get(name)
+        if known is None:  # the sensor is newer than the baseline
+            known = {"mean": None, "until": add_months(baseline["months"][-1], 1)}
         reading = _unjudged(one, known, baseline["months"])
         if reading is None:
             first = add_months(baseline["months"][-1], 1)
@@ -300,13 +302,8 @@ def _words(one: Measured, figures: _Figures | None) -> str:
             f" (± {sd:.1%}): {before:,.0f} in the same month of last year, if with the same"
             f" weekdays, times the usual {math.exp(mean):.2f}."
         )
-    what = {
-        "unit": "lines are above six times their product's usual quantity",
-        "anonymous": "invoices name no customer",
-        "abroad": "new customers live abroad",
-    }[one.sensor]
     usual = f", usually {mean:.1%} (± {sd:.1%})" if figures else ""
-    return f"{one.value:.1%} of {one.n:,} {what}{usual}."
+    return f"{one.value:.1%} of {one.n:,} {SENSORS[one.sensor].sentence}{usual}."
 
 
 def _beside(log_ratio: float) -> str:

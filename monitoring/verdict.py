@@ -57,7 +57,7 @@ class Condition:
 def decide(
     month: str,
     readings: Sequence[Reading],
-    meanings: Mapping[str, VerdictName],
+    verdict_of_alarm: Mapping[str, VerdictName],
     *,
     held: str = "",
     earlier: Sequence[Verdict] = (),
@@ -68,8 +68,8 @@ def decide(
 ) -> Verdict:
     """Decide the verdict of a month.
 
-    readings: of its sensors and of the champion.  meanings: their names -> the verdict that an
-    alarm means; what is not in it never counts.  held: why the contract holds the month's
+    readings: of its sensors and of the champion.  verdict_of_alarm: their names -> the verdict
+    that an alarm means; what is not in it never counts.  held: why the contract holds the month's
     rows.  earlier: verdicts of the months before it, in order.  explained, learning: beside
     the verdict, in sentences.
     """
@@ -77,8 +77,8 @@ def decide(
     if held:
         evidence["broken data"].append(held)
     for reading in readings:
-        if reading.state == "alarm" and reading.sensor in meanings:
-            evidence[meanings[reading.sensor]].append(reading.text)
+        if reading.state == "alarm" and reading.sensor in verdict_of_alarm:
+            evidence[verdict_of_alarm[reading.sensor]].append(reading.text)
     verdict = next(name for name in ACTIONS if evidence[name] or name == "calendar")
     since = _since(month, verdict, earlier)
     due = _due(month, evidence["changed demand"], earlier, horizon_days)
@@ -103,22 +103,22 @@ def unaccepted(verdicts: Sequence[Verdict], since: str) -> list[str]:
 
 
 def conditions_of(
-    readings: Sequence[Reading], verdict: Verdict, stands_for: Mapping[str, VerdictName]
+    readings: Sequence[Reading], verdict: Verdict, verdict_of_alarm: Mapping[str, VerdictName]
 ) -> dict[str, Condition | None]:
     """Find for each sensor and each verdict why it alarms in a month, or None where it does not.
     One that is not in the result is not known.
 
-    stands_for: the verdict that a sensor's alarm means. A verdict alarms under its own name where
-    no alarming sensor stands for it.
+    verdict_of_alarm: the verdict that a sensor's alarm means. A verdict alarms under its own name
+    where no alarming sensor stands for it.
     """
     conditions: dict[str, Condition | None] = {}
     explained: set[str] = set()  # verdicts that an alarming sensor stands for
-    # A sensor that is not in `stands_for` does not explain `worse`: labels do, not sensors.
+    # A sensor that is not in `verdict_of_alarm` does not explain `worse`: labels do, not sensors.
     usual = "" if verdict.verdict == "worse" else verdict.verdict
     for reading in readings:
         if reading.state == "alarm":
-            named = stands_for.get(reading.sensor, verdict.verdict)
-            explained.add(stands_for.get(reading.sensor, usual))
+            named = verdict_of_alarm.get(reading.sensor, verdict.verdict)
+            explained.add(verdict_of_alarm.get(reading.sensor, usual))
             text = reading.text or f"{reading.sensor} is outside its limits"
             # Broken data may hide a change of demand, which needs another action.
             action = verdict.action if named == verdict.verdict else ACTIONS[named]

@@ -2,8 +2,8 @@
 
 A decision is made durable in three steps, under one lock (`_carry_out`): its record is written, the
 alias is moved, the record is closed. What a killed command leaves between two of them is finished
-by the next command here (`reconcile`), because the decision had been taken. While the ledger is not
-whole, no decision rests on it.
+by the next command here (`reconcile`), because the decision had been taken. While the ledger is
+damaged, every command here raises LedgerBroken, except a manual promotion with `despite_ledger`.
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ def promote_manually(
 ) -> Record:
     """Make a version champion because a person says so, whatever the gate said.
 
-    despite_ledger: also when the ledger is not whole. What is wrong with it is written down, and
-    only records from there on count for the model; the present champion may be named too.
+    despite_ledger: promote although the ledger is damaged. A `restart` record lists the damage,
+    older records no longer count for the model, and `number` may be the present champion.
 
     Raises UserError for an unknown version, for the present champion, for a bundle that is not
     whole, and LedgerBroken.
@@ -120,6 +120,7 @@ def promote_manually(
         if problems:
             return _move(client, settings, "restart", named, reason, problems)
         _reconcile(client, settings)
+        # "release" is a manual promotion in the format of the ledger.
         return _move(client, settings, "release", named, reason)
 
 
@@ -225,7 +226,11 @@ def _unfinished(
     client: MlflowClient, settings: Settings
 ) -> Iterator[tuple[str, Callable[[], str]]]:
     """What a killed command left, in words, each with the function that repairs it and returns what
-    it did."""
+    it did.
+
+    It is lazy on purpose: `_reconcile` repairs each item before the next one is looked for, while
+    `pending` only lists them, and then an open record explains where the alias stands.
+    """
     past = ledger.trusted(client, settings)
     if past and past[-1].open:
         entry = past[-1]

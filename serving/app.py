@@ -31,26 +31,26 @@ Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 INLINE_BYTES = 150_000  # a larger request is read and answered off the event loop
-SMALLEST, LINE_BYTES = 10_000, 512  # of a body, and of an invoice line in it
+BODY_BASE_BYTES, BYTES_PER_LINE = 10_000, 512  # of a body, and of an invoice line in it
 CLOSE = {"connection": "close"}
-DECIDE = (  # headers that may be there once
+UNREPEATABLE = (  # headers that a request may have only once
     *(b"host", b"origin", b"authorization"),
     *(b"content-type", b"content-encoding", b"content-length"),
 )
 
 
 class Application:
-    """behind: BentoML's application.  metrics_file: what monitoring wrote, added to its metrics."""
+    """bentoml: its application.  metrics_file: what monitoring wrote, added to its metrics."""
 
     def __init__(
         self,
-        behind: Any,
+        bentoml: Any,
         champions: Champions,
         access: Access,
         work: Work,
         metrics_file: Path | None = None,
     ) -> None:
-        self.behind, self.champions, self.access, self.work = behind, champions, access, work
+        self.bentoml, self.champions, self.access, self.work = bentoml, champions, access, work
         self.metrics_file = metrics_file
         self.scores = metrics.Scores()
         self.answered = {route.name: metrics.Answered(route.name) for route in ROUTES.values()}
@@ -60,7 +60,7 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         match scope["type"]:
             case "lifespan":
-                await self.behind(scope, receive, send)
+                await self.bentoml(scope, receive, send)
             case "websocket":
                 await send({"type": "websocket.close"})  # uvicorn answers 403
             case "http":
@@ -76,20 +76,20 @@ class Application:
                 what, path = "there is no such path; / says what there is", shown(scope["path"])
                 raise Refused("not_found", "", Problem(what=what, where="path", value=path))
             headers = self._check(route, scope)
-            if route.behind:
+            if route.by_bentoml:
                 await self._pass_on(route, scope, receive, send)
                 self.answered[route.name].count(200, perf_counter() - began)
                 return
-            if route.give is not None:
-                kind, body, extra = route.give(self.champions)
-            elif route.operator is not None:
-                # This request has no body, and does not stand behind those of others.
-                body = encode(await asyncio.to_thread(route.operator, self.champions))
+            if route.read is not None:
+                kind, body, extra = route.read(self.champions)
+            elif route.action is not None:
+                # A request without a body needs no slot and waits for no other request.
+                body = encode(await asyncio.to_thread(route.action, self.champions))
             else:
                 body = await self._answer(route, scope, headers, receive)
         except Refused as refused:
-            # Frames hold the body, and are in a ring with the future of a thread: left to the
-            # collector, a hundred refusals of large bodies are kept until it comes by.
+            # The traceback refers to the body, in a cycle with the thread's future: without this,
+            # large bodies stay in memory until the garbage collector runs.
             refused.__traceback__ = refused.__context__ = None
             status, body = refused.status, refused.body()
             extra = _encoded(refused.headers)
@@ -126,7 +126,7 @@ class Application:
         """The headers of a request that may be answered here. Raises Refused."""
         headers = dict(scope["headers"])
         if len(headers) < len(scope["headers"]):
-            _refuse_twice(scope["headers"])
+            _refuse_repeated_headers(scope["headers"])
         self.access.check(scope, headers, open_to_all=route.open_to_all)
         if scope["method"] not in route.methods:
             allowed, method = ", ".join(route.methods), shown(scope["method"])
@@ -141,9 +141,9 @@ class Application:
 
     async def _pass_on(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         if route.name == "metrics" and self.metrics_file is not None:
-            await metrics.with_file(self.behind, scope, receive, send, self.metrics_file)
+            await metrics.with_file(self.bentoml, scope, receive, send, self.metrics_file)
         else:
-            await self.behind(scope, receive, send)
+            await self.bentoml(scope, receive, send)
 
     async def _answer(
         self, route: Route, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive
@@ -157,12 +157,12 @@ class Application:
             request = Request(
                 body,
                 query,
-                self.champions.ready(),  # one for the whole request
-                self.champions.limits,
-                self._scored,
-                metrics.rows_left_out,
-                metrics.lines_left_out,
-                stop,
+                champion=self.champions.ready(),  # one for the whole request
+                limits=self.champions.limits,
+                scored=self._scored,
+                rows_left_out=metrics.rows_left_out,
+                lines_left_out=metrics.lines_left_out,
+                stop=stop,
             )
             answer = route.answer
             assert answer is not None
@@ -179,8 +179,8 @@ class Application:
         not on use. size: what bounds it, `rows` or `lines`."""
         limits, champion = self.champions.limits, self.champions.current
         if size == "lines":
-            return SMALLEST + limits.max_lines * LINE_BYTES
-        return SMALLEST + limits.max_rows * (champion.reader.row_bytes if champion else 0)
+            return BODY_BASE_BYTES + limits.max_lines * BYTES_PER_LINE
+        return BODY_BASE_BYTES + limits.max_rows * (champion.reader.row_bytes if champion else 0)
 
     def _scored(self, scored: Scored) -> None:
         for call in self.on_scored:
@@ -256,10 +256,10 @@ def _upgrade(sent: bytes) -> Refused:
     return Refused("invalid", "", problem, headers=CLOSE)
 
 
-def _refuse_twice(headers: Iterable[tuple[bytes, bytes]]) -> None:
+def _refuse_repeated_headers(headers: Iterable[tuple[bytes, bytes]]) -> None:
     """Raises Refused when a header that decides is given twice: either could be meant."""
     for name, count in Counter(name for name, _ in headers).items():
-        if count > 1 and name in DECIDE:
+        if count > 1 and name in UNREPEATABLE:
             where = f"headers.{name.decode('latin-1')}"
             raise invalid(Problem(what="is given twice", where=where))
 

@@ -1,6 +1,7 @@
 """The endpoints: which paths there are, and the function that answers each of them.
 
-A field is added to an answer in its type (`responses.py`) and in the function here that fills it;
+A field is added to an answer in its type (`responses.py`) and in the function that fills it: the
+endpoint's function here, or `score` in `champion.py` for a field of each customer (`Prediction`);
 the descriptions (OpenAPI, BentoML's) follow from the type.
 """
 
@@ -211,7 +212,7 @@ def look_again(champions: Champions) -> Reloaded:
 
 # --- which path is which -------------------------------------------------------------------------
 
-Given = tuple[bytes, bytes, tuple[tuple[bytes, bytes], ...]]  # content type, body, headers
+Content = tuple[bytes, bytes, tuple[tuple[bytes, bytes], ...]]  # content type, body, headers
 JSON, HTML, TEXT = b"application/json", b"text/html; charset=utf-8", b"text/plain"
 PAGE = Path(__file__).parent / "page"
 KINDS = {
@@ -230,37 +231,37 @@ LOOSER = POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
 
 @dataclass(frozen=True)
 class Route:
-    """answer, give, operator: what answers, one of the three; behind: BentoML does.
+    """Who answers a path: one of answer, read and action, or BentoML's application (by_bentoml).
 
     answer: from a request, in the event loop where it is `inline` and small, else in a thread.
-    give: what is there already.  operator: what changes the service.
+    read: returns content that needs no request.  action: changes the service.
     size: what bounds the body, rows or lines.  query: the parameters that it knows.
     """
 
     name: str
     methods: tuple[str, ...] = ("GET", "HEAD")
     answer: Callable[[Request], Any] | None = None
-    give: Callable[[Champions], Given] | None = None
-    operator: Callable[[Champions], Any] | None = None
-    behind: bool = False
+    read: Callable[[Champions], Content] | None = None
+    action: Callable[[Champions], Any] | None = None
+    by_bentoml: bool = False
     open_to_all: bool = False
     inline: bool = False
     size: str = "rows"
     query: tuple[str, ...] = ()
 
 
-def _schema(champions: Champions) -> Given:
+def _schema(champions: Champions) -> Content:
     """The same for BentoML's client."""
     return JSON, client_schema(champions.ready().description), ()
 
 
-def _json(function: Callable[[Champions], Any]) -> Callable[[Champions], Given]:
+def _json(function: Callable[[Champions], Any]) -> Callable[[Champions], Content]:
     return lambda champions: (JSON, encode(function(champions)), ())
 
 
-def _file(path: Path, policy: str = POLICY) -> Callable[[Champions], Given]:
+def _file(path: Path, policy: str = POLICY) -> Callable[[Champions], Content]:
     """A file of the page, read once: it does not change while the service runs."""
-    given = (
+    content = (
         KINDS[path.suffix],
         path.read_bytes(),
         (
@@ -270,10 +271,10 @@ def _file(path: Path, policy: str = POLICY) -> Callable[[Champions], Given]:
             (b"cache-control", b"no-cache"),
         ),
     )
-    return lambda _: given
+    return lambda _: content
 
 
-ALIVE: Given = (TEXT, b"alive\n", ())
+ALIVE: Content = (TEXT, b"alive\n", ())
 POST = ("POST",)
 SWAGGER = ("swagger-ui.css", "swagger-ui-bundle.js")
 ROUTES: dict[str, Route] = {
@@ -286,21 +287,24 @@ ROUTES: dict[str, Route] = {
         query=("on_error", "features"),
     ),
     "/explain": Route("explain", POST, answer=explain, query=("top", "on_error")),
-    "/reload": Route("reload", POST, operator=look_again),
-    "/model": Route("model", give=_json(model)),
-    "/samples": Route("samples", give=_json(samples)),
-    "/docs.json": Route("docs", give=lambda champions: (JSON, champions.ready().description, ())),
-    "/schema.json": Route("docs", give=_schema),
-    "/livez": Route("health", give=lambda _: ALIVE, open_to_all=True),
-    "/healthz": Route("health", give=lambda _: ALIVE, open_to_all=True),
-    "/readyz": Route("health", give=_json(ready), open_to_all=True),
-    "/metrics": Route("metrics", behind=True),
-    "/": Route("page", give=_file(PAGE / "index.html"), open_to_all=True),
-    "/docs": Route("page", give=_file(PAGE / "docs.html", LOOSER), open_to_all=True),
+    "/reload": Route("reload", POST, action=look_again),
+    "/model": Route("model", read=_json(model)),
+    "/samples": Route("samples", read=_json(samples)),
+    "/docs.json": Route("docs", read=lambda champions: (JSON, champions.ready().description, ())),
+    "/schema.json": Route("docs", read=_schema),
+    "/livez": Route("health", read=lambda _: ALIVE, open_to_all=True),
+    "/healthz": Route("health", read=lambda _: ALIVE, open_to_all=True),
+    "/readyz": Route("health", read=_json(ready), open_to_all=True),
+    "/metrics": Route("metrics", by_bentoml=True),
+    "/": Route("page", read=_file(PAGE / "index.html"), open_to_all=True),
+    "/docs": Route("page", read=_file(PAGE / "docs.html", LOOSER), open_to_all=True),
     **{
-        f"/page/{path.name}": Route("page", give=_file(path), open_to_all=True)
+        f"/page/{path.name}": Route("page", read=_file(path), open_to_all=True)
         for path in sorted(PAGE.iterdir())
         if path.suffix in KINDS and path.suffix != ".html"
     },
-    **{f"/static_content/{name}": Route("page", behind=True, open_to_all=True) for name in SWAGGER},
+    **{
+        f"/static_content/{name}": Route("page", by_bentoml=True, open_to_all=True)
+        for name in SWAGGER
+    },
 }

@@ -51,7 +51,10 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class FromLines(Prediction, frozen=True, omit_defaults=True):
-    """The answer for one customer's invoice lines. features: only with `features=true`."""
+    """The answer for one customer's invoice lines. features: only with `features=true`.
+
+    `omit_defaults` leaves out every field that equals its default, those of Prediction included.
+    """
 
     features: dict[str, float | str | None] | None = None
 

@@ -181,6 +181,9 @@ def fit_calibration(
     return Calibration(kind, anchors=tuple(anchors), columns=tuple(season))
 
 
+# --- a family on validation, with its calibration ------------------------------------------------
+
+
 @dataclass(frozen=True)
 class Validated:
     """raw, calibrated: probabilities float64 (n,) of all validation rows, in their order.

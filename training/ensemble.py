@@ -1,4 +1,4 @@
-"""The fourth candidate: a weighted mean of the families' probabilities, as one ONNX graph.
+"""One more candidate: a weighted mean of the families' probabilities, as one ONNX graph.
 
 The weights are found by greedy selection with replacement (Caruana et al. 2004, ICML): twenty
 times the member is added that makes the validation figure best. They are the only thing chosen

@@ -61,8 +61,8 @@ class Evaluation:
 
 
 def choose_winner(results: dict[str, dict[str, Any]]) -> str:
-    """The candidate with the least recalibrated log loss on validation (`training/metrics.py`), the
-    first of equals; `results` are the result.json of each."""
+    """The candidate with the least recalibrated log loss on validation
+    (`common/statistics.py`), the first of equals; `results` are the result.json of each."""
     return min(results, key=lambda name: results[name]["valid_metrics"]["recalibrated_log_loss"])
 
 
@@ -78,7 +78,7 @@ def evaluate(
 ) -> Evaluation:
     """Score every candidate's exported model on the test split.
 
-    schema: the features, as `table.facts["schema"]` has them.  candidates: name -> the folder that
+    schema: the features, as `table.facts.described` has them.  candidates: name -> the folder that
     `training/fit.py` or `training/ensemble.py` wrote.  champion: raw test features float32 (n, f)
     -> probabilities, scored on the same rows.  What a graph differs by from its original on any
     test row is reported; the gate judges it.

@@ -118,6 +118,9 @@ def max_difference(native: np.ndarray, exported: np.ndarray) -> float:
     return float(difference.max()) if np.isfinite(difference).all() else float("inf")
 
 
+# --- categories as columns of 0 and 1 ------------------------------------------------------------
+
+
 def width(schema: Schema) -> int:
     """Number of columns after `expand`."""
     return len(_columns(schema)[0])

@@ -50,7 +50,8 @@ class Job:
 
     features, schema: names, and what the table knows of each, in the order of the columns.
     horizon_days: between a fold's training rows and its date.  calibration: the setting.
-    season: names of the features that say the time of the year, whether the table has them or not.
+    season: names of the features that say the time of the year (`year_sin`, `year_cos`); the table
+    may lack them.
     storage, password_variable, study: where the trials are kept (`training.studies.Place`).
     workers: processes on the search, this one included, each with `threads`.
     """
@@ -101,15 +102,15 @@ def fit_family(job: Job, emit: Emit) -> dict[str, Any]:
         emit({"event": "trial", **asdict(result), **({"recalled": True} if recalled else {})})
 
     table, family = Path(job.table), load_family(job.family)
-    kind, season = resolve(job.calibration, job.features, job.season)
+    kind, season_columns = resolve(job.calibration, job.features, job.season)
     train, valid, folds = read_folds(job)
     emit({"event": "stage", "name": "tuning", "train_rows": len(train), "valid_rows": len(valid)})
     seeded: dict[str, Any] = {"seed": job.seed, "threads": job.threads}
-    numeric = [numbers(fold, job) for fold in folds]
+    one_hot_folds = [one_hot_fold(fold, job) for fold in folds]
     with helpers(partial(make_runner, job), job.workers - 1) as beside:
         tuned = tune(
             family,
-            numeric,
+            one_hot_folds,
             trials=job.trials,
             seconds=job.seconds,
             place=Place(job.storage, job.study, job.password_variable),
@@ -120,18 +121,20 @@ def fit_family(job: Job, emit: Emit) -> dict[str, Any]:
 
     emit({"event": "stage", "name": "refit"})
     started = time.perf_counter()
-    validated = validate(family, tuned, folds, numeric, kind, season, **seeded)
+    validated = validate(family, tuned, folds, one_hot_folds, kind, season_columns, **seeded)
     both = join(train, valid)
-    columns = with_numbers(both, job)
+    columns = one_hot(both, job)
     model = family.fit(tuned.params, columns, None, **seeded)
     fitted = family.predict(model, columns.x)
-    calibration = fit_calibration(kind, fitted, both, validated.raw, valid, season)
+    calibration = fit_calibration(kind, fitted, both, validated.raw, valid, season_columns)
     refit_seconds = time.perf_counter() - started
 
     emit({"event": "stage", "name": "export"})
     started = time.perf_counter()
-    sealed = prefix(family.to_onnx(model, width(job.schema)), job.schema)
-    graph = calibration.append(sealed, len(job.features)).SerializeToString(deterministic=True)
+    with_categories = prefix(family.to_onnx(model, width(job.schema)), job.schema)
+    graph = calibration.append(with_categories, len(job.features)).SerializeToString(
+        deterministic=True
+    )
     answered = calibration.apply(fitted, both.x)
     test = read_rows(table, ("test",), job.features, label=False)
     test_columns = expand(test.x, job.schema)
@@ -178,8 +181,10 @@ def make_runner(job: Job) -> Runner:
     from training.families import load_family
     from training.folds import fit_folds
 
-    numeric = [numbers(fold, job) for fold in read_folds(job)[2]]
-    return partial(fit_folds, load_family(job.family), numeric, seed=job.seed, threads=job.threads)
+    one_hot_folds = [one_hot_fold(fold, job) for fold in read_folds(job)[2]]
+    return partial(
+        fit_folds, load_family(job.family), one_hot_folds, seed=job.seed, threads=job.threads
+    )
 
 
 def read_folds(job: Job) -> tuple[Rows, Rows, tuple[Fold, ...]]:
@@ -192,12 +197,12 @@ def read_folds(job: Job) -> tuple[Rows, Rows, tuple[Fold, ...]]:
     return train, valid, make_folds(train, valid, job.horizon_days)
 
 
-def numbers(fold: Fold, job: Job) -> Fold:
+def one_hot_fold(fold: Fold, job: Job) -> Fold:
     """The fold with columns in place of categories, as families take it."""
-    return replace(fold, train=with_numbers(fold.train, job), valid=with_numbers(fold.valid, job))
+    return replace(fold, train=one_hot(fold.train, job), valid=one_hot(fold.valid, job))
 
 
-def with_numbers(rows: Rows, job: Job) -> Rows:
+def one_hot(rows: Rows, job: Job) -> Rows:
     from training.export import expand
 
     return replace(rows, x=expand(rows.x, job.schema))
@@ -233,7 +238,7 @@ def main(arguments: list[str]) -> int:
             {
                 "event": "error",
                 "message": f"{type(error).__name__}: {error}",
-                **_parts(error, place),
+                **_error_fields(error, place),
             }
         )
         with suppress(OSError):  # the log may lie on a disk that is full
@@ -243,8 +248,8 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _parts(error: Exception, place: Path) -> dict[str, str]:
-    """What an error for people says, one by one."""
+def _error_fields(error: Exception, place: Path) -> dict[str, str]:
+    """Return the fields of a UserError; none for other errors."""
     from common.errors import UserError
     from common.full_disk import full_disk
 

@@ -1,1 +1,1 @@
-"""The commands beside the pipeline itself: `make models`, `make adopt`, and the like."""
+"""The commands. Those that other flows import too (score, monitor, operate) are in `flows/` itself."""

@@ -29,8 +29,8 @@ from configs.load import dump
 from configs.settings import Settings
 from flows.clock import as_of_month
 from flows.finish import finish
-from flows.operate import Operated, operate_month, settle
-from flows.retrain import train
+from flows.operate import Operated, operate_month, reconcile_registry
+from flows.retrain import run_retraining
 from flows.stage import hash_text
 from flows.stopping import end_on_signals
 from flows.watch import PAGE, folder_of
@@ -240,10 +240,10 @@ def _first_champion(settings: Settings, month: str, show: Callable[[str], None])
     the month."""
     from registry.champion import champion_now
 
-    settle(settings)  # what a training that was killed has left
+    reconcile_registry(settings)  # what a training that was killed has left
     if champion_now(settings) is None:
         at = _as_of(settings, month)
-        train(at, lambda line: show(f"training the first champion: {line}"))
+        run_retraining(at, lambda line: show(f"training the first champion: {line}"))
     champion = champion_now(settings)
     if champion is None:
         raise UserError(

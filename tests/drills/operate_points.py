@@ -35,7 +35,7 @@ def _before(call: str, nth: int = 1) -> dict[str, Any]:
 
 
 STAGES = {  # of a month
-    "settled": _after("flows.operate:settle"),
+    "settled": _after("flows.operate:reconcile_registry"),
     "ingested": _after("flows.data_stages:ingest"),
     "validated": _after("flows.data_stages:validate"),
     "log read": _after("flows.operate:watch_month"),

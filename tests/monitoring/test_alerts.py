@@ -45,7 +45,7 @@ def judge(folder: Path, month: str, name: str = "calendar", **states: str) -> li
     readings = [
         Reading(sensor, month, state, text=f"{sensor}!") for sensor, state in states.items()
     ]
-    return update(folder, month, readings, verdict(month, name), stands_for=STANDS_FOR)
+    return update(folder, month, readings, verdict(month, name), verdict_of_alarm=STANDS_FOR)
 
 
 def announced(events: list[Event]) -> list[str]:

@@ -26,6 +26,13 @@ def test_a_healthy_shop_has_no_alarm(measured):
     assert readings[0].sd == pytest.approx(floor, rel=0.01), "its months do not vary"
 
 
+def test_a_sensor_that_is_newer_than_the_baseline_is_learning(measured):
+    baseline = freeze(measured, BASELINE)
+    del baseline["sensors"]["abroad"]
+    readings = read_month(measured, baseline, JUDGED)
+    assert states(readings) == dict.fromkeys(SENSORS, "ok") | {"abroad": "learning"}
+
+
 def priced(*values: float) -> list[Measured]:
     """Twelve months at 0, of which the floor is the sd, and then these months."""
     months = [add_months(BASELINE[0], n) for n in range(12 + len(values))]
