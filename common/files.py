@@ -82,7 +82,7 @@ def _temporary(target: Path) -> Path:
     """A name of this thread's own beside `target`; those of processes that were killed go."""
     for left in target.parent.glob(f".{glob.escape(target.name)}.[0-9]*.[0-9]*"):
         process = left.name.split(".")[-2]
-        if process.isdecimal() and not _runs(int(process)):
+        if process.isdecimal() and not is_running(int(process)):
             if left.is_dir():
                 shutil.rmtree(left, ignore_errors=True)
             else:
@@ -90,7 +90,8 @@ def _temporary(target: Path) -> Path:
     return target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
 
 
-def _runs(process: int) -> bool:
+def is_running(process: int) -> bool:
+    """Whether a process of this number is there, whoever owns it."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

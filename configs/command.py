@@ -78,7 +78,8 @@ def run_command(
         if foreign := not_used(typed.config, typed.overrides):
             print(
                 f"The limits and costs of preset {visible(typed.config)} belong to another source"
-                f" than {settings.source.kind}, and not used: {', '.join(map(visible, foreign))}."
+                f" than {settings.source.kind}, and are not used:"
+                f" {', '.join(map(visible, foreign))}."
                 " What holds here belongs in a preset of its own: docs/adopt-your-data.md"
             )
         prepare(settings, network=network)
@@ -274,7 +275,7 @@ def _numbered(character: int) -> str:
 
 def _explained(error: OSError) -> UserError:
     return UserError(
-        f"the system says: {error.strerror or error}",
+        f"system error: {error.strerror or error}",
         where=str(error.filename or ""),
         next_step="see that it can be read and written, or pass --var FOLDER",
     )

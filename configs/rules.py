@@ -69,8 +69,8 @@ class Rule(Section):
     required: bool = Field(False, description="the column must have a value")
     forbidden: float | None = Field(None, description="the one value it must not have")
     pattern: str | None = Field(None, description="the regular expression it must match")
-    low: float | None = Field(None, description="the least it may be")
-    high: float | None = Field(None, description="the most it may be")
+    low: float | None = Field(None, description="minimum allowed value")
+    high: float | None = Field(None, description="maximum allowed value")
     warn_share: Share | None = Field(
         None, description="of the rows: above it, it is named; none: contract.warn_share"
     )

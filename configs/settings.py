@@ -7,6 +7,8 @@ from these lines.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from datetime import date
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -24,7 +26,9 @@ from configs.url import from_variable, refuse_password
 class Compute(Section):
     """What DuckDB may use (`common/duck.py`)."""
 
-    memory_mb: int = Field(MEMORY_MB, ge=256, description="most memory of a query; the rest spills")
+    memory_mb: int = Field(
+        MEMORY_MB, ge=256, description="maximum memory of a query; the rest spills"
+    )
     threads: int | None = Field(None, ge=1, description="threads of a query; none: every core")
 
 
@@ -34,12 +38,19 @@ class Features(Section):
     # What a model of a log answers: models that differ in one of these cannot be compared.
     question: ClassVar = ("horizon_days", "active_days", "home_country", "invoice_days")
 
-    horizon_days: int = Field(90, ge=1, le=365, description="label: buys within this many days")
+    horizon_days: int = Field(
+        90, ge=1, le=365, description="prediction horizon in days: the label is a purchase in it"
+    )
     active_days: int = Field(
-        365, ge=1, le=1095, description="which customers get a row: bought within"
+        365,
+        ge=1,
+        le=1095,
+        description="activity window in days: a customer who bought in it gets a row",
     )
     min_history_days: int = Field(180, ge=1, description="log before the first as-of date")
-    train_dates: int = Field(10, ge=1, le=120, description="most as-of dates to train on, monthly")
+    train_dates: int = Field(
+        10, ge=1, le=120, description="maximum of as-of dates to train on, monthly"
+    )
     valid_dates: int = Field(
         3, ge=1, le=24, description="as-of dates to validate on, monthly: the choice is their mean"
     )
@@ -70,7 +81,10 @@ class Tuning(Section):
     )
     families_at_once: int = Field(2, ge=1, le=64, description="families tuned side by side")
     workers: int = Field(
-        1, ge=1, le=64, description="processes on one family's search; with several none repeats"
+        1,
+        ge=1,
+        le=64,
+        description="processes on one family's search; with several, results are not reproducible",
     )
     storage: str | None = Field(
         None, description="SQLAlchemy URL of the studies, no password; none: SQLite under var/"
@@ -199,11 +213,13 @@ class Serving(Section):
     host: str = Field("127.0.0.1", description="address to listen on; beyond loopback with a token")
     port: int = Field(3000, ge=1, le=65535, description="port to listen on")
     workers: int = Field(1, ge=1, le=64, description="processes that answer")
-    max_rows: int = Field(1000, ge=1, le=100_000, description="most customers in one request")
+    max_rows: int = Field(1000, ge=1, le=100_000, description="maximum of customers in one request")
     max_lines: int = Field(
-        20_000, ge=1, le=1_000_000, description="most invoice lines in one request"
+        20_000, ge=1, le=1_000_000, description="maximum of invoice lines in one request"
     )
-    max_explained: int = Field(20, ge=1, le=1000, description="most customers to explain at once")
+    max_explained: int = Field(
+        20, ge=1, le=1000, description="maximum of customers to explain at once"
+    )
     max_concurrency: int = Field(
         64, ge=1, le=10_000, description="requests at once per worker; one more is answered 429"
     )
@@ -402,3 +418,16 @@ class Settings(BaseSettings):
     prefect: Prefect = Prefect()
     tracking: Tracking = Tracking()
     ui: Ui = Ui()
+
+    @property
+    def dataset(self) -> str:
+        """The data set that a run reads: batches are compared within it.
+
+        The preset names it. Another simulated world is another data set; a longer or drifted log of
+        the same one is not.
+        """
+        if self.source.kind != "simulated":
+            return self.name
+        world = self.source.simulation.model_dump(mode="json", exclude={"days", "drift"})
+        digest = hashlib.sha256(json.dumps([world, self.seed], sort_keys=True).encode())
+        return f"{self.name}-{digest.hexdigest()[:8]}"

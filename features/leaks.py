@@ -40,17 +40,6 @@ if TYPE_CHECKING:
 KEYS = ("customer_id", "as_of", "split", "label")  # every other column is checked
 
 
-def find_leaks(
-    transactions: Path | list[Path],
-    table: Path,
-    settings: Features,
-    declared: frozenset[str] = ALL,
-    compute: Compute | None = None,
-) -> list[Leak]:
-    """The leaks of `check_leaks`."""
-    return list(check_leaks(transactions, table, settings, declared, compute).leaks)
-
-
 def check_leaks(
     transactions: Path | list[Path],
     table: Path,

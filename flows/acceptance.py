@@ -16,7 +16,7 @@ from configs.command import make
 from configs.settings import Settings
 from flows.dataset import Dataset
 from flows.stage import Stage
-from ingestion.batches import ACCEPTED, Batch, dataset_of, decide, find, last_accepted
+from ingestion.batches import ACCEPTED, Batch, decide, find, last_accepted
 from ingestion.contract import change_rules
 from ingestion.expectations import Finding
 from ingestion.labelled.unseen import UNSEEN
@@ -40,7 +40,7 @@ def last_validated(settings: Settings) -> Validated:
     validated = _read(settings, "validated")
     if validated is None:
         raise UserError(
-            f"no batch of {dataset_of(settings)} was accepted yet",
+            f"no batch of {settings.dataset} was accepted yet",
             where=str(settings.var),
             next_step=make("train", settings),
         )
@@ -74,7 +74,7 @@ def refused(
     if error.outcome is not None:
         rows = asdict(error.outcome.rows)
         write_contract_page(page, rows, error.outcome.findings, batch)
-        folder = settings.var.absolute() / "refused" / dataset_of(settings)
+        folder = settings.var.absolute() / "refused" / settings.dataset
         folder.mkdir(parents=True, exist_ok=True)
         (made / QUARANTINE).replace(folder / QUARANTINE)
         remember(settings, "refused", Validated(batch, folder, rows, f"refused: {error.what}"))
@@ -84,7 +84,7 @@ def refused(
 
 
 def _pointer(settings: Settings, kind: str) -> Path:
-    return settings.var.absolute() / kind / f"{dataset_of(settings)}.json"
+    return settings.var.absolute() / kind / f"{settings.dataset}.json"
 
 
 def _read(settings: Settings, kind: str) -> Validated | None:
@@ -110,7 +110,7 @@ def accept_or_hold(data: Dataset, name: str, stage: Stage, page: Path) -> Batch:
     A batch that was accepted or released once is not judged again.
     """
     settings = data.settings
-    var, dataset = settings.var.absolute(), dataset_of(settings)
+    var, dataset = settings.var.absolute(), settings.dataset
     known = find(var, dataset, name)
     last = last_accepted(var, dataset, but=name, before=data.before)
     findings = [Finding(**_fields(finding)) for finding in stage.facts["findings"]]

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from configs.settings import Settings
 from features.facts import TableFacts
 from flows.stage import Stage
-from ingestion.batches import Batch, dataset_of, name_of
+from ingestion.batches import Batch, name_of
 from ingestion.expectations import Check, Finding, write_project
 
 ROWS, TRUTH, TABLE = "rows.parquet", "truth.json", "table.parquet"
@@ -90,4 +90,4 @@ def keep_suites(data: Dataset) -> None:
     `great_expectations.get_context(mode="file", project_root_dir="var/great_expectations")`."""
     settings = data.settings
     folder = settings.var.absolute() / "great_expectations"
-    write_project(folder, dataset_of(settings), data.suites())
+    write_project(folder, settings.dataset, data.suites())

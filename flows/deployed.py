@@ -86,7 +86,7 @@ def score(
         for line in (*scores.notes, *warnings):
             _say(line)
         record = scores.record
-        how = "found" if scores.reused else "made"
+        how = "reused" if scores.reused else "computed"
         return f"{record['rows']:,} scores by version {record['version']} {how}: {scores.folder}"
 
     return _run(config, overrides, body)

@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Any, LiteralString
 from common.errors import UserError
 from common.locks import Busy, folder_lock
 from configs.settings import Settings
-from ingestion.batches import dataset_of
 
 if TYPE_CHECKING:
     import psycopg
@@ -107,7 +106,7 @@ def is_shared(url: str) -> bool:
 def key_of(settings: Settings) -> int:
     """Return the number of the lock: 64 bits of a hash of the data set and the path of the
     state."""
-    what = json.dumps([dataset_of(settings), str(settings.var.absolute())])
+    what = json.dumps([settings.dataset, str(settings.var.absolute())])
     return int.from_bytes(hashlib.sha256(what.encode()).digest()[:8], "big", signed=True)
 
 

@@ -17,7 +17,6 @@ from flows.champion_facts import scores_until
 from flows.clock import today
 from flows.run import log
 from flows.watch import folder_of
-from ingestion.batches import dataset_of
 from monitoring import alerts, state
 from monitoring.delivery import count_queued, deliver
 from monitoring.facts import Estimate, Performance, Reading
@@ -104,7 +103,7 @@ def write_metrics(settings: Settings) -> None:
     write_textfile(
         folder / METRICS,
         Standing(
-            dataset=dataset_of(settings),
+            dataset=settings.dataset,
             verdict=judged[-1].verdict if judged else None,
             readings=state.facts_of(folder, newest, "readings", Reading),
             performance=state.facts_of(folder, newest, "pooled", Performance),

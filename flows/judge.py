@@ -30,7 +30,7 @@ from flows.watch import (
     read_sensors,
     watch,
 )
-from ingestion.batches import dataset_of, find
+from ingestion.batches import find
 from ingestion.outcome import QUARANTINE, TRANSACTIONS, ContractBroken
 from monitoring import state
 from monitoring.facts import (
@@ -290,7 +290,7 @@ def _quality(watched: Watched, month: str) -> Quality:
     valid, kept_out, reasons = _count_rows(
         settings, [watched.transactions], watched.quarantine, month
     )
-    batch = find(settings.var.absolute(), dataset_of(settings), watched.batch)
+    batch = find(settings.var.absolute(), settings.dataset, watched.batch)
     status = batch.status if batch else "accepted"
     return Quality(month, valid + kept_out, kept_out, status, reasons)  # type: ignore[arg-type]
 

@@ -23,7 +23,6 @@ from common.errors import UserError
 from common.files import RecordAltered, read_record, sha256_of, write_record
 from configs.command import make
 from configs.settings import Settings
-from ingestion.batches import dataset_of
 from registry.bundle import Bundle, load_bundle
 from registry.champion import ModelVersion, the_champion
 from registry.evidence import question
@@ -49,7 +48,7 @@ class Scores:
 
 def scores_folder(settings: Settings) -> Path:
     """Return the folder of all scores of the data set."""
-    return settings.var.absolute() / "scores" / dataset_of(settings)
+    return settings.var.absolute() / "scores" / settings.dataset
 
 
 def read_scores(folder: Path) -> dict[str, Any] | None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 ABOUT = "Judge the last month that is over: sensors, performance, drift; verdict, alerts, page."
 OPTIONS = {
-    "restate": "a month whose rows were changed since: take them over (2026-02)",
+    "restate": "a month whose rows were changed since: accept the changed rows (2026-02)",
     "month": "show what a month was judged, and judge nothing (2026-02)",
 }
 

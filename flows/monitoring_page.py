@@ -15,7 +15,6 @@ from flows.champion_facts import scores_until
 from flows.clock import clock_of, day_of, today
 from flows.run import log
 from flows.watch import PAGE, baselines_of, folder_of
-from ingestion.batches import dataset_of
 from monitoring import alerts as alerts_kept
 from monitoring import state
 from monitoring.facts import (
@@ -72,7 +71,7 @@ def gather(settings: Settings) -> PageState:
     of_champion = (GAIN, ROC_AUC)
     past = ledger.history(open_store(settings), settings)
     return PageState(
-        dataset=dataset_of(settings),
+        dataset=settings.dataset,
         made_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         day=today(settings).isoformat(),
         sensors={

@@ -52,7 +52,7 @@ from monitoring.facts import Reading, Verdict, add_months, end_of, month_of, mon
 from registry.champion import the_champion
 
 ABOUT = "Process every month that is due: score, judge, retrain when there is a reason."
-OPTIONS = {"restate": "a month whose rows were changed since: take them over (2026-02)"}
+OPTIONS = {"restate": "a month whose rows were changed since: accept the changed rows (2026-02)"}
 BY = "operate"
 LATE = timedelta(days=7)  # rows that come within a week after their month raise no alert
 

@@ -285,7 +285,7 @@ def print_scores(scores: Scores, settings: Settings, warnings: list[str]) -> Non
             *(("Note", note) for note in (*warnings, *scores.notes)),
             (
                 "Scores",
-                f"{record['rows']:,} {what}: {'found' if scores.reused else 'made'}"
+                f"{record['rows']:,} {what}: {'reused' if scores.reused else 'computed'}"
                 + ("" if scores.official else ", beside the official ones"),
             ),
             ("Champion", f"{record['model']} version {record['version']}"),

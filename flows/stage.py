@@ -21,9 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import psutil
-
-from common.files import atomic_folder, sha256_of
+from common.files import atomic_folder, is_running, sha256_of
 from flows.stage_code import ROOT, closure, figures
 
 LOCK, RECORD = "requirements.lock", "stage.json"
@@ -66,7 +64,7 @@ def run_stage(
         return Stage(folder, kept["facts"], kept["files"], reused=True)
     for left in folder.parent.glob(".*.*.*"):  # by killed runs, with whatever settings they had
         process = left.name.split(".")[-2]
-        if process.isdecimal() and not psutil.pid_exists(int(process)):
+        if process.isdecimal() and not is_running(int(process)):
             shutil.rmtree(left, ignore_errors=True)
     with atomic_folder(folder) as temporary:
         facts = build(temporary)

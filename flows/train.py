@@ -136,7 +136,7 @@ def build_table(context: RunContext, validated: Stage) -> TableStage:
         result = "too few rows of a class to score a column by itself"
     context.display.say(f"leak check: {result}")
     for name, why in stage.facts.useless.items():
-        context.display.say(f"warning: {name} cannot help a model: {why}")
+        context.display.say(f"warning: {name} is not informative: {why}")
     if torn := table_stages.torn_groups(settings, stage.facts):
         context.display.say(f"warning: {torn}")
     return stage

@@ -16,7 +16,6 @@ from configs.command import make
 from configs.settings import Settings
 from flows import data_stages
 from flows.clock import today
-from ingestion.batches import dataset_of
 from ingestion.cut import a_day_of_rows
 from ingestion.months import Month, months_of
 from ingestion.outcome import DAYS, QUARANTINE, TRANSACTIONS
@@ -109,7 +108,7 @@ PAGE = "page.html"  # of monitoring, for people
 
 def folder_of(settings: Settings) -> Path:
     """Return the folder of everything about the data set's months."""
-    return settings.var.absolute() / "monitoring" / dataset_of(settings)
+    return settings.var.absolute() / "monitoring" / settings.dataset
 
 
 def watch(settings: Settings) -> Watched:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import getpass
 import hashlib
-import json
 import os
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
@@ -18,7 +17,6 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import RecordAltered, read_record, write_record
-from configs.settings import Settings
 
 ACCEPTED = ("accepted", "released")
 
@@ -35,17 +33,6 @@ class Batch:
     beside: str  # the batch it was compared with
     level: dict[str, Any]  # `ingestion/judge.py`
     reasons: list[str]  # why it was held
-
-
-def dataset_of(settings: Settings) -> str:
-    """The data set that a run reads: batches are compared within it. The preset names it; another
-    simulated world is another data set, a longer or drifted log of the same one is not."""
-    source = settings.source
-    if source.kind != "simulated":
-        return settings.name
-    world = source.simulation.model_dump(mode="json", exclude={"days", "drift"})
-    digest = hashlib.sha256(json.dumps([world, settings.seed], sort_keys=True).encode())
-    return f"{settings.name}-{digest.hexdigest()[:8]}"
 
 
 def name_of(part_hashes: list[str]) -> str:

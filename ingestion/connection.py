@@ -204,7 +204,7 @@ def explained(
             ) from None
         kind, name = ("query", database.query) if database.query else ("table", database.table)
         raise UserError(
-            f"the database says: {reason}",
+            f"database error: {reason}",
             where=f"source.database.{kind} = {name}",
             next_step="correct it, or cast or leave out the column that is named in"
             " source.database.query",

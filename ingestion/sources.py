@@ -23,9 +23,9 @@ log = logging.getLogger("golden_path")
 SUFFIXES = (".parquet", ".xlsx", *texts.SUFFIXES)
 # What a file begins with that is not text, whatever its name says -> what it is, what to do.
 NOT_TEXT = {
-    b"\x1f\x8b": ("gzip data", "call it .gz at the end, as in log.csv.gz"),
-    b"PAR1\x15": ("Parquet", "call it .parquet at the end"),
-    b"PK\x03\x04": ("a ZIP archive or a workbook", "unpack it, or call it .xlsx at the end"),
+    b"\x1f\x8b": ("gzip data", "rename it to end in .gz, as in log.csv.gz"),
+    b"PAR1\x15": ("Parquet", "rename it to end in .parquet"),
+    b"PK\x03\x04": ("a ZIP archive or a workbook", "unpack it, or rename it to end in .xlsx"),
     b"\x28\xb5\x2f\xfd": ("Zstandard data", "unpack it"),
     b"BZh91AY": ("bzip2 data", "unpack it"),
     b"\xfd7zXZ": ("xz data", "unpack it"),

@@ -22,8 +22,9 @@ from monitoring.facts import Reading, Verdict, VerdictName, add_months, end_of, 
 # In the order in which they count.
 ACTIONS: Mapping[VerdictName, str] = {
     "broken data": "the month is not scored, and nothing is trained; look at its rows, repair the"
-    " source and take the rows over (RESTATE), or accept them as the new normal (make rebaseline)",
-    "changed demand": "tell whoever plans with the scores; retrain when labels from after the"
+    " source and accept the changed rows (RESTATE), or accept them as the new normal (make"
+    " rebaseline)",
+    "changed demand": "inform the users of the scores; retrain when labels from after the"
     " change are known",
     "worse": "retrain now",
     "calendar": "nothing to do; the next retraining comes by the calendar",

@@ -110,7 +110,7 @@ def problems_of(records: list[Record], damaged: Collection[int] = ()) -> list[Pr
             many = f"records {expected} to {number - 1} are missing"
             problems.append(Problem(number - 1, one if number - 1 == expected else many))
         elif number < expected:
-            problems.append(Problem(number, f"record {number} is there twice"))
+            problems.append(Problem(number, f"record {number} is duplicated"))
         elif number == expected and entry.previous_sha256 != before:
             # Whoever rewrote the one before it, or the link itself: this one is whole.
             text = f"record {number} does not follow the one before it"

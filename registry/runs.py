@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.files import is_running
 from registry.tracking import experiment_id
 
 if TYPE_CHECKING:
@@ -158,14 +159,12 @@ def name_of(client: MlflowClient, run_id: str) -> str:
 
 def _alive(run: MlflowRun) -> bool:
     """Whether a run goes on. Of another machine's run only its status is known."""
-    import psutil
-
     if run.info.status != "RUNNING":
         return False
     process, host = run.data.tags.get(PROCESS, ""), run.data.tags.get(HOST)
     if host not in (None, socket.gethostname()):
         return True
-    return bool(re.fullmatch("[0-9]{1,9}", process)) and psutil.pid_exists(int(process))
+    return bool(re.fullmatch("[0-9]{1,9}", process)) and is_running(int(process))
 
 
 def close_dead_runs(client: MlflowClient) -> None:

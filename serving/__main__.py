@@ -15,7 +15,6 @@ from common.customer_hash import read_key
 from common.errors import UserError
 from configs.command import make, run_command
 from configs.settings import Settings
-from ingestion.batches import dataset_of
 from registry.champion import the_champion
 from registry.location import bundle_cache, tracking_uri
 from serving.access import is_loopback, read_token
@@ -50,7 +49,7 @@ def served_of(settings: Settings, name: str) -> Served:
             *([serving.host] if serving.allowed_hosts or is_loopback(serving.host) else []),
         ],
         log_folder=_log_folder(settings) if serving.log_requests else None,
-        metrics_file=str(settings.var.absolute() / "monitoring" / dataset_of(settings) / METRICS),
+        metrics_file=str(settings.var.absolute() / "monitoring" / settings.dataset / METRICS),
         shadow_folder=_shadow_folder(settings) if serving.shadow != "none" else None,
         shadow_share=serving.shadow_share,
         signal_file=str(home(settings) / "reload"),
@@ -145,9 +144,9 @@ def _welcome(settings: Settings, who: str, address: str) -> str:
     if not usual and "--serving.port" not in ask:  # a preset or the environment has set it
         ask = make("predict", settings, "--serving.port", str(port))
     return f"""Serving {who} at {address}
-  ask it:   {ask}
-  look:     {address}/ and, to try it in a browser, {address}/docs
-  end it:   Ctrl-C"""
+  query:    {ask}
+  open:     {address}/ and, to try it in a browser, {address}/docs
+  stop:     Ctrl-C"""
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ class Application:
         extra: tuple[tuple[bytes, bytes], ...] = ()
         try:
             if route is None:
-                what, path = "there is no such path; / says what there is", shown(scope["path"])
+                what, path = "unknown path; / lists the endpoints", shown(scope["path"])
                 raise Refused("not_found", "", Problem(what=what, where="path", value=path))
             headers = self._check(route, scope)
             if route.by_bentoml:

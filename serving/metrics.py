@@ -37,7 +37,7 @@ REQUESTS = Counter(
     "golden_path_requests", "Requests by endpoint and status", ["endpoint", "status"]
 )
 LATENCY = Histogram(
-    "golden_path_request_seconds", "From the head to the answer", ["endpoint"], buckets=SECONDS
+    "golden_path_request_seconds", "Request duration in seconds", ["endpoint"], buckets=SECONDS
 )
 BATCH = Histogram("golden_path_batch_rows", "Customers answered in a request", buckets=ROWS)
 PREDICTIONS = Counter(
@@ -67,7 +67,7 @@ REFUSES = Gauge(
     multiprocess_mode="livesum",
 )
 CHANGES = Counter(
-    "golden_path_champion_changes", "Looks at a new champion, by outcome", ["outcome"]
+    "golden_path_champion_changes", "Lookups of a new champion, by outcome", ["outcome"]
 )
 BUSY = Gauge("golden_path_in_flight", "Requests being answered", multiprocess_mode="livesum")
 SHADOWS = Gauge(
@@ -86,7 +86,7 @@ SHADOW_ROWS = Counter(
     "golden_path_shadow_rows", "Customers that the version in shadow has scored", ["version"]
 )
 SHADOW_DROPPED = Counter(
-    "golden_path_shadow_dropped_rows", "Customers that it did not score", ["reason"]
+    "golden_path_shadow_dropped_rows", "Customers that the shadow did not score", ["reason"]
 )
 SHADOW_ERRORS = Counter(
     "golden_path_shadow_errors", "Customers for whom it had no answer", ["reason"]

@@ -262,7 +262,11 @@ def _values(champion: Champion, row: list[Any]) -> dict[str, Any]:
 def _others() -> dict[str, Any]:
     text = {"text/plain": {"schema": {"type": "string"}}}
     given: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
-        "/model": ("Who answers, and what it takes", _json("About"), (*ALWAYS, "not_ready")),
+        "/model": (
+            "The model that answers, and its input schema",
+            _json("About"),
+            (*ALWAYS, "not_ready"),
+        ),
         "/samples": (
             "Sample customers to try the service with",
             _json("Samples"),

@@ -1,4 +1,4 @@
-"""Ask the running service, and print its answer as a table.
+"""Send a request to the running service, and print its answer as a table.
 
     python -m serving.predict [--config NAME] [--serving.port N] [FILE.json]      (make predict)
 
@@ -108,7 +108,7 @@ def _refuse_another(model: Model, settings: Settings, address: str) -> None:
     """Raises UserError for an answer of another model than the champion of these settings."""
     champion, name = champion_now(settings), model_name(settings)
     if model.name != name:
-        what = f"what answers there is {visible(model.name)}, not {name}"
+        what = f"the service there serves {visible(model.name)}, not {name}"
         other = settings.serving.port + 1
         serve = make("serve", settings, "--serving.port", str(other))
         raise UserError(
@@ -187,9 +187,9 @@ def _next(error: ServiceRefused, address: str, token_variable: str) -> str:
             )
         case "failed":
             return "read what the service printed: this is an internal error"
-    return f"correct the request; {address}/ says what it takes"
+    return f"correct the request; see {address}/docs"
 
 
 if __name__ == "__main__":
-    about = "Ask the running service about FILE.json, or about the example of the last run."
+    about = "Send FILE.json, or the example of the last run, to the running service."
     sys.exit(run_command("serving.predict", about, main, arguments=("file",)))

@@ -15,6 +15,7 @@ from typing import Any
 
 import bentoml
 
+from common.files import is_running
 from serving.served import read_served
 
 log = logging.getLogger("golden_path.serving")
@@ -92,7 +93,7 @@ class Service(bentoml.Service[GoldenPath]):
         from serving.trial import Trials
 
         _log_to_stderr()
-        metrics.forget_the_dead(_alive)
+        metrics.forget_the_dead(is_running)
         self.champions = Champions(SERVED, trials=Trials(SERVED), noted=metrics.note)
         access = Access.of(SERVED.token_variable, SERVED.token_file, SERVED.allowed_hosts)
         self.work = Work(SERVED.max_concurrency, SERVED.max_seconds)
@@ -132,7 +133,7 @@ class Service(bentoml.Service[GoldenPath]):
             waited += min(TICK, SERVED.watch_seconds)
             metrics.BUSY.set(self.work.busy)
             orphaned = os.getppid() != ARBITER  # and its parent now is not ours to end
-            if orphaned or (SERVED.launcher is not None and not _alive(SERVED.launcher)):
+            if orphaned or (SERVED.launcher is not None and not is_running(SERVED.launcher)):
                 log.error("the launcher is gone: the service ends")
                 os.kill(os.getpid() if orphaned else ARBITER, signal.SIGTERM)
                 return
@@ -190,16 +191,6 @@ def _log_to_stderr() -> None:
     ours.propagate = False
     # A client that sends nonsense fills nobody's disk: uvicorn warns of each such request.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 service = Service(

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -165,8 +164,3 @@ def _stack(families: dict[str, Path], file: str) -> np.ndarray:
 
 def _read(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "result.json").read_text(encoding="utf-8"))
-
-
-def weights_of(result: dict[str, Any]) -> Sequence[tuple[str, float]]:
-    """The members of an ensemble's result.json, heaviest first."""
-    return sorted(result["params"]["weights"].items(), key=lambda item: -item[1])

@@ -1,1 +1,1 @@
-"""The commands. Those that other flows import too (score, monitor, operate) are in `flows/` itself."""
+"""The commands; those that other flows import too (score, monitor, operate) are in `flows/`."""

@@ -8,13 +8,15 @@ from common.errors import UserError
 from configs.command import make, run_command
 from configs.settings import Settings
 from flows.watch import folder_of
-from ingestion.batches import dataset_of, release, seen
+from ingestion.batches import release, seen
 
-ABOUT = "Release a held batch by name (or its first letters): its rows are right all the same."
+ABOUT = (
+    "Release a held batch by name (or its first letters): its rows are correct despite the check."
+)
 
 
 def main(settings: Settings, batch: str | None = None) -> None:
-    var, dataset = settings.var.absolute(), dataset_of(settings)
+    var, dataset = settings.var.absolute(), settings.dataset
     if batch is None:
         held = [one for one in seen(var, dataset) if one.status == "held"]
         raise UserError(

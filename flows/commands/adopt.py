@@ -31,7 +31,7 @@ from ingestion.labelled.guess import Guess, rows_that
 from ingestion.labelled.rules import in_words
 
 ABOUT = """Draft the settings of a labelled table: DATA is its file, TARGET the column to predict.
-How a text file is written, where it cannot be seen from it, is said by --source.text.*"""
+Where the format of a text file cannot be detected, set it by --source.text.*"""
 OPTIONS = {
     "output": "where to write them (default: configs/<name of the file>.yaml)",
     "positive": "the value of the target that is predicted",

@@ -64,7 +64,8 @@ def backfill(settings: Settings, months: Sequence[str], say: Callable[[str], Non
         check_unchanged(log, month)
         scores = score_log(at, log.validated, end_of(month), log.months)
         say(
-            f"{month}: {scores.record['rows']:,} customers {'found' if scores.reused else 'scored'}"
+            f"{month}: {scores.record['rows']:,} customers"
+            f" {'reused' if scores.reused else 'scored'}"
         )
     known, _ = state.read_judged(folder_of(settings))
     later = {

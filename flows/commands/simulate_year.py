@@ -268,7 +268,7 @@ def _process(
     batch, and so does the year.
     """
     from flows.acceptance import last_seen
-    from ingestion.batches import dataset_of, release
+    from ingestion.batches import release
 
     released: list[str] = []
     while True:
@@ -278,7 +278,7 @@ def _process(
             seen = last_seen(settings)
             if not seen.why.startswith("held"):
                 raise
-            release(settings.var.absolute(), dataset_of(settings), seen.batch)
+            release(settings.var.absolute(), settings.dataset, seen.batch)
             released.append(seen.why.removeprefix("held: ").partition(" (")[0])
 
 

@@ -9,7 +9,7 @@ let asking = null; // the one question for a token that all calls wait for
 
 export const durations = new Map(); // "POST predict" -> milliseconds, the newest last
 
-/** An answer other than 200: {error, code, detail}, as serving/refusal.py writes it. */
+/** An answer other than 200: {error, code, detail}, as serving/errors.py writes it. */
 export class Refusal extends Error {
   constructor(status, body) {
     super(body?.error ?? `the service answered ${status}`);

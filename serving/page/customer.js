@@ -1,4 +1,4 @@
-// Who is asked about: the cards to choose from, and the orders of a sample.
+// The customer: the cards to choose from, and the orders of a sample.
 
 import { invoices, leftOutInWords, orderTable } from "./orders.js";
 import { timeline } from "./timeline.js";

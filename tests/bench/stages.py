@@ -20,7 +20,7 @@ import great_expectations  # noqa: F401  (imported while a run starts, not while
 
 from configs.load import load
 from features.build import build_table
-from features.leaks import find_leaks
+from features.leaks import check_leaks
 from ingestion.files import read_file
 from ingestion.outcome import TRANSACTIONS
 from ingestion.validate import validate_batch
@@ -38,7 +38,7 @@ def measure(preset: str, log: Path, folder: Path) -> dict[str, Any]:
     ends.append(time.perf_counter())
     build_table(folder / TRANSACTIONS, table, settings.features, declared, compute)
     ends.append(time.perf_counter())
-    find_leaks(folder / TRANSACTIONS, table, settings.features, declared, compute)
+    check_leaks(folder / TRANSACTIONS, table, settings.features, declared, compute)
     ends.append(time.perf_counter())
     names = ("ingest", "validate", "features", "leaks")
     seconds = {

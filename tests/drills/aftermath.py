@@ -62,7 +62,7 @@ def _problems(settings: Any, databases: tuple[str, ...]) -> list[str]:
     from common.files import sha256_of
     from flows.acceptance import last_validated
     from flows.stage import RECORD
-    from ingestion.batches import ACCEPTED, dataset_of, seen
+    from ingestion.batches import ACCEPTED, seen
     from registry import ledger
     from registry.champion import versions
     from registry.decisions import pending, verify
@@ -82,7 +82,7 @@ def _problems(settings: Any, databases: tuple[str, ...]) -> list[str]:
         files = {path.name: sha256_of(path) for path in folder.iterdir() if path.name != RECORD}
         if files != record["files"]:
             found.append(f"the stage {folder.name} is half-made")
-    if not any(batch.status in ACCEPTED for batch in seen(var, dataset_of(settings))):
+    if not any(batch.status in ACCEPTED for batch in seen(var, settings.dataset)):
         found.append("no batch is accepted")
     if not last_validated(settings).folder.is_dir():
         found.append("the validated batch is not where it is said to be")

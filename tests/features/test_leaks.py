@@ -22,13 +22,17 @@ from features import engine, leaks, rebuild
 from features.build import build_table
 from features.catalogue import NAMES
 from features.leak_report import Leak, stop_on_leaks
-from features.leaks import check_leaks, find_leaks
+from features.leaks import check_leaks
 from features.roc_auc import RocAuc, roc_auc_alone
 
 QUESTION = Features(horizon_days=60, active_days=365, min_history_days=90, train_dates=6)
 
 
 @pytest.fixture(scope="module")
+def find_leaks(*arguments):
+    return list(check_leaks(*arguments).leaks)
+
+
 def log(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("log")
     return write(shop_log(250, 1500), folder / "log.parquet")

@@ -19,7 +19,7 @@ from flows import data_stages
 from flows.acceptance import last_validated
 from flows.commands import quarantine, replay
 from flows.report import warnings
-from ingestion.batches import dataset_of, release, seen
+from ingestion.batches import release, seen
 from ingestion.outcome import QUARANTINE, TRANSACTIONS, ContractBroken
 
 pytestmark = pytest.mark.slow
@@ -184,7 +184,7 @@ def test_a_held_batch_goes_on_when_a_person_releases_it(grown, capsys):
     assert "the batch is held" in (settings.var / "page.html").read_text()
     quarantine.main(settings)
     assert "This batch is held: price_change is" in capsys.readouterr().out
-    released = release(settings.var, dataset_of(settings), name[:6])
+    released = release(settings.var, settings.dataset, name[:6])
     assert released.status == "released" and released.by
     parts, _ = run(settings)
     assert parts.batch == name
@@ -202,7 +202,7 @@ def test_a_rule_that_keeps_out_a_large_share_holds_even_the_first_batch(shop):
     assert "impossible_price keeps out 3" in error.value.what
     assert "unit_price is at most 5,000; quantiles found: 1% 2,250" in error.value.what
     assert "contract.rules.impossible_price" in error.value.next_step
-    release(settings.var, dataset_of(settings), held(shop))
+    release(settings.var, settings.dataset, held(shop))
     _, stage = run(settings)
     (warning,) = warnings(stage.facts)
     assert warning.endswith("(contract.rules.impossible_price)")

@@ -11,7 +11,6 @@ from features.contract import read_frame
 from flows import data_stages
 from flows.data_stages import open_dataset
 from flows.dataset import TABLE, keep_suites
-from ingestion.batches import dataset_of
 
 pytestmark = pytest.mark.slow
 
@@ -48,7 +47,7 @@ def test_the_suites_of_a_log_follow_its_contract_and_its_columns(tmp_path):
     for arguments, price in (((), 5000.0), (limits, 9.0)):  # the second takes the first one's place
         found = load("default", ["--var", str(tmp_path), *arguments], {})
         keep_suites(open_dataset(found))
-        rows = opened(found).suites.get(f"{dataset_of(found)}-rows")
+        rows = opened(found).suites.get(f"{found.dataset}-rows")
         (rule,) = [one for one in rows.expectations if one.meta["code"] == "impossible_price"]
         assert (rule.column, rule.max_value) == ("unit_price", price)
     columns = {name: name for name in ("customer_id", "invoiced_at", "amount")}
@@ -57,5 +56,5 @@ def test_the_suites_of_a_log_follow_its_contract_and_its_columns(tmp_path):
     keep_suites(open_dataset(amounts))
     context = opened(amounts)
     assert len(list(context.suites.all())) == 6
-    rows = codes(context.suites.get(f"{dataset_of(amounts)}-rows"))
+    rows = codes(context.suites.get(f"{amounts.dataset}-rows"))
     assert "missing_customer" in rows and "missing_invoice" not in rows

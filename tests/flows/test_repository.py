@@ -61,3 +61,20 @@ def test_help_names_every_target_and_fits_a_terminal():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     (phony,) = re.findall(r"^\.PHONY: (help .*)$", makefile, re.MULTILINE)
     assert {line.split()[1] for line in lines if line.startswith("  make ")} == set(phony.split())
+
+
+def test_every_file_that_a_page_a_docstring_or_a_comment_names_exists():
+    folders = "common|simulator|ingestion|features|training|reports|registry|serving|monitoring"
+    folders += "|flows|tests|docs|deploy"
+    names = re.compile(
+        rf"(?<![\w./-])((?:{folders})/[\w./-]*\.(?:py|md|sql|jinja|ipynb|svg|png))\b"
+    )
+    places = [folder for name in folders.split("|") for folder in (ROOT / name).rglob("*")]
+    gone = {
+        f"{file.relative_to(ROOT)}: {named}"
+        for file in [*places, *ROOT.glob("*.md"), *(ROOT / "configs").glob("*.py")]
+        if file.suffix in {".py", ".md", ".jinja", ".js", ".sql"} and file.name != "CHANGELOG.md"
+        for named in names.findall(file.read_text(encoding="utf-8"))
+        if not (ROOT / named).exists()
+    }
+    assert not gone

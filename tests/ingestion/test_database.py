@@ -514,7 +514,7 @@ def test_an_unknown_table_column_and_watermark(shop, tmp_path):
 @pytest.mark.parametrize("query", ["SELEC 1", "SELECT * FROM nowhere", "DROP TABLE lines", ";"])
 def test_a_query_that_is_none(shop, tmp_path, query):
     error = refused(shop, tmp_path, query=query)
-    assert "the database says" in error.what and "source.database.query" in error.where
+    assert "database error" in error.what and "source.database.query" in error.where
     assert shop.run("SELECT count(*) FROM lines") == [(0,)]
 
 

@@ -274,7 +274,7 @@ def test_what_a_file_is_that_is_not_text_and_a_target_that_cannot_be_named(tmp_p
     (tmp_path / "t.csv").write_bytes(b"\x1f\x8b" + b"x" * 20)
     with pytest.raises(UserError, match="gzip data, not text") as caught:
         drafted(tmp_path / "t.csv")
-    assert "call it .gz" in caught.value.next_step
+    assert "to end in .gz" in caught.value.next_step
     with pytest.raises(UserError, match="zero byte"):
         drafted(save(tmp_path / "u.csv", made_rows(60), [*HEADER[:4], "a\0b"]), "a\0b")
 

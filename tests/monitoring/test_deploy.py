@@ -22,7 +22,6 @@ from receive import alertmanager, free_port, installed, program
 from configs.load import load
 from configs.settings import Alerts
 from features.catalogue import CATALOGUE
-from ingestion.batches import dataset_of
 from monitoring.alerts import raise_alert
 from monitoring.delivery import deliver
 from monitoring.prometheus import METRICS, write_textfile
@@ -172,7 +171,7 @@ def test_every_expression_of_the_dashboard_is_answered_and_every_rule_is_evaluat
     tmp_path: Path,
 ) -> None:
     """The file of monitoring → the real service → a real Prometheus → Alertmanager as deployed."""
-    dataset = dataset_of(load("smoke", []))
+    dataset = load("smoke", []).dataset
     file = tmp_path / "var" / "monitoring" / dataset / FILE
     write_textfile(file, standing(MONTHS[9], dataset))
     with (

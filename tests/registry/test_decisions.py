@@ -393,7 +393,7 @@ ONE, TWO, THREE, FOUR, FIVE = chain(5)
         ([TWO, THREE], ["record 1 is missing"]),
         ([ONE, THREE, FOUR], ["record 2 is missing"]),
         ([ONE, FIVE], ["records 2 to 4 are missing"]),
-        ([ONE, ONE, TWO], ["record 1 is there twice"]),
+        ([ONE, ONE, TWO], ["record 1 is duplicated"]),
         (
             [ONE, record(2, ONE.sha256, reason="nicer"), THREE],
             ["record 3 does not follow the one before it"],

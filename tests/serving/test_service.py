@@ -20,7 +20,6 @@ from real_service import BUYER, MAX_ROWS, ROOT, ROW, bought, customers, started
 
 from configs.load import load
 from features.catalogue import CATALOGUE, NAMES
-from ingestion.batches import dataset_of
 from monitoring.facts import Reading
 from monitoring.prometheus import Standing, write_textfile
 from serving.served import METRICS
@@ -233,7 +232,7 @@ def test_metrics_have_no_label_that_a_client_chooses(client):
 
 
 def test_several_workers_answer_what_monitoring_wrote_once_whatever_becomes_of_the_file(tmp_path):
-    dataset, name = dataset_of(load("smoke", [])), "golden_path_sensor_z"
+    dataset, name = load("smoke", []).dataset, "golden_path_sensor_z"
     file = tmp_path / "var" / "monitoring" / dataset / METRICS
     with started(tmp_path, "--serving.workers", "2") as running:
 

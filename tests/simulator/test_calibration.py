@@ -1,7 +1,7 @@
 """A simulated log beside Online Retail II: the figures, how far apart they may be, and where not.
 
 Figures of the published log stand here as they were counted on it: quantiles, concentration,
-repurchase and seasons. `python tests/ingestion/test_calibration.py` writes the table of
+repurchase and seasons. `python tests/simulator/test_calibration.py` writes the table of
 `docs/simulator.md` from them; a test keeps it true.
 """
 
@@ -17,7 +17,7 @@ import duckdb
 import pytest
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))  # for `python tests/ingestion/test_calibration.py`
+sys.path.insert(0, str(ROOT))  # for `python tests/simulator/test_calibration.py`
 
 from configs.source import Simulation  # noqa: E402
 from simulator.simulator import simulate  # noqa: E402
@@ -335,7 +335,7 @@ def table(figures: dict[tuple[str, str], float]) -> str:
 
 
 def test_the_page_shows_these_figures(figures):
-    """`python tests/ingestion/test_calibration.py` writes them."""
+    """`python tests/simulator/test_calibration.py` writes them."""
     _, rest = PAGE.read_text().split(MARKS[0])
     told, _ = rest.split(MARKS[1])
     number = re.compile(r"\d[\d,]*\.?\d*")
