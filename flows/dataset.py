@@ -1,7 +1,7 @@
 """What a run needs of its data, whatever it is: a log of transactions, or a labelled table.
 
-`flows/data_stages.py` has the data set of a log and `open_dataset`, which says which of the two the
-settings name; `flows/table_stages.py` has the one of a labelled table.
+`flows/log_stages.py` has the data set of a log, `flows/table_stages.py` that of a labelled table;
+`open_dataset` in `flows/data_stages.py` opens the one that the settings name.
 """
 
 from __future__ import annotations

@@ -243,7 +243,7 @@ def transactions(settings: Settings, table: TableStage) -> dict[str, Any] | None
     """Return what the service needs to make features of invoice lines as this run did; None for a
     labelled table."""
     from features.engine import VARIABLES
-    from flows.data_stages import dated
+    from flows.log_stages import dated
 
     if settings.source.kind == "table":
         return None

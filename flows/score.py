@@ -26,7 +26,7 @@ from common.terminal import console, facts, short
 from configs.command import make, run_command
 from configs.settings import Settings
 from features.catalogue import CATALOGUE
-from flows import data_stages
+from flows import data_stages, log_stages
 from flows.clock import read_day, today
 from flows.exclusive import exclusive
 from flows.finish import recorded
@@ -232,7 +232,7 @@ def _with_notes(scores: Scores, settings: Settings, bundle: Bundle) -> Scores:
             f" {fair}"
         )
     trained = bundle.description["transactions"]["contract"]
-    now = data_stages.dated(settings).model_dump(mode="json")
+    now = log_stages.dated(settings).model_dump(mode="json")
     changed = [name for name in now if name != "not_after" and now[name] != trained.get(name)]
     if changed:
         notes.append(

@@ -26,7 +26,7 @@ FEATURES_OF_TABLE = ("features.from_table", "features.table_leaks", "flows.table
 ENSEMBLE = ("training.ensemble",)
 EVALUATE = ("training.evaluate",)  # not a stage: it is run each time
 # The flows that hand the settings to the stages: these files, not what they import.
-WIRING = ("train", "data_stages", "table_stages", "family", "compare")
+WIRING = ("train", "data_stages", "log_stages", "table_stages", "family", "compare")
 
 
 def fit(family: str) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ import yaml
 
 from configs.load import load
 from configs.settings import Settings
-from flows import data_stages
+from flows import log_stages
 from registry import champion
 from registry.bundle import MODEL, load_bundle, write_bundle
 from registry.champion import register, the_champion
@@ -150,7 +150,7 @@ def promote(settings: Settings, family: str) -> None:
     opened = load_bundle(trained.bundle)
     section = {
         **opened.description["transactions"],
-        "contract": data_stages.dated(settings).model_dump(mode="json"),
+        "contract": log_stages.dated(settings).model_dump(mode="json"),
         "log_start": FIRST_SALE,
     }
     told = {**opened.description, "question": question(settings), "transactions": section}

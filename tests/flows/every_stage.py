@@ -24,7 +24,7 @@ from made_table import settings as table_settings
 from configs.load import load
 from configs.section import Section
 from configs.settings import Settings
-from flows import compare, data_stages, family, stage, stage_code, table_stages
+from flows import compare, data_stages, family, log_stages, stage, stage_code, table_stages
 from training.fit import fit_family, read_job
 
 files: set[str] = set()
@@ -98,7 +98,7 @@ def main(folder: Path) -> None:
         read.clear()
         return function(*arguments)
 
-    for module in (data_stages, table_stages, compare):
+    for module in (log_stages, table_stages, compare):
         module.run_stage = run_stage
 
     label = "simulated "
@@ -111,12 +111,12 @@ def main(folder: Path) -> None:
     settings = load(str(preset), ["--var", str(folder / "log")], {})
     parts = call(data_stages.ingest, settings)
     validated = call(data_stages.validate, settings, parts, folder / "log" / "page.html")
-    table = call(data_stages.Log(settings).build_table, validated)
+    table = call(log_stages.Log(settings).build_table, validated)
 
     on_a_day = load(
         str(preset), ["--var", str(folder / "log"), "--operations.today", "2024-03-01"], {}
     )
-    call(data_stages.Log(on_a_day).cut_part, parts.paths[0], parts.hashes[0])
+    call(log_stages.Log(on_a_day).cut_part, parts.paths[0], parts.hashes[0])
 
     label = "table "
     file = save(folder / "table.csv", made_rows())

@@ -8,7 +8,7 @@ from typing import Any
 from configs.settings import Settings
 from features.catalogue import CATALOGUE, Feature
 from features.engine import VARIABLES
-from flows import data_stages
+from flows import log_stages
 from registry import runs
 from registry.chain import Record
 from registry.champion import ModelVersion, champion_now, register
@@ -25,7 +25,7 @@ def make_champion(
     """Register a bundle for a log with these settings, and make it the champion."""
     section = {
         "declared": sorted(settings.source.declared),
-        "contract": data_stages.dated(settings).model_dump(mode="json"),
+        "contract": log_stages.dated(settings).model_dump(mode="json"),
         "features": settings.features.model_dump(mode="json", include=set(VARIABLES)),
         "log_start": log_start,
     }

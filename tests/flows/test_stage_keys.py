@@ -23,9 +23,9 @@ from configs.load import load
 from configs.settings import Settings
 from configs.source import CANONICAL
 from features.facts import TableFacts
-from flows import compare, data_stages, family, table_stages
-from flows.data_stages import Log
+from flows import compare, family, log_stages, table_stages
 from flows.dataset import Parts
+from flows.log_stages import Log
 from flows.stage import Stage
 from flows.stage_code import ROOT, WIRING, closure
 from flows.table_stages import LabelledTable
@@ -133,7 +133,7 @@ def key(monkeypatch):
     def run_stage(var, name, depends_on, modules, build):
         raise Found(json.dumps(depends_on, sort_keys=True, default=str))
 
-    for module in (data_stages, table_stages, family, compare):
+    for module in (log_stages, table_stages, family, compare):
         monkeypatch.setattr(module, "run_stage", run_stage)
     for of_mlflow in ("open_run", "close_run"):
         monkeypatch.setattr(runs, of_mlflow, lambda *_, **__: "")

@@ -22,7 +22,7 @@ from configs.load import load
 from configs.settings import Settings
 from features.catalogue import CATALOGUE, Feature
 from features.engine import VARIABLES
-from flows import data_stages
+from flows import log_stages
 from flows.commands import accept_batch
 from flows.year_shop import deliver, write_months
 from registry import runs
@@ -131,7 +131,7 @@ class Shop:
         settings = self.settings()
         section = {
             "declared": sorted(settings.source.declared),
-            "contract": data_stages.dated(settings).model_dump(mode="json"),
+            "contract": log_stages.dated(settings).model_dump(mode="json"),
             "features": settings.features.model_dump(mode="json", include=set(VARIABLES)),
             "log_start": "2024-01-01",
         }
