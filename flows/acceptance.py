@@ -12,7 +12,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import RecordAltered, read_record, write_record
-from configs.command import make
+from configs.make_command import make
 from configs.settings import Settings
 from flows.dataset import Dataset
 from flows.stage import Stage

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
 from common.files import atomic_folder, sha256_of, write_record
-from configs.command import make
+from configs.make_command import make
 from configs.settings import Settings
 from flows.kept_scores import RECORD, features_of_log, read_scores, scores_folder
 from flows.watch import Watched

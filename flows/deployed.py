@@ -25,9 +25,9 @@ from prefect.states import Completed, Failed, State
 from common.errors import UserError
 from common.full_disk import full_disk
 from common.terminal import visible
-from configs.command import remember
 from configs.environment import prepare, private
 from configs.load import load
+from configs.make_command import remember
 from configs.settings import Settings
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from common.terminal import console as terminal
 from common.terminal import facts, plain, short, visible
-from configs.command import make
+from configs.make_command import make
 from configs.settings import Settings
 from ingestion.labelled.unseen import in_words
 

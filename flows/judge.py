@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from common.duck import connect, parquet
 from common.errors import UserError
-from configs.command import make
+from configs.make_command import make
 from configs.settings import Settings
 from flows import data_stages
 from flows.acceptance import last_refused

@@ -21,7 +21,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import RecordAltered, read_record, sha256_of, write_record
-from configs.command import make
+from configs.make_command import make
 from configs.settings import Settings
 from registry.bundle import Bundle, load_bundle
 from registry.champion import ModelVersion, the_champion

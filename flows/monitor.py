@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from common.errors import UserError
 from common.terminal import console, facts
-from configs.command import make, run_command
+from configs.command import run_command
+from configs.make_command import make
 from configs.settings import Settings
 from flows import data_stages
 from flows.clock import read_day, today

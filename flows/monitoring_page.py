@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast, get_args
 
 from common.errors import UserError
-from configs.command import make
+from configs.make_command import make
 from configs.settings import Settings
 from flows.champion_facts import scores_until
 from flows.clock import clock_of, day_of, today

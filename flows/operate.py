@@ -22,7 +22,8 @@ from typing import Any
 from common.errors import UserError
 from common.files import write_record
 from common.terminal import console, visible
-from configs.command import leave, make, run_command
+from configs.command import leave, run_command
+from configs.make_command import make
 from configs.settings import Settings
 from flows.clock import as_of_month, read_day, today
 from flows.exclusive import exclusive

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from configs.command import make
+from configs.make_command import make
 from configs.settings import Settings
 from flows.clock import clock_of
 from flows.judge import unaccepted_until, verdicts_of_alarms

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING
 from common.duck import connect, parquet
 from common.errors import UserError
 from common.terminal import console, facts, short
-from configs.command import make, run_command
+from configs.command import run_command
+from configs.make_command import make
 from configs.settings import Settings
 from features.catalogue import CATALOGUE
 from flows import data_stages, log_stages

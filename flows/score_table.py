@@ -14,7 +14,7 @@ from pathlib import Path
 
 from common.duck import connect, literal, parquet, quoted
 from common.errors import UserError
-from configs.command import make
+from configs.make_command import make
 from configs.settings import Settings
 from configs.table import Column, Table
 from features.catalogue import Feature

@@ -12,7 +12,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from common.customer_hash import read_key
-from configs.command import make
+from configs.make_command import make
 from configs.settings import Settings
 from flows.clock import day_of, today
 from monitoring.facts import ShadowComparison, end_of

@@ -12,7 +12,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import RecordAltered
-from configs.command import make
+from configs.make_command import make
 from configs.settings import Settings
 from flows import data_stages
 from flows.clock import today

@@ -75,7 +75,7 @@ def alias_now(settings: Settings, alias: str) -> ModelVersion | None:
 
 def the_champion(settings: Settings) -> ModelVersion:
     """The champion, where there must be one. Raises UserError when there is none."""
-    from configs.command import make  # a worker of the service has no use for it
+    from configs.make_command import make  # a worker of the service has no use for it
 
     champion = champion_now(settings)
     if champion is None:

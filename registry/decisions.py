@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
 from common.locks import file_lock
-from configs.command import make
+from configs.make_command import make
 from configs.settings import Settings
 from registry import ledger
 from registry.bundle import DESCRIPTION, BundleRefused, verify_bundle

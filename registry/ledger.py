@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import to_jsonable_python
 
 from common.errors import UserError
-from configs.command import make
+from configs.make_command import make
 from configs.settings import Settings
 from registry.chain import NOTHING, Problem, Record, content_of, hash_of, parse, problems_of
 from registry.champion import model_name, pages_of

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from common.statistics import wilson
-from configs.command import make, typed, where
+from configs.make_command import make, typed, where
 from reports import curves
 from reports.model_context import ReportContext
 from reports.words import SPLIT_NAMES

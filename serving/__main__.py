@@ -13,7 +13,8 @@ from pathlib import Path
 
 from common.customer_hash import read_key
 from common.errors import UserError
-from configs.command import make, run_command
+from configs.command import run_command
+from configs.make_command import make
 from configs.settings import Settings
 from registry.champion import the_champion
 from registry.location import bundle_cache, tracking_uri

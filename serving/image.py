@@ -14,7 +14,8 @@ import subprocess
 import sys
 
 from common.errors import UserError
-from configs.command import make, run_command
+from configs.command import run_command
+from configs.make_command import make
 from configs.settings import Settings
 from registry.champion import the_champion
 from serving.package import Built, build, report

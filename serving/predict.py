@@ -19,7 +19,8 @@ from rich.cells import cell_len
 
 from common.errors import UserError
 from common.terminal import short, visible
-from configs.command import make, run_command
+from configs.command import run_command
+from configs.make_command import make
 from configs.settings import Settings
 from registry.champion import champion_now, model_name
 from serving.access import read_token

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 
 from common.errors import UserError
-from configs.command import make, run_command
+from configs.command import run_command
+from configs.make_command import make
 from configs.settings import Settings
 from flows.watch import folder_of
 from ingestion.batches import release, seen

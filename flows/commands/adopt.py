@@ -20,8 +20,9 @@ from common.errors import UserError
 from common.files import write_file
 from common.terminal import console as terminal
 from common.terminal import plain, say, short, visible
-from configs.command import make, run_command, typed, where
+from configs.command import run_command
 from configs.load import FOLDER, NAME, load, presets
+from configs.make_command import make, typed, where
 from configs.settings import Settings
 from configs.source import Text as Written
 from configs.table import Table as Shares

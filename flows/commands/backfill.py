@@ -13,7 +13,8 @@ import sys
 from collections.abc import Callable, Sequence
 
 from common.errors import UserError
-from configs.command import make, run_command
+from configs.command import run_command
+from configs.make_command import make
 from configs.settings import Settings
 from flows.clock import as_of_month, read_day, today
 from flows.exclusive import exclusive

@@ -22,8 +22,9 @@ import yaml
 from common.errors import UserError
 from common.files import write_file
 from common.terminal import console, visible
-from configs.command import given, make, run_command
+from configs.command import run_command
 from configs.environment import QUIET
+from configs.make_command import given, make
 from configs.settings import Settings
 from flows.prefect_api import wait_until_ready
 

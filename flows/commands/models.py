@@ -12,7 +12,8 @@ from rich.text import Text
 
 from common.terminal import console as terminal
 from common.terminal import plain, short, visible
-from configs.command import make, run_command
+from configs.command import run_command
+from configs.make_command import make
 from configs.settings import Settings
 from registry.bundle import DESCRIPTION, LARGEST, MODEL, BundleRefused
 from registry.chain import Record

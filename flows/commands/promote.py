@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 
 from common.errors import UserError
-from configs.command import make, run_command
+from configs.command import run_command
+from configs.make_command import make
 from configs.settings import Settings
 from registry.chain import Record
 from registry.champion import fetch

@@ -12,7 +12,8 @@ from common.duck import connect, parquet
 from common.errors import UserError
 from common.terminal import console as terminal
 from common.terminal import plain, say, short, visible
-from configs.command import make, run_command
+from configs.command import run_command
+from configs.make_command import make
 from configs.settings import Settings
 from flows.acceptance import Validated, last_seen
 from flows.data_stages import open_dataset

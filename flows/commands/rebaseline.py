@@ -11,7 +11,8 @@ from __future__ import annotations
 import sys
 
 from common.errors import UserError
-from configs.command import make, run_command
+from configs.command import run_command
+from configs.make_command import make
 from configs.settings import Settings
 from flows.exclusive import exclusive
 from flows.kept_scores import read_scores, scores_folder

@@ -20,7 +20,8 @@ from rich.text import Text
 from common.duck import connect, parquet
 from common.terminal import console as terminal
 from common.terminal import plain
-from configs.command import make, run_command
+from configs.command import run_command
+from configs.make_command import make
 from configs.settings import Settings
 from flows import data_stages
 from flows.acceptance import Validated, last_validated

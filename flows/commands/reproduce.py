@@ -26,8 +26,9 @@ from common.errors import UserError
 from common.locks import folder_lock
 from common.terminal import console as terminal
 from common.terminal import plain
-from configs.command import make, run_command
+from configs.command import run_command
 from configs.load import PREFIX, dump, load
+from configs.make_command import make
 from configs.settings import Settings
 from flows import data_stages
 from flows.stage import ROOT, code_sha256

@@ -10,7 +10,8 @@ from rich.table import Table
 
 from common.errors import UserError
 from common.terminal import console, facts
-from configs.command import make, run_command
+from configs.command import run_command
+from configs.make_command import make
 from configs.settings import Settings
 from flows.commands.promote import print_promoted
 from flows.exclusive import exclusive

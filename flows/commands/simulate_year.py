@@ -24,8 +24,9 @@ from common.files import RecordAltered, read_record, write_file, write_record
 from common.locks import folder_lock
 from common.terminal import console as terminal
 from common.terminal import say, short
-from configs.command import leave, remember, run_command, typed
+from configs.command import leave, run_command
 from configs.load import dump
+from configs.make_command import remember, typed
 from configs.settings import Settings
 from flows.clock import as_of_month
 from flows.finish import finish

@@ -16,9 +16,10 @@ from pydantic import ValidationError
 
 from common.errors import UserError
 from configs import load as loading
-from configs.command import make, run_command
+from configs.command import run_command
 from configs.describe import accepted, options
 from configs.load import dump, load, presets
+from configs.make_command import make
 from configs.yaml_text import Reader
 
 FIELDS = dict(options())

@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 import pytest
 
-from configs.command import typed
+from configs.make_command import typed
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from configs.command import typed
+from configs.make_command import typed
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = """saves $5, $(whoami) and `touch x`; it's "better" & more"""
