@@ -9,6 +9,7 @@ a request, in its order
     limits.py            the size and time of a request, and how many at once
     endpoints.py         the paths, and the function that answers each
     requests.py          the types of the requests; bytes → customers to score
+    line_requests.py     the same for invoice lines
     problems.py          what is wrong with a request, value by value
     transactions.py      invoice lines → feature values of their customers
     transactions_sql.py  the SQL statement that judges the lines and makes the features

@@ -24,8 +24,9 @@ from configs.source import Form
 from features.catalogue import CATALOGUE
 from serving.errors import Place, Problem, Refused
 from serving.limits import Limits, Stop
+from serving.line_requests import NUMBERS, Lines, LinesReader
 from serving.problems import refuse_or_skip, same_customer
-from serving.requests import NUMBERS, Customers, Lines, LinesReader
+from serving.requests import Customers
 from serving.responses import LeftOut, Skipped
 from serving.transactions_sql import (
     AFTER,

@@ -48,8 +48,8 @@ from serving.champion import Champion, Request
 from serving.endpoints import predict_transactions
 from serving.errors import Problem, Refused
 from serving.limits import Limits
+from serving.line_requests import LinesReader
 from serving.opening import same_contract
-from serving.requests import LinesReader
 from serving.transactions import Transactions
 from serving.transactions_sql import open_connection
 
