@@ -42,30 +42,33 @@ def real_log_rows(tmp_path_factory):
     return rows
 
 
-# On two workers: the files that share the run of the `smoke` fixture, the operated shop or the
-# processes behind `forked_cli` are one unit of work, or each worker would make them for itself;
-# and the longest begin first, so that both end together.
-COMMANDS = (
-    *(
+# On two workers: the files that share the run of the `smoke` fixture are one unit of work, and those
+# that share the operated shop another, or each worker would make them for itself; and the longest
+# begin first, so that both end together.
+UNITS = {
+    "smoke": tuple(
         f"tests/end_to_end/test_{name}.py"
         for name in (
             *("train", "kill", "data", "notebook", "reproduce", "serving", "serving_docs", "ui"),
-            *("bad_input", "real_file", "adopt", "score_and_monitor"),
+            "score_and_monitor",
         )
     ),
-    *(
-        f"tests/operating/test_{name}.py"
-        for name in (
-            "operating_bad_input",
-            "operating",
-            "held_and_ended_well",
-            "properties",
-            "year",
-        )
+    "operating": (
+        *(
+            f"tests/operating/test_{name}.py"
+            for name in (
+                "operating_bad_input",
+                "operating",
+                "held_and_ended_well",
+                "properties",
+                "year",
+            )
+        ),
+        *(f"tests/end_to_end/test_{name}.py" for name in ("bad_input", "real_file", "adopt")),
     ),
-)
+}
 LONGEST_FIRST = (
-    *COMMANDS,
+    *(file for unit in UNITS.values() for file in unit),
     "tests/ingestion/test_database.py",
     "tests/training/test_studies.py",
     "tests/training/test_fit.py",
@@ -85,7 +88,7 @@ def pytest_xdist_make_scheduler(config, log):
     class Units(LoadFileScheduling):
         def _split_scope(self, nodeid):
             file = super()._split_scope(nodeid)
-            return "commands" if file in COMMANDS else file
+            return next((name for name, files in UNITS.items() if file in files), file)
 
     config.option.loadscopereorder = False
     return Units(config, log)
