@@ -42,9 +42,9 @@ def real_log_rows(tmp_path_factory):
     return rows
 
 
-# On two workers: the files that share the run of the `smoke` fixture are one unit of work, and those
-# that share the operated shop another, or each worker would make them for itself; and the longest
-# begin first, so that both end together.
+# On two workers: the files that share the run of the `smoke` fixture are one unit of work, and
+# those that share the operated shop another, or each worker would make them for itself; and the
+# longest begin first, so that both end together.
 UNITS = {
     "smoke": tuple(
         f"tests/end_to_end/test_{name}.py"
