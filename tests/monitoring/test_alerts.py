@@ -57,7 +57,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "monitoring" / "shop"
 
 
-def test_an_event_says_what_began_or_is_over(folder: Path) -> None:
+def test_an_event_describes_the_beginning_or_the_end_of_an_alert(folder: Path) -> None:
     (firing,) = judge(folder, "2026-07", "broken data", price="alarm")
     assert firing.severity == "page" and firing.verdict == "broken data"
     assert firing.text == "price!" and firing.action == ACTIONS["broken data"]
@@ -72,8 +72,9 @@ def test_an_event_says_what_began_or_is_over(folder: Path) -> None:
     past, now = alerts_of(folder)
     assert (past.last_month, past.over) == ("2026-08", "2026-09")
     assert (now.first_month, now.last_month, now.over) == ("2026-10", "2026-10", None)
-    other = judge(folder.with_name("other"), "2026-07", "broken data", price="alarm")
-    assert other[0].id != firing.id, "of another data set"
+    other = folder.with_name("other")
+    assert judge(other, "2026-07", "broken data", price="alarm")[0].id != firing.id
+    assert "was judged again" in judge(other, "2026-07", price="ok")[0].text
 
 
 BEGIN, AGAIN, OVER = ("07 price=alarm", "price 07 firing"), ("08 price=alarm", ""), "07 resolved"
@@ -121,7 +122,9 @@ VERDICTS = {"broken": "broken data", "demand": "changed demand", "worse": "worse
 
 
 @pytest.mark.parametrize("steps", COURSES.values(), ids=COURSES)
-def test_what_is_announced(folder: Path, steps: list[tuple[str, str]]) -> None:
+def test_each_beginning_and_end_is_announced_once(
+    folder: Path, steps: list[tuple[str, str]]
+) -> None:
     for step, added in steps:
         month, *words = step.split()
         states = dict(word.split("=") for word in words if "=" in word)
@@ -146,7 +149,7 @@ def test_a_held_batch_is_an_alert_until_it_is_cleared(folder: Path) -> None:
     assert clear_alert(folder, "2026-09", "batch") == []
 
 
-def test_what_is_cleared_in_its_own_month_is_over(folder: Path) -> None:
+def test_an_alert_may_be_cleared_in_its_own_month(folder: Path) -> None:
     assert clear_alert(folder, "2026-07", "operate") == []
     raise_alert(folder, "2026-07", "operate", "It failed.", "make operate", severity="ticket")
     (over,) = clear_alert(folder, "2026-07", "operate", today=date(2026, 8, 3))
@@ -156,20 +159,13 @@ def test_what_is_cleared_in_its_own_month_is_over(folder: Path) -> None:
     assert len(set(ids)) == 3, "it is open again, which is news: an id of its own"
 
 
-def test_an_alert_whose_first_month_was_judged_again_is_over_for_that_reason(folder: Path) -> None:
-    judge(folder, "2026-07", "broken data", price="alarm")
-    (over,) = judge(folder, "2026-07", price="ok")
-    assert over.state == "resolved" and "was judged again" in over.text
+def test_a_reading_or_verdict_of_another_month_is_refused(folder: Path) -> None:
+    for readings, month in (([Reading("price", "2026-08", "ok")], "2026-07"), ([], "2026-06")):
+        with pytest.raises(ValueError, match="another month"):
+            update(folder, "2026-07", readings, verdict(month))
 
 
-def test_what_belongs_to_another_month_is_refused(folder: Path) -> None:
-    with pytest.raises(ValueError, match="another month"):
-        update(folder, "2026-07", [Reading("price", "2026-08", "ok")], verdict("2026-07"))
-    with pytest.raises(ValueError, match="another month"):
-        update(folder, "2026-07", [], verdict("2026-06"))
-
-
-# --- for all courses of events ------------------------------------------------------------------
+# --- for all orders of judgements ---------------------------------------------------------------
 
 ALARM = Condition("ticket", "changed demand", "text", "action")
 SAID = st.dictionaries(
@@ -177,29 +173,10 @@ SAID = st.dictionaries(
 )
 
 
-@given(st.lists(SAID, max_size=14))
-def test_each_run_of_alarms_begins_once_and_ends_once(said: list[dict]) -> None:
-    months = {add_months("2026-01", place): one for place, one in enumerate(said)}
-    events: list[Event] = []
-    for place in range(len(months)):  # in order; each is judged twice
-        for _ in range(2):
-            seen = dict(list(months.items())[: place + 1])
-            events += unannounced("shop", events, seen, None)
-    assert len({event.id for event in events}) == len(events)
-    for sensor in ("price", "unit", "batch"):
-        known = [(month, one[sensor]) for month, one in months.items() if sensor in one]
-        pairs = list(zip([("", None), *known], known))
-        begins = [month for (_, before), (month, one) in pairs if one and before is None]
-        ends = [month for (_, before), (month, one) in pairs if one is None and before]
-        mine = [event for event in events if event.sensor == sensor]
-        assert [event.first_month for event in mine if event.state == "firing"] == begins
-        assert [event.month for event in mine if event.state == "resolved"] == ends
-        states = ["firing", "resolved"] * len(begins)
-        assert [event.state for event in mine] == states[: len(mine)]
-
-
 @given(st.lists(st.tuples(st.integers(0, 5), SAID), max_size=12))
-def test_whatever_is_judged_anew_the_events_say_what_the_months_do(steps: list) -> None:
+def test_in_any_order_of_judgements_the_open_alerts_are_those_of_the_last_known_months(
+    steps: list,
+) -> None:
     months: dict = {}
     events: list[Event] = []
     for place, said in steps:
@@ -240,7 +217,7 @@ def content(folder: Path) -> list[Event]:
 
 
 @pytest.mark.slow
-def test_killed_at_any_write_and_run_again_each_event_is_there_once(
+def test_after_a_kill_at_any_write_a_second_run_completes_the_same_events(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     year(tmp_path / "whole" / "shop")
@@ -303,7 +280,7 @@ def test_a_damaged_line_is_named_taken_out_and_announced_again(
     assert content(folder) == before or line < len(before)
 
 
-def test_a_lost_or_altered_record_of_the_months_is_made_again_from_the_events(
+def test_a_lost_or_altered_record_of_the_months_is_rebuilt_from_the_events(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     judge(folder, "2026-07", "broken data", price="alarm")
@@ -320,7 +297,7 @@ def test_a_lost_or_altered_record_of_the_months_is_made_again_from_the_events(
     assert announced(clear_alert(folder, "2026-10", "batch")) == ["batch 08 resolved"]
 
 
-def test_a_text_from_outside_does_nothing_and_is_of_bounded_length(folder: Path) -> None:
+def test_a_text_from_outside_is_made_printable_and_shortened(folder: Path) -> None:
     text = "held\r\nBcc: everybody@example.com\x1b[2J" + "x" * 5000
     (event,) = raise_alert(folder, "2026-07", "batch", text, "")
     assert event.text.isprintable() and len(event.text) == 1000

@@ -35,7 +35,6 @@ from configs.settings import Alerts
 from monitoring.alerts import events_of, raise_alert, update
 from monitoring.delivery import Delivery, check_receivers, count_queued, deliver
 from monitoring.facts import Reading, Verdict
-from monitoring.mail import message_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRETS = ("s3cret", "Bearer")
@@ -86,6 +85,8 @@ def post(folder: Path, received: Received, settings: Alerts = WEBHOOK) -> Delive
 def test_each_event_is_posted_once_and_in_order(folder: Path) -> None:
     nobody = deliver(folder, Alerts(), {})
     assert (nobody.sent, nobody.queued, count_queued(folder)) == ((), (), 0)
+    with http_server() as received:  # a receiver that is named later gets what is open
+        assert [one.event.first_month for one in post(folder, received).sent] == ["2026-07"]
     (folder / "deliveries.jsonl").unlink()
     with http_server() as received:
         environ = {"ALERTS_WEBHOOK_URL": received.url, "ALERTS_WEBHOOK_TOKEN": "s3cret-token\n"}
@@ -106,7 +107,9 @@ def test_each_event_is_posted_once_and_in_order(folder: Path) -> None:
     assert {one["title"][:6] for _, _, one in received.posts[1::2]} == {"[over]"}
 
 
-def test_what_failed_is_queued_with_the_reason_and_tried_first_the_next_time(folder: Path) -> None:
+def test_a_failed_delivery_is_queued_with_its_reason_and_sent_first_the_next_time(
+    folder: Path,
+) -> None:
     port = free_port()
     environ = {"ALERTS_WEBHOOK_URL": f"http://127.0.0.1:{port}/s3cret"}
     failed = deliver(folder, WEBHOOK, environ)
@@ -132,7 +135,7 @@ def test_what_failed_is_queued_with_the_reason_and_tried_first_the_next_time(fol
         (raw(b""), "its answer is not HTTP, or it closed the connection without one"),
     ],
 )
-def test_an_answer_other_than_success_is_a_reason(folder: Path, answer, reason: str) -> None:
+def test_an_answer_other_than_success_queues_the_event(folder: Path, answer, reason: str) -> None:
     with http_server(answer) as received:
         delivery = post(folder, received)
     assert delivery.sent == () and len(delivery.queued) == 3
@@ -193,7 +196,7 @@ NOT_URLS = ("s3cret", "ftp://s3cret/", "https://[s3cret", "https://a:s3cret/", "
         ({URL: "https://a/s3cret", "SSL_CERT_FILE": "/nowhere"}, "the certificates cannot be read"),
     ],
 )
-def test_what_is_missing_or_wrong_is_named_without_its_value(
+def test_a_wrong_environment_variable_is_named_without_its_value(
     folder: Path, environ: dict[str, str], text: str
 ) -> None:
     for use in (check_receivers, partial(deliver, folder)):
@@ -202,14 +205,6 @@ def test_what_is_missing_or_wrong_is_named_without_its_value(
         assert text in caught.value.what and caught.value.next_step
         assert "s3cret" not in str(caught.value)
     assert count_queued(folder) == 3
-
-
-def test_a_receiver_named_later_gets_what_is_open(folder: Path) -> None:
-    deliver(folder, Alerts(), {})
-    with http_server() as received:
-        delivery = deliver(folder, WEBHOOK, {"ALERTS_WEBHOOK_URL": received.url})
-    assert [one.event.first_month for one in delivery.sent] == ["2026-07"]
-    assert delivery.queued == () and count_queued(folder) == 0
 
 
 @pytest.mark.slow
@@ -237,7 +232,7 @@ deliver(Path(sys.argv[1]), Alerts(webhook="json", seconds=20.0), os.environ)
 
 
 @pytest.mark.slow
-def test_killed_in_the_middle_each_event_arrives_and_only_the_last_may_come_twice(
+def test_after_a_kill_every_event_arrives_and_only_the_last_may_arrive_twice(
     folder: Path,
 ) -> None:
     def slow(request, number):
@@ -277,7 +272,7 @@ def test_an_altered_receipt_is_not_trusted_and_the_event_has_the_same_id(folder:
 
 
 @pytest.mark.slow
-def test_alertmanager_knows_the_alert_and_its_end(folder: Path, tmp_path: Path) -> None:
+def test_alertmanager_shows_an_alert_until_its_end(folder: Path, tmp_path: Path) -> None:
     with alertmanager(tmp_path / "alertmanager") as url:
         settings = Alerts(webhook="alertmanager", seconds=10.0)
         environ = {"ALERTS_WEBHOOK_URL": f"{url}/"}
@@ -326,7 +321,7 @@ def test_alertmanager_knows_the_alert_and_its_end(folder: Path, tmp_path: Path) 
 # --- mail ---------------------------------------------------------------------------------------
 
 
-def test_a_mail_reads_well(folder: Path) -> None:
+def test_a_mail_holds_the_event_and_replies_to_the_first_of_its_alert(folder: Path) -> None:
     with mail_server() as box:
         deliver(folder, mail(box.port, "ops@example.com", "ml@example.com"), {})
     assert [address for address, _, _ in box.mails] == ["ops@example.com"] * 3 + [
@@ -341,16 +336,12 @@ def test_a_mail_reads_well(folder: Path) -> None:
     assert firing["Auto-Submitted"] == "auto-generated"
     assert parsedate_to_datetime(firing["Date"]) <= datetime.now(UTC)
     assert firing.get_content_type() == "text/plain"
-    assert firing.get_content().replace("\r\n", "\n") == (
-        "Prices are 10 % above what the same products cost before.\n\n"
-        "What to do\nHold the batch, and ask who made the export.\n\n"
-        "Data set    shop-1\nVerdict     broken data\nSince       2026-05\n"
-        f"Judged on   2026-06-01\nEvent       {events[0].id}\n"
-    )
-    assert over.get_content().startswith("price: over in 2026-06. Its month was 2026-05.")
+    for words in (events[0].text, events[0].action, "broken data", "2026-05", events[0].id):
+        assert words in firing.get_content()
+    assert over.get_content().startswith(events[1].text)
 
 
-def test_a_mail_that_one_person_cannot_get_is_not_sent_to_the_others_again(folder: Path) -> None:
+def test_a_mail_that_one_recipient_refused_is_not_sent_to_the_others_again(folder: Path) -> None:
     with mail_server() as box:
         box.refuse["left@example.com"] = "550 no such user s3cret"
         settings = mail(box.port, "ops@example.com", "left@example.com")
@@ -443,15 +434,11 @@ def test_a_setting_that_cannot_be_used_is_refused(folder: Path, settings: dict, 
 def test_no_text_adds_a_header_or_a_mail(tmp_path: Path) -> None:
     folder = tmp_path / "monitoring" / "shop\r\nBcc: x@y"
     text = "held\r\n.\r\nMAIL FROM:<x@y>\r\n\r\nBcc: x@y"
-    (event,) = raise_alert(folder, "2026-07", "batch\nBcc: x@y", text, "a\r\n.\r\nb")
-    parts = event, [], folder.name, "golden-path@localhost", ["ops@example.com"]
-    message = message_of(*parts)
-    assert message["Bcc"] is None and "\n" not in message["Subject"]
-    assert message.as_bytes() == message_of(*parts).as_bytes()
+    raise_alert(folder, "2026-07", "batch\nBcc: x@y", text, "a\r\n.\r\nb")
     with mail_server() as box:
         deliver(folder, mail(box.port), {})
     ((address, got, content),) = box.mails
-    assert address == "ops@example.com" and got["Bcc"] is None
+    assert address == "ops@example.com" and got["Bcc"] is None and "\n" not in got["Subject"]
     assert b"\r\nBcc" not in content and b"\r\n.\r\n" not in content
 
 

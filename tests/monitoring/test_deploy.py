@@ -61,7 +61,7 @@ def test_promtool_and_amtool_accept_what_is_deployed() -> None:
 
 
 @pytest.mark.slow
-def test_every_rule_fires_when_it_should_and_only_then() -> None:
+def test_every_rule_fires_in_its_cases_alone() -> None:
     output("promtool", "test", "rules", "tests.yml", cwd=DEPLOY / "prometheus")
     cases = (DEPLOY / "prometheus" / "tests.yml").read_text()
     for rule in rules():
@@ -77,7 +77,7 @@ def test_every_rule_says_what_to_do_and_the_dashboard_shows_every_metric() -> No
     assert set(METRICS) - shown == {"golden_path_retrain_due_timestamp_seconds"}
 
 
-def test_no_expression_names_a_metric_that_there_is_not() -> None:
+def test_every_metric_in_an_expression_exists() -> None:
     """`or vector(0)` would hide it."""
     from prometheus_client.metrics import MetricWrapperBase
 

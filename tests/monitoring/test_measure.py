@@ -113,12 +113,12 @@ def test_a_baseline_is_json_and_later_months_do_not_change_it(healthy, measured,
 @pytest.mark.parametrize(
     ("rows", "state"), [(slice(0), "ok"), (slice(1), "ok"), (slice(None), "alarm")]
 )
-def test_without_an_anonymous_sale_so_far_one_is_not_an_alarm(healthy, tmp_path, rows, state):
+def test_the_first_anonymous_sale_alone_is_not_an_alarm(healthy, tmp_path, rows, state):
     now = [row for row in healthy.quarantined if month_of(row["invoiced_at"]) == JUDGED]
     assert read(Shop(healthy.valid, now[rows]), tmp_path)["anonymous"].state == state
 
 
-def test_a_month_that_the_log_has_only_the_end_of_is_not_a_last_year(tmp_path):
+def test_an_incomplete_first_month_is_not_compared_with_a_year_later(tmp_path):
     late, begin = shop(months=14), datetime(2024, 1, 8)
     parts = ([r for r in rows if r["invoiced_at"] >= begin] for rows in vars(late).values())
     measured = measure(Shop(*parts), tmp_path, date(2025, 3, 1))

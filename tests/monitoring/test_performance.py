@@ -51,7 +51,7 @@ def rows_of(one: Outcomes, place) -> Outcomes:
     ).filter(lambda rows: len({bought for _, bought in rows}) == 2)
 )
 @examples(max_examples=40, deadline=None)
-def test_figures_are_those_of_training_whatever_the_ties(rows):
+def test_figures_equal_those_of_training_with_any_ties(rows):
     p, y = (np.array(column, dtype=float) for column in zip(*rows))
     found, expected = performance_of(of(p, y)), point(y, p)
     assert found.roc_auc == pytest.approx(expected["roc_auc"])
@@ -188,7 +188,7 @@ def test_a_champion_as_good_as_in_its_test_is_not_worse():
     assert "is found four times out of five" in gain.text
 
 
-def test_a_champion_whose_scores_are_mixed_up_is_worse_and_a_harder_year_is_not():
+def test_shuffled_scores_are_an_alarm_and_a_harder_year_is_not():
     test = known_as(pooled([drawn(3000, seed=9)]))
     one, rng = drawn(3000, seed=10), np.random.default_rng(1)
     mixed = np.r_[rng.permutation(one.probability[:1000]), one.probability[1000:]]
@@ -211,7 +211,7 @@ def test_a_champion_whose_scores_are_mixed_up_is_worse_and_a_harder_year_is_not(
         (2000, replace(TEST, roc_auc=0.55, gain=-0.2), ["ok", "ok"], ""),  # better than its test
     ],
 )
-def test_what_cannot_be_judged_says_why_and_is_not_an_alarm(n, test, states, text):
+def test_a_champion_that_cannot_be_judged_is_not_an_alarm(n, test, states, text):
     known = pooled([drawn(n)]) if n else None
     readings = judge_performance(known, test, "2026-08", until="2026-08" if not n else None)
     assert [one.state for one in readings] == states
@@ -222,7 +222,7 @@ def test_what_cannot_be_judged_says_why_and_is_not_an_alarm(n, test, states, tex
 @pytest.mark.slow
 @examples(max_examples=10)
 @given(st.floats(0.001, 0.02), st.floats(0, 0.05), st.floats(1, 5))
-def test_the_detectable_effect_is_found_four_times_out_of_five(error, allowed, limit):
+def test_the_detectable_effect_is_detected_with_80_percent_power(error, allowed, limit):
     fall = detectable(error, allowed, limit)
     found = np.random.default_rng(1).normal(-fall, error, 20_000) < -allowed - limit * error
     assert found.mean() == pytest.approx(0.8, abs=0.01)

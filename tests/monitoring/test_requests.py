@@ -110,7 +110,7 @@ def test_scores_are_compared_with_batch_scores_of_the_version_that_answered_most
     assert read(same, earlier=FEBRUARY).beside == "batch scores"
 
 
-def test_too_few_and_nothing_are_said_and_are_not_green(tmp_path):
+def test_too_few_requests_or_none_are_reported_as_such(tmp_path):
     none = read_requests(tmp_path / "nothing", MODEL, FIRST, UNTIL)
     assert (none.state, none.rows) == ("none", 0) and "had no request" in none.text
     write_requests(tmp_path, FIRST, [0.5] * 7)
@@ -119,7 +119,7 @@ def test_too_few_and_nothing_are_said_and_are_not_green(tmp_path):
     assert "too few" in few.text and "on 1 day (" in few.text
 
 
-def test_files_that_are_damaged_or_being_written_are_named_and_the_others_are_read(tmp_path):
+def test_damaged_and_unfinished_files_are_named_and_the_others_are_read(tmp_path):
     for number in range(5):
         write_requests(tmp_path, FIRST, [0.5] * 100, name=f"good{number}")
     written = write_requests(tmp_path, FIRST, [0.5] * 100, name="late")
@@ -144,7 +144,7 @@ def test_files_that_are_damaged_or_being_written_are_named_and_the_others_are_re
     assert found.features == (FeatureShares("recency_days", 0.0),)
 
 
-def test_the_files_of_a_day_that_is_over_become_one_that_says_the_same(tmp_path):
+def test_the_files_of_a_past_day_are_merged_without_changing_the_figures(tmp_path):
     for day in (FIRST, FIRST + DAY):
         for number in range(7):
             write_requests(tmp_path, day, list(RNG.random(30)), name=f"part{number}")
@@ -163,7 +163,7 @@ def test_the_files_of_a_day_that_is_over_become_one_that_says_the_same(tmp_path)
     assert read_requests(tmp_path, MODEL, FIRST, UNTIL) == before
 
 
-def test_damaged_files_and_other_columns_stay_beside_it_and_later_files_are_added(tmp_path):
+def test_merging_keeps_damaged_files_and_other_columns_and_adds_later_files(tmp_path):
     for number in range(3):
         write_requests(tmp_path, FIRST, [0.5] * 30, name=f"good{number}")
     cut = write_requests(tmp_path, FIRST, [0.5] * 30, name="late")
@@ -182,12 +182,12 @@ def test_damaged_files_and_other_columns_stay_beside_it_and_later_files_are_adde
     assert read_requests(tmp_path, MODEL, FIRST, UNTIL).rows == 150
 
 
+SCORES = arrays(np.float64, st.integers(1, 50), elements=st.floats(0, 1))
+
+
 @settings(max_examples=40, deadline=None)
-@given(
-    arrays(np.float64, st.integers(1, 50), elements=st.floats(0, 1)),
-    arrays(np.float64, st.integers(1, 50), elements=st.floats(0, 1)),
-)
-def test_deciles_add_up_to_one_whatever_the_scores_are(now, before):
+@given(SCORES, SCORES)
+def test_deciles_add_up_to_one_for_any_scores(now, before):
     shares = deciles(now, before)
     assert len(shares) == 10 and sum(shares) == pytest.approx(1)
     assert all(0 <= share <= 1 for share in shares)

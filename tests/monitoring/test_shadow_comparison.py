@@ -90,7 +90,9 @@ HARM = {
 @pytest.mark.parametrize(
     ("champion", "challenger", "log", "limits", "said"), HARM.values(), ids=HARM
 )
-def test_what_speaks_against_a_challenger(tmp_path, champion, challenger, log, limits, said):
+def test_harm_by_a_challenger_is_named_with_its_setting(
+    tmp_path, champion, challenger, log, limits, said
+):
     write_shadow(tmp_path, FIRST, champion, challenger, **log)
     found = compare(tmp_path)
     assert (found.agreement is None) == ("threshold" in log)
@@ -98,7 +100,7 @@ def test_what_speaks_against_a_challenger(tmp_path, champion, challenger, log, l
     assert [bool(re.search(said, one)) for one in reasons] == ([True] if said else [])
 
 
-def test_too_few_and_none_are_said(tmp_path):
+def test_too_few_rows_or_none_are_reported_as_such(tmp_path):
     none = compare(tmp_path / "nothing")
     assert (none.state, none.rows, none.days) == ("none", 0, 0)
     assert none.text == "Version 4 in shadow of version 3 has not scored a row yet."
@@ -152,7 +154,7 @@ def shop(tmp_path_factory):
     return folder, log, table
 
 
-def test_the_labels_are_those_of_training_and_the_worse_one_is_surely_found(shop):
+def test_the_labels_are_those_of_training_and_a_worse_challenger_does_harm(shop):
     folder, log, table = shop
     bought = Purchases(log, QUESTION, KEY, known_until=date.max)
     found = compare(folder / "shadow", purchases=bought)
@@ -215,7 +217,7 @@ def test_a_customer_with_several_rows_counts_once_for_the_interval(seed, copies)
     assert turned["log_loss_high"] == pytest.approx(-once["log_loss_low"])
 
 
-def test_with_too_few_of_either_outcome_the_labels_say_nothing():
+def test_with_too_few_of_either_outcome_there_is_no_comparison():
     bought = np.array([1] * 30 + [0] * 400)
     found = paired(RNG.random(430), RNG.random(430), bought, np.arange(430))
     assert found == {"labelled": 430, "positives": 30}
@@ -234,7 +236,7 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     assert 0.91 <= hits / 300 <= 0.98
 
 
-def test_what_is_surely_better_is_no_harm():
+def test_a_better_or_uncertain_challenger_does_no_harm():
     blank = ShadowComparison(MODEL, 3, 4, "ok", rows=1000, agreement=0.95, rank_correlation=0.9)
     better = replace(blank, roc_auc=0.02, roc_auc_low=0.01, roc_auc_high=0.03, log_loss_low=-0.02)
     assert harm(better, GATE) == ()

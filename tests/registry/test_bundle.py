@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import pickle
-import zlib
 
 import numpy as np
 import onnx
@@ -22,7 +20,6 @@ EXAMPLES = {
     "reference": [[1.0, None], [2.5, 84.3]],
     "samples": [{"name": "sample 1", "values": {"a": 1.0, "b": None}}],
 }
-PICKLED = {"weights": [1.0, 2.0]}
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +76,7 @@ def test_a_bundle_predicts_the_probability_of_its_graph(bundle):
     assert [feature["name"] for feature in opened.features] == ["a", "b"]
 
 
-def test_it_is_named_by_its_content_examples_included(with_examples, tmp_path, model):
+def test_the_hash_of_a_bundle_covers_its_examples(with_examples, tmp_path, model):
     folder, sha256 = with_examples
     assert load_bundle(folder, expected_sha256=sha256).examples == EXAMPLES
     assert sha256 == write_bundle(tmp_path / "again", model, DESCRIPTION, EXAMPLES)
@@ -87,7 +84,7 @@ def test_it_is_named_by_its_content_examples_included(with_examples, tmp_path, m
     assert sha256 != write_bundle(tmp_path / "other", model, {**DESCRIPTION, "a": 1}, EXAMPLES)
 
 
-def test_mlflow_reads_its_signature(tmp_path):
+def test_mlflow_reads_the_signature_of_a_bundle(tmp_path):
     from mlflow.models import Model
 
     features = [
@@ -198,19 +195,16 @@ NOT_ROWS = "not rows of its features"
     [
         (pickle.dumps(EXAMPLES, 0), NOT_JSON),
         (pickle.dumps(EXAMPLES, 5), NOT_JSON),
-        (gzip.compress(b"{}", mtime=0), NOT_JSON),
         (b"[]", NOT_JSON),
         (b"{", NOT_JSON),
         (b"\xff{}", NOT_JSON),
         (b'{"a":' + b"[" * 200_000, NOT_JSON),
         (b'{"reference": [[1, 2, 3]]}', NOT_ROWS),
-        (b'{"reference": [[1, 2], [1]]}', NOT_ROWS),
         (b'{"reference": [["a", "b"]]}', NOT_ROWS),
         (b'{"reference": "all"}', NOT_ROWS),
-        (b'{"reference": {"a": 1}}', NOT_ROWS),
     ],
 )
-def test_files_that_the_manifest_lists_must_be_what_they_should_be(with_examples, content, reason):
+def test_a_listed_file_with_other_content_is_refused(with_examples, content, reason):
     folder, _ = with_examples
     (folder / "examples.json").write_bytes(content)
     list_all(folder)
@@ -249,23 +243,20 @@ def constant() -> onnx.NodeProto:
     ("content", "reason"),
     [
         (b"no graph", "cannot be opened"),
-        *((pickle.dumps(PICKLED, p), "cannot be opened") for p in range(6)),
-        (gzip.compress(pickle.dumps(PICKLED), mtime=0), "cannot be opened"),
-        (zlib.compress(pickle.dumps(PICKLED)), "cannot be opened"),
-        (b"PK\x03\x04" + pickle.dumps(PICKLED), "cannot be opened"),
+        *((pickle.dumps(EXAMPLES, protocol), "cannot be opened") for protocol in (0, 5)),
         (graph(initializers=[outside()]), "numbers in a file outside"),
         (graph(constant()), "numbers in a file outside"),
         (graph(domain="com.evil"), "Sigmoid of a library, com.evil"),
         (graph(in_a_branch()), "Anything of a library"),
     ],
 )
-def test_what_is_not_a_graph_or_leaves_the_bundle_is_refused(tmp_path, content, reason):
+def test_a_model_that_is_not_a_graph_or_refers_outside_is_refused(tmp_path, content, reason):
     model = content if isinstance(content, bytes) else content.SerializeToString()
     write_bundle(tmp_path / "bundle", model, {"threshold": 0.5})
     is_refused(tmp_path / "bundle", reason)
 
 
-def test_functions_that_the_graph_brings_along_are_its_own(tmp_path):
+def test_functions_that_the_graph_defines_itself_are_allowed(tmp_path):
     inner = helper.make_node("Sigmoid", ["x"], ["y"])
     model = graph(domain="own")
     model.functions.append(

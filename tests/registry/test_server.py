@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
+from base64 import b64encode
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from made_registry import PROMOTE, REJECT, decided, new_version
 
 from common.errors import UserError
 from configs.load import load
-from registry import alias, champion, download, runs
+from registry import download, runs
 from registry.bundle import BundleRefused, load_bundle
 from registry.champion import champion_now, fetch, find_champion, find_version, versions
 from registry.decisions import pending, promote_manually, reconcile, roll_back
@@ -21,6 +27,8 @@ from registry.trials import log_trial
 from tests.mlflow_server import mlflow_server
 
 pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +138,9 @@ def test_what_is_altered_on_the_server_is_named_and_refused(server, client, sett
         with pytest.raises(LedgerBroken, match="record 2 was altered"):
             refused()
     assert champion_now(settings).version == 2
+    # A hash that is a path does not lead out of the folder of downloads.
+    client.set_model_version_tag(version.name, "1", "bundle_sha256", "../../x")
+    assert find_version(client, settings, 1).bundle == bundle_cache(settings) / "unknown"
 
 
 # --- servers that do not answer -----------------------------------------------------------------
@@ -144,27 +155,41 @@ def test_a_server_that_does_not_answer_is_one_clear_error(tmp_path, use):
     assert uri in error.value.where and "start it" in error.value.next_step
 
 
-def test_a_login_comes_from_mlflows_variables_and_is_never_repeated(tmp_path, monkeypatch):
+CHAMPION_NOW = """
+import sys
+from configs.load import load
+from registry.champion import champion_now
+champion_now(load("smoke", ["--tracking.uri", sys.argv[1]], env={}))
+"""
+
+
+def test_a_login_comes_from_mlflows_variables_and_is_never_shown(tmp_path):
     for address in ("http://me:secret@127.0.0.1:9", "postgresql://127.0.0.1/x"):
         with pytest.raises(UserError) as error:
             load("smoke", ["--var", str(tmp_path), "--tracking.uri", address], env={})
         assert "tracking" in str(error.value) and "secret" not in str(error.value)
-    alias._connection.cache_clear()
-    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
-    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret")
-    try:
-        request = alias._connection().build_request("GET", "http://127.0.0.1:9/")
-        sent = next(alias._connection().auth.auth_flow(request))
-        assert sent.headers["Authorization"].startswith("Basic ")
-        settings = load("smoke", ["--tracking.uri", "http://127.0.0.1:9"], env={})
-        with pytest.raises(UserError) as error:
-            champion_now(settings)
-        assert "secret" not in str(error.value)
-    finally:
-        alias._connection.cache_clear()
+    # The service reads the registry in a process of its own: its login is that of MLflow.
+    received: list[str | None] = []
 
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            received.append(self.headers["Authorization"])
+            self.send_error(403)
 
-def test_a_hash_from_the_server_that_is_a_path_does_not_lead_out_of_the_cache():
-    registered = alias.Registered(1, "mlflow-artifacts:/1", "", "../../x")
-    version = champion._version("m", registered, "http://s", Path("c"))
-    assert version.bundle == Path("c/unknown")
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        uri = f"http://127.0.0.1:{server.server_port}"
+        done = subprocess.run(
+            [sys.executable, "-c", CHAMPION_NOW, uri],
+            cwd=ROOT,
+            env=os.environ
+            | {"MLFLOW_TRACKING_USERNAME": "me", "MLFLOW_TRACKING_PASSWORD": "secret"},
+            capture_output=True,
+            text=True,
+        )
+        server.shutdown()
+    assert received == [f"Basic {b64encode(b'me:secret').decode()}"]
+    assert "UserError" in done.stderr and "secret" not in done.stderr

@@ -89,4 +89,4 @@ def test_a_field_is_added_by_its_type_and_the_function_that_fills_it(tmp_path):
 
     run("flows.docs")
     run("pytest", "-m", "not slow", *CHECKS)
-    run("pytest", "-k", "the_answer_for_one_customer or every_call", *SLOWER)
+    run("pytest", "-k", "the_answer_for_one_customer or each_method_calls", *SLOWER)

@@ -205,14 +205,14 @@ REACHED: dict[str, Callable[[Served, Service, Path], Answered]] = {
 }
 
 
-def test_the_codes_are_these_and_each_has_a_way_to_it():
+def test_each_code_has_its_status_and_can_be_reached():
     assert STATUS == STATUSES
     assert list(REACHED) == list(STATUSES)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("code", STATUSES)
-def test_every_refusal_has_the_one_shape(served, usual, tmp_path, code):
+def test_every_refusal_has_the_same_shape(served, usual, tmp_path, code):
     status, headers, body = REACHED[code](served, usual, tmp_path)
     refusal = json.loads(body)
     assert list(refusal) == ["error", "code", "detail"]
@@ -237,24 +237,14 @@ def test_every_refusal_has_the_one_shape(served, usual, tmp_path, code):
 # --- what it says --------------------------------------------------------------------------------
 
 
-def test_a_problem_says_what_where_and_what_was_expected(usual):
+def test_a_problem_names_the_place_the_value_and_what_was_expected(usual):
     body = json.dumps(customers(ROW, ROW | {"recency_days": -3})).encode()
-    assert usual.json("/predict", body) == {
-        "error": "customers[1].recency_days: must be a number from 1 (days), got -3",
-        "code": "invalid",
-        "detail": [
-            {
-                "what": "must be a number from 1 (days)",
-                "where": "customers[1].recency_days",
-                "reason": "out_of_range",
-                "row": 1,
-                "line": None,
-                "field": "recency_days",
-                "value": "-3",
-                "expected": "a number from 1 (days)",
-            }
-        ],
-    }
+    refusal = usual.json("/predict", body)
+    (problem,) = refusal["detail"]
+    assert (problem["where"], problem["value"]) == ("customers[1].recency_days", "-3")
+    assert problem["expected"] == "a number from 1 (days)"
+    for part in ("where", "what", "value"):
+        assert problem[part] in refusal["error"]
 
 
 def test_of_many_problems_the_first_are_named_and_all_are_counted(usual):
@@ -263,7 +253,7 @@ def test_of_many_problems_the_first_are_named_and_all_are_counted(usual):
     assert refusal["error"].endswith("(and 49 more)")
 
 
-def test_few_bytes_do_not_make_a_large_answer(usual):
+def test_a_small_request_does_not_cause_a_large_answer(usual):
     body = json.dumps({"customers": [{}] * 49 + [ROW]}).encode()
     skipped = usual.json("/predict?on_error=skip", body)["skipped"]
     assert [one["row"] for one in skipped] == list(range(49))
@@ -278,7 +268,7 @@ def test_few_bytes_do_not_make_a_large_answer(usual):
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     )
 )
-def test_a_value_that_is_quoted_is_short_and_text(value):
+def test_a_quoted_value_is_short_text(value):
     quoted = shown(value)
     assert len(quoted) <= LONGEST_VALUE
     try:

@@ -95,7 +95,7 @@ def explain(bundle: Bundle, x: np.ndarray, reference: np.ndarray) -> ShapleyValu
 MODEL, REFERENCE = bundle_of(INTERACTIONS), drawn(64)
 
 
-def test_they_are_the_exact_shapley_values_but_for_what_sampling_leaves():
+def test_the_values_are_the_exact_shapley_values_within_their_sampling_error():
     errors = []
     for x in drawn(30, seed=2):
         found = explain(MODEL, x, REFERENCE)
@@ -126,7 +126,7 @@ def test_the_standard_error_is_that_of_other_reference_rows_and_orders():
         elements=st.floats(-50, 50, width=32) | st.just(NAN),
     ),
 )
-def test_they_add_up_for_any_values_and_what_everyone_has_adds_nothing(x, reference):
+def test_contributions_add_up_and_a_value_that_all_share_contributes_nothing(x, reference):
     reference[:, 1] = x[1]
     found = explain(MODEL, x, reference)
     assert found.base == pytest.approx(MODEL.predict(reference).mean(), abs=1e-6)
@@ -172,7 +172,7 @@ def test_the_answer_has_the_values_as_they_were_sent_the_largest_contribution_fi
         assert sizes == sorted(sizes, reverse=True) and one["rest"] == 0
 
 
-def test_what_is_not_shown_is_in_the_rest():
+def test_the_rest_is_the_sum_of_the_features_not_shown():
     (whole,), (short,) = (ask(ANNA, **query)["explanations"] for query in ({}, {"top": "1"}))
     assert short["contributions"] == whole["contributions"][:1]
     left = sum(part["contribution"] for part in whole["contributions"][1:])

@@ -63,7 +63,7 @@ def fuzz(examples: int) -> Callable[..., Any]:
 # --- against its own description -----------------------------------------------------------------
 
 
-def test_it_keeps_to_its_own_description(running):
+def test_the_service_conforms_to_its_openapi_description(running):
     """Schemathesis: every boundary of every field, then what it can think of, right and wrong."""
     config = SchemathesisConfig.from_dict(
         {
@@ -192,7 +192,7 @@ def documented(client: httpx.Client) -> Callable[[str, httpx.Response], None]:
 
 
 @pytest.mark.parametrize("path", POSTS)
-def test_a_body_after_accidents_is_answered_or_refused(client, path):
+def test_a_mutated_body_is_answered_or_refused_as_documented(client, path):
     check, sent = documented(client), Counter[int]()
     valid = json.dumps(VALID[path]).encode()
 
@@ -218,7 +218,7 @@ def test_a_body_after_accidents_is_answered_or_refused(client, path):
     ],
     ids=["a field's value", "a field's name", "the second of two"],
 )
-def test_bytes_that_are_not_utf8_are_refused_wherever_they_stand(client, wrong):
+def test_bytes_that_are_not_utf8_are_refused_anywhere_in_the_body(client, wrong):
     for path in POSTS[:3]:
         answer = client.post(path, content=json.dumps(VALID[path]).encode().replace(*wrong))
         assert answer.status_code == 400
@@ -252,48 +252,46 @@ def test_thousands_of_unknown_fields_make_a_small_answer(client):
 TOKEN = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=12).map(str.encode)
 VALUE = st.sampled_from(
     [
-        *(b"application/json", b"application/json; charset=utf-16", b"APPLICATION/JSON", b"", b";"),
-        *(b"text/plain", b"application/vnd.bentoml+pickle", b"application/json\x80", b"\xff\xfe"),
-        *(b"gzip", b"identity", b"br, gzip", b"chunked", b"gzip, chunked", b"close", b"upgrade"),
-        *(b"0", b"-1", b"1", b"5, 5", b"0x10", b"99999999999999999999", b"+5", b" 5 ", b"1e3"),
-        *(b"100-continue", b"websocket", b"h2c", b"a" * 5000, b"null", b"https://evil.example"),
-        *(b"Bearer ", b"Bearer \xff", b"Basic Og==", b"bytes=0-1", b"evil.example", b"[::1", b":"),
+        *(
+            b"application/json",
+            b"application/json; charset=utf-16",
+            b"text/plain",
+            b"",
+            b"\xff\xfe",
+        ),
+        *(b"gzip", b"gzip, chunked", b"close", b"upgrade", b"h2c", b"websocket", b"100-continue"),
+        *(b"0", b"-1", b"5, 5", b"99999999999999999999", b"a" * 5000, b"https://evil.example"),
+        *(b"Bearer \xff", b"Basic Og==", b"bytes=0-1", b"evil.example", b"[::1"),
     ]
 )
 NAME = st.sampled_from(
     [
         *(b"Content-Type", b"Content-Length", b"Content-Encoding", b"Transfer-Encoding", b"Host"),
         *(b"Origin", b"Authorization", b"Connection", b"Upgrade", b"Expect", b"Accept", b"Range"),
-        *(b"Accept-Encoding", b"X-Forwarded-For", b"X-HTTP-Method-Override", b"Cookie", b"TE"),
-        *(b"Yatai-Bento-Deployment-Name", b"traceparent", b"Bentoml-Name", b"X" * 999),
-        *(b"Content-Type", b"Accept", b"Cookie", b"X-Any", b"", b" ", b"\xff"),
+        *(b"X-Forwarded-For", b"X-HTTP-Method-Override", b"traceparent", b"Bentoml-Name", b"TE"),
+        *(b"X" * 999, b"X-Any", b"X-Any", b"X-Any", b"", b" ", b"\xff"),
     ]
 )
 METHOD = st.sampled_from([b"POST"] * 6 + [b"GET", b"PUT", b"TRACE", b"OPTIONS", b"post", b"PRI"])
 PATH = st.sampled_from(POSTS).map(str.encode)
 ODD = st.sampled_from(
     [
-        *(b"/", b"//predict", b"/predict/", b"/predict/../model", b"/%2e%2e/%2e%2e/etc/passwd"),
-        *(b"/page/..%2findex.html", b"/page/%2e%2e/endpoints.py", b"/static_content/../predict"),
-        *(b"/predict;x=1", b"/PREDICT", b"/predict%00", b"/\xff", b"/%ff", b"*", b"predict", b""),
-        *(b"http://evil.example/predict", b"/schema.json", b"/predict/submit", b"/a" * 3000),
-    ]
-)
-QUERY_NAME = st.sampled_from(
-    [b"on_error", b"top", b"features", b"x", b"", b"on%5Ferror", b"\xff", b"%ff"]
-)
-QUERY_VALUE = st.sampled_from(
-    [
-        *(b"skip", b"refuse", b"true", b"1", b"-1", b"9" * 20, b"%00", b"%ed%a0%80", b"1.0"),
-        "٣".encode(),
+        *(b"/", b"//predict", b"/predict/../model", b"/%2e%2e/%2e%2e/etc/passwd", b"/predict;x=1"),
+        *(b"/page/..%2findex.html", b"/predict%00", b"/\xff", b"/%ff", b"*", b"predict", b""),
+        *(b"http://evil.example/predict", b"/schema.json", b"/a" * 3000),
     ]
 )
 QUERY = st.lists(
-    st.tuples(QUERY_NAME, st.sampled_from([b"=", b"", b"=="]), TOKEN | QUERY_VALUE), max_size=3
+    st.tuples(
+        st.sampled_from([b"on_error", b"top", b"features", b"x", b"", b"on%5Ferror", b"\xff"]),
+        st.sampled_from([b"=", b"", b"=="]),
+        TOKEN | st.sampled_from([b"skip", b"true", b"1", b"-1", b"9" * 20, b"%00", b"%ed%a0%80"]),
+    ),
+    max_size=3,
 )
 
 
-def test_a_head_of_any_sort_is_answered_or_refused(running):
+def test_any_head_of_a_request_is_answered_or_refused(running):
     statuses = Counter[int]()
     host = b"Host: 127.0.0.1:%d\r\n" % running.port
 
@@ -333,7 +331,7 @@ def test_a_head_of_any_sort_is_answered_or_refused(running):
     assert running.log.read_text() == before  # who sends nonsense fills nobody's disk
 
 
-# --- a request is read at once or value by value, with one judgement -----------------------------
+# --- a request is read at once, or value by value ------------------------------------------------
 
 NUMBER = (
     st.floats(width=64)
@@ -376,7 +374,7 @@ UNNAMEABLE = (  # two that no field of a Struct can be called, one that stands i
 @pytest.mark.parametrize(
     "features", [CATALOGUE, TABLE, UNNAMEABLE], ids=["catalogue", "table", "odd"]
 )
-def test_the_fast_and_the_slow_reader_of_values_agree(features):
+def test_a_request_means_the_same_read_at_once_and_value_by_value(features):
     described = [asdict(feature) for feature in features]
     reader = FeatureReader(described)
     outcomes = Counter[str]()
@@ -391,13 +389,12 @@ def test_the_fast_and_the_slow_reader_of_values_agree(features):
             outcomes["refused"] += 1
             return
         outcomes["taken"] += 1
-        slow = reader._read_by_value(body, LIMITS, skip=False)
-        assert slow.skipped == [] and fast.skipped == []
+        sent = json.loads(body)["customers"]
+        # Beside a customer that is skipped, the others are read value by value.
+        slow = reader.read(json.dumps({"customers": [*sent, None]}).encode(), LIMITS, skip=True)
+        assert [one.row for one in slow.skipped] == [len(sent)] and fast.skipped == []
         assert (fast.ids, [*fast.rows]) == (slow.ids, [*slow.rows])
         np.testing.assert_array_equal(fast.x, slow.x)
-        again = reader.read(json.dumps(json.loads(body)).encode(), LIMITS, skip=True)
-        np.testing.assert_array_equal(fast.x, again.x)
-        sent = json.loads(body)["customers"]
         for at, feature in enumerate(features):
             if not feature.categories:
                 values = [row.get(feature.name) for row in sent]
@@ -447,7 +444,7 @@ RIGHT_BUYER = st.builds(
 
 
 @pytest.mark.parametrize("path", POSTS[:3])
-def test_skipping_the_bad_answers_the_good_as_if_they_were_alone(client, path):
+def test_with_skip_the_valid_rows_are_answered_as_if_sent_alone(client, path):
     answered = 0
     lines = path == "/predict_transactions"
 

@@ -93,7 +93,7 @@ def test_promotions_rollbacks_and_broken_bundles_under_load_lose_nothing(registr
     assert service.workers[0].memory_info().rss < size + 200 * 2**20
 
 
-def test_an_operator_need_not_wait_for_the_next_look(registry, first):
+def test_reload_swaps_every_worker_at_once(registry, first):
     second, broken = registry.add(0.6), registry.add(0.7)
     kept = (broken.bundle / "bundle.json").rename(broken.bundle.with_suffix(".kept"))
     registry.promote(first)
@@ -125,7 +125,7 @@ def test_an_operator_need_not_wait_for_the_next_look(registry, first):
     registry.promote(first)
 
 
-def test_the_quick_look_says_what_mlflow_says(registry, first):
+def test_the_lookup_by_sql_agrees_with_mlflows_client(registry, first):
     for version in (registry.add(0.8), first):
         registry.promote(version)
         quick = champion_now(registry.settings)

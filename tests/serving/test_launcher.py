@@ -52,7 +52,7 @@ def run(*words: object) -> subprocess.CompletedProcess[str]:
         ),
     ],
 )
-def test_what_cannot_be_kept_is_said_before_the_start(tmp_path, setting, what, next_step):
+def test_a_setting_that_cannot_work_is_refused_before_the_start(tmp_path, setting, what, next_step):
     (tmp_path / "serving").write_text("a file where a folder is to be")
     settings = load("smoke", ["--var", str(tmp_path), f"--{setting}"])
     with pytest.raises(UserError, match=what) as caught:
@@ -67,7 +67,7 @@ while True:
 """
 
 
-def test_workers_that_die_again_and_again_are_not_waited_for():
+def test_the_launcher_gives_up_on_workers_that_keep_dying():
     with subprocess.Popen([sys.executable, "-c", DYING]) as process:
         try:
             with pytest.raises(UserError, match="cannot start: its workers die"):
@@ -101,7 +101,7 @@ def other_service() -> Iterator[int]:
         server.server_close()
 
 
-def test_what_another_service_answers_is_not_taken_for_ours():
+def test_another_service_on_the_port_is_not_taken_for_ours():
     code = "import time; time.sleep(0.6); raise SystemExit(7)"
     with (
         other_service() as port,
@@ -187,7 +187,7 @@ def predict(port: int, var: Path, *words: object) -> int:
     return run_command("serving.predict", "", main, [*map(str, line)], arguments=("file",))
 
 
-def test_the_last_runs_example_is_answered_as_a_table(running, example):
+def test_the_example_of_the_last_run_is_answered_as_a_table(running, example):
     words = ("-m", "serving.predict", "--serving.port", running.port, "--var", example.parents[2])
     done = run(sys.executable, *words)
     head, empty, title, *rows = done.stdout.splitlines()
@@ -199,7 +199,9 @@ def test_the_last_runs_example_is_answered_as_a_table(running, example):
     assert len({row.index(".") for row in rows}) == 1
 
 
-def test_what_cannot_be_answered_is_one_message(running, example, tmp_path, capsys):
+def test_each_failure_of_make_predict_is_one_message_with_a_next_step(
+    running, example, tmp_path, capsys
+):
     wrong, ours = tmp_path / "wrong.json", running.port
     wrong.write_text(json.dumps(customers(ROW | {"is_home": 7})))
     with other_service() as other:

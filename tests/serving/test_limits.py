@@ -40,7 +40,7 @@ def test_places_and_bytes_are_counted_and_one_request_may_have_any_size():
         work.slot().__enter__()
 
 
-def test_whoever_would_wait_behind_too_many_is_turned_away():
+def test_a_request_that_would_wait_behind_too_many_is_refused():
     work, go = Work(99, 20.0), threading.Event()
 
     async def ask() -> bytes:
@@ -89,7 +89,7 @@ def test_a_thread_that_outlives_its_request_keeps_its_slot_until_it_is_done():
     assert left(work) == (0, 0, 0)
 
 
-def test_whoever_is_cancelled_frees_the_slot_and_stops_the_thread():
+def test_a_cancelled_request_frees_its_slot_and_stops_its_thread():
     work, stop, began = Work(9, 20.0), Stop(), threading.Event()
 
     def long() -> bytes:
@@ -113,7 +113,7 @@ def test_whoever_is_cancelled_frees_the_slot_and_stops_the_thread():
     assert left(work) == (0, 0, 0)
 
 
-def test_a_thread_that_ends_after_the_service_disturbs_nobody(caplog):
+def test_a_thread_that_ends_after_the_service_causes_no_error(caplog):
     work, go = Work(9, 0.05), threading.Event()
 
     async def ask() -> None:
@@ -126,7 +126,7 @@ def test_a_thread_that_ends_after_the_service_disturbs_nobody(caplog):
     assert caplog.text == ""
 
 
-def test_what_runs_and_does_not_look_is_interrupted_only_while_it_runs():
+def test_a_call_is_interrupted_only_while_it_runs():
     stop, hits = Stop(), list[str]()
     with stop.calling(lambda: hits.append("first")):
         pass

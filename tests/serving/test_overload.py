@@ -63,7 +63,7 @@ def itself_again(running: Running) -> None:
 # --- places --------------------------------------------------------------------------------------
 
 
-def test_bodies_that_do_not_end_are_given_up_and_their_places_free_again(small):
+def test_a_body_that_does_not_end_times_out_and_frees_its_place(small):
     status = 200
     while status == 200:  # all four places were not taken at that moment
         with ExitStack() as stack:
@@ -94,7 +94,7 @@ def test_bodies_that_do_not_end_are_given_up_and_their_places_free_again(small):
 
 
 @pytest.mark.parametrize("path", ["/predict", "/explain"])  # in the event loop, and in threads
-def test_what_takes_for_ever_is_given_up_and_its_place_free_again(small, path):
+def test_an_endless_computation_times_out_and_frees_its_place(small, path):
     def ask(_: int) -> httpx.Response:
         while True:
             answer = small.post(path, customers(ROW, ROW | {"recency_days": 1e9}))
@@ -108,7 +108,7 @@ def test_what_takes_for_ever_is_given_up_and_its_place_free_again(small, path):
     itself_again(small)
 
 
-def test_a_flood_is_answered_or_turned_away_at_once(small):
+def test_a_flood_is_answered_or_refused_within_bounded_memory(small):
     (worker,), limit = small.workers, time.monotonic() + 120
     seen: list[tuple[int, str, str]] = []
 
@@ -159,7 +159,7 @@ def test_the_largest_requests_of_many_clients_stay_within_the_memory_of_a_worker
     assert peak[0] < 450 * 2**20
 
 
-def test_many_floods_leave_no_memory_behind(small):
+def test_refused_requests_leak_neither_memory_nor_threads(small):
     """Of whatever ends in refusal: a place, a thread, a body that is kept would add up."""
     (worker,), wrong = small.workers, json.dumps(MANY).replace('"quantity": 2', '"quantity": "2"')
     bodies = ["{", '{"customers": [{"x": 1}]}', wrong, json.dumps(MANY)]
@@ -202,7 +202,7 @@ def test_a_body_without_a_length_is_read_and_refused_where_it_is_too_large(small
     itself_again(small)
 
 
-def test_a_body_broken_off_is_not_answered_even_where_it_looks_whole(small):
+def test_a_body_that_is_cut_off_is_not_answered_even_if_it_parses(small):
     def late() -> float:
         return small.count("requests_total", 'endpoint="predict"', 'status="408"')
 
@@ -228,7 +228,7 @@ def test_a_trailer_does_not_replace_a_header(small, name):
     assert (status, answer["detail"][0]["what"]) == (400, "is given twice")
 
 
-def test_an_offer_of_another_protocol_is_not_taken_up(small):
+def test_an_upgrade_to_another_protocol_is_declined(small):
     """As curl --http2 and Java's client make it. uvicorn drops the body of such a request, so it
     is refused with what to do, and the connection closed: the body is not read as a request."""
     get = b"GET /livez HTTP/1.1\r\nhost: localhost\r\n%s\r\n"

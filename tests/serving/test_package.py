@@ -118,7 +118,7 @@ def started(python, unpacked, tmp_path_factory):
 # --- what it answers ---------------------------------------------------------------------------
 
 
-def test_it_answers_from_its_own_bundle(started, shipped):
+def test_the_bento_answers_from_its_own_bundle(started, shipped):
     import bentoml
 
     client, _ = started
@@ -137,7 +137,7 @@ def test_it_answers_from_its_own_bundle(started, shipped):
     assert again == msgspec.to_builtins(answer)
 
 
-def test_it_demands_the_token_and_keeps_the_limits_it_was_built_with(started):
+def test_the_bento_requires_the_token_and_keeps_its_limits(started):
     import bentoml
 
     client, _ = started
@@ -151,7 +151,7 @@ def test_it_demands_the_token_and_keeps_the_limits_it_was_built_with(started):
     assert caught.value.status == 400 and "7" in caught.value.error
 
 
-def test_its_workers_send_nothing_anywhere_and_have_no_training_library(
+def test_the_workers_of_the_bento_send_no_usage_data_and_load_no_training_library(
     started, python, unpacked, tmp_path
 ):
     workers = started[1].children(recursive=True)
@@ -183,7 +183,7 @@ print(before, usage_stats.do_not_track(), *filter(find_spec, {TRAINING}))
 # --- what is in it -----------------------------------------------------------------------------
 
 
-def test_it_holds_what_it_runs_and_no_more(shipped):
+def test_the_bento_holds_only_the_files_it_runs(shipped):
     source = shipped.built.folder / "src"
     there = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
     bundle = {f"bundle/{path.name}" for path in shipped.model.bundle.iterdir()}
@@ -249,7 +249,7 @@ def test_building_again_gives_the_same_in_the_same_place(shipped):
         assert word in text
 
 
-def test_bentomls_commands_know_it(shipped, tmp_path):
+def test_bentomls_commands_list_and_build_the_bento(shipped, tmp_path):
     def bento(*words: str, home: Path) -> subprocess.Popen[str]:
         own = {"BENTOML_HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
         return subprocess.Popen(
@@ -330,7 +330,7 @@ def engine(folder: Path, name: str, info: str) -> None:
     script.chmod(0o755)
 
 
-def test_without_an_engine_the_command_says_all_that_was_tried_and_builds_nothing(tmp_path):
+def test_without_a_container_engine_the_command_names_what_it_tried_and_builds_nothing(tmp_path):
     engine(tmp_path / "bin", "docker", "echo Cannot connect to the daemon >&2; exit 1")
     done = subprocess.run(
         [sys.executable, "-m", "serving.image", "--var", str(tmp_path / "var")],
@@ -347,7 +347,7 @@ def test_without_an_engine_the_command_says_all_that_was_tried_and_builds_nothin
     assert not (tmp_path / "var" / "bento").exists()
 
 
-def test_an_engine_that_answers_is_given_the_bento(shipped, tmp_path, monkeypatch, capfd):
+def test_the_first_engine_that_answers_builds_the_image(shipped, tmp_path, monkeypatch, capfd):
     engine(tmp_path, "docker", "exit 1")
     engine(tmp_path, "podman", "exit 0")
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")

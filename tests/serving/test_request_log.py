@@ -32,7 +32,7 @@ def read(folder: Path) -> list[dict[str, Any]]:
     return ds.dataset(folder, partitioning="hive").to_table().to_pylist()
 
 
-def test_what_was_answered_can_be_read_back(tmp_path):
+def test_the_log_holds_every_answer_and_no_customer_id(tmp_path):
     sent = [
         ROW | {"customer_id": f"1785{n}", "recency_days": n + 1.0, "gap_days_mean": None}
         for n in range(5)
@@ -68,7 +68,7 @@ def test_what_was_answered_can_be_read_back(tmp_path):
     assert stat.S_IMODE(folder.with_suffix(".key").stat().st_mode) == 0o600
 
 
-def test_nothing_is_logged_unless_the_settings_say_so(client, running):
+def test_nothing_is_logged_by_default(client, running):
     client.post("/predict", json=customers(ROW)).raise_for_status()
     assert not (running.var / "serving" / "log").exists()
 
@@ -109,7 +109,7 @@ def test_rows_from_many_threads_are_all_there_once(tmp_path, scored):
     assert rows["customer"].null_count == 500
 
 
-def test_what_cannot_be_held_or_written_is_counted_and_the_next_is_written(
+def test_rows_that_cannot_be_held_or_written_are_counted_and_the_next_are_written(
     tmp_path, scored, monkeypatch
 ):
     monkeypatch.setattr(request_log, "MOST_HELD", 3)

@@ -76,7 +76,7 @@ def post(client: httpx.Client, *rows: Any) -> httpx.Response:
 
 @BOUNDED
 @given(rows=st.lists(CUSTOMERS, min_size=1, max_size=8, unique_by=who))
-def test_answers_are_the_bundles(client, running, rows):
+def test_the_service_answers_with_the_probabilities_of_its_bundle(client, running, rows):
     answer = post(client, *rows).raise_for_status().json()
     assert answer["model"] == {
         "name": "golden-path-default",
@@ -95,7 +95,7 @@ def test_answers_are_the_bundles(client, running, rows):
     assert post(client, *other).json() == answer
 
 
-def test_a_missing_value_is_another_value(client):
+def test_a_missing_value_changes_the_probability(client):
     for name in (feature.name for feature in CATALOGUE if feature.missing):
         answers = [post(client, ROW | {name: value}).json() for value in (None, 9.0)]
         assert answers[0] != answers[1]
@@ -184,18 +184,6 @@ def test_values_the_model_has_no_answer_for_are_refused_with_their_row(client):
     assert answer.json()["detail"][0]["where"] == "customers[1]"
 
 
-WRONG = st.booleans() | st.text(max_size=6)
-WRONG |= st.sampled_from([float("nan"), float("inf"), -1e9, 10**400, [], {}])
-
-
-@BOUNDED
-@given(row=CUSTOMERS, name=st.sampled_from(NAMES), value=WRONG)
-def test_any_row_with_one_wrong_value_is_refused_by_its_name(client, row, name, value):
-    answer = post(client, row | {name: value})
-    assert answer.status_code == 400
-    assert [problem["where"] for problem in answer.json()["detail"]] == [f"customers[0].{name}"]
-
-
 # --- metrics -----------------------------------------------------------------------------------
 
 
@@ -231,7 +219,7 @@ def test_metrics_have_no_label_that_a_client_chooses(client):
     assert "of-mine" not in text and 'endpoint="other",status="404"' in text
 
 
-def test_several_workers_answer_what_monitoring_wrote_once_whatever_becomes_of_the_file(tmp_path):
+def test_each_worker_serves_the_metrics_of_monitoring_once_or_says_why_not(tmp_path):
     dataset, name = load("smoke", []).dataset, "golden_path_sensor_z"
     file = tmp_path / "var" / "monitoring" / dataset / METRICS
     with started(tmp_path, "--serving.workers", "2") as running:
@@ -288,7 +276,7 @@ def test_the_description_names_every_feature_with_its_range_and_meaning(client):
         assert feature.high is None or number["maximum"] == feature.high
 
 
-def test_pages_refer_to_no_other_host_and_what_they_link_to_is_there(client):
+def test_pages_refer_to_no_other_host_and_their_links_work(client):
     for path in ("/", "/docs", "/docs.json", "/schema.json"):
         assert not re.findall(r"https?:|[\"'(]//", client.get(path).raise_for_status().text)
     for page in ("/", "/docs"):
@@ -321,7 +309,7 @@ def test_serving_needs_no_training_library(running, tmp_path):
     assert {name for name in loaded if name.startswith("ingestion.")} == needed
 
 
-def test_it_listens_on_loopback_only_talks_to_nobody_else_and_writes_into_var(client, running):
+def test_the_service_uses_loopback_alone_and_writes_into_var_alone(client, running):
     post(client, ROW)
     for process in (running.arbiter, *running.workers):
         for connection in process.net_connections("inet"):

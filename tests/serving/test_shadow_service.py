@@ -6,42 +6,31 @@ The real registry, the real service, real processes.
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from contextlib import suppress
-from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 import httpx
-import msgspec
 import numpy as np
 import psutil
 import pyarrow.dataset as ds
 import pytest
-from made_graphs import bundle_of, endless, of_feature, slow
+from made_graphs import endless, of_feature, slow
 from real_registry import LINES, QUICK, Registry, Service, serving, under_load
 from real_service import ROW, bought, customers
 
 from common.customer_hash import hashed, read_key
+from configs.load import load
 from features.catalogue import CATALOGUE, NAMES
 from monitoring.shadow import compare_shadow
 from registry.bundle import load_bundle
 from registry.champion import CHALLENGER, ModelVersion
-from serving import shadow as challenger
+from serving.__main__ import served_of
 from serving.champion import Champion, Scored
+from serving.metrics import SHADOW_DROPPED
 from serving.responses import Model
-from serving.served import Served
-from serving.shadow import Shadow
-from serving.shadow_process import (
-    HEAD,
-    Batch,
-    Order,
-    Process,
-    ScoredRequest,
-)
-from serving.shadow_scorer import Scorer
+from serving.shadow import MOST_ROWS, Shadow
 from serving.trial import Trials
 
 pytestmark = pytest.mark.slow
@@ -220,11 +209,18 @@ def test_challengers_and_champions_change_under_load_and_nothing_is_lost(registr
     assert pairs == {(one, two), (one, three), (two, three)}
     # The worker writes what was answered every few seconds.
     service.wait_for(lambda: shadowed.keys() <= table(registry, "log").keys())
+    log = table(registry, "log")
+    for place, row in shadowed.items():
+        assert row["champion_version"] == log[place]["version"], "no batch mixes two champions"
 
 
-def test_a_row_that_the_challenger_computes_for_ever_ends_and_the_next_is_scored(
+def test_a_row_that_the_challenger_computes_for_ever_ends_and_a_full_disk_is_named(
     registry, first, service
 ):
+    folder = registry.settings.var / "serving" / "shadow"
+    with suppress(FileNotFoundError):
+        folder.rename(folder.with_name("before"))
+    folder.write_text("a file where a folder is to be: nothing can be written")
     registry.promote(first)
     caught = registry.add(0.2, graph=endless(beyond=1e6))
     service.wait_for(partial(in_shadow, service, caught))
@@ -234,6 +230,9 @@ def test_a_row_that_the_challenger_computes_for_ever_ends_and_the_next_is_scored
     service.post("/predict", some(2)).raise_for_status()
     service.wait_for(lambda: scored(service, caught) == before + 2)
     assert service.count("shadow_errors", 'reason="failed"') == 1
+    registry.client.delete_registered_model_alias(caught.name, CHALLENGER)  # it writes at its end
+    service.wait_for(lambda: "in shadow cannot be written" in service.log.read_text())
+    folder.unlink()
 
 
 def test_a_slow_challenger_drops_what_it_has_no_time_for_and_one_that_is_killed_is_started_again(
@@ -270,150 +269,37 @@ def test_a_slow_challenger_drops_what_it_has_no_time_for_and_one_that_is_killed_
     assert rows and all(row["probability"] == pytest.approx(0.2) for row in rows)
 
 
-# --- in the worker -----------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def champion(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("alone") / "bundle"
-    bundle_of(folder, 0.25)
-    bundle = load_bundle(folder)
-    model = Model("m", 1, bundle.sha256, 0.5)
-    return Champion(model, bundle, None, None, np.empty(0), [])
-
-
-def answered(champion: Champion, rows: int) -> Scored:
-    x = np.ones((rows, len(NAMES)), np.float32)
-    return Scored(champion, ["1"] * rows, x, np.full(rows, 0.3), date(2026, 1, 2), 0.001, rows)
-
-
-@pytest.fixture
-def idle(tmp_path):
-    """One that takes rows in, and has nobody yet who scores them."""
-    served = Served(name="m", log_folder=str(tmp_path / "log"), shadow_folder=str(tmp_path / "s"))
-    shadow = Shadow(served, Trials(served), lambda: False)
-    child = subprocess.Popen([sys.executable, "-c", ""], stdin=subprocess.PIPE)
-    child.wait()
-    model = ModelVersion("m", 2, tmp_path, "a" * 64, "")
-    shadow._process = Process(model, child, features=[])
-    return shadow
-
-
-def taken(shadow: Shadow, limit: int) -> Batch:
-    """The next batch, as the process reads it."""
-    frame, rows = shadow._take(limit)
-    batch = msgspec.msgpack.decode(frame[HEAD:], type=Batch)
-    assert sum(len(one.ids) for one in batch.requests) == rows
-    return batch
-
-
-def test_the_newest_rows_are_dropped_when_the_queue_is_full_and_when_much_is_answered(
-    idle, champion, monkeypatch
+def test_rows_that_cannot_be_handed_over_are_dropped_and_counted_and_no_answer_fails(
+    tmp_path, caplog
 ):
-    monkeypatch.setattr(challenger, "MOST_ROWS", 10)
-    sent = [answered(champion, rows) for rows in (4, 4, 4, 2)]
-    for one in sent:
-        idle.offer(one)
-    assert idle._dropped == {"full": 4}
-    idle._crowded = lambda: True
-    idle.offer(answered(champion, 3))
-    assert idle._dropped == {"full": 4, "busy": 3}
-    idle._crowded = lambda: False
-    other = replace(champion, model=Model("m", 5, champion.model.bundle_sha256, 0.5))
-    batches = [taken(idle, 8)]
-    idle.offer(answered(other, 1))
-    batches += [taken(idle, 1000), taken(idle, 1000)]
-    assert [[one.request for one in batch.requests] for batch in batches[:2]] == [
-        [sent[0].request, sent[1].request],
-        [sent[3].request],
-    ]
-    versions = [batch.champion.version for batch in batches]
-    assert versions == [1, 1, 5], "no batch holds answers of two champions"
-    assert idle._take(1000) == (b"", 0) and idle._rows == idle._bytes == 0
-    idle.offer(answered(champion, 9))
-    assert len(taken(idle, 1).requests) == 1, "one larger than the limit is not left for ever"
+    registry = Registry.open(tmp_path)
+    first = registry.add(0.1)
+    registry.promote(first)
+    registry.add(0.2)
+    served = served_of(load("smoke", ["--var", str(tmp_path / "var"), *SHADOWED]), first.name)
+    model = Model(first.name, first.version, first.bundle_sha256, 0.5)
+    champion = Champion(model, load_bundle(first.bundle), None, None, np.empty(0), [])
+    busy: list[bool] = []
+    shadow = Shadow(served, Trials(served), lambda: busy[0])
 
+    def offer(rows: int) -> None:
+        x = np.ones((rows, len(NAMES)), np.float32)
+        shadow.offer(Scored(champion, ["1"] * rows, x, np.full(rows, 0.3), None, 0.001, rows))
 
-def test_a_fault_of_the_hand_over_reaches_no_client(idle, champion, caplog):
-    idle._crowded = lambda: bool(1 / 0)
-    for _ in range(3):
-        idle.offer(answered(champion, 1))
+    shadow.look(champion)
+    for _ in range(2):  # whether the worker is busy cannot be told: a fault of the hand-over
+        offer(1)
     assert caplog.text.count("nothing can be handed over") == 1
-
-
-# --- in its process ----------------------------------------------------------------------------
-
-
-def handed_over(requests: list[int]) -> Batch:
-    x = np.ones((sum(requests), len(NAMES)), np.float32)
-    x[:, RECENCY] = np.arange(len(x))
-    handed, at = [], 0
-    for number, rows in enumerate(requests):
-        ids = [str(row) for row in range(at, at + rows)]
-        values, said = x[at : at + rows].tobytes(), np.full(rows, 0.3).tobytes()
-        one = ScoredRequest(number, 1_700_000_000 * 10**9, None, rows, 0.1, ids, values, said)
-        handed.append(one)
-        at += rows
-    return Batch(Model("m", 1, "b" * 64, 0.5), list(NAMES), handed)
-
-
-@pytest.fixture
-def order(tmp_path):
-    sha256 = bundle_of(tmp_path / "bundle", 0.25, graph=of_feature(RECENCY, 0.0001))
-    return Order(
-        name="m",
-        version=2,
-        folder=str(tmp_path / "bundle"),
-        bundle_sha256=sha256,
-        shadow_folder=str(tmp_path / "shadow"),
-        key_file=str(tmp_path / "log.key"),
-        share=1.0,
-        max_seconds=5.0,
-        opening_megabytes=1000,
-    )
-
-
-@pytest.fixture
-def worker():
-    """What a process reads of its worker, which says nothing, and the worker's end of it."""
-    reading, writing = os.pipe()
-    with os.fdopen(reading, "rb", buffering=0) as pipe:
-        yield pipe, writing
-    with suppress(OSError):
-        os.close(writing)
-
-
-def test_rows_are_merged_but_for_the_last_request_and_keep_their_order(order, worker, tmp_path):
-    scorer = Scorer(order)
-    for requests in ([3], [1, 1, 1, 5], [2, 1], [1] * 1500):
-        done = scorer._score(handed_over(requests), worker[0])
-        assert (done.rows, done.no_answer, done.failed) == (sum(requests), 0, 0)
-        held = scorer._held[-1]
-        assert held.probability == pytest.approx(0.25 + 0.0001 * np.arange(done.rows))
-        assert (held.call_rows[-requests[-1] :] == requests[-1]).all()
-        assert (held.call_rows > 0).all() and (held.seconds > 0).all()
-    assert scorer._held[-1].call_rows.max() > 100, "of many single ones few calls are made"
-    scorer.write()
-    assert ds.dataset(tmp_path / "shadow").to_table().num_rows == 3 + 8 + 3 + 1500
-
-
-def test_a_worker_that_has_ended_is_not_scored_for(order, worker, tmp_path):
-    scorer = Scorer(order)
-    os.close(worker[1])
-    done = scorer._score(handed_over([1] * 1500), worker[0])
-    assert 0 < done.rows < 1500
-    scorer.write()
-    assert ds.dataset(tmp_path / "shadow").to_table().num_rows == done.rows
-
-
-def test_what_cannot_be_written_is_counted_and_the_next_is_written(order, worker, tmp_path):
-    scorer = Scorer(order)
-    scorer._score(handed_over([2, 2]), worker[0])
-    (tmp_path / "shadow").write_text("a file where a folder is to be")
-    scorer.write()
-    done = scorer._score(handed_over([3]), worker[0])
-    assert done.lost == 4 and "cannot be written" in done.why
-    (tmp_path / "shadow").unlink()
-    scorer.write()
-    assert scorer._score(handed_over([1]), worker[0]).lost == 0
-    assert ds.dataset(tmp_path / "shadow").to_table().num_rows == 3
+    busy.append(True)
+    offer(3)
+    busy[0] = False
+    for rows in (MOST_ROWS - 1, 4, 1):  # nothing takes them out: the newest do not fit
+        offer(rows)
+    shadow.close()
+    counts = {
+        sample.labels["reason"]: sample.value
+        for metric in SHADOW_DROPPED.collect()
+        for sample in metric.samples
+        if sample.name.endswith("_total")
+    }
+    assert counts == {"busy": 3, "full": 4, "ended": MOST_ROWS}

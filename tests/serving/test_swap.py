@@ -73,7 +73,7 @@ def registry(monkeypatch):
     return registry
 
 
-def test_what_is_refused_is_tried_once_whatever_happens_in_between(registry, bundle, tmp_path):
+def test_a_refused_version_is_not_tried_again_until_an_operator_asks(registry, bundle, tmp_path):
     good, bad = version(1, tmp_path, bundle), version(2, tmp_path, bundle)
     (bad.bundle / MODEL).write_bytes(b"")
     locked = UserError("MLflow's database cannot be read: locked")
@@ -86,7 +86,7 @@ def test_what_is_refused_is_tried_once_whatever_happens_in_between(registry, bun
     assert registry.champions.ready().model.version == 1
 
 
-def test_other_columns_of_invoice_lines_are_another_contract(registry, bundle, tmp_path):
+def test_a_champion_with_other_columns_of_invoice_lines_is_refused(registry, bundle, tmp_path):
     section = json.loads((bundle / DESCRIPTION).read_text())["transactions"]
     fewer = [name for name in section["declared"] if name != "description"]
     second = version(2, tmp_path, bundle, samples=[], transactions=section | {"declared": fewer})
@@ -101,7 +101,7 @@ def test_other_columns_of_invoice_lines_are_another_contract(registry, bundle, t
     assert registry.champions.ready().model.version == 1
 
 
-def test_a_small_limit_is_no_reason_to_refuse_a_champion(bundle, tmp_path):
+def test_samples_larger_than_the_limits_are_left_out_of_the_description(bundle, tmp_path):
     served = Served(name="m", max_lines=3, max_rows=1, max_explained=1)
     champion = open_champion(version(1, tmp_path, bundle), Champions(served).limits)
     assert [one.name for one in champion.samples] == ["sample 2"], "of one line, not of four"
@@ -123,7 +123,9 @@ def test_a_small_limit_is_no_reason_to_refuse_a_champion(bundle, tmp_path):
         ({"reference": [[1]]}, "are not rows of its features"),
     ],
 )
-def test_a_bundle_that_could_not_be_described_is_refused(registry, bundle, tmp_path, changes, why):
+def test_a_bundle_with_wrong_samples_or_settings_is_refused(
+    registry, bundle, tmp_path, changes, why
+):
     outcome, reason = registry.look(version(1, tmp_path, bundle, **changes))
     assert outcome == "refused" and why in reason
 
@@ -183,7 +185,7 @@ def test_the_other_workers_take_the_verdict_of_the_one_that_an_operator_asked(
     assert trials.tried == [False, False, True]
 
 
-def test_whoever_looks_while_a_look_is_under_way_shares_the_next_one(registry, bundle, tmp_path):
+def test_all_who_ask_during_a_look_share_the_next_one(registry, bundle, tmp_path):
     """A hundred operators at once do not have a hundred trials."""
 
     class Queue:

@@ -46,7 +46,7 @@ from flows.outcome import transactions as transactions_section
 from flows.stage import Stage
 from serving.champion import Champion, Request
 from serving.endpoints import predict_transactions
-from serving.errors import Problem, Refused
+from serving.errors import Refused
 from serving.limits import Limits
 from serving.line_requests import LinesReader
 from serving.opening import same_contract
@@ -133,7 +133,7 @@ def test_many_customers_are_answered_in_the_order_sent_and_as_if_alone(champion)
 # --- what the contract keeps out --------------------------------------------------------------
 
 
-def test_lines_that_do_not_count_are_named_with_their_reasons_and_change_nothing_else(champion):
+def test_invalid_lines_are_left_out_with_their_reasons_and_change_nothing_else(champion):
     dirt = [
         line(unit_price=0, product_id="POST"),
         line(invoiced_at="soon"),
@@ -164,7 +164,7 @@ def test_lines_that_do_not_count_are_named_with_their_reasons_and_change_nothing
     assert "as-of date" in told["left_out"][4]["why"][0]
 
 
-def test_what_was_left_out_is_counted_by_its_first_reason(champion):
+def test_left_out_lines_are_counted_by_their_first_reason(champion):
     rows, lines = [], []
     sent = body([{"customer_id": "a", "lines": [*TWO, line(unit_price=0)]}, {"lines": TWO}])
     asked = Request(
@@ -255,14 +255,13 @@ def test_a_bad_customer_refuses_the_request_or_is_skipped(champion, customers, w
         ("9999-12-31", "in_future"),
     ],
 )
-@pytest.mark.parametrize("mode", ["refuse", "skip"])
-def test_an_as_of_date_that_is_none_or_cannot_be(champion, as_of, reason, mode):
-    found = refused(champion, body({"a": TWO}, as_of), on_error=mode)
-    assert found.status == 400
-    assert places(found.problems) == [("as_of", reason)]
-    assert "(tomorrow, UTC)" in found.problems[0].expected
-    found = refused(champion, body([], as_of), on_error=mode)
-    assert places(found.problems) == [("as_of", reason), ("customers", "required")]
+def test_an_as_of_date_that_is_missing_or_impossible_is_refused(champion, as_of, reason):
+    for mode in ("refuse", "skip"):
+        found = refused(champion, body({"a": TWO}, as_of), on_error=mode)
+        assert (found.status, places(found.problems)) == (400, [("as_of", reason)])
+        assert "(tomorrow, UTC)" in found.problems[0].expected
+        found = refused(champion, body([], as_of), on_error=mode)
+        assert places(found.problems) == [("as_of", reason), ("customers", "required")]
 
 
 def test_the_as_of_date_may_be_tomorrow_and_not_the_day_after(champion):
@@ -275,7 +274,7 @@ def test_the_as_of_date_may_be_tomorrow_and_not_the_day_after(champion):
     assert places(found.problems) == [("as_of", "in_future")]
 
 
-def test_fields_that_a_request_lacks_or_that_there_are_not(champion):
+def test_missing_and_unknown_fields_of_a_request_are_named(champion):
     found = refused(champion, json.dumps({"asof": "2024-03-01", "Customers": []}).encode())
     assert places(found.problems) == [
         ("asof", "unknown_field"),
@@ -289,14 +288,14 @@ def test_fields_that_a_request_lacks_or_that_there_are_not(champion):
         assert (found.status, found.problems[0].where) == (400, "body")
 
 
-@pytest.mark.parametrize("mode", ["refuse", "skip"])
-def test_more_customers_or_lines_than_a_request_may_have(champion, mode):
+def test_more_customers_or_lines_than_the_limits_are_refused(champion):
     few = Limits(max_rows=2, max_lines=5, max_explained=1)
     three = {str(number): [line()] for number in range(3)}
-    found = refused(champion, body(three), few, on_error=mode)
-    assert places(found.problems) == [("customers", "too_long")]
-    found = refused(champion, body({"a": [line()] * 3, "b": [line()] * 3}), few, on_error=mode)
-    assert found.problems[0].value == "6 lines" and "at most 5 lines" in found.error
+    for mode in ("refuse", "skip"):
+        found = refused(champion, body(three), few, on_error=mode)
+        assert places(found.problems) == [("customers", "too_long")]
+        found = refused(champion, body({"a": [line()] * 3, "b": [line()] * 3}), few, on_error=mode)
+        assert found.problems[0].value == "6 lines" and "at most 5 lines" in found.error
     assert len(ask(champion, body({"a": [line()] * 3, "b": TWO}), few)["predictions"]) == 2
 
 
@@ -310,7 +309,7 @@ def test_a_parameter_with_an_unknown_value_is_refused(champion, query):
 # --- customers without an answer --------------------------------------------------------------
 
 
-def test_who_bought_nothing_in_the_active_days_has_no_answer(champion):
+def test_a_customer_without_a_purchase_in_the_active_days_has_no_answer(champion):
     long_ago = [line(invoiced_at="2023-03-01T10:00:00"), line(unit_price=0)]  # a day too early
     sent = body({"a": TWO, "b": long_ago})
     found = refused(champion, sent)
@@ -326,17 +325,17 @@ def test_who_bought_nothing_in_the_active_days_has_no_answer(champion):
     assert len(ask(champion, body({"b": in_time}))["predictions"]) == 1
 
 
-def test_whose_lines_are_all_left_out_has_no_answer_and_nobody_else_either(champion):
+def test_a_request_whose_lines_are_all_left_out_has_no_answer(champion):
     for change in ({"unit_price": 0}, {"invoice_id": "C1", "quantity": -2}):
         found = refused(champion, body({"a": [line(**change)]}), on_error="skip")
         assert (found.status, found.code) == (422, "no_answer")
     found = refused(
         champion, body([good(lines=[line(unit_price=0)]), {"lines": TWO}]), on_error="skip"
     )
-    assert (found.status, found.code) == (400, "invalid")  # there is something to mend
+    assert (found.status, found.code) == (400, "invalid")  # there is something to correct
 
 
-def test_values_too_large_to_be_counted_are_found_among_many(tmp_path):
+def test_values_that_no_bigint_holds_are_located_among_many_customers(tmp_path):
     """A contract without limits lets lines through whose value no BIGINT holds."""
     rules = RETAIL.model_dump()["rules"]
     for name in ("impossible_price", "impossible_quantity"):
@@ -364,11 +363,9 @@ def test_values_too_large_to_be_counted_are_found_among_many(tmp_path):
 
 SQL_TEXTS = (
     "'; DROP TABLE lines; --",
-    "\"; ATTACH '/tmp/x.db'; --",
     "$1) UNION ALL SELECT * FROM duckdb_settings() --",
     "getvariable('home_country')",
     "\x00\x01\u2028\U0001f600",
-    "{{7*7}} ${7*7} %s %(x)s ?",
 )
 
 
@@ -379,14 +376,11 @@ def test_sql_in_any_text_is_text(champion, text):
     told = ask(champion, body({text: lines, "17850": TWO}), features="true")
     assert [one["customer_id"] for one in told["predictions"]] == [text, "17850"]
     reasons = {texts[one["line"] - 2]: one["reasons"] for one in told["left_out"]}
-    assert reasons == {
-        "product_id": ["no_product_code"],
-        "invoiced_at": reasons["invoiced_at"],
-    }
+    assert reasons.keys() == {"product_id", "invoiced_at"}
+    assert reasons["product_id"] == ["no_product_code"]
     assert "missing_time" in reasons["invoiced_at"]
     features = told["predictions"][0]["features"]
     assert (features["orders_total"], features["products_total"]) == (3.0, 1.0)
-    assert ask(champion, body({"17850": TWO}))["predictions"][0]["row"] == 0
 
 
 def test_the_connection_reads_no_file_and_its_settings_are_locked(tmp_path):
@@ -408,7 +402,7 @@ def test_the_connection_reads_no_file_and_its_settings_are_locked(tmp_path):
         assert connection.execute("SELECT current_setting('threads')").fetchone() == (1,)
 
 
-# --- the fast reader and the slow one ---------------------------------------------------------
+# --- a request is read at once, or value by value ---------------------------------------------
 
 VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
 ANY_LINE = st.builds(
@@ -433,22 +427,20 @@ ANY_CUSTOMER = st.fixed_dictionaries(
     as_of=st.just("2024-03-01"),
     form=st.sampled_from([Form(), Form(time_format="%d.%m.%Y", text=Text())]),
 )
-def test_the_slow_reader_finds_a_problem_where_the_fast_one_takes_nothing_and_nowhere_else(
-    customers, as_of, form
-):
-    decoder = LinesReader(ALL, form)
-    sent = body(customers, as_of)
+def test_a_request_means_the_same_read_at_once_and_value_by_value(customers, as_of, form):
+    reader, sent = LinesReader(ALL, form), body(customers, as_of)
     try:
-        fast = msgspec.json.decode(sent, type=decoder.request).customers
+        fast = msgspec.json.decode(sent, type=reader.request).customers
     except msgspec.DecodeError:
-        fast = None
-    try:
-        lines = decoder._read_by_value(sent, LIMITS, True)
-        slow = None if lines.skipped else lines.customers
-    except Refused as refused:
-        slow = None
-        assert all(isinstance(one, Problem) and one.reason != "invalid" for one in refused.problems)
-    assert msgspec.to_builtins(fast) == msgspec.to_builtins(slow)
+        with pytest.raises(Refused) as caught:
+            reader.read(sent, LIMITS, skip=False)
+        problems = caught.value.problems
+        assert problems and all(problem.reason != "invalid" for problem in problems)
+        return
+    # Beside a customer that is skipped, the others are read value by value.
+    slow = reader.read(body([*customers, 5], as_of), LIMITS, skip=True)
+    assert [one.row for one in slow.skipped] == [len(customers)]
+    assert msgspec.to_builtins(fast) == msgspec.to_builtins(slow.customers)
 
 
 # --- values as the source writes them ---------------------------------------------------------
@@ -541,14 +533,13 @@ def large(lines: int, as_of: str = "2023-06-01") -> bytes:
 
 
 @pytest.mark.slow
-def test_a_request_that_is_cut_off_ends_and_leaves_nothing_for_the_next(champion):
-    transactions, sent = champion.transactions, large(200_000)
+def test_an_interrupted_request_ends_early_and_leaves_nothing_for_the_next(champion):
+    sent, kept = large(200_000), body({"17850": TWO})
+    expected = ask(champion, kept, features="true")
     whole = time.thread_time()  # of computing: how busy the machine is plays no part
     assert len(ask(champion, sent, MANY)["predictions"]) == 1
     whole = time.thread_time() - whole
-    cut, kept = Request(sent, {}, champion, MANY), body({"17850": TWO})
-    expected = ask(champion, kept, features="true")
-    caught: list[tuple[Refused, float]] = []
+    cut, caught = Request(sent, {}, champion, MANY), list[tuple[Refused, float]]()
 
     def run() -> None:
         try:
@@ -580,10 +571,7 @@ def test_a_request_that_is_cut_off_ends_and_leaves_nothing_for_the_next(champion
     ((refused, until),) = caught
     assert (refused.status, refused.code) == (503, "timeout")
     assert until - spent < whole / 2
-    assert transactions.pool.free.qsize() == 2
-    for _ in range(3):  # both connections
-        assert ask(champion, kept, features="true") == expected
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(2) as pool:  # both connections
         both = pool.map(lambda _: ask(champion, kept, features="true"), range(6))
         assert list(both) == [expected] * 6
 
