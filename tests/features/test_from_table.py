@@ -104,7 +104,7 @@ SPELLED = st.text("aAéÉßſσςKk1.0 \u0301", min_size=1, max_size=4).map(
 
 
 @pytest.mark.slow
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(
     categories=CATEGORIES | st.lists(SPELLED, min_size=1, max_size=4, unique=True).map(tuple),
     texts=st.lists(TEXT | SPELLED, min_size=1, max_size=9),

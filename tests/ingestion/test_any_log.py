@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from common.errors import UserError
 from configs.load import load
 from configs.settings import Compute, Settings
-from configs.source import CANONICAL, Source
+from configs.source import Source
 from ingestion.database import check_database
 from ingestion.files import read_file
 from ingestion.mapping import check_mapping
@@ -112,13 +112,6 @@ def test_every_yaml_of_the_page_is_accepted(tmp_path):
         source = load(str(tmp_path / f"block_{number}.yaml"), env={}).source
         assert source.kind in ("simulated", "table") or check_mapping(source) is None
     assert check_database(preset(tmp_path, "shop_database.yaml").source).host == "db.example.com"
-
-
-def test_the_page_names_every_canonical_column_and_every_setting_of_text_and_database():
-    assert all(f"`{name}`" in GUIDE for name in (*CANONICAL, "amount"))
-    for section in ("text", "database"):
-        for name in Source.model_fields[section].annotation.model_fields:  # type: ignore[union-attr]
-            assert re.search(rf"\b{name}\b", GUIDE), f"source.{section}.{name}"
 
 
 # --- the value of a line ----------------------------------------------------------------------

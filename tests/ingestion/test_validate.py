@@ -236,12 +236,12 @@ def test_the_bytes_of_a_large_batch_do_not_depend_on_threads(tmp_path):
     part = copy_parquet(tmp_path / "rows.parquet", f"{row} FROM range(300000) t(n)")
     contract = retail_contract(duplicate_share={"high": 1}, days={"low": 1})
     written = []
-    for threads in (1, 2, 4):
+    for threads in (1, 4):
         compute = Compute(threads=threads)
         validate_batch([part], tmp_path, contract, now=NOW, compute=compute)
         names = ("transactions.parquet", "quarantine.parquet")
         written.append([(tmp_path / name).read_bytes() for name in names])
-    assert written[0] == written[1] == written[2]
+    assert written[0] == written[1]
 
 
 @pytest.mark.slow
