@@ -397,7 +397,9 @@ def test_a_run_without_new_rows_reads_the_rows_at_the_highest_and_leaves_every_f
     runs=st.lists(st.lists(st.integers(0, 5), max_size=6), min_size=1, max_size=5),
     kind=st.sampled_from(["INTEGER", "TEXT", "NUMERIC(6, 1)", "TIMESTAMP"]),
 )
-def test_however_rows_arrive_the_log_is_that_of_a_run_from_scratch(tmp_path_factory, runs, kind):
+def test_the_log_is_that_of_a_run_from_scratch_however_the_rows_arrive(
+    tmp_path_factory, runs, kind
+):
     folder = tmp_path_factory.mktemp("runs")
     shop = Shop(f"sqlite:///{folder / 'shop.db'}")
     shop.run(f"CREATE TABLE lines (stamp {kind}, customer TEXT, at TEXT, amount REAL)")
@@ -414,7 +416,7 @@ def test_however_rows_arrive_the_log_is_that_of_a_run_from_scratch(tmp_path_fact
     assert found == read(shop, folder / "scratch", **options)
 
 
-def test_rows_that_came_late_or_went_make_everything_be_read_again(shop, tmp_path):
+def test_late_or_deleted_rows_make_everything_be_read_again(shop, tmp_path):
     shop.insert([1, 2, 3, 3])
     read(shop, tmp_path / "store", watermark="stamp")
     for change in (
@@ -432,7 +434,7 @@ def test_rows_that_came_late_or_went_make_everything_be_read_again(shop, tmp_pat
     [("sqlite", "INTEGER"), ("sqlite", "BIGINT"), ("postgres", "BIGINT"), ("postgres", "NUMERIC")],
     indirect=["shop"],
 )
-def test_one_row_that_went_and_one_that_came_late_are_noticed_by_their_sum(shop, tmp_path, kind):
+def test_a_deleted_row_and_a_late_one_are_noticed_by_the_sum_of_the_watermark(shop, tmp_path, kind):
     if shop.server:
         shop.run(f"ALTER TABLE lines ALTER stamp TYPE {kind}")
     base = 2 if kind == "INTEGER" else 4 * 10**18 // 10**6  # times of a microsecond clock
