@@ -247,8 +247,12 @@ ONE_MONTH = until_month(undrifted(), 1)
 def says(tmp_path: Path) -> Callable[..., str]:
     """`says(state)` is the text of the page, `says(state, "verdict")` that of a section."""
 
+    last: list[Any] = [None, ""]  # a page takes a second: it is rendered once
+
     def text(state: PageState, name: str = "") -> str:
-        page = written(state, tmp_path)
+        if state is not last[0]:
+            last[:] = state, written(state, tmp_path)
+        page = last[1]
         return Page(section(page, name) if name else page).text
 
     return text
