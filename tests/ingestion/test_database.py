@@ -392,7 +392,7 @@ def test_a_run_without_new_rows_reads_the_rows_at_the_highest_and_leaves_every_f
     assert len(fetched) == 1 and "stamp = " in fetched[0]
 
 
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(
     runs=st.lists(st.lists(st.integers(0, 5), max_size=6), min_size=1, max_size=5),
     kind=st.sampled_from(["INTEGER", "TEXT", "NUMERIC(6, 1)", "TIMESTAMP"]),

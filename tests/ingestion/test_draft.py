@@ -50,7 +50,7 @@ def preset(file: Path, target: str, *arguments: str) -> Table:
 # --- the guesses ---------------------------------------------------------------------------------
 
 
-def test_the_draft_of_telco_trains_as_it_is(tmp_path, capsys):
+def test_telco_is_drafted_with_its_identifier_target_and_types(tmp_path, capsys):
     telco = find("telco_churn.csv")
     if telco is None:
         pytest.skip("no folder that tests/data_places names holds telco_churn.csv")
@@ -611,7 +611,7 @@ def test_a_draft_is_written_over_only_by_the_second_of_two_commands_that_can_be_
     file, output = save(tmp_path / "a t.csv", made_rows(60)), tmp_path / "o.yaml"
     output.write_text("mine")
     error = refused(str(file), "left", str(output), "No", False)
-    assert "there already" in error.what
+    assert "exists already" in error.what
     beside, over = error.next_step.split("; or to write over it: ")
     assert pasted(beside) == tmp_path / "o_2.yaml" and output.read_text() == "mine"
     assert pasted(over) == output
