@@ -221,7 +221,7 @@ def test_the_limit_is_a_setting(log, clean):
 
 
 @pytest.mark.slow
-def test_an_honest_feature_may_look_at_everybody_who_is_asked_about(log, tmp_path, monkeypatch):
+def test_an_honest_feature_may_use_all_customers_of_the_table(log, tmp_path, monkeypatch):
     def rank(sql: str) -> str:
         ranks = "percent_rank() OVER (PARTITION BY any_value(as_of) ORDER BY sum(cents))"
         sql = sql.replace("sum(cents) / sum(units) / 100", ranks)
@@ -293,7 +293,7 @@ def test_an_honest_log_of_rare_events_raises_no_alarm(tmp_path):
     assert (report.rows_scored, report.strongest) == (0, None)  # too few buy again to say anything
 
 
-def test_what_is_proven_is_said_first_and_nothing_is_said_twice():
+def test_proven_leaks_are_named_first_and_none_twice():
     found = [
         Leak("a", "strong", 1.0, 1.0, 0.85),
         Leak("a", "changed", 0.5, 0.5, 0),

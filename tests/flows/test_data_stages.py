@@ -90,7 +90,7 @@ def test_files_that_overlap_count_each_line_once(shop):
     assert rows(both.path(TRANSACTIONS)) == rows(whole.path(TRANSACTIONS))
 
 
-def test_files_of_one_name_in_two_folders_are_told_apart(shop, capsys):
+def test_files_of_one_name_in_two_folders_are_distinguished(shop, capsys):
     for name, first in (("x", date(2024, 1, 1)), ("y", date(2024, 5, 1))):
         (shop / name).mkdir()
         lines = write_log(shop / name / "jan.csv", first=first, days=121)
@@ -285,7 +285,7 @@ def test_a_replay_tells_rows_that_moved_in_the_file_from_rows_that_were_taken_ou
 @pytest.mark.parametrize(
     ("passed", "gone", "reconciles"), [(1, 0, True), (0, 0, False), (1, 1, False)]
 )
-def test_a_replay_that_does_not_account_for_every_row_says_so(passed, gone, reconciles):
+def test_a_replay_reconciles_only_if_it_accounts_for_every_row(passed, gone, reconciles):
     rows = {"raw": 10, "valid": 8, "quarantined": 2, "reasons": {}}
     fewer = rows | {"valid": 9, "quarantined": 1}
     assert replay.Replay(rows, fewer, passed, gone, failed=0, new=0).reconciles is reconciles

@@ -121,7 +121,7 @@ def one_line(said: str) -> str:
 # --- who is scored, and when ----------------------------------------------------------------------
 
 
-def test_everybody_who_bought_before_the_day_is_scored_and_the_same_again_changes_nothing(
+def test_all_customers_before_the_day_are_scored_and_a_second_run_changes_nothing(
     shop, capsys, monkeypatch
 ):
     monkeypatch.setenv("COLUMNS", "80")
@@ -187,7 +187,7 @@ def test_the_log_may_end_a_few_days_before_the_day(shop, capsys):
     assert "as of 2024-06-01: made" in shop.score(capsys, day="2024-06")
 
 
-def test_nobody_is_scored_where_nobody_bought_within_the_active_days(shop, capsys):
+def test_no_scores_are_made_if_no_customer_bought_within_the_active_days(shop, capsys):
     old = write_log(shop.folder / "a.csv", date(2022, 1, 1), 180)
     returned = "C9,10001,MUG,-1,2.0,2024-05-31 10:00:00,c1,UK"
     save(shop.folder / "a.csv", [*old, returned])

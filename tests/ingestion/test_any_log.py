@@ -127,7 +127,7 @@ def valued(folder: Path, header: str, *lines: str, **columns: str) -> list[tuple
     return [(row["quantity"], row["unit_price"], row["unreadable"]) for row in rows(made, folder)]
 
 
-def test_an_amount_alone_is_one_piece_with_the_sign_of_the_amount(tmp_path):
+def test_an_amount_without_quantity_is_one_piece_with_the_sign_of_the_amount(tmp_path):
     lines = ("12.5", "-3", "0", "-0.0", "", "much")
     assert valued(tmp_path, "x", *lines, amount="x") == [
         (1, 12.5, []), (-1, 3.0, []), (1, 0.0, []), (1, 0.0, []),

@@ -322,7 +322,7 @@ def test_a_column_of_sqlite_may_hold_values_of_any_type(tmp_path):
     assert "'customer' holds values of type bytes" in error.what and "row 154" in error.where
 
 
-def test_a_time_that_python_cannot_hold_is_unreadable_in_its_row_alone(postgres, tmp_path):
+def test_a_time_that_python_cannot_hold_is_unreadable_in_its_row_only(postgres, tmp_path):
     for kind, odd, time_format in (
         ("DATE", "infinity", None),
         ("TIMESTAMP", "-infinity", "%Y%m%d"),

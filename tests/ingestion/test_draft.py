@@ -208,7 +208,7 @@ def test_what_values_say_of_a_column_and_what_is_to_be_checked(name, values, kin
     assert all(len(value) <= LONGEST_TEXT for value in found.values)
 
 
-def test_spellings_of_one_category_are_one_and_codes_are_told_apart():
+def test_spellings_of_one_category_are_merged_and_codes_are_not():
     zeros = judged("x", "DOUBLE", [-0.0, 0.0, 0.5, -0.0])
     assert zeros.reason.startswith("2 numbers from 0 to")
     colours = judged("colour", "VARCHAR", ["red", "RED", "blue", "red", "Blue"] * 40)
@@ -265,7 +265,7 @@ def test_what_the_service_would_not_take_the_settings_and_the_draft_do_not_take_
         Column(type="category", values=("a", "x" * 301))
 
 
-def test_who_the_rows_are_about_is_the_group_and_the_best_identifier_names_them(tmp_path):
+def test_the_person_column_is_the_group_and_the_best_identifier_is_the_id(tmp_path):
     header = ["", "order no", "customer_id", "account", "plan", "left"]
     rows = [[n, 90_000 + 3 * n, 700 + n // 3, n // 3, "ab"[n % 2], "yn"[n % 2]] for n in range(300)]
     found = preset(save(tmp_path / "t.csv", rows, header), "left")
@@ -304,7 +304,7 @@ def test_many_categories_are_pooled_the_most_frequent_are_named():
     assert len(codes.values) == 30 and codes.values[0] == "p00"
 
 
-def test_words_for_nothing_dirt_and_negative_numbers_among_numbers(tmp_path):
+def test_words_for_missing_values_other_texts_and_negative_numbers_in_a_column_of_numbers(tmp_path):
     rows = [
         [member, "NA" if n % 9 == 0 else n, "about ten" if n == 7 else n % 30, n % 50 - 5, label]
         for n, (member, *_, label) in enumerate(made_rows())
@@ -401,7 +401,7 @@ def test_numbers_that_may_be_read_wrongly_or_not_at_all_are_to_be_checked(tmp_pa
     assert check in " ".join(guess.check for guess in written(tmp_path, columns).guesses)
 
 
-def test_codes_that_are_mostly_digits_are_not_said_to_miss_values(tmp_path):
+def test_codes_that_are_mostly_digits_have_no_missing_values(tmp_path):
     columns = {"primary": ["250.83", "401", "428", "V27", "V57"], "seen": ["1", "2", "none"]}
     first, second = written(tmp_path, columns).guesses
     assert "taken for a code" in first.check and "missing value" not in first.check

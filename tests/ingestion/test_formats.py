@@ -443,7 +443,7 @@ LOST = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", LOST)
-def test_an_identifier_that_has_lost_digits_identifies_nobody(tmp_path, kind, caplog):
+def test_an_identifier_that_has_lost_digits_is_unreadable(tmp_path, kind, caplog):
     values = LOST[kind]
 
     def log_of(rows: int) -> Path:

@@ -168,7 +168,7 @@ def test_a_rule_that_keeps_out_many_rows_is_named_with_the_values_and_may_hold_t
         assert "most frequent: 'POST'" in product.text
 
 
-def test_the_limits_of_retail_hold_for_the_retail_presets_alone():
+def test_the_limits_of_retail_hold_for_the_retail_presets_only():
     retail = {"impossible_price", "no_product_code"}
     for preset in ("default", "smoke", "online_retail"):  # those that are shipped
         rules = load(preset, [], {}).contract.rules

@@ -45,7 +45,7 @@ def peer(
     }
 
 
-def test_the_comparison_says_who_failed_and_which_aim_was_missed():
+def test_the_comparison_names_the_peer_that_failed_and_the_aim_that_was_missed():
     found = {"roc_auc": interval(0.01, 0.02), "log_loss": interval(-0.02, -0.01)}
     real = {
         "rows": {"train": 10, "valid": 5, "test": 300},

@@ -296,7 +296,7 @@ def test_an_estimate_stands_with_its_assumption(pages, says):
     )
 
 
-def test_what_became_of_a_batch_or_a_version_is_said_in_words(says):
+def test_the_outcome_of_a_batch_or_a_version_is_shown_in_words(says):
     release = Decision("2026-04-20", "release", 2, "it is right")
     accepted = Quality("2026-04", 100, 10, "released")
     state = replace(ONE_MONTH, decisions=(release,), quality=(accepted,))
@@ -318,7 +318,7 @@ def test_the_champions_reading_says_how_sure_worse_is(says):
     assert "_" not in text
 
 
-def test_a_month_that_is_held_has_no_readings_and_says_so(tmp_path):
+def test_a_held_month_is_shown_as_held_without_readings(tmp_path):
     held = replace(undrifted(2).quality[0], month="2026-05", status="held", why="it is held")
     verdict = Verdict("2026-05", "broken data", "hold it", "2026-05", ("it is held",), None)
     verdicts = (*ONE_MONTH.verdicts, verdict)

@@ -206,7 +206,7 @@ KINDS = {
 }
 
 
-def test_dirt_of_every_kind_comes_at_its_rate(ask_default):
+def test_errors_of_every_kind_come_at_their_rate(ask_default):
     counts = ", ".join(f"count(*) filter ({condition})" for condition, _ in KINDS.values())
     distinct = "(select count(*) from (select distinct * from raw))"
     ((rows, distinct_rows, *each),) = ask_default(f"select count(*), {distinct}, {counts} from raw")
@@ -215,7 +215,7 @@ def test_dirt_of_every_kind_comes_at_its_rate(ask_default):
         assert count >= 1 and count == pytest.approx(rows * expected, rel=0.15, abs=4), kind
 
 
-def test_a_log_without_dirt_is_clean(tmp_path):
+def test_a_log_with_all_error_rates_at_zero_is_clean(tmp_path):
     spotless = SMALL.model_copy(
         update={"dirt": 0.0, "anonymous_share": 0.0, "cancelled_share": 0.0}
     )
