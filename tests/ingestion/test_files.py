@@ -525,6 +525,7 @@ def test_files_of_one_name_are_labelled_by_the_end_of_their_path(tmp_path, monke
     assert label("/jan.csv", "/a/jan.csv") == ["/jan.csv", "a/jan.csv"]
 
 
+@settings(max_examples=30)
 @given(st.sets(st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(tuple), max_size=9))
 def test_no_two_files_have_one_label_and_each_is_the_end_of_its_path(names):
     paths = [Path("/", *parts) for parts in sorted(names)]
