@@ -60,7 +60,7 @@ def assert_in_range(answer: Answer) -> None:
     active=st.sampled_from([1, 30, 365, 1095]),
     home=st.sampled_from(["United Kingdom", "Côte d'Ivoire"]),
 )
-@settings(max_examples=20)
+@settings(max_examples=10)
 def test_every_valid_log_gives_values_in_range(log, horizon, active, home):
     question = Features(horizon_days=horizon, active_days=active, home_country=home)
     assert_in_range(ask(log, AS_OF, question))

@@ -54,7 +54,7 @@ def lines(first: datetime, last: datetime) -> st.SearchStrategy[list[Line]]:
 
 
 @given(cut=st.sampled_from(AS_OF), data=st.data())
-@settings(max_examples=20)
+@settings(max_examples=12)
 def test_two_logs_that_agree_before_the_as_of_date_have_the_same_features(cut, data):
     end = midnight(AS_OF[1]) + timedelta(days=120)
     past = data.draw(lines(datetime(2024, 1, 1), midnight(cut)), "past")

@@ -104,7 +104,7 @@ SPELLED = st.text("aAéÉßſσςKk1.0 \u0301", min_size=1, max_size=4).map(
 
 
 @pytest.mark.slow
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(
     categories=CATEGORIES | st.lists(SPELLED, min_size=1, max_size=4, unique=True).map(tuple),
     texts=st.lists(TEXT | SPELLED, min_size=1, max_size=9),
@@ -183,7 +183,9 @@ def test_the_table_holds_codes_and_numbers(tmp_path):
 # --- splits --------------------------------------------------------------------------------------
 
 
-def test_the_split_has_the_shares_asked_for_and_depends_on_the_seed_and_not_on_the_order(tmp_path):
+def test_the_split_has_the_shares_of_the_settings_and_depends_on_the_seed_and_not_on_the_order(
+    tmp_path,
+):
     rows, shares = made_rows(1000), {"valid_share": 0.1, "test_share": 0.3}
     facts, path = built(tmp_path, rows, **shares)
     assert facts.rows == pytest.approx({"train": 600, "valid": 100, "test": 300}, abs=2)
@@ -249,7 +251,7 @@ def test_a_column_says_the_split(tmp_path):
 
 
 @pytest.mark.parametrize("count", [10, 30])
-def test_too_few_rows_are_refused_and_the_least_is_said(tmp_path, count):
+def test_too_few_rows_are_refused_with_the_least_number(tmp_path, count):
     with pytest.raises(UserError, match=f"too small: {count} valid rows") as caught:
         built(tmp_path, made_rows(count))
     assert "at least 5 rows of each class" in caught.value.what

@@ -28,11 +28,11 @@ from features.roc_auc import RocAuc, roc_auc_alone
 QUESTION = Features(horizon_days=60, active_days=365, min_history_days=90, train_dates=6)
 
 
-@pytest.fixture(scope="module")
-def find_leaks(*arguments):
+def find_leaks(*arguments) -> list[Leak]:
     return list(check_leaks(*arguments).leaks)
 
 
+@pytest.fixture(scope="module")
 def log(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("log")
     return write(shop_log(250, 1500), folder / "log.parquet")
@@ -221,7 +221,7 @@ def test_the_limit_is_a_setting(log, clean):
 
 
 @pytest.mark.slow
-def test_an_honest_feature_may_look_at_everybody_who_is_asked_about(log, tmp_path, monkeypatch):
+def test_an_honest_feature_may_use_all_customers_of_the_table(log, tmp_path, monkeypatch):
     def rank(sql: str) -> str:
         ranks = "percent_rank() OVER (PARTITION BY any_value(as_of) ORDER BY sum(cents))"
         sql = sql.replace("sum(cents) / sum(units) / 100", ranks)
@@ -273,9 +273,8 @@ def test_an_honest_log_that_is_easy_is_called_suspicious_and_no_more(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2))
-def test_an_honest_log_of_rare_events_raises_no_alarm(tmp_path, seed):
-    rng = np.random.default_rng(seed)
+def test_an_honest_log_of_rare_events_raises_no_alarm(tmp_path):
+    rng = np.random.default_rng(0)
     lines = [
         Line(
             datetime(2023, 1, 1) + timedelta(days=int(rng.integers(700))),
@@ -294,7 +293,7 @@ def test_an_honest_log_of_rare_events_raises_no_alarm(tmp_path, seed):
     assert (report.rows_scored, report.strongest) == (0, None)  # too few buy again to say anything
 
 
-def test_what_is_proven_is_said_first_and_nothing_is_said_twice():
+def test_proven_leaks_are_named_first_and_none_twice():
     found = [
         Leak("a", "strong", 1.0, 1.0, 0.85),
         Leak("a", "changed", 0.5, 0.5, 0),
@@ -340,12 +339,12 @@ def test_the_interval_holds_the_true_score_19_times_in_20_however_alike_a_custom
     """Normal values, one class shifted: the ROC AUC is Phi(shift / sqrt 2). One-sided: 97.5 %."""
     rng = np.random.default_rng(6)
     true, held, lows = 0.8555778, 0, []  # a shift of 1.5
-    for _ in range(400):
+    for _ in range(200):
         label = (rng.random(150) < 0.3).astype(int)
         values = rng.normal(size=150) + 1.5 * label
         rows = [np.repeat(column, copies) for column in (values, label, np.arange(150))]
         found = roc_auc_alone(*rows)
         lows.append(found.score - found.low)
         held += found.low < true
-    assert 0.95 < held / 400 <= 1
+    assert 0.95 < held / 200 <= 1
     assert 0.05 < np.mean(lows) < 0.08  # copies of a row make it no narrower

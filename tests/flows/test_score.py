@@ -121,7 +121,7 @@ def one_line(said: str) -> str:
 # --- who is scored, and when ----------------------------------------------------------------------
 
 
-def test_everybody_who_bought_before_the_day_is_scored_and_the_same_again_changes_nothing(
+def test_all_customers_before_the_day_are_scored_and_a_second_run_changes_nothing(
     shop, capsys, monkeypatch
 ):
     monkeypatch.setenv("COLUMNS", "80")
@@ -168,8 +168,6 @@ def test_without_a_day_it_is_the_day_after_the_last_row_and_rows_of_today_are_no
         ("2024-07-13", ("--scoring.max_gap_days", "9"), "scoring.max_gap_days is 9"),
         ("2999-01-01", (), "2999-01-01 lies in the future: today is 20"),
         ("2024-06-13", ("--operations.today", "2024-06-12"), "today is 2024-06-12"),
-        ("yesterday", (), "'yesterday' is not a day"),
-        ("2024-02-30", (), "'2024-02-30' is not a day"),
         ("2024-W05-1", (), "'2024-W05-1' is not a day"),
         ("", (), "'' is not a day"),
         (DAY, ("--data", "a.csv"), "DATA is for labelled tables"),
@@ -189,7 +187,7 @@ def test_the_log_may_end_a_few_days_before_the_day(shop, capsys):
     assert "as of 2024-06-01: made" in shop.score(capsys, day="2024-06")
 
 
-def test_nobody_is_scored_where_nobody_bought_within_the_active_days(shop, capsys):
+def test_no_scores_are_made_if_no_customer_bought_within_the_active_days(shop, capsys):
     old = write_log(shop.folder / "a.csv", date(2022, 1, 1), 180)
     returned = "C9,10001,MUG,-1,2.0,2024-05-31 10:00:00,c1,UK"
     save(shop.folder / "a.csv", [*old, returned])

@@ -50,7 +50,7 @@ def preset(file: Path, target: str, *arguments: str) -> Table:
 # --- the guesses ---------------------------------------------------------------------------------
 
 
-def test_telco(tmp_path, capsys):
+def test_telco_is_drafted_with_its_identifier_target_and_types(tmp_path, capsys):
     telco = find("telco_churn.csv")
     if telco is None:
         pytest.skip("no folder that tests/data_places names holds telco_churn.csv")
@@ -92,6 +92,7 @@ DIGITS = {  # column -> its values, as a function of the row; the guess; why
     "RowNumber": (lambda n: n + 1, "leave_out", "the number of the row"),
     "Unnamed: 0": (lambda n: (7 * n) % 601, "leave_out", "the number of the row"),
     "index": (lambda n: n % 300, "leave_out", "the number of the row"),
+    "row": (lambda n: 1000 + 7 * n % 600, "leave_out", "the number of the row"),  # shuffled
     "id": (lambda n: n, "id", "by its name"),
     "run": (lambda n: n + 17, "id", "without a gap, one for each row"),
 }
@@ -107,13 +108,13 @@ def judged(name: str, kind: str, values: list) -> Guess:
 
 
 @pytest.mark.parametrize("name", DIGITS)
-def test_what_digits_are_is_seen_from_name_and_values(name):
+def test_the_name_and_the_values_of_a_column_of_digits_say_what_it_is(name):
     value, kind, why = DIGITS[name]
     found = judged(name, "BIGINT", [value(n) for n in range(600)])
     assert found.kind == kind and why in f"{found.reason}; {found.check}"
 
 
-@bounded(max_examples=12, deadline=None)
+@bounded(max_examples=6, deadline=None)
 @given(
     name=st.sampled_from([*DIGITS, "n", "x", "age", "member_no", "key", "PLZ", "Kundennummer"]),
     low=st.sampled_from([0, 1, 99, 10_000, 2**24, 4_000_000_000]),
@@ -136,8 +137,8 @@ def test_digits_get_the_same_guess_however_they_are_stored(
     assert judged(name, "DOUBLE", values) == expected
 
 
-PERSONS = ("CustomerID", "patient_nbr", "account_no")
-CLASSES = ("store", "zip", "plan_id")
+PERSONS = ("CustomerID", "account_no")
+CLASSES = ("store", "plan_id")
 ONES = {  # of a number: an identifier as files write it
     "digits": str,
     "beside missing ones": lambda n: f"{10_000 + n}.0",
@@ -178,24 +179,11 @@ def test_persons_are_identifiers_or_groups_and_classes_never_are(form, rows):
     assert found["loyalty_tier", "few"].kind not in ("id", "group")
 
 
-@pytest.mark.parametrize("name", ["Unnamed: 0", "RowNumber", "row", "column", "index"])
-def test_running_numbers_are_left_out_sorted_or_shuffled_or_with_gaps(name):
-    numbers = [*range(1000, 1060)]
-    shuffled = random.Random(1).sample(numbers, len(numbers))
-    columns = [[*range(60)], numbers, shuffled]
-    if name in ("Unnamed: 0", "index"):  # of a table from which rows were taken
-        columns.append([7 * n for n in numbers])
-    for values in columns:
-        assert judged(name, "BIGINT", values).reason == "the number of the row"
-
-
 @pytest.mark.parametrize(
     ("name", "values", "kind", "check"),
     [
         ("zone", ["02139", "10001", "94105"], "category", "they begin with zeros"),
         ("primary", ["250.83", "401", "428", "V27", "V57"], "category", "letters stand among them"),
-        ("who", [f"{n:032x}" for n in range(200)], "leave_out", "rows of one may stand on both"),
-        ("who", [f"p{n}@mail.example" for n in range(200)], "leave_out", "rows of one may stand"),
         ("who", ["a9b3c4d5e6f7a8b9", "b9b3c4d5e6f7a8b9", "c9b3c4d5e6f7a8b9"], "category", ""),
         ("patient_nbr", ["7", "8", "9", "12", "13"], "leave_out", "rows of one may stand on both"),
         ("loyalty_id", ["a1", "b2", "c3"], "category", ""),
@@ -206,13 +194,10 @@ def test_running_numbers_are_left_out_sorted_or_shuffled_or_with_gaps(name):
         ("days", [*map(str, range(90)), "999"], "number", "999 in 4 rows"),
         ("days", [*map(str, range(90)), "-1"], "number", "-1 in 4 rows"),
         ("days", [*map(str, range(-9, 90)), "899"], "number", ""),
-        ("created_at", [str(1_700_000_000 + 86_400 * n) for n in range(90)], "leave_out", "days"),
         ("seen", [f"{n % 12 + 1}/{n % 28 + 1}/2024 8:26" for n in range(90)], "leave_out", "days"),
         ("debt", ["1e38", "9e38", "4e38"], "leave_out", "another unit"),
         ("charge", ["1e-50", "3e-48", "2e-41"], "leave_out", "another unit"),
-        ("colour", ["Red", "RED", "red", "blue"], "category", "'RED', 'Red', 'red': taken for one"),
         ("flag", ["TRUE", "True", "true"], "leave_out", ""),
-        ("icd_code", ["250.8", "250.80", "V27", "401"], "category", "letters stand among them"),
         ("answer", ["Yes", "No", "x" * 301], "leave_out", "300 characters"),
         ("answer", [*["Yes"] * 99, *["No"] * 100, "x" * 301], "category", "2 rows go to quar"),
     ],
@@ -223,7 +208,7 @@ def test_what_values_say_of_a_column_and_what_is_to_be_checked(name, values, kin
     assert all(len(value) <= LONGEST_TEXT for value in found.values)
 
 
-def test_spellings_of_one_category_are_one_and_codes_are_told_apart():
+def test_spellings_of_one_category_are_merged_and_codes_are_not():
     zeros = judged("x", "DOUBLE", [-0.0, 0.0, 0.5, -0.0])
     assert zeros.reason.startswith("2 numbers from 0 to")
     colours = judged("colour", "VARCHAR", ["red", "RED", "blue", "red", "Blue"] * 40)
@@ -246,14 +231,11 @@ def seconds(n: int) -> int:
         ("start_date", lambda n: 43_000 + 3 * n, "leave_out", "2017-09-22"),
         ("since", lambda n: 43_000 + 3 * n, "number", "if they are dates (days as a spreadsheet"),
         ("joined", lambda n: f"{n % 28 + 1} March 2024", "leave_out", "dates; make a number"),
-        ("joined", lambda n: f"Mar {n % 28 + 1}, 2024 08:26", "leave_out", "dates; make a number"),
         ("joined", lambda n: f"2024-{n % 12 + 1:02}-{n % 28 + 1:02}", "leave_out", "dates"),
         ("day", lambda n: 20240101 + n % 28, "leave_out", "dates"),
-        ("month", lambda n: f"2024-{n % 12 + 1:02}", "leave_out", "dates; make a number"),
         ("period", lambda n: 202_001 + n % 12 + 100 * (n % 4), "leave_out", "dates; make a number"),
         ("customer_id", lambda n: seconds(n // 3), "group", "by its name"),
         ("customer_id2", lambda n: f"c{n // 2}", "group", ""),
-        ("income", lambda n: 20_000 + 13 * n, "number", "if they name something"),
         ("built", lambda n: 1950 + n % 70, "number", "70 numbers from 1950"),
         ("amount", lambda n: 900_000_000 + 10**7 * n, "number", "float32"),
         ("weight", lambda n: f"{n * 0.6180339887 % 1:.9f}", "number", ""),  # all different
@@ -261,22 +243,12 @@ def seconds(n: int) -> int:
         ("empty", lambda n: "", "leave_out", "no row has a value"),
         ("constant", lambda n: "same", "leave_out", "every row has the same value"),
         ("town", lambda n: f"town {n * 3 % 350}", "leave_out", ""),
-        ("plan", lambda n: "ab"[n % 2], "category", ""),
     ],
 )
 def test_what_cannot_be_a_feature_is_left_out_with_the_reason(name, value, kind, said):
     """A time is never taken for a number without a word."""
     found = judged(name, "VARCHAR", [str(value(n)) or None for n in range(400)])
     assert found.kind == kind and said in f"{found.reason}; {found.check}"
-
-
-def test_what_a_file_is_that_is_not_text_and_a_target_that_cannot_be_named(tmp_path):
-    (tmp_path / "t.csv").write_bytes(b"\x1f\x8b" + b"x" * 20)
-    with pytest.raises(UserError, match="gzip data, not text") as caught:
-        drafted(tmp_path / "t.csv")
-    assert "to end in .gz" in caught.value.next_step
-    with pytest.raises(UserError, match="zero byte"):
-        drafted(save(tmp_path / "u.csv", made_rows(60), [*HEADER[:4], "a\0b"]), "a\0b")
 
 
 def test_what_the_service_would_not_take_the_settings_and_the_draft_do_not_take_either():
@@ -293,7 +265,7 @@ def test_what_the_service_would_not_take_the_settings_and_the_draft_do_not_take_
         Column(type="category", values=("a", "x" * 301))
 
 
-def test_who_the_rows_are_about_is_the_group_and_the_best_identifier_names_them(tmp_path):
+def test_the_person_column_is_the_group_and_the_best_identifier_is_the_id(tmp_path):
     header = ["", "order no", "customer_id", "account", "plan", "left"]
     rows = [[n, 90_000 + 3 * n, 700 + n // 3, n // 3, "ab"[n % 2], "yn"[n % 2]] for n in range(300)]
     found = preset(save(tmp_path / "t.csv", rows, header), "left")
@@ -332,7 +304,7 @@ def test_many_categories_are_pooled_the_most_frequent_are_named():
     assert len(codes.values) == 30 and codes.values[0] == "p00"
 
 
-def test_words_for_nothing_dirt_and_negative_numbers_among_numbers(tmp_path):
+def test_words_for_missing_values_other_texts_and_negative_numbers_in_a_column_of_numbers(tmp_path):
     rows = [
         [member, "NA" if n % 9 == 0 else n, "about ten" if n == 7 else n % 30, n % 50 - 5, label]
         for n, (member, *_, label) in enumerate(made_rows())
@@ -388,17 +360,11 @@ def written(tmp_path: Path, columns: dict[str, list[str]]) -> Draft:
 @pytest.mark.parametrize(
     ("columns", "decimal", "thousands", "symbols"),
     [
-        ({"x": ["1.234,50", "999,00"], "n": ["1", "2"]}, ",", ".", ()),
         ({"x": ["75,49", "3,5"], "turnover": ["13.588", "7.419", "612"]}, ",", ".", ()),
         ({"x": ["13,588", "1,234,567", "12"], "y": ["2.5", "3.25"]}, ".", ",", ()),
         ({"x": ["12.3 %", "7 %", "0.5 %"], "y": ["€ 9", "€ 12", "€ 3"]}, ".", "", ("%", "€")),
-        ({"x": ["1.234,50 €", "12,00 €", "7,30 €"]}, ",", ".", ("€",)),
         ({"x": ["1.5", "2.25", "1e-3"], "y": ["a", "b", "1,5"]}, ".", "", ()),
-        ({"x": ["₹1,23,456", "₹2,50,000.50", "₹99"]}, ".", ",", ("₹",)),
-        ({"x": ["1'234.50", "(12'000.00)", "9.10"], "y": ["Rs. 5", "Rs. 7"]}, ".", "'", ("Rs.",)),
         ({"x": ["1\u2009234,5", "\u221212\u202f345,6", "7\u2007000,1"]}, ",", " ", ()),
-        ({"x": ["\u221212.5", "12.5-", "(3)", "- 4"]}, ".", "", ()),
-        ({"x": ["EUR 12.50", "-EUR 3.10", "(EUR 7)", "8"]}, ".", "", ("EUR",)),
         ({"x": ["63 kg", "71 kg"], "y": ["$1.5 mio", "$2 mio"]}, ".", "", ("$", "kg", "mio")),
     ],
 )
@@ -435,7 +401,7 @@ def test_numbers_that_may_be_read_wrongly_or_not_at_all_are_to_be_checked(tmp_pa
     assert check in " ".join(guess.check for guess in written(tmp_path, columns).guesses)
 
 
-def test_codes_that_are_mostly_digits_are_not_said_to_miss_values(tmp_path):
+def test_codes_that_are_mostly_digits_have_no_missing_values(tmp_path):
     columns = {"primary": ["250.83", "401", "428", "V27", "V57"], "seen": ["1", "2", "none"]}
     first, second = written(tmp_path, columns).guesses
     assert "taken for a code" in first.check and "missing value" not in first.check
@@ -455,7 +421,7 @@ NAME = st.text(min_size=1, max_size=6).filter(lambda text: "\0" not in text and 
 VALUE = st.text(max_size=6).filter(lambda text: "\0" not in text)
 
 
-@bounded(max_examples=10, deadline=None)
+@bounded(max_examples=5, deadline=None)
 @given(
     names=st.lists(NAME, min_size=2, max_size=3, unique_by=str.casefold),
     values=st.lists(VALUE, min_size=2, max_size=4),
@@ -529,9 +495,7 @@ def test_a_file_without_a_header_leads_to_the_names_of_its_columns(tmp_path):
     ("header", "end", "target", "columns"),
     [
         ('\ufeff"member","age","visits","plan","left"', "", "left", ["age", "visits", "plan"]),
-        (" member , age ,visits, plan, left ", "", " left ", [" age ", "visits", " plan"]),
         ("member,age,visits,plan,left,", ",", "left", ["age", "visits", "plan"]),
-        ("member,age,visits,plan,left", ",", "left", ["age", "visits", "plan"]),
         ("member,,visits,,left", "", "left", ["column_2", "visits", "column_4"]),
     ],
 )
@@ -598,7 +562,7 @@ def test_the_folder_of_a_user_may_be_written_as_a_tilde(tmp_path, monkeypatch):
     assert "does not exist" in refused("~nobody/t.csv", "left", None, None, False).what
 
 
-def test_a_word_for_a_missing_value_is_no_label(tmp_path, capsys):
+def test_a_word_for_a_missing_value_is_not_a_label(tmp_path, capsys):
     """As at training: there `missing_values` count for the target too."""
     rows = made_rows(200)
     for row in rows[:9]:
@@ -624,7 +588,7 @@ def test_a_target_may_spell_its_two_classes_in_several_ways(tmp_path, capsys):
     assert len(drafted(save(tmp_path / "t.csv", rows, ["x", "left"])).labels) == 2, "as they stand"
 
 
-def test_infinite_values_and_too_few_rows_are_said(tmp_path, capsys):
+def test_infinite_values_and_too_few_rows_are_reported(tmp_path, capsys):
     rows = made_rows(30)
     rows[3][2], rows[4][2], rows[5][1] = "inf", "1e300", "-inf"
     preset(save(tmp_path / "t.csv", rows), "left")
@@ -637,7 +601,7 @@ def test_infinite_values_and_too_few_rows_are_said(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", ["default.yaml", "contract.yaml", "a b.yaml", "x.txt"])
-def test_a_name_that_is_no_preset_of_its_own_is_refused(tmp_path, name):
+def test_a_file_name_that_cannot_be_a_new_preset_is_refused(tmp_path, name):
     file = save(tmp_path / "t.csv", made_rows(60))
     place = pasted(refused(str(file), "left", str(tmp_path / name), "No", True).next_step)
     assert place.parent == tmp_path and load(str(place), (), {}).source.table.positive == "No"
@@ -647,7 +611,7 @@ def test_a_draft_is_written_over_only_by_the_second_of_two_commands_that_can_be_
     file, output = save(tmp_path / "a t.csv", made_rows(60)), tmp_path / "o.yaml"
     output.write_text("mine")
     error = refused(str(file), "left", str(output), "No", False)
-    assert "there already" in error.what
+    assert "exists already" in error.what
     beside, over = error.next_step.split("; or to write over it: ")
     assert pasted(beside) == tmp_path / "o_2.yaml" and output.read_text() == "mine"
     assert pasted(over) == output
@@ -673,5 +637,5 @@ def test_a_file_that_is_not_named_not_there_or_has_no_features_is_refused(tmp_pa
         ("", "loyalty_member distance_to_store years_with_employer days_in_school"),
     ],
 )
-def test_a_name_says_whom_it_names_and_a_measure_about_somebody_names_nobody(said, names):
+def test_the_name_of_a_column_says_whether_it_identifies_a_person_or_a_kind(said, names):
     assert {name: says(name) for name in names.split()} == dict.fromkeys(names.split(), said)

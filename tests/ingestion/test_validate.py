@@ -168,7 +168,7 @@ def test_a_rule_that_keeps_out_many_rows_is_named_with_the_values_and_may_hold_t
         assert "most frequent: 'POST'" in product.text
 
 
-def test_the_limits_of_retail_hold_for_the_retail_presets_alone():
+def test_the_limits_of_retail_hold_for_the_retail_presets_only():
     retail = {"impossible_price", "no_product_code"}
     for preset in ("default", "smoke", "online_retail"):  # those that are shipped
         rules = load(preset, [], {}).contract.rules
@@ -236,12 +236,12 @@ def test_the_bytes_of_a_large_batch_do_not_depend_on_threads(tmp_path):
     part = copy_parquet(tmp_path / "rows.parquet", f"{row} FROM range(300000) t(n)")
     contract = retail_contract(duplicate_share={"high": 1}, days={"low": 1})
     written = []
-    for threads in (1, 2, 4):
+    for threads in (1, 4):
         compute = Compute(threads=threads)
         validate_batch([part], tmp_path, contract, now=NOW, compute=compute)
         names = ("transactions.parquet", "quarantine.parquet")
         written.append([(tmp_path / name).read_bytes() for name in names])
-    assert written[0] == written[1] == written[2]
+    assert written[0] == written[1]
 
 
 @pytest.mark.slow

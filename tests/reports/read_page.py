@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 NO_BROWSER = pytest.mark.skipif(find_browser() is None, reason="no Chromium or Chrome was found")
+SCRIPT = "<script>alert(1)</script>"  # in a name; on a page it is text
 VOID = {"meta", "br", "link", "img", "input", "hr", "col"}
 FOREIGN = {"script", "link", "img", "iframe", "object", "form"}
 # The labels of charts that stick out of them.

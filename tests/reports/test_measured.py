@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reports.measured import fill_operations, headline, quality_page, speed_page
+from reports.measured import fill_operations, headline, quality_page
 
 FIGURES = Path(__file__).parents[2] / "docs" / "figures.json"
 PAGE = "# A\n<!-- drill -->\n<!-- /drill -->\nB\n<!-- year -->\nold\n<!-- /year -->\nC\n"
@@ -29,27 +29,6 @@ def test_a_section_is_filled_with_what_was_measured_and_else_left_as_it_is():
     assert all(f"| {item['name']} | " in page for item in year["figures"])
 
 
-def figure(name: str, value: float, unit: str, limit: float | None = None, **peers) -> dict:
-    return {"name": name, "value": value, "unit": unit, "limit": limit, "peers": peers}
-
-
-def test_a_challenger_in_shadow_has_a_table_of_its_own():
-    figures = [
-        figure("start to ready", 2.0, "s", 5),
-        figure("one row, a slow challenger in shadow: p99", 5.0, "ms", without=4.0),
-        figure("one row, a slow challenger in shadow: p99 over that without", 1.1, "times", 1.2),
-        figure("  rows that it scored", 70, "rows"),
-        figure("load average of a minute, before", 1.0, ""),
-    ]
-    service = speed_page({"serving": [figures[0], figures[-1]]})
-    both = speed_page({"serving": figures})
-    assert "in shadow" not in service and both.startswith(service)
-    shadow = both.removeprefix(service)
-    assert "| one row, a slow challenger in shadow: p99 | 5 ms |  | 4 |" in shadow
-    assert "p99 over that without | 1.1 times | at most 1.2 |  |" in shadow
-    assert "| rows that it scored | 70 rows |" in shadow
-
-
 def interval(low: float, high: float) -> dict[str, float]:
     return {"difference": (low + high) / 2, "low": low, "high": high}
 
@@ -66,7 +45,7 @@ def peer(
     }
 
 
-def test_the_comparison_says_who_failed_and_which_aim_was_missed():
+def test_the_comparison_names_the_peer_that_failed_and_the_aim_that_was_missed():
     found = {"roc_auc": interval(0.01, 0.02), "log_loss": interval(-0.02, -0.01)}
     real = {
         "rows": {"train": 10, "valid": 5, "test": 300},

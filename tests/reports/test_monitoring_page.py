@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import made_states
@@ -23,7 +22,7 @@ from made_states import (
     undrifted,
     until_month,
 )
-from read_page import NO_BROWSER, Page, check_alone, check_fits
+from read_page import NO_BROWSER, SCRIPT, Page, check_alone
 
 from monitoring.facts import Quality, Reading, Requests, Verdict, add_months
 from reports import words
@@ -68,22 +67,6 @@ def section(page: str, name: str) -> str:
 @pytest.mark.parametrize("name", ["rate", "first", "empty", HOSTILE])
 def test_the_page_is_well_formed_and_needs_nothing_else(name, pages):
     assert [held for tag, held in check_alone(pages(name)).tags if tag == "a"]
-
-
-@pytest.mark.slow
-def test_the_same_state_gives_the_same_bytes_whatever_the_order_and_the_configuration(
-    pages, tmp_path
-):
-    import matplotlib
-
-    state = MADE["rate"]()
-    shuffled = {
-        field.name: tuple(Random(1).sample(value, len(value)))
-        for field in fields(state)
-        if isinstance(value := getattr(state, field.name), tuple) and field.name != "pooled"
-    }
-    with matplotlib.rc_context({"axes.facecolor": "red", "font.size": 30, "svg.fonttype": "path"}):
-        assert written(replace(state, **shuffled), tmp_path) == pages("rate")
 
 
 def test_a_failure_leaves_the_page_that_stood_there(tmp_path):
@@ -264,8 +247,12 @@ ONE_MONTH = until_month(undrifted(), 1)
 def says(tmp_path: Path) -> Callable[..., str]:
     """`says(state)` is the text of the page, `says(state, "verdict")` that of a section."""
 
+    last: list[Any] = [None, ""]  # a page takes a second: it is rendered once
+
     def text(state: PageState, name: str = "") -> str:
-        page = written(state, tmp_path)
+        if state is not last[0]:
+            last[:] = state, written(state, tmp_path)
+        page = last[1]
         return Page(section(page, name) if name else page).text
 
     return text
@@ -309,7 +296,7 @@ def test_an_estimate_stands_with_its_assumption(pages, says):
     )
 
 
-def test_what_became_of_a_batch_or_a_version_is_said_in_words(says):
+def test_the_outcome_of_a_batch_or_a_version_is_shown_in_words(says):
     release = Decision("2026-04-20", "release", 2, "it is right")
     accepted = Quality("2026-04", 100, 10, "released")
     state = replace(ONE_MONTH, decisions=(release,), quality=(accepted,))
@@ -331,7 +318,7 @@ def test_the_champions_reading_says_how_sure_worse_is(says):
     assert "_" not in text
 
 
-def test_a_month_that_is_held_has_no_readings_and_says_so(tmp_path):
+def test_a_held_month_is_shown_as_held_without_readings(tmp_path):
     held = replace(undrifted(2).quality[0], month="2026-05", status="held", why="it is held")
     verdict = Verdict("2026-05", "broken data", "hold it", "2026-05", ("it is held",), None)
     verdicts = (*ONE_MONTH.verdicts, verdict)
@@ -375,10 +362,8 @@ def test_a_month_is_green_only_where_everything_that_can_alarm_was_judged(
 @pytest.mark.slow
 def test_markup_in_names_is_text(pages):
     page = pages("hostile")
-    read = Page(page)
-    assert not {"script", "img"} & {tag for tag, _ in read.tags}
-    assert not any(key.startswith("on") for _, held in read.tags for key in held)
-    assert read.text.count("<script>alert(1)</script>") > 30
+    read = check_alone(page)
+    assert read.text.count(SCRIPT) > 30
     assert "{{ 7 * 7 }}" in read.text and "\u202e" not in page
     assert page.count("متجر") > 30
 
@@ -447,16 +432,6 @@ def test_any_value_of_a_sensor_can_be_read(value, unit):
 
 
 # --- in a browser ------------------------------------------------------------------------------
-
-
-@NO_BROWSER
-@pytest.mark.slow
-def test_nothing_sticks_out_of_a_narrow_screen_and_no_label_is_cut(pages, tmp_path):
-    with open_browser() as browser:
-        for name in ("rate", "broken", "first", "empty", "hostile", "long"):
-            target = tmp_path / f"{name}.html"
-            target.write_text(pages(name), encoding="utf-8")
-            check_fits(browser, target)
 
 
 @NO_BROWSER

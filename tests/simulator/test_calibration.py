@@ -1,30 +1,21 @@
 """A simulated log beside Online Retail II: the figures, how far apart they may be, and where not.
 
 Figures of the published log stand here as they were counted on it: quantiles, concentration,
-repurchase and seasons. `python tests/simulator/test_calibration.py` writes the table of
-`docs/simulator.md` from them; a test keeps it true.
+repurchase and seasons.
 """
 
 from __future__ import annotations
 
-import re
-import sys
 from datetime import date
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import duckdb
 import pytest
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))  # for `python tests/simulator/test_calibration.py`
-
-from configs.source import Simulation  # noqa: E402
-from simulator.simulator import simulate  # noqa: E402
+from configs.source import Simulation
+from simulator.simulator import simulate
 
 pytestmark = pytest.mark.slow
 
-PAGE = ROOT / "docs" / "simulator.md"
 # The published log's customers, products, days and lines per invoice; all else by default.
 SHOP = Simulation(
     customers=5_900, products=4_900, start=date(2009, 12, 1), days=739, lines_per_invoice=21.5
@@ -252,20 +243,12 @@ def limits() -> dict[tuple[str, str], tuple[float, float]]:
     return found
 
 
-def simulated(shop: Simulation = SHOP) -> dict[tuple[str, str], float]:
-    with TemporaryDirectory() as folder, duckdb.connect() as connection:
-        raw = simulate(shop, 7, Path(folder)).raw
-        prepare(connection, f"select * from read_parquet('{raw}')")
-        return measure(connection)
-
-
-@pytest.fixture(scope="module")
-def figures() -> dict[tuple[str, str], float]:
-    return simulated()
-
-
-def test_simulated_shop_is_like_the_published_one(figures):
+def test_simulated_shop_is_like_the_published_one(tmp_path):
     """But for the known gaps, which are gaps and not larger than documented."""
+    with duckdb.connect() as connection:
+        raw = simulate(SHOP, 7, tmp_path).raw
+        prepare(connection, f"select * from read_parquet('{raw}')")
+        figures = measure(connection)
     off = {}
     for key, (page, reach) in limits().items():
         gap, _ = KNOWN_GAPS.get(key, (reach, ""))
@@ -299,56 +282,3 @@ def test_the_figures_are_those_of_the_published_log(real_log_rows):
         if abs(found[key] - page) > 0.65 * KNOWN_GAPS.get(key, (reach,))[0]
     }
     assert not off
-
-
-MARKS = "<!-- calibration -->\n", "<!-- /calibration -->\n"
-
-
-def shown(value: float) -> str:
-    if value >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.4g}" if abs(value) >= 1 else f"{value:.3f}"
-
-
-def table(figures: dict[tuple[str, str], float]) -> str:
-    """The part of the page between the marks."""
-    lines = [
-        "| quantiles | | " + " | ".join(NAMES) + " |",
-        "|---" * (2 + len(NAMES)) + "|",
-        "| | may be off by | " + " | ".join(f"{100 * reach:.0f} %" for reach in REACH) + " |",
-    ]
-    for name, (pages, _, _) in QUANTILES.items():
-        marked = [
-            shown(figures[name, level]) + (" (!)" if (name, level) in KNOWN_GAPS else "")
-            for level in NAMES
-        ]
-        lines.append(f"| {name} | published | " + " | ".join(map(shown, pages)) + " |")
-        lines.append("| | simulated | " + " | ".join(marked) + " |")
-    lines += ["", "| figure | published | simulated | may be off by |", "|---|---|---|---|"]
-    for name, (page, reach, _) in SHARES.items():
-        mark = " (!)" if (name, "") in KNOWN_GAPS else ""
-        lines.append(f"| {name} | {page:.3f} | {figures[name, '']:.3f}{mark} | {reach:.3f} |")
-    lines += ["", "(!) Where it is off:", ""]
-    for (name, level), (reach, why) in KNOWN_GAPS.items():
-        lines.append(f"- {' '.join((name, level)).strip()}, by up to {reach:g}: {why}.")
-    return "\n".join(lines) + "\n"
-
-
-def test_the_page_shows_these_figures(figures):
-    """`python tests/simulator/test_calibration.py` writes them."""
-    _, rest = PAGE.read_text().split(MARKS[0])
-    told, _ = rest.split(MARKS[1])
-    number = re.compile(r"\d[\d,]*\.?\d*")
-    # In words they are equal; figures may move by a hair with another release of numpy.
-    assert number.sub("#", told) == number.sub("#", table(figures))
-    told_figures, made = (
-        [float(text.replace(",", "").rstrip(".")) for text in number.findall(part)]
-        for part in (told, table(figures))
-    )
-    assert told_figures == pytest.approx(made, rel=0.02, abs=0.002)
-
-
-if __name__ == "__main__":
-    before, rest = PAGE.read_text().split(MARKS[0])
-    _, after = rest.split(MARKS[1])
-    PAGE.write_text(before + MARKS[0] + table(simulated()) + MARKS[1] + after)

@@ -76,7 +76,7 @@ effects = st.fixed_dictionaries(
 
 @given(effects, st.integers(1, 299), st.integers(0, 1000), st.sampled_from([500_000, 700]))
 @example({}, 150, 3, 500_000)
-@examples(max_examples=12, deadline=None)
+@examples(max_examples=5, deadline=None)
 def test_before_its_date_the_log_is_the_log_without_drift(planned, day, seed, lines_at_a_time):
     """In one chunk and in many; a date without effects changes nothing at all."""
     on = TINY.start + timedelta(days=day)
@@ -134,8 +134,7 @@ def test_a_broken_unit_multiplies_the_quantities_of_some_products(plain, share=0
     assert (np.minimum(by_product, 1 - by_product) < 0.1).all()
 
 
-@pytest.mark.parametrize("share", [0.2, 1.0])
-def test_repeat_invoices_lose_their_customer(plain, share):
+def test_repeat_invoices_lose_their_customer(plain, share=0.2):
     drifted = rows(planted(SHOP, missing_customers=share))
     lost = changed(plain, drifted, "customer_id")
     assert drifted["customer_id"].filter(pa.array(lost)).null_count == lost.sum()
@@ -240,7 +239,7 @@ def z_score(outcome, expected) -> float:
     ("effect", "as_of"),  # across the date, and after it
     [
         *((effect, date(2024, 12, 1)) for effect in EFFECTS),
-        *((effect, date(2025, 6, 1)) for effect in ("faster", "most unseen, and faster")),
+        ("most unseen, and faster", date(2025, 6, 1)),
     ],
 )
 def test_oracle_is_calibrated_under_drift(effect, as_of):
@@ -278,7 +277,7 @@ people = st.builds(
 
 
 @given(people, st.integers(0, 60), spans, spans, st.floats(0.1, 300), st.floats(0, 1))
-@examples(deadline=None)
+@examples(max_examples=40, deadline=None)
 def test_with_every_purchase_seen_the_quadrature_is_the_closed_form(who, x, t_x, silence, t, part):
     t_x = t_x if x else 0.0
     T = t_x + silence
@@ -296,7 +295,7 @@ def test_with_every_purchase_seen_the_quadrature_is_the_closed_form(who, x, t_x,
 
 
 @given(people, st.integers(0, 60), spans, spans, st.floats(0.1, 300))
-@examples(deadline=None)
+@examples(max_examples=40, deadline=None)
 def test_the_fewer_are_seen_the_less_likely_is_it_to_see_one(who, x, t_x, silence, t):
     t_x = t_x if x else 0.0
     T = t_x + silence  # all of it before the date, so that the past says the same

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.table import Rows, read_rows
-from training.ensemble import _parts, build_ensemble, choose_weights
+from training.ensemble import build_ensemble, choose_weights
 from training.export import run_onnx
 from training.metrics import point
 
@@ -78,20 +78,6 @@ def test_neither_weights_nor_graph_depend_on_the_test_split(
     assert result["params"] == ensemble[1]["params"]
     assert result["valid_metrics"] == ensemble[1]["valid_metrics"]
     assert (output / "model.onnx").read_bytes() == (ensemble[0] / "model.onnx").read_bytes()
-
-
-def test_a_few_rows_of_one_class_still_lie_in_both_halves():
-    y = np.zeros(40, np.int8)
-    y[:4] = 1
-    rows = Rows(
-        np.zeros((40, 1), np.float32),
-        y,
-        np.arange(40).astype(str),
-        np.full(40, np.datetime64("NaT")),
-    )
-    for seed in range(30):
-        parts = _parts(rows, seed)
-        assert [y[parts == half].sum() for half in (0, 1)] == [2, 2]
 
 
 def test_a_member_that_says_nothing_gets_no_weight(made_table):

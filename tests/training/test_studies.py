@@ -59,16 +59,16 @@ def result_of(folder: Path) -> dict:
     return result
 
 
-def test_after_kill_9_the_same_command_ends_as_if_nothing_had_been(table, tmp_path):
+def test_after_kill_9_the_same_command_gives_the_result_of_a_run_without_it(table, tmp_path):
     """Killed in the middle of a trial; the trees are refitted to the last bit."""
-    job = {"family": "xgboost", "table": str(table), "trials": 6}
+    job = {"family": "xgboost", "table": str(table), "trials": 4}
     finish(start(tmp_path / "whole", **job))
     process = start(tmp_path / "killed", **job)
-    seen = [next_trial(process) for _ in range(3)]
+    seen = [next_trial(process) for _ in range(2)]
     process.send_signal(signal.SIGKILL)
     process.communicate()
     trials = finish(start(tmp_path / "killed", **job))
-    assert [trial["number"] for trial in trials] == list(range(6))
+    assert [trial["number"] for trial in trials] == list(range(4))
     recalled = [trial["number"] for trial in trials if trial.get("recalled")]
     assert recalled == list(range(len(recalled))) and set(seen) <= set(recalled)
     assert result_of(tmp_path / "killed") == result_of(tmp_path / "whole")
@@ -87,8 +87,8 @@ def test_a_search_outlives_a_helper_and_its_helpers_end_with_it(table, tmp_path)
     ]
     assert len(helpers) == 2
     helpers.pop().kill()
-    numbers += [next_trial(process) for _ in range(20)]
-    assert numbers == list(range(24))
+    numbers += [next_trial(process) for _ in range(8)]
+    assert numbers == list(range(12))
     process.send_signal(signal.SIGKILL)
     process.communicate()
     _, left = psutil.wait_procs(helpers, timeout=10)
@@ -101,7 +101,7 @@ def place_of(file: Path) -> Place:
 
 def a_study(file: Path) -> Place:
     study = open_study(place_of(file))
-    for number in range(40):
+    for number in range(12):
         study.add_trial(optuna.trial.create_trial(value=0.5, user_attrs={"number": number}))
     return place_of(file)
 
@@ -110,7 +110,7 @@ def test_what_is_kept_comes_back_in_order_and_two_studies_share_a_file(tmp_path)
     place = a_study(tmp_path / "new" / "studies.db")
     assert open_study(Place(place.url, "other")).trials == []
     numbers = [trial.user_attrs["number"] for trial in open_study(place).trials]
-    assert numbers == list(range(40))
+    assert numbers == list(range(12))
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["studies.db"]
 
 
@@ -136,23 +136,21 @@ def test_optuna_itself_reads_the_study(tmp_path):
     assert len(study.trials_dataframe()) == 12
 
 
-@pytest.mark.parametrize("damage", ["garbage", "cut", "holes"])
-def test_a_damaged_file_is_named_with_what_to_do(tmp_path, damage):
+def test_a_damaged_file_is_named_with_what_to_do(tmp_path):
     file = tmp_path / "studies.db"
     place = a_study(file)
     whole = file.read_bytes()
     half = len(whole) // 2
-    file.write_bytes(
-        {
-            "garbage": b"no database at all" * 1000,
-            "cut": whole[:half],
-            "holes": whole[:8192] + b"\xff" * half + whole[8192 + half :],
-        }[damage]
-    )
-    with pytest.raises(UserError) as caught:
-        _ = open_study(place).trials
-    assert "damaged" in caught.value.what and caught.value.where == str(file)
-    assert "delete it" in caught.value.next_step
+    for damaged in (
+        b"no database at all" * 1000,
+        whole[:half],
+        whole[:8192] + b"\xff" * half + whole[8192 + half :],
+    ):
+        file.write_bytes(damaged)
+        with pytest.raises(UserError) as caught:
+            _ = open_study(place).trials
+        assert "damaged" in caught.value.what and caught.value.where == str(file)
+        assert "delete it" in caught.value.next_step
     file.unlink()
     assert open_study(place).trials == []
 
@@ -165,7 +163,7 @@ def test_a_damaged_file_is_named_with_what_to_do(tmp_path, damage):
         ("postgresql://me@127.0.0.1:1/x", "tuning storage does not work"),
     ],
 )
-def test_a_storage_that_cannot_be_reached_is_an_error_for_people(url, what):
+def test_a_storage_that_cannot_be_reached_is_an_error_with_what_to_do(url, what):
     with pytest.raises(UserError, match=what) as caught:
         open_study(Place(url, "search"))
     assert "tuning.storage" in caught.value.where and caught.value.next_step
@@ -179,10 +177,10 @@ def test_two_workers_tune_on_postgresql_and_go_on_there(table, tmp_path, monkeyp
             open_study(Place(server.url, "search"))
         assert "wrong" not in str(caught.value) and "OPTUNA_PASSWORD" in caught.value.next_step
         monkeypatch.setenv("OPTUNA_PASSWORD", postgres.PASSWORD)
-        first = finish(start(tmp_path / "first", trials=6, **job))
-        assert [trial["number"] for trial in first] == list(range(6))
-        more = finish(start(tmp_path / "first", trials=8, **job))
-        assert [bool(trial.get("recalled")) for trial in more] == [True] * 6 + [False] * 2
+        first = finish(start(tmp_path / "first", trials=4, **job))
+        assert [trial["number"] for trial in first] == list(range(4))
+        more = finish(start(tmp_path / "first", trials=6, **job))
+        assert [bool(trial.get("recalled")) for trial in more] == [True] * 4 + [False] * 2
         result = result_of(tmp_path / "first")
-        assert result["workers"] == 2 and len(result["trials"]) == 8
+        assert result["workers"] == 2 and len(result["trials"]) == 6
         assert postgres.PASSWORD not in (tmp_path / "first" / "job.json").read_text()
