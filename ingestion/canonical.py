@@ -246,7 +246,7 @@ def read_number(raw: str, kind: str, written: Text | None) -> str:
     mark, groups = re.escape(written.decimal), THOUSANDS[written.thousands]
     whole = rf"(\d+|[1-9]\d{{0,2}}({groups}\d{{3}})+" if groups else r"(\d+"
     whole += r"|[1-9]\d?(,\d\d)+,\d{3})" if groups == "," else ")"  # 1,23,456, as in India
-    number = rf"({whole}({mark}\d*)?|{mark}\d+)([eE][+-]?\d+)?"
+    number = rf"({whole}({mark}\d*)?|{mark}\d+)([eE][+{MINUS}]?\d+)?"
     symbol = "|".join(map(re.escape, sorted(written.symbols, key=len, reverse=True)))
     before, after = (rf"(({symbol}){BLANK}?)?", rf"({BLANK}?({symbol}))?") if symbol else ("", "")
     sign = rf"([+{MINUS}]{BLANK}?)?"

@@ -20,8 +20,17 @@ from common.duck import connect
 from configs.settings import Compute, Features
 from features.catalogue import NAMES
 from features.engine import build_features, make, read_log
-from tests.monitoring.made_shop import TYPES
 
+TYPES = {
+    "invoice_id": pa.string(),
+    "product_id": pa.string(),
+    "description": pa.string(),
+    "quantity": pa.int64(),
+    "unit_price": pa.float64(),
+    "invoiced_at": pa.timestamp("us"),
+    "customer_id": pa.string(),
+    "country": pa.string(),
+}
 SCHEMA = pa.schema(TYPES)
 Values = dict[str, float | None]
 

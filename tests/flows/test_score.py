@@ -129,7 +129,7 @@ def test_all_customers_before_the_day_are_scored_and_a_second_run_changes_nothin
     rows = (shop.folder / "a.csv").read_text().split("\n")[1:-1]
     table, champion = pq.read_table(shop.place() / PARQUET), the_champion(shop.settings())
     assert table["customer_id"].to_pylist() == sorted({row.split(",")[6] for row in rows} - {""})
-    assert f"{len(table)} customers as of {DAY}: made" in said
+    assert f"{len(table)} customers as of {DAY}: computed" in said
     assert str(shop.place() / CSV) in said and "the contract was changed since" in one_line(said)
     paths = (str(shop.folder), "make ")
     assert all(len(line) <= 80 for line in said.split("\n") if not any(p in line for p in paths))
@@ -138,10 +138,12 @@ def test_all_customers_before_the_day_are_scored_and_a_second_run_changes_nothin
     assert (record["version"], record["bundle_sha256"]) == key
     assert left(shop.place()) == sorted(FILES)
     before = sums(shop.place())
-    assert f"{len(table)} customers as of {DAY}: found" in shop.score(capsys)
+    assert f"{len(table)} customers as of {DAY}: reused" in shop.score(capsys)
     assert sums(shop.place()) == before
     shutil.rmtree(shop.place())
-    assert ": made" in shop.score(capsys, "--compute.threads", "1", "--compute.memory_mb", "300")
+    assert ": computed" in shop.score(
+        capsys, "--compute.threads", "1", "--compute.memory_mb", "300"
+    )
     assert sums(shop.place()) == before, "the same key gives the same bytes"
 
 
@@ -157,7 +159,7 @@ def test_without_a_day_it_is_the_day_after_the_last_row_and_rows_of_today_are_no
     write_log(shop.folder / "a.csv", today - timedelta(days=170), 171)
     shop.score(capsys, day=None)
     assert read_scores(shop.place(str(today))) is not None
-    assert "found" in shop.score(capsys, day=str(today)), "named or not"
+    assert "reused" in shop.score(capsys, day=str(today)), "named or not"
 
 
 @pytest.mark.parametrize(
@@ -183,8 +185,8 @@ def test_what_cannot_be_scored_is_refused_with_what_to_do(shop, capsys, day, mor
 
 def test_the_log_may_end_a_few_days_before_the_day(shop, capsys):
     said = one_line(shop.score(capsys, day="2024-07-13"))
-    assert "as of 2024-07-13: made" in said and "no row of the last 14 days" in said
-    assert "as of 2024-06-01: made" in shop.score(capsys, day="2024-06")
+    assert "as of 2024-07-13: computed" in said and "no row of the last 14 days" in said
+    assert "as of 2024-06-01: computed" in shop.score(capsys, day="2024-06")
 
 
 def test_no_scores_are_made_if_no_customer_bought_within_the_active_days(shop, capsys):
@@ -225,13 +227,13 @@ def test_a_later_champion_stands_beside_and_the_first_stays_official(shop, capsy
     shop.score(capsys)
     before, first = sums(shop.place()), the_champion(shop.settings())
     second = make_champion(shop.settings(), seed=first.version)
-    assert "made, beside the official ones" in shop.score(capsys)
+    assert "computed, beside the official ones" in shop.score(capsys)
     assert shop.beside().name.startswith(f"version-{second.version}-")
     assert read_scores(shop.beside())["version"] == second.version
     one, two = (pq.read_table(at / PARQUET) for at in (shop.place(), shop.beside()))
     assert one["customer_id"] == two["customer_id"] and one["probability"] != two["probability"]
     again = sums(shop.beside())
-    assert "found, beside the official ones" in shop.score(capsys)
+    assert "reused, beside the official ones" in shop.score(capsys)
     assert (sums(shop.place()), sums(shop.beside())) == (before, again)
     shop.score(capsys, day="2024-06-02")
     assert read_scores(shop.place("2024-06-02"))["version"] == second.version
@@ -291,7 +293,7 @@ def test_the_order_of_rows_and_files_and_a_file_sent_twice_change_nothing(shop, 
     shutil.copy(shop.folder / "a.csv", shop.folder / "twice.csv")
     save(shop.folder / "some.csv", rows[500:515])  # again, within another file
     said = shop.score(capsys)
-    assert "found" in said and "twice.csv holds the same bytes as a.csv: it is read once" in said
+    assert "reused" in said and "twice.csv holds the same bytes as a.csv: it is read once" in said
     shutil.rmtree(shop.scores)
     shop.score(capsys)
     assert sums(shop.place()) == before
@@ -304,7 +306,7 @@ def test_a_row_that_was_changed_later_gives_scores_beside_which_are_kept(shop, c
     assert "beside the official ones" in shop.score(capsys)
     assert read_scores(shop.beside())["data_sha256"] != read_scores(shop.place())["data_sha256"]
     edit(shop.folder / "a.csv", "2024-06-03 10:00:00", "2024-06-04 10:00:00")
-    assert "found, beside" in shop.score(capsys), "the day is not before the as-of date"
+    assert "reused, beside" in shop.score(capsys), "the day is not before the as-of date"
     beside = sums(shop.beside())
     write_log(shop.folder / "a.csv", FIRST, 180)
     spoil(shop.place() / PARQUET)
@@ -358,7 +360,7 @@ def test_official_scores_of_another_champion_are_not_replaced_when_they_were_alt
     spoil(shop.place() / name)
     before = sums(shop.place())
     make_champion(shop.settings(), seed=3)
-    for how in ("made", "found"):
+    for how in ("computed", "reused"):
         assert f"{how}, beside the official ones" in one_line(shop.score(capsys))
     assert sums(shop.place()) == before and read_scores(shop.place()) is None
     make_champion(shop.settings(), seed=0)

@@ -66,7 +66,7 @@ def listed(folder: Path) -> list[dict[str, str]]:
 def test_each_row_has_what_the_service_would_answer(shop, tmp_path, capsys):
     rows = unlabelled()
     folder, said = typed(shop, save(tmp_path / "new.csv", rows, HEADER), capsys)
-    assert "60 rows: made" in said and "have left = Yes" in said
+    assert "60 rows: computed" in said and "have left = Yes" in said
     scored = pq.read_table(folder / PARQUET).to_pylist()
     champion = the_champion(shop)
     bundle = load_bundle(champion.bundle, expected_sha256=champion.bundle_sha256)
@@ -120,7 +120,7 @@ def test_rows_that_cannot_be_scored_are_listed_with_the_reasons(shop, tmp_path, 
         ("65", "missing_visits", ""),
     ]
     _, said = typed(shop, tmp_path / "new.csv", capsys)
-    assert "60 rows: found" in said and "5 of 65 rows are not scored" in said
+    assert "60 rows: reused" in said and "5 of 65 rows are not scored" in said
 
 
 def test_features_are_read_as_the_champion_knows_them_whatever_the_settings_are_now(

@@ -7,7 +7,7 @@ import re
 
 import duckdb
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from configs.source import Text
@@ -155,6 +155,7 @@ def by_hand(value: str, text: Text) -> float | None:
 
 @pytest.mark.slow
 @settings(max_examples=20, deadline=None)
+@example(values=["4e\u22126", "-4E-6"], marks=(",", "."))
 @given(
     values=st.lists(st.text("0123456789.,' -+()eE_\u2212", max_size=9).map(str.strip), max_size=60),
     marks=st.sampled_from([(".", ""), *MARKS]),

@@ -16,17 +16,8 @@ from configs.settings import Compute
 from configs.source import CANONICAL
 from monitoring.facts import Reading, add_months, end_of, first_day
 from monitoring.measure import Measured, measure_months
+from tests.features.made_logs import TYPES
 
-TYPES = {
-    "invoice_id": pa.string(),
-    "product_id": pa.string(),
-    "description": pa.string(),
-    "quantity": pa.int64(),
-    "unit_price": pa.float64(),
-    "invoiced_at": pa.timestamp("us"),
-    "customer_id": pa.string(),
-    "country": pa.string(),
-}
 HOME = "United Kingdom"
 FIRST = "2024-01"
 BASELINE = [add_months("2025-01", n) for n in range(12)]

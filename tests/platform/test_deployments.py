@@ -93,7 +93,7 @@ def test_a_second_start_finds_nothing_due(platform: Platform):
 def test_score_and_monitor_find_what_operate_made(platform: Platform):
     scored = platform.start("score", "2025-10-01")
     state = platform.finish(scored)
-    assert state.name == "Completed" and "found" in state.message, state.message
+    assert state.name == "Completed" and "reused" in state.message, state.message
     state = platform.finish(platform.start("monitor", "2025-10-01"))
     assert state.name == "Completed" and state.message.startswith("2025-09: "), state.message
 

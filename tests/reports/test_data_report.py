@@ -20,7 +20,7 @@ from configs.settings import Compute
 from reports.data import write_data_report
 from reports.labelled import histogram
 from reports.table_figures import roc_auc
-from tests.monitoring.made_shop import TYPES as CANONICAL
+from tests.features.made_logs import TYPES as CANONICAL
 
 pytestmark = pytest.mark.slow
 
