@@ -82,7 +82,7 @@ TRAINED = {  # of a month with a training
     "decided": _after("registry.decisions:conclude"),
     "between decision and summary": _before("flows.run:finish"),
     "summary written": _after("flows.run:finish"),
-    "trained": _after("flows.operate:train"),
+    "trained": _after("flows.operate:run_retraining"),
     "second month: scored by the new champion": _after("flows.operate:score_log", 2),
     "second month: judged": _after("flows.operate:judge", 2),
 }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import subprocess
+from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -78,3 +80,11 @@ def test_every_file_that_a_page_a_docstring_or_a_comment_names_exists():
         if not (ROOT / named).exists()
     }
     assert not gone
+
+
+def test_every_function_at_which_a_drill_kills_exists():
+    texts = [file.read_text(encoding="utf-8") for file in (ROOT / "tests" / "drills").glob("*.py")]
+    points = set(re.findall(r'"([a-z_.]+):([A-Za-z_.]+)"', "".join(texts)))
+    assert points
+    for module, function in points:
+        attrgetter(function)(import_module(module))
