@@ -18,8 +18,8 @@ from flows.clock import day_of, today
 from monitoring.facts import ShadowComparison, end_of
 from monitoring.shadow import Purchases, compare_shadow, harm
 from registry import ledger
-from registry.champion import ModelVersion, find_champion, model_name, versions
-from registry.decisions import conclude, verify
+from registry.champion import ModelVersion, find_champion, model_name, verify_version, versions
+from registry.decisions import conclude
 from registry.evidence import ShadowEvidence
 from registry.gate import Decision, shadow_rule
 
@@ -114,7 +114,7 @@ def conclude_shadow(
     waiting = standing(client, settings, purchases)
     if waiting is None or not waiting.ready:
         return None
-    verify(waiting.version, ledger.trusted(client, settings))  # it was registered days ago
+    verify_version(waiting.version, ledger.trusted(client, settings))  # it was registered days ago
     before, rule = waiting.rejection, waiting.rule
     rules = tuple(rule if one["rule"] == RULE else one for one in before.rules)
     reason = f"held: {rule['found']} ({rule['limit']}); the others are held by record"

@@ -33,7 +33,7 @@ from flows.run import Run, RunContext, finish
 from flows.stage import Stage
 from ingestion.outcome import QUARANTINE, TRANSACTIONS
 from registry import runs
-from registry.decisions import reconcile
+from registry.reconcile import reconcile
 from registry.tracking import open_store
 
 

@@ -25,7 +25,8 @@ from typing import Any
 from common.errors import UserError
 from common.locks import file_lock
 from configs.settings import Alerts
-from monitoring.alerts import Event, events_of, repair
+from monitoring.alerts import events_of, repair
+from monitoring.events import Event
 from monitoring.journal import append, read, read_repaired
 from monitoring.mail import MAIL, mails
 from monitoring.receivers import Failure, Receiver

@@ -17,7 +17,7 @@ from typing import Any
 from common.errors import UserError
 from common.terminal import short, visible
 from configs.settings import Alerts
-from monitoring.alerts import Event
+from monitoring.events import Event
 from monitoring.receivers import (
     Failure,
     Receiver,

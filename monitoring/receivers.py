@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from common.errors import UserError
 from common.terminal import visible
-from monitoring.alerts import Event
+from monitoring.events import Event
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from common.errors import UserError
 from configs.settings import Alerts
-from monitoring.alerts import Event
+from monitoring.events import Event
 from monitoring.receivers import (
     Failure,
     Receiver,

@@ -8,6 +8,7 @@ does without (`registry/alias.py`).
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from common.errors import UserError
 from configs.settings import Settings
 from registry.alias import ABSENT, SHA256_TAG, Registered, look_up
+from registry.bundle import BundleRefused, verify_bundle
+from registry.chain import Record
 from registry.download import download
 from registry.location import artifact_root, bundle_cache, local_path, tracking_uri
 
@@ -197,7 +200,7 @@ def register(
 def promote(client: MlflowClient, version: ModelVersion) -> None:
     """Move the alias `champion`: from this moment the service's next look finds this version.
 
-    Nothing but the alias: `registry/decisions.py` checks, locks and writes the decision down.
+    Nothing but the alias: `registry/reconcile.py` checks, locks and writes the decision down.
     """
     client.set_registered_model_alias(version.name, CHAMPION, str(version.version))
 
@@ -217,3 +220,23 @@ def _version(name: str, registered: Registered, server: str, bundles: Path) -> M
     # The server's text becomes a path: nothing but a hash does.
     folder = bundles / (sha256 if re.fullmatch("[0-9a-f]{64}", sha256) else "unknown")
     return ModelVersion(name, registered.version, folder, sha256, run_id, registered.source, server)
+
+
+def verify_version(version: ModelVersion, known: Iterable[Record]) -> None:
+    """Check that the bundle is the one that was registered, and the one in these records of the
+    ledger. A record that is yet to be carried out must name its bundle.
+
+    Raises BundleRefused.
+    """
+    fetch(version)
+    verify_bundle(version.bundle, expected_sha256=version.bundle_sha256)
+    for entry in known:
+        if entry.to_version != version.version or entry.bundle_sha256 == version.bundle_sha256:
+            continue
+        if entry.bundle_sha256 or entry.open:
+            raise BundleRefused(
+                f"the model bundle is refused: version {version.version} is registered with another"
+                f" hash than record {entry.sequence} of the ledger has",
+                where=str(version.bundle),
+                next_step="train again (make train); do not edit a bundle",
+            )

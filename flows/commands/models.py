@@ -17,9 +17,9 @@ from configs.make_command import make
 from configs.settings import Settings
 from registry.bundle import DESCRIPTION, LARGEST, MODEL, BundleRefused
 from registry.chain import Record
-from registry.champion import CHAMPION, ModelVersion, aliases, model_name, versions
-from registry.decisions import pending, verify
+from registry.champion import CHAMPION, ModelVersion, aliases, model_name, verify_version, versions
 from registry.ledger import history, read, standing
+from registry.reconcile import pending
 from registry.tracking import open_store
 
 ABOUT = "Show the registered versions of this preset's model, and the ledger of decisions."
@@ -69,7 +69,7 @@ class Shown:
 def _look_into(version: ModelVersion, known: list[Record]) -> Shown:
     state, problem = "intact", ""
     try:
-        verify(version, known)
+        verify_version(version, known)
     except BundleRefused as error:
         state = "altered" if (version.bundle / MODEL).is_file() else "missing"
         problem = error.what

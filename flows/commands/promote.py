@@ -11,7 +11,8 @@ from configs.make_command import make
 from configs.settings import Settings
 from registry.chain import Record
 from registry.champion import fetch
-from registry.decisions import promote_manually, reconcile, require_version
+from registry.decisions import promote_manually, require_version
+from registry.reconcile import reconcile
 from registry.tracking import open_store
 from serving.served import Served
 from serving.trial import Trials, check_version

@@ -64,8 +64,8 @@ def _problems(settings: Any, databases: tuple[str, ...]) -> list[str]:
     from flows.stage import RECORD
     from ingestion.batches import ACCEPTED, seen
     from registry import ledger
-    from registry.champion import versions
-    from registry.decisions import pending, verify
+    from registry.champion import verify_version, versions
+    from registry.reconcile import pending
     from registry.tracking import open_store
 
     var, client = settings.var.absolute(), open_store(settings)
@@ -73,7 +73,7 @@ def _problems(settings: Any, databases: tuple[str, ...]) -> list[str]:
     past = ledger.history(client, settings)
     decided = {entry.to_version for entry in past}
     for version in versions(client, settings):
-        verify(version, past)
+        verify_version(version, past)
         if version.version not in decided:
             found.append(f"version {version.version} has no decision")
     found += [f"record {entry.sequence} is open" for entry in past if entry.open]

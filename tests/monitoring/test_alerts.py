@@ -16,15 +16,14 @@ from hypothesis import strategies as st
 from common import files as records
 from monitoring import alerts, journal
 from monitoring.alerts import (
-    Event,
     alerts_of,
     clear_alert,
     events_of,
     raise_alert,
     repair,
-    unannounced,
     update,
 )
+from monitoring.events import Event, unannounced
 from monitoring.facts import Reading, Verdict, add_months
 from monitoring.verdict import Condition
 
