@@ -57,9 +57,9 @@ def plan(features: Sequence[Feature] = CATALOGUE) -> Plan:
     joins = "\n".join(f"LEFT JOIN (\n{read(name)}) AS {name} USING (row_id)" for name in groups)
     base = [BASE[group] for group in groups if group in BASE]
     return Plan(
-        once=("questions", *(name for once, _ in base for name in once)),
-        each_pass=("asked", "past_orders", *(name for _, each in base for name in each)),
-        select=f"SELECT row_id, customer_id, as_of, {columns} FROM asked\n{joins}",
+        once=("numbered_spine", *(name for once, _ in base for name in once)),
+        each_pass=("spine_part", "past_orders", *(name for _, each in base for name in each)),
+        select=f"SELECT row_id, customer_id, as_of, {columns} FROM spine_part\n{joins}",
     )
 
 
@@ -125,7 +125,7 @@ def read(name: str) -> str:
 def _passes(connection: DuckDBPyConnection) -> list[tuple[int, int]]:
     """First and last row_id of each pass: one, unless the orders times the dates are many."""
     rows, parts, customers = connection.execute("""
-        SELECT (SELECT count(*) FROM questions), count(*), approx_count_distinct(customer_id)
+        SELECT (SELECT count(*) FROM numbered_spine), count(*), approx_count_distinct(customer_id)
         FROM order_parts
     """).fetchone() or (0, 0, 0)
     parts_per_row = max(parts, 1) / max(customers, 1)

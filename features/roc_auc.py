@@ -1,4 +1,4 @@
-"""How well one column ranks the outcome by itself, and how surely: ROC AUC with its interval.
+"""How well one column ranks the outcome by itself: ROC AUC with its interval.
 
 The leak checks and the baseline use it. The ROC AUC itself is in `common/statistics.py`.
 """

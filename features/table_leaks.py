@@ -19,7 +19,7 @@ from features.table import read_rows
 
 
 def check_table_leaks(table: Path, features: Sequence[Feature], limit: float) -> LeakReport:
-    """Every column by itself on the training split; leaks are those surely above `limit`."""
+    """Every column by itself on the training split; leaks are those significantly above `limit`."""
     rows = read_rows(table, ("train",), tuple(feature.name for feature in features))
     assert rows.y is not None
     rarer = int(np.bincount(rows.y, minlength=2).min())

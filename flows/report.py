@@ -288,7 +288,7 @@ def questions(
         low, high = against_baseline["low"], against_baseline["high"]
         name = str(baseline["feature"])
         figures = f"{against_baseline['difference']:+.4f} [{low:+.4f}, {high:+.4f}]"
-        text = f"the model does not surely rank better than {name} alone: ROC AUC {figures}"
+        text = f"the model does not rank significantly better than {name} alone: ROC AUC {figures}"
         open_questions.append({"about": name, "text": text})
     if settings.source.kind == "table" and table.leak_check is not None:
         for name, why in _strong(table.leak_check.strong, importance).items():

@@ -113,7 +113,7 @@ def _nothing_planted(year: Year) -> list[str]:
 
 
 def _what_changed(year: Year) -> list[str]:
-    """Say which sensor found what was planted, when and how surely, and what the verdict was."""
+    """Say which sensor found what was planted, when and how clearly, and what the verdict was."""
     begin = month_of(year.planted)
     early = [one for one in year.alarms if one.month < begin]
     alarms = [one for one in year.alarms if one.month >= begin]

@@ -268,16 +268,16 @@ def _judged(
 ) -> Reading:
     expected, error = of_test - allowed, max(error, 1e-9)  # two identical rankings have no error
     z = (value - expected) / error
-    surely = f": surely a fall of more than {allowed:g}" if z < -limit else ""
+    significant = f": a significant fall of more than {allowed:g}" if z < -limit else ""
     power = f"With {blank.n:,} rows a fall of {detectable(error, allowed, limit):.3f} is found four"
     return replace(
         blank,
-        state="alarm" if surely else "ok",
+        state="alarm" if significant else "ok",
         value=value,
         expected=expected,
         sd=error,
         z=z,
-        text=f"{comparison}{surely}. {power} times out of five.",
+        text=f"{comparison}{significant}. {power} times out of five.",
     )
 
 

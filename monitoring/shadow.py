@@ -124,11 +124,11 @@ def harm(pairs: ShadowComparison, limits: Gate) -> tuple[str, ...]:
         )
     if pairs.roc_auc_high is not None and pairs.roc_auc_high < -limits.margin:
         reasons.append(
-            f"ROC AUC is surely lower than the champion's: {_interval('roc_auc', pairs)}"
+            f"ROC AUC is significantly lower than the champion's: {_interval('roc_auc', pairs)}"
         )
     if pairs.log_loss_low is not None and pairs.log_loss_low > limits.max_log_loss_rise:
         reasons.append(
-            f"log loss is surely higher than the champion's: {_interval('log_loss', pairs)}"
+            f"log loss is significantly higher than the champion's: {_interval('log_loss', pairs)}"
         )
     return tuple(reasons)
 

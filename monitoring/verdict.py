@@ -2,7 +2,7 @@
 
 broken data     a sensor of the data alarms: do not score the month, train nothing, page somebody
 changed demand  customers buy more or less, or others do: retrain when labels after the change exist
-worse           the champion surely ranks worse than it did: retrain now
+worse           the champion ranks significantly worse than it did: retrain now
 calendar        nothing alarms: retrain by the calendar
 
 The first that applies counts, in this order: broken data show nothing about demand, and rows after

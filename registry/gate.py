@@ -173,15 +173,15 @@ def _against(champion: ChampionEvidence, evidence: Evidence, limits: Gate) -> li
 
 
 def _better(roc_auc: Difference | None, log_loss: Difference | None, limits: Gate) -> Rule:
-    surely_better = _finite(roc_auc) and roc_auc.low > limits.min_gain
+    significantly_better = _finite(roc_auc) and roc_auc.low > limits.min_gain
     not_worse = _finite(roc_auc) and roc_auc.low > -limits.margin
     better_log_loss = _finite(log_loss) and log_loss.high < 0
     return Rule(
         "better",
-        surely_better or (not_worse and better_log_loss),
+        significantly_better or (not_worse and better_log_loss),
         f"ROC AUC against the champion on the same test rows: {roc_auc}",
         f"low end must be above {limits.min_gain:g}, or above {-limits.margin:g} with a log loss"
-        " that is surely lower",
+        " that is significantly lower",
         "a difference that may be chance does not justify another model",
         _number(roc_auc.low if roc_auc else None),
     )

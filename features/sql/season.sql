@@ -10,4 +10,4 @@ SELECT row_id,
        CASE WHEN first_day <= as_of - 365 THEN coalesce(revenue, 0) END AS season_revenue,
        round(sin(2 * pi() * dayofyear(as_of) / 365.25), 9) AS year_sin,
        round(cos(2 * pi() * dayofyear(as_of) / 365.25), 9) AS year_cos
-FROM asked CROSS JOIN log_start LEFT JOIN last_year USING (row_id)
+FROM spine_part CROSS JOIN log_start LEFT JOIN last_year USING (row_id)

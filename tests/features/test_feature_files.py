@@ -19,8 +19,8 @@ FILES = {
     for path in SQL.rglob("*.sql")
 }
 ONCE = ("log_days", "product_counts", "cancelled_days")
-PASS = ("asked", "past_orders", "past_products", "past_cancellations")
-BASE = {f"base/{name}" for name in (*LOG, "spine", "buyers", "questions", *ONCE, *PASS)}
+PASS = ("spine_part", "past_orders", "past_products", "past_cancellations")
+BASE = {f"base/{name}" for name in (*LOG, "spine", "buyers", "numbered_spine", *ONCE, *PASS)}
 AS_OF = (date(2024, 3, 1), date(2024, 9, 1))
 
 
@@ -66,7 +66,7 @@ def test_what_still_holds_the_future_is_read_by_no_group(table, readers):
 @pytest.mark.parametrize("relation", ["past_orders", "past_cancellations"])
 def test_what_the_feature_files_read_ends_before_the_as_of_date(connection, relation):
     found = connection.execute(
-        f"SELECT as_of, min(days_ago) FROM {relation} JOIN asked USING (row_id) GROUP BY as_of"
+        f"SELECT as_of, min(days_ago) FROM {relation} JOIN spine_part USING (row_id) GROUP BY as_of"
     ).fetchall()
     assert {as_of for as_of, _ in found} == set(AS_OF)
     assert all(nearest >= 1 for _, nearest in found)

@@ -141,7 +141,7 @@ LOOKAHEAD: dict[str, tuple[str, Callable[[str], str], set[str]]] = {
         lambda sql: (
             """
             SELECT row_id, count(*) AS is_home
-            FROM asked JOIN order_parts USING (customer_id) GROUP BY row_id
+            FROM spine_part JOIN order_parts USING (customer_id) GROUP BY row_id
         """
         ),
         {"is_home"},
@@ -162,7 +162,7 @@ LOOKAHEAD: dict[str, tuple[str, Callable[[str], str], set[str]]] = {
             "sum(units) / sum(lines) AS units_per_line",
             """sum(units) / sum(lines) + (
                 SELECT count(*) FILTER (hash(row_id) % 50 = 0 AND day >= as_of)
-                FROM asked AS a JOIN order_parts USING (customer_id)
+                FROM spine_part AS a JOIN order_parts USING (customer_id)
                 WHERE a.row_id = past_orders.row_id
             ) AS units_per_line""",
         ),
@@ -225,7 +225,7 @@ def test_an_honest_feature_may_use_all_customers_of_the_table(log, tmp_path, mon
     def rank(sql: str) -> str:
         ranks = "percent_rank() OVER (PARTITION BY any_value(as_of) ORDER BY sum(cents))"
         sql = sql.replace("sum(cents) / sum(units) / 100", ranks)
-        return sql.replace("FROM past_orders", "FROM past_orders JOIN asked USING (row_id)")
+        return sql.replace("FROM past_orders", "FROM past_orders JOIN spine_part USING (row_id)")
 
     change_sql(tmp_path, monkeypatch, "baskets", rank)
     build_table(log, tmp_path / "table.parquet", QUESTION)

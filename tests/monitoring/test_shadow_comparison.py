@@ -166,7 +166,7 @@ def test_the_labels_are_those_of_training_and_a_worse_challenger_does_harm(shop)
         log_loss(label, ours) - log_loss(label, theirs), abs=1e-4
     )
     reasons = harm(found, Gate(shadow_agreement=-1))
-    assert len(reasons) == 2 and "ROC AUC is surely lower" in reasons[0]
+    assert len(reasons) == 2 and "ROC AUC is significantly lower" in reasons[0]
     assert "have labels: ROC AUC -" in found.text
 
 

@@ -129,7 +129,7 @@ CASES: list[tuple[Any, dict[str, Any], list[str]]] = [
     ({"newest_row": date(2026, 2, 28)}, AGE, ["freshness"]),
     ({"newest_row": date(2020, 1, 1)}, {}, []),
     ({"newest_row": None}, AGE, ["freshness"]),
-    # Surely better than the champion, or as good with probabilities that are surely better.
+    # Significantly better than the champion, or as good with significantly better probabilities.
     *(({"roc_auc": d}, {}, ["better"]) for d in (*NOT_BETTER, None)),
     ({}, {"min_gain": 0.0099}, []),
     ({}, {"min_gain": 0.01}, ["better"]),

@@ -9,7 +9,7 @@
 --     2024-05-20            011         1           0 comes before it; of 2 it is 346 days ago
 --     both together         111         0           bit_or and min: in the last 365 days of every
 --                                                   date, and in products_total from date 0 on
-WITH dates AS (SELECT DISTINCT as_of, date_number FROM questions),
+WITH dates AS (SELECT DISTINCT as_of, date_number FROM numbered_spine),
 none AS (SELECT bitstring('0', CAST(greatest(count(*), 1) AS INTEGER)) AS bits FROM dates)
 SELECT day,
        bit_or(set_bit(bits, date_number, 1)) FILTER (day >= as_of - 365) AS seen_365d,

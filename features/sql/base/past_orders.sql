@@ -5,5 +5,5 @@
 -- days_ago <= n: the day of the as-of date itself lies in the future.
 SELECT row_id, as_of - order_day AS days_ago, place, orders, gap, month_bit,
        cents, cents_so_far, lines, units, country
-FROM asked JOIN order_parts USING (customer_id)
+FROM spine_part JOIN order_parts USING (customer_id)
 WHERE day < as_of

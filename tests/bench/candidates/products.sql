@@ -3,7 +3,7 @@ WITH products AS (
     SELECT row_id, product_id, count(DISTINCT CAST(invoiced_at AS DATE)) AS days,
            min(as_of - CAST(invoiced_at AS DATE)) AS last_ago,
            max(as_of - CAST(invoiced_at AS DATE)) AS first_ago, sum(quantity * unit_price) AS value
-    FROM asked JOIN transactions USING (customer_id)
+    FROM spine_part JOIN transactions USING (customer_id)
     WHERE quantity > 0 AND invoiced_at < as_of
     GROUP BY row_id, product_id
 )
