@@ -91,7 +91,7 @@ class LeakReport:
 def suspicious(
     scores: Mapping[str, RocAuc], presence: Mapping[str, RocAuc | None], limit: float
 ) -> list[Leak]:
-    """The columns that are significantly above the limit by themselves, or by being there at all."""
+    """The columns significantly above the limit, by themselves or by being there at all."""
     leaks = []
     for name, score in scores.items():
         present = presence[name]
