@@ -14,8 +14,7 @@ from common.errors import UserError
 from common.files import RecordAltered, read_record, write_record
 from configs.make_command import make
 from configs.settings import Settings
-from flows.dataset import Dataset
-from flows.stage import Stage
+from flows.dataset import Dataset, ValidatedStage
 from ingestion.batches import ACCEPTED, Batch, decide, find, last_accepted
 from ingestion.contract import change_rules
 from ingestion.expectations import Finding
@@ -104,7 +103,7 @@ def _read(settings: Settings, kind: str) -> Validated | None:
         ) from None
 
 
-def accept_or_hold(data: Dataset, name: str, stage: Stage, page: Path) -> Batch:
+def accept_or_hold(data: Dataset, name: str, stage: ValidatedStage, page: Path) -> Batch:
     """Judge the batch by the change rules; raise ContractBroken when it is held.
 
     A batch that was accepted or released once is not judged again.
@@ -113,7 +112,7 @@ def accept_or_hold(data: Dataset, name: str, stage: Stage, page: Path) -> Batch:
     var, dataset = settings.var.absolute(), settings.dataset
     known = find(var, dataset, name)
     last = last_accepted(var, dataset, but=name, before=data.before)
-    findings = [Finding(**_fields(finding)) for finding in stage.facts["findings"]]
+    result = stage.facts
     compared: list[Finding] = []
     if known is None or known.status != "accepted":
         measured = data.changes(stage, last)
@@ -124,25 +123,25 @@ def accept_or_hold(data: Dataset, name: str, stage: Stage, page: Path) -> Batch:
         }
         compared = check_measures(rules, measured)
     broken = [f for f in compared if not f.success and f.severity == "stop"]
-    heavy = [rule for rule in stage.facts["heavy"] if rule["hold"]]
+    heavy = [rule for rule in result.heavy if rule.hold]
     if known is not None and known.status in ACCEPTED:
         batch = known
     else:
         reasons = [
             *(f"{figure(f)} ({f.why}){data.columns_at_fault(f, stage, last)}" for f in broken),
-            *(rule["text"] for rule in heavy),
+            *(rule.text for rule in heavy),
         ]
         beside = last.name if last else ""
-        batch = decide(var, dataset, name, stage.facts["level"], beside, reasons)
-    unseen = stage.facts["level"].get("unseen")
-    write_contract_page(page, stage.facts["rows"], findings, name, compared, batch, unseen)
-    seen = Validated(name, stage.folder, stage.facts["rows"])
+        batch = decide(var, dataset, name, result.level, beside, reasons)
+    rows = asdict(result.rows)
+    write_contract_page(page, rows, result.findings, name, compared, batch, result.unseen)
+    seen = Validated(name, stage.folder, rows)
     if batch.status == "held":
         remember(settings, "refused", replace(seen, why=f"held: {batch.reasons[0]}"))
         beside = f", beside the batch {last.name} accepted on {last.decided[:10]}" if last else ""
-        codes = [finding.code for finding in broken] + [rule["code"] for rule in heavy]
+        codes = [finding.code for finding in broken] + [rule.code for rule in heavy]
         if not broken:
-            setting = heavy[0]["setting"]
+            setting = heavy[0].setting
             described = f"if the rule does not fit this data, change {setting} in the preset; "
         elif broken[0].column in UNSEEN:
             described = (
@@ -161,7 +160,3 @@ def accept_or_hold(data: Dataset, name: str, stage: Stage, page: Path) -> Batch:
         )
     remember(settings, "validated", seen)
     return batch
-
-
-def _fields(finding: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in finding.items() if name != "limit"}

@@ -6,9 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from configs.settings import Settings
-from flows.dataset import Dataset, Parts
+from flows.dataset import Dataset, Parts, ValidatedStage
 from flows.log_stages import Log
-from flows.stage import Stage
 from flows.table_stages import LabelledTable
 
 
@@ -25,7 +24,7 @@ def ingest(settings: Settings) -> Parts:
     return open_dataset(settings).read()
 
 
-def validate(settings: Settings, parts: Parts, page: Path) -> Stage:
+def validate(settings: Settings, parts: Parts, page: Path) -> ValidatedStage:
     """Validate the parts as a batch: valid rows, quarantine, rows per day of a log. Its page goes
     to `page`.
 

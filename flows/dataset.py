@@ -17,8 +17,10 @@ from features.facts import TableFacts
 from flows.stage import Stage
 from ingestion.batches import Batch, name_of
 from ingestion.expectations import Check, Finding, write_project
+from ingestion.outcome import ValidationResult
 
 ROWS, TRUTH, TABLE = "rows.parquet", "truth.json", "table.parquet"
+ValidatedStage = Stage[ValidationResult]  # the stage of a validated batch
 TableStage = Stage[TableFacts]  # the stage of a training table
 
 
@@ -54,18 +56,20 @@ class Dataset(Protocol):
     def read(self) -> Parts:
         """Read what is new in the source. Raises UserError for what cannot be read."""
 
-    def validate(self, parts: Parts, page: Path) -> Stage:
+    def validate(self, parts: Parts, page: Path) -> ValidatedStage:
         """The validated batch: valid rows and quarantine. Its page goes to `page`.
 
         Raises ContractBroken when a rule of severity stop is broken, and when the batch is held
         (`flows/acceptance.py`).
         """
 
-    def build_table(self, validated: Stage) -> TableStage:
+    def build_table(self, validated: ValidatedStage) -> TableStage:
         """Build the training table, check it against its contract and for leaks. Raises
         UserError."""
 
-    def write_report(self, parts: Parts, validated: Stage, table: TableStage, page: Path) -> None:
+    def write_report(
+        self, parts: Parts, validated: ValidatedStage, table: TableStage, page: Path
+    ) -> None:
         """Write the page about the data."""
 
     def rules(self) -> Mapping[str, tuple[str, str]]:
@@ -78,10 +82,10 @@ class Dataset(Protocol):
     def suites(self) -> dict[str, Sequence[Check]]:
         """What Great Expectations checks: `rows`, `batch` and `table` -> the checks of each."""
 
-    def changes(self, stage: Stage, last: Batch | None) -> dict[str, float | None]:
+    def changes(self, stage: ValidatedStage, last: Batch | None) -> dict[str, float | None]:
         """The measures of the change rules: this batch beside the one that was accepted last."""
 
-    def columns_at_fault(self, finding: Finding, stage: Stage, last: Batch | None) -> str:
+    def columns_at_fault(self, finding: Finding, stage: ValidatedStage, last: Batch | None) -> str:
         """Which columns a change rule finds at fault, in words; "" where it is about none."""
 
 

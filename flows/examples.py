@@ -22,9 +22,8 @@ from common.duck import connect, parquet
 from configs.source import CANONICAL
 from features.categories import decode
 from features.table import Rows, read_rows
-from flows.dataset import TABLE, TableStage
+from flows.dataset import TABLE, TableStage, ValidatedStage
 from flows.run import RunContext
-from flows.stage import Stage
 from ingestion.outcome import TRANSACTIONS
 from registry.bundle import EXAMPLES, LARGEST
 
@@ -40,7 +39,7 @@ VALUE_BYTES = 24  # of a float32 in JSON, with room to spare
 
 
 def make_examples(
-    context: RunContext, validated: Stage, table: TableStage, evaluation: Evaluation
+    context: RunContext, validated: ValidatedStage, table: TableStage, evaluation: Evaluation
 ) -> dict[str, Any]:
     """Make the content of `examples.json`; the same run makes the same."""
     settings, schema = context.settings, table.facts.described

@@ -20,7 +20,7 @@ from configs.settings import Settings
 from configs.source import CANONICAL
 from features.facts import read_facts
 from flows.acceptance import accept_or_hold, refused
-from flows.dataset import ROWS, TABLE, TRUTH, Parts, TableStage, keep_suites
+from flows.dataset import ROWS, TABLE, TRUTH, Parts, TableStage, ValidatedStage, keep_suites
 from flows.run import log
 from flows.stage import Stage, hash_text, run_stage
 from flows.stage_code import CUT, FEATURES, READ_FILE, SIMULATE, VALIDATE
@@ -29,7 +29,7 @@ from ingestion.contract import batch_rules, change_rules, in_words, row_rules, t
 from ingestion.expectations import Check, Finding
 from ingestion.judge import changes
 from ingestion.labelled.unseen import UNSEEN
-from ingestion.outcome import DAYS, TRANSACTIONS, ContractBroken
+from ingestion.outcome import DAYS, TRANSACTIONS, ContractBroken, ValidationResult
 from ingestion.validate import read_days, validate_batch
 
 
@@ -154,7 +154,7 @@ class Log:
 
         return run_stage(settings.var, "cut", {"part": content, "today": today}, CUT, build)
 
-    def validate(self, parts: Parts, page: Path) -> Stage:
+    def validate(self, parts: Parts, page: Path) -> ValidatedStage:
         settings = self.settings
         contract = dated(settings)
         now = datetime.now(UTC).replace(tzinfo=None)  # times in the log are UTC
@@ -183,11 +183,12 @@ class Log:
             repeats = contract.not_after is not None or "future_time" not in outcome.rows.reasons
             return {**outcome.to_dict(), "repeats": repeats}
 
-        stage = run_stage(settings.var, "validate", depends_on, VALIDATE, build)
+        kept = run_stage(settings.var, "validate", depends_on, VALIDATE, build)
+        stage = replace(kept, facts=ValidationResult.from_dict(kept.facts))
         accept_or_hold(self, batch, stage, page)
         return stage
 
-    def build_table(self, validated: Stage) -> TableStage:
+    def build_table(self, validated: ValidatedStage) -> TableStage:
         from features.build import build_table
         from features.catalogue import select
         from features.leak_report import stop_on_leaks
@@ -222,7 +223,9 @@ class Log:
         keep_suites(self)
         return Stage(stage.folder, read_facts(stage.facts), stage.files, stage.reused)
 
-    def write_report(self, parts: Parts, validated: Stage, table: TableStage, page: Path) -> None:
+    def write_report(
+        self, parts: Parts, validated: ValidatedStage, table: TableStage, page: Path
+    ) -> None:
         from reports.data import write_data_report
 
         write_data_report(
@@ -263,10 +266,10 @@ class Log:
             "table": table_checks(select(declared)),
         }
 
-    def changes(self, stage: Stage, last: Batch | None) -> dict[str, float | None]:
+    def changes(self, stage: ValidatedStage, last: Batch | None) -> dict[str, float | None]:
         return changes(read_days(stage.path(DAYS)), last.level) if last else {}
 
-    def columns_at_fault(self, finding: Finding, stage: Stage, last: Batch | None) -> str:
+    def columns_at_fault(self, finding: Finding, stage: ValidatedStage, last: Batch | None) -> str:
         return ""
 
 

@@ -13,7 +13,7 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.clock import today
 from flows.compare import Comparison
-from flows.dataset import TABLE, TableStage
+from flows.dataset import TABLE, TableStage, ValidatedStage
 from flows.family import read_result
 from flows.run import RunContext, code_revision
 from flows.stage import Stage, code_sha256
@@ -37,7 +37,7 @@ class Outcome:
 @task(cache_policy=NO_CACHE, task_run_name="register and decide")
 def register_task(
     context: RunContext,
-    validated: Stage,
+    validated: ValidatedStage,
     table: TableStage,
     candidates: dict[str, Stage],
     comparison: Comparison,
@@ -198,7 +198,7 @@ def write_example(context: RunContext, table: TableStage, evaluation: Evaluation
 
 def describe(
     context: RunContext,
-    validated: Stage,
+    validated: ValidatedStage,
     table: TableStage,
     fitted: Stage,
     evaluation: Evaluation,

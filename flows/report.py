@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from configs.settings import Settings
 from features.facts import TableFacts
-from flows.dataset import TABLE, Parts, TableStage
+from flows.dataset import TABLE, Parts, TableStage, ValidatedStage
 from flows.family import read_result
 from flows.outcome import Outcome
 from flows.run import RunContext, code_revision
 from flows.stage import Stage, code_sha256
 from flows.table_stages import torn_groups
-from ingestion.outcome import TRANSACTIONS
+from ingestion.outcome import TRANSACTIONS, ValidationResult
 from registry import runs
 from registry.location import tracking_uri
 from registry.mlmodel import columns
@@ -29,7 +29,7 @@ DWARFS = 0.05  # of ROC AUC lost without it, and more than without all the other
 def summarise(
     context: RunContext,
     parts: Parts,
-    validated: Stage,
+    validated: ValidatedStage,
     table: TableStage,
     candidates: dict[str, Stage],
     evaluation: Evaluation,
@@ -51,8 +51,8 @@ def summarise(
         "seconds": {"total": round(run.elapsed(), 3), **run.seconds},
         "peak_memory_mb": run.peak_memory_mb,
         "batch": parts.batch,
-        "rows": validated.facts["rows"],
-        "unseen": validated.facts["level"].get("unseen", {}),
+        "rows": asdict(validated.facts.rows),
+        "unseen": validated.facts.unseen,
         "warnings": warnings(validated.facts),
         "table": {key: facts[key] for key in ("features", "rows", "positive_rate", "as_of")},
         "leak_check": {
@@ -87,18 +87,16 @@ def summarise(
     }
 
 
-def warnings(facts: dict[str, Any]) -> list[str]:
+def warnings(result: ValidationResult) -> list[str]:
     """Return what a person should look at in the rows, as sentences: rules that keep out a large
     share, and broken rules of severity `warn` about the whole batch."""
     measured = [
-        f"{finding['code']} is {finding['found']:.3g}, the limit is {finding['limit']}:"
-        f" {finding['why']} (contract.rules.{finding['code']})"
-        for finding in facts["findings"]
-        if not finding["success"]
-        and finding["severity"] == "warn"
-        and isinstance(finding["found"], float)
+        f"{finding.code} is {finding.found:.3g}, the limit is {finding.limit}:"
+        f" {finding.why} (contract.rules.{finding.code})"
+        for finding in result.findings
+        if not finding.success and finding.severity == "warn" and isinstance(finding.found, float)
     ]
-    heavy = [f"{rule['text']} ({rule['setting']})" for rule in facts["heavy"]]
+    heavy = [f"{rule.text} ({rule.setting})" for rule in result.heavy]
     return [*heavy, *measured]
 
 
@@ -122,7 +120,7 @@ def _family(stage: Stage, evaluation: Evaluation, name: str) -> dict[str, Any]:
 def log_run(
     context: RunContext,
     summary: dict[str, Any],
-    validated: Stage,
+    validated: ValidatedStage,
     table: TableStage,
     candidates: dict[str, Stage],
     evaluation: Evaluation,
@@ -171,7 +169,7 @@ def log_run(
 
 
 def _log_for_the_list(
-    context: RunContext, summary: dict[str, Any], validated: Stage, table: TableStage
+    context: RunContext, summary: dict[str, Any], validated: ValidatedStage, table: TableStage
 ) -> None:
     """Log what the list of runs shows in columns: the data sets, and each family's test figures."""
     client, name = context.client, context.settings.name
@@ -232,7 +230,7 @@ def _metrics(summary: dict[str, Any]) -> dict[str, float | None]:
 def oracle_roc_auc(
     settings: Settings,
     parts: Parts,
-    validated: Stage,
+    validated: ValidatedStage,
     table: TableStage,
     evaluation: Evaluation,
 ) -> float | None:

@@ -15,7 +15,7 @@ from configs.settings import Settings
 from configs.source import Text
 from features.facts import TableFacts, read_facts
 from flows.acceptance import accept_or_hold, refused
-from flows.dataset import ROWS, TABLE, Parts, TableStage, keep_suites
+from flows.dataset import ROWS, TABLE, Parts, TableStage, ValidatedStage, keep_suites
 from flows.run import log
 from flows.stage import Stage, run_stage
 from flows.stage_code import FEATURES_OF_TABLE, READ_TABLE_FILE, VALIDATE_TABLE
@@ -25,7 +25,7 @@ from ingestion.expectations import Check, Finding
 from ingestion.labelled.rules import LARGEST, table_rules
 from ingestion.labelled.unseen import UNSEEN, unseen_changes, which_columns
 from ingestion.labelled.validate import rules_of_batch, validate_table
-from ingestion.outcome import TRANSACTIONS, ContractBroken
+from ingestion.outcome import TRANSACTIONS, ContractBroken, ValidationResult
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class LabelledTable:
             log.info("%s %s", "reused" if stages[-1].reused else "read", path)
         return stages
 
-    def validate(self, parts: Parts, page: Path) -> Stage:
+    def validate(self, parts: Parts, page: Path) -> ValidatedStage:
         """Validate as every data set. Raises UserError, besides, for a target that is not
         binary."""
         settings, batch = self.settings, parts.batch
@@ -110,11 +110,12 @@ class LabelledTable:
                 raise refused(settings, batch, error, folder, page) from None
             return outcome.to_dict()
 
-        stage = run_stage(settings.var, "validate", depends_on, VALIDATE_TABLE, build)
+        kept = run_stage(settings.var, "validate", depends_on, VALIDATE_TABLE, build)
+        stage = replace(kept, facts=ValidationResult.from_dict(kept.facts))
         accept_or_hold(self, batch, stage, page)
         return stage
 
-    def build_table(self, validated: Stage) -> TableStage:
+    def build_table(self, validated: ValidatedStage) -> TableStage:
         from features.from_table import build_from_table, schema
         from features.leak_report import stop_on_leaks
         from features.table_leaks import check_table_leaks
@@ -148,7 +149,9 @@ class LabelledTable:
         keep_suites(self)
         return Stage(stage.folder, read_facts(stage.facts), stage.files, stage.reused)
 
-    def write_report(self, parts: Parts, validated: Stage, table: TableStage, page: Path) -> None:
+    def write_report(
+        self, parts: Parts, validated: ValidatedStage, table: TableStage, page: Path
+    ) -> None:
         from features.from_table import schema
         from reports.labelled import write_table_report
 
@@ -194,13 +197,13 @@ class LabelledTable:
             "table": table_checks(schema(table), dated=False),
         }
 
-    def changes(self, stage: Stage, last: Batch | None) -> dict[str, float | None]:
-        return unseen_changes(stage.facts["level"], last.level if last else {})
+    def changes(self, stage: ValidatedStage, last: Batch | None) -> dict[str, float | None]:
+        return unseen_changes(stage.facts.level, last.level if last else {})
 
-    def columns_at_fault(self, finding: Finding, stage: Stage, last: Batch | None) -> str:
+    def columns_at_fault(self, finding: Finding, stage: ValidatedStage, last: Batch | None) -> str:
         if finding.column not in UNSEEN:
             return ""
-        now, then = stage.facts["level"], last.level if last else {}
+        now, then = stage.facts.level, last.level if last else {}
         return f": {which_columns(finding.column, finding.high, now, then)}"
 
 

@@ -23,14 +23,13 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from configs.settings import Settings
 from flows import data_stages, stopping, table_stages
 from flows.compare import ensemble_task, evaluate_task
-from flows.dataset import TABLE, Parts, TableStage
+from flows.dataset import TABLE, Parts, TableStage, ValidatedStage
 from flows.display import Display
 from flows.family import fit_families
 from flows.janitor import end_dead_runs, end_run
 from flows.outcome import carry_out, register_task, write_example
 from flows.report import log_run, oracle_roc_auc, summarise
 from flows.run import Run, RunContext, finish
-from flows.stage import Stage
 from ingestion.outcome import QUARANTINE, TRANSACTIONS
 from registry import runs
 from registry.reconcile import reconcile
@@ -105,22 +104,20 @@ def ingest(context: RunContext) -> Parts:
 
 
 @task(cache_policy=NO_CACHE, task_run_name="validate")
-def validate(context: RunContext, parts: Parts) -> Stage:
+def validate(context: RunContext, parts: Parts) -> ValidatedStage:
     folder = context.run.folder
     with context.stage("validate") as reused:
         stage = data_stages.open_dataset(context.settings).validate(parts, folder / "contract.html")
         reused(stage.reused)
     shutil.copyfile(stage.path("contract.json"), folder / "contract.json")
-    for finding in stage.facts["findings"]:
-        if finding["severity"] == "warn" and not finding["success"]:
-            context.display.say(
-                f"warning: {finding['code']}: {finding['found']} ({finding['why']})"
-            )
+    for finding in stage.facts.findings:
+        if finding.severity == "warn" and not finding.success:
+            context.display.say(f"warning: {finding.code}: {finding.found} ({finding.why})")
     return stage
 
 
 @task(cache_policy=NO_CACHE, task_run_name="features")
-def build_table(context: RunContext, validated: Stage) -> TableStage:
+def build_table(context: RunContext, validated: ValidatedStage) -> TableStage:
     settings = context.settings
     with context.stage("features") as reused:
         stage = data_stages.open_dataset(settings).build_table(validated)
@@ -144,7 +141,7 @@ def build_table(context: RunContext, validated: Stage) -> TableStage:
 
 @task(cache_policy=NO_CACHE, task_run_name="data report")
 def write_data_report(
-    context: RunContext, parts: Parts, validated: Stage, table: TableStage
+    context: RunContext, parts: Parts, validated: ValidatedStage, table: TableStage
 ) -> None:
     """Write the page about the data, and `data.json`: where the run's data is, relative to var/."""
     settings, folder = context.settings, context.run.folder

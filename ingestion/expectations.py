@@ -61,6 +61,11 @@ class Finding:
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "limit": self.limit}
 
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Finding:
+        """Read what `to_dict` returned."""
+        return cls(**{name: value for name, value in content.items() if name != "limit"})
+
 
 def validate(frame: pd.DataFrame, checks: Sequence[Check]) -> list[Finding]:
     """Every check on the frame, in order. A check that cannot be computed counts as failed."""

@@ -4,6 +4,7 @@ out many rows; or the whole batch is refused, with the rule, the figure and the 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -51,7 +52,7 @@ def quantiles(connection: duckdb.DuckDBPyConnection, column: str) -> str:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ValidationResult:
     """rows and findings of the contract, how many rows were audited, what the batch measures
     (`ingestion/judge.py`), and the rules that keep out a large share, the largest first."""
 
@@ -65,11 +66,28 @@ class Outcome:
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "findings": [finding.to_dict() for finding in self.findings]}
 
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> ValidationResult:
+        """Read what `to_dict` returned; further keys are left out."""
+        return cls(
+            rows=RowCounts(**content["rows"]),
+            findings=[Finding.from_dict(finding) for finding in content["findings"]],
+            audited=content["audited"],
+            measures=content["measures"],
+            level=content["level"],
+            heavy=[Heavy(**heavy) for heavy in content["heavy"]],
+        )
+
+    @property
+    def unseen(self) -> dict[str, dict[str, Any]]:
+        """The values of a labelled table that are not among its categories, by column."""
+        return self.level.get("unseen", {})
+
 
 class ContractBroken(UserError):
     """The batch breaks a rule that stops the run. Carries the outcome, for the page."""
 
-    outcome: Outcome | None = None
+    outcome: ValidationResult | None = None
 
 
 def check_measures(rules: dict[str, Rule], measures: dict[str, Any]) -> list[Finding]:
@@ -101,10 +119,10 @@ def at_fault(finding: Finding, heavy: list[Heavy]) -> str:
 def write_outcome(
     connection: duckdb.DuckDBPyConnection,
     folder: Path,
-    outcome: Outcome,
+    outcome: ValidationResult,
     queries: dict[str, str],
     refusal: ContractBroken | None,
-) -> Outcome:
+) -> ValidationResult:
     """Write `contract.json` and the result of each query as the Parquet file of that name.
 
     Raises the refusal of the batch, if there is one: then of the Parquet files only the quarantine

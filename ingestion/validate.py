@@ -28,7 +28,7 @@ from ingestion.outcome import (
     TRANSACTIONS,
     ContractBroken,
     Heavy,
-    Outcome,
+    ValidationResult,
     also,
     at_fault,
     check_measures,
@@ -52,7 +52,7 @@ def validate_batch(
     declared: frozenset[str] = ALL,
     batch: str = "",
     compute: Compute | None = None,
-) -> Outcome:
+) -> ValidationResult:
     """Check the parts (`ingestion/canonical.py`) and write the outcome into `folder`.
 
     Writes `transactions.parquet`, `quarantine.parquet`, `daily.parquet` and `contract.json`.
@@ -73,7 +73,9 @@ def validate_batch(
         audited, audit = _audit(judged, contract, counts)
         days: list[Day] = judged.connection.execute(DAILY).fetchall()
         heavy = _heavy_rules(judged, counts, contract)
-        outcome = Outcome(counts, [*findings, *audit], audited, measures, describe(days), heavy)
+        outcome = ValidationResult(
+            counts, [*findings, *audit], audited, measures, describe(days), heavy
+        )
         refusal = None
         if broken := [f for f in findings if not f.success and f.severity == "stop"]:
             refusal = ContractBroken(

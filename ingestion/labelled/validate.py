@@ -32,7 +32,7 @@ from ingestion.outcome import (
     TRANSACTIONS,
     ContractBroken,
     Heavy,
-    Outcome,
+    ValidationResult,
     also,
     at_fault,
     check_measures,
@@ -59,7 +59,7 @@ def validate_table(
     *,
     batch: str = "",
     compute: Compute | None = None,
-) -> Outcome:
+) -> ValidationResult:
     """Check the parts (`ingestion/labelled/read.py`) and write the outcome into `folder`: the valid
     rows, the quarantine and `contract.json`. Where `source.table.target` is None the rows are there
     to be scored, and need no label.
@@ -91,7 +91,7 @@ def validate_table(
         audited, audit = _audit(connection, rules, counts, contract.audit_rows)
         level = describe(count_unseen(connection, table))
         heavy = _heavy_rules(connection, rules, counts, contract)
-        outcome = Outcome(counts, [*findings, *audit], audited, measures, level, heavy)
+        outcome = ValidationResult(counts, [*findings, *audit], audited, measures, level, heavy)
         refusal = None
         if broken := [f for f in findings if not f.success and f.severity == "stop"]:
             refusal = ContractBroken(

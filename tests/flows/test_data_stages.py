@@ -86,7 +86,7 @@ def test_files_that_overlap_count_each_line_once(shop):
     save(shop / "first.csv", lines[:1600])
     save(shop / "second.csv", lines[1500:])
     _, both = run(settings_of(shop, var="other"))
-    assert both.facts["rows"]["reasons"]["duplicate"] == 100
+    assert both.facts.rows.reasons["duplicate"] == 100
     assert rows(both.path(TRANSACTIONS)) == rows(whole.path(TRANSACTIONS))
 
 
@@ -107,7 +107,7 @@ def test_files_of_one_name_in_two_folders_are_distinguished(shop, capsys):
 def test_a_stage_with_a_row_of_the_future_is_not_reused(shop):
     lines = write_log(shop / "a.csv", days=160)
     save(shop / "a.csv", [*lines, "9,12345,X,1,2.0,2999-05-01 10:00:00,c1,UK"])
-    assert run(settings_of(shop))[1].facts["rows"]["reasons"]["future_time"] == 1
+    assert run(settings_of(shop))[1].facts.rows.reasons["future_time"] == 1
     assert not run(settings_of(shop))[1].reused
     save(shop / "a.csv", lines)
     run(settings_of(shop))
@@ -233,7 +233,7 @@ def test_a_replay_by_another_rule_moves_rows_both_ways_and_records_it(shop, caps
     save(shop / "a.csv", lines)
     settings = settings_of(shop)
     _, before = run(settings)
-    assert before.facts["rows"]["reasons"]["impossible_price"] == 2
+    assert before.facts.rows.reasons["impossible_price"] == 2
     replay.main(settings_of(shop, "--contract.rules.impossible_price.high", "6500"))
     said = capsys.readouterr().out
     assert "1 rows of the quarantine pass now" in said and "source has changed" not in said
@@ -243,7 +243,7 @@ def test_a_replay_by_another_rule_moves_rows_both_ways_and_records_it(shop, caps
     counts = [content[name] for name in ("passed", "gone", "failed", "new")]
     assert counts == [1, 0, 0, 0] and content["from"] == content["to"]
     after = last_validated(settings)
-    assert after.rows["valid"] == before.facts["rows"]["valid"] + 1
+    assert after.rows["valid"] == before.facts.rows.valid + 1
     assert {row[0] for row in rows(after.folder / QUARANTINE, "batch")} == {after.batch}
     assert (6000.0,) in rows(after.folder / TRANSACTIONS, "unit_price")
     replay.main(settings_of(shop, "--contract.rules.impossible_quantity.high", "7"))
@@ -257,7 +257,7 @@ def test_a_replay_after_the_source_was_repaired_reads_it_again(shop, capsys):
     save(shop / "a.csv", [line.replace("2024-05-0", "2024/May/0") for line in lines])
     settings = settings_of(shop, "--contract.rules.type_of_invoiced_at.high", "0.2")
     _, before = run(settings)
-    unread = before.facts["rows"]["reasons"]["unreadable_value"]
+    unread = before.facts.rows.reasons["unreadable_value"]
     assert unread == 9 * 12
     save(shop / "a.csv", lines)
     replay.main(settings)

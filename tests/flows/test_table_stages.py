@@ -39,7 +39,7 @@ def test_from_file_to_training_table_and_all_of_it_reused(tmp_path, var):
     members = settings(save(tmp_path / "table.csv", rows), var)
     parts, valid = run(members)
     table = LabelledTable(members).build_table(valid)
-    assert valid.facts["rows"]["reasons"] == {"unreadable_value": 1}
+    assert valid.facts.rows.reasons == {"unreadable_value": 1}
     assert sum(table.facts.rows.values()) == 299 and table.facts.leak_check.rows_rebuilt == 0
     assert table.facts.names == ("age", "visits", "plan")
     assert tuple(feature.name for feature in table.facts.schema) == table.facts.names
@@ -64,7 +64,7 @@ def test_a_file_that_spells_its_categories_anew_is_held_by_column_until_a_person
     # The same categories in another case are the same: nothing to hold.
     spelled = [[*row[:3], row[3].upper() if row[3] != "trial" else "trial", row[4]] for row in rows]
     february = settings(save(tmp_path / "feb.csv", spelled), var)
-    plan = run(february)[1].facts["level"]["unseen"]["plan"]
+    plan = run(february)[1].facts.unseen["plan"]
     assert 0.1 < plan["share"] < 0.4 and plan["examples"] == ["trial"]
     assert "Values that are none of the categories" in page(february)
 

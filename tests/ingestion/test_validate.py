@@ -17,7 +17,7 @@ from configs.settings import Compute
 from ingestion.contract import batch_rules
 from ingestion.expectations import Finding
 from ingestion.files import read_file
-from ingestion.outcome import ContractBroken, Outcome, figure
+from ingestion.outcome import ContractBroken, ValidationResult, figure
 from ingestion.validate import ALL, validate_batch
 from reports.contract import write_contract_page
 
@@ -42,7 +42,7 @@ def unreadable(name: str, value: str = "x") -> dict:
     return {name: None, "unreadable": [f"{name}={value}"]}
 
 
-def validated(folder: Path, batch: list[dict], contract: Contract = CONTRACT) -> Outcome:
+def validated(folder: Path, batch: list[dict], contract: Contract = CONTRACT) -> ValidationResult:
     return validate_batch([write_part(folder, batch)], folder, contract, now=NOW)
 
 
