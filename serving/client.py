@@ -27,8 +27,16 @@ from typing import Any, TypeVar
 import httpx
 import msgspec
 
-from serving.errors import Problem, Refusal
-from serving.responses import About, Answer, Explained, LinesAnswer, Reloaded, Sample, Samples
+from serving.errors import ErrorResponse, Problem
+from serving.responses import (
+    ExplainResponse,
+    ModelResponse,
+    PredictResponse,
+    ReloadResponse,
+    Sample,
+    SamplesResponse,
+    TransactionsResponse,
+)
 
 AGAIN = (429, 503)  # busy, not ready: the answers after which the same request may succeed
 FINAL = "timeout"  # the 503 that says the same request would take too long again
@@ -62,7 +70,7 @@ class NotTheService(ServiceError):
 class ServiceRefused(ServiceError):
     """The service refused. status, code, error and detail: as in `serving/errors.py`."""
 
-    def __init__(self, url: str, status: int, refusal: Refusal) -> None:
+    def __init__(self, url: str, status: int, refusal: ErrorResponse) -> None:
         super().__init__(f"{refusal.error} ({status} {refusal.code})", url)
         self.status, self.code, self.error = status, refusal.code, refusal.error
         self.detail: list[Problem] = refusal.detail
@@ -90,11 +98,11 @@ class Client:
         # A proxy that is set on this machine is meant for the way out of it.
         self._http = httpx.Client(headers=headers, trust_env=False)
 
-    def predict(self, customers: Customers, on_error: str = "refuse") -> Answer:
+    def predict(self, customers: Customers, on_error: str = "refuse") -> PredictResponse:
         """Probabilities and decisions for customers' feature values: a dict each, by feature name,
         `customer_id` beside them. on_error: `skip` answers the others when some are wrong."""
         body = encode({"customers": list(customers)})
-        return self.post("/predict", body, Answer, on_error=on_error)
+        return self.post("/predict", body, PredictResponse, on_error=on_error)
 
     def predict_transactions(
         self,
@@ -102,33 +110,33 @@ class Client:
         customers: Customers,
         on_error: str = "refuse",
         features: bool = False,
-    ) -> LinesAnswer:
+    ) -> TransactionsResponse:
         """The same from invoice lines: customers are {"customer_id": ..., "lines": [{...}, ...]}.
         features: each prediction comes with the feature values worked out from the lines."""
         body = encode({"as_of": as_of, "customers": list(customers)})
         query = {"on_error": on_error} | ({"features": "true"} if features else {})
-        return self.post("/predict_transactions", body, LinesAnswer, **query)
+        return self.post("/predict_transactions", body, TransactionsResponse, **query)
 
     def explain(
         self, customers: Customers, top: int | None = None, on_error: str = "refuse"
-    ) -> Explained:
+    ) -> ExplainResponse:
         """What each value moves the probability by: the `top` largest contributions; none: as many
         as the service shows."""
         body = encode({"customers": list(customers)})
         query = {"on_error": on_error} | ({} if top is None else {"top": str(top)})
-        return self.post("/explain", body, Explained, **query)
+        return self.post("/explain", body, ExplainResponse, **query)
 
-    def model(self) -> About:
+    def model(self) -> ModelResponse:
         """The model that answers, with its features and scores."""
-        return self._call("GET", "/model", About)
+        return self._call("GET", "/model", ModelResponse)
 
     def samples(self) -> list[Sample]:
         """Customers to try the service with."""
-        return self._call("GET", "/samples", Samples).samples
+        return self._call("GET", "/samples", SamplesResponse).samples
 
-    def reload(self) -> Reloaded:
+    def reload(self) -> ReloadResponse:
         """Have the champion looked up now. A new one that is refused is a ServiceRefused (409)."""
-        return self._call("POST", "/reload", Reloaded)
+        return self._call("POST", "/reload", ReloadResponse)
 
     def ready(self) -> bool:
         """Whether the service answers predictions now. Asked once, raises nothing."""
@@ -218,7 +226,9 @@ class Client:
 
     def _refusal(self, status: int, content: bytes) -> ServiceError:
         try:
-            return ServiceRefused(self.url, status, msgspec.json.decode(content, type=Refusal))
+            return ServiceRefused(
+                self.url, status, msgspec.json.decode(content, type=ErrorResponse)
+            )
         except UNREADABLE:
             what = f"it answered {status} with {_beginning(content)}"
             return NotTheService(what, self.url, status)

@@ -23,17 +23,17 @@ from serving.explain import SEED, NoAnswer, ShapleyValues, pairs_for, shapley_va
 from serving.openapi import client_schema, outcome
 from serving.problems import refuse_or_skip
 from serving.responses import (
-    About,
-    Answer,
     Contribution,
-    Explained,
+    ExplainResponse,
     Explanation,
     FromLines,
-    LinesAnswer,
     Method,
-    Reloaded,
-    Samples,
+    ModelResponse,
+    PredictResponse,
+    ReloadResponse,
+    SamplesResponse,
     Skipped,
+    TransactionsResponse,
 )
 from serving.swap import Champions, reload
 
@@ -50,14 +50,14 @@ METHOD = (
 )
 
 
-def predict(request: Request) -> Answer:
+def predict(request: Request) -> PredictResponse:
     """Probability and decision, if the model takes any, for each customer, in the order sent."""
     customers = request.champion.reader.read(request.body, request.limits, request.skip)
     predictions, skipped = score(request, customers)
-    return Answer(request.champion.model, predictions, skipped)
+    return PredictResponse(request.champion.model, predictions, skipped)
 
 
-def predict_transactions(request: Request) -> LinesAnswer:
+def predict_transactions(request: Request) -> TransactionsResponse:
     """The same from invoice lines, for each customer who bought in the `active_days`; and the lines
     that do not count, with the reasons."""
     transactions = request.champion.transactions
@@ -79,10 +79,10 @@ def predict_transactions(request: Request) -> LinesAnswer:
         )
         for one in predictions
     ]
-    return LinesAnswer(request.champion.model, answers, skipped, lines.left_out)
+    return TransactionsResponse(request.champion.model, answers, skipped, lines.left_out)
 
 
-def explain(request: Request) -> Explained:
+def explain(request: Request) -> ExplainResponse:
     """What each value of a customer adds to the probability (the body of /predict, at most
     `limits.max_explained` customers).
 
@@ -123,7 +123,7 @@ def explain(request: Request) -> Explained:
         permutations=2 * pairs_for(len(reference)),
         seed=SEED,
     )
-    return Explained(champion.model, method, explanations, skipped)
+    return ExplainResponse(champion.model, method, explanations, skipped)
 
 
 def _top(request: Request, features: int) -> int:
@@ -167,19 +167,21 @@ def _explanation(
 # --- questions about the service -----------------------------------------------------------------
 
 
-def model(champions: Champions) -> About:
+def model(champions: Champions) -> ModelResponse:
     """Who answers, what it learnt from, how good it is, what it takes."""
     champion = champions.ready()
     description = champion.bundle.description
     # What has the same name in `bundle.json`; an older bundle does not have all of it.
-    kept = {name: description[name] for name in About.__struct_fields__ if name in description}
+    kept = {
+        name: description[name] for name in ModelResponse.__struct_fields__ if name in description
+    }
     transactions = description.get("transactions")
     if transactions:
         contract = transactions["contract"]
         rules = {name: rule["why"] for name, rule in contract["rules"].items() if rule["column"]}
         shown = {"cancellation_prefix": contract["cancellation_prefix"], "rules": rules}
         transactions = {**transactions, "contract": shown}
-    return About(
+    return ModelResponse(
         **kept
         | msgspec.structs.asdict(champion.model)
         | {
@@ -194,9 +196,9 @@ def model(champions: Champions) -> About:
     )
 
 
-def samples(champions: Champions) -> Samples:
+def samples(champions: Champions) -> SamplesResponse:
     """Customers to try the service with."""
-    return Samples(champions.ready().samples)
+    return SamplesResponse(champions.ready().samples)
 
 
 def ready(champions: Champions) -> dict[str, Any]:
@@ -204,10 +206,10 @@ def ready(champions: Champions) -> dict[str, Any]:
     return {"ready": True, "version": champions.ready().model.version}
 
 
-def look_again(champions: Champions) -> Reloaded:
+def look_again(champions: Champions) -> ReloadResponse:
     """Have the champion looked up now, for an operator."""
     outcome, champion = reload(champions)
-    return Reloaded(outcome, champion.model)
+    return ReloadResponse(outcome, champion.model)
 
 
 # --- which path is which -------------------------------------------------------------------------

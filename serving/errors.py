@@ -108,7 +108,7 @@ class Place:
 REQUEST = Place()
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class ErrorResponse(msgspec.Struct, frozen=True):
     """The body of every answer that is not 200."""
 
     error: str
@@ -130,7 +130,9 @@ class Refused(Exception):
         super().__init__(self.error)
 
     def body(self) -> bytes:
-        return msgspec.json.encode(Refusal(self.error, self.code, list(self.problems[:SHOWN])))
+        return msgspec.json.encode(
+            ErrorResponse(self.error, self.code, list(self.problems[:SHOWN]))
+        )
 
 
 def parameter(name: str, what: str, value: str, expected: str, reason: str = "invalid") -> Problem:

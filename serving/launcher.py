@@ -18,7 +18,7 @@ import msgspec
 import psutil
 
 from common.errors import UserError
-from serving.errors import REFUSED, Refusal
+from serving.errors import REFUSED, ErrorResponse
 from serving.served import FILE, VARIABLES
 from serving.served import VARIABLE as SERVED
 
@@ -77,7 +77,7 @@ def wait_until_ready(process: subprocess.Popen[bytes], address: str) -> None:
                 answer = client.get(f"{address}/readyz")
                 if answer.status_code == 200:
                     return
-                refusal = msgspec.json.decode(answer.content, type=Refusal)
+                refusal = msgspec.json.decode(answer.content, type=ErrorResponse)
                 if any(problem.reason == REFUSED for problem in refusal.detail):
                     raise UserError(
                         f"the service cannot start: {refusal.error}",

@@ -12,9 +12,16 @@ import msgspec
 
 from features.categories import decode
 from serving.champion import Champion
-from serving.errors import RETRY_AFTER, STATUS, Refusal
+from serving.errors import RETRY_AFTER, STATUS, ErrorResponse
 from serving.limits import Limits
-from serving.responses import About, Answer, Explained, LinesAnswer, Reloaded, Samples
+from serving.responses import (
+    ExplainResponse,
+    ModelResponse,
+    PredictResponse,
+    ReloadResponse,
+    SamplesResponse,
+    TransactionsResponse,
+)
 
 COMPONENTS, DEFS = "#/components/schemas/", "#/$defs/"
 REF = COMPONENTS + "{name}"
@@ -66,8 +73,8 @@ ON_ERROR = {
 def describe(champion: Champion, limits: Limits) -> bytes:
     """The description of what this champion takes and answers, as JSON."""
     types: list[Any] = [
-        *(champion.reader.request, Answer, Refusal, Explained),
-        *(About, Samples, Reloaded),
+        *(champion.reader.request, PredictResponse, ErrorResponse, ExplainResponse),
+        *(ModelResponse, SamplesResponse, ReloadResponse),
     ]
     examples = _examples(champion)
     paths = {
@@ -75,7 +82,7 @@ def describe(champion: Champion, limits: Limits) -> bytes:
             "predict",
             "Probability and decision for each customer",
             "PredictRequest",
-            "Answer",
+            "PredictResponse",
             [ON_ERROR],
             (*POSTING, "timeout"),
             examples,
@@ -84,7 +91,7 @@ def describe(champion: Champion, limits: Limits) -> bytes:
             "explain",
             "Which features moved each probability",
             "PredictRequest",
-            "Explained",
+            "ExplainResponse",
             [
                 ON_ERROR,
                 {
@@ -103,12 +110,12 @@ def describe(champion: Champion, limits: Limits) -> bytes:
         ),
     }
     if champion.transactions is not None:
-        types += [champion.transactions.request, LinesAnswer]
+        types += [champion.transactions.request, TransactionsResponse]
         paths["/predict_transactions"] = _post(
             "predict_transactions",
             "The same from raw invoice lines and an as-of date",
             champion.transactions.request.__name__,
-            LinesAnswer.__name__,
+            TransactionsResponse.__name__,
             [
                 ON_ERROR,
                 {
@@ -264,12 +271,12 @@ def _others() -> dict[str, Any]:
     given: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
         "/model": (
             "The model that answers, and its input schema",
-            _json("About"),
+            _json("ModelResponse"),
             (*ALWAYS, "not_ready"),
         ),
         "/samples": (
             "Sample customers to try the service with",
-            _json("Samples"),
+            _json("SamplesResponse"),
             (*ALWAYS, "not_ready"),
         ),
         "/livez": ("Alive: the process answers", text, ("forbidden",)),
@@ -299,7 +306,7 @@ def _others() -> dict[str, Any]:
             "operationId": "reload",
             "summary": "Look for a new champion now",
             "responses": {
-                "200": {"description": "unchanged, or swapped", "content": _json("Reloaded")},
+                "200": {"description": "unchanged, or swapped", "content": _json("ReloadResponse")},
                 **_refusals(RELOADING),
             },
         }
@@ -316,7 +323,7 @@ def _refusals(codes: tuple[str, ...]) -> dict[str, Any]:
         status: {
             "description": "; or: ".join(texts),
             **({"headers": RETRY} if status in again else {}),
-            "content": _json("Refusal"),
+            "content": _json("ErrorResponse"),
         }
         for status, texts in sorted(by_status.items())
     }

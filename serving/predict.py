@@ -26,7 +26,7 @@ from registry.champion import champion_now, model_name
 from serving.access import read_token
 from serving.client import Client, NotTheService, ServiceRefused, ServiceUnreachable
 from serving.launcher import url
-from serving.responses import Answer, LinesAnswer, Model
+from serving.responses import Model, PredictResponse, TransactionsResponse
 
 EXAMPLE = "example.json"
 RETRIES = 2  # somebody waits at the terminal
@@ -66,7 +66,7 @@ def example(settings: Settings) -> bytes:
     )
 
 
-def ask(settings: Settings, body: bytes) -> Answer | LinesAnswer:
+def ask(settings: Settings, body: bytes) -> PredictResponse | TransactionsResponse:
     """The service's answer. Raises UserError when there is no service, or when it refuses."""
     serving = settings.serving
     address = url(serving.host, serving.port)
@@ -75,8 +75,10 @@ def ask(settings: Settings, body: bytes) -> Answer | LinesAnswer:
     path = "/predict_transactions" if lines else "/predict"
     try:
         with Client(address, token, retries=RETRIES) as client:
-            answer: Answer | LinesAnswer = (
-                client.post(path, body, LinesAnswer) if lines else client.post(path, body, Answer)
+            answer: PredictResponse | TransactionsResponse = (
+                client.post(path, body, TransactionsResponse)
+                if lines
+                else client.post(path, body, PredictResponse)
             )
     except ServiceUnreachable as error:
         raise UserError(
@@ -139,7 +141,7 @@ def has_lines(body: bytes) -> bool:
     )
 
 
-def table(answer: Answer | LinesAnswer) -> str:
+def table(answer: PredictResponse | TransactionsResponse) -> str:
     """The answer, aligned, with who gave it above, and what was left out of it below."""
     model = answer.model
     decides = model.threshold is not None
@@ -161,8 +163,8 @@ def table(answer: Answer | LinesAnswer) -> str:
     return "\n".join([head, "", *lines, *_left_out(answer)])
 
 
-def _left_out(answer: Answer | LinesAnswer) -> list[str]:
-    if not isinstance(answer, LinesAnswer) or not answer.left_out:
+def _left_out(answer: PredictResponse | TransactionsResponse) -> list[str]:
+    if not isinstance(answer, TransactionsResponse) or not answer.left_out:
         return []
     reasons = Counter(
         f"{reason}: {why}"

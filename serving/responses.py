@@ -42,7 +42,7 @@ class Skipped(msgspec.Struct, frozen=True):
     detail: list[Problem]
 
 
-class Answer(msgspec.Struct, frozen=True):
+class PredictResponse(msgspec.Struct, frozen=True):
     """Predictions in the order of the customers sent."""
 
     model: Model
@@ -69,7 +69,7 @@ class LeftOut(msgspec.Struct, frozen=True):
     why: list[str]
 
 
-class LinesAnswer(msgspec.Struct, frozen=True):
+class TransactionsResponse(msgspec.Struct, frozen=True):
     """Predictions from invoice lines, in the order of the customers sent."""
 
     model: Model
@@ -108,7 +108,7 @@ class Method(msgspec.Struct, frozen=True):
     seed: int
 
 
-class Explained(msgspec.Struct, frozen=True):
+class ExplainResponse(msgspec.Struct, frozen=True):
     """Explanations in the order of the customers sent; skipped: with `on_error=skip`."""
 
     model: Model
@@ -139,7 +139,7 @@ class ShadowVersion(msgspec.Struct, frozen=True):
     why: str = ""
 
 
-class About(msgspec.Struct, frozen=True):
+class ModelResponse(msgspec.Struct, frozen=True):
     """What `GET /model` says of the model that answers. null: an older bundle does not say."""
 
     name: str
@@ -180,11 +180,11 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
     values: dict[str, Any] | None = None
 
 
-class Samples(msgspec.Struct, frozen=True):
+class SamplesResponse(msgspec.Struct, frozen=True):
     samples: list[Sample]
 
 
-class Reloaded(msgspec.Struct, frozen=True):
+class ReloadResponse(msgspec.Struct, frozen=True):
     """outcome: `unchanged` or `swapped`."""
 
     outcome: str

@@ -24,7 +24,7 @@ EDITS = {
         "    probability: float\n    decision: bool | None\n": "    odds: float | None = None\n",
     },
     "serving/endpoints.py": {
-        "    return Answer(request.champion.model, predictions, skipped": (
+        "    return PredictResponse(request.champion.model, predictions, skipped": (
             ", max(one.probability for one in predictions)"
         ),
     },
@@ -39,7 +39,7 @@ import msgspec
 from real_service import SAMPLES
 from test_errors import GOOD, served, usual
 
-from serving.responses import Answer
+from serving.responses import PredictResponse
 
 
 def test_it_is_answered_and_described(usual):
@@ -47,14 +47,15 @@ def test_it_is_answered_and_described(usual):
     answer = json.loads(told)
     (one,) = answer["predictions"]
     assert answer["highest"] == one["probability"]
-    assert msgspec.json.decode(told, type=Answer).highest == one["probability"]  # the client
+    response = msgspec.json.decode(told, type=PredictResponse)  # as the client reads it
+    assert response.highest == one["probability"]
     assert one["odds"] == one["probability"] / (1 - one["probability"])
     buyer = {"customer_id": "1", "lines": SAMPLES[0]["lines"]}
     body = json.dumps({"as_of": SAMPLES[0]["as_of"], "customers": [buyer]}).encode()
     (one,) = json.loads(usual.ask("/predict_transactions", body)[2])["predictions"]
     assert one["odds"] == one["probability"] / (1 - one["probability"])
     schemas = json.loads(usual.ask("/docs.json", method="GET")[2])["components"]["schemas"]
-    assert "highest" in schemas["Answer"]["properties"]
+    assert "highest" in schemas["PredictResponse"]["properties"]
     assert all("odds" in schemas[name]["properties"] for name in ("Prediction", "FromLines"))
     routes = json.loads(usual.ask("/schema.json", method="GET")[2])["routes"]
     (output,) = [one["output"] for one in routes if one["name"] == "predict"]

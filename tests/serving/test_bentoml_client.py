@@ -28,7 +28,9 @@ def test_its_calls_give_the_services_answers_and_refusals(running, client):
         assert predict.doc == "Probability and decision for each customer"
         assert list(predict.input["properties"]) == ["customers"]
         assert predict.input["$defs"] == {"Customer": described["Customer"]}
-        assert predict.output["properties"].keys() == described["Answer"]["properties"].keys()
+        assert (
+            predict.output["properties"].keys() == described["PredictResponse"]["properties"].keys()
+        )
         assert predict.output["$defs"]["Model"] == described["Model"]
         for name, body in CALLS.items():
             assert getattr(theirs, name)(**body) == answers[name]

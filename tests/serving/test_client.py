@@ -33,7 +33,7 @@ from serving.client import (
     wait_seconds,
 )
 from serving.predict import ask, table
-from serving.responses import Answer, LinesAnswer
+from serving.responses import PredictResponse, TransactionsResponse
 from tests.commands import free_port
 
 pytestmark = pytest.mark.slow
@@ -361,7 +361,9 @@ def test_a_program_that_uses_it_loads_no_model_library():
 LINES = {"as_of": "2011-01-03", "customers": [{"customer_id": "1", "lines": [{}]}]}
 
 
-def predict(server: Server, body: object, *overrides: str) -> Answer | LinesAnswer:
+def predict(
+    server: Server, body: object, *overrides: str
+) -> PredictResponse | TransactionsResponse:
     """What the command does with a file."""
     line = ["--var", "/dev/null/var", "--serving.port", server.port, *overrides]
     sent = body if isinstance(body, bytes) else json.dumps(body).encode()

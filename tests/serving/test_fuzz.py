@@ -25,7 +25,7 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 
 from features.catalogue import CATALOGUE, Feature
-from serving.errors import STATUS, Refusal, Refused
+from serving.errors import STATUS, ErrorResponse, Refused
 from serving.limits import Limits
 from serving.requests import FeatureReader
 
@@ -184,7 +184,7 @@ def documented(client: httpx.Client) -> Callable[[str, httpx.Response], None]:
             validators[path, status] = jsonschema.Draft202012Validator(schema)
         validators[path, status].validate(answer.json())
         if status != "200":
-            refusal = msgspec.json.decode(answer.content, type=Refusal)
+            refusal = msgspec.json.decode(answer.content, type=ErrorResponse)
             assert STATUS[refusal.code] == answer.status_code and refusal.error
         assert "Traceback" not in answer.text and ".py" not in answer.text
 
@@ -320,7 +320,7 @@ def test_any_head_of_a_request_is_answered_or_refused(running):
             return
         assert found["content-type"].split(";")[0] in {"application/json", "text/html"}
         if status != 200:
-            refusal = msgspec.json.decode(answer, type=Refusal)
+            refusal = msgspec.json.decode(answer, type=ErrorResponse)
             assert STATUS[refusal.code] == status
         assert b"Traceback" not in answer
 
