@@ -17,7 +17,7 @@ from features.facts import TableFacts
 from flows.stage import Stage
 from ingestion.batches import Batch, name_of
 from ingestion.expectations import Check, Finding, write_project
-from ingestion.outcome import ValidationResult
+from ingestion.facts import ValidationResult
 
 ROWS, TRUTH, TABLE = "rows.parquet", "truth.json", "table.parquet"
 ValidatedStage = Stage[ValidationResult]  # the stage of a validated batch

@@ -27,9 +27,10 @@ from flows.stage_code import CUT, FEATURES, READ_FILE, SIMULATE, VALIDATE
 from ingestion.batches import Batch
 from ingestion.contract import batch_rules, change_rules, in_words, row_rules, to_expectation
 from ingestion.expectations import Check, Finding
+from ingestion.facts import ValidationResult
 from ingestion.judge import changes
 from ingestion.labelled.unseen import UNSEEN
-from ingestion.outcome import DAYS, TRANSACTIONS, ContractBroken, ValidationResult
+from ingestion.outcome import DAYS, TRANSACTIONS, ContractBroken
 from ingestion.validate import read_days, validate_batch
 
 
@@ -184,7 +185,8 @@ class Log:
             return {**outcome.to_dict(), "repeats": repeats}
 
         kept = run_stage(settings.var, "validate", depends_on, VALIDATE, build)
-        stage = replace(kept, facts=ValidationResult.from_dict(kept.facts))
+        result = ValidationResult.from_dict(kept.facts)
+        stage = Stage(kept.folder, result, kept.files, kept.reused)
         accept_or_hold(self, batch, stage, page)
         return stage
 

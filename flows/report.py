@@ -15,7 +15,8 @@ from flows.outcome import Outcome
 from flows.run import RunContext, code_revision
 from flows.stage import Stage, code_sha256
 from flows.table_stages import torn_groups
-from ingestion.outcome import TRANSACTIONS, ValidationResult
+from ingestion.facts import ValidationResult
+from ingestion.outcome import TRANSACTIONS
 from registry import runs
 from registry.location import tracking_uri
 from registry.mlmodel import columns

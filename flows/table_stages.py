@@ -22,10 +22,11 @@ from flows.stage_code import FEATURES_OF_TABLE, READ_TABLE_FILE, VALIDATE_TABLE
 from ingestion.batches import Batch
 from ingestion.contract import change_rules, to_expectation
 from ingestion.expectations import Check, Finding
+from ingestion.facts import ValidationResult
 from ingestion.labelled.rules import LARGEST, table_rules
 from ingestion.labelled.unseen import UNSEEN, unseen_changes, which_columns
 from ingestion.labelled.validate import rules_of_batch, validate_table
-from ingestion.outcome import TRANSACTIONS, ContractBroken, ValidationResult
+from ingestion.outcome import TRANSACTIONS, ContractBroken
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,8 @@ class LabelledTable:
             return outcome.to_dict()
 
         kept = run_stage(settings.var, "validate", depends_on, VALIDATE_TABLE, build)
-        stage = replace(kept, facts=ValidationResult.from_dict(kept.facts))
+        result = ValidationResult.from_dict(kept.facts)
+        stage = Stage(kept.folder, result, kept.files, kept.reused)
         accept_or_hold(self, batch, stage, page)
         return stage
 

@@ -28,6 +28,7 @@ from configs.settings import Compute
 from configs.source import CANONICAL
 from ingestion.canonical import ROUNDED
 from ingestion.contract import CHANGES, cancelled, derived_columns, row_rules, to_sql
+from ingestion.facts import RowCounts
 
 TYPES = ("quantity", "unit_price", "amount", "invoiced_at")
 # A row of the batch as one number: the file's place in the list, and the row in it.
@@ -158,15 +159,6 @@ def _unreadable(name: str) -> str:
 # has on top of it. Fewer new days than seven say more about weekdays than about the batch: then
 # its own last days stand in for them.
 RECENT_DAYS, NEW_DAYS = 28, 7
-
-
-@dataclass(frozen=True)
-class RowCounts:
-    raw: int
-    valid: int
-    quarantined: int
-    reasons: dict[str, int]  # rows per reason; a row may have several
-    warned: dict[str, int]  # rows per rule of severity warn
 
 
 def count(judged: Judged) -> RowCounts:

@@ -4,9 +4,8 @@ out many rows; or the whole batch is refused, with the rule, the figure and the 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +17,10 @@ from common.files import atomic_path
 from configs.rules import Rule
 from ingestion.contract import in_words, to_expectation
 from ingestion.expectations import Finding, validate
-from ingestion.judge import RowCounts
+from ingestion.facts import Heavy, RowCounts, ValidationResult
 
 TRANSACTIONS, QUARANTINE, DAYS = "transactions.parquet", "quarantine.parquet", "daily.parquet"
 QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)  # of a column whose limit keeps out many rows
-
-
-@dataclass(frozen=True)
-class Heavy:
-    """A row rule that keeps out more of the rows than `warn_share` allows. text: the rule, the
-    share and the values found, for people; setting: where it is set; hold: above `hold_share` too.
-    """
-
-    code: str
-    rows: int
-    text: str
-    setting: str
-    hold: bool
 
 
 def heavy_text(code: str, rows: int, raw: int, words: str) -> str:
@@ -49,39 +35,6 @@ def quantiles(connection: duckdb.DuckDBPyConnection, column: str) -> str:
     ).fetchall()[0]
     shown = (f"{share:.0%} {value:,g}" for share, value in zip(QUANTILES, values or []))
     return f"; quantiles found: {', '.join(shown)}"
-
-
-@dataclass(frozen=True)
-class ValidationResult:
-    """rows and findings of the contract, how many rows were audited, what the batch measures
-    (`ingestion/judge.py`), and the rules that keep out a large share, the largest first."""
-
-    rows: RowCounts
-    findings: list[Finding]
-    audited: int
-    measures: dict[str, float | None]
-    level: dict[str, Any]
-    heavy: list[Heavy] = field(default_factory=list)
-
-    def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "findings": [finding.to_dict() for finding in self.findings]}
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> ValidationResult:
-        """Read what `to_dict` returned; further keys are left out."""
-        return cls(
-            rows=RowCounts(**content["rows"]),
-            findings=[Finding.from_dict(finding) for finding in content["findings"]],
-            audited=content["audited"],
-            measures=content["measures"],
-            level=content["level"],
-            heavy=[Heavy(**heavy) for heavy in content["heavy"]],
-        )
-
-    @property
-    def unseen(self) -> dict[str, dict[str, Any]]:
-        """The values of a labelled table that are not among its categories, by column."""
-        return self.level.get("unseen", {})
 
 
 class ContractBroken(UserError):

@@ -21,14 +21,13 @@ from configs.settings import Compute
 from configs.source import CANONICAL
 from ingestion.contract import MEASURES, batch_rules, in_words, latest_time, to_expectation
 from ingestion.expectations import Finding, validate
-from ingestion.judge import DAILY, Day, Judged, RowCounts, count, describe, judge, measure
+from ingestion.facts import Heavy, RowCounts, ValidationResult
+from ingestion.judge import DAILY, Day, Judged, count, describe, judge, measure
 from ingestion.outcome import (
     DAYS,
     QUARANTINE,
     TRANSACTIONS,
     ContractBroken,
-    Heavy,
-    ValidationResult,
     also,
     at_fault,
     check_measures,

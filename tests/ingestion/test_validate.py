@@ -16,8 +16,9 @@ from configs.rules import Contract
 from configs.settings import Compute
 from ingestion.contract import batch_rules
 from ingestion.expectations import Finding
+from ingestion.facts import ValidationResult
 from ingestion.files import read_file
-from ingestion.outcome import ContractBroken, ValidationResult, figure
+from ingestion.outcome import ContractBroken, figure
 from ingestion.validate import ALL, validate_batch
 from reports.contract import write_contract_page
 
