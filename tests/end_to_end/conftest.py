@@ -10,10 +10,11 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -59,11 +60,18 @@ def smoke(cli: Callable[..., Completed], tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="session")
+def url(smoke: Completed, service: Callable[..., Any]) -> Iterator[str]:
+    """The service of that run's champion, which keeps its request log."""
+    with service(smoke.var, "--serving.log_requests", "true") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
 def second(
     again: Completed, forked_cli: Callable[..., Completed]
 ) -> tuple[Completed, dict[str, int]]:
     """The same once more in the folder of `again`, and the aliases that are there then."""
-    done = forked_cli(again.var, "--config", "smoke")
+    done = forked_cli(again.var, "--config", "smoke", *TWO_FAMILIES)
     assert done.code == 0, done.err
     assert done.summary  # read now: another run follows
     with sqlite3.connect(again.var / "mlflow" / "mlflow.db") as database:
@@ -75,11 +83,11 @@ def second(
 def other_question(
     again: Completed, second: tuple[Completed, dict[str, int]], forked_cli: Callable[..., Completed]
 ) -> Completed:
-    """A run there that asks another question than the champion; TabM takes no part."""
+    """A run there whose label window is another than the champion's."""
     done = forked_cli(
         again.var,
         *("--config", "smoke", "--features.horizon_days", "60"),
-        *("--training.families", "[xgboost, logistic]", "--tuning.families_at_once", "1"),
+        *(*TWO_FAMILIES, "--tuning.families_at_once", "1"),
     )
     assert done.code == 0, done.err
     assert done.summary
@@ -99,7 +107,8 @@ class Ended:
 
 
 # Two families, which are fitted side by side; TabM would take long to start.
-SEARCH = ("--tuning.trials", "500", "--training.families", "[xgboost, logistic]")
+TWO_FAMILIES = ("--training.families", "[xgboost, logistic]")
+SEARCH = ("--tuning.trials", "500", *TWO_FAMILIES)
 
 
 @pytest.fixture(scope="session")
@@ -184,8 +193,8 @@ def killed(environment: dict[str, str], interrupted: Ended) -> Ended:
 
 @pytest.fixture(scope="session")
 def again(cli: Callable[..., Completed], killed: Ended) -> Completed:
-    """The settings of `smoke` in another folder, where two runs were ended before: whole."""
-    done = cli(killed.var, "--config", "smoke")
+    """Two of the families of `smoke` in another folder, where two runs were ended before: whole."""
+    done = cli(killed.var, "--config", "smoke", *TWO_FAMILIES)
     assert done.code == 0, done.err
     assert done.summary  # read now: more runs follow in this folder
     return done

@@ -19,18 +19,13 @@ FAMILIES = {"tabm", "xgboost", "logistic"}
 
 
 def figures(summary: dict[str, Any]) -> dict[str, Any]:
-    """What must repeat: everything but clocks, names and ids."""
+    """What must repeat of the families that both runs have, and of the data."""
     families = {
-        name: {key: family[key] for key in ("trials", "valid", "test")}
-        for name, family in summary["families"].items()
+        name: {key: summary["families"][name][key] for key in ("trials", "params", "valid", "test")}
+        for name in ("xgboost", "logistic")
     }
-    same = ("rows", "table", "baseline", "oracle", "winner", "differences", "slices", "against")
-    rules = [
-        (rule["rule"], rule["held"], rule["figure"])
-        for rule in summary["decision"]["rules"]
-        if rule["rule"] != "latency"  # a clock, too
-    ]
-    return {"families": families, "rules": rules} | {key: summary[key] for key in same}
+    same = ("data_sha256", "table_sha256", "rows", "table", "baseline", "oracle")
+    return families | {key: summary[key] for key in same}
 
 
 def test_the_summary_keeps_its_schema(smoke):
@@ -156,7 +151,7 @@ def test_nothing_half_written_is_left(smoke):
     assert [path for path in left if not path.is_relative_to(project)] == []
 
 
-def test_the_same_settings_give_the_same_figures(smoke, again):
+def test_the_same_settings_give_the_same_figures_after_two_runs_that_were_ended(smoke, again):
     assert figures(again.summary) == figures(smoke.summary)
 
 

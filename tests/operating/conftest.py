@@ -13,7 +13,7 @@ from shop import FIRST, Shop, copy_state, refill, simulate_months
 
 from common.errors import UserError
 from configs.command import run_command
-from flows import monitor, operate
+from flows import data_stages, monitor, operate
 from flows.commands import backfill, rebaseline
 from flows.finish import finished
 
@@ -33,8 +33,10 @@ def open_shop(home: Path, months: Path) -> Shop:
 
 @pytest.fixture(scope="session")
 def opened(months: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Shop, Path]:
-    """A shop with a champion, whose log ends before the first month to operate, and its state."""
+    """A shop with a champion, whose log ends before the first month to operate and was read, and
+    its state."""
     shop = open_shop(tmp_path_factory.mktemp("operated"), months)
+    data_stages.ingest(shop.settings(f"{FIRST}-01"))
     known = shop.home / "known"
     copy_state(shop.var, known)
     return shop, known

@@ -105,8 +105,10 @@ class Loads(list[Load]):
 
 
 @contextmanager
-def under_load(service: Service) -> Iterator[Loads]:
-    """Two clients, of feature values and of invoice lines; none of their requests may fail."""
+def under_load(service: Service, pause: float = 0.01) -> Iterator[Loads]:
+    """Two clients, of feature values and of invoice lines; none of their requests may fail.
+
+    pause: seconds after each response. Without one, the clients take a core from what is tested."""
     buyers = [LINES | {"customer_id": f"c{number}"} for number in range(5)]
     bodies = [("predict", customers(*[ROW] * 20)), ("predict_transactions", bought(*buyers))]
     loads, stop = Loads(Load() for _ in bodies), threading.Event()
@@ -122,9 +124,10 @@ def under_load(service: Service) -> Iterator[Loads]:
                 if answer.status_code != 200:
                     load.failures.append(answer.text)
                     continue
-                said = answer.json()
-                probabilities = {round(one["probability"], 4) for one in said["predictions"]}
-                load.answers.append((said["model"]["version"], probabilities))
+                content = answer.json()
+                probabilities = {round(one["probability"], 4) for one in content["predictions"]}
+                load.answers.append((content["model"]["version"], probabilities))
+                stop.wait(pause)
 
     threads = [
         threading.Thread(target=ask, args=[load, path, json.dumps(body)])

@@ -58,7 +58,7 @@ def wait_for(what: Callable[[], Any], seconds: float = 60, log: Path | None = No
     until = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < until, log and log.read_text()
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 @dataclass(frozen=True)

@@ -248,7 +248,7 @@ def test_a_slow_challenger_drops_what_it_has_no_time_for_and_one_that_is_killed_
         # One session: Linux (autogroup) lets it give way to what is in its own alone.
         assert os.getsid(process.pid) == os.getsid(process.ppid())
         assert os.getpgid(process.pid) == process.pid
-        with under_load(service):
+        with under_load(service, pause=0):
             service.wait_for(lambda: service.count("shadow_dropped_rows", 'reason="full"') > 0)
             before, began = sum(process.cpu_times()[:2]), datetime.now(UTC)
             service.wait_for(lambda: (datetime.now(UTC) - began).total_seconds() > 4)
