@@ -108,7 +108,7 @@ def summarise_contributions(
 ) -> list[dict[str, Any]]:
     """Summarise each feature, the largest mean first: name, mean_size (mean |contribution|,
     log-odds), direction (rank correlation of value and contribution: above 0, larger values raise
-    the prediction; None for categories), and bins: the contribution by value.
+    the prediction; None for categories and constant values), and bins: the contribution by value.
 
     contributions: (m, f + 1), the last column the bias.  x: float32 (m, f), the same rows.
     SHAP values: Lundberg & Lee 2017, arXiv:1705.07874; of trees: Lundberg et al. 2020,
