@@ -22,15 +22,16 @@ def hashed(key: bytes, customer_id: str | None) -> str | None:
 
 
 def read_key(file: Path) -> bytes:
-    """The key of the hashes; made when there is none, readable by its owner alone."""
+    """Read the key of the hashes; create it if it is missing, readable by its owner only."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    made = file.with_name(f".{file.name}.{os.getpid()}")
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        with os.fdopen(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        with os.fdopen(os.open(temporary, flags, 0o600), "wb") as opened:
             opened.write(secrets.token_bytes(32))
-        os.link(made, file)  # the first worker's counts
+        os.link(temporary, file)  # the first worker's counts
     except FileExistsError:
         pass
     finally:
-        made.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
     return file.read_bytes()

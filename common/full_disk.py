@@ -21,7 +21,7 @@ PROBE = 1 << 20  # bytes; with less than that left, whatever failed has failed f
 
 
 def full_disk(error: BaseException | str, place: Path) -> UserError | None:
-    """The error for people when `error` means that there was no room to write; None otherwise.
+    """Return the error to show when `error` means that the disk is full; None otherwise.
 
     error: an exception, with all that it was raised from, or the text that a process left.
     place: a file or folder on the disk in question. Where the error does not say why a write
@@ -32,20 +32,20 @@ def full_disk(error: BaseException | str, place: Path) -> UserError | None:
 
 
 def says_full(error: BaseException | str) -> tuple[int, Any] | None:
-    """The number of the system's error, one of NO_ROOM, and the file where one is named; None when
-    the error, and what it was raised from, do not say so."""
-    for one in _chain(error):
-        if isinstance(one, OSError) and one.errno in NO_ROOM:
-            return one.errno, one.filename
-        numbers = [int(number) for number in re.findall(r'"errno":"(\d+)"', str(one))]  # DuckDB's
-        numbers += [number for words, number in WORDS.items() if words in str(one)]
+    """Return the errno, one of NO_ROOM, and the file if it is known; None when neither the error
+    nor its causes are about a full disk."""
+    for cause in _chain(error):
+        if isinstance(cause, OSError) and cause.errno in NO_ROOM:
+            return cause.errno, cause.filename
+        numbers = [int(number) for number in re.findall(r'"errno":"(\d+)"', str(cause))]  # DuckDB's
+        numbers += [number for words, number in WORDS.items() if words in str(cause)]
         if known := [number for number in numbers if number in NO_ROOM]:
             return known[0], None
     return None
 
 
 def explain(number: int, place: Path) -> UserError:
-    """The error for people. number: one of NO_ROOM.  place: where could not be written."""
+    """Return the error to show. number: one of NO_ROOM.  place: the path that was written to."""
     folder = _existing(place)
     usage, files_left = shutil.disk_usage(folder), os.statvfs(folder).f_favail
     space = f"{usage.free / 1e6:,.1f} MB of {usage.total / 1e6:,.0f} MB are free"
@@ -65,19 +65,19 @@ def explain(number: int, place: Path) -> UserError:
 
 
 def _chain(error: BaseException | str) -> Iterator[BaseException | str]:
-    """The exception and what it was raised from, SQLAlchemy's wrapped one included."""
+    """Yield the exception and its causes, including the one that SQLAlchemy wraps."""
     waiting: list[Any] = [error]
     seen: list[Any] = []
     while waiting:
-        one = waiting.pop(0)
-        if one is not None and not any(one is other for other in seen):
-            seen.append(one)
-            yield one
-            waiting += [getattr(one, name, None) for name in ("__cause__", "__context__", "orig")]
+        cause = waiting.pop(0)
+        if cause is not None and not any(cause is other for other in seen):
+            seen.append(cause)
+            yield cause
+            waiting += [getattr(cause, name, None) for name in ("__cause__", "__context__", "orig")]
 
 
 def _probe(place: Path, text: str) -> int | None:
-    """The error's number when the disk of `place` has no room now."""
+    """Return the errno if a write to the disk of `place` fails now for want of space."""
     try:
         with tempfile.TemporaryFile(dir=_existing(place)) as file:
             file.write(bytes(PROBE))

@@ -1,6 +1,6 @@
 """Locks between processes: files that the system releases when the holder ends, however it does.
 
-A lock names its holder, so that whoever finds it taken can say by whom.
+A lock names its holder, so that another process can report who holds it.
 """
 
 from __future__ import annotations

@@ -68,8 +68,8 @@ def _any_case(text: str) -> str:
 def _table(
     known: Sequence[str], form: Callable[[str], str]
 ) -> tuple[Callable[[str], str], dict[str, int]]:
-    """The form, and the place of each known text by it: of those that share it, none."""
+    """Return the form, and form -> place of the known texts, without texts that share a form."""
     places: dict[str, list[int]] = {}
     for place, text in enumerate(known):
         places.setdefault(form(text), []).append(place)
-    return form, {key: found[0] for key, found in places.items() if len(found) == 1}
+    return form, {key: numbers[0] for key, numbers in places.items() if len(numbers) == 1}

@@ -102,13 +102,13 @@ def ranks(values: np.ndarray) -> np.ndarray:
     return result
 
 
-def ks(one: np.ndarray, other: np.ndarray) -> float:
+def ks(first: np.ndarray, second: np.ndarray) -> float:
     """Compute the Kolmogorov-Smirnov distance of two samples without NaN: the largest difference of
     their cumulative shares."""
-    values = np.concatenate([one, other])
+    values = np.concatenate([first, second])
     shares = [
         np.searchsorted(np.sort(sample), values, side="right") / len(sample)
-        for sample in (one, other)
+        for sample in (first, second)
     ]
     return float(np.max(np.abs(shares[0] - shares[1])))
 

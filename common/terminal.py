@@ -57,11 +57,11 @@ def console() -> Console:
     than the tables need: a terminal folds the lines, and a folded table loses its figures."""
     from rich.console import Console
 
-    made = Console(highlight=False, emoji=False)
-    if not made.is_terminal and "COLUMNS" not in os.environ:
-        made.width = WIDE
-    made.width = max(made.width, NARROW)
-    return made
+    terminal = Console(highlight=False, emoji=False)
+    if not terminal.is_terminal and "COLUMNS" not in os.environ:
+        terminal.width = WIDE
+    terminal.width = max(terminal.width, NARROW)
+    return terminal
 
 
 def say(console: Console, text: object, style: str = "") -> None:

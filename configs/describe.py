@@ -16,7 +16,7 @@ from configs.settings import Settings
 
 def options() -> Iterator[tuple[str, FieldInfo]]:
     """Every setting as (dotted name, field), in the order of the model."""
-    yield from _walk(Settings, "")
+    yield from _leaf_fields(Settings, "")
 
 
 def default_of(field: FieldInfo) -> str:
@@ -74,9 +74,9 @@ def _in_words(kind: Any) -> str:
     }.get(plain, getattr(plain, "__name__", str(plain)))
 
 
-def _walk(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
+def _leaf_fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _walk(field.annotation, f"{prefix}{name}.")
+            yield from _leaf_fields(field.annotation, f"{prefix}{name}.")
         else:
             yield prefix + name, field

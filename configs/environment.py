@@ -145,11 +145,11 @@ def _avoid_percent() -> None:
 
 @contextmanager
 def private(var: Path) -> Iterator[None]:
-    """var/ is for its owner alone, whatever the umask: it holds customers' data. Made when it is
-    not there, tightened when it is ours; one that stays empty is removed at the end."""
+    """Keep var/ private to its owner, whatever the umask: it contains customers' data. Create it if
+    it is missing, correct its mode if it is ours, and remove it at the end if it is still empty."""
     var = var.absolute()
-    made = not var.exists()
-    if made:
+    created = not var.exists()
+    if created:
         var.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = var.stat()
     # --var may name a folder that is not for the state alone: /tmp, a home, the project itself, or
@@ -163,6 +163,6 @@ def private(var: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if made:
+        if created:
             with suppress(OSError):  # not empty
                 var.rmdir()

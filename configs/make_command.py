@@ -35,20 +35,20 @@ def make(target: str, settings: Settings, *arguments: str, **variables: str) -> 
 
 
 def where(settings: Settings) -> list[str]:
-    """The words that lead to the state of these settings."""
+    """Return the arguments that select the state folder of these settings."""
     usual = settings.var == Settings.model_fields["var"].default
     return [] if usual else ["--var", str(settings.var)]
 
 
 def typed(target: str, *words: str, **variables: str) -> str:
     """`make target NAME=value ARGS="words"`, quoted so that it can be pasted into a shell."""
-    said = [f"make {target}", *(f"{name}={_quoted(text)}" for name, text in variables.items())]
+    parts = [f"make {target}", *(f"{name}={_quoted(text)}" for name, text in variables.items())]
     if words:
         # Read twice more, by make, to which $ is a variable, and by the recipe's shell.
         recipe = " ".join(map(_quoted, words)).replace("$", "$$")
         plain = not set('"$`\\!') & set(recipe) and recipe.isprintable()
-        said.append(f'ARGS="{recipe}"' if plain else f"ARGS={_quoted(recipe)}")
-    return " ".join(said)
+        parts.append(f'ARGS="{recipe}"' if plain else f"ARGS={_quoted(recipe)}")
+    return " ".join(parts)
 
 
 def _quoted(text: str) -> str:
@@ -66,7 +66,7 @@ def _numbered(character: int) -> str:
 
 
 def _without_var(arguments: list[str]) -> list[str]:
-    """The overrides but for --var, which `make` adds by itself."""
+    """Return the overrides except --var, which `make` adds itself."""
     kept: list[str] = []
     rest = list(arguments)
     while rest:

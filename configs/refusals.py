@@ -79,21 +79,21 @@ def refusal(error: ValidationError, places: Mapping[str, str]) -> UserError:
     field = known.get(path) or rule_field(path)
     if item.startswith(f"{TABLE_COLUMNS}."):
         path, field, place = item, None, places.get(TABLE_COLUMNS, "defaults")
-        wanted = f"a column of the table has {', '.join(Column.model_fields)}; see make adopt"
+        step = f"a column of the table has {', '.join(Column.model_fields)}; see make adopt"
     elif path.startswith(RULES) and rule_field(path) is None:  # a rule as a whole
         path = item
-        wanted = "correct the rule; docs/contract.md shows every rule"
+        step = "correct the rule; docs/contract.md shows every rule"
         place = next(
             (at for name, at in reversed(list(places.items())) if name.startswith(item)), place
         )
     elif field is not None:
-        wanted = f"accepted: {accepted(field)}"
+        step = f"accepted: {accepted(field)}"
     else:
-        wanted = "a section of settings: write `key: value` lines below it"
+        step = "a section of settings: write `key: value` lines below it"
     return UserError(
         f"setting {path!r} is {_shown(path, first['input'])}: {first['msg']}{more}",
         where=place,
-        next_step=wanted,
+        next_step=step,
     )
 
 

@@ -59,7 +59,7 @@ class Rule(Section):
     """One rule of the data contract: about a column of each row, or a measure of the batch.
 
     A row that breaks a rule of severity `quarantine` goes there with the rule's name as its reason;
-    a batch that breaks one of severity `stop` is refused; `warn` is said and changes nothing.
+    a batch that breaks one of severity `stop` is refused; `warn` is only reported.
     """
 
     severity: Literal["stop", "quarantine", "warn", "ignore"] = Field(description="what follows")

@@ -51,8 +51,8 @@ class Plan:
 
 def plan(features: Sequence[Feature] = CATALOGUE) -> Plan:
     """The relations and the SELECT of these features, in this order."""
-    wanted = {feature.name for feature in features}
-    groups = [name for name, members in GROUPS.items() if wanted & {f.name for f in members}]
+    names = {feature.name for feature in features}
+    groups = [name for name, members in GROUPS.items() if names & {f.name for f in members}]
     columns = ", ".join(f"CAST({name} AS DOUBLE) AS {name}" for name in (f.name for f in features))
     joins = "\n".join(f"LEFT JOIN (\n{read(name)}) AS {name} USING (row_id)" for name in groups)
     base = [BASE[group] for group in groups if group in BASE]

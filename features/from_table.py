@@ -165,7 +165,7 @@ def _draw(connection: DuckDBPyConnection, table: Table, values: dict[str, str], 
 def _by_row(known: str, table: Table) -> str:
     """SQL of the rows with their split, for a table without groups."""
     # Without an identifier equal rows differ only by their count: the order does not matter.
-    one = "row_id" if table.id else "copy"
+    unique_key = "row_id" if table.id else "copy"
     test, valid = table.test_share, table.test_share + table.valid_share
     return f"""
         WITH counted AS (
@@ -180,7 +180,7 @@ def _by_row(known: str, table: Table) -> str:
         ),
         placed AS (
             SELECT row_id, label, typed, {GROUP},
-                   CASE WHEN common THEN md5(same || {one}) ELSE same END AS place,
+                   CASE WHEN common THEN md5(same || {unique_key}) ELSE same END AS place,
                    CASE WHEN common THEN 1 ELSE equal_rows END AS together,
                    CASE WHEN common OR rate IN (0, 1) THEN label ELSE 2 END AS class
             FROM grouped

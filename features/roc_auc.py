@@ -11,7 +11,7 @@ import numpy as np
 
 from common.statistics import NORMAL_95, clustered_error, components, rank, wilson
 
-ONLY = 0.99  # with one of the two labels only, but for mistakes
+ONLY = 0.99  # with one of the two labels only, except for mistakes
 FEWEST = 30  # customers (or rows, in a table): fewer say nothing
 
 
@@ -76,35 +76,36 @@ def category_rates(codes: np.ndarray, label: np.ndarray, count: int) -> np.ndarr
 
 
 def places(codes: np.ndarray) -> np.ndarray:
-    """Where each code (n,) stands in `category_rates`: 0 where it is missing."""
+    """Return the place of each code (n,) in `category_rates`: 0 where it is missing."""
     return np.where(np.isnan(codes), 0, codes + 1).astype(int)
 
 
 def presence_alone(values: np.ndarray, label: np.ndarray, group: np.ndarray) -> RocAuc | None:
-    """How well it tells the label that a value is there, or that it is missing; None where neither
-    is found (nearly) only with one of the two labels.
+    """Measure how well the presence or the absence of a value alone predicts the label; None where
+    neither occurs (nearly) only with one of the two labels.
 
-    A reason for leaving that only some of those who left gave says little about all rows, so the
-    ROC AUC of the column is low. But whoever has one left. So what is measured here is the
-    probability of that label among the rows with (without) a value, were both labels equally
-    frequent: .5 when it tells nothing, 1 when it tells all. Arguments as in `roc_auc_alone`.
+    Take a column with the reason for leaving, given by some of the customers who left: it has a
+    low ROC AUC, as most rows have no value, but every row with a value is a customer who left. So
+    the score is the probability of the label among the rows with (or without) a value, if both
+    labels were equally frequent: .5 without any relation, 1 for a perfect one. Arguments as in
+    `roc_auc_alone`.
     """
-    there, telling = ~np.isnan(values), []
-    for marked in (there, ~there):
-        for one in (0, 1):
-            ours, others = label == one, label != one
+    present, scores = ~np.isnan(values), []
+    for marked in (present, ~present):
+        for outcome in (0, 1):
+            ours, others = label == outcome, label != outcome
             if len(np.unique(group[marked & ours])) < FEWEST:
                 continue
             a, low, _ = _share(marked, ours, group)
             b, _, high = _share(marked, others, group)
             if a >= ONLY * (a + b):
-                telling.append(RocAuc(a / (a + b), low / (low + high)))
-    return max(telling, key=lambda one: one.low, default=None)
+                scores.append(RocAuc(a / (a + b), low / (low + high)))
+    return max(scores, key=lambda score: score.low, default=None)
 
 
 def _share(marked: np.ndarray, rows: np.ndarray, group: np.ndarray) -> tuple[float, float, float]:
-    """The share of marked ones among the rows, and its 95 % interval with as many observations as
-    there are customers."""
+    """Compute the share of marked rows among `rows`, and its 95 % interval, which counts customers
+    as the observations."""
     share = float(marked[rows].mean()) if rows.any() else 0.0
     return share, *wilson(share, max(len(np.unique(group[rows])), 1))
 

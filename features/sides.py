@@ -38,8 +38,8 @@ def draw_sides(
     parts = counts / np.maximum(total, 1)  # of each class
     missing = np.tile(np.asarray(shares)[:, None], (1, 2)).tolist()
     side = np.zeros(len(block), dtype=int)
-    for one in drawn:
-        negative, positive = parts[one].tolist()
+    for number in drawn:
+        negative, positive = parts[number].tolist()
         gains = [
             (negative * left[0] + positive * left[1]) / share
             for left, share in zip(missing, shares, strict=True)
@@ -47,7 +47,7 @@ def draw_sides(
         best = gains.index(max(gains))
         missing[best][0] -= negative
         missing[best][1] -= positive
-        side[one] = best
+        side[number] = best
     return side[block]
 
 

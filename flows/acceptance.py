@@ -66,16 +66,16 @@ def remember(settings: Settings, kind: str, seen: Validated) -> None:
 
 
 def refused(
-    settings: Settings, batch: str, error: ContractBroken, made: Path, page: Path
+    settings: Settings, batch: str, error: ContractBroken, unfinished: Path, page: Path
 ) -> ContractBroken:
     """Write the page of a batch that breaks a rule, keep its quarantine so that one can look into
-    it, and return the error to raise. made: the folder of the unfinished stage."""
+    it, and return the error to raise. unfinished: the folder of the unfinished stage."""
     if error.outcome is not None:
         rows = asdict(error.outcome.rows)
         write_contract_page(page, rows, error.outcome.findings, batch)
         folder = settings.var.absolute() / "refused" / settings.dataset
         folder.mkdir(parents=True, exist_ok=True)
-        (made / QUARANTINE).replace(folder / QUARANTINE)
+        (unfinished / QUARANTINE).replace(folder / QUARANTINE)
         remember(settings, "refused", Validated(batch, folder, rows, f"refused: {error.what}"))
     # Prefect keeps the error to the end of the process: one that leads to a module of DuckDB's
     # makes that complain at exit.

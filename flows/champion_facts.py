@@ -88,8 +88,8 @@ def scores_until(settings: Settings, until: date) -> list[Scored]:
                 next_step=f"restore them from a copy, or make them again:"
                 f" {make('score', settings, AS_OF=str(day))}",
             )
-        made = (record["version"], record["rows"], record["files"][PARQUET])
-        scores.append(Scored(day, folder, *made, record.get("fair_from")))
+        fields = (record["version"], record["rows"], record["files"][PARQUET])
+        scores.append(Scored(day, folder, *fields, record.get("fair_from")))
     return sorted(scores, key=lambda one: one.as_of)
 
 

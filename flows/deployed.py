@@ -60,8 +60,8 @@ def operate(
     return _run(config, overrides, body)
 
 
-def _scored(one: Operated) -> str:
-    return f"{one.scored:,} scored by version {one.champion}" if one.scored else "not scored"
+def _scored(month: Operated) -> str:
+    return f"{month.scored:,} scored by version {month.champion}" if month.scored else "not scored"
 
 
 @flow(name="score")

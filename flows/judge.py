@@ -207,21 +207,22 @@ def rebuild_altered(settings: Settings, restate: str | None = None) -> list[str]
     """Judge anew the months whose verdict or facts were altered, and return
     sentences about them. restate: see `judge`. Raises UserError where that cannot be done."""
     lines = []
-    for one in state.read_judged(folder_of(settings))[1]:
-        if one.month is None or end_of(one.month) > today(settings):
-            renamed = one.file.with_name(f"{one.file.name}.altered")
-            one.file.rename(renamed)
-            lines.append(f"{one.text}; nothing of it is used, and it was renamed to {renamed.name}")
+    for altered in state.read_judged(folder_of(settings))[1]:
+        if altered.month is None or end_of(altered.month) > today(settings):
+            renamed = altered.file.with_name(f"{altered.file.name}.altered")
+            altered.file.rename(renamed)
+            text = f"{altered.text}; nothing of it is used, and it was renamed to {renamed.name}"
+            lines.append(text)
             continue
-        at = as_of_month(settings, one.month)
+        at = as_of_month(settings, altered.month)
         try:
             watched = watch(at)
         except ContractBroken as error:
-            judged = judge_held(at, one.month, error)
+            judged = judge_held(at, altered.month, error)
         else:
-            check_there(watched, one.month)
-            judged = judge(watched, one.month, restate=restate)
-        lines.append(f"{one.text}; {one.month} was judged anew: {judged.verdict.verdict}")
+            check_there(watched, altered.month)
+            judged = judge(watched, altered.month, restate=restate)
+        lines.append(f"{altered.text}; {altered.month} was judged anew: {judged.verdict.verdict}")
     return lines
 
 

@@ -105,13 +105,13 @@ def score_once(
     place: Path,
     key: dict[str, Any],
     make_features: Callable[[Path], int],
-    nobody: UserError,
+    no_rows: UserError,
     called: str = "customer",
 ) -> Scores:
     """Return the champion's scores for a key, made once (`keep_scores`).
 
     key: `as_of` and `data_sha256`.  make_features: writes them to a path and returns the number of
-    rows.  nobody: raised when there are none.  called: what a row is called in the list for people.
+    rows.  no_rows: raised when there are none.  called: the word for a row in the list.
     """
     record = {
         **key,
@@ -126,7 +126,7 @@ def score_once(
         features = folder / FEATURES
         record["rows"] = make_features(features)
         if not record["rows"]:
-            raise nobody
+            raise no_rows
         score(
             bundle,
             features,
@@ -173,11 +173,11 @@ def keep_scores(place: Path, record: dict[str, Any], write: Callable[[Path], Non
     with TemporaryDirectory(
         suffix=UNFINISHED, prefix=".", dir=place.parent, ignore_cleanup_errors=True
     ) as temporary:
-        made = Path(temporary) / "scores"
-        made.mkdir()
-        write(made)
-        record = {**record, "files": {name: sha256_of(made / name) for name in FILES}}
-        write_record(made / RECORD, record)
+        unfinished = Path(temporary) / "scores"
+        unfinished.mkdir()
+        write(unfinished)
+        record = {**record, "files": {name: sha256_of(unfinished / name) for name in FILES}}
+        write_record(unfinished / RECORD, record)
         target, notes = beside, []
         if absent:
             target = place
@@ -195,7 +195,7 @@ def keep_scores(place: Path, record: dict[str, Any], write: Callable[[Path], Non
             )
         if target == beside and beside.exists():
             notes.append(f"{beside} was altered: made again")
-        _move(made, target)
+        _move(unfinished, target)
     return Scores(target, record, target == place, False, tuple(notes))
 
 
@@ -219,12 +219,12 @@ def _is_intact(folder: Path, record: dict[str, Any]) -> bool:
         return False
 
 
-def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    return all(one[name] == other[name] for name in KEY)
+def _same(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    return all(first[name] == second[name] for name in KEY)
 
 
 def _are_those(folder: Path, record: dict[str, Any]) -> bool:
-    """Whether every file in the folder is the one of the record: a move was interrupted."""
+    """Return whether the folder's files are those of the record: a move was interrupted."""
     return all(
         sha256_of(folder / name) == sha
         for name, sha in record["files"].items()
@@ -232,12 +232,12 @@ def _are_those(folder: Path, record: dict[str, Any]) -> bool:
     )
 
 
-def _move(made: Path, target: Path) -> None:
-    """Move the files in one step where the folder is new; otherwise file by file, the record last,
-    as the folder `beside` in it is kept."""
+def _move(source: Path, target: Path) -> None:
+    """Move the files in one step if the folder is new; otherwise one by one, the record last, since
+    the folder `beside` in it is kept."""
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
-        made.rename(target)
+        source.rename(target)
         return
     for name in (*FILES, RECORD):
-        (made / name).replace(target / name)
+        (source / name).replace(target / name)

@@ -138,7 +138,7 @@ def print_judged(judged: Judged, settings: Settings, notes: Sequence[str]) -> No
     verdict, shown, folder = judged.verdict, console(), folder_of(settings)
     readings = state.facts_of(folder, [judged], "readings", Reading)
     pools = state.facts_of(folder, [judged], "pooled", Performance)
-    nobody = (
+    no_champion = (
         "not judged: the month's batch is held"
         if "held" in judged.inputs
         else f"not judged: there are no scores as of {end_of(verdict.month)} or before"
@@ -150,7 +150,7 @@ def print_judged(judged: Judged, settings: Settings, notes: Sequence[str]) -> No
             ("Month", f"{verdict.month}: {verdict.verdict}{since}"),
             *(("Because", text) for text in verdict.evidence),
             *(("Also", text) for text in verdict.explained),
-            ("Champion", f"version {verdict.champion}" if verdict.champion else nobody),
+            ("Champion", f"version {verdict.champion}" if verdict.champion else no_champion),
             *(("", pool.text) for pool in pools),
             ("Do", verdict.action),
         )
@@ -196,14 +196,14 @@ def _table(readings: Sequence[Reading]) -> Table:
     for name in ("z", "limit", "rows"):
         table.add_column(name, justify="right")
     table.add_column("judges from")
-    for one in readings:
+    for reading in readings:
         table.add_row(
-            one.sensor,
-            one.state.replace("_", " "),
-            "" if one.z is None else f"{one.z:+.1f}",
-            "" if one.limit is None else f"{one.limit:g}",
-            f"{one.n:,}" if one.n else "",
-            one.until or "",
+            reading.sensor,
+            reading.state.replace("_", " "),
+            "" if reading.z is None else f"{reading.z:+.1f}",
+            "" if reading.limit is None else f"{reading.limit:g}",
+            f"{reading.n:,}" if reading.n else "",
+            reading.until or "",
         )
     return table
 

@@ -93,14 +93,14 @@ def gather(settings: Settings) -> PageState:
         runs=runs(settings, past),
         alerts=tuple(
             Alert(
-                one.sensor,
-                one.first_month,
-                one.severity,
-                one.text,
-                one.action,
-                one.last_month if one.over else None,
+                alert.sensor,
+                alert.first_month,
+                alert.severity,
+                alert.text,
+                alert.action,
+                alert.last_month if alert.over else None,
             )
-            for one in alerts_kept.alerts_of(folder)
+            for alert in alerts_kept.alerts_of(folder)
         ),
         scores=tuple(
             Scores(one.as_of.isoformat(), one.version, one.rows, _shown(one.folder))

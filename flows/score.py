@@ -117,8 +117,8 @@ def score_log(
     validated: the folder of a validated batch.  months: its `months_of` up to `as_of`, where the
     caller has them.
 
-    Raises UserError without a champion, with one that answers another question, needs columns that
-    the source does not have, or is not whole, and for a day that the log does not reach.
+    Raises UserError without a champion, for a champion that predicts something else, needs columns
+    that the source does not have or is damaged, and for a day that the log does not reach.
     """
     version, bundle = open_champion(settings)
     _check_features(bundle, settings)
@@ -134,7 +134,7 @@ def score_log(
             next_step=f"bring the rows up to {as_of - timedelta(days=1)}, or score as of"
             f" {last + timedelta(days=1)}",
         )
-    nobody = UserError(
+    no_rows = UserError(
         f"there is nobody to score: no customer bought in the {settings.features.active_days} days"
         f" before {as_of}",
         where="AS_OF",
@@ -145,7 +145,7 @@ def score_log(
     make_features = partial(
         features_of_log, bundle, settings, validated / TRANSACTIONS, as_of=as_of
     )
-    scores = score_once(settings, version, bundle, place, key, make_features, nobody)
+    scores = score_once(settings, version, bundle, place, key, make_features, no_rows)
     scores = _with_notes(scores, settings, bundle)
     if gap and not given:  # operate has looked whether its month is whole
         days = "the last day" if gap == 1 else f"the last {gap} days"
@@ -217,12 +217,12 @@ def _clock_note(settings: Settings) -> str:
 def _with_notes(scores: Scores, settings: Settings, bundle: Bundle) -> Scores:
     """Add to the scores what a reader should know of them."""
     record, notes = scores.record, list(scores.notes)
-    explained, wanted = (
+    computed, configured = (
         min(number, record["rows"]) for number in (record["explained"], settings.scoring.explained)
     )
-    if explained != wanted:
+    if computed != configured:
         notes.append(
-            f"explanations were computed for {explained:,} customers when the scores were made:"
+            f"explanations were computed for {computed:,} customers when the scores were made:"
             " scoring.explained applies to new scores only"
         )
     fair = record.get("fair_from")

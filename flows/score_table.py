@@ -26,19 +26,19 @@ from registry.bundle import Bundle
 from serving.batch import MARK, as_cell
 
 LEFT_OUT = "left_out.csv"
-UNSEEN = 0.01  # share of unknown categories from which it is said
+UNSEEN = 0.01  # share of unknown categories from which a note reports it
 
 
 @dataclass(frozen=True)
 class Rows:
     """rows: how many can be scored.  digest: of their features.  files: that they are from.
-    nobody: what to raise where there are none."""
+    no_rows: what to raise where there are none."""
 
     rows: int
     digest: str
     files: tuple[str, ...]
     notes: tuple[str, ...]
-    nobody: UserError
+    no_rows: UserError
 
 
 def reading(settings: Settings, data: str | None, as_of: str | None) -> Settings:
@@ -102,7 +102,7 @@ def score_rows(settings: Settings) -> Scores:
             folder / f"data={rows.digest[:12]}",
             key,
             take,
-            rows.nobody,
+            rows.no_rows,
             called="row" if settings.source.table.id is None else "id",
         )
     finally:
@@ -155,8 +155,8 @@ def make_features(settings: Settings, bundle: Bundle, folder: Path, target: Path
                 f" ({', '.join(column['examples'])}): they count as other"
             )
     digest = digest_of_rows(target, settings.compute)
-    nobody = UserError("no row of the file can be scored", where="DATA", next_step=str(left_out))
-    return Rows(rows, digest, tuple(labels(expand(source))), tuple(notes), nobody)
+    no_rows = UserError("no row of the file can be scored", where="DATA", next_step=str(left_out))
+    return Rows(rows, digest, tuple(labels(expand(source))), tuple(notes), no_rows)
 
 
 def table_of(bundle: Bundle, table: Table) -> Table:

@@ -178,11 +178,11 @@ class LabelledTable:
         column_of |= {f"out_of_range_{name}": name for name in table.columns}
         column_of |= {"no_label": table.target or "", "unknown_split": table.split or ""}
         column_of |= {"no_group": table.group or ""}
-        wanted = {column_of[reason] for reason in reasons if reason in column_of}
+        columns = {column_of[reason] for reason in reasons if reason in column_of}
         if "infinite_value" in reasons:
             numbers = {name for name, column in table.columns.items() if column.type == "number"}
-            wanted |= {name for name in numbers if _infinite(cells.get(name), text)}
-        return [name for name in cells if name in wanted]
+            columns |= {name for name in numbers if _infinite(cells.get(name), text)}
+        return [name for name in cells if name in columns]
 
     def suites(self) -> dict[str, Sequence[Check]]:
         from features.contract import table_checks

@@ -192,19 +192,19 @@ def freeze_baseline(
 ) -> dict[str, Any] | None:
     """Freeze a baseline on the months before `since`, write it down and return it; None where the
     log has not enough whole months."""
-    wanted = _months_before(watched.settings, since)
-    if not set(wanted) <= {one.month for one in watched.months}:
+    months = _months_before(watched.settings, since)
+    if not set(months) <= {one.month for one in watched.months}:
         return None
-    measured = _measure(watched, end_of(wanted[-1]))
-    sensors = freeze(measured, wanted)
+    measured = _measure(watched, end_of(months[-1]))
+    sensors = freeze(measured, months)
     content = {
         "version": version,
         "since": since,
         "reason": reason,
-        "made_from": {one.month: one.digest for one in watched.months if one.month in wanted},
+        "made_from": {one.month: one.digest for one in watched.months if one.month in months},
         "sensors": sensors,
         # What it was made of, for the page.
-        "readings": [asdict(one) for m in wanted for one in read_month(measured, sensors, m)],
+        "readings": [asdict(one) for m in months for one in read_month(measured, sensors, m)],
     }
     state.write_baseline(watched.folder, content)
     return content

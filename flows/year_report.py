@@ -133,8 +133,8 @@ def _what_changed(year: Year) -> list[str]:
     sentences.append(f"The verdict was {judged.verdict} in {_months(same)}.")
     alerts = [one for one in year.alerts if one.first_month >= begin]
     each = [f"{one.sensor} ({one.severity}, {_lasting(one)})" for one in alerts]
-    sent = "was sent once" if len(each) == 1 else "were sent, each once"
-    sentences.append(f"{_count(len(each), 'alert')} {sent}: {', '.join(each)}.")
+    verb = "was sent once" if len(each) == 1 else "were sent, each once"
+    sentences.append(f"{_count(len(each), 'alert')} {verb}: {', '.join(each)}.")
     return [*sentences, *_between(first.sensor, [one.month for one in alarms], alerts)]
 
 
@@ -232,14 +232,14 @@ def _served(year: Year) -> list[str]:
     ]
 
 
-def _decided(year: Year, one: Operated) -> str:
-    verb = "promoted" if one.decision == "promote" else "rejected"
-    return f"the gate {verb} version {one.version}{_reason(year, one)}"
+def _decided(year: Year, month: Operated) -> str:
+    verb = "promoted" if month.decision == "promote" else "rejected"
+    return f"the gate {verb} version {month.version}{_reason(year, month)}"
 
 
-def _reason(year: Year, one: Operated) -> str:
+def _reason(year: Year, month: Operated) -> str:
     """Return what the gate measured where its first rule broke."""
-    rules = next((e.rules for e in year.past if e.run_id == one.run_id and e.to_version), ())
+    rules = next((e.rules for e in year.past if e.run_id == month.run_id and e.to_version), ())
     broken = next((rule["found"] for rule in rules if not rule["held"]), "")
     return f" ({broken})" if broken else ""
 

@@ -55,9 +55,9 @@ def write_months(settings: Settings, drift: str, planted: date, folder: Path) ->
     if effects:
         change = Drift.model_validate({"on": planted, **effects})
         simulation = simulation.model_copy(update={"drift": change})
-    with atomic_folder(folder) as made:
-        raw = simulate(simulation, settings.seed, made).raw
-        with connect(made, settings.compute, ordered=True) as connection:
+    with atomic_folder(folder) as temporary:
+        raw = simulate(simulation, settings.seed, temporary).raw
+        with connect(temporary, settings.compute, ordered=True) as connection:
             start, end = f"DATE '{simulation.start}'", f"DATE '{log_end(settings)}'"
             connection.execute(f"""
                 CREATE TABLE log AS
@@ -75,7 +75,7 @@ def write_months(settings: Settings, drift: str, planted: date, folder: Path) ->
                     COPY (
                         SELECT * EXCLUDE (place, month) FROM log
                         WHERE coalesce(month, '{months[0][0]}') = '{month}' ORDER BY place
-                    ) TO {literal(made / f"{month}.parquet")} (FORMAT parquet)
+                    ) TO {literal(temporary / f"{month}.parquet")} (FORMAT parquet)
                 """)
         raw.unlink()
     return folder
@@ -85,8 +85,8 @@ def deliver(months: Path, delivered: Path, *, before: str | None = None, month: 
     """Copy the files of the months before one, or of a month, to where the source reads them."""
     delivered.mkdir(exist_ok=True)
     for file in sorted(months.glob("*-*.parquet")):
-        wanted = file.stem < before if before is not None else file.stem == month
-        if wanted and not (delivered / file.name).exists():
+        selected = file.stem < before if before is not None else file.stem == month
+        if selected and not (delivered / file.name).exists():
             with atomic_path(delivered / file.name) as temporary:
                 shutil.copyfile(file, temporary)
 

@@ -82,18 +82,18 @@ def select_canonical(
     """
     values = {column: literal(text) for column, text in (constants or {}).items()}
     values_of = [
-        f"{values.get(column, quoted(column))} AS found_{name}" for name, column in mapping.items()
+        f"{values.get(column, quoted(column))} AS source_{name}" for name, column in mapping.items()
     ]
-    values_of += [f"{quoted(times)} AS found_time"] if times else []
+    values_of += [f"{quoted(times)} AS source_time"] if times else []
     raw = [
-        f"{f'found_{name}' if text is None else _within_lines(f'found_{name}')} AS raw_{name}"
+        f"{f'source_{name}' if text is None else _within_lines(f'source_{name}')} AS raw_{name}"
         for name in mapping
     ]
     readers = {
         name: _reader(name, types[column], time_format, text) for name, column in mapping.items()
     }
     if times:
-        readers["invoiced_at"] = f"coalesce({_in_range('found_time')}, {readers['invoiced_at']})"
+        readers["invoiced_at"] = f"coalesce({_in_range('source_time')}, {readers['invoiced_at']})"
     if also_iso and time_format and "invoiced_at" in mapping:
         iso = _reader("invoiced_at", types[mapping["invoiced_at"]], None, text)
         readers["invoiced_at"] = f"coalesce({readers['invoiced_at']}, {iso})"
@@ -101,12 +101,12 @@ def select_canonical(
     failed = {}
     for name, column in mapping.items():
         if MAPPED[name] != "VARCHAR":
-            failed[name] = f"{name} IS NULL AND {_given(f'found_{name}', types[column])}"
+            failed[name] = f"{name} IS NULL AND {_has_value(f'source_{name}', types[column])}"
         elif text is not None or name in CODES:
             rounded = _rounded(f"raw_{name}", types[column]) if name in CODES else "false"
             failed[name] = (
                 f"CASE WHEN {name} IS NULL THEN"
-                f" {rounded} OR raw_{name} IS NULL AND found_{name} IS NOT NULL ELSE false END"
+                f" {rounded} OR raw_{name} IS NULL AND source_{name} IS NOT NULL ELSE false END"
             )
     kept = ", ".join(
         f"CASE WHEN {condition} THEN {literal(name + '=')} || {_shown(name)} END"
@@ -177,7 +177,7 @@ def _within_lines(value: str) -> str:
 
 def _shown(name: str) -> str:
     """An unreadable value as text. Of one that ran over many lines, the beginning."""
-    value = f"CAST(found_{name} AS VARCHAR)"
+    value = f"CAST(source_{name} AS VARCHAR)"
     cut = f"left({value}, {SHOWN}) || '… (' || len({value}) || ' characters)'"
     return f"CASE WHEN raw_{name} IS NULL THEN {cut} ELSE {value} END"
 
@@ -191,8 +191,8 @@ def read_text(raw: str) -> str:
     return f"nullif(trim(CAST({raw} AS VARCHAR), {literal(BLANKS)}), '')"
 
 
-def _given(raw: str, kind: str) -> str:
-    """Whether there is a value at all. Blanks can only stand in text."""
+def _has_value(raw: str, kind: str) -> str:
+    """Return SQL of whether there is a value. Only text can consist of blanks."""
     return f"{read_text(raw) if kind == 'VARCHAR' else raw} IS NOT NULL"
 
 

@@ -240,7 +240,7 @@ class Table:
 
 
 def open_table(source: Source, connection: Connection) -> Table:
-    """The table, once it is known to be there and to have the columns."""
+    """Return the table, after checking that it exists and has the columns."""
     database, quote = source.database, connection.dialect.identifier_preparer.quote
     if database.query:  # a colon is a parameter to SQLAlchemy; -- may end a query
         query = database.query.strip().rstrip(";").replace(":", "\\:")
@@ -252,14 +252,14 @@ def open_table(source: Source, connection: Connection) -> Table:
         relation = ".".join(map(quote, [schema, name] if schema else [name]))
         place = f"source.database.table = {label}"
     table = Table(connection, source, relation, label, place, {}, "", "")
-    there = list(table.select("*", "WHERE 1 = 0").keys())
-    columns = map_columns(source, dict.fromkeys(there, "VARCHAR"), place)
+    present = list(table.select("*", "WHERE 1 = 0").keys())
+    columns = map_columns(source, dict.fromkeys(present, "VARCHAR"), place)
     watermark = database.watermark or ""
-    if watermark and watermark not in there:
-        near = get_close_matches(watermark, there, n=1)
+    if watermark and watermark not in present:
+        near = get_close_matches(watermark, present, n=1)
         raise UserError(
             f"the source has no column {watermark!r}, which source.database.watermark names",
-            where=f"{place}: its columns are {', '.join(there[:40])}",
+            where=f"{place}: its columns are {', '.join(present[:40])}",
             next_step=(f"did you mean {near[0]!r}? " if near else "")
             + "Pass --source.database.watermark COLUMN, or leave it out",
         )
@@ -271,19 +271,19 @@ def _check_table(connection: Connection, schema: str | None, name: str, label: s
     from sqlalchemy import inspect
 
     inspector = inspect(connection)
-    there = [*inspector.get_table_names(schema), *inspector.get_view_names(schema)]
-    if name not in there and not inspector.has_table(name, schema):
-        near = get_close_matches(name, there, n=1)
+    names = [*inspector.get_table_names(schema), *inspector.get_view_names(schema)]
+    if name not in names and not inspector.has_table(name, schema):
+        near = get_close_matches(name, names, n=1)
         raise UserError(
             f"the database has no table or view {label!r}",
-            where=f"source.database.table; there are {', '.join(there[:40]) or 'none'}",
+            where=f"source.database.table; there are {', '.join(names[:40]) or 'none'}",
             next_step=f"did you mean {near[0]!r}?" if near else "name one of them, or SCHEMA.NAME",
         )
 
 
 def survey(table: Table, low: Any) -> tuple[Any, int, int, str | None]:
-    """The highest watermark, how many rows lie below `low`, and not below it, and their `total`
-    below it."""
+    """Return the highest watermark, the number of rows below `low` and of the others, and the
+    `total` of those below it."""
     column = table.watermark
     below, values = "0, NULL", {}
     if low is not None:

@@ -1,5 +1,5 @@
-"""Which rules of the contract's document (`configs/contract.yaml`) apply to a log, what they speak
-about besides the canonical columns, and how each is said: in words, in SQL, as an expectation.
+"""Select the rules of the contract (`configs/contract.yaml`) that apply to a log, define the
+columns and measures that they refer to, and translate each into words, SQL and an expectation.
 
 A **row rule** sends each row that breaks it to quarantine, with the rule's name as the reason. A
 **batch rule** is about a measure of the whole batch and stops the run; a **change rule** compares
@@ -16,7 +16,7 @@ from typing import Any
 from common.duck import literal
 from configs.rules import Contract, Rule
 
-# Columns that rules may speak about besides the canonical ones: what they are, and what of.
+# Columns that rules may refer to besides the canonical ones: meaning, and source column.
 DERIVED = {
     "unreadable_values": ("how many values of the row could not be read", None),
     "in_future": ("1 when the time lies after the last possible one", "invoiced_at"),
@@ -52,14 +52,14 @@ CHANGES = {
 
 
 def known(declared: frozenset[str]) -> frozenset[str]:
-    """The canonical columns that hold something of the source's own: an amount is a price, but
-    the quantity of 1 and the invoice that stand in for missing columns are made up."""
+    """Return the canonical columns that hold data of the source: an amount gives a price, but the
+    quantity of 1 and the invoice that replace missing columns are not data."""
     return declared | ({"unit_price"} if "amount" in declared else frozenset())
 
 
 def row_rules(contract: Contract, declared: frozenset[str]) -> dict[str, Rule]:
-    """Name -> rule, for the columns that the source has, in the order of the document: those of
-    severity quarantine first. Reasons are reported in this order."""
+    """Return name -> rule for the columns that the source has, in the order of the document, with
+    severity `quarantine` first. Reasons are reported in this order."""
     columns = known(declared)
     applicable = {
         name: rule
@@ -96,7 +96,7 @@ def change_rules(contract: Contract) -> dict[str, Rule]:
 
 
 def in_words(rule: Rule) -> str:
-    """The rule as a person would say it: `unit_price is at most 5,000`."""
+    """Write a rule in words: `unit_price is at most 5,000`."""
     subject = rule.column or rule.measure or ""
     if rule.required:
         return f"{subject} is there"
@@ -126,7 +126,7 @@ def plain(number: float | None) -> str:
 
 
 def latest_time(contract: Contract, now: datetime) -> datetime:
-    """From here on a row lies in the future: the midnight after `not_after`, or now."""
+    """Return the time from which rows lie in the future: the midnight after `not_after`, or now."""
     if contract.not_after is None:
         return now
     if contract.not_after == date.max:
@@ -135,14 +135,15 @@ def latest_time(contract: Contract, now: datetime) -> datetime:
 
 
 def cancelled(contract: Contract, declared: frozenset[str]) -> str:
-    """SQL: whether a row cancels an earlier one. Without invoices to mark it, the sign tells."""
+    """Return SQL of whether a row cancels an earlier one: by the invoice's prefix or, without
+    invoices, by the sign."""
     if "invoice_id" not in declared or not contract.cancellation_prefix:
         return "coalesce(quantity < 0, false)"
     return f"coalesce(starts_with(invoice_id, {literal(contract.cancellation_prefix)}), false)"
 
 
 def derived_columns(contract: Contract, declared: frozenset[str], latest: datetime) -> str:
-    """SQL of the columns that row rules speak about besides the canonical ones, but for
+    """Return SQL of the columns that row rules refer to besides the canonical ones, except
     `copy_number` (`ingestion/judge.py`).
 
     Flags are BIGINT: Great Expectations compares other types in Python, row by row.
@@ -155,7 +156,7 @@ def derived_columns(contract: Contract, declared: frozenset[str], latest: dateti
 
 
 def to_sql(rule: Rule) -> str:
-    """The condition that is true for a row that breaks the rule (null counts as false)."""
+    """Return the condition that is true for a row that breaks the rule (null counts as false)."""
     if rule.required:
         return f"{rule.column} IS NULL"
     if rule.pattern is not None:
@@ -172,7 +173,7 @@ def _number(value: float | None) -> str:
 
 
 def to_expectation(name: str, rule: Rule) -> dict[str, Any]:
-    """Type and arguments of the Great Expectations check; `meta` carries the rule's name and why.
+    """Return type and arguments of the Great Expectations check; `meta` has its code and why.
 
     A measure is checked on a frame of one row whose columns are the measures: its mean is the
     measure, and a measure without a value fails, which a check of each value would pass over.
@@ -201,8 +202,8 @@ _ASCII = {"d": "0-9", "w": "0-9A-Za-z_", "s": r"\t\n\f\r "}
 
 
 def _for_python(pattern: str) -> str:
-    """DuckDB's regular expression as pandas reads it: ASCII classes, and an end that is the end
-    (Python's `$` also stands before a last newline)."""
+    """Translate DuckDB's regular expression for pandas: ASCII classes, and an end that, unlike
+    Python's `$`, does not match before a last newline."""
     parts, in_class = [], False
     for part in re.findall(r"\\.|.", pattern, flags=re.DOTALL):
         if part[0] == "\\" and part[1:].lower() in _ASCII and (part[1:].islower() or not in_class):

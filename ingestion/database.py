@@ -193,13 +193,14 @@ class State:
 
 
 def load_state(store: Path, key: str) -> State:
-    """What can be trusted: nothing of another key, and no part from the first damaged one on."""
+    """Load the part of the state that is intact: only of the same key, and only the parts before
+    the first damaged one."""
     try:
-        found = read_record(store / STATE)
-        if found["key"] != key:
+        saved = read_record(store / STATE)
+        if saved["key"] != key:
             return State(key)
-        closed = [_part(record) for record in found["closed"]]
-        last = _part(found["open"]) if found["open"] else None
+        closed = [_part(record) for record in saved["closed"]]
+        last = _part(saved["open"]) if saved["open"] else None
     except (OSError, ValueError, LookupError, TypeError, ArithmeticError):
         return State(key)
     for at, part in enumerate(closed):

@@ -43,12 +43,12 @@ ONLINE_RETAIL_II = Published(
 
 
 def fetch(published: Published, folder: Path, say: Callable[[str], None]) -> Path:
-    """The file in `folder`, downloaded unless it is there and intact.
+    """Download the file into `folder`, unless it is there and intact; returns its path.
 
-    An archive that came half-way is kept as `.<name>.zip.partial`, and the next call goes on from
-    there if the server still has the same file. Raises UserError when there is no way to the
-    server, when it does not have the file, when the connection ends early, and for what is not the
-    published file, byte for byte; then there is no file under its name.
+    A partial archive is kept as `.<name>.zip.partial`, and the next call resumes it if the server
+    still has the same file. Raises UserError when the server cannot be reached or does not have the
+    file, when the connection ends early, and when the content is not the published file, byte for
+    byte; then there is no file under its name.
     """
     target = folder / published.name
     if target.exists():
@@ -78,7 +78,7 @@ def fetch(published: Published, folder: Path, say: Callable[[str], None]) -> Pat
 def _download(
     published: Published, partial: Path, target: Path, say: Callable[[str], None]
 ) -> None:
-    """Fill `partial`. Its neighbour `.etag` says of which version of the file it is a part."""
+    """Fill `partial`. The file `.etag` beside it records the version that it is a part of."""
     note = partial.with_suffix(".etag")
     have = partial.stat().st_size if partial.exists() else 0
     version = json.loads(note.read_text())["version"] if have and note.exists() else None
@@ -109,7 +109,7 @@ def _download(
 
 
 def _unpack(published: Published, partial: Path, target: Path) -> None:
-    """The one file of the archive that is wanted, checked, then renamed."""
+    """Extract the published file from the archive, check it, then rename it."""
     try:
         with zipfile.ZipFile(partial) as archive:
             inside = next(

@@ -33,7 +33,7 @@ Check = dict[str, Any]
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found. `found` is the observed figure, or the number of rows that fail.
+    """The result of one check. `found` is the observed figure, or the number of rows that fail.
 
     severity: `critical` or `warning`, or the severity of the contract's rule that is checked.
     """
@@ -156,7 +156,7 @@ def _first_codes(checks: Sequence[Check]) -> dict[str, str]:
 
 
 def _question(check: Check) -> str:
-    """What is checked, whoever asks."""
+    """Return what a check tests, without its name and severity."""
     question = {key: value for key, value in check.items() if key not in ("meta", "severity")}
     return json.dumps(question, sort_keys=True, default=str)
 

@@ -67,10 +67,10 @@ def write_whole(source: Source, path: Path, target: Path, copy: Callable[[Path],
 
 
 def _copy(source: Source, path: Path, target: Path, compute: Compute, label: str) -> None:
-    wanted, folder = source.wanted, target.parent
+    columns, folder = source.wanted, target.parent
     with (
         connect(folder, compute, ordered=True) as connection,
-        opened(connection, path, source.text, wanted, folder) as file,
+        opened(connection, path, source.text, columns, folder) as file,
     ):
         mapping = map_columns(source, file.types, f"source.path = {path}", file.hint)
         query = select_canonical(
@@ -122,24 +122,24 @@ def opened(
     connection: duckdb.DuckDBPyConnection,
     path: Path,
     text: Text,
-    wanted: Collection[str],
+    columns: Collection[str],
     folder: Path,
 ) -> Iterator[Opened]:
-    """wanted: the columns that are mapped; one that the file lacks may be the name of a folder,
-    as in `month=2026-01/log.parquet`.  folder: where a file may be rewritten to be read."""
-    folders = folder_columns(path, wanted)
-    with _opened(connection, path, text, set(wanted) - set(folders), folder) as file:
+    """Open a file. columns: those that are mapped; one that the file lacks may be the name of a
+    folder, as in `month=2026-01/log.parquet`.  folder: where a file may be rewritten to be read."""
+    folders = folder_columns(path, columns)
+    with _opened(connection, path, text, set(columns) - set(folders), folder) as file:
         folders = {name: value for name, value in folders.items() if name not in file.types}
         types = file.types | dict.fromkeys(folders, "VARCHAR")
         yield replace(file, types=types, folders=folders)
 
 
-def folder_columns(path: Path, wanted: Collection[str]) -> dict[str, str]:
-    """The wanted columns among the folders called `column=value` that a file lies in."""
+def folder_columns(path: Path, columns: Collection[str]) -> dict[str, str]:
+    """Return those of the columns that are folders called `column=value` above the file."""
     pairs = (part.partition("=") for part in path.absolute().parent.parts if "=" in part)
     named = {unquote(name): unquote(value) for name, _, value in pairs}
     missing = "__HIVE_DEFAULT_PARTITION__"
-    return {k: "" if v == missing else v for k, v in named.items() if k in wanted}
+    return {k: "" if v == missing else v for k, v in named.items() if k in columns}
 
 
 @contextmanager
@@ -147,7 +147,7 @@ def _opened(
     connection: duckdb.DuckDBPyConnection,
     path: Path,
     text: Text,
-    wanted: Collection[str],
+    columns: Collection[str],
     folder: Path,
 ) -> Iterator[Opened]:
     name = path.name.lower()
@@ -162,7 +162,7 @@ def _opened(
         else:  # known to the reader, so that it can read on several cores
             yield Opened(relation, types, number="file_row_number + 1")
     elif name.endswith(".xlsx"):
-        table, times = read_sheets(path, wanted)
+        table, times = read_sheets(path, columns)
         connection.register("sheets", table)
         types = _types(connection, "sheets")
         types = {name: kind for name, kind in types.items() if name not in times.values()}

@@ -40,7 +40,7 @@ log = logging.getLogger("golden_path")
 
 
 def check_mapping(source: Source) -> None:
-    """Raises UserError for a mapping that no source could satisfy."""
+    """Check the mapping. Raises UserError for one that no source could satisfy."""
     unknown = [name for name in source.columns if name not in MAPPED]
     if unknown:
         raise UserError(
@@ -52,9 +52,9 @@ def check_mapping(source: Source) -> None:
     values = declared & {"quantity", "unit_price", "amount"}
     missing = sorted({"customer_id", "invoiced_at"} - declared)
     if missing or ("amount" not in values and len(values) < 2):
-        wanted = missing[0] if missing else "amount, or quantity and unit_price"
+        missing_name = missing[0] if missing else "amount, or quantity and unit_price"
         raise UserError(
-            f"source.columns does not say which column is {wanted}",
+            f"source.columns does not say which column is {missing_name}",
             where=f"source.columns declares {', '.join(source.columns)}",
             next_step="a log needs customer_id, invoiced_at, and amount or quantity and unit_price",
         )
@@ -70,7 +70,7 @@ def check_mapping(source: Source) -> None:
 def map_columns(
     source: Source, types: dict[str, str], place: str, hint: str = ""
 ) -> dict[str, str]:
-    """Declared column -> column of the source. types: the columns it has -> DuckDB types.
+    """Map declared columns to those of the source. types: the columns it has -> DuckDB types.
 
     Raises UserError for a declared column that is not there, or whose type holds no single value.
     """
@@ -88,11 +88,11 @@ def map_columns(
 
 
 def missing_column(
-    source: Source, name: str, column: str, there: Iterable[str], place: str, hint: str = ""
+    source: Source, name: str, column: str, names: Iterable[str], place: str, hint: str = ""
 ) -> UserError:
-    there = list(there)
-    near = get_close_matches(column, there, n=1)
-    near = near or [other for other in there if other.casefold() == column.casefold()]
+    names = list(names)
+    near = get_close_matches(column, names, n=1)
+    near = near or [other for other in names if other.casefold() == column.casefold()]
     steps = [hint, f"did you mean {near[0]!r}?" if near else ""]
     if source.columns:
         steps.append(f"Pass --source.columns.{name} COLUMN, or correct it in the preset")
@@ -102,7 +102,7 @@ def missing_column(
         )
     return UserError(
         f"the source has no column {column!r}, which is to be read as {name}",
-        where=f"{place}: its columns are {', '.join(there[:40])}",
+        where=f"{place}: its columns are {', '.join(names[:40])}",
         next_step=" ".join(step for step in steps if step),
     )
 

@@ -1,5 +1,5 @@
-"""What comes of a validation, of a log as of a labelled table: counts, findings, rules that keep
-out many rows; or the whole batch is refused, with the rule, the figure and the limit."""
+"""Represent the outcome of a validation of a log or a labelled table: counts, findings, and the
+rules that keep out many rows; or the refusal of the whole batch, with rule, figure and limit."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def heavy_text(code: str, rows: int, raw: int, words: str) -> str:
 
 
 def quantiles(connection: duckdb.DuckDBPyConnection, column: str) -> str:
-    """What a column of the table `judged` holds, in words."""
+    """Describe the quantiles of a column of the table `judged`, in words."""
     (values,) = connection.execute(
         f"SELECT quantile_disc({column}, {list(QUANTILES)}) FROM judged"
     ).fetchall()[0]
@@ -44,7 +44,7 @@ class ContractBroken(UserError):
 
 
 def check_measures(rules: dict[str, Rule], measures: dict[str, Any]) -> list[Finding]:
-    """Great Expectations' verdict on measures, on a frame of one row."""
+    """Let Great Expectations check the measures, as a frame of one row."""
     import pandas as pd
 
     columns = {str(rule.measure): measures[str(rule.measure)] for rule in rules.values()}
@@ -63,7 +63,7 @@ def check_measures(rules: dict[str, Rule], measures: dict[str, Any]) -> list[Fin
 
 
 def at_fault(finding: Finding, heavy: list[Heavy]) -> str:
-    """Which rule leaves too few rows."""
+    """Name the rule that loses the most rows, where too few are left."""
     if finding.column != "valid_share" or not heavy:
         return ""
     return f"; most rows are lost to one rule: {heavy[0].text}"
@@ -128,7 +128,7 @@ def compare_engines(findings: list[Finding], ours: list[int], rows: int, place: 
 
 
 def figure(finding: Finding) -> str:
-    """What was found, beside the limit, with enough digits to tell the two apart."""
+    """Write a finding's value and its limit, with enough digits to distinguish the two."""
     value = finding.found
     if isinstance(value, float):
         close = any(

@@ -51,14 +51,14 @@ def is_packed(path: Path) -> bool:
 
 
 def decoded(path: Path, text: Text) -> io.TextIOWrapper:
-    """Raises UserError, while it is read, for a line that is too long."""
+    """Open the file as text. Reading it raises UserError for a line that is too long."""
     codec = CODECS.get(text.encoding, text.encoding)
     return io.TextIOWrapper(Bounded(path), encoding=codec, newline="")
 
 
 def doubled(written: str) -> str:
-    """Quotes after a backslash as doubled quotes, and two backslashes as one."""
-    return ESCAPED.sub(lambda found: '""' if found[1] == '"' else "\\", written)
+    """Replace a backslash and a quote by doubled quotes, and two backslashes by one."""
+    return ESCAPED.sub(lambda match: '""' if match[1] == '"' else "\\", written)
 
 
 def write_plain(path: Path, text: Text, above: int, end: str, target: Path) -> None:

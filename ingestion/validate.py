@@ -112,8 +112,8 @@ def check_patterns(contract: Contract) -> None:
 
 
 def _heavy_rules(judged: Judged, counts: RowCounts, contract: Contract) -> list[Heavy]:
-    """The rules that keep out more than `warn_share` of the rows, with the values found."""
-    found = []
+    """List the rules that keep out more than `warn_share` of the rows, with typical values."""
+    heavy_rules = []
     for bit, (name, rule) in enumerate(judged.rules.items()):
         rows = counts.reasons.get(name, 0)
         warn = contract.warn_share if rule.warn_share is None else rule.warn_share
@@ -121,12 +121,12 @@ def _heavy_rules(judged: Judged, counts: RowCounts, contract: Contract) -> list[
         if rows > warn * counts.raw:
             text = heavy_text(name, rows, counts.raw, in_words(rule)) + _values(judged, rule, bit)
             hold = rows > hold_at * counts.raw
-            found.append(Heavy(name, rows, text, f"contract.rules.{name}", hold))
-    return sorted(found, key=lambda heavy: -heavy.rows)
+            heavy_rules.append(Heavy(name, rows, text, f"contract.rules.{name}", hold))
+    return sorted(heavy_rules, key=lambda heavy: -heavy.rows)
 
 
 def _values(judged: Judged, rule: Rule, bit: int) -> str:
-    """What stands in the column: quantiles of numbers, or the most frequent texts kept out."""
+    """Describe the column's values: quantiles of numbers, or the most frequent texts kept out."""
     if rule.required or (rule.column in COUNTED and rule.column != "sold_quantity"):
         return ""
     if rule.pattern is None:

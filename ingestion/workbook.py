@@ -54,11 +54,11 @@ ADDRESS = re.compile(r"([A-Z]+)\d+")
 UNREADABLE = (OSError, KeyError, RuntimeError, zipfile.BadZipFile, ElementTree.ParseError)
 
 
-def read_sheets(path: Path, wanted: Collection[str]) -> tuple[pa.Table, dict[str, str]]:
+def read_sheets(path: Path, mapped: Collection[str]) -> tuple[pa.Table, dict[str, str]]:
     """One Arrow table of text and times; and for a column that mixes both: column -> the column
     that holds its times, with none where there is text.
 
-    The log's header is that of the first sheet that has the wanted columns; other sheets may write
+    The log's header is that of the first sheet that has the mapped columns; other sheets may write
     it in another letter case. A sheet that looks like a part of the log without its header is
     refused, others are not logs. Raises UserError, and CalamineError or BadZipFile for what is not
     a workbook.
@@ -72,7 +72,7 @@ def read_sheets(path: Path, wanted: Collection[str]) -> tuple[pa.Table, dict[str
     all_sheets = [workbook.get_sheet_by_name(title) for title in titles]
     sheets = [_without_blank_end(sheet.to_python()) for sheet in all_sheets]
     headers = [[str(cell) for cell in sheet[0]] if sheet else [] for sheet in sheets]
-    first = next((at for at, header in enumerate(headers) if set(wanted) <= set(header)), 0)
+    first = next((at for at, header in enumerate(headers) if set(mapped) <= set(header)), 0)
     names = named(headers[first] if headers else [], path)
     rows: list[list] = []
     for title, sheet, read in zip(titles, sheets, all_sheets, strict=True):
@@ -304,24 +304,24 @@ def _padding_styles(file: IO[bytes]) -> set[str]:
     return {str(place) for place, cell in enumerate(cells) if cell.get("numFmtId") in zeros}
 
 
-def _columns(book: zipfile.ZipFile, wanted: Callable[[ElementTree.Element], bool]) -> set[int]:
+def _columns(book: zipfile.ZipFile, matches: Callable[[ElementTree.Element], bool]) -> set[int]:
     """Places of the columns that hold such a cell in the first rows of a sheet."""
     places = set[int]()
     for name in book.namelist():
         if re.fullmatch(r"xl/worksheets/[^/]+\.xml", name):
             with book.open(name) as file:
-                places |= _of_sheet(file, wanted)
+                places |= _of_sheet(file, matches)
     return places
 
 
-def _of_sheet(file: IO[bytes], wanted: Callable[[ElementTree.Element], bool]) -> set[int]:
+def _of_sheet(file: IO[bytes], matches: Callable[[ElementTree.Element], bool]) -> set[int]:
     rows = (row for _, row in ElementTree.iterparse(file) if row.tag.endswith("}row"))
-    used, wanted_places = set[int](), set[int]()
+    used, matching = set[int](), set[int]()
     for row in islice(rows, ROWS_LOOKED_AT):
         for cell in row:
             if place := ADDRESS.fullmatch(cell.get("r", "")):
                 used.add(_number(place[1].encode()))
-                if wanted(cell):
-                    wanted_places.add(_number(place[1].encode()))
+                if matches(cell):
+                    matching.add(_number(place[1].encode()))
         row.clear()
-    return {place - min(used) for place in wanted_places}
+    return {place - min(used) for place in matching}

@@ -102,16 +102,16 @@ def deliver(folder: Path, alerts: Alerts, environ: Mapping[str, str]) -> Deliver
         events = list({event.id: event for event in repair(folder)}.values())
         receivers, errors = receivers_of(alerts, environ, folder.resolve().name)
         done_by_receiver = _done_of(folder, names_of(alerts), events)
-        sent: list[Sent] = []
+        delivered: list[Sent] = []
         queued: list[Queued] = []
         for receiver in receivers:
             done = done_by_receiver[receiver.name]
-            _send_missing(folder, receiver, events, done, sent, queued)
+            _send_missing(folder, receiver, events, done, delivered, queued)
         for one in queued:
             log.warning("alert %s is queued for %s: %s", one.event.id, one.host, one.reason)
     for error in errors:
         raise error
-    return Delivery(tuple(sent), tuple(queued))
+    return Delivery(tuple(delivered), tuple(queued))
 
 
 def count_queued(folder: Path) -> int:
@@ -154,7 +154,7 @@ def _send_missing(
     receiver: Receiver,
     events: Sequence[Event],
     done: set[str],
-    sent: list[Sent],
+    delivered: list[Sent],
     queued: list[Queued],
 ) -> None:
     """Send one receiver what it has not got."""
@@ -173,7 +173,7 @@ def _send_missing(
             failure = receiver.send(event, before)
             _note(folder, receiver, event, failure)
             if failure is None:
-                sent.append(Sent(event, receiver.name))
+                delivered.append(Sent(event, receiver.name))
                 continue
             reason, down = failure.reason, failure if failure.down else None
         waiting.add(key)

@@ -59,8 +59,8 @@ def feature_drift(
     """
     since = since or first_day(add_months(month_of(as_of), -1))
     dates = [as_of, year_before(as_of), since, year_before(since)]
-    wanted = [CATALOGUE[NAMES.index(name)] for name in features if name in NAMES]
-    if not wanted:
+    catalogue = [CATALOGUE[NAMES.index(name)] for name in features if name in NAMES]
+    if not catalogue:
         return []
     drifts = []
     with connect(folder, compute) as connection:
@@ -74,8 +74,8 @@ def feature_drift(
             "INSERT INTO as_of_dates VALUES (?)", [[day] for day in sorted(set(dates))]
         )
         make(connection, "spine")
-        build_features(connection, wanted)
-        for one in wanted:
+        build_features(connection, catalogue)
+        for one in catalogue:
             now, before, *earlier = _columns(connection, one.name, dates)
             months = _month(as_of), _month(dates[1])
             drifts.append(compare(one.name, now, before, *months, Earlier(since, *earlier)))
@@ -122,13 +122,15 @@ def compare(
     enough = min(len(now), len(before)) >= FEWEST
     if earlier and (not enough or min(len(earlier.now), len(earlier.before)) < FEWEST):
         earlier = None
-    here, there = _known(now), _known(before)
+    known_now, known_before = _known(now), _known(before)
     drift = Drift(
         month=month,
         feature=name,
         beside=beside,
         psi=psi(now, before) if enough else None,
-        ks=ks(here, there) if enough and min(len(here), len(there)) >= FEWEST else None,
+        ks=ks(known_now, known_before)
+        if enough and min(len(known_now), len(known_before)) >= FEWEST
+        else None,
         mean=_mean(now),
         mean_before=_mean(before),
         missing=_missing(now),
@@ -230,10 +232,10 @@ def _moved(now: np.ndarray, before: np.ndarray, earlier: Earlier) -> float:
 
 
 def _shift(now: np.ndarray, before: np.ndarray) -> float | None:
-    """The probability that a value of now is above one of before; ties count half."""
-    here, there = _known(now), _known(before)
-    is_now = np.r_[np.ones(len(here)), np.zeros(len(there))]
-    ranked = rank(np.concatenate([here, there]), is_now)
+    """Compute the probability that a value of `now` is above one of `before`; ties count half."""
+    known_now, known_before = _known(now), _known(before)
+    is_now = np.r_[np.ones(len(known_now)), np.zeros(len(known_before))]
+    ranked = rank(np.concatenate([known_now, known_before]), is_now)
     return None if ranked is None else ranked.roc_auc
 
 

@@ -38,7 +38,7 @@ EARLY_LABEL = "early_label"
 # Four weeks: known before the next as-of date even in February, and each weekday four times.
 EARLY_DAYS = 28
 EARLY_LIMIT = 3.5
-PENDING = 0.75  # of that limit: two months running beyond it, on one side, are an alarm too
+PENDING = 0.75  # of that limit: two months in a row beyond it, on one side, are an alarm too
 # Of the log ratio: what two years differ by without any drift, measured in undrifted shops
 # (`tests/bench/monitoring_labels.py`).
 BETWEEN_YEARS = 0.02
@@ -275,11 +275,11 @@ def _state(z: float, previous: Reading | None) -> State:
     return "alarm" if abs(before) > PENDING * EARLY_LIMIT and before * z > 0 else "pending"
 
 
-def _log_ratio(one: Outcomes) -> float:
-    return float(np.log(one.bought.sum() / one.probability.sum()))
+def _log_ratio(outcomes: Outcomes) -> float:
+    return float(np.log(outcomes.bought.sum() / outcomes.probability.sum()))
 
 
-def _parts(one: Outcomes) -> np.ndarray:
+def _parts(outcomes: Outcomes) -> np.ndarray:
     """Compute what each row (n,) adds to the error of the log ratio (delta method)."""
-    buyers = float(one.bought.sum())
-    return (one.bought - one.probability * buyers / one.probability.sum()) / buyers
+    buyers = float(outcomes.bought.sum())
+    return (outcomes.bought - outcomes.probability * buyers / outcomes.probability.sum()) / buyers

@@ -152,8 +152,7 @@ SALES = """
 CREATE TEMP VIEW sales AS
 SELECT {month} AS month, * FROM {transactions} WHERE quantity > 0 AND invoiced_at < {until};
 
--- Valid but for the customer. A copy of a row that was sent twice has `duplicate` among its
--- reasons.
+-- Valid except for the missing customer. A second copy of a row also has the reason `duplicate`.
 CREATE TEMP VIEW anonymous AS
 SELECT {month} AS month, * FROM {quarantine}
 WHERE quantity > 0 AND invoiced_at < {until} AND reasons = ['missing_customer'];
@@ -306,14 +305,14 @@ def _beside_last_year(
         return Measured("invoices", month, None, n)
     before = sum(counts.get(month_number(last_year), (0, 0)))
     # How much is sold on each weekday, in the twelve months before. A month has four or five of it.
-    sold, seen = [0] * 7, [0] * 7
+    sold, occurrences = [0] * 7, [0] * 7
     for day in _days(last_year, month):
         sold[day.weekday()] += days.get(day, 0)
-        seen[day.weekday()] += 1
-    each = [count / number for count, number in zip(sold, seen)]
+        occurrences[day.weekday()] += 1
+    each = [count / number for count, number in zip(sold, occurrences)]
     now, then = (
-        sum(each[day.weekday()] for day in _days(one, add_months(one, 1)))
-        for one in (month, last_year)
+        sum(each[day.weekday()] for day in _days(start, add_months(start, 1)))
+        for start in (month, last_year)
     )
     adjusted = before * now / then if then else 0.0
     value = math.log(n / adjusted) if n and adjusted else None
@@ -321,18 +320,18 @@ def _beside_last_year(
 
 
 def _days(first: str, stop: str) -> list[date]:
-    """The days of the months from `first` up to, and without, `stop`."""
+    """List the days of the months from `first` up to and excluding `stop`."""
     begin = first_day(first)
     return [begin + timedelta(days=n) for n in range((first_day(stop) - begin).days)]
 
 
 def _first_whole(first: date) -> str:
-    """The first month that the log has from its beginning on."""
+    """Return the first month that the log covers from its beginning."""
     return add_months(month_of(first), int(first.day > WHOLE_UNTIL))
 
 
 def _missing(sensor: Sensor, declared: frozenset[str]) -> str:
-    """The columns that the sensor would need and the source does not have."""
+    """Name the columns that the sensor needs and the source does not have."""
     return ", ".join(
         dict.fromkeys(" or ".join(group) for group in sensor.needs if not declared & set(group))
     )

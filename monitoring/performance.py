@@ -95,26 +95,28 @@ def pooled(dates: Sequence[Outcomes]) -> Performance | None:
     and no log loss after recalibration, and takes no part in theirs. Errors are clustered by
     customer (`common/statistics.py`). None without rows. Raises ValueError for several versions.
     """
-    dates = [one for one in dates if len(one)]
+    dates = [outcomes for outcomes in dates if len(outcomes)]
     if not dates:
         return None
-    if len(versions := {one.version for one in dates}) > 1:
+    if len(versions := {outcomes.version for outcomes in dates}) > 1:
         raise ValueError(f"versions {sorted(versions)} are not judged together")
-    customer = np.concatenate([one.customer for one in dates])
-    bought = np.concatenate([one.bought for one in dates]).astype(np.float64)
-    p = np.concatenate([one.probability for one in dates])
+    customer = np.concatenate([outcomes.customer for outcomes in dates])
+    bought = np.concatenate([outcomes.bought for outcomes in dates]).astype(np.float64)
+    p = np.concatenate([outcomes.probability for outcomes in dates])
     gap, gap_error = clustered_mean(bought - p, customer)
     loss, loss_error = clustered_mean(log_losses(bought, p), customer)
     ranking, single, recalibrated = [], [], []
-    for one in dates:
-        if (ranked := rank(one.probability, one.bought)) is None:
+    for outcomes in dates:
+        if (ranked := rank(outcomes.probability, outcomes.bought)) is None:
             continue
-        ranking.append((one.customer, ranked.roc_auc, components(ranked, one.bought)))
-        recalibrated.append((recalibrated_log_loss(one.bought, one.probability), len(one)))
-        if one.baseline is not None:
-            alone = rank(one.baseline, one.bought)
+        ranking.append((outcomes.customer, ranked.roc_auc, components(ranked, outcomes.bought)))
+        recalibrated.append(
+            (recalibrated_log_loss(outcomes.bought, outcomes.probability), len(outcomes))
+        )
+        if outcomes.baseline is not None:
+            alone = rank(outcomes.baseline, outcomes.bought)
             assert alone is not None
-            single.append((one.customer, alone.roc_auc, components(alone, one.bought)))
+            single.append((outcomes.customer, alone.roc_auc, components(alone, outcomes.bought)))
     computed: dict[str, Any] = {**low_high("gap", gap, gap_error)}
     if ranking:
         roc_auc, error = _mean_over_dates(ranking)
@@ -129,7 +131,7 @@ def pooled(dates: Sequence[Outcomes]) -> Performance | None:
         computed |= {"baseline": dates[0].baseline_name, "baseline_roc_auc": roc_auc - gain}
     figures = Performance(
         version=dates[0].version,
-        as_of=tuple(one.as_of.isoformat() for one in dates),
+        as_of=tuple(outcomes.as_of.isoformat() for outcomes in dates),
         rows=len(p),
         positives=int(bought.sum()),
         observed=float(bought.mean()),

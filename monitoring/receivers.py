@@ -82,17 +82,17 @@ def late(seconds: float) -> Failure:
 
 def reason_of(error: BaseException) -> str:
     """Describe what ended a connection, in the system's words alone."""
-    one: BaseException | None = error
-    while one is not None:
-        if isinstance(one, ssl.SSLCertVerificationError):
-            return f"its certificate is not accepted: {one.verify_message}"
-        if isinstance(one, ssl.SSLError):
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"its certificate is not accepted: {cause.verify_message}"
+        if isinstance(cause, ssl.SSLError):
             return "it does not speak TLS as expected"
-        if isinstance(one, socket.gaierror):
+        if isinstance(cause, socket.gaierror):
             return "its name is not known"
-        if isinstance(one, TimeoutError):
+        if isinstance(cause, TimeoutError):
             return "it did not answer in time"
-        if isinstance(one, OSError) and one.errno:
-            return f"no connection: {os.strerror(one.errno)}"
-        one = one.__cause__ or one.__context__
+        if isinstance(cause, OSError) and cause.errno:
+            return f"no connection: {os.strerror(cause.errno)}"
+        cause = cause.__cause__ or cause.__context__
     return f"it failed ({type(error).__name__})"

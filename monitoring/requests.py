@@ -141,24 +141,24 @@ class _Shares:
         self._unseen: Counter[str] = Counter()
 
     def query(self, names: Sequence[str]) -> tuple[list[str], str]:
-        """The features among these, and SQL for two counts of each: rows without a value, and
-        values that are not one of the categories (the code after the last)."""
-        wanted = [name for name in names if name in self._codes]
+        """Return the known features among these, and SQL for two counts of each: rows without a
+        value, and values that are not one of the categories (the code after the last)."""
+        selected = [name for name in names if name in self._codes]
         counts = []
-        for name in wanted:
+        for name in selected:
             value = f"features.{quoted(name)}"
             unseen = f"{value} = {self._codes[name]}" if self._codes[name] else "false"
             counts += [f"count(*) FILTER ({value} IS NULL)", f"count(*) FILTER ({unseen})"]
-        return wanted, ", ".join(counts)
+        return selected, ", ".join(counts)
 
-    def add(self, wanted: Sequence[str], rows: int, counts: Sequence[int]) -> None:
-        for place, name in enumerate(wanted):
+    def add(self, names: Sequence[str], rows: int, counts: Sequence[int]) -> None:
+        for place, name in enumerate(names):
             self.rows[name] += rows
             self._missing[name] += counts[2 * place]
             self._unseen[name] += counts[2 * place + 1]
 
     def result(self, before: _Shares) -> tuple[FeatureShares, ...]:
-        """The shares, with those of the period before."""
+        """Return the shares, with those of the period before."""
         return tuple(
             FeatureShares(name, *self._of(name, 1), *before._of(name, FEWEST))
             for name in self._codes
@@ -166,8 +166,8 @@ class _Shares:
         )
 
     def _of(self, name: str, fewest: int) -> tuple[float | None, float | None]:
-        """The shares of missing and of unseen values; None where there are too few rows, and of
-        unseen ones where the feature has no categories."""
+        """Return the shares of missing and of unseen values; None where there are too few rows, and
+        for unseen values where the feature has no categories."""
         rows = self.rows[name]
         if rows < fewest:
             return None, None
@@ -178,14 +178,14 @@ class _Shares:
 def _load(
     connection: DuckDBPyConnection, files: Sequence[Path], model: str, period: int, shares: _Shares
 ) -> list[str]:
-    """Take the answers in, and count missing values; returns the files that could not be read."""
+    """Load the responses and count missing values; returns the files that could not be read."""
     left_out: list[str] = []
     for (numbered, names), group in _by_columns(files, left_out).items():
         request = "request" if numbered else "NULL"
         insert = f"""INSERT INTO answers
             SELECT {period}, CAST(asked_at AS DATE), {request}, version, customer, probability"""
-        wanted, counts = shares.query(names)
-        read = partial(_read_group, model, insert, wanted, counts, shares)
+        selected, counts = shares.query(names)
+        read = partial(_read_group, model, insert, selected, counts, shares)
         left_out += read_each(connection, group, read)
     return left_out
 
@@ -193,21 +193,21 @@ def _load(
 def _read_group(
     model: str,
     insert: str,
-    wanted: Sequence[str],
+    selected: Sequence[str],
     counts: str,
     shares: _Shares,
     connection: DuckDBPyConnection,
     rows: str,
 ) -> None:
-    """Take in files of the same columns. rows: SQL for them."""
+    """Load files with the same columns. rows: SQL of their rows."""
     counted = ()
-    if wanted:
+    if selected:
         counted = _one(
             connection, f"SELECT count(*), {counts} FROM {rows} WHERE model = ?", [model]
         )
     connection.execute(f"{insert} FROM {rows} WHERE model = ?", [model])
     if counted:  # counted once it is known that the files can be read
-        shares.add(wanted, counted[0], counted[1:])
+        shares.add(selected, counted[0], counted[1:])
 
 
 def _by_columns(

@@ -121,23 +121,23 @@ def _until(name: str, measured: list[Measured]) -> str | None:
     return None if first is None else add_months(first, MONTHS)
 
 
-def _enough(one: Measured) -> bool:
+def _enough(measured: Measured) -> bool:
     """Check that a month has enough rows. Few invoices are a result; it is those of last year that
     may be too few to compare with."""
-    count = one.before if one.sensor == "invoices" else one.n
-    return one.value is not None and (count or 0) >= SENSORS[one.sensor].least
+    count = measured.before if measured.sensor == "invoices" else measured.n
+    return measured.value is not None and (count or 0) >= SENSORS[measured.sensor].least
 
 
-def _noise(one: Measured, mean: float, total: int) -> float:
+def _noise(measured: Measured, mean: float, total: int) -> float:
     """The variance that chance gives to the value of a month of this size, where `mean` is right;
     total: the n that the mean is made of."""
-    if one.sensor == "price":
+    if measured.sensor == "price":
         return 0.0  # what chance does to a price list is seen in the baseline's months only
-    if one.sensor == "invoices":
-        before = one.before or 1
+    if measured.sensor == "invoices":
+        before = measured.before or 1
         return OVERDISPERSION * (1 / before + 1 / (before * math.exp(mean)))
     share = (mean * total + 0.5) / (total + 1)  # none so far is not never
-    return share * (1 - share) / one.n
+    return share * (1 - share) / measured.n
 
 
 # --- a month ----------------------------------------------------------------------------------
@@ -162,11 +162,11 @@ def read_month(measured: Sequence[Measured], baseline: dict[str, Any], month: st
     by_month = {(one.sensor, one.month): one for one in measured}
     readings = []
     for name in SENSORS:
-        one = by_month.get((name, month), Measured(name, month, None, 0))
+        current = by_month.get((name, month), Measured(name, month, None, 0))
         known = baseline["sensors"].get(name)
         if known is None:  # the sensor is newer than the baseline
             known = {"mean": None, "until": add_months(baseline["months"][-1], 1)}
-        reading = _unjudged(one, known, baseline["months"])
+        reading = _unjudged(current, known, baseline["months"])
         if reading is None:
             first = add_months(baseline["months"][-1], 1)
             so_far = [by_month.get((name, each)) for each in months_between(first, month)]
@@ -185,39 +185,39 @@ def _judge_months(
     Months that were not as usual are left out, or a drift would soon be what is expected.
     """
     recent, follow = list(known.get("recent", ())), "recent" in known
-    own_past = any(one is not None and SENSORS[one.sensor].own_past for one in so_far)
+    own_past = any(m is not None and SENSORS[m.sensor].own_past for m in so_far)
     reading, alarmed = None, ""
-    for one in so_far:
-        if one is None or _unjudged(one, known, months):
+    for measured in so_far:
+        if measured is None or _unjudged(measured, known, months):
             reading = None
             continue
         before = reading.z if reading is not None else None
-        reading = _judge(one, known, _figures(one, known, recent), before)
+        reading = _judge(measured, known, _figures(measured, known, recent), before)
         if follow and reading.state == "ok":
-            recent.append((one.value or 0.0) - known["mean"])
+            recent.append((measured.value or 0.0) - known["mean"])
         if reading.state == "alarm":
-            alarmed = one.month
-        elif alarmed and own_past and one.month <= add_months(alarmed, HISTORY):
+            alarmed = measured.month
+        elif alarmed and own_past and measured.month <= add_months(alarmed, HISTORY):
             note = f" Its past holds {alarmed} now, an alarm: what changed then may still be so."
             reading = replace(reading, text=reading.text + note)
     assert reading is not None  # the last of them can be judged
     return reading
 
 
-def _unjudged(one: Measured, known: dict[str, Any], months: Sequence[str]) -> Reading | None:
+def _unjudged(measured: Measured, known: dict[str, Any], months: Sequence[str]) -> Reading | None:
     """Make the reading of a month that cannot be judged, or is one of the baseline; else None."""
-    name = one.sensor
+    name, value = measured.sensor, measured.value
     sensor = SENSORS[name]
 
     def reading(state: State, text: str, until: str | None = None) -> Reading:
-        return Reading(name, one.month, state, one.value, one.n, until=until, text=text)
+        return Reading(name, measured.month, state, value, measured.n, until=until, text=text)
 
-    if one.missing:
-        return reading("skipped", f"The source has no column {one.missing}.")
-    if one.month in months:
-        judged = known["mean"] is not None and _enough(one)
-        figures = _figures(one, known) if judged else None
-        known_month = reading("baseline", f"{_words(one, figures)} Part of the baseline.")
+    if measured.missing:
+        return reading("skipped", f"The source has no column {measured.missing}.")
+    if measured.month in months:
+        judged = known["mean"] is not None and _enough(measured)
+        figures = _figures(measured, known) if judged else None
+        known_month = reading("baseline", f"{_words(measured, figures)} Part of the baseline.")
         return _with_figures(known_month, figures) if figures else known_month
     if known["mean"] is None and known["until"] is None:
         text = f"the months of the baseline have fewer than {sensor.least} {sensor.of} each"
@@ -227,22 +227,22 @@ def _unjudged(one: Measured, known: dict[str, Any], months: Sequence[str]) -> Re
         needs = " with the same month of the year before" if name == "invoices" else ""
         text = f"{MONTHS} months{needs} as its baseline; from {until} on one can be made"
         return reading("learning", f"Learning: it needs {text}.", until)
-    if one.month < months[0]:
+    if measured.month < months[0]:
         until = add_months(months[-1], 1)
         return reading("learning", f"Before the baseline; it judges from {until} on.", until)
-    if not one.n:
+    if not measured.n:
         return reading("too_few", f"The month has no {sensor.of}: its rows may be missing.")
-    if not _enough(one):
+    if not _enough(measured):
         if name == "invoices":
-            had = f"{one.before or 0:,.0f} invoices last year"
+            had = f"{measured.before or 0:,.0f} invoices last year"
         else:
-            had = f"{one.n:,} {sensor.of}"
+            had = f"{measured.n:,} {sensor.of}"
         return reading("too_few", f"Too few to judge: {had}, {sensor.least} are needed.")
     return None
 
 
 def _judge(
-    one: Measured, known: dict[str, Any], figures: _Figures, before: float | None
+    measured: Measured, known: dict[str, Any], figures: _Figures, before: float | None
 ) -> Reading:
     """before: z of the month before, where that was judged too."""
     z, c, earlier = figures.z, figures.limit, before or 0.0
@@ -259,23 +259,23 @@ def _judge(
         conclusion = (
             f"Pending: z = {z:.1f}; an alarm beyond {c:g}, or if the next month is as far off."
         )
-    text = f"{_words(one, figures)} {conclusion}"
-    return _with_figures(
-        Reading(one.sensor, one.month, state, one.value, one.n, text=text), figures
-    )
+    text = f"{_words(measured, figures)} {conclusion}"
+    name, value = measured.sensor, measured.value
+    reading = Reading(name, measured.month, state, value, measured.n, text=text)
+    return _with_figures(reading, figures)
 
 
-def _figures(one: Measured, known: dict[str, Any], recent: Sequence[float] = ()) -> _Figures:
+def _figures(measured: Measured, known: dict[str, Any], recent: Sequence[float] = ()) -> _Figures:
     """recent: how far the last months that were as usual are from the mean, where that counts."""
     mean, error = known["mean"], known["error"]
-    variance = max(known["sd"], known["floor"]) ** 2 + _noise(one, mean, known["n"])
+    variance = max(known["sd"], known["floor"]) ** 2 + _noise(measured, mean, known["n"])
     expected = mean
     if recent := recent[-FOLLOWED:]:
         expected += FOLLOW * sum(recent) / len(recent)
         error *= 1 - FOLLOW
         variance *= 1 + FOLLOW**2 / len(recent)
     sd = math.sqrt(variance + error**2)
-    return _Figures(expected, sd, ((one.value or 0.0) - expected) / sd, known["c"])
+    return _Figures(expected, sd, ((measured.value or 0.0) - expected) / sd, known["c"])
 
 
 def _with_figures(reading: Reading, figures: _Figures) -> Reading:
@@ -284,26 +284,28 @@ def _with_figures(reading: Reading, figures: _Figures) -> Reading:
     )
 
 
-def _words(one: Measured, figures: _Figures | None) -> str:
-    """What was measured and, where that is known, what was expected, in plain units."""
-    if one.value is None:
-        return f"No value: {one.n:,} {SENSORS[one.sensor].of}."
+def _words(measured: Measured, figures: _Figures | None) -> str:
+    """Describe what was measured and, where that is known, what was expected, in plain units."""
+    if measured.value is None:
+        return f"No value: {measured.n:,} {SENSORS[measured.sensor].of}."
     mean, sd = (figures.expected, figures.sd) if figures else (0.0, 0.0)
-    if one.sensor == "price":
+    if measured.sensor == "price":
         usual = f"; usual is {_beside(mean)} (± {sd:.1%})" if figures else ""
-        return f"The same products cost {_beside(one.value)} than in their last six months{usual}."
-    if one.sensor == "invoices":
-        before = one.before or 0
+        price = _beside(measured.value)
+        return f"The same products cost {price} than in their last six months{usual}."
+    if measured.sensor == "invoices":
+        before = measured.before or 0
         if not figures:
-            return f"{one.n:,} invoices, {before:,.0f} in the same month of last year."
+            return f"{measured.n:,} invoices, {before:,.0f} in the same month of last year."
         expected = before * math.exp(mean)
+        change = _beside(measured.value - mean)
         return (
-            f"{one.n:,} invoices are {_beside(one.value - mean)} than the {expected:,.0f} expected"
+            f"{measured.n:,} invoices are {change} than the {expected:,.0f} expected"
             f" (± {sd:.1%}): {before:,.0f} in the same month of last year, if with the same"
             f" weekdays, times the usual {math.exp(mean):.2f}."
         )
     usual = f", usually {mean:.1%} (± {sd:.1%})" if figures else ""
-    return f"{one.value:.1%} of {one.n:,} {SENSORS[one.sensor].sentence}{usual}."
+    return f"{measured.value:.1%} of {measured.n:,} {SENSORS[measured.sensor].sentence}{usual}."
 
 
 def _beside(log_ratio: float) -> str:

@@ -106,9 +106,9 @@ def problems_of(records: list[Record], damaged: Collection[int] = ()) -> list[Pr
     for entry in records:
         number = entry.sequence
         if number > expected + sum(expected <= place < number for place in set(damaged)):
-            one = f"record {expected} is missing"
-            many = f"records {expected} to {number - 1} are missing"
-            problems.append(Problem(number - 1, one if number - 1 == expected else many))
+            single = f"record {expected} is missing"
+            several = f"records {expected} to {number - 1} are missing"
+            problems.append(Problem(number - 1, single if number - 1 == expected else several))
         elif number < expected:
             problems.append(Problem(number, f"record {number} is duplicated"))
         elif number == expected and entry.previous_sha256 != before:

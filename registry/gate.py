@@ -203,20 +203,20 @@ def _slices(slices: tuple[SliceEvidence, ...], limits: Gate) -> Rule:
     allowed = f"may fall by {limit:g}"
     unknown = [part for part in slices if not _finite(part.roc_auc)]
     if unknown:
-        found = f"ROC AUC of {unknown[0].name} against the champion: {unknown[0].roc_auc}"
-        return Rule("slices", False, found, allowed, why)
+        result = f"ROC AUC of {unknown[0].name} against the champion: {unknown[0].roc_auc}"
+        return Rule("slices", False, result, allowed, why)
     if not slices:
-        found = "no slice has enough rows to be judged"
-        return Rule("slices", True, found, allowed, why)
+        result = "no slice has enough rows to be judged"
+        return Rule("slices", True, result, allowed, why)
     fall, worst = min(
         ((part.roc_auc.difference, part) for part in slices if _finite(part.roc_auc)),
         key=lambda pair: pair[0],
     )
-    found = (
+    result = (
         f"of {len(slices)} slices, {worst.name} ({worst.rows:,} rows) is the worst:"
         f" ROC AUC against the champion {worst.roc_auc}"
     )
-    return Rule("slices", fall >= -limit, found, allowed, why, fall)
+    return Rule("slices", fall >= -limit, result, allowed, why, fall)
 
 
 def _stale(champion: ChampionEvidence, evidence: Evidence) -> Rule:
@@ -242,14 +242,14 @@ def _unscorable(problem: str, limits: Gate) -> Rule:
 
 def _schema(champion: tuple[Any, ...], evidence: Evidence, limits: Gate) -> Rule:
     changes = schema_changes(champion, evidence.schema)
-    found = "the features are the champion's"
+    result = "the features are the champion's"
     if changes:
         more = f" and {len(changes) - 1} more" if len(changes) > 1 else ""
-        found = f"the features are not the champion's: {changes[0]}{more}"
+        result = f"the features are not the champion's: {changes[0]}{more}"
     return Rule(
         "schema",
         not changes or limits.change_features,
-        found,
+        result,
         "clients of the champion would be refused; if that is meant: --gate.change_features true"
         if changes
         else "names, order, units, ranges",
@@ -262,16 +262,16 @@ def shadow_rule(shadow: ShadowEvidence | None, days: int, limits: Gate) -> Rule:
     again when the days have passed (`flows/shadow.py`)."""
     seen = shadow or ShadowEvidence(0, 0)
     enough = seen.days >= days and seen.rows >= limits.shadow_rows
-    found = f"in shadow of the champion on {seen.days} days, {seen.rows:,} rows"
+    result = f"in shadow of the champion on {seen.days} days, {seen.rows:,} rows"
     limit = f"at least {days} days and {limits.shadow_rows:,} rows"
     if seen.harm:
-        found = f"{found}: {'; '.join(seen.harm)}"
+        result = f"{result}: {'; '.join(seen.harm)}"
     elif not enough and seen.next_step:
         limit = f"{limit}: {seen.next_step}"
     return Rule(
         "shadow",
         enough and not seen.harm,
-        found,
+        result,
         limit,
         "real requests may hold what no test split holds",
         seen.days,

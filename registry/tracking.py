@@ -107,10 +107,10 @@ def _make_database(settings: Settings, file: Path) -> None:
 
 def _refuse_moved(location: str, settings: Settings) -> None:
     """Refuse a copied folder: MLflow keeps absolute paths, and would write into the first one."""
-    made_at, here = local_path(location), settings.var.absolute()
+    made_at, now_at = local_path(location), settings.var.absolute()
     if made_at != artifact_root(settings):
         raise UserError(
-            f"this state was made at {made_at and made_at.parents[1]}, and is at {here} now",
+            f"this state was made at {made_at and made_at.parents[1]}, and is at {now_at} now",
             where=str(database(settings).parent),
             next_step="move it back, or start anew in an empty folder: --var FOLDER",
         )

@@ -32,54 +32,52 @@ def axes(
     """Add axes with so many pixels around them; with a height, the space above is left free."""
     width, whole = (72 * side for side in figure.get_size_inches())
     tall = height or whole - bottom - top
-    made = figure.add_axes(
+    ax = figure.add_axes(
         (left / width, bottom / whole, (width - left - right) / width, tall / whole)
     )
-    made.patch.set_visible(False)
+    ax.patch.set_visible(False)
     for side in ("top", "left", "right"):
-        made.spines[side].set_visible(False)
-    made.spines["bottom"].set(color=INK["line"], linewidth=1)
+        ax.spines[side].set_visible(False)
+    ax.spines["bottom"].set(color=INK["line"], linewidth=1)
     # Named by `x_ticks` and `y_ticks`: Matplotlib makes three lines and two texts of each tick, and
     # measures every label, which takes longer than all the rest of a chart.
-    made.xaxis.set_visible(False)
-    made.yaxis.set_visible(False)
-    return made
+    ax.xaxis.set_visible(False)
+    ax.yaxis.set_visible(False)
+    return ax
 
 
-def x_ticks(made: Axes, places: Iterable[float], labels: Iterable[str]) -> None:
+def x_ticks(ax: Axes, places: Iterable[float], labels: Iterable[str]) -> None:
     """Name places on the x axis."""
-    transform, vertical, horizontal = made.get_xaxis_text1_transform(PAD)
+    transform, vertical, horizontal = ax.get_xaxis_text1_transform(PAD)
     for place, label in zip(places, labels, strict=True):
-        made.text(place, 0, label, transform=transform, va=vertical, ha=horizontal, **LABEL)
+        ax.text(place, 0, label, transform=transform, va=vertical, ha=horizontal, **LABEL)
 
 
-def y_ticks(
-    made: Axes, places: Sequence[float], labels: Iterable[str], *, grid: bool = True
-) -> None:
+def y_ticks(ax: Axes, places: Sequence[float], labels: Iterable[str], *, grid: bool = True) -> None:
     """Name places on the y axis, with a line across at each."""
     if grid:
-        across = made.get_yaxis_transform()
-        made.hlines(places, 0, 1, INK["line"], linewidth=1, transform=across, zorder=0.5)
-    transform, vertical, horizontal = made.get_yaxis_text1_transform(PAD)
+        across = ax.get_yaxis_transform()
+        ax.hlines(places, 0, 1, INK["line"], linewidth=1, transform=across, zorder=0.5)
+    transform, vertical, horizontal = ax.get_yaxis_text1_transform(PAD)
     for place, label in zip(places, labels, strict=True):
-        made.text(0, place, label, transform=transform, va=vertical, ha=horizontal, **LABEL)
+        ax.text(0, place, label, transform=transform, va=vertical, ha=horizontal, **LABEL)
 
 
-def share_axis(made: Axes) -> None:
+def share_axis(ax: Axes) -> None:
     """Let the x axis run from 0 to 1."""
-    x_ticks(made, SHARES, [f"{share:g}" for share in SHARES])
-    made.set_xlim(0, 1)
+    x_ticks(ax, SHARES, [f"{share:g}" for share in SHARES])
+    ax.set_xlim(0, 1)
 
 
-def share_axes(made: Axes) -> None:
+def share_axes(ax: Axes) -> None:
     """Let both axes run from 0 to 1."""
-    share_axis(made)
-    y_ticks(made, SHARES, [f"{share:g}" for share in SHARES])
-    made.set_ylim(0, 1)
+    share_axis(ax)
+    y_ticks(ax, SHARES, [f"{share:g}" for share in SHARES])
+    ax.set_ylim(0, 1)
 
 
 def month_axis(
-    made: Axes,
+    ax: Axes,
     first: str,
     last: str,
     most: int,
@@ -95,18 +93,18 @@ def month_axis(
         for month, text in month_ticks(first, last, most) or [(first, month_name(first))]
     ]
     ticks = [(place, text) for place, text in ticks if low <= place <= high]
-    x_ticks(made, [place for place, _ in ticks], [text for _, text in ticks])
-    made.set_xlim(low, high)
+    x_ticks(ax, [place for place, _ in ticks], [text for _, text in ticks])
+    ax.set_xlim(low, high)
 
 
-def day_axis(made: Axes, first: date, last: date, most: int) -> None:
+def day_axis(ax: Axes, first: date, last: date, most: int) -> None:
     """Put days on the x axis, as ordinal numbers, and name at most so many months."""
     ticks = [
         (date.fromisoformat(f"{month}-01").toordinal(), text)
         for month, text in month_ticks(f"{first:%Y-%m}", f"{last:%Y-%m}", most, first.day > 1)
     ] or [(first.toordinal(), f"{first.day} {month_name(f'{first:%Y-%m}')}")]
-    x_ticks(made, [day for day, _ in ticks], [text for _, text in ticks])
-    made.set_xlim(first.toordinal(), max(last.toordinal(), first.toordinal() + 1))
+    x_ticks(ax, [day for day, _ in ticks], [text for _, text in ticks])
+    ax.set_xlim(first.toordinal(), max(last.toordinal(), first.toordinal() + 1))
 
 
 def month_ticks(first: str, last: str, most: int, after: bool = False) -> list[tuple[str, str]]:
@@ -144,16 +142,14 @@ def month_hint(month: str, text: str) -> Hint:
     return Hint(at_month(month) - 0.5, at_month(month) + 0.5, f"{short_month(month)}: {text}")
 
 
-def value_axis(
-    made: Axes, low: float, high: float, show: Callable[[float], str], most: int
-) -> None:
+def value_axis(ax: Axes, low: float, high: float, show: Callable[[float], str], most: int) -> None:
     """Name round values on the y axis, written by `show`."""
     from matplotlib.ticker import MaxNLocator
 
-    found = MaxNLocator(most, steps=[1, 2, 5, 10]).tick_values(low, high)
-    ticks = [float(tick) for tick in found if low <= tick <= high]
-    y_ticks(made, ticks, [show(tick) for tick in ticks])
-    made.set_ylim(low, high)
+    candidates = MaxNLocator(most, steps=[1, 2, 5, 10]).tick_values(low, high)
+    ticks = [float(tick) for tick in candidates if low <= tick <= high]
+    y_ticks(ax, ticks, [show(tick) for tick in ticks])
+    ax.set_ylim(low, high)
 
 
 def ends(values: Iterable[float | None], least: float, margin: float = 0.08) -> tuple[float, float]:
@@ -208,18 +204,16 @@ def auc_tick(value: float) -> str:
     return shown(value, 2 if abs(value * 100 - round(value * 100)) < 1e-6 else 3)
 
 
-def line(
-    made: Axes, x: ArrayLike, y: ArrayLike, ink: str, width: float = 2, dash: str = ""
-) -> None:
+def line(ax: Axes, x: ArrayLike, y: ArrayLike, ink: str, width: float = 2, dash: str = "") -> None:
     """Draw a line. dash: lengths in pixels, as the keys of a page have them."""
     style = (0, tuple(float(part) / width for part in dash.split())) if dash else "-"
-    made.plot(x, y, color=INK[ink], lw=width, ls=style, clip_on=False, solid_capstyle="round")
+    ax.plot(x, y, color=INK[ink], lw=width, ls=style, clip_on=False, solid_capstyle="round")
 
 
-def dashed(made: Axes, points: Sequence[tuple[float, float]]) -> None:
+def dashed(ax: Axes, points: Sequence[tuple[float, float]]) -> None:
     """Draw what was expected, or was before: a dashed line with hollow squares."""
     x, y = [point[0] for point in points], [point[1] for point in points]
-    made.plot(
+    ax.plot(
         x,
         y,
         color=INK["s1"],
@@ -233,14 +227,14 @@ def dashed(made: Axes, points: Sequence[tuple[float, float]]) -> None:
     )
 
 
-def solid(made: Axes, points: Sequence[tuple[float, float]]) -> None:
+def solid(ax: Axes, points: Sequence[tuple[float, float]]) -> None:
     """Draw what is: a line with dots."""
     x, y = [point[0] for point in points], [point[1] for point in points]
-    made.plot(x, y, color=INK["s0"], lw=1.8, marker="o", ms=5.5, clip_on=False)
+    ax.plot(x, y, color=INK["s0"], lw=1.8, marker="o", ms=5.5, clip_on=False)
 
 
 def bars(
-    made: Axes,
+    ax: Axes,
     left: ArrayLike,
     right: ArrayLike,
     heights: ArrayLike,
@@ -259,15 +253,15 @@ def bars(
         return
     codes = [Path.MOVETO, *[Path.LINETO] * 3, Path.CLOSEPOLY] * len(corners)
     shape = Path(corners.reshape(-1, 2), codes)
-    made.add_patch(PathPatch(shape, facecolor=INK[ink], lw=0, clip_on=False))
+    ax.add_patch(PathPatch(shape, facecolor=INK[ink], lw=0, clip_on=False))
 
 
 def mark(
-    made: Axes, x: ArrayLike, y: ArrayLike, shape: str, ink: str, size: float, hollow: bool = False
+    ax: Axes, x: ArrayLike, y: ArrayLike, shape: str, ink: str, size: float, hollow: bool = False
 ) -> None:
     """Draw markers of one kind, `size` pixels wide."""
     fill, edge = (INK["card"], ink) if hollow else (ink, INK["card"])
-    made.plot(
+    ax.plot(
         np.atleast_1d(x),
         np.atleast_1d(y),
         marker=shape,
@@ -282,18 +276,18 @@ def mark(
 
 
 def whisker(
-    made: Axes, x: float, low: float | None, high: float | None, ink: str, **style: Any
+    ax: Axes, x: float, low: float | None, high: float | None, ink: str, **style: Any
 ) -> None:
     """Draw an interval, if there is one."""
     if low is not None and high is not None:
-        whiskers(made, x, low, high, ink, **style)
+        whiskers(ax, x, low, high, ink, **style)
 
 
 def whiskers(
-    made: Axes, x: ArrayLike, low: ArrayLike, high: ArrayLike, ink: str, **style: Any
+    ax: Axes, x: ArrayLike, low: ArrayLike, high: ArrayLike, ink: str, **style: Any
 ) -> None:
     """Draw an interval at each place."""
-    made.vlines(x, low, high, ink, linewidth=1.5, capstyle="projecting", zorder=3, **style)
+    ax.vlines(x, low, high, ink, linewidth=1.5, capstyle="projecting", zorder=3, **style)
 
 
 def colour(version: int) -> str:
@@ -307,10 +301,10 @@ def marker(version: int) -> str:
 
 def runs(numbers: Sequence[int]) -> list[list[int]]:
     """Group numbers that follow each other: a line does not cross a month without a figure."""
-    found: list[list[int]] = []
+    groups: list[list[int]] = []
     for number in sorted(set(numbers)):
-        if found and found[-1][-1] == number - 1:
-            found[-1].append(number)
+        if groups and groups[-1][-1] == number - 1:
+            groups[-1].append(number)
         else:
-            found.append([number])
-    return found
+            groups.append([number])
+    return groups

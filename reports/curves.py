@@ -36,9 +36,9 @@ class Contact:
 
     threshold: float
     contacted: int
-    found: int  # positives among them
-    missed: int  # positives not contacted
-    spared: int  # negatives not contacted
+    true_positives: int  # positives contacted
+    false_negatives: int  # positives not contacted
+    true_negatives: int  # negatives not contacted
     value: float
     low: float
     high: float
@@ -123,9 +123,9 @@ def contact(
     return Contact(
         threshold=threshold,
         contacted=int(taken.sum()),
-        found=int(y[taken].sum()),
-        missed=int(y[~taken].sum()),
-        spared=int((1 - y[~taken]).sum()),
+        true_positives=int(y[taken].sum()),
+        false_negatives=int(y[~taken].sum()),
+        true_negatives=int((1 - y[~taken]).sum()),
         value=mean,
         low=mean - NORMAL_95 * float(error),
         high=mean + NORMAL_95 * float(error),

@@ -80,7 +80,7 @@ def write_data_report(
         learnt = read_table(connection, table)
     ranked = associations(learnt)
     curves = [
-        _curve(place, found) for place, found in enumerate(distributions(learnt, ranked), start=1)
+        _curve(place, chosen) for place, chosen in enumerate(distributions(learnt, ranked), start=1)
     ]
     lines, lines_note = _lines(log, quarantine)
     revenue, revenue_note = _revenue(log)
@@ -138,12 +138,12 @@ def _lines(log: Log, quarantine: Quarantine) -> tuple[Markup, str]:
     low, high, note = _amount_axis(valid + out, [f"the {name}" for name in _names(log)])
 
     def draw(figure: Figure, width: int) -> list[Hint]:
-        made, (left, right) = axes(figure, 46, 36, 16, 8), _edges(log)
+        ax, (left, right) = axes(figure, 46, 36, 16, 8), _edges(log)
         kept, total = np.clip(valid, low, high), np.clip(valid + out, low, high)
-        charts.bars(made, left, right, kept, "kept")
-        charts.bars(made, left, right, total - kept, "out", base=kept)
-        charts.day_axis(made, *_span(log), 8)
-        charts.value_axis(made, low, high, compact, 4)
+        charts.bars(ax, left, right, kept, "kept")
+        charts.bars(ax, left, right, total - kept, "out", base=kept)
+        charts.day_axis(ax, *_span(log), 8)
+        charts.value_axis(ax, low, high, compact, 4)
         return _hints(
             log,
             [f"{a:,.0f} valid, {b:,.0f} in quarantine" for a, b in zip(valid, out, strict=True)],
@@ -162,10 +162,10 @@ def _revenue(log: Log) -> tuple[Markup, str]:
     low, high, note = _amount_axis(money, [f"the {name}" for name in names])
 
     def draw(figure: Figure, width: int) -> list[Hint]:
-        made = axes(figure, 46, 36, 16, 8)
-        charts.bars(made, *_edges(log), np.clip(money, low, high), "money")
-        charts.day_axis(made, *_span(log), 8)
-        charts.value_axis(made, low, high, compact, 4)
+        ax = axes(figure, 46, 36, 16, 8)
+        charts.bars(ax, *_edges(log), np.clip(money, low, high), "money")
+        charts.day_axis(ax, *_span(log), 8)
+        charts.value_axis(ax, low, high, compact, 4)
         return _hints(log, [f"{value:,.0f}" for value in money])
 
     best = int(np.argmax(money))
@@ -190,18 +190,18 @@ def _monthly_index(log: Log) -> tuple[Markup, list[tuple[str, str]], str]:
     style = {year: YEARS[min(age, 2)] for age, year in enumerate(reversed(years))}
 
     def draw(figure: Figure, width: int) -> list[Hint]:
-        made = axes(figure, 46, 24, 8, 8)
-        charts.line(made, [0.5, 12.5], [100, 100], "soft", 1)
+        ax = axes(figure, 46, 24, 8, 8)
+        charts.line(ax, [0.5, 12.5], [100, 100], "soft", 1)
         for year in years:
             ink, thick = style[year]
             for run in charts.runs([*by_year[year]]):
                 at = np.clip([by_year[year][month] for month in run], low, high)
-                charts.line(made, run, at, ink, thick)
+                charts.line(ax, run, at, ink, thick)
                 if len(run) == 1:
-                    charts.mark(made, run[0], at[0], "o", INK[ink], 6)
-        charts.x_ticks(made, range(1, 13), [name[:3] for name in MONTHS])
-        made.set_xlim(0.5, 12.5)
-        charts.value_axis(made, low, high, compact, 4)
+                    charts.mark(ax, run[0], at[0], "o", INK[ink], 6)
+        charts.x_ticks(ax, range(1, 13), [name[:3] for name in MONTHS])
+        ax.set_xlim(0.5, 12.5)
+        charts.value_axis(ax, low, high, compact, 4)
         return []
 
     peak = max(every, key=lambda month: every[month], default=None)
@@ -254,8 +254,8 @@ def _hours(log: Log) -> tuple[list[int], list[tuple[str, list[tuple[int, str]]]]
 def _amount_axis(
     values: Sequence[float] | np.ndarray, places: Sequence[str]
 ) -> tuple[float, float, str]:
-    """The ends of an axis of amounts that holds 0 and ends where the strays begin, and what it
-    leaves out. places: what each value is of."""
+    """Return the ends of an axis of amounts, which includes 0 and excludes outliers, and a note
+    about those. places: what each value is of."""
     bottom, top = charts.robust_ends(np.array(values), 0.1, 3) if len(values) else (0.0, 0.0)
     low, high = 1.04 * min(bottom, 0.0), 1.04 * max(top, 0.0)
     if high == low:
@@ -309,42 +309,42 @@ def _target_rate(dates: list[AsOf], first: date, last: date) -> Markup:
     high = min(1.0, 1.15 * max((d.high or 0 for d in known), default=1.0)) or 1.0
 
     def draw(figure: Figure, width: int) -> list[Hint]:
-        made = axes(figure, 46, 36, 16, 8)
-        for one in dates:
-            x = one.day.toordinal()
-            if one.rate is None:
-                charts.line(made, [x, x], [0, high], "test", 4, "3 4")
+        ax = axes(figure, 46, 36, 16, 8)
+        for as_of in dates:
+            x = as_of.day.toordinal()
+            if as_of.rate is None:
+                charts.line(ax, [x, x], [0, high], "test", 4, "3 4")
             else:
-                charts.whisker(made, x, one.low, one.high, INK[one.split])
-                charts.mark(made, x, one.rate, "o", INK[one.split], 7)
-        charts.day_axis(made, first, last, 6 if width <= NARROW else 12)
-        charts.value_axis(made, 0, high, charts.percent_tick, 4)
+                charts.whisker(ax, x, as_of.low, as_of.high, INK[as_of.split])
+                charts.mark(ax, x, as_of.rate, "o", INK[as_of.split], 7)
+        charts.day_axis(ax, first, last, 6 if width <= NARROW else 12)
+        charts.value_axis(ax, 0, high, charts.percent_tick, 4)
         return []
 
-    said = ", ".join(f"{d.day} {d.rate:.0%}" for d in known[-12:] if d.rate is not None)
+    rates = ", ".join(f"{d.day} {d.rate:.0%}" for d in known[-12:] if d.rate is not None)
     alt = (
-        f"Share of customers who buy again by as-of date: {said}. Test dates are marked, not shown"
+        f"Share of customers who buy again by as-of date: {rates}. Test dates are marked, not shown"
     )
     return svg.wide_and_narrow("target", (HEIGHT, HEIGHT), alt, draw)
 
 
-def _curve(place: int, found: Distribution) -> dict[str, Any]:
-    """A feature's distribution by split: its chart, and what the page says beside it."""
+def _curve(place: int, distribution: Distribution) -> dict[str, Any]:
+    """Return a feature's distribution by split: its chart, and the texts beside it."""
     units = {feature.name: feature.unit for feature in CATALOGUE}
     return {
-        "name": found.name,
-        "unit": units.get(found.name, "value"),
-        "log_scale": found.log_scale,
-        "gap": found.gap,
-        "chart": _cumulative(f"distribution-{place}", found),
+        "name": distribution.name,
+        "unit": units.get(distribution.name, "value"),
+        "log_scale": distribution.log_scale,
+        "gap": distribution.gap,
+        "chart": _cumulative(f"distribution-{place}", distribution),
     }
 
 
-def _cumulative(name: str, found: Distribution) -> Markup:
+def _cumulative(name: str, distribution: Distribution) -> Markup:
     """The share of customers at or below each value, a line per split."""
-    pooled = np.concatenate(list(found.quantiles.values()))
+    pooled = np.concatenate(list(distribution.quantiles.values()))
     low, high = np.quantile(pooled, [0.01, 0.985])
-    transform = np.log1p if found.log_scale else np.asarray
+    transform = np.log1p if distribution.log_scale else np.asarray
     start, end = float(transform(low)), float(transform(high))
     if not end > start:
         start, end = start - 0.5, end + 0.5
@@ -352,24 +352,24 @@ def _cumulative(name: str, found: Distribution) -> Markup:
     def draw(figure: Figure, width: int) -> list[Hint]:
         from matplotlib.ticker import MaxNLocator
 
-        made = axes(figure, 42, 24, 14, 6)
+        ax = axes(figure, 42, 24, 14, 6)
         for split in SPLITS:
-            if split in found.quantiles:
-                at = np.clip(transform(found.quantiles[split].astype(float)), start, end)
-                charts.line(made, at, POINTS, split, 4 if split == "train" else 2)
+            if split in distribution.quantiles:
+                at = np.clip(transform(distribution.quantiles[split].astype(float)), start, end)
+                charts.line(ax, at, POINTS, split, 4 if split == "train" else 2)
         ticks = (
             _log_ticks(low, high)
-            if found.log_scale
+            if distribution.log_scale
             else [v for v in MaxNLocator(4).tick_values(start, end) if start <= v <= end]
         )
-        charts.x_ticks(made, [float(transform(v)) for v in ticks], map(compact, ticks))
-        made.set_xlim(start, end)
-        charts.y_ticks(made, (0, 0.5, 1), ("0%", "50%", "100%"))
-        made.set_ylim(0, 1)
+        charts.x_ticks(ax, [float(transform(v)) for v in ticks], map(compact, ticks))
+        ax.set_xlim(start, end)
+        charts.y_ticks(ax, (0, 0.5, 1), ("0%", "50%", "100%"))
+        ax.set_ylim(0, 1)
         return []
 
-    said = ", ".join(f"{split} {found.quantiles[split][50]:.3g}" for split in found.quantiles)
-    alt = f"Cumulative distribution of {found.name} by split; the medians are {said}"
+    medians = ", ".join(f"{split} {q[50]:.3g}" for split, q in distribution.quantiles.items())
+    alt = f"Cumulative distribution of {distribution.name} by split; the medians are {medians}"
     return chart(name, NARROW, 150, alt, draw)
 
 

@@ -41,22 +41,22 @@ def pages(root: Path, figures: dict[str, Any]) -> dict[Path, str]:
 
 def features_page() -> str:
     """Render docs/features.md from the catalogue."""
-    found = []
+    rows = []
     for f in CATALOGUE:
         span = f"from {f.low:g}" if f.high is None else f"{f.low:g} to {f.high:g}"
         needs = ", ".join(f"`{name}`" for name in sorted(f.needs)) or "–"
-        found.append([f"`{f.name}`", f.unit, f.meaning, span, f.missing or "never", needs])
-    return render("features", features=found)
+        rows.append([f"`{f.name}`", f.unit, f.meaning, span, f.missing or "never", needs])
+    return render("features", features=rows)
 
 
 def settings_page() -> str:
     """Render docs/settings.md from the settings model."""
-    found = []
+    rows = []
     for name, field in list(options())[2:]:  # the first two are the preset, which --config sets
         default = f"`{value}`" if (value := default_of(field)) else "none"
         cells = (f"`{name}`", accepted(field), default, field.description or "")
-        found.append(bars_escaped(cells))
-    return render("settings", presets=presets(), settings=found)
+        rows.append(bars_escaped(cells))
+    return render("settings", presets=presets(), settings=rows)
 
 
 def contract_page() -> str:
@@ -79,9 +79,9 @@ def contract_page() -> str:
     }
     return render(
         "contract",
-        sections={title: _rules(found) for title, found in sections.items()},
+        sections={title: _rules(group) for title, group in sections.items()},
         terms={name: meaning for name, (meaning, _) in DERIVED.items()} | MEASURES | CHANGES,
-        changed={preset: _rules(found) for preset, found in changed.items()},
+        changed={preset: _rules(group) for preset, group in changed.items()},
     )
 
 

@@ -34,13 +34,13 @@ SHOWN = 12  # categories of a feature
 @dataclass(frozen=True)
 class Shown:
     """One feature: missing: split -> share.  gap: the largest difference of validation or test to
-    train, as shares of categories or of the curves of numbers.  alone: ROC AUC on the training
+    train, as shares of categories or of the curves of numbers.  roc_auc: ROC AUC on the training
     split of a number; None for a category.  levels: (text, share of the rows, positive rate)."""
 
     feature: Feature
     missing: dict[str, float]
     gap: float
-    alone: float | None
+    roc_auc: float | None
     picture: Markup
     range: str
     levels: list[tuple[str, float, float]]
@@ -92,33 +92,33 @@ def _shown(
     known = {split: np.sort(column[~np.isnan(column)]) for split, column in columns.items()}
     gaps = [_gap(known["train"], known[split], feature) for split in ("valid", "test")]
     if feature.categories:
-        levels, picture, spread, alone = _levels(feature, columns["train"], y), Markup(""), "", None
+        levels, picture, spread, auc = _levels(feature, columns["train"], y), Markup(""), "", None
     else:
-        levels, alone = [], roc_auc(y, columns["train"])
+        levels, auc = [], roc_auc(y, columns["train"])
         picture, spread = histogram(known["train"])
-    return Shown(feature, missing, max(gaps), alone, picture, spread, levels, useless)
+    return Shown(feature, missing, max(gaps), auc, picture, spread, levels, useless)
 
 
-def _gap(one: np.ndarray, other: np.ndarray, feature: Feature) -> float:
+def _gap(first: np.ndarray, second: np.ndarray, feature: Feature) -> float:
     """The distance of two samples: Kolmogorov and Smirnov's, or the total variation of codes."""
-    if not len(one) or not len(other):
+    if not len(first) or not len(second):
         return 0.0
     if feature.categories:
         size = len(feature.categories) + 1
-        shares = [np.bincount(v.astype(int), minlength=size) / len(v) for v in (one, other)]
+        shares = [np.bincount(v.astype(int), minlength=size) / len(v) for v in (first, second)]
         return float(np.abs(shares[0] - shares[1]).sum() / 2)
-    return ks(one, other)
+    return ks(first, second)
 
 
 def _levels(feature: Feature, codes: np.ndarray, y: np.ndarray) -> list[tuple[str, float, float]]:
     names = [*feature.categories, other_name(feature.categories)]
     levels = [(name, codes == code) for code, name in enumerate(names)]
     levels.append((missing_name(feature.categories), np.isnan(codes)))
-    found = []
+    shares = []
     for name, rows in levels:
         if rows.any():
-            found.append((name, float(rows.mean()), float(y[rows].mean())))
-    return sorted(found, key=lambda level: -level[1])[:SHOWN]
+            shares.append((name, float(rows.mean()), float(y[rows].mean())))
+    return sorted(shares, key=lambda level: -level[1])[:SHOWN]
 
 
 def histogram(values: np.ndarray) -> tuple[Markup, str]:
@@ -139,7 +139,7 @@ def histogram(values: np.ndarray) -> tuple[Markup, str]:
 def _examples(quarantine: Path, compute: Compute) -> list[dict[str, Any]]:
     """The first rows of each reason: where they stand, and what could not be read."""
     with connect(quarantine.parent, compute) as connection:
-        found = connection.execute(f"""
+        rows = connection.execute(f"""
             SELECT reason, source, source_row, unreadable, CAST(cells AS VARCHAR)
             FROM (SELECT *, unnest(reasons) AS reason FROM {parquet(quarantine)})
             QUALIFY row_number() OVER (PARTITION BY reason ORDER BY source, source_row)
@@ -147,4 +147,4 @@ def _examples(quarantine: Path, compute: Compute) -> list[dict[str, Any]]:
             ORDER BY reason, source, source_row
         """).fetchall()
     columns = ("reason", "source", "row", "unreadable", "cells")
-    return [dict(zip(columns, row, strict=True)) for row in found]
+    return [dict(zip(columns, row, strict=True)) for row in rows]

@@ -43,9 +43,9 @@ class Buckets:
         """The bucket of a column of times, as SQL."""
         return f"CAST(date_trunc('{self.unit}', {time}) AS DATE)"
 
-    def spread(self, found: Mapping[Any, float]) -> list[float]:
-        """One figure per bucket: 0 where nothing was found. What lies elsewhere is left out."""
-        return [found.get(day, 0) for day in self.days]
+    def spread(self, figures: Mapping[Any, float]) -> list[float]:
+        """Return one figure per bucket: 0 where there is none. Other days are left out."""
+        return [figures.get(day, 0) for day in self.days]
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Log:
 class Reason:
     code: str
     rows: int
-    alone: int  # rows with no other reason: what would come back if this one rule went
+    only_reason: int  # rows with no other reason: valid without this rule
     by_bucket: list[float]
     untimed: int  # rows without a time
     examples: list[dict[str, Any]]
@@ -150,9 +150,9 @@ def read_log(connection: DuckDBPyConnection, parts: list[Path], validated: Path)
 
 
 def picture(lines_of: list[tuple[date, int]]) -> tuple[date, date]:
-    """Return the days that a picture should cover, from the lines of each day of the log: all of
-    them, or without the few that lie far off. One row of 1900 would else make a century of
-    nothing."""
+    """Return the days that the charts should cover, from the lines of each day of the log: all, or
+    all but a few days far from the rest. A single row of 1900 would otherwise add an empty
+    century."""
     days = np.array([day.toordinal() for day, _ in lines_of])
     lines = np.array([lines for _, lines in lines_of])
     first, last = robust_ends(days, STRAY, 0.25, lines)
@@ -164,8 +164,8 @@ def make_buckets(connection: DuckDBPyConnection, first: date, last: date) -> Buc
     fitting = (unit for unit, days in LONGEST.items() if last - first <= timedelta(days))
     unit = next(fitting, "year")
     span = f"date_trunc('{unit}', DATE '{first}'), DATE '{last}', INTERVAL 1 {unit}"
-    found = rows(connection, f"SELECT unnest(generate_series({span}))::DATE")
-    return Buckets(unit, [day for (day,) in found], first, last)
+    days = rows(connection, f"SELECT unnest(generate_series({span}))::DATE")
+    return Buckets(unit, [day for (day,) in days], first, last)
 
 
 def _columns(
@@ -175,21 +175,21 @@ def _columns(
     held = set(column_names(connection, parquet(parts)))
     names = [name for name in CANONICAL if name in held]
     missing = ", ".join(f"count(*) - count({quoted(name)})" for name in names)
-    found = rows(
+    counted = rows(
         connection,
         f"SELECT {buckets.of('invoiced_at')}, count(*), {missing} FROM {parquet(parts)}"
         " GROUP BY ALL",
     )
-    volumes = [lines for lines in buckets.spread({day: n for day, n, *_ in found}) if lines]
+    volumes = [lines for lines in buckets.spread({day: n for day, n, *_ in counted}) if lines]
     enough = SPARSE * float(np.median(volumes)) if volumes else 0
-    return sum(lines for _, lines, *_ in found), [
+    return sum(lines for _, lines, *_ in counted), [
         Column(
             name=name,
-            missing=sum(counts[place] for counts in found),
+            missing=sum(counts[place] for counts in counted),
             share_by_bucket=buckets.spread(
-                {counts[0]: counts[place] / counts[1] for counts in found if counts[1] >= enough}
+                {counts[0]: counts[place] / counts[1] for counts in counted if counts[1] >= enough}
             ),
-            untimed=sum(counts[place] for counts in found if counts[0] is None),
+            untimed=sum(counts[place] for counts in counted if counts[0] is None),
         )
         for place, name in enumerate(names, start=2)
     ]
@@ -200,19 +200,19 @@ def read_quarantine(connection: DuckDBPyConnection, file: Path, buckets: Buckets
     source = parquet(file)
     in_all: Counter[date | None] = Counter()
     count_of: Counter[str] = Counter()
-    alone: Counter[str] = Counter()
+    only_reason: Counter[str] = Counter()
     in_bucket: dict[str, Counter[date | None]] = {}
-    found = rows(
+    counted = rows(
         connection,
         f"SELECT {buckets.of('invoiced_at')}, reasons, count(*) FROM {source} GROUP BY ALL",
     )
-    for bucket, reasons, count in found:
+    for bucket, reasons, count in counted:
         in_all[bucket] += count
         for reason in reasons or ():
             count_of[reason] += count
             in_bucket.setdefault(reason, Counter())[bucket] += count
             if len(reasons) == 1:
-                alone[reason] += count
+                only_reason[reason] += count
     examples = _examples(connection, file) if count_of else {}
     by_bucket = buckets.spread(in_all)
     return Quarantine(
@@ -223,7 +223,7 @@ def read_quarantine(connection: DuckDBPyConnection, file: Path, buckets: Buckets
             Reason(
                 code=code,
                 rows=count_of[code],
-                alone=alone[code],
+                only_reason=only_reason[code],
                 by_bucket=buckets.spread(in_bucket[code]),
                 untimed=in_bucket[code].get(None, 0),
                 examples=examples[code],
@@ -235,7 +235,8 @@ def read_quarantine(connection: DuckDBPyConnection, file: Path, buckets: Buckets
 
 
 def _unreadable(connection: DuckDBPyConnection, source: str) -> dict[str, int]:
-    """A value that cannot be read sends its row to quarantine, so that is where they all are."""
+    """Count the unreadable values by column. Such a value sends its row to quarantine, so all of
+    them are there."""
     if "unreadable" not in column_names(connection, source):
         return {}
     values = f"SELECT unnest(unreadable) AS value FROM {source}"
@@ -259,15 +260,15 @@ def _examples(connection: DuckDBPyConnection, file: Path) -> dict[str, list[dict
         ) GROUP BY reason
         """,
     )
-    places = ", ".join(str(place) for place in sorted({p for _, found in chosen for p in found}))
+    places = ", ".join(str(place) for place in sorted({n for _, group in chosen for n in group}))
     held = column_names(connection, parquet(file))
     shown = [n for n in ("source", "source_row", "reasons", *CANONICAL, "unreadable") if n in held]
-    found = rows(
+    examples = rows(
         connection,
         f"SELECT file_row_number, {', '.join(map(quoted, shown))} FROM {numbered}"
         f" WHERE file_row_number IN ({places})",
     )
-    row_at = {place: dict(zip(shown, values, strict=True)) for place, *values in found}
+    row_at = {place: dict(zip(shown, values, strict=True)) for place, *values in examples}
     return {reason: [row_at[place] for place in sorted(places)] for reason, places in chosen}
 
 

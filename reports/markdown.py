@@ -33,9 +33,9 @@ def fill(text: str, template: str, sections: Sequence[str], **context: Any) -> s
 
 @cache
 def _environment() -> Environment:
-    made = environment(visible=False)
-    made.filters |= {"rows": rows, "amount": amount, "limit": limit, "z": standard}
-    return made
+    env = environment(visible=False)
+    env.filters |= {"rows": rows, "amount": amount, "limit": limit, "z": standard}
+    return env
 
 
 def rows(cells: Iterable[Sequence[str]]) -> str:
@@ -66,15 +66,15 @@ def standard(z: float | None) -> str:
     return "–" if z is None else f"{round(z, 1) + 0.0:+.1f}"
 
 
-def between(found: dict[str, float], digits: int, sign: str = "") -> str:
+def between(interval: dict[str, float], digits: int, sign: str = "") -> str:
     """Write an interval in brackets."""
-    return f"[{found['low']:{sign}.{digits}f}, {found['high']:{sign}.{digits}f}]"
+    return f"[{interval['low']:{sign}.{digits}f}, {interval['high']:{sign}.{digits}f}]"
 
 
 def with_interval(scores: dict[str, float], metric: str, digits: int = 4, ends: int = 3) -> str:
     """Write a figure with its interval, whose ends have so many digits."""
-    found = {"low": scores[f"{metric}_low"], "high": scores[f"{metric}_high"]}
-    return f"{scores[metric]:.{digits}f} {between(found, ends)}"
+    interval = {"low": scores[f"{metric}_low"], "high": scores[f"{metric}_high"]}
+    return f"{scores[metric]:.{digits}f} {between(interval, ends)}"
 
 
 def signed(difference: dict[str, float]) -> str:

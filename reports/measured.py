@@ -58,8 +58,8 @@ def speed_page(figures: dict[str, Any]) -> str:
 
 
 def _of_shadow(figures: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The figures of the service, and those with a challenger in shadow: they are one after the
-    other, and the load average comes after them."""
+    """Separate the figures of the service from those with a challenger in shadow, which are
+    consecutive and are followed by the load average."""
     places = [n for n, one in enumerate(figures) if "in shadow" in one["name"]]
     if not places:
         return figures, []
@@ -113,13 +113,13 @@ def comparison_page(figures: dict[str, Any]) -> str:
 
 
 def _candidates(run: dict[str, Any]) -> Cells:
-    found, winner, baseline = [], run["winner"], run["baseline"]
+    rows, winner, baseline = [], run["winner"], run["baseline"]
     by_validation = sorted(
         run["families"].items(), key=lambda item: item[1]["valid"]["recalibrated_log_loss"]
     )
     for name, family in by_validation:
         valid, test = family["valid"], family["test"]
-        found.append(
+        rows.append(
             [
                 f"**{name}**" if name == winner else name,
                 *(f"{valid[metric]:.4f}" for metric in ("recalibrated_log_loss", "roc_auc")),
@@ -131,7 +131,7 @@ def _candidates(run: dict[str, Any]) -> Cells:
     others = {f"`{baseline['feature']}` alone": baseline["roc_auc"]}
     if run["oracle"]:
         others["oracle"] = run["oracle"]["roc_auc"]
-    return found + [[name, "", "", f"{value:.4f}", "", "", ""] for name, value in others.items()]
+    return rows + [[name, "", "", f"{value:.4f}", "", "", ""] for name, value in others.items()]
 
 
 def _versus(run: dict[str, Any], winner: str, name: str) -> str:
@@ -139,9 +139,9 @@ def _versus(run: dict[str, Any], winner: str, name: str) -> str:
         return ""
     pair = run["differences"].get(f"{winner} - {name}")
     sign = 1 if pair else -1
-    found = (pair or run["differences"][f"{name} - {winner}"])["roc_auc"]
-    low, high = sorted((sign * found["low"], sign * found["high"]))
-    return signed({"difference": sign * found["difference"], "low": low, "high": high})
+    difference = (pair or run["differences"][f"{name} - {winner}"])["roc_auc"]
+    low, high = sorted((sign * difference["low"], sign * difference["high"]))
+    return signed({"difference": sign * difference["difference"], "low": low, "high": high})
 
 
 def _slices(slices: list[dict[str, Any]]) -> Cells:
@@ -268,14 +268,14 @@ DRIFTS = {
 
 def fill_monitoring(text: str, figures: dict[str, Any]) -> str:
     """Fill in the sections of docs/monitoring.md; what was not measured is left as it is."""
-    found, labels = figures.get("monitoring"), figures.get("monitoring_labels")
-    sections = ["sensors", *(("rules", "power", "real") if found else ())]
+    monitoring, labels = figures.get("monitoring"), figures.get("monitoring_labels")
+    sections = ["sensors", *(("rules", "power", "real") if monitoring else ())]
     return fill(
         text,
         "monitoring",
         [*sections, *(("champion",) if labels else ())],
         sensors=SENSORS,
-        figures=found,
+        figures=monitoring,
         labels=labels,
         rules=USUAL_RULES,
         drifts=DRIFTS,
@@ -283,7 +283,7 @@ def fill_monitoring(text: str, figures: dict[str, Any]) -> str:
         interval=lambda one: (
             between(one, 2) if one["of"] < 150 else f"[{one['low']:.1%}, {one['high']:.1%}]"
         ),
-        shares=lambda found: " | ".join(f"{one['share']:.2f} {between(one, 2)}" for one in found),
+        shares=lambda each: " | ".join(f"{one['share']:.2f} {between(one, 2)}" for one in each),
     )
 
 

@@ -1,5 +1,5 @@
-"""Draw the charts of the model report. Each says in its alt text what it shows, so that nothing is
-shown by a picture alone; lines differ by their dashes and not only by their colour."""
+"""Draw the charts of the model report. Each describes its content in its alt text; lines differ by
+their dashes and not only by their colour."""
 
 from __future__ import annotations
 
@@ -66,27 +66,27 @@ def drawn(context: ReportContext, sections: dict[str, Any]) -> dict[str, Any]:
 
 
 def _roc(context: ReportContext) -> Markup:
-    said = _said(context, "roc_auc", 4)
-    alt = f"ROC curves on the test split; the area under the curve is: {said}"
+    scores = _score_text(context, "roc_auc", 4)
+    alt = f"ROC curves on the test split; the area under the curve is: {scores}"
     return _per_candidate("roc", context, curves.roc, alt)
 
 
 def _precision_recall(context: ReportContext) -> Markup:
-    said = _said(context, "average_precision", 3)
-    alt = f"Precision over recall on the test split; average precision is: {said}"
+    scores = _score_text(context, "average_precision", 3)
+    alt = f"Precision over recall on the test split; average precision is: {scores}"
     return _per_candidate("precision-recall", context, curves.precision_recall, alt, False)
 
 
 def _gain(context: ReportContext) -> Markup:
-    said = _said(context, "lift_top_decile", 2)
+    scores = _score_text(context, "lift_top_decile", 2)
     alt = (
         "Share of the positives found over the share of rows taken, highest probability first;"
-        f" lift of the top tenth: {said}"
+        f" lift of the top tenth: {scores}"
     )
     return _per_candidate("gain", context, curves.gain, alt)
 
 
-def _said(context: ReportContext, metric: str, digits: int) -> str:
+def _score_text(context: ReportContext, metric: str, digits: int) -> str:
     scores = context.evaluation.scores
     return ", ".join(f"{name} {scores[name][metric]:.{digits}f}" for name in context.candidates)
 
@@ -97,21 +97,21 @@ def _per_candidate(
     """One curve per candidate in a square of shares; the winner's is drawn last, on top."""
 
     def draw(figure: Figure, width: int) -> list[Hint]:
-        made = _square(figure, diagonal)
+        ax = _square(figure, diagonal)
         for candidate, (ink, dash, thick) in reversed(lines_of(context).items()):
             x, y = curve(context.y, context.evaluation.probabilities[candidate])
-            charts.line(made, x, y, ink, thick, dash)
+            charts.line(ax, x, y, ink, thick, dash)
         return []
 
     return chart(name, NARROW, NARROW, alt, draw)
 
 
 def _square(figure: Figure, diagonal: bool = True) -> Axes:
-    made = axes(figure, 38, 24, 10, 10)
-    charts.share_axes(made)
+    ax = axes(figure, 38, 24, 10, 10)
+    charts.share_axes(ax)
     if diagonal:
-        charts.line(made, [0, 1], [0, 1], "soft", 1)
-    return made
+        charts.line(ax, [0, 1], [0, 1], "soft", 1)
+    return ax
 
 
 # --- calibration, validation, value --------------------------------------------------------------
@@ -121,69 +121,69 @@ def _reliability(before: Sequence[Bin], after: Sequence[Bin]) -> Markup:
     """Observed share over mean prediction, in bins of equal count, with Wilson's intervals."""
 
     def draw(figure: Figure, width: int) -> list[Hint]:
-        made = _square(figure)
+        ax = _square(figure)
         if before:
             x, y = [b.predicted for b in before], [b.observed for b in before]
-            charts.line(made, x, y, "raw", 2, "5 3")
+            charts.line(ax, x, y, "raw", 2, "5 3")
         x, y = [b.predicted for b in after], [b.observed for b in after]
-        charts.line(made, x, y, "s0")
-        charts.whiskers(made, x, [b.low for b in after], [b.high for b in after], INK["s0"])
-        charts.mark(made, x, y, "o", INK["s0"], 7)
+        charts.line(ax, x, y, "s0")
+        charts.whiskers(ax, x, [b.low for b in after], [b.high for b in after], INK["s0"])
+        charts.mark(ax, x, y, "o", INK["s0"], 7)
         return []
 
-    said = ", ".join(f"{b.predicted:.0%} predicted, {b.observed:.0%} observed" for b in after)
-    return chart("reliability", MEDIUM, 390, f"Reliability after calibration: {said}", draw)
+    points = ", ".join(f"{b.predicted:.0%} predicted, {b.observed:.0%} observed" for b in after)
+    return chart("reliability", MEDIUM, 390, f"Reliability after calibration: {points}", draw)
 
 
 def _levels(dates: Sequence[dict[str, Any]]) -> Markup:
     """Per date: the observed share with its interval, and the mean prediction before and after."""
     low, high = charts.padded(
-        one[key] for one in dates for key in ("low", "high", "before", "after")
+        row[key] for row in dates for key in ("low", "high", "before", "after")
     )
 
     def draw(figure: Figure, width: int) -> list[Hint]:
-        made = axes(figure, 46, 24, 10, 10)
-        for place, one in enumerate(dates):
-            charts.whisker(made, place, one["low"], one["high"], INK["text"])
-            charts.mark(made, place, one["observed"], "o", INK["text"], 7)
+        ax = axes(figure, 46, 24, 10, 10)
+        for place, row in enumerate(dates):
+            charts.whisker(ax, place, row["low"], row["high"], INK["text"])
+            charts.mark(ax, place, row["observed"], "o", INK["text"], 7)
             across = [place - 0.24, place + 0.24]
-            if one["before"] is not None:
-                charts.line(made, across, [one["before"]] * 2, "raw", 4, "5 3")
-            charts.line(made, across, [one["after"]] * 2, "s0", 4)
-        _places(made, [one["date"] or one["split"] for one in dates])
-        charts.value_axis(made, low, high, charts.percent_tick, 6)
+            if row["before"] is not None:
+                charts.line(ax, across, [row["before"]] * 2, "raw", 4, "5 3")
+            charts.line(ax, across, [row["after"]] * 2, "s0", 4)
+        _places(ax, [row["date"] or row["split"] for row in dates])
+        charts.value_axis(ax, low, high, charts.percent_tick, 6)
         return []
 
-    said = [
-        f"{one['split']} {one['date']}: {one['observed']:.1%} observed,"
-        f" {one['after']:.1%} predicted"
-        for one in dates
+    texts = [
+        f"{row['split']} {row['date']}: {row['observed']:.1%} observed,"
+        f" {row['after']:.1%} predicted"
+        for row in dates
     ]
-    return chart("levels", MEDIUM, 390, "; ".join(said), draw)
+    return chart("levels", MEDIUM, 390, "; ".join(texts), draw)
 
 
-def _folds(context: ReportContext, found: Sequence[dict[str, Any]], metric: str) -> Markup:
+def _folds(context: ReportContext, folds: Sequence[dict[str, Any]], metric: str) -> Markup:
     """A line per candidate over the validation dates."""
-    low, high = charts.padded(m[metric] for fold in found for m in fold["candidates"].values())
+    low, high = charts.padded(m[metric] for fold in folds for m in fold["candidates"].values())
 
     def draw(figure: Figure, width: int) -> list[Hint]:
-        made = axes(figure, 50, 24, 10, 10)
+        ax = axes(figure, 50, 24, 10, 10)
         for name, (ink, dash, thick) in reversed(lines_of(context).items()):
-            places = [i for i, fold in enumerate(found) if name in fold["candidates"]]
-            values = [found[i]["candidates"][name][metric] for i in places]
-            charts.line(made, places, values, ink, thick, dash)
-            charts.mark(made, places, values, "o", INK[ink], 7)
-        _places(made, [fold["date"] for fold in found])
-        charts.value_axis(made, low, high, charts.tick_text(low, high), 5)
+            places = [i for i, fold in enumerate(folds) if name in fold["candidates"]]
+            values = [folds[i]["candidates"][name][metric] for i in places]
+            charts.line(ax, places, values, ink, thick, dash)
+            charts.mark(ax, places, values, "o", INK[ink], 7)
+        _places(ax, [fold["date"] for fold in folds])
+        charts.value_axis(ax, low, high, charts.tick_text(low, high), 5)
         return []
 
-    said = "; ".join(
+    figures = "; ".join(
         f"{fold['date']}: "
         + ", ".join(f"{name} {m[metric]:.4f}" for name, m in fold["candidates"].items())
-        for fold in found
+        for fold in folds
     )
     name = f"folds-{metric.replace('_', '-')}"
-    return chart(name, MEDIUM, 190, f"By validation date. {said}", draw)
+    return chart(name, MEDIUM, 190, f"By validation date. {figures}", draw)
 
 
 def _worth(contact: dict[str, Any]) -> Markup:
@@ -194,14 +194,14 @@ def _worth(contact: dict[str, Any]) -> Markup:
     low, high = charts.padded([0.0, float(values.min()), float(values.max())])
 
     def draw(figure: Figure, width: int) -> list[Hint]:
-        made = axes(figure, 50, 24, 10, 10)
-        charts.line(made, [0, 1], [0, 0], "soft", 1)
-        charts.line(made, [threshold, threshold], [low, high], "text", 1.5, "5 4")
-        charts.line(made, contact["thresholds"], values, "s0", 3)
-        charts.mark(made, best, most, "o", INK["raw"], 8)
-        charts.mark(made, threshold, chosen, "o", INK["s0"], 8)
-        charts.share_axis(made)
-        charts.value_axis(made, low, high, charts.tick_text(low, high), 5)
+        ax = axes(figure, 50, 24, 10, 10)
+        charts.line(ax, [0, 1], [0, 0], "soft", 1)
+        charts.line(ax, [threshold, threshold], [low, high], "text", 1.5, "5 4")
+        charts.line(ax, contact["thresholds"], values, "s0", 3)
+        charts.mark(ax, best, most, "o", INK["raw"], 8)
+        charts.mark(ax, threshold, chosen, "o", INK["s0"], 8)
+        charts.share_axis(ax)
+        charts.value_axis(ax, low, high, charts.tick_text(low, high), 5)
         return []
 
     alt = (
@@ -211,20 +211,20 @@ def _worth(contact: dict[str, Any]) -> Markup:
     return chart("worth", MEDIUM, 330, alt, draw)
 
 
-def _places(made: Axes, labels: Sequence[str]) -> None:
-    """Names on the x axis at 0, 1, …; of many not each, but the last one always."""
+def _places(ax: Axes, labels: Sequence[str]) -> None:
+    """Put labels on the x axis at 0, 1, …; of many only every n-th, counted from the last."""
     every = -(-len(labels) // LABELS)
     shown = range((len(labels) - 1) % every, len(labels), every)
-    charts.x_ticks(made, shown, [labels[place] for place in shown])
-    made.set_xlim(-0.5, len(labels) - 0.5)
+    charts.x_ticks(ax, shown, [labels[place] for place in shown])
+    ax.set_xlim(-0.5, len(labels) - 0.5)
 
 
 # --- tuning, and contributions of a feature ------------------------------------------------------
 
 
-def _search(name: str, one: dict[str, Any]) -> Markup:
+def _search(name: str, search: dict[str, Any]) -> Markup:
     """The best so far, trial by trial; complete trials as dots, others along the bottom."""
-    trials = one["trials"]
+    trials = search["trials"]
     complete = {
         i: t["metrics"]["recalibrated_log_loss"]
         for i, t in enumerate(trials)
@@ -241,17 +241,17 @@ def _search(name: str, one: dict[str, Any]) -> Markup:
     def draw(figure: Figure, width: int) -> list[Hint]:
         from matplotlib.ticker import MaxNLocator
 
-        made = axes(figure, 50, 24, 10, 8)
+        ax = axes(figure, 50, 24, 10, 8)
         x, y = [i for i, _ in best] + [last], [value for _, value in best] + [best[-1][1]]
-        made.step(x, y, where="post", color=INK["s0"], lw=2, clip_on=False)
+        ax.step(x, y, where="post", color=INK["s0"], lw=2, clip_on=False)
         values = np.minimum([*complete.values()], high)
-        made.plot([*complete], values, "o", ms=4.5, mfc=INK["s0"], mew=0, alpha=0.65, clip_on=False)
+        ax.plot([*complete], values, "o", ms=4.5, mfc=INK["s0"], mew=0, alpha=0.65, clip_on=False)
         for state, ink, thick in (("pruned", "soft", 1.5), ("failed", "bad", 3.5)):
             places = [i for i, trial in enumerate(trials) if trial["state"] == state]
-            made.plot(
+            ax.plot(
                 places,
                 [0] * len(places),
-                transform=made.get_xaxis_transform(),
+                transform=ax.get_xaxis_transform(),
                 ls="",
                 marker=2,  # a tick upwards
                 ms=9,
@@ -261,42 +261,42 @@ def _search(name: str, one: dict[str, Any]) -> Markup:
             )
         named = MaxNLocator(5, integer=True).tick_values(0, max(last, 1))
         named = [tick for tick in named if 0 <= tick <= max(last, 1)]
-        charts.x_ticks(made, named, [f"{tick:g}" for tick in named])
-        made.set_xlim(0, max(last, 1))
-        charts.value_axis(made, low, high, charts.tick_text(low, high), 5)
+        charts.x_ticks(ax, named, [f"{tick:g}" for tick in named])
+        ax.set_xlim(0, max(last, 1))
+        charts.value_axis(ax, low, high, charts.tick_text(low, high), 5)
         return []
 
     alt = (
-        f"Search of {one['name']}: {len(trials)} trials, the best validation log loss so far falls"
-        f" from {best[0][1]:.4f} to {best[-1][1]:.4f}; {one['pruned']} pruned, {one['failed']}"
-        " failed"
+        f"Search of {search['name']}: {len(trials)} trials, the best validation log loss so far"
+        f" falls from {best[0][1]:.4f} to {best[-1][1]:.4f}; {search['pruned']} pruned,"
+        f" {search['failed']} failed"
     )
     return chart(name, NARROW, 160, alt, draw)
 
 
-def _dependence(name: str, one: dict[str, Any], reach: float) -> Markup:
+def _dependence(name: str, feature: dict[str, Any], reach: float) -> Markup:
     """Contribution along the values: the mean of each bin, and its quarters. reach: the largest
     size of all features shown, so that their charts compare."""
-    bins = one["bins"]
+    bins = feature["bins"]
     low, high = charts.padded([-reach, reach])
 
     def draw(figure: Figure, width: int) -> list[Hint]:
-        made = axes(figure, 46, 24, 10, 8)
-        charts.line(made, [-0.5, len(bins) - 0.5], [0, 0], "soft", 1)
+        ax = axes(figure, 46, 24, 10, 8)
+        charts.line(ax, [-0.5, len(bins) - 0.5], [0, 0], "soft", 1)
         low_ends, high_ends = [b["low"] for b in bins], [b["high"] for b in bins]
-        charts.whiskers(made, range(len(bins)), low_ends, high_ends, INK["s0"])
-        charts.mark(made, range(len(bins)), [b["mean"] for b in bins], "o", INK["s0"], 7)
+        charts.whiskers(ax, range(len(bins)), low_ends, high_ends, INK["s0"])
+        charts.mark(ax, range(len(bins)), [b["mean"] for b in bins], "o", INK["s0"], 7)
         ticks = _bin_ticks(bins)
-        charts.x_ticks(made, [place for place, _ in ticks], [text for _, text in ticks])
-        made.set_xlim(-0.5, len(bins) - 0.5)
-        charts.value_axis(made, low, high, charts.tick_text(low, high), 5)
+        charts.x_ticks(ax, [place for place, _ in ticks], [text for _, text in ticks])
+        ax.set_xlim(-0.5, len(bins) - 0.5)
+        charts.value_axis(ax, low, high, charts.tick_text(low, high), 5)
         return [
             Hint(i - 0.5, i + 0.5, f"{b['label']}: {b['mean']:+.3f} ({b['rows']} rows)")
             for i, b in enumerate(bins)
         ]
 
-    said = "; ".join(f"{b['label']}: {b['mean']:+.2f}" for b in bins)
-    alt = f"Mean contribution of {one['name']} in log-odds by its value. {said}"
+    means = "; ".join(f"{b['label']}: {b['mean']:+.2f}" for b in bins)
+    alt = f"Mean contribution of {feature['name']} in log-odds by its value. {means}"
     return chart(name, NARROW, 160, alt, draw)
 
 

@@ -34,7 +34,7 @@ PER = 1000  # rows: the value of contact is given per so many
 
 
 def verdict(context: ReportContext) -> dict[str, Any]:
-    """Say the outcome in plain words, and what speaks for or against."""
+    """Describe the outcome, the rules of the gate, and the scores that it is based on."""
     decision, summary = context.summary["decision"], context.summary
     promoted = decision["action"] == "promote"
     rules = list(decision.get("rules") or [])
@@ -126,22 +126,26 @@ def comparison(context: ReportContext) -> dict[str, Any]:
         {
             "pair": pair,
             "metric": metric,
-            "says": _says(pair, metric, found[metric]),
-            **found[metric],
+            "says": _comparison_text(pair, metric, differences[metric]),
+            **differences[metric],
         }
-        for pair, found in evaluation.between.items()
+        for pair, differences in evaluation.between.items()
         for metric in ("roc_auc", "log_loss")
     ]
     champion = [
-        {"metric": metric, "says": _says("winner - champion", metric, found), **found}
-        for metric, found in (evaluation.against_champion or {}).items()
+        {
+            "metric": metric,
+            "says": _comparison_text("winner - champion", metric, difference),
+            **difference,
+        }
+        for metric, difference in (evaluation.against_champion or {}).items()
     ]
     return {
         "ladder": ladder,
         "low": min(reach),
         "high": max(reach),
         "pairs": pairs,
-        "champion": sorted(champion, key=lambda one: METRICS.index(one["metric"])),
+        "champion": sorted(champion, key=lambda pair: METRICS.index(pair["metric"])),
         "against_baseline": evaluation.against_baseline,
         "bootstrap": context.settings.training.bootstrap,
         "ensemble": context.results.get("ensemble"),
@@ -150,8 +154,8 @@ def comparison(context: ReportContext) -> dict[str, Any]:
 
 def folds(context: ReportContext) -> list[dict[str, Any]]:
     """Return the rows and each candidate's figures per validation date, oldest first. A table
-    without dates has one line, with the figures that the choice was made by."""
-    found: dict[str, dict[str, Any]] = {}
+    without dates has one row, with the validation figures that decided the choice."""
+    by_date: dict[str, dict[str, Any]] = {}
     for name in context.candidates:
         parts = context.results[name].get("folds") or []
         if not parts or any(not part.get("as_of") for part in parts):
@@ -159,11 +163,11 @@ def folds(context: ReportContext) -> list[dict[str, Any]]:
             parts = [{"rows": rows, "metrics": context.results[name]["valid_metrics"]}]
         for part in parts:
             date = str(part.get("as_of") or "")
-            one = found.setdefault(date, {"date": date, "train_rows": None, "candidates": {}})
-            one["rows"] = part["rows"]
-            one["train_rows"] = part.get("train_rows") or one["train_rows"]
-            one["candidates"][name] = part["metrics"]
-    return [found[date] for date in sorted(found)]
+            row = by_date.setdefault(date, {"date": date, "train_rows": None, "candidates": {}})
+            row["rows"] = part["rows"]
+            row["train_rows"] = part.get("train_rows") or row["train_rows"]
+            row["candidates"][name] = part["metrics"]
+    return [by_date[date] for date in sorted(by_date)]
 
 
 def calibration(context: ReportContext) -> dict[str, Any]:
@@ -281,51 +285,51 @@ def slices(context: ReportContext) -> dict[str, Any]:
 
 def _levels(context: ReportContext) -> list[dict[str, Any]]:
     """Mean prediction of the winner against the outcome, per split and as-of date."""
-    winner, found = context.evaluation.winner, []
+    winner, rows = context.evaluation.winner, []
     if context.valid is not None and context.valid.y is not None and winner in context.valid_native:
-        found += _by_date(
+        rows += _by_date(
             "valid",
             context.valid.as_of,
             context.valid.y,
             context.valid_native[winner],
             context.valid_raw.get(winner),
         )
-    found += _by_date(
+    rows += _by_date(
         "test",
         context.evaluation.test.as_of,
         context.y,
         context.evaluation.probabilities[winner],
         context.test_raw.get(winner),
     )
-    return found
+    return rows
 
 
 def _by_date(
     split: str, as_of: np.ndarray, y: np.ndarray, p: np.ndarray, raw: np.ndarray | None
 ) -> list[dict[str, Any]]:
-    found = []
+    by_date = []
     for day in np.unique(as_of):  # a table without dates: one NaT
         rows = np.isnat(as_of) if np.isnat(day) else as_of == day
         low, high = wilson(float(y[rows].mean()), int(rows.sum()))
-        one = y[rows]
-        found.append(
+        outcomes = y[rows]
+        by_date.append(
             {
                 "split": SPLIT_NAMES[split],
                 "date": "" if np.isnat(day) else str(day),
                 "rows": int(rows.sum()),
-                "observed": float(one.mean()),
+                "observed": float(outcomes.mean()),
                 "low": low,
                 "high": high,
                 "before": None if raw is None else float(raw[rows].mean()),
                 "after": float(p[rows].mean()),
                 "error": (
-                    point(one, np.clip(p[rows], 0, 1))["calibration_error"]
-                    if len(set(one.tolist())) == 2
+                    point(outcomes, np.clip(p[rows], 0, 1))["calibration_error"]
+                    if len(set(outcomes.tolist())) == 2
                     else None
                 ),
             }
         )
-    return found
+    return by_date
 
 
 def _contributions(context: ReportContext) -> list[dict[str, Any]]:
@@ -337,20 +341,20 @@ def _contributions(context: ReportContext) -> list[dict[str, Any]]:
 
 
 def _direction(given: dict[str, Any] | None) -> str:
-    """In words, where the correlation is strong enough to speak of a direction."""
+    """Describe the direction of a feature's effect, if the correlation is strong enough."""
     if given is None or given["mean_size"] == 0:
         return ""
-    found = given["direction"]
-    if found is None:
+    correlation = given["direction"]
+    if correlation is None:
         return "differs by value"
-    if abs(found) < 0.3:
+    if abs(correlation) < 0.3:
         return "no single one"
-    return "larger raises it" if found > 0 else "larger lowers it"
+    return "larger raises it" if correlation > 0 else "larger lowers it"
 
 
 def tuning(context: ReportContext) -> list[dict[str, Any]]:
     """Return trials by outcome and the best parameters, per candidate that was tuned."""
-    found = []
+    candidates = []
     for name in context.candidates:
         result = context.results[name]
         trials = result.get("trials") or []
@@ -358,7 +362,7 @@ def tuning(context: ReportContext) -> list[dict[str, Any]]:
             continue
         states = [trial["state"] for trial in trials]
         baseline = result.get("baseline") or {}
-        found.append(
+        candidates.append(
             {
                 "name": name,
                 "trials": trials,
@@ -380,7 +384,7 @@ def tuning(context: ReportContext) -> list[dict[str, Any]]:
                 ],
             }
         )
-    return found
+    return candidates
 
 
 def parameters(context: ReportContext) -> list[dict[str, Any]]:
@@ -434,12 +438,12 @@ def _oracle(context: ReportContext) -> float | None:
     return (context.summary.get("oracle") or {}).get("roc_auc")
 
 
-def _says(pair: str, metric: str, found: dict[str, float]) -> str:
-    """Whom the interval favours, in words: colour and sign alone would leave it to the reader."""
+def _comparison_text(pair: str, metric: str, difference: dict[str, float]) -> str:
+    """Name the candidate that the interval favours: a colour or sign would need interpretation."""
     first, _, second = pair.partition(" - ")
-    if found["low"] <= 0 <= found["high"]:
+    if difference["low"] <= 0 <= difference["high"]:
         return "no sure difference"
-    return f"{first if (found['low'] > 0) == TITLES[metric][2] else second} is better"
+    return f"{first if (difference['low'] > 0) == TITLES[metric][2] else second} is better"
 
 
 def _range(values: Iterable[Any]) -> str:

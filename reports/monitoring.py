@@ -67,7 +67,7 @@ MEANS = {
     "calendar": "nothing was found; retrain by the calendar",
 }
 KINDS = {"broken data": "bad", "changed demand": "warn", "worse": "worse", "calendar": "good"}
-OPTIONAL = ("requests", "shadow")  # sections that are there where the service logs what it answers
+OPTIONAL = ("requests", "shadow")  # sections that are shown if the service logs its responses
 CONSTANTS = {  # that the template shows
     "BATCHES": words.BATCHES,
     "STATES": words.STATES,
@@ -122,7 +122,7 @@ class Month:
 
 
 def _verdict(state: PageState) -> dict[str, Any] | None:
-    """The latest month's: what, since when, how sure, what to do, what is not judged yet."""
+    """Summarise the latest verdict: its months, the evidence, what to do, what is not judged."""
     latest = state.latest
     if latest is None:
         return None
@@ -136,9 +136,9 @@ def _verdict(state: PageState) -> dict[str, Any] | None:
         "kind": judged.kind,
         "headline": _headline(judged),
         "months": months,
-        "sure": _how_sure(state, latest, readings),
+        "sure": _evidence(state, latest, readings),
         "next": NEXT[latest.verdict],
-        "waiting": [*_not_judged(state, latest), *_early_waits(state, latest.month)],
+        "waiting": [*_not_judged(state, latest), *_early_not_judged(state, latest.month)],
         "late": over if over > latest.month else None,
         "champion": max(state.champions, key=lambda one: one.since, default=None),
         "open": sum(one.last_month is None for one in state.alerts),
@@ -147,8 +147,8 @@ def _verdict(state: PageState) -> dict[str, Any] | None:
 
 
 def _month_of_strip(state: PageState, verdict: Verdict) -> Month:
-    """Green, `good`, is only a month in which everything could be judged that can raise an alarm;
-    the early label cannot."""
+    """Return a month of the strip. It is green (`good`) only if every sensor that can raise an
+    alarm could be judged; the early label cannot raise one."""
     readings = [one for one in state.readings if one.month == verdict.month]
     waiting = _not_judged(state, verdict)
     kind = KINDS[verdict.verdict]
@@ -164,8 +164,8 @@ def _month_of_strip(state: PageState, verdict: Verdict) -> Month:
 
 
 def _headline(judged: Month) -> str:
-    """The verdict as a headline. Where nothing could be judged, `calendar` does not mean that all
-    is well."""
+    """Write the verdict as a headline. Where nothing could be judged, `calendar` does not mean that
+    there is no problem."""
     if judged.kind == "unjudged":
         return "Nothing could be judged yet"
     if judged.kind == "partly":
@@ -174,42 +174,44 @@ def _headline(judged: Month) -> str:
 
 
 def _not_judged(state: PageState, verdict: Verdict) -> list[str]:
-    """What could not be judged, as sentences: the sensors, and whatever else the verdict names."""
+    """List what could not be judged, as sentences: sensors, and other texts of the verdict."""
     readings = [one for one in state.of_month(verdict.month) if one.state in words.NOT_JUDGED]
     early = {one.sensor for one in state.early_label}
-    said = [_waits(one) for one in readings if one.sensor not in early]
+    waiting = [_why_not_judged(one) for one in readings if one.sensor not in early]
     texts = {one.text for one in readings}
-    return said + [text for text in verdict.learning if text not in texts]
+    return waiting + [text for text in verdict.learning if text not in texts]
 
 
-def _early_waits(state: PageState, month: str) -> list[str]:
-    found = [one for one in state.early_label if one.month == month]
-    return [_waits(one) for one in found if one.state in words.NOT_JUDGED]
+def _early_not_judged(state: PageState, month: str) -> list[str]:
+    readings = [one for one in state.early_label if one.month == month]
+    return [_why_not_judged(one) for one in readings if one.state in words.NOT_JUDGED]
 
 
-def _waits(one: Reading) -> str:
-    """Why a sensor has not judged, and until when."""
-    until = f"can judge from {words.month_name(one.until)} on" if one.until else ""
-    few = words.plural(one.n, "row") if one.state == "too_few" else ""
-    why = one.text or ", ".join(part for part in (words.STATES[one.state], few, until) if part)
-    return f"{words.sensor_name(one.sensor)}: {why}"
+def _why_not_judged(reading: Reading) -> str:
+    """Describe why a sensor has not judged, and until when."""
+    until = f"can judge from {words.month_name(reading.until)} on" if reading.until else ""
+    few = words.plural(reading.n, "row") if reading.state == "too_few" else ""
+    parts = (words.STATES[reading.state], few, until)
+    why = reading.text or ", ".join(part for part in parts if part)
+    return f"{words.sensor_name(reading.sensor)}: {why}"
 
 
-def _how_sure(state: PageState, latest: Verdict, readings: Sequence[Reading]) -> list[str]:
-    """How far the sensors that alarm are from what was expected, and what the labels say."""
+def _evidence(state: PageState, latest: Verdict, readings: Sequence[Reading]) -> list[str]:
+    """Describe how far the sensors in alarm are from their expected values, and the newest ROC AUC
+    with complete labels."""
     loud = [one for one in readings if one.state in ("alarm", "pending") and words.is_number(one.z)]
     loud.sort(key=lambda one: one.state)  # alarms first
     pending = {"pending": " (pending)", "alarm": ""}
-    shown_only = {one.sensor for one in state.early_label}
-    said = [
-        f"{words.sensor_name(one.sensor)}"
-        f"{' (never an alarm)' if one.sensor in shown_only else pending[one.state]}:"
-        f" {words.distance(one)}"
-        for one in loud
+    shown_only = {reading.sensor for reading in state.early_label}
+    texts = [
+        f"{words.sensor_name(reading.sensor)}"
+        f"{' (never an alarm)' if reading.sensor in shown_only else pending[reading.state]}:"
+        f" {words.distance(reading)}"
+        for reading in loud
     ]
     for one in state.quality:
         if one.month == latest.month and one.stopped:
-            said.append(
+            texts.append(
                 f"the data contract {one.status} the batch: {one.quarantined:,} of the month's"
                 f" {words.plural(one.rows, 'row')} are in quarantine, and nothing else was measured"
             )
@@ -218,19 +220,19 @@ def _how_sure(state: PageState, latest: Verdict, readings: Sequence[Reading]) ->
     if not loud and calm:
         nearest = max(calm, key=lambda one: abs(one.z or 0) / (one.limit or 1))
         share = abs(nearest.z or 0) / (nearest.limit or 1)
-        said.append(
+        texts.append(
             f"{words.plural(len(calm), 'sensor')} judged; the closest to its limit is"
             f" {words.sensor_name(nearest.sensor)}, at {100 * share:.0f} % of it"
         )
     known = [one for one in state.performance if one.roc_auc is not None]
     if known:
         newest = max(known, key=lambda one: one.as_of)
-        said.append(
+        texts.append(
             f"ROC AUC {words.figure(newest.roc_auc)}"
             f" ({words.interval(newest.roc_auc_low, newest.roc_auc_high)}) as of {newest.day},"
             " the newest date with complete labels"
         )
-    return said
+    return texts
 
 
 # --- the other sections ------------------------------------------------------------------------
@@ -239,9 +241,9 @@ def _how_sure(state: PageState, latest: Verdict, readings: Sequence[Reading]) ->
 def _sensors(state: PageState) -> list[dict[str, Any]]:
     """Every sensor with its chart, in the order of `state.sensors`, unknown ones after them."""
     by_sensor: dict[str, list[Reading]] = {name: [] for name in state.sensors}
-    for one in state.readings:
-        by_sensor.setdefault(one.sensor, []).append(one)
-    months = [one.month for one in state.readings]
+    for reading in state.readings:
+        by_sensor.setdefault(reading.sensor, []).append(reading)
+    months = [reading.month for reading in state.readings]
     cards = []
     for place, (name, readings) in enumerate(by_sensor.items()):
         if readings:
@@ -260,8 +262,8 @@ def _card(
     width: int,
     alarming: bool = True,
 ) -> dict[str, Any]:
-    """What the template shows of a sensor. alarming: whether a value beyond the limit is an alarm;
-    of the early label it is not."""
+    """Return the values that the template shows of a sensor. alarming: whether a value beyond the
+    limit is an alarm; for the early label it is not."""
     unit = note.unit if note else ""
     return {
         "name": name,
@@ -278,7 +280,8 @@ def _card(
 
 
 def _performance(state: PageState) -> dict[str, Any]:
-    """Drawn from the first month or as-of date that there is, until the clock's day."""
+    """Return the section of performance. The chart covers the first known month or as-of date until
+    the clock's day."""
     months = [one.month for one in state.verdicts]
     months += [one.day[:7] for one in state.performance]
     months += [one.as_of[:7] for one in state.estimates]
@@ -320,14 +323,14 @@ def _explanation(state: PageState) -> dict[str, Any]:
         reverse=True,
     )
     explained: list[tuple[list[str], Verdict]] = []  # months in a row with the same explanation
-    for one in state.verdicts:
-        if one.verdict == "calendar" or not one.explained:
+    for verdict in state.verdicts:
+        if verdict.verdict == "calendar" or not verdict.explained:
             continue
-        same = explained and explained[-1][1].explained == one.explained
-        if same and explained[-1][1].verdict == one.verdict:
-            explained[-1][0].append(one.month)
+        same = explained and explained[-1][1].explained == verdict.explained
+        if same and explained[-1][1].verdict == verdict.verdict:
+            explained[-1][0].append(verdict.month)
         else:
-            explained.append(([one.month], one))
+            explained.append(([verdict.month], verdict))
     newest = state.latest
     by = "moved" if any(one.moved is not None for one in latest) else "psi"
     return {
@@ -361,18 +364,18 @@ def _quality(state: PageState) -> dict[str, Any]:
 
 def _requests(state: PageState) -> dict[str, Any] | None:
     """The requests to the service, and the features whose missing or unseen values moved."""
-    found = state.requests
-    if found is None:
+    requests = state.requests
+    if requests is None:
         return None
     moved = sorted(
-        (one for one in found.features if one.moved >= MOVED), key=lambda one: -one.moved
+        (one for one in requests.features if one.moved >= MOVED), key=lambda one: -one.moved
     )
     return {
-        "found": found,
-        "chart": monitoring_charts.score_tenths(found) if found.deciles else None,
+        "measured": requests,
+        "chart": monitoring_charts.score_tenths(requests) if requests.deciles else None,
         "moved": moved[:SHARES],
         "more": len(moved) - SHARES,
-        "compared": any(one.missing_before is not None for one in found.features),
+        "compared": any(one.missing_before is not None for one in requests.features),
     }
 
 

@@ -52,28 +52,28 @@ def performance(state: PageState, first: str, last: str) -> Markup:
     left_end = at_month(first) - 1.0
     right_end = max(at_day(state.day), *(at_day(e.as_of) for e in state.estimates), 0) + 0.6
 
-    def draw(made_in: Figure, width: int) -> list[Hint]:
+    def draw(fig: Figure, width: int) -> list[Hint]:
         wide = width > NARROW
-        whole = made_in.get_figheight() * 72
+        whole = fig.get_figheight() * 72
         left, lane = (70, 22) if wide else (62, 22)
         lanes_high = lane * len(LANES)
-        made = axes(made_in, left, 36 + lanes_high + 8, 8, 8)
-        below = axes(made_in, left, 36, 8, whole - 36 - lanes_high)
-        for one in state.champions:
-            _test_line(made, one, at_day(state.day))
+        ax = axes(fig, left, 36 + lanes_high + 8, 8, 8)
+        below = axes(fig, left, 36, 8, whole - 36 - lanes_high)
+        for champion in state.champions:
+            _test_line(ax, champion, at_day(state.day))
         for estimate in state.estimates:
-            _estimate(made, estimate)
-        for found in state.performance:
-            _observed(made, found)
+            _estimate(ax, estimate)
+        for result in state.performance:
+            _observed(ax, result)
         _lanes(below, state, left_end, right_end)
         for decision in state.decisions:
             if decision.action in ("promote", "rollback", "release"):
-                for panel in (made, below):
+                for panel in (ax, below):
                     panel.axvline(at_day(decision.day), color=INK["soft"], lw=1, ls=(0, (2, 3)))
         span = (left_end, right_end)
         charts.month_axis(below, first, last, 14 if wide else 5, days=True, span=span)
-        made.set_xlim(*span)
-        charts.value_axis(made, low, high, charts.auc_tick, 5)
+        ax.set_xlim(*span)
+        charts.value_axis(ax, low, high, charts.auc_tick, 5)
         return _date_hints(state)
 
     alt = f"ROC AUC of each champion by as-of date, {month_name(first)} to {month_name(last)}: "
@@ -81,21 +81,21 @@ def performance(state: PageState, first: str, last: str) -> Markup:
     return svg.wide_and_narrow("performance", (400, 360), alt, draw)
 
 
-def buyers(found: Sequence[Performance], estimates: Sequence[Estimate]) -> Markup:
+def buyers(results: Sequence[Performance], estimates: Sequence[Estimate]) -> Markup:
     """Draw the share of buyers by as-of date, predicted and observed."""
     expected = {one.as_of: one.expected_buyers / max(one.rows, 1) for one in estimates}
-    expected |= {one.day: one.predicted for one in found}
-    observed = {one.day: one.observed for one in found}
+    expected |= {one.day: one.predicted for one in results}
+    observed = {one.day: one.observed for one in results}
     days = sorted(expected)
     low, high = ends([*expected.values(), *observed.values()], 0.05)
 
-    def draw(made_in: Figure, width: int) -> list[Hint]:
-        made = axes(made_in, 46, 36, 8, 8)
-        charts.dashed(made, [(at_day(day), expected[day]) for day in days])
-        charts.solid(made, [(at_day(day), value) for day, value in observed.items()])
+    def draw(fig: Figure, width: int) -> list[Hint]:
+        ax = axes(fig, 46, 36, 8, 8)
+        charts.dashed(ax, [(at_day(day), expected[day]) for day in days])
+        charts.solid(ax, [(at_day(day), value) for day, value in observed.items()])
         span = (at_day(days[0]) - 0.4, at_day(days[-1]) + 0.4)
-        charts.month_axis(made, days[0][:7], days[-1][:7], 6, days=True, span=span)
-        charts.value_axis(made, low, high, charts.percent_tick, 4)
+        charts.month_axis(ax, days[0][:7], days[-1][:7], 6, days=True, span=span)
+        charts.value_axis(ax, low, high, charts.percent_tick, 4)
         return [
             Hint(
                 at_day(day) - 0.5,
@@ -106,99 +106,101 @@ def buyers(found: Sequence[Performance], estimates: Sequence[Estimate]) -> Marku
             for day in days
         ]
 
-    said = [
+    texts = [
         f"{d}: {percent(expected[d])} predicted, {percent(observed[d])} observed" for d in observed
     ]
-    alt = f"Share of buyers by as-of date; {'; '.join(said) or 'no label window is complete yet'}"
+    alt = f"Share of buyers by as-of date; {'; '.join(texts) or 'no label window is complete yet'}"
     return chart("buyers", MEDIUM, HEIGHT, alt, draw)
 
 
-def trend(found: Sequence[Run]) -> Markup:
+def trend(runs: Sequence[Run]) -> Markup:
     """Draw the test ROC AUC of each training by its day; promoted versions are filled."""
-    days = [one.day[:10] for one in found]
-    low, high = ends([v for one in found for v in (one.roc_auc, one.low, one.high)], 0.05)
+    days = [run.day[:10] for run in runs]
+    low, high = ends([v for run in runs for v in (run.roc_auc, run.low, run.high)], 0.05)
 
-    def draw(made_in: Figure, width: int) -> list[Hint]:
-        made = axes(made_in, 46, 36, 8, 8)
+    def draw(fig: Figure, width: int) -> list[Hint]:
+        ax = axes(fig, 46, 36, 8, 8)
         promoted = [
-            (at_day(one.day), one.roc_auc)
-            for one in found
-            if one.decision == "promote" and one.roc_auc is not None
+            (at_day(run.day), run.roc_auc)
+            for run in runs
+            if run.decision == "promote" and run.roc_auc is not None
         ]
-        made.plot([x for x, _ in promoted], [y for _, y in promoted], c=INK["soft"], lw=1)
-        for one in found:
-            if one.roc_auc is None:
+        ax.plot([x for x, _ in promoted], [y for _, y in promoted], c=INK["soft"], lw=1)
+        for run in runs:
+            if run.roc_auc is None:
                 continue
-            ink = charts.colour(one.version) if one.version else INK["soft"]
-            charts.whisker(made, at_day(one.day), one.low, one.high, ink)
-            filled = one.decision in ("promote", "release")
-            shape = charts.marker(one.version) if one.version else "o"
-            charts.mark(made, at_day(one.day), one.roc_auc, shape, ink, 7.5, hollow=not filled)
+            ink = charts.colour(run.version) if run.version else INK["soft"]
+            charts.whisker(ax, at_day(run.day), run.low, run.high, ink)
+            filled = run.decision in ("promote", "release")
+            shape = charts.marker(run.version) if run.version else "o"
+            charts.mark(ax, at_day(run.day), run.roc_auc, shape, ink, 7.5, hollow=not filled)
         span, most = (at_day(days[0]) - 0.6, at_day(days[-1]) + 0.6), 10 if width > NARROW else 5
-        charts.month_axis(made, days[0][:7], days[-1][:7], most, days=True, span=span)
-        charts.value_axis(made, low, high, charts.auc_tick, 4)
+        charts.month_axis(ax, days[0][:7], days[-1][:7], most, days=True, span=span)
+        charts.value_axis(ax, low, high, charts.auc_tick, 4)
         return [
             Hint(
-                at_day(one.day) - 0.3,
-                at_day(one.day) + 0.3,
-                f"{one.day[:10]}: {f'version {one.version}' if one.version else short(one.run_id)},"
-                f" {figure(one.roc_auc)} ({interval(one.low, one.high)})",
+                at_day(run.day) - 0.3,
+                at_day(run.day) + 0.3,
+                f"{run.day[:10]}: {f'version {run.version}' if run.version else short(run.run_id)},"
+                f" {figure(run.roc_auc)} ({interval(run.low, run.high)})",
             )
-            for one in found
+            for run in runs
         ]
 
-    said = ", ".join(f"{one.day[:10]} {figure(one.roc_auc)}" for one in found)
-    return svg.wide_and_narrow("trend", (190, 190), f"Test ROC AUC of each training: {said}", draw)
+    figures = ", ".join(f"{run.day[:10]} {figure(run.roc_auc)}" for run in runs)
+    alt = f"Test ROC AUC of each training: {figures}"
+    return svg.wide_and_narrow("trend", (190, 190), alt, draw)
 
 
-def _test_line(made: Axes, one: Champion, now: float) -> None:
-    """The test figure of a champion, over the time that it was champion."""
-    if one.roc_auc is None:
+def _test_line(ax: Axes, champion: Champion, now: float) -> None:
+    """Draw the test figure of a champion over the time that it was champion."""
+    if champion.roc_auc is None:
         return
-    start, end = at_day(one.since), at_day(one.until) if one.until else now
-    ink = charts.colour(one.version)
-    made.plot([start, max(end, start + 0.4)], [one.roc_auc] * 2, color=ink, lw=1.6, ls=(0, (6, 3)))
+    start, end = at_day(champion.since), at_day(champion.until) if champion.until else now
+    ink = charts.colour(champion.version)
+    span = [start, max(end, start + 0.4)]
+    ax.plot(span, [champion.roc_auc] * 2, color=ink, lw=1.6, ls=(0, (6, 3)))
 
 
-def _observed(made: Axes, found: Performance) -> None:
-    if found.roc_auc is None:
+def _observed(ax: Axes, result: Performance) -> None:
+    if result.roc_auc is None:
         return
-    x, ink = at_day(found.day), charts.colour(found.version)
-    charts.whisker(made, x, found.roc_auc_low, found.roc_auc_high, ink)
-    charts.mark(made, x, found.roc_auc, charts.marker(found.version), ink, 8)
+    x, ink = at_day(result.day), charts.colour(result.version)
+    charts.whisker(ax, x, result.roc_auc_low, result.roc_auc_high, ink)
+    charts.mark(ax, x, result.roc_auc, charts.marker(result.version), ink, 8)
 
 
-def _estimate(made: Axes, found: Estimate) -> None:
-    if found.roc_auc is None:
+def _estimate(ax: Axes, estimate: Estimate) -> None:
+    if estimate.roc_auc is None:
         return
-    x, ink = at_day(found.as_of) + 0.2, charts.colour(found.version)
-    charts.whisker(made, x, found.low, found.high, ink, ls=(0, (1, 2)))
-    charts.mark(made, x, found.roc_auc, charts.marker(found.version), ink, 6, hollow=True)
+    x, ink = at_day(estimate.as_of) + 0.2, charts.colour(estimate.version)
+    charts.whisker(ax, x, estimate.low, estimate.high, ink, ls=(0, (1, 2)))
+    charts.mark(ax, x, estimate.roc_auc, charts.marker(estimate.version), ink, 6, hollow=True)
 
 
-def _lanes(made: Axes, state: PageState, left: float, right: float) -> None:
+def _lanes(ax: Axes, state: PageState, left: float, right: float) -> None:
     place = {name: len(LANES) - 1 - lane for lane, name in enumerate(LANES)}
-    made.set_ylim(-0.5, len(LANES) - 0.5)
-    charts.y_ticks(made, [place[name] for name in LANES], LANES, grid=False)
-    made.axhline(len(LANES) - 0.5, color=INK["line"], lw=1)
-    end, pixels = at_day(state.day), made.bbox.width / (right - left)
-    for one in state.champions:
-        start = max(at_day(one.since), left)
-        if one.until and at_day(one.until) <= start:
+    ax.set_ylim(-0.5, len(LANES) - 0.5)
+    charts.y_ticks(ax, [place[name] for name in LANES], LANES, grid=False)
+    ax.axhline(len(LANES) - 0.5, color=INK["line"], lw=1)
+    end, pixels = at_day(state.day), ax.bbox.width / (right - left)
+    for champion in state.champions:
+        start = max(at_day(champion.since), left)
+        if champion.until and at_day(champion.until) <= start:
             continue
-        stop = at_day(one.until) if one.until else end
-        made.barh(
+        stop = at_day(champion.until) if champion.until else end
+        ax.barh(
             place["champion"],
             max(stop - start, 0.1),
             0.72,
             start,
-            color=charts.colour(one.version),
+            color=charts.colour(champion.version),
             alpha=0.25,
             lw=0,
         )
-        label = f"v{one.version}"
+        label = f"v{champion.version}"
         if (stop - start) * pixels > 8 + 7 * len(label):
-            made.annotate(
+            ax.annotate(
                 label,
                 (start, place["champion"]),
                 xytext=(4, -4),
@@ -210,37 +212,37 @@ def _lanes(made: Axes, state: PageState, left: float, right: float) -> None:
         if at_day(decision.day) < left:
             continue
         if decision.action == "trigger":
-            charts.mark(made, at_day(decision.day), place["triggers"], "D", INK["warn"], 7)
+            charts.mark(ax, at_day(decision.day), place["triggers"], "D", INK["warn"], 7)
         else:
             shape, ink, _ = GATE[decision.action]
-            charts.mark(made, at_day(decision.day), place["gate"], shape, INK[ink], 8.5)
+            charts.mark(ax, at_day(decision.day), place["gate"], shape, INK[ink], 8.5)
     for alert in state.alerts:
         start = at_month(alert.first_month) - 0.5
         stop = at_month(alert.last_month) + 0.5 if alert.last_month else end
-        made.barh(
+        ax.barh(
             place["alerts"], max(stop - start, 0.2), 0.42, start, color=INK["bad"], alpha=0.65, lw=0
         )
 
 
 def _date_hints(state: PageState) -> list[Hint]:
-    said: dict[str, list[str]] = {}
-    for found in state.performance:
-        ends_said = interval(found.roc_auc_low, found.roc_auc_high)
-        said.setdefault(found.day, []).append(
-            f"version {found.version} {figure(found.roc_auc)} ({ends_said})"
+    texts_by_day: dict[str, list[str]] = {}
+    for result in state.performance:
+        ends_text = interval(result.roc_auc_low, result.roc_auc_high)
+        texts_by_day.setdefault(result.day, []).append(
+            f"version {result.version} {figure(result.roc_auc)} ({ends_text})"
         )
     for one in state.estimates:
-        said.setdefault(one.as_of, []).append(
+        texts_by_day.setdefault(one.as_of, []).append(
             f"version {one.version} estimated {figure(one.roc_auc)} ({interval(one.low, one.high)})"
         )
     return [
         Hint(at_day(day) - 0.5, at_day(day) + 0.5, f"{day}: {'; '.join(texts)}")
-        for day, texts in sorted(said.items())
+        for day, texts in sorted(texts_by_day.items())
     ]
 
 
-def _performance_words(found: Sequence[Performance]) -> str:
-    return ", ".join(f"{one.day} version {one.version} {figure(one.roc_auc)}" for one in found)
+def _performance_words(results: Sequence[Performance]) -> str:
+    return ", ".join(f"{one.day} version {one.version} {figure(one.roc_auc)}" for one in results)
 
 
 def mean_score(drifts: Sequence[Drift]) -> Markup:
@@ -250,12 +252,12 @@ def mean_score(drifts: Sequence[Drift]) -> Markup:
     before = [(at_month(d.month), d.mean_before) for d in drifts if d.mean_before is not None]
     low, high = ends([mean for _, mean in (*now, *before)], 0.05)
 
-    def draw(made_in: Figure, width: int) -> list[Hint]:
-        made = axes(made_in, 46, 36, 8, 8)
-        charts.dashed(made, before)
-        charts.solid(made, now)
-        charts.month_axis(made, months[0], months[-1], 6)
-        charts.value_axis(made, low, high, charts.percent_tick, 4)
+    def draw(fig: Figure, width: int) -> list[Hint]:
+        ax = axes(fig, 46, 36, 8, 8)
+        charts.dashed(ax, before)
+        charts.solid(ax, now)
+        charts.month_axis(ax, months[0], months[-1], 6)
+        charts.value_axis(ax, low, high, charts.percent_tick, 4)
         return [
             charts.month_hint(
                 one.month,
@@ -299,49 +301,49 @@ def _bars(
     show: Callable[[float], str],
     alt: str,
 ) -> Markup:
-    stopped = [one for one in months if one.stopped]
+    stopped = [month for month in months if month.stopped]
 
-    def draw(made_in: Figure, width: int) -> list[Hint]:
-        made = axes(made_in, 46, 36, 8, 8)
-        for one, value in zip(months, values, strict=True):
-            ink = INK["bad" if one.stopped else "s0"]
-            made.bar(at_month(one.month), value, 0.72, color=ink, alpha=0.85, lw=0)
-        charts.month_axis(made, months[0].month, months[-1].month, 6)
-        left, right = made.get_xlim()
-        made.set_xlim(left, max(right, left + 6))  # the bar of a single month is not a wall
-        charts.value_axis(made, 0, max(max(values) * 1.08, 1e-9), show, 4)
+    def draw(fig: Figure, width: int) -> list[Hint]:
+        ax = axes(fig, 46, 36, 8, 8)
+        for month, value in zip(months, values, strict=True):
+            ink = INK["bad" if month.stopped else "s0"]
+            ax.bar(at_month(month.month), value, 0.72, color=ink, alpha=0.85, lw=0)
+        charts.month_axis(ax, months[0].month, months[-1].month, 6)
+        left, right = ax.get_xlim()
+        ax.set_xlim(left, max(right, left + 6))  # the bar of a single month is not a wall
+        charts.value_axis(ax, 0, max(max(values) * 1.08, 1e-9), show, 4)
         return [
             charts.month_hint(
-                one.month,
-                f"{count(one.rows)} rows, {count(one.quarantined)} quarantined,"
-                f" {BATCHES[one.status]}",
+                month.month,
+                f"{count(month.rows)} rows, {count(month.quarantined)} quarantined,"
+                f" {BATCHES[month.status]}",
             )
-            for one in months
+            for month in months
         ]
 
-    said = "".join(f"; {month_name(one.month)} is {one.status}" for one in stopped)
-    return chart(name, MEDIUM, HEIGHT, alt + said, draw)
+    notes = "".join(f"; {month_name(month.month)} is {month.status}" for month in stopped)
+    return chart(name, MEDIUM, HEIGHT, alt + notes, draw)
 
 
-def score_tenths(found: Requests) -> Markup:
+def score_tenths(requests: Requests) -> Markup:
     """Draw the share of the service's scores in each tenth of those they are compared with."""
-    shares = found.deciles
+    shares = requests.deciles
 
-    def draw(made_in: Figure, width: int) -> list[Hint]:
-        made = axes(made_in, 46, 36, 8, 8)
+    def draw(fig: Figure, width: int) -> list[Hint]:
+        ax = axes(fig, 46, 36, 8, 8)
         places = range(1, len(shares) + 1)
-        made.bar(places, shares, 0.72, color=INK["s0"], alpha=0.85, lw=0)
-        made.axhline(1 / len(shares), color=INK["s1"], lw=1.4, ls=(0, (4, 3)))
-        charts.x_ticks(made, places, ["lowest", *map(str, places[1:-1]), "highest"])
-        made.set_xlim(0.4, len(shares) + 0.6)
-        charts.value_axis(made, 0, max(shares) * 1.08, charts.percent_tick, 4)
+        ax.bar(places, shares, 0.72, color=INK["s0"], alpha=0.85, lw=0)
+        ax.axhline(1 / len(shares), color=INK["s1"], lw=1.4, ls=(0, (4, 3)))
+        charts.x_ticks(ax, places, ["lowest", *map(str, places[1:-1]), "highest"])
+        ax.set_xlim(0.4, len(shares) + 0.6)
+        charts.value_axis(ax, 0, max(shares) * 1.08, charts.percent_tick, 4)
         return [
             Hint(place - 0.5, place + 0.5, f"tenth {place}: {percent(share)} of the scores")
             for place, share in zip(places, shares, strict=True)
         ]
 
     alt = (
-        f"Share of the service's scores in each tenth of the {found.beside}, where 10 % in each"
+        f"Share of the service's scores in each tenth of the {requests.beside}, where 10 % in each"
         f" would be the same distribution: {', '.join(percent(share) for share in shares)}"
     )
     return chart("request-scores", MEDIUM, HEIGHT, alt, draw)

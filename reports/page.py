@@ -60,7 +60,7 @@ def environment(visible: bool = True) -> Environment:
     and may have several lines, as in the docs."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    made = Environment(
+    env = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=lambda name: name is not None and ".html" in name,
         undefined=StrictUndefined,
@@ -69,6 +69,6 @@ def environment(visible: bool = True) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters |= FILTERS
-    made.globals |= GLOBALS
-    return made
+    env.filters |= FILTERS
+    env.globals |= GLOBALS
+    return env

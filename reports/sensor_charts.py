@@ -48,42 +48,50 @@ def sensor_chart(
     baseline shaded, alarms marked. So wide, in pixels. alarming: see `_card` of
     `reports/monitoring.py`."""
     values = {
-        one.month: _drawn(one.value, unit)
-        for one in readings
-        if one.value is not None and isfinite(one.value)
+        reading.month: _drawn(reading.value, unit)
+        for reading in readings
+        if reading.value is not None and isfinite(reading.value)
     }
-    limits = {one.month: found for one in readings if (found := band(one, unit))}
+    limits = {reading.month: edges for reading in readings if (edges := band(reading, unit))}
     bands = {  # low, high, and what is expected; the months of the baseline are what it is made of
-        one.month: tuple(_drawn(value, unit) for value in (*limits[one.month], one.expected or 0))
-        for one in readings
-        if one.month in limits and one.state != "baseline"
+        reading.month: tuple(
+            _drawn(value, unit) for value in (*limits[reading.month], reading.expected or 0)
+        )
+        for reading in readings
+        if reading.month in limits and reading.state != "baseline"
     }
     low, high = _ends([*values.values()], [*bands.values()])
     alarms = [one.month for one in readings if one.state == "alarm"]
     word = "alarm" if alarming else "value beyond its limit"
-    said = f"{word} in {month_ranges(alarms)}" if alarms else f"no {word}"
+    alarm_text = f"{word} in {month_ranges(alarms)}" if alarms else f"no {word}"
 
-    def draw(made_in: Figure, width: int) -> list[Hint]:
-        made = axes(made_in, 50, 36, 6, 8)
-        _shade(made, [one.month for one in readings if one.state == "baseline"])
-        _bands(made, {at_month(month): found for month, found in bands.items()})
+    def draw(fig: Figure, width: int) -> list[Hint]:
+        ax = axes(fig, 50, 36, 6, 8)
+        _shade(ax, [one.month for one in readings if one.state == "baseline"])
+        _bands(ax, {at_month(month): edges for month, edges in bands.items()})
         line = {at_month(month): _clamp(value, low, high) for month, value in values.items()}
         for run in charts.runs([*line]):
-            made.plot(run, [line[x] for x in run], color=INK["soft"], lw=1.2)
-        for one in readings:
-            if one.month in values:
+            ax.plot(run, [line[x] for x in run], color=INK["soft"], lw=1.2)
+        for reading in readings:
+            if reading.month in values:
                 _reading(
-                    made, one, values[one.month], low, high, INK["bad" if alarming else "warn"]
+                    ax,
+                    reading,
+                    values[reading.month],
+                    low,
+                    high,
+                    INK["bad" if alarming else "warn"],
                 )
-        charts.month_axis(made, first, last, 6)
-        charts.value_axis(made, low, high, lambda value: _tick(value, unit), 4)
+        charts.month_axis(ax, first, last, 6)
+        charts.value_axis(ax, low, high, lambda value: _tick(value, unit), 4)
         return [
-            charts.month_hint(one.month, _in_words(one, unit, limits, word)) for one in readings
+            charts.month_hint(reading.month, _in_words(reading, unit, limits, word))
+            for reading in readings
         ]
 
     newest = readings[-1] if readings else None
     value = f"; {month_name(newest.month)}: {in_unit(newest.value, unit)}" if newest else ""
-    alt = f"{title}, {month_name(first)} to {month_name(last)}: {said}{value}"
+    alt = f"{title}, {month_name(first)} to {month_name(last)}: {alarm_text}{value}"
     return chart(name, width, HEIGHT if width == NARROW else TALL, alt, draw)
 
 
@@ -94,11 +102,11 @@ def _drawn(value: float, unit: str) -> float:
 
 
 def _ends(values: Sequence[float], bands: Sequence[tuple[float, ...]]) -> tuple[float, float]:
-    """An axis on which the band can still be read: what is far outside stops at its end."""
+    """Return the ends of an axis on which the band can be read: values far outside are cut off."""
     if not bands:
         return ends(values, 1e-9 + 0.2 * max(map(abs, values), default=1.0))
-    below, above = min(found[0] for found in bands), max(found[1] for found in bands)
-    margin = 1.5 * median(found[1] - found[0] for found in bands)
+    below, above = min(edges[0] for edges in bands), max(edges[1] for edges in bands)
+    margin = 1.5 * median(edges[1] - edges[0] for edges in bands)
     inside = [min(max(value, below - margin), above + margin) for value in values]
     return ends([*inside, below, above], 1e-9)
 
@@ -108,10 +116,10 @@ def _clamp(value: float, low: float, high: float) -> float:
     return min(max(value, low + edge), high - edge)
 
 
-def _shade(made: Axes, months: Iterable[str]) -> None:
+def _shade(ax: Axes, months: Iterable[str]) -> None:
     for run in charts.runs([at_month(month) for month in months]):
-        made.axvspan(run[0] - 0.5, run[-1] + 0.5, color=INK["shade"], lw=0, zorder=0)
-        made.annotate(
+        ax.axvspan(run[0] - 0.5, run[-1] + 0.5, color=INK["shade"], lw=0, zorder=0)
+        ax.annotate(
             "baseline",
             (run[0] - 0.5, 1),
             xycoords=("data", "axes fraction"),
@@ -122,27 +130,27 @@ def _shade(made: Axes, months: Iterable[str]) -> None:
         )
 
 
-def _bands(made: Axes, bands: dict[int, tuple[float, ...]]) -> None:
+def _bands(ax: Axes, bands: dict[int, tuple[float, ...]]) -> None:
     """One step per month, as the band may be another in each."""
     for run in charts.runs([*bands]):
         edges = [run[0] - 0.5, *(x + 0.5 for x in run)]
         floors, tops, middles = zip(*(bands[x] for x in run), strict=True)
-        made.stairs(tops, edges, baseline=floors, fill=True, color=INK["s0"], alpha=0.16, lw=0)
-        made.stairs(middles, edges, baseline=None, color=INK["s0"], lw=1, ls=(0, (3, 3)))
+        ax.stairs(tops, edges, baseline=floors, fill=True, color=INK["s0"], alpha=0.16, lw=0)
+        ax.stairs(middles, edges, baseline=None, color=INK["s0"], lw=1, ls=(0, (3, 3)))
 
 
-def _reading(made: Axes, one: Reading, value: float, low: float, high: float, loud: str) -> None:
-    x, y = at_month(one.month), _clamp(value, low, high)
-    if one.state == "alarm":
+def _reading(ax: Axes, reading: Reading, value: float, low: float, high: float, loud: str) -> None:
+    x, y = at_month(reading.month), _clamp(value, low, high)
+    if reading.state == "alarm":
         shape = "D" if y == value else "^" if value > y else "v"  # an arrow: off the chart
-        charts.mark(made, x, y, shape, loud, 8.5)
-    elif one.state == "pending":
-        charts.mark(made, x, y, "s", INK["warn"], 7)
-    elif one.state in NOT_JUDGED:
-        charts.mark(made, x, y, "o", INK["soft"], 5, hollow=True)
+        charts.mark(ax, x, y, shape, loud, 8.5)
+    elif reading.state == "pending":
+        charts.mark(ax, x, y, "s", INK["warn"], 7)
+    elif reading.state in NOT_JUDGED:
+        charts.mark(ax, x, y, "o", INK["soft"], 5, hollow=True)
     else:
-        ink = INK["soft"] if one.state == "baseline" else INK["s0"]
-        charts.mark(made, x, y, "o", ink, 3.5 if one.state == "baseline" else 5.5)
+        ink = INK["soft"] if reading.state == "baseline" else INK["s0"]
+        charts.mark(ax, x, y, "o", ink, 3.5 if reading.state == "baseline" else 5.5)
 
 
 def _tick(value: float, unit: str) -> str:
@@ -151,9 +159,12 @@ def _tick(value: float, unit: str) -> str:
     return charts.percent_tick(value) if "share" in unit else in_unit(value, unit)
 
 
-def _in_words(one: Reading, unit: str, bands: dict[str, tuple[float, float]], alarm: str) -> str:
-    said = f"{in_unit(one.value, unit)}, {alarm if one.state == 'alarm' else STATES[one.state]}"
-    if one.month in bands:
-        low, high = bands[one.month]
-        said += f"; band {in_unit(low, unit)} to {in_unit(high, unit)}"
-    return said
+def _in_words(
+    reading: Reading, unit: str, bands: dict[str, tuple[float, float]], alarm: str
+) -> str:
+    state = alarm if reading.state == "alarm" else STATES[reading.state]
+    text = f"{in_unit(reading.value, unit)}, {state}"
+    if reading.month in bands:
+        low, high = bands[reading.month]
+        text += f"; band {in_unit(low, unit)} to {in_unit(high, unit)}"
+    return text

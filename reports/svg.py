@@ -114,7 +114,7 @@ def sparkline(values: Sequence[float], ink: str) -> Markup:
 
 
 def _inner(written: str, name: str) -> str:
-    """What stands within <svg>: without what a page does not need, in a third of the bytes."""
+    """Return the content of <svg>, reduced to a third of its bytes by what a page does not need."""
     text = written[written.index("<svg") :]
     text = text[text.index(">") + 1 : text.rindex("</svg>")]
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text, flags=re.S)
@@ -124,7 +124,7 @@ def _inner(written: str, name: str) -> str:
     text = re.sub(r"font-family: [^;\"]*;? ?|font: ([\d.]+px) [^;\"]*", _font, text)
     text = re.sub(r' transform="rotate\(-0 [^)]*\)"', "", text)
     text = re.sub(r"<[^>]*>", _rounded, text)
-    text = re.sub(r"#01f0([0-9a-f]{2})", lambda found: _variable(found[1]), text)
+    text = re.sub(r"#01f0([0-9a-f]{2})", lambda match: _variable(match[1]), text)
     text = re.sub(r"\s+", " ", text)
     return re.sub(r"> <", "><", text).strip()
 
@@ -134,8 +134,8 @@ def _rounded(tag: re.Match[str]) -> str:
     return re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", tag[0])
 
 
-def _font(found: re.Match[str]) -> str:
-    return f"font-size: {found[1]}" if found[1] else ""
+def _font(match: re.Match[str]) -> str:
+    return f"font-size: {match[1]}" if match[1] else ""
 
 
 def _variable(place: str) -> str:
@@ -143,12 +143,12 @@ def _variable(place: str) -> str:
 
 
 def _hints(figure: Figure, hints: Iterable[Hint], height: int) -> Markup:
-    made = figure.axes[0]
-    (low, bottom), (high, top) = made.transAxes.transform([(0, 0), (1, 1)]) * 72 / figure.dpi
+    ax = figure.axes[0]
+    (low, bottom), (high, top) = ax.transAxes.transform([(0, 0), (1, 1)]) * 72 / figure.dpi
     drawn = []
     for hint in hints:
         (left, _), (right, _) = (
-            made.transData.transform([(hint.left, 0), (hint.right, 0)]) * 72 / figure.dpi
+            ax.transData.transform([(hint.left, 0), (hint.right, 0)]) * 72 / figure.dpi
         )
         left, right = max(left, low), min(right, high)
         drawn.append(

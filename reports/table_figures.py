@@ -95,7 +95,7 @@ def _missing(
     numbers = [f"nullif(CAST({quoted(name)} AS DOUBLE), 'nan')" for name in features]
     held = ", ".join(f"count({number})" for number in numbers)
     varies = ", ".join(f"coalesce(min({number}) < max({number}), false)" for number in numbers)
-    found = {
+    counts = {
         split: (count, held, varies)
         for split, count, held, varies in rows(
             connection,
@@ -103,10 +103,10 @@ def _missing(
         )
     }
     missing = {
-        name: {split: 1 - held[place] / count for split, (count, held, _) in found.items()}
+        name: {split: 1 - held[place] / count for split, (count, held, _) in counts.items()}
         for place, name in enumerate(features)
     }
-    _, _, varies_in_train = found.get("train", (0, [], [False] * len(features)))
+    _, _, varies_in_train = counts.get("train", (0, [], [False] * len(features)))
     return missing, [n for n, varies in zip(features, varies_in_train, strict=True) if not varies]
 
 
@@ -116,15 +116,15 @@ def _sample(
     """The rows of some customers, the same in every run. Only the training split has its label."""
     columns = ["as_of", *map(quoted, features), *(["label"] if split == "train" else [])]
     part = PARTS if count <= SAMPLE else round(PARTS * SAMPLE / count)
-    found = connection.execute(
+    arrays = connection.execute(
         f"SELECT {', '.join(columns)} FROM {source}"
         f" WHERE split = '{split}' AND hash(customer_id) % {PARTS} < {part}"
         " ORDER BY as_of, customer_id"
     ).fetchnumpy()
-    as_of = found.pop("as_of")
+    as_of = arrays.pop("as_of")
     return {"as_of": np.asarray(as_of)} | {
         name: np.ma.filled(np.ma.asarray(values).astype(np.float64), np.nan)
-        for name, values in found.items()
+        for name, values in arrays.items()
     }
 
 
@@ -154,13 +154,13 @@ def associations(table: Table) -> list[Association]:
     """Return every feature that can be ranked on the training split, the strongest first."""
     train = table.sample["train"]
     of_date = [train["as_of"] == day for day in np.unique(train["as_of"])]
-    found = []
+    ranked = []
     for name in table.features:
         each = [roc_auc(train["label"][rows], train[name][rows]) for rows in of_date]
         known = [value for value in each if value is not None]
         if known:
-            found.append(Association(name, float(np.mean(known)), min(known), max(known)))
-    return sorted(found, key=lambda association: (-association.strength, association.name))
+            ranked.append(Association(name, float(np.mean(known)), min(known), max(known)))
+    return sorted(ranked, key=lambda association: (-association.strength, association.name))
 
 
 def roc_auc(label: np.ndarray, values: np.ndarray) -> float | None:
@@ -187,14 +187,14 @@ def signed_bars(ranked: list[Association]) -> list[dict[str, Any]]:
 
     return [
         {
-            "name": one.name,
-            "roc_auc": one.roc_auc,
-            "left": f"{min(50, place(one.roc_auc)):.1f}",
-            "width": f"{abs(place(one.roc_auc) - 50):.1f}",
-            "range_left": f"{place(one.low):.1f}",
-            "range_width": f"{place(one.high) - place(one.low):.1f}",
+            "name": association.name,
+            "roc_auc": association.roc_auc,
+            "left": f"{min(50, place(association.roc_auc)):.1f}",
+            "width": f"{abs(place(association.roc_auc) - 50):.1f}",
+            "range_left": f"{place(association.low):.1f}",
+            "range_width": f"{place(association.high) - place(association.low):.1f}",
         }
-        for one in ranked
+        for association in ranked
     ]
 
 
@@ -228,10 +228,10 @@ def distributions(table: Table, ranked: list[Association]) -> list[Distribution]
     return [_distribution(table, name) for name in chosen]
 
 
-def _correlated(one: np.ndarray, other: np.ndarray) -> bool:
-    if one.std() == 0 or other.std() == 0:
+def _correlated(first: np.ndarray, second: np.ndarray) -> bool:
+    if first.std() == 0 or second.std() == 0:
         return False
-    return abs(float(np.corrcoef(one, other)[0, 1])) > SAME
+    return abs(float(np.corrcoef(first, second)[0, 1])) > SAME
 
 
 def _distribution(table: Table, name: str) -> Distribution:

@@ -61,15 +61,15 @@ def short_month(month: str) -> str:
 
 def month_ranges(months: Sequence[str]) -> str:
     """Write `Jul 2026 to Jan 2027, Mar 2027`: months in order, those in a row together."""
-    found: list[list[str]] = []
+    ranges: list[list[str]] = []
     for month in months:
-        if found and add_months(found[-1][-1], 1) == month:
-            found[-1].append(month)
+        if ranges and add_months(ranges[-1][-1], 1) == month:
+            ranges[-1].append(month)
         else:
-            found.append([month])
+            ranges.append([month])
     return ", ".join(
         short_month(run[0]) + (f" to {short_month(run[-1])}" if len(run) > 1 else "")
-        for run in found
+        for run in ranges
     )
 
 
@@ -203,9 +203,9 @@ def distance(reading: Reading) -> str:
     return f"{abs(reading.z):.1f} standard deviations {side} the expected value{limit}"
 
 
-def plural(number: int, one: str, many: str = "") -> str:
+def plural(number: int, singular: str, many: str = "") -> str:
     """Write `1 month` or `2 months`."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+    return f"{number:,} {singular if number == 1 else many or singular + 's'}"
 
 
 def sentence(text: str) -> str:

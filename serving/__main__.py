@@ -141,11 +141,11 @@ def _address(settings: Settings) -> str:
 def _welcome(settings: Settings, who: str, address: str) -> str:
     port = settings.serving.port
     usual = port == type(settings.serving).model_fields["port"].default
-    ask = make("predict", settings)
-    if not usual and "--serving.port" not in ask:  # a preset or the environment has set it
-        ask = make("predict", settings, "--serving.port", str(port))
+    command = make("predict", settings)
+    if not usual and "--serving.port" not in command:  # a preset or the environment has set it
+        command = make("predict", settings, "--serving.port", str(port))
     return f"""Serving {who} at {address}
-  query:    {ask}
+  query:    {command}
   open:     {address}/ and, to try it in a browser, {address}/docs
   stop:     Ctrl-C"""
 

@@ -83,9 +83,9 @@ class Access:
             )
             raise Refused("forbidden", "", Problem(what=what, where="headers.origin", value=value))
         if self.token is not None and not open_to_all:
-            scheme, _, sent = headers.get(b"authorization", b"").partition(b" ")
+            scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
             if scheme.lower() != b"bearer" or not hmac.compare_digest(
-                sent.strip(), self.token.encode()
+                token.strip(), self.token.encode()
             ):
                 raise Refused(
                     "unauthorized",

@@ -228,8 +228,8 @@ async def read_body(
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def _not_json(where: str, sent: bytes, expected: str) -> Refused:
-    value = shown(sent.decode("latin-1"))
+def _not_json(where: str, header: bytes, expected: str) -> Refused:
+    value = shown(header.decode("latin-1"))
     problem = Problem(what="must be plain JSON", where=where, value=value, expected=expected)
     return Refused("content_type", "", problem)
 
@@ -244,13 +244,13 @@ def _too_large(most: int, size: int | None = None) -> Refused:
     return Refused("too_large", "", problem, headers=CLOSE)
 
 
-def _upgrade(sent: bytes) -> Refused:
+def _upgrade(offer: bytes) -> Refused:
     """uvicorn does not read the body of a request that offers another protocol."""
     problem = Problem(
         what="this service speaks HTTP/1.1 only, and cannot read a body that is sent with the offer"
         " of another protocol",
         where="headers.upgrade",
-        value=shown(sent.decode("latin-1")),
+        value=shown(offer.decode("latin-1")),
         expected="no such header: set the client to HTTP/1.1 (curl --http1.1)",
     )
     return Refused("invalid", "", problem, headers=CLOSE)

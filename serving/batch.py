@@ -176,14 +176,14 @@ def _explain(bundle: Bundle, features: Path, top: Any, compute: Compute, folder:
     columns = ", ".join(f"CAST({quoted(name)} AS FLOAT) AS {quoted(name)}" for name in names)
     with connect(folder, compute) as connection:
         connection.register("top", top)
-        wanted: Any = connection.sql(
+        selected: Any = connection.sql(
             f"SELECT place, {columns} FROM {parquet(features)} JOIN top USING (customer_id)"
             " ORDER BY place"
         ).to_arrow_table()
-    places, texts, by = wanted["place"].to_numpy(), [], []
+    places, texts, by = selected["place"].to_numpy(), [], []
     step = max(1, ROWS // (len(names) + 1))
-    for start in range(0, wanted.num_rows, step):
-        x = _matrix(wanted.slice(start, step).combine_chunks(), names)
+    for start in range(0, selected.num_rows, step):
+        x = _matrix(selected.slice(start, step).combine_chunks(), names)
         for row, feature, change in zip(x, *largest_change(bundle, x, typical), strict=True):
             value = decode(float(row[feature]), bundle.features[feature])
             shown = (

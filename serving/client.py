@@ -263,17 +263,17 @@ def _beginning(content: bytes) -> str:
 
 
 def wait_seconds(attempt: int, retry_after: str | None = None) -> float:
-    """Seconds to wait after this attempt, the first being 0.
+    """Compute the seconds to wait after this attempt, the first being 0.
 
-    Exponential back-off, of which the upper half is drawn: clients that were turned away together
-    do not come back together (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
-    retry_after: the header, seconds or a date; what it asks for is waited, up to LONGEST, and some.
+    Exponential back-off with jitter over its upper half: clients refused together do not retry
+    together (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
+    retry_after: the header, seconds or a date; so long is waited, up to LONGEST, plus jitter.
     """
     backoff = min(LONGEST, FIRST * 2.0 ** min(attempt, 30))
-    wanted = _seconds(retry_after)
-    if wanted is None:
+    requested = _seconds(retry_after)
+    if requested is None:
         return random.uniform(backoff / 2, backoff)
-    return min(wanted, LONGEST) + random.uniform(0, backoff)
+    return min(requested, LONGEST) + random.uniform(0, backoff)
 
 
 def _seconds(retry_after: str | None) -> float | None:

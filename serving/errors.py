@@ -176,7 +176,7 @@ def shown(value: Any) -> str:
 
 def _summary(problems: tuple[Problem, ...]) -> str:
     first = problems[0]
-    got = "" if first.value is None else f", got {first.value}"
+    actual = "" if first.value is None else f", got {first.value}"
     others = len(problems) - 1 if len(problems) < MANY else "many"
     more = f" (and {others} more)" if others else ""
-    return f"{first.where}: {first.what}{got}{more}"
+    return f"{first.where}: {first.what}{actual}{more}"

@@ -61,8 +61,8 @@ class LinesReader:
         self._decode = msgspec.json.Decoder(self.request).decode
 
     def read(self, body: bytes, limits: Limits, skip: bool) -> Lines:
-        """The customers of a request. Raises Refused; with `skip` only for the request as a whole,
-        and when no customer is good.
+        """Read the customers of a request. Raises Refused; with `skip` only for the request as a
+        whole, and when no customer is valid.
 
         limits: of which max_rows and max_lines count.
         """
@@ -81,19 +81,19 @@ class LinesReader:
     def _read_by_value(self, body: bytes, limits: Limits, skip: bool) -> Lines:
         request = parse(body)
         problems = [*problems_of(REQUEST, request, Shape.of(self.request), nested=False)]
-        sent = request if isinstance(request, dict) else {}
-        as_of, customers = None, sent.get("customers")
+        payload = request if isinstance(request, dict) else {}
+        as_of, customers = None, payload.get("customers")
         try:
-            as_of = msgspec.convert(sent.get("as_of"), date)
+            as_of = msgspec.convert(payload.get("as_of"), date)
         except msgspec.ValidationError:
-            day = self._day_expected()  # said as a range, which the type does not know
+            day = self._day_expected()  # a range, which the type does not know
             problems = [
                 msgspec.structs.replace(one, expected=day) if one.field == "as_of" else one
                 for one in problems
             ]
         else:
             problems += self._day_problem(as_of)
-        if "customers" in sent:
+        if "customers" in payload:
             problems += size_problem(customers, "customers", limits.max_rows)
             counts = [len(_lines_of(customer)) for customer in customers or ()]
             problems += _too_many_lines(sum(counts), limits)
@@ -102,14 +102,14 @@ class LinesReader:
         shape = Shape.of(self.customer)
         good, rows, skipped = split(
             customers or [],
-            lambda place, one, guess: problems_of(place, one, shape, guess=guess),
+            lambda place, customer, guess: problems_of(place, customer, shape, guess=guess),
             skip,
         )
         return Lines(as_of, rows, [shape.read(one) for one in good], skipped)
 
     def _latest(self) -> date:
-        """Tomorrow: what is known by the end of today is known by then. The day is UTC's. The time
-        of a simulated shop may be ahead of ours: then it is the day after the last of its log."""
+        """Return the latest as-of date: tomorrow (UTC), before which all of today is known. The
+        clock of a simulated shop may be ahead: then the day after the last day of its log."""
         today = datetime.now(UTC).date()
         return max(today, self.last_day or today) + timedelta(days=1)
 
@@ -185,7 +185,7 @@ def _lines_types(
 
 
 def _column_type(name: str, form: Form) -> Any:
-    """What a column of a line may be, from a source of this form; null always."""
+    """Return the type of a column of a line, for a source of this form; null is always allowed."""
     if name in NUMBERS:
         whole = name in WHOLE_NUMBERS
         number: Any = Annotated[int, Meta(ge=-EXACT, le=EXACT)] if whole else float

@@ -182,15 +182,15 @@ class Info:
     """Which labels of a gauge are 1 in this worker."""
 
     def __init__(self, gauge: Gauge) -> None:
-        self._gauge, self._said = gauge, tuple[str, ...]()
+        self._gauge, self._labels = gauge, tuple[str, ...]()
 
     def say(self, *labels: str) -> None:
         """These from now on, instead of those before."""
-        if self._said and self._said != labels:
-            self._gauge.labels(*self._said).set(0)
+        if self._labels and self._labels != labels:
+            self._gauge.labels(*self._labels).set(0)
         if labels:
             self._gauge.labels(*labels).set(1)
-        self._said = labels
+        self._labels = labels
 
 
 _SERVES, _REFUSES = Info(SERVES), Info(REFUSES)

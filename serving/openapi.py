@@ -196,21 +196,21 @@ def _schema(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_definitions(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    """A schema by itself: at the top what its reference names, since BentoML's client looks for
-    `properties` there, and in `$defs` what that refers to."""
+    """Return a self-contained schema: at the top the referenced definition, since BentoML's client
+    looks for `properties` there, and in `$defs` those that it refers to."""
     reference, *others = schema.get("allOf", [schema])
     used: dict[str, Any] = {}
     name = reference["$ref"].removeprefix(DEFS)
     todo = [name]
     while todo:
-        one = todo.pop()
-        used[one] = definitions[one]
-        todo += [other for other in _references(used[one]) if other not in used]
+        current = todo.pop()
+        used[current] = definitions[current]
+        todo += [other for other in _references(used[current]) if other not in used]
     return used.pop(name) | {"$defs": used} | ({"allOf": others} if others else {})
 
 
 def _references(schema: Any) -> Iterator[str]:
-    """Names of the definitions that a schema refers to."""
+    """Yield the names of the definitions that a schema refers to."""
     if isinstance(schema, dict):
         if isinstance(schema.get("$ref"), str):  # a feature may have that name
             yield schema["$ref"].removeprefix(DEFS)
@@ -268,7 +268,7 @@ def _values(champion: Champion, row: list[Any]) -> dict[str, Any]:
 
 def _others() -> dict[str, Any]:
     text = {"text/plain": {"schema": {"type": "string"}}}
-    given: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
+    paths: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
         "/model": (
             "The model that answers, and its input schema",
             _json("ModelResponse"),
@@ -299,7 +299,7 @@ def _others() -> dict[str, Any]:
                 },
             }
         }
-        for path, (summary, content, codes) in given.items()
+        for path, (summary, content, codes) in paths.items()
     }
     others["/reload"] = {
         "post": {

@@ -1,7 +1,7 @@
-"""What is wrong with a request: every problem, with its place, its value and what is accepted.
+"""List every problem of a request, with its place, its value and what is accepted.
 
-There is one judge of values: msgspec, by the types that the request is read with (`requests.py`).
-Here a request that it has refused as a whole is held against the same types value by value.
+msgspec validates requests by their types (`requests.py`) and refuses a request as a whole. This
+module then checks a refused request against the same types value by value.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _number(text: str) -> Any:
 
 
 def parse(body: bytes) -> Any:
-    """JSON as Python reads it; NaN and Infinity become NotFinite, so that their place is named.
+    """Parse JSON; NaN and Infinity become NotFinite, so that a problem can name their place.
     Raises Refused."""
     try:
         text = body.decode("utf-8")
@@ -95,53 +95,53 @@ class Shape:
             )
         return Shape(kind, fields, renamed or {})
 
-    def read(self, sent: Any) -> Any:
-        """An instance of the type. Raises msgspec.ValidationError."""
-        if self.renamed and isinstance(sent, dict):
-            if any(name in sent for name in self.renamed.values()):
+    def read(self, payload: Any) -> Any:
+        """Convert a payload to the type. Raises msgspec.ValidationError."""
+        if self.renamed and isinstance(payload, dict):
+            if any(name in payload for name in self.renamed.values()):
                 raise msgspec.ValidationError("the name of another field")
-            sent = {self.renamed.get(name, name): value for name, value in sent.items()}
-        return msgspec.convert(sent, self.kind)
+            payload = {self.renamed.get(name, name): value for name, value in payload.items()}
+        return msgspec.convert(payload, self.kind)
 
 
 def problems_of(
-    place: Place, sent: Any, shape: Shape, *, guess: bool = True, nested: bool = True
+    place: Place, payload: Any, shape: Shape, *, guess: bool = True, nested: bool = True
 ) -> Iterator[Problem]:
-    """Every problem of an object, and with `nested` of those that it lists.
+    """Yield every problem of an object, and with `nested` those of the objects that it lists.
 
     guess: whether to say which field may have been meant.
     """
-    if not isinstance(sent, dict):
+    if not isinstance(payload, dict):
         words = f"an object of {', '.join(islice(shape.fields, SHOWN))}"
-        yield place.problem("wrong_type", "must be an object", None, sent, words)
+        yield place.problem("wrong_type", "must be an object", None, payload, words)
         return
-    yield from _unknown_fields(place, sent, shape.fields, guess)
+    yield from _unknown_fields(place, payload, shape.fields, guess)
     for name, field in shape.fields.items():
-        if name not in sent:
+        if name not in payload:
             if field.required:
                 yield place.problem("required", "is required", name, expected=field.expected)
         elif field.items is None:
-            if (problem := _value_problem(sent[name], field)) is not None:
-                yield place.problem(*problem, name, sent[name], field.expected)
+            if (problem := _value_problem(payload[name], field)) is not None:
+                yield place.problem(*problem, name, payload[name], field.expected)
         elif nested:
-            yield from (sizes := size_problem(sent[name], name, None, place))
-            for number, item in enumerate(() if sizes else sent[name]):
+            yield from (sizes := size_problem(payload[name], name, None, place))
+            for number, item in enumerate(() if sizes else payload[name]):
                 if not fits(item, field.items):
                     few = guess and number < SHOWN  # a guess takes a millisecond
                     yield from problems_of(Place(place.row, number), item, field.items, guess=few)
 
 
-def fits(sent: Any, shape: Shape) -> bool:
-    """Whether nothing is wrong with an object: some forty times faster than looking for it."""
+def fits(payload: Any, shape: Shape) -> bool:
+    """Return whether an object is valid: some forty times faster than listing its problems."""
     try:
-        shape.read(sent)
+        shape.read(payload)
     except msgspec.ValidationError:
         return False
     return True
 
 
 def _value_problem(value: Any, field: Field) -> tuple[str, str] | None:
-    """Reason and what is wrong with a value; None if nothing."""
+    """Return the reason code and the text of a value's problem; None for a valid value."""
     try:
         msgspec.convert(value, field.type)
     except msgspec.ValidationError as error:
@@ -165,33 +165,34 @@ def _value_problem(value: Any, field: Field) -> tuple[str, str] | None:
 
 
 def _unknown_fields(
-    place: Place, sent: dict[str, Any], known: Mapping[str, Any], guess: bool
+    place: Place, payload: dict[str, Any], known: Mapping[str, Any], guess: bool
 ) -> Iterator[Problem]:
-    """The first unknown fields, and how many more; with `guess` the one that may have been meant,
-    which is slow."""
-    unknown = [name for name in sent if name not in known]
+    """Yield a problem for each of the first unknown fields, and one that counts the others. guess:
+    whether to name the known field that may have been meant, which is slow."""
+    unknown = [name for name in payload if name not in known]
     for name in unknown[:SHOWN]:
         near = get_close_matches(name[:80], known, n=1) if guess else []
         what = "unknown field" + (f"; did you mean {near[0]}?" if near else "")
         expected = near[0] if near else None
-        yield place.problem("unknown_field", what, name[:80], sent[name], expected)
+        yield place.problem("unknown_field", what, name[:80], payload[name], expected)
     if len(unknown) > SHOWN:
         what = f"has {len(unknown) - SHOWN} more unknown fields"
         yield place.problem("unknown_field", what)
 
 
-def size_problem(sent: Any, name: str, most: int | None, place: Place = REQUEST) -> list[Problem]:
-    """The problem of what should be a list of 1 to `most`, if it is one."""
-    if not isinstance(sent, list):
+def size_problem(value: Any, name: str, most: int | None, place: Place = REQUEST) -> list[Problem]:
+    """Return the problem of a value that should be a list of 1 to `most`; no problem: an empty
+    list."""
+    if not isinstance(value, list):
         reason, what = "wrong_type", "must be a list"
-    elif not sent:
+    elif not value:
         reason, what = "required", "must not be empty"
-    elif most is not None and len(sent) > most:
+    elif most is not None and len(value) > most:
         reason, what = "too_long", f"must have at most {most}"
     else:
         return []
     expected = LIST if most is None else f"a list of 1 to {most}"
-    return [place.problem(reason, what, name, sent, expected)]
+    return [place.problem(reason, what, name, value, expected)]
 
 
 def same_customer(place: Place, customer_id: str, first: int) -> Problem:
@@ -200,7 +201,7 @@ def same_customer(place: Place, customer_id: str, first: int) -> Problem:
 
 
 def repeated(ids: Sequence[str | None]) -> bool:
-    """Whether a customer appears twice; one without an id is never the same as another."""
+    """Return whether an id appears twice; customers without an id all count as different."""
     known = [one for one in ids if one is not None] if len(ids) > 1 else []
     return len(set(known)) != len(known)
 
@@ -210,30 +211,31 @@ def split(
     problems: Callable[[Place, Any, bool], Iterator[Problem]],
     skip: bool,
 ) -> tuple[list[Any], list[int], list[Skipped]]:
-    """The customers without a problem, their rows, and the others. Raises Refused for the others,
-    or with `skip` when there is nobody else.
+    """Split customers into the valid ones, with their rows, and the others. Raises Refused when
+    there are others; with `skip` only when no customer is valid.
 
-    It looks for no more than `MANY` problems in all, and one in each row: a few bytes may have
-    thousands.  problems: given the place, the customer and whether to guess what was meant.
+    At most `MANY` problems are listed in all, and after that one for each row: a few bytes may
+    have thousands.  problems: of the place, the customer, and whether to guess what was meant.
     """
-    good, rows, skipped, count = [], [], list[Skipped](), 0
-    for row, sent in enumerate(customers):
-        wrong = list(islice(problems(Place(row), sent, count < SHOWN), max(1, MANY - count)))
-        if not wrong:
-            good.append(sent)
+    valid, rows, skipped, count = [], [], list[Skipped](), 0
+    for row, customer in enumerate(customers):
+        detail = list(islice(problems(Place(row), customer, count < SHOWN), max(1, MANY - count)))
+        if not detail:
+            valid.append(customer)
             rows.append(row)
             continue
-        count += len(wrong)
-        customer_id = sent.get("customer_id") if isinstance(sent, dict) else None
+        count += len(detail)
+        customer_id = customer.get("customer_id") if isinstance(customer, dict) else None
         known = isinstance(customer_id, str) and len(customer_id) <= LONGEST_TEXT
-        skipped.append(Skipped(row, customer_id if known else None, wrong))
-    return good, rows, refuse_or_skip(skipped, bool(good), skip)
+        skipped.append(Skipped(row, customer_id if known else None, detail))
+    return valid, rows, refuse_or_skip(skipped, bool(valid), skip)
 
 
 def refuse_or_skip(
     skipped: Iterable[Skipped], others: bool, skip: bool, code: str = "invalid"
 ) -> list[Skipped]:
-    """Those without an answer, by row. Raises Refused, but with `skip` when there are others."""
+    """Sort the skipped customers by row. Raises Refused if there are any, unless `skip` is set and
+    others can be answered."""
     left_out = list(skipped)
     if left_out and not (skip and others):
         raise Refused(code, "", *(problem for one in left_out for problem in one.detail))

@@ -96,7 +96,7 @@ class FeatureReader:
         self.row_bytes = written + 60 * len(features) + 4 * texts + 100
 
     def read(self, body: bytes, limits: Limits, skip: bool) -> Customers:
-        """The customers of a request. Raises Refused; with `skip` only when none of them is good.
+        """Read the customers of a request. Raises Refused; with `skip` only when none is valid.
 
         limits: of which max_rows counts.
         """
@@ -117,7 +117,8 @@ class FeatureReader:
         return self._customers(values, range(len(values)), [])
 
     def _read_by_value(self, body: bytes, limits: Limits, skip: bool, why: str = "") -> Customers:
-        """why: msgspec's reason to refuse, for the case that nothing else is found."""
+        """Check a refused request value by value. why: msgspec's reason, for the case that no value
+        has a problem."""
         request = parse(body)
         problems = [*problems_of(REQUEST, request, Shape.of(self.request), nested=False)]
         if not problems:
@@ -126,12 +127,12 @@ class FeatureReader:
             raise invalid(*problems)
         first_rows: dict[str, int] = {}
 
-        def wrong(place: Place, sent: Any, guess: bool) -> Iterator[Problem]:
+        def wrong(place: Place, customer: Any, guess: bool) -> Iterator[Problem]:
             fine = True
-            for problem in self._problems(place, sent, guess):
+            for problem in self._problems(place, customer, guess):
                 fine = False
                 yield problem
-            customer_id = sent.get("customer_id") if fine else None
+            customer_id = customer.get("customer_id") if fine else None
             if customer_id is not None:
                 first = first_rows.setdefault(customer_id, place.row or 0)
                 if first != place.row:
@@ -140,14 +141,14 @@ class FeatureReader:
         good, rows, skipped = split(request["customers"], wrong, skip)
         if why and not skipped:  # JSON that Python reads and msgspec does not
             raise invalid(Problem(what=why))
-        values = [msgspec.structs.astuple(self._shape.read(one)) for one in good]
+        values = [msgspec.structs.astuple(self._shape.read(customer)) for customer in good]
         return self._customers(values, rows, skipped)
 
-    def _problems(self, place: Place, sent: Any, guess: bool) -> Iterator[Problem]:
-        if not fits(sent, self._shape):
-            yield from problems_of(place, sent, self._shape, guess=guess)
-        for name in self._never_blank.values() if isinstance(sent, dict) else ():
-            value = sent.get(name)
+    def _problems(self, place: Place, customer: Any, guess: bool) -> Iterator[Problem]:
+        if not fits(customer, self._shape):
+            yield from problems_of(place, customer, self._shape, guess=guess)
+        for name in self._never_blank.values() if isinstance(customer, dict) else ():
+            value = customer.get(name)
             if isinstance(value, str) and value and self._is_absent(value):
                 text = value.strip(BLANKS)
                 what = "must not stand for a missing value" if text else "must not be blank"
@@ -159,8 +160,8 @@ class FeatureReader:
     def _customers(
         self, values: list[tuple[Any, ...]], rows: Sequence[int], skipped: list[Skipped]
     ) -> Customers:
-        """values: of each customer the features and the customer_id. Text becomes its code
-        (`features/categories.py`), a value that is missing NaN."""
+        """Build the matrix. values: the features and the customer_id of each customer. A text
+        becomes its code (`features/categories.py`), a missing value NaN."""
         ids = [row[-1] for row in values]
         features: list[Sequence[Any]] = [row[:-1] for row in values]
         if self._encode:
@@ -171,7 +172,8 @@ class FeatureReader:
         return Customers(ids, rows, np.array(features, dtype=np.float32), skipped, persons=ids)
 
     def real_names(self, definition: dict[str, Any]) -> dict[str, Any]:
-        """The JSON schema of a customer with the names of the features, whatever they are."""
+        """Return the JSON schema of a customer with the features' own names instead of the renamed
+        ones."""
         real = {renamed: name for name, renamed in self._renamed.items()}
         properties = definition["properties"]
         return definition | {
@@ -181,7 +183,7 @@ class FeatureReader:
 
 
 def _renamed(names: Sequence[str]) -> dict[str, str]:
-    """Names that a field of a msgspec type cannot have -> what the field is called instead."""
+    """Map names that a field of a msgspec type cannot have to names that it can."""
     renamed: dict[str, str] = {}
     for place, name in enumerate(names):
         if UNNAMEABLE.search(name):
@@ -219,7 +221,7 @@ def _customer_type(
 
 
 def _feature_type(feature: dict[str, Any]) -> tuple[Any, ...]:
-    """The type of a feature, and its default where it may be missing."""
+    """Return the type of a feature, and the default None if it may be missing."""
     categories, missing = list(feature.get("categories") or ()), feature.get("missing")
     low, high, meaning = feature.get("low"), feature.get("high"), feature["meaning"]
     if categories:

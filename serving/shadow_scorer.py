@@ -106,14 +106,14 @@ class Scorer:
         merged = n - len(last.ids) if len(last.ids) == last.call_rows else n
         while at < n:
             end = min(at + self._step, merged) if at < merged else n
-            answered, took, why = self._call(x[at:end])
+            scored, took, why = self._call(x[at:end])
             if at >= merged and not why and took < WARM_SECONDS:
                 # The champion is at work all the time, and this one was not: once more, warm.
-                answered, took, why = self._call(x[at:end])
+                scored, took, why = self._call(x[at:end])
             if why:
                 failed, self._why = failed + end - at, why
             else:
-                probability[at:end] = answered
+                probability[at:end] = scored
             seconds[at:end], call_rows[at:end] = took / (end - at), end - at
             if end <= merged:
                 fitting = int(CALL_SECONDS * (end - at) / max(took, 1e-6))
@@ -130,10 +130,10 @@ class Scorer:
         return Done(at, none, failed, took, time.monotonic() - began_at, lost, why)
 
     def _features(self, batch: Batch) -> np.ndarray:
-        """Of all rows, float32 (n, f), in the order that this bundle has them."""
+        """Return the features of all rows, float32 (n, f), in the order of this bundle."""
         names = batch.names
-        given = np.frombuffer(b"".join([one.x for one in batch.requests]), np.float32)
-        x = given.reshape(-1, len(names))
+        values = np.frombuffer(b"".join([one.x for one in batch.requests]), np.float32)
+        x = values.reshape(-1, len(names))
         ours = [feature["name"] for feature in self.bundle.features]
         return x if names == ours else x[:, [names.index(name) for name in ours]]
 
@@ -169,7 +169,7 @@ class Scorer:
             self.write()
 
     def write(self) -> None:
-        """Write what is held, each day into files of its own."""
+        """Write the held batches, one file for each day."""
         held, self._held, self._held_rows = self._held, [], 0
         by_day: dict[date, list[Held]] = {}
         for one in held:

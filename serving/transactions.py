@@ -147,8 +147,8 @@ class Transactions:
         return left_out
 
     def _customers(self, skip: bool, lines: Lines, rows: Sequence[Row | None]) -> Customers:
-        """Those who can be scored. Raises Refused for the others, or with `skip` when there is
-        nobody else."""
+        """Return the customers who can be scored. Raises Refused when there are others; with `skip`
+        only when no customer can be scored."""
         skipped, first_rows = list(lines.skipped), dict[str, int]()
         good, invalid = [], bool(skipped)
         for at, row in enumerate(rows):
@@ -173,23 +173,23 @@ class Transactions:
     def _problem(
         self, lines: Lines, at: int, judged: Row | None, first_rows: dict[str, int]
     ) -> Problem | None:
-        """Why a customer cannot be scored. first_rows: customer -> the row they were first in."""
-        row, sent = lines.rows[at], lines.customers[at]
+        """Return why a customer cannot be scored. first_rows: customer -> their first row."""
+        row, customer = lines.rows[at], lines.customers[at]
         if judged is None:
             what = "the values of these lines are too large to be counted"
             return Place(row).problem("out_of_range", what, "lines")
         if judged.customer_id is None:
             what = "must not be blank"
-            return Place(row).problem("blank", what, "customer_id", sent.customer_id, "text")
+            return Place(row).problem("blank", what, "customer_id", customer.customer_id, "text")
         first = first_rows.setdefault(judged.customer_id, row)
         if first != row:
-            return same_customer(Place(row), sent.customer_id, first)
+            return same_customer(Place(row), customer.customer_id, first)
         if judged.features is not None:
             return None
         days, lost = self.settings.active_days, judged.left_out
         counted = Counter(reason for _, bits in lost for reason in self.reasons(bits))
         reasons = ", ".join(f"{reason} {count}" for reason, count in counted.most_common())
-        left = f"; of {len(sent.lines)} lines {len(lost)} do not count ({reasons})"
+        left = f"; of {len(customer.lines)} lines {len(lost)} do not count ({reasons})"
         return Place(row).problem(
             "not_active",
             f"bought nothing in the {days} days before {lines.as_of}, and the model knows only"

@@ -41,10 +41,10 @@ MEMORY, MEMORY_THOUSAND = 90, 1
 AFTER = "after_as_of"
 WHY_AFTER = "a line on or after the as-of date lies in its future"
 LINE = 2**40  # key of a line: customer x LINE + line
-# How the values of a request arrive. Times are text, as in a CSV file: the reader's SQL reads them.
+# The DuckDB types of the values of a request. Times are text, as in a CSV file, which SQL parses.
 # So are all numbers of a request in which one is text.
-SENT = {**MAPPED, "invoiced_at": "VARCHAR"}
-SENT_AS_TEXT = dict.fromkeys(MAPPED, "VARCHAR")
+COLUMN_TYPES = {**MAPPED, "invoiced_at": "VARCHAR"}
+TEXT_TYPES = dict.fromkeys(MAPPED, "VARCHAR")
 NAMES = {False: "lines", True: "lines_as_text"}  # the relations
 EPOCH = date(1970, 1, 1)
 
@@ -74,8 +74,8 @@ def line_rules(contract: Contract, declared: frozenset[str]) -> dict[str, Rule]:
 def line_columns(declared: frozenset[str], as_text: bool = False) -> dict[str, str]:
     """Columns of the relation `lines` -> DuckDB types: the declared ones, and `key`. as_text:
     numbers are text."""
-    sent = SENT_AS_TEXT if as_text else SENT
-    return {"key": "BIGINT", **{name: kind for name, kind in sent.items() if name in declared}}
+    types = TEXT_TYPES if as_text else COLUMN_TYPES
+    return {"key": "BIGINT", **{name: kind for name, kind in types.items() if name in declared}}
 
 
 def select_rows(
@@ -158,7 +158,7 @@ class Prepared:
         self._plan(False)
 
     def _plan(self, as_text: bool) -> str:
-        """The name of the statement."""
+        """Prepare the statement, once, and return its name."""
         name = f"answer_{NAMES[as_text]}"
         if as_text not in self.planned:
             self.connection.execute(f"PREPARE {name} AS {self.queries[as_text]}")
@@ -166,8 +166,8 @@ class Prepared:
         return name
 
     def run(self, lines: Mapping[str, pa.Array], as_of: date, as_text: bool = False) -> list[Row]:
-        """Raises duckdb.DataError for values too large to be counted, duckdb.InterruptException
-        when it is interrupted, duckdb.OutOfMemoryException.
+        """Execute the statement. Raises duckdb.DataError for values too large to be counted,
+        duckdb.InterruptException when it is interrupted, duckdb.OutOfMemoryException.
 
         lines: the columns of `line_columns`.
         """
@@ -194,7 +194,8 @@ class Prepared:
 
 
 def open_connection(megabytes: int = MEMORY) -> DuckDBPyConnection:
-    """In memory, without files or network, one thread: a request is too small to be shared out."""
+    """Open an in-memory database without access to files or the network, with one thread: a request
+    is too small for several."""
     connection = duckdb.connect(
         ":memory:",
         config={"threads": 1, "memory_limit": f"{megabytes}MB", "temp_directory": ""},
@@ -205,8 +206,8 @@ def open_connection(megabytes: int = MEMORY) -> DuckDBPyConnection:
 
 
 class Pool:
-    """A DuckDB connection runs one query at a time. The one given back last comes first, because
-    its memory is warm."""
+    """Lends connections, as a DuckDB connection runs one query at a time. The one returned last is
+    lent first, because its memory is warm."""
 
     def __init__(self, opened: Sequence[Prepared]) -> None:
         self.opened = opened
@@ -216,7 +217,7 @@ class Pool:
 
     @contextmanager
     def take(self) -> Iterator[Prepared]:
-        """A statement to run, once one is free."""
+        """Lend a prepared statement; waits until one is free."""
         prepared = self.free.get()
         try:
             yield prepared
@@ -264,7 +265,7 @@ class LiveTable:
 
 
 def register(connection: DuckDBPyConnection, name: str, table: LiveTable) -> None:
-    """A view of the table. pandas is hidden meanwhile, unless it is there anyway."""
+    """Register a view of the table. pandas is hidden meanwhile, unless it is imported already."""
     hidden = "pandas" not in sys.modules
     if hidden:
         sys.modules["pandas"] = None  # type: ignore[assignment]
@@ -282,11 +283,11 @@ def arrow(kind: str, values: Sequence[Any]) -> pa.Array:
         builder.append_values(values)
         return builder.finish()
     filled = [0 if value is None else value for value in values]
-    there = None if None not in values else [value is not None for value in values]
-    return from_numpy(kind, np.array(filled, dtype=NUMPY[kind]), there)
+    present = None if None not in values else [value is not None for value in values]
+    return from_numpy(kind, np.array(filled, dtype=NUMPY[kind]), present)
 
 
-def from_numpy(kind: str, values: np.ndarray, there: Sequence[bool] | None = None) -> pa.Array:
-    """Whole numbers or doubles as Arrow, without a copy. there: of each, whether it is a value."""
-    bits = None if there is None else pa.py_buffer(np.packbits(there, bitorder="little"))
+def from_numpy(kind: str, values: np.ndarray, present: Sequence[bool] | None = None) -> pa.Array:
+    """Return whole numbers or doubles as Arrow, uncopied. present: whether each is a value."""
+    bits = None if present is None else pa.py_buffer(np.packbits(present, bitorder="little"))
     return pa.Array.from_buffers(KINDS[kind], len(values), [bits, pa.py_buffer(values)])

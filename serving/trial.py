@@ -254,7 +254,7 @@ def _end_with(parent: int) -> None:
 
 def _of_memory(error: BaseException | None) -> bool:
     while error is not None:
-        if isinstance(error, MemoryError) or any(said in str(error) for said in NO_MEMORY):
+        if isinstance(error, MemoryError) or any(text in str(error) for text in NO_MEMORY):
             return True
         error = error.__cause__
     return False

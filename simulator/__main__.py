@@ -24,10 +24,10 @@ def main(arguments: list[str]) -> int:
     if not arguments or any("=" not in argument for argument in arguments[1:]):
         print(__doc__)
         return 2
-    given = dict(argument.split("=", 1) for argument in arguments[1:])
-    seed = int(given.pop("seed", 7))
-    # Numbers are numbers, and what is none, such as a date, is text.
-    values = {name: _number(text) for name, text in given.items()}
+    options = dict(argument.split("=", 1) for argument in arguments[1:])
+    seed = int(options.pop("seed", 7))
+    # What does not parse as a number, such as a date, stays text.
+    values = {name: _number(text) for name, text in options.items()}
     try:
         simulation = Simulation.model_validate_json(json.dumps(values))
         began = perf_counter()

@@ -138,14 +138,14 @@ def earlier_that_day(
 ) -> Ints:
     """For each of `document` a time between the invoice before it, if on its day, and it itself.
 
-    `second` are the times of all invoices, rising. The times found lie on the same day, so that
+    `second` are the times of all invoices, rising. The result lies on the same day, so that
     whatever happens from a date on moves nothing before it, and within opening hours.
     """
     now = second[document]
     before = np.maximum(second[np.maximum(document - 1, 0)], now - now % 86_400)
     since, until = clock.warp(before), clock.warp(now)
-    found = np.floor(clock.unwarp(since + (until - since) * rng.random(now.size))).astype(np.int64)
-    return np.clip(found, before, now)
+    times = np.floor(clock.unwarp(since + (until - since) * rng.random(now.size))).astype(np.int64)
+    return np.clip(times, before, now)
 
 
 @dataclass(frozen=True)
@@ -169,17 +169,17 @@ def records(log: Log, first_customer: int) -> NDArray:
     rank[by_time] = np.arange(by_time.size)
     order = np.argsort(rank[lines.document], kind="stable")
     document = lines.document[order]
-    made = np.empty(order.size, dtype=_RECORD)
-    made["begins"] = np.diff(document, prepend=-1) != 0
+    result = np.empty(order.size, dtype=_RECORD)
+    result["begins"] = np.diff(document, prepend=-1) != 0
     customer = np.where(documents.named, documents.customer + first_customer, NOBODY)
     for name, column in (
         ("second", documents.second), ("kind", documents.kind), ("customer", customer),
         ("country", documents.country),
     ):  # fmt: skip
-        made[name] = column[document]
+        result[name] = column[document]
     for name in ("shift", "code", "description", "quantity", "price"):
-        made[name] = getattr(lines, name)[order]
-    return made
+        result[name] = getattr(lines, name)[order]
+    return result
 
 
 class Spill:
@@ -189,22 +189,22 @@ class Spill:
     def __init__(self, folder: Path, bounds: NDArray) -> None:
         self._folder, self._bounds = folder, bounds
 
-    def add(self, made: NDArray) -> None:
+    def add(self, batch: NDArray) -> None:
         """Deals out the records of a chunk, which are in the order of time."""
-        cuts = np.searchsorted(made["second"], self._bounds).tolist()
-        for number, (begin, end) in enumerate(zip(cuts, [*cuts[1:], made.size])):
+        cuts = np.searchsorted(batch["second"], self._bounds).tolist()
+        for number, (begin, end) in enumerate(zip(cuts, [*cuts[1:], batch.size])):
             if end > begin:
                 with (self._folder / str(number)).open("ab") as file:
-                    file.write(made[begin:end].data)
+                    file.write(batch[begin:end].data)
 
     def sorted(self) -> Iterator[NDArray]:
         """The records of one file after the other, in the order of time, then of chunks."""
         for number in range(self._bounds.size):
             path = self._folder / str(number)
             if path.exists():
-                made = np.fromfile(path, dtype=_RECORD)
+                batch = np.fromfile(path, dtype=_RECORD)
                 path.unlink()
-                yield made[np.argsort(made["second"], kind="stable")]
+                yield batch[np.argsort(batch["second"], kind="stable")]
 
 
 @contextmanager

@@ -131,9 +131,9 @@ def oracle_probability(
         unknown = np.flatnonzero(rows["purchases"] == 0)
         if unknown.size:
             row = int(unknown[0])
-            (wanted,) = connection.execute(_WANTED, {"table": rows_of, "row": row}).fetchall()
+            (missing,) = connection.execute(_WANTED, {"table": rows_of, "row": row}).fetchall()
             raise ValueError(
-                f"{table}: row {row} is about customer {wanted[0]} as of {wanted[1]}, who has no "
+                f"{table}: row {row} is about customer {missing[0]} as of {missing[1]}, who has no "
                 f"purchase before that date in {transactions} ({unknown.size} such rows): the "
                 "oracle answers for customers seen before"
             )
@@ -258,11 +258,11 @@ def buys_again_and_is_seen(
             three = [
                 (before[rows, None], since[rows, None]) for before, since in (last, now, until)
             ]
-            answer[rows] = _given(repeats, three, seen, r + repeats, alpha, p, weight)
+            answer[rows] = _seen_again(repeats, three, seen, r + repeats, alpha, p, weight)
     return answer
 
 
-def _given(
+def _seen_again(
     x: float,
     times: list[tuple[Floats, Floats]],
     seen: float,

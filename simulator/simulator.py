@@ -135,8 +135,8 @@ def _in_order(simulation: Simulation, chunks: Iterator[NDArray], folder: Path) -
     with spill(folder, first, count) as files:
         files.add(first)
         del first
-        for made in chunks:
-            files.add(made)
+        for chunk in chunks:
+            files.add(chunk)
         yield from files.sorted()
 
 

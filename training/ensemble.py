@@ -1,4 +1,4 @@
-"""One more candidate: a weighted mean of the families' probabilities, as one ONNX graph.
+"""Build one more candidate: a weighted mean of the families' probabilities, as one ONNX graph.
 
 The weights are found by greedy selection with replacement (Caruana et al. 2004, ICML): twenty
 times the member is added that makes the validation figure best. They are the only thing chosen
@@ -60,8 +60,8 @@ def build_ensemble(
         np.save(output / file, weights @ _stack(families, f"test_{of}.npy"))
     np.save(output / "valid_native.npy", crossed)
     np.save(output / "valid_raw.npy", crossed_raw)
-    given = run_onnx(output / "model.onnx", valid.x)
-    wanted = sum(w * run_onnx(families[n] / "model.onnx", valid.x) for n, w in members.items())
+    exported = run_onnx(output / "model.onnx", valid.x)
+    expected = sum(w * run_onnx(families[n] / "model.onnx", valid.x) for n, w in members.items())
     folds = [_fold(valid, crossed, parts == part) for part in np.unique(parts)]
     results = {name: _read(folder) for name, folder in families.items()}
     result = {
@@ -83,7 +83,7 @@ def build_ensemble(
             "export": time.perf_counter() - started - tuning,
         },
         "rows": results[names[0]]["rows"],
-        "export_difference_on_fitted_rows": max_difference(np.asarray(wanted), given),
+        "export_difference_on_fitted_rows": max_difference(np.asarray(expected), exported),
         "seed": seed,
         "threads": 1,
         "versions": {k: v for one in results.values() for k, v in one["versions"].items()},

@@ -175,13 +175,13 @@ def _ranking(values: np.ndarray, direction: int, missing: str) -> np.ndarray:
 def in_terms_of(
     theirs: Sequence[dict[str, Any]], ours: Sequence[dict[str, Any]]
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """Turns x (n, f) with the columns of schema `ours` into what a model of schema `theirs` reads:
-    its columns in its order, and categories as its own codes. Raises ValueError when a feature that
-    it reads is not there, or was a number and is a category now, or the other way round."""
+    """Return a function that converts x (n, f) of schema `ours` to schema `theirs`: the columns in
+    its order, and categories as its codes. Raises ValueError when a feature that it reads is
+    missing, or has changed from a number to a category or the other way round."""
     names = [feature["name"] for feature in ours]
-    gone = [feature["name"] for feature in theirs if feature["name"] not in names]
-    if gone:
-        raise ValueError(f"it needs the feature {gone[0]}, which the table no longer has")
+    missing = [feature["name"] for feature in theirs if feature["name"] not in names]
+    if missing:
+        raise ValueError(f"it needs the feature {missing[0]}, which the table no longer has")
     order = [names.index(feature["name"]) for feature in theirs]
     for feature, source in zip(theirs, order, strict=True):
         if bool(feature.get("categories")) != bool(ours[source].get("categories")):
@@ -196,8 +196,8 @@ def in_terms_of(
             if list(known) != list(today):
                 encode = encoder(feature)
                 code = np.array([*map(encode, today), len(known)], dtype=np.float32)
-                here = ~np.isnan(placed[:, column])
-                placed[here, column] = code[placed[here, column].astype(int)]
+                present = ~np.isnan(placed[:, column])
+                placed[present, column] = code[placed[present, column].astype(int)]
         return placed
 
     return place

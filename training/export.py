@@ -1,4 +1,4 @@
-"""The exchange format: every family leaves as one ONNX graph with the same face.
+"""Export models: every family becomes one ONNX graph with the same inputs and outputs.
 
 The contract: one input `features` float32 [batch, f], raw feature values, NaN where missing; one
 output `probability` float32 [batch]; any batch size; preprocessing inside. `seal` makes a graph
@@ -94,7 +94,7 @@ def latency(model: Path | bytes, x: np.ndarray, calls: int = 200) -> dict[str, f
             spent[i] = 1000 * (time.thread_time() - began)
         p50, p99 = np.quantile(spent, [0.5, 0.99])
         rounds.append({"p50_ms": float(p50), "p99_ms": float(p99)})
-    return min(rounds[1:], key=lambda found: found["p99_ms"])
+    return min(rounds[1:], key=lambda percentiles: percentiles["p99_ms"])
 
 
 def _session(model: Path | bytes, threads: int) -> Any:

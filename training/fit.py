@@ -75,11 +75,11 @@ class Job:
 
 
 def read_job(data: dict[str, Any]) -> Job:
-    """The job in this JSON object. Raises ValueError when fields are missing or unknown."""
-    wanted = {field.name for field in fields(Job)}
-    if set(data) != wanted:
+    """Read a job from a JSON object. Raises ValueError when fields are missing or unknown."""
+    names = {field.name for field in fields(Job)}
+    if set(data) != names:
         raise ValueError(
-            f"the job: missing {sorted(wanted - set(data))}, unknown {sorted(set(data) - wanted)}"
+            f"the job: missing {sorted(names - set(data))}, unknown {sorted(set(data) - names)}"
         )
     lists = {name: tuple(data[name]) for name in ("features", "schema", "season")}
     return Job(**{**data, **lists})
@@ -135,7 +135,7 @@ def fit_family(job: Job, emit: Emit) -> dict[str, Any]:
     graph = calibration.append(with_categories, len(job.features)).SerializeToString(
         deterministic=True
     )
-    answered = calibration.apply(fitted, both.x)
+    calibrated = calibration.apply(fitted, both.x)
     test = read_rows(table, ("test",), job.features, label=False)
     test_columns = expand(test.x, job.schema)
     test_raw = family.predict(model, test_columns)
@@ -166,7 +166,7 @@ def fit_family(job: Job, emit: Emit) -> dict[str, Any]:
             "export": time.perf_counter() - started,
         },
         "rows": {"train": len(train), "valid": len(valid), "refit": len(both)},
-        "export_difference_on_fitted_rows": max_difference(answered, run_onnx(graph, both.x)),
+        "export_difference_on_fitted_rows": max_difference(calibrated, run_onnx(graph, both.x)),
         "seed": job.seed,
         "threads": job.threads,
         "workers": job.workers,

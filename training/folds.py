@@ -128,15 +128,15 @@ def of_fold(params: Params, suggested: Sequence[str], position: int) -> Params:
 
 
 def of_all(params: Params, suggested: Sequence[str]) -> Params:
-    """Give them for the fit on all rows: the median of what the folds found. More rows would bear a
-    little more rounds, but one fold's luck must not set them."""
+    """Give them for the fit on all rows: the median over the folds. More rows would allow slightly
+    more rounds, but a single fold must not decide them."""
     return {
         name: value if name in suggested else round(median(value)) for name, value in params.items()
     }
 
 
 def join(first: Rows, second: Rows) -> Rows:
-    """The rows of both, in order."""
+    """Concatenate the rows of both, in order."""
     parts: dict[str, Any] = {}
     for field in fields(Rows):
         a, b = getattr(first, field.name), getattr(second, field.name)
@@ -144,10 +144,10 @@ def join(first: Rows, second: Rows) -> Rows:
     return Rows(**parts)
 
 
-def take(rows: Rows, wanted: np.ndarray) -> Rows:
-    """The rows where `wanted` (n,) is true; without a copy where they stand side by side, as the
+def take(rows: Rows, selected: np.ndarray) -> Rows:
+    """Select the rows where `selected` (n,) is true; without a copy where they are adjacent, as the
     rows before a date do in a table sorted by date."""
-    places = np.flatnonzero(wanted)
+    places = np.flatnonzero(selected)
     one_run = len(places) > 0 and places[-1] - places[0] + 1 == len(places)
     chosen = slice(places[0], places[-1] + 1) if one_run else places
     parts: dict[str, Any] = {field.name: getattr(rows, field.name) for field in fields(Rows)}

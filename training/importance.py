@@ -1,7 +1,7 @@
-"""Permutation importance of any exported model, and a summary of the contributions (SHAP values) of
-a family that gives them.
+"""Compute the permutation importance of any exported model, and summarise the contributions (SHAP
+values) of a family that gives them.
 
-Both describe the model, not causes: neither says what a feature does to the customers.
+Both describe the model, not causes: neither shows the effect of a feature on customers.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def permutation_importance(
     repeats: int = REPEATS,
     most_rows: int = ROWS,
 ) -> dict[str, Any]:
-    """Mean loss of ROC AUC, and rise of log loss, with a feature's values shuffled (Breiman 2001,
-    doi:10.1023/A:1010933404324; Fisher, Rudin & Dominici 2019, arXiv:1801.01489).
+    """Compute the mean loss of ROC AUC and rise of log loss with a feature's values shuffled
+    (Breiman 2001, doi:10.1023/A:1010933404324; Fisher, Rudin & Dominici 2019, arXiv:1801.01489).
 
     predict: x float32 (n, f) -> probabilities (n,), each row by itself.  rows: with labels of both
     classes; at most `most_rows`, evenly spaced, are used.  Returns JSON values: rows, repeats, the
@@ -85,8 +85,8 @@ def permutation_importance(
 
 
 def exported(model: Path) -> tuple[Callable[[np.ndarray], np.ndarray], int]:
-    """The predict function of an exported graph, and how many rows its importance should take: by
-    the size of the graph and not by the clock, so that the figures repeat."""
+    """Return the predict function of an exported graph, and the number of rows for its importance:
+    by the size of the graph and not by the clock, so that the figures can be reproduced."""
     import onnx
     import onnxruntime
 
@@ -106,40 +106,41 @@ def exported(model: Path) -> tuple[Callable[[np.ndarray], np.ndarray], int]:
 def summarise_contributions(
     contributions: np.ndarray, x: np.ndarray, schema: Sequence[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Per feature, the largest mean first: name, mean_size (mean |contribution|, log-odds),
-    direction (rank correlation of value and contribution: above 0, larger values raise the
-    prediction; None where it means nothing), and bins: what the contribution is along the values.
+    """Summarise each feature, the largest mean first: name, mean_size (mean |contribution|,
+    log-odds), direction (rank correlation of value and contribution: above 0, larger values raise
+    the prediction; None for categories and constant values), and bins: the contribution by value.
 
     contributions: (m, f + 1), the last column the bias.  x: float32 (m, f), the same rows.
     SHAP values: Lundberg & Lee 2017, arXiv:1705.07874; of trees: Lundberg et al. 2020,
     doi:10.1038/s42256-019-0138-9.  A bin has label, rows, and the mean and the quarters (low, high)
     of its contributions.  Raises ValueError when the shapes do not fit.
     """
-    wanted = (len(x), len(schema) + 1)
-    if contributions.shape != wanted:
-        raise ValueError(f"contributions have shape {contributions.shape}, they must have {wanted}")
-    found = []
+    shape = (len(x), len(schema) + 1)
+    if contributions.shape != shape:
+        raise ValueError(f"contributions have shape {contributions.shape}, they must have {shape}")
+    summaries = []
     for column, feature in enumerate(schema):
-        value, given = x[:, column], contributions[:, column].astype(np.float64)
+        value, contribution = x[:, column], contributions[:, column].astype(np.float64)
         categories = tuple(feature.get("categories") or ())
-        found.append(
+        summaries.append(
             {
                 "name": str(feature["name"]),
-                "mean_size": float(np.abs(given).mean()),
-                "direction": None if categories else _correlation(value, given),
-                "bins": _bins(value, given, categories),
+                "mean_size": float(np.abs(contribution).mean()),
+                "direction": None if categories else _correlation(value, contribution),
+                "bins": _bins(value, contribution, categories),
             }
         )
-    return sorted(found, key=lambda one: (-one["mean_size"], one["name"]))
+    return sorted(summaries, key=lambda one: (-one["mean_size"], one["name"]))
 
 
 def contribution_rows(n: int, m: int) -> np.ndarray:
-    """Which of n test rows the m rows of contributions.npy are (`training/fit.py`)."""
+    """Return which of n test rows the m rows of contributions.npy are (`training/fit.py`)."""
     return np.linspace(0, n - 1, m).astype(int)
 
 
 def _shuffle(date: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Row -> the row whose value it gets: any of the same as-of date (a table without: any)."""
+    """Return for each row the row whose value it gets: one of the same as-of date, or any row of a
+    table without dates."""
     _, group = np.unique(date, return_inverse=True)
     source = np.empty(len(date), dtype=int)
     # Sorted by date, the places are the same before and after; only within one they are mixed.
@@ -154,8 +155,8 @@ def _disturbed(
     column: int,
     shuffles: list[np.ndarray],
 ) -> list[np.ndarray]:
-    """Predictions with one column shuffled, per shuffle. Rows that got their own value again are
-    not predicted again: of a flag or a count that is most of them."""
+    """Predict with one column shuffled, for each shuffle. Rows that keep their value are not
+    predicted again: for a flag or a count that is most rows."""
     values = x[:, column]
     moved = [
         np.flatnonzero(~((values[s] == values) | (np.isnan(values[s]) & np.isnan(values))))
@@ -168,12 +169,12 @@ def _disturbed(
         [values[s[rows]] for s, rows in zip(shuffles, moved, strict=True)]
     )
     answers = np.split(np.asarray(predict(changed)), np.cumsum([len(rows) for rows in moved])[:-1])
-    found = []
+    predictions = []
     for rows, answer in zip(moved, answers, strict=True):
         p = whole.copy()
         p[rows] = answer
-        found.append(p)
-    return found
+        predictions.append(p)
+    return predictions
 
 
 def _error(values: np.ndarray) -> float:
@@ -196,16 +197,16 @@ def _correlated(x: np.ndarray, names: Sequence[str]) -> dict[str, list[str]]:
     }
 
 
-def _correlation(value: np.ndarray, given: np.ndarray) -> float | None:
+def _correlation(value: np.ndarray, contribution: np.ndarray) -> float | None:
     known = ~np.isnan(value)
-    a, b = ranks(value[known]), ranks(given[known])
+    a, b = ranks(value[known]), ranks(contribution[known])
     if len(a) < 3 or a.std() == 0 or b.std() == 0:
         return None
     return float(np.corrcoef(a, b)[0, 1])
 
 
 def _bins(
-    value: np.ndarray, given: np.ndarray, categories: tuple[str, ...]
+    value: np.ndarray, contribution: np.ndarray, categories: tuple[str, ...]
 ) -> list[dict[str, Any]]:
     known = ~np.isnan(value)
     parts: list[tuple[str, np.ndarray]] = []
@@ -223,20 +224,20 @@ def _bins(
                 low, high = value[rows].min(), value[rows].max()
                 parts.append((_shown(low) + (f" to {_shown(high)}" if high > low else ""), rows))
     parts.append((missing_name(categories), ~known))
-    found = []
+    bins = []
     for label, rows in parts:
         if rows.any():
-            low, high = np.quantile(given[rows], [0.25, 0.75])
-            found.append(
+            low, high = np.quantile(contribution[rows], [0.25, 0.75])
+            bins.append(
                 {
                     "label": label,
                     "rows": int(rows.sum()),
-                    "mean": float(given[rows].mean()),
+                    "mean": float(contribution[rows].mean()),
                     "low": float(low),
                     "high": float(high),
                 }
             )
-    return found
+    return bins
 
 
 def _shown(value: float) -> str:

@@ -31,7 +31,7 @@ CALIBRATION_BINS = 10
 
 
 def point(y: np.ndarray, p: np.ndarray) -> dict[str, float]:
-    """All metrics of labels (n,) of 0 and 1 and probabilities (n,), without intervals.
+    """Compute all metrics of labels (n,) of 0 and 1 and probabilities (n,), without intervals.
 
     - `roc_auc`, `average_precision`, `log_loss`, `brier`: as scikit-learn defines them
     - `calibration_error`: mean |observed - predicted| share over 10 bins of equal count (ECE;
@@ -66,11 +66,11 @@ def resample(
     seed: int,
     groups: np.ndarray | None = None,
 ) -> Resampled:
-    """`point`, and the same on `bootstrap` resamples (Efron & Tibshirani 1993, chapter 13).
+    """Compute `point`, and the same on `bootstrap` resamples (Efron & Tibshirani 1993, chapter 13).
 
-    groups: (n,), such as customers. One customer at several as-of dates makes rows that are alike;
-    resampling rows would take them for independent and the intervals too narrow, so whole groups
-    are resampled.
+    groups: (n,), such as customers. Rows of one customer at several as-of dates are correlated;
+    resampling rows as if they were independent would make the intervals too narrow, so whole
+    groups are resampled.
     """
     ranked = _rank(y, p)
     parts = [_measure(ranked, w) for w in resamples(len(y), bootstrap, seed, groups)]
@@ -80,7 +80,7 @@ def resample(
 
 
 def with_intervals(model: Resampled) -> dict[str, float]:
-    """The metrics, and for each `<metric>_low` and `<metric>_high`: the 95 % percentile interval.
+    """Return the metrics and, as `<metric>_low` and `<metric>_high`, their 95 % intervals.
 
     The calibration error is an absolute value, so its resamples lie above the estimate: read its
     interval as an upper bound.
@@ -92,7 +92,7 @@ def with_intervals(model: Resampled) -> dict[str, float]:
 
 
 def difference(a: Resampled, b: Resampled) -> dict[str, dict[str, float]]:
-    """For each metric {difference: a - b, low, high}, on the same resamples.
+    """Compute for each metric {difference: a - b, low, high}, on the same resamples.
 
     Two models err on the same rows, so the interval of the difference is much narrower than the
     two single intervals suggest.
@@ -146,23 +146,23 @@ def _rank(y: np.ndarray, p: np.ndarray) -> _Ranked:
 
 
 def _measure(ranked: _Ranked, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Metrics (r,) of weights (r, n), in the rows' original order. NaN where a resample has one
-    class only."""
+    """Compute metrics (r,) of weights (r, n), rows in their original order. NaN where a resample
+    has one class only."""
     y, p, w = ranked.y, ranked.p, weights[:, ranked.order]
     n = w.sum(axis=1)
     positive = w * y
     by_tie = np.add.reduceat(w, ranked.ties, axis=1)
     hits = np.add.reduceat(positive, ranked.ties, axis=1)
-    seen, found = np.cumsum(by_tie, axis=1), np.cumsum(hits, axis=1)
-    positives = found[:, -1]
+    taken, true_positives = np.cumsum(by_tie, axis=1), np.cumsum(hits, axis=1)
+    positives = true_positives[:, -1]
     safe = np.clip(p, np.finfo(np.float64).eps, 1 - np.finfo(np.float64).eps)
     losses = -(y * np.log(safe) + (1 - y) * np.log1p(-safe))
     top = n[:, None] / 10
-    share_in_top = np.clip(top - (seen - by_tie), 0, by_tie) / np.maximum(by_tie, 1e-300)
+    share_in_top = np.clip(top - (taken - by_tie), 0, by_tie) / np.maximum(by_tie, 1e-300)
     with np.errstate(invalid="ignore", divide="ignore"):
         return {
             "roc_auc": roc_auc_of_ties(hits[:, ::-1], (by_tie - hits)[:, ::-1]),
-            "average_precision": (hits * (found / np.maximum(seen, 1e-300))).sum(axis=1)
+            "average_precision": (hits * (true_positives / np.maximum(taken, 1e-300))).sum(axis=1)
             / positives,
             "log_loss": w @ losses / n,
             "brier": w @ (p - y) ** 2 / n,

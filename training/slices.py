@@ -1,9 +1,9 @@
-"""Figures by slice of the test rows, to see where a model that is good on the whole is not.
+"""Compute figures by slice of the test rows, to see where a model that is good overall is not.
 
-A slice is chosen by the features alone, before a label is looked at: slices found by searching for
-bad figures would always find some. Of a log they are the ones that the feature catalogue names
-(`features/catalogue.py`); of any other table every category, and the quarters of a few numeric
-features.
+Slices are defined by the features alone, before labels are read: a search for bad figures would
+always have some as its result. The slices of a log are those of the feature catalogue
+(`features/catalogue.py`); those of any other table are every category, and the quarters of a few
+numeric features.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ class Slice:
 
 
 def slice_rows(x: np.ndarray, schema: Sequence[dict[str, Any]]) -> list[Slice]:
-    """The slices of x, float32 (n, f), whose columns `schema` describes in order; none is empty."""
+    """Return the slices of x, float32 (n, f), that have rows. schema: the columns, in order."""
     names = [str(feature["name"]) for feature in schema]
     if named := slices(names):
-        found = [
+        result = [
             Slice(label, name, _between(x[:, names.index(name)], low, high))
             for name, bands in named.items()
             for label, low, high in bands
         ]
-        return [one for one in found if one.rows.any()]
-    found, numeric = [], 0
+        return [part for part in result if part.rows.any()]
+    result, numeric = [], 0
     for column, feature in zip(x.T, schema, strict=True):
         if feature.get("categories"):
-            found += _categories(column, feature)
+            result += _categories(column, feature)
         elif numeric < NUMERIC and (quarters := _quarters(column, str(feature["name"]))):
             numeric += 1
-            found += quarters
-    return found
+            result += quarters
+    return result
 
 
 def score_slices(
@@ -61,7 +61,7 @@ def score_slices(
     champion: np.ndarray | None = None,
     min_rows: int,
 ) -> list[dict[str, Any]]:
-    """Per slice: rows, positives, judged, roc_auc with its 95 % interval, log_loss,
+    """Compute for each slice: rows, positives, judged, roc_auc with its 95 % interval, log_loss,
     mean_predicted, observed, and against_champion (the paired difference of ROC AUC), as JSON
     values; None where there is no such figure.
 
@@ -77,18 +77,18 @@ def score_slices(
     if slices:
         for weights in resamples(len(y), bootstrap, seed, groups):
             small = weights.astype(np.float32)  # counts: exact, and half the memory to read
-            for one, of_sides, kept in zip(slices, ranked, drawn, strict=True):
-                of_slice = small[:, one.rows]
+            for part, of_sides, kept in zip(slices, ranked, drawn, strict=True):
+                of_slice = small[:, part.rows]
                 for side, values in zip(of_sides, kept, strict=True):
                     values.append(side.roc_auc(of_slice))
     return [
-        _figures(one, y[one.rows], p[one.rows], of_sides, kept, min_rows)
-        for one, of_sides, kept in zip(slices, ranked, drawn, strict=True)
+        _figures(part, y[part.rows], p[part.rows], of_sides, kept, min_rows)
+        for part, of_sides, kept in zip(slices, ranked, drawn, strict=True)
     ]
 
 
 def worst(scored: Sequence[dict[str, Any]], count: int = 3) -> list[dict[str, Any]]:
-    """The judged slices with the lowest ROC AUC, the lowest first."""
+    """Return the judged slices with the lowest ROC AUC, the lowest first."""
     return sorted((s for s in scored if s["judged"]), key=lambda s: s["roc_auc"])[:count]
 
 
@@ -102,7 +102,8 @@ class _Ranked:
         self.ties = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
 
     def roc_auc(self, weights: np.ndarray) -> np.ndarray:
-        """ROC AUC (r,) of weights (r, n), rows in their original order; NaN with one class only."""
+        """Compute ROC AUC (r,) for weights (r, n) of rows in their original order; NaN for one
+        class."""
         w = weights[:, self.order]
         all_of_tie = np.add.reduceat(w, self.ties, axis=1)
         hits = np.add.reduceat(w * self.y, self.ties, axis=1)
@@ -110,7 +111,7 @@ class _Ranked:
 
 
 def _figures(
-    one: Slice,
+    part: Slice,
     y: np.ndarray,
     p: np.ndarray,
     sides: list[_Ranked],
@@ -119,7 +120,7 @@ def _figures(
 ) -> dict[str, Any]:
     both = 0 < y.sum() < len(y)
     auc = [float(side.roc_auc(np.ones((1, len(y)), np.float32))[0]) for side in sides]
-    values = [np.concatenate(part) for part in drawn]
+    values = [np.concatenate(chunk) for chunk in drawn]
     safe = np.clip(p, np.finfo(np.float64).eps, 1 - np.finfo(np.float64).eps)
     low, high = percentile_interval(values[0]) or (None, None)
     versus = None
@@ -127,8 +128,8 @@ def _figures(
         ends = percentile_interval(values[0] - values[1]) or (None, None)
         versus = {"difference": auc[0] - auc[1], "low": ends[0], "high": ends[1]}
     return {
-        "slice": one.name,
-        "feature": one.feature,
+        "slice": part.name,
+        "feature": part.feature,
         "rows": len(y),
         "positives": int(y.sum()),
         "judged": bool(both and len(y) >= min_rows),
@@ -143,36 +144,37 @@ def _figures(
 
 
 def _between(column: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Bands are written in whole days and orders: a value between two goes to the lower one."""
+    """Select the rows of a band. Its ends are whole days or orders: a value between two bands
+    belongs to the lower one."""
     whole = np.floor(column)
     return (whole >= low) & (whole <= high)
 
 
 def _categories(column: np.ndarray, feature: dict[str, Any]) -> list[Slice]:
     name, known = str(feature["name"]), [str(value) for value in feature["categories"]]
-    found = [Slice(f"{name} = {value}", name, column == i) for i, value in enumerate(known)]
-    found.append(Slice(f"{name}: another value", name, column >= len(known)))
-    found.append(Slice(f"{name}: missing", name, np.isnan(column)))
-    return [one for one in found if one.rows.mean() >= LEAST_SHARE]
+    result = [Slice(f"{name} = {value}", name, column == i) for i, value in enumerate(known)]
+    result.append(Slice(f"{name}: another value", name, column >= len(known)))
+    result.append(Slice(f"{name}: missing", name, np.isnan(column)))
+    return [part for part in result if part.rows.mean() >= LEAST_SHARE]
 
 
 def _quarters(column: np.ndarray, name: str) -> list[Slice]:
-    """Four slices of about equal count, or one per value where there are no more than four; none
-    of a column with one value."""
+    """Return four slices of about equal count, or one per value if there are at most four; an empty
+    list for a column with a single value."""
     missing = np.isnan(column)
     values = np.unique(column[~missing])
     if len(values) < 2:
         return []
     if len(values) <= 4:
-        found = [Slice(f"{name} = {value:g}", name, column == value) for value in values]
+        result = [Slice(f"{name} = {value:g}", name, column == value) for value in values]
     else:
         ends = np.unique(np.quantile(column[~missing], [0.25, 0.5, 0.75, 1], method="inverted_cdf"))
-        found, below = [], -np.inf
+        result, below = [], -np.inf
         for end in ends:
             rows = (column > below) & (column <= end)
             inside = column[rows]
             label = f"{inside.min():g}" + (f" to {end:g}" if end > inside.min() else "")
-            found.append(Slice(f"{name} {label}", name, rows))
+            result.append(Slice(f"{name} {label}", name, rows))
             below = end
-    found.append(Slice(f"{name}: missing", name, missing))
-    return [one for one in found if one.rows.mean() >= LEAST_SHARE]
+    result.append(Slice(f"{name}: missing", name, missing))
+    return [part for part in result if part.rows.mean() >= LEAST_SHARE]

@@ -119,11 +119,11 @@ def tune(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     # Optuna's ten random trials would be half of a short search: a third of it, at most ten.
     sampler, pruner = SeededTPE(seed, min(10, trials // 3 + 1)), FoldPruner()
-    here = partial(fit_folds, family, folds, seed=seed, threads=threads)
+    local = partial(fit_folds, family, folds, seed=seed, threads=threads)
     study = optuna.create_study(sampler=sampler, pruner=pruner)
     with studies.explained(place) if place else nullcontext():
         stored = studies.open_study(place) if place else None
-        search = _Search(family, study, stored, trials, seconds, [here, *helpers], on_trial)
+        search = _Search(family, study, stored, trials, seconds, [local, *helpers], on_trial)
         search.recall()
         if not search.results:
             study.enqueue_trial(family.BASELINE)

@@ -74,7 +74,7 @@ def check_server(settings: Settings) -> None:
         wait_until_ready(None, Path())
     except UserError as error:
         raise UserError(error.what, where=error.where, next_step="start that server") from None
-    _ask(settings, lambda api: api.read_work_pools(limit=1))
+    _query_server(settings, lambda api: api.read_work_pools(limit=1))
 
 
 def make_pool(settings: Settings) -> bool:
@@ -101,14 +101,14 @@ def make_pool(settings: Settings) -> bool:
         except ObjectAlreadyExists:  # by another host, meanwhile
             return api.read_work_pool(name).type, False
 
-    kind, made = _ask(settings, read_or_make)
+    kind, created = _query_server(settings, read_or_make)
     if kind != ProcessWorker.type:
         raise UserError(
             f"the work pool {name} is of type {kind}: the flows need the folder of this project",
             where="prefect.work_pool",
             next_step="name another pool; one that is absent is made",
         )
-    return made
+    return created
 
 
 def deploy(settings: Settings) -> None:
@@ -158,14 +158,16 @@ def read_deployments(settings: Settings) -> list[Scheduled]:
 
     mine = DeploymentFilter(name=DeploymentFilterName(any_=[settings.name]))
     scheduled = []
-    for one in _ask(settings, lambda api: api.read_deployments(deployment_filter=mine)):
-        flow = _ask(settings, lambda api, flow=one.flow_id: api.read_flow(flow))
-        crons = [schedule.schedule.cron for schedule in one.schedules]
-        active = [schedule.schedule for schedule in one.schedules if schedule.active]
-        starts = [at for schedule in active if (at := _next(schedule)) and not one.paused]
+    for deployment in _query_server(
+        settings, lambda api: api.read_deployments(deployment_filter=mine)
+    ):
+        flow = _query_server(settings, lambda api, flow=deployment.flow_id: api.read_flow(flow))
+        crons = [schedule.schedule.cron for schedule in deployment.schedules]
+        active = [schedule.schedule for schedule in deployment.schedules if schedule.active]
+        starts = [at for schedule in active if (at := _next(schedule)) and not deployment.paused]
         scheduled.append(
             Scheduled(
-                f"{flow.name}/{one.name}",
+                f"{flow.name}/{deployment.name}",
                 ", ".join(crons),
                 min(starts, default=None),
             )
@@ -193,7 +195,7 @@ def _table(deployments: list[Scheduled]) -> Any:
     return table
 
 
-def _ask(settings: Settings, query: Any) -> Any:
+def _query_server(settings: Settings, query: Any) -> Any:
     """Return the result of a query of the server. Raises UserError where it is refused."""
     import httpx
     from prefect.client.orchestration import get_client

@@ -66,7 +66,7 @@ ROWS = (
 )
 JOINED = re.compile(rf"({'|'.join((*PERSONS, *THINGS, *KINDS))})(id|{'|'.join(NUMBERS)})")
 
-Says = Literal["person", "identifier", "number", "kind", "code", "diagnosis", ""]
+Role = Literal["person", "identifier", "number", "kind", "code", "diagnosis", ""]
 # Texts that exports write where there is no value. `None` and `-` are not among them: both are
 # honest categories too often.
 NO_VALUES = ("NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "?", r"\N")
@@ -109,8 +109,8 @@ def words(name: str) -> list[str]:
     ]
 
 
-def says(name: str) -> Says:
-    """What a name says.
+def role_of(name: str) -> Role:
+    """Return the role of a column according to its name.
 
     person: names a person, an account or a household.  identifier: names something else.  number:
     may be the number of something, if the values look so.  kind: an identifier of a class of rows,
@@ -203,7 +203,8 @@ class Facts:
 
     @property
     def like_codes(self) -> bool:
-        """Mostly digits, but no numbers: 02139, or V27 between 250.83 and 401."""
+        """Return whether the values are mostly digits without being numbers: 02139, or V27 among
+        250.83 and 401."""
         strays = self.filled - self.numbers
         lettered = self.lettered > max(1, 0.8 * strays) and self.numbers > 0.5 * self.filled
         return self.padded > 1 or lettered
@@ -296,23 +297,23 @@ def counted_time(facts: Facts, forms: Collection[str], first: date = YEARS[0]) -
 
 
 def days_of(name: str, facts: Facts) -> str:
-    """The times that a column counts, in words, by the size of the values: seconds and shorter by
-    themselves where they are many, days where its name says that they are."""
-    said = set(words(name))
-    if said & set(DAYS) and (days := counted_time(facts, ["excel_days"], date(1910, 1, 1))):
+    """Describe the times that a column counts, judged by the size of its values; days only if its
+    name says so, seconds and shorter units also if the values are many."""
+    name_words = set(words(name))
+    if name_words & set(DAYS) and (days := counted_time(facts, ["excel_days"], date(1910, 1, 1))):
         return days
-    many = facts.distinct > CATEGORIES or said & set(TIMES)
+    many = facts.distinct > CATEGORIES or name_words & set(TIMES)
     return counted_time(facts, [form for form in EPOCHS if form != "excel_days"]) if many else ""
 
 
 def given(column: str) -> str:
-    """SQL of a text, NULL where it is a word for a missing value."""
+    """Return SQL of a text, or NULL if it stands for a missing value."""
     return f"CASE WHEN {column} NOT IN ({', '.join(map(literal, NO_VALUES))}) THEN {column} END"
 
 
 def present(connection: DuckDBPyConnection, column: str) -> list[tuple[str, int]]:
-    """Which words for a missing value the column of `texts` holds, and in how many rows."""
-    wanted = ", ".join(map(literal, NO_VALUES))
+    """Count the texts that stand for a missing value in a column of `texts`."""
+    listed = ", ".join(map(literal, NO_VALUES))
     return connection.execute(
-        f"SELECT {column}, count(*) FROM texts WHERE {column} IN ({wanted}) GROUP BY 1 ORDER BY 1"
+        f"SELECT {column}, count(*) FROM texts WHERE {column} IN ({listed}) GROUP BY 1 ORDER BY 1"
     ).fetchall()

@@ -27,7 +27,7 @@ from ingestion.workbook import padded_columns, uncomputed_columns
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-# A word for the outcome, and the words that stand against it. Some say yes whatever the other is.
+# A positive word, and the negative words it needs beside it; without any, it is always positive.
 NO = {
     **dict.fromkeys(("yes", "true", "positive", "ja", "oui", "sim"), ()),
     **dict.fromkeys(("y", "si", "sí"), ("n", "no")),
@@ -92,13 +92,13 @@ def draft(path: Path, target: str, text: Text, positive: str | None = None) -> D
             connect(folder, ordered=True) as connection,
             opened(connection, path, text, [target], folder) as file,
         ):
-            _check_there(file.types, target, path, file.hint)
+            _check_column(file.types, target, path, file.hint)
             each = ", ".join(
                 f"{as_text(quoted(name), kind)} AS {quoted(name)}"
                 for name, kind in file.types.items()
             )
-            made = f"CREATE TEMP TABLE texts AS SELECT {each} FROM {file.relation}"
-            file.check_rows(connection.execute(made).fetchall()[0][0], path)
+            query = f"CREATE TEMP TABLE texts AS SELECT {each} FROM {file.relation}"
+            file.check_rows(connection.execute(query).fetchall()[0][0], path)
             shown = padded_columns(path)
             zeros = {name for place, name in enumerate(file.types) if place in shown}
             computed = uncomputed_columns(path)
@@ -132,8 +132,8 @@ def _draft(
     if spelt:
         counts: dict[str | None, int] = {}
         for value, count in classes:
-            one = value if value is None else spelt[value]
-            counts[one] = counts.get(one, 0) + count
+            label = value if value is None else spelt[value]
+            counts[label] = counts.get(label, 0) + count
         classes = sorted(counts.items(), key=lambda item: -item[1])
     labels = [(value, count) for value, count in classes if value is not None]
     absent = present(connection, quoted(target))
@@ -166,8 +166,8 @@ def _draft(
     checks = []
     if spelt:
         checks.append(f"{', '.join(map(repr, spelt))} in the target are spellings of two classes")
-    if positive is None and (ask := _ask(labels, why)):
-        checks.append(ask)
+    if positive is None and (question := _question(labels, why)):
+        checks.append(question)
     if notation.seen:
         checks.append(
             f"numbers are read as {_in_words(notation.text)}, because of {notation.seen}: if it is"
@@ -178,43 +178,43 @@ def _draft(
     )
 
 
-def _hinted(found: Guess, notation: Notation, zeros: bool, uncomputed: bool) -> Guess:
-    """A guess with what is to be said about how its numbers are written, or shown."""
-    hints = notation.doubts if found.kind == "number" else notation.unread
-    if found.check.startswith(CODES):  # they are written as codes are
+def _hinted(guessed: Guess, notation: Notation, zeros: bool, uncomputed: bool) -> Guess:
+    """Add to a guess the notes about how its numbers are written, or displayed."""
+    hints = notation.doubts if guessed.kind == "number" else notation.unread
+    if guessed.check.startswith(CODES):  # they are written as codes are
         hints = {}
-    said = [hints.get(found.name, ""), ZEROS * zeros, found.check]
+    checks = [hints.get(guessed.name, ""), ZEROS * zeros, guessed.check]
     if uncomputed:
-        said.append(f"{UNCOMPUTED}: open the workbook in a spreadsheet and save it")
-    return replace(found, check="; ".join(filter(None, said)))
+        checks.append(f"{UNCOMPUTED}: open the workbook in a spreadsheet and save it")
+    return replace(guessed, check="; ".join(filter(None, checks)))
 
 
 def _in_words(text: Text) -> str:
-    said = [f"decimal mark {text.decimal!r}"]
-    said += [f"thousands separator {text.thousands!r}"] * bool(text.thousands)
-    said += [f"symbols {' '.join(text.symbols)}"] * bool(text.symbols)
-    return ", ".join(said)
+    parts = [f"decimal mark {text.decimal!r}"]
+    parts += [f"thousands separator {text.thousands!r}"] * bool(text.thousands)
+    parts += [f"symbols {' '.join(text.symbols)}"] * bool(text.symbols)
+    return ", ".join(parts)
 
 
 def _one_identifier(guesses: list[Guess]) -> list[Guess]:
-    """Of the identifiers, the best one names the rows, and the best that repeats is the group of
-    its rows; the others are left out. Of equally good ones it is the first."""
+    """Keep the best identifier of rows and the best identifier of groups, the first of equally good
+    ones; leave out the other identifiers."""
     best = {
         kind: max((g for g in guesses if g.kind == kind), key=lambda g: g.rank, default=None)
         for kind in ("id", "group")
     }
-    settled = []
-    for one in guesses:
-        if one.kind in best and one is not best[one.kind]:
-            check = one.lost or REPEATS * (one.kind == "group")
-            reason = f"another identifier: {one.reason}"
-            one = replace(one, kind="leave_out", reason=reason, check=check)
-        settled.append(one)
-    return settled
+    result = []
+    for guessed in guesses:
+        if guessed.kind in best and guessed is not best[guessed.kind]:
+            check = guessed.lost or REPEATS * (guessed.kind == "group")
+            reason = f"another identifier: {guessed.reason}"
+            guessed = replace(guessed, kind="leave_out", reason=reason, check=check)
+        result.append(guessed)
+    return result
 
 
 def _positive(labels: list[tuple[str, int]], given: str | None) -> tuple[str | None, str]:
-    """The value to be predicted; the labels may yet turn out not to be two."""
+    """Choose the value to predict, and say why; there may be more or fewer than two labels."""
     if given is not None:
         return given, "as given"
     plain = {_plain(value): value for value, _ in labels}
@@ -227,8 +227,8 @@ def _positive(labels: list[tuple[str, int]], given: str | None) -> tuple[str | N
     return value, f"the rarer one: {in_words([(value, count)])}"
 
 
-def _ask(labels: list[tuple[str, int]], why: str) -> str:
-    """A question about the positive value, where the two do not say which it is."""
+def _question(labels: list[tuple[str, int]], why: str) -> str:
+    """Write a question about the positive value, where the two labels do not show which it is."""
     if not why.startswith("the rarer"):
         return ""
     other, taken = (short(value, 40) for value in (labels[0][0], labels[-1][0]))
@@ -244,7 +244,7 @@ def _plain(label: str) -> str:
 
 
 def _check_file(path: Path, text: Text) -> None:
-    """As any file is checked; but no setting names this one."""
+    """Check the file as any other, with messages that do not name a setting."""
     try:
         check_file(path, text)
     except UserError as error:
@@ -259,7 +259,7 @@ def _check_file(path: Path, text: Text) -> None:
         ) from None
 
 
-def _check_there(types: dict[str, str], target: str, path: Path, hint: str) -> None:
+def _check_column(types: dict[str, str], target: str, path: Path, hint: str) -> None:
     if target in types and "\0" in target:
         raise UserError(
             f"the name {target[:40]!r} holds a zero byte, at which Parquet ends it",

@@ -1,9 +1,9 @@
-"""What a column of an unknown table seems to hold, and why: the guesses behind `make adopt`.
+"""Guess what a column of an unknown table holds, and why, for `make adopt`.
 
-A guess is made from all rows, by counting; every one says its reason, because a person has to be
-able to disagree. What cannot be a feature as it is (identifiers, dates, free text, columns that
-say nothing) is left out. Values are judged as text, so that digits get the same guess whether the
-file holds them as text, as whole numbers or as floating-point numbers.
+A guess is made by counting all rows, and has a reason, so that a person can disagree. What cannot
+be a feature as it is (identifiers, dates, free text, constant columns) is left out. Values are
+judged as text, so that digits get the same guess whether the file holds them as text, as whole
+numbers or as floating-point numbers.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from ingestion.labelled.columns import (
     OPAQUE,
     Column,
     Facts,
-    Says,
+    Role,
     counted_time,
     days_of,
     is_saved_index,
     may_number_rows,
-    says,
+    role_of,
     words,
 )
 from ingestion.mapping import NO_VALUE
@@ -53,11 +53,11 @@ REPEATS = (
 
 @dataclass(frozen=True)
 class Guess:
-    """kind: what becomes of the column; group: the identifier of whom several rows are about.
-    reason: what of its values says so.  check: what a person should look at, if anything.
+    """kind: the use of the column; `group` is an identifier that several rows share.
+    reason: why, by its values.  check: what a person should look at, if anything.
     values, low, missing: of the contract (`configs/table.py`).  absent: the texts among its values
     that stand for a missing one.  rank: of several identifiers, the highest is taken.
-    lost: what is said of its digits, also where another column is the identifier."""
+    lost: a warning about lost digits, also given where another column is the identifier."""
 
     name: str
     kind: Literal["number", "category", "id", "group", "leave_out"]
@@ -72,7 +72,7 @@ class Guess:
 
 
 def guess(connection: DuckDBPyConnection, name: str, kind: str, text: Text | None) -> Guess:
-    """The guess about a column of the relation `texts`, whose columns are text or NULL.
+    """Guess the use of a column of the relation `texts`, whose columns are text or NULL.
 
     kind: its type in the file.  text: how numbers are written, of a text file.  Identifiers are
     candidates: which of them names the rows is decided among all columns (`draft.py`).
@@ -89,7 +89,7 @@ def guess(connection: DuckDBPyConnection, name: str, kind: str, text: Text | Non
         return Guess(name, "leave_out", "dates", check=_DATES)
     column = Column(connection, name, text)
     facts = column.facts()
-    guessed = replace(_guess(column, facts, says(name)), lost=_lost(column, facts))
+    guessed = replace(_guess(column, facts, role_of(name)), lost=_lost(column, facts))
     if guessed.kind in ("number", "category") and name.casefold() in OWN:
         why = f"a feature cannot be called {name}: rename it in the file to use it"
         return Guess(name, "leave_out", why, check=why)
@@ -101,7 +101,7 @@ _TOO_MANY = "if it may be used, make fewer of them in the file, such as by their
 _DATES = "make a number of it (days before the question is asked) if it may be used"
 
 
-def _guess(column: Column, facts: Facts, said: Says) -> Guess:
+def _guess(column: Column, facts: Facts, role: Role) -> Guess:
     name = column.name
     if not facts.filled:
         return Guess(name, "leave_out", "no row has a value")
@@ -110,27 +110,29 @@ def _guess(column: Column, facts: Facts, said: Says) -> Guess:
     if _numbers_rows(name, facts):
         return Guess(name, "leave_out", "the number of the row")
     gaps = _missing(facts.rows - facts.filled)
-    counts = not facts.running and said not in ("person", "identifier", "number")
+    counts = not facts.running and role not in ("person", "identifier", "number")
     if counts and (since := days_of(name, facts)):
         return Guess(name, "leave_out", f"dates: {since}{gaps}", f"taken for dates: {_DATES}")
-    if found := _identifier(column, facts, said):
-        return found
+    if guessed := _identifier(column, facts, role):
+        return guessed
     if column.is_date(facts):
         return Guess(name, "leave_out", "dates" + gaps, check=_DATES)
     bare = (
-        said == "person" and len(words(name)) == 1 and (facts.high or 0) < LONG
+        role == "person" and len(words(name)) == 1 and (facts.high or 0) < LONG
     )  # persons, counted
-    coded = said in ("person", "identifier", "kind", "code") and facts.all_whole and not bare
-    coded = coded or (said == "diagnosis" and facts.numeric) or facts.like_codes
+    coded = role in ("person", "identifier", "kind", "code") and facts.all_whole and not bare
+    coded = coded or (role == "diagnosis" and facts.numeric) or facts.like_codes
     if coded and facts.distinct > 2 and facts.numbers:
         why = "they begin with zeros" if facts.padded else "letters stand among them"
         if not facts.like_codes:
             why = "by its name"
-        found = _category(column, facts, said, f"{CODES} ({why})")
-        return replace(found, check="; ".join(filter(None, [found.check, _lost(column, facts)])))
+        guessed = _category(column, facts, role, f"{CODES} ({why})")
+        return replace(
+            guessed, check="; ".join(filter(None, [guessed.check, _lost(column, facts)]))
+        )
     if facts.numeric:
         return _number(column, facts)
-    return _category(column, facts, said)
+    return _category(column, facts, role)
 
 
 def _numbers_rows(name: str, facts: Facts) -> bool:
@@ -141,8 +143,9 @@ def _numbers_rows(name: str, facts: Facts) -> bool:
     return facts.running
 
 
-def _identifier(column: Column, facts: Facts, said: Says) -> Guess | None:
-    """A column that names what its row is about, each row (`id`) or several (`group`)."""
+def _identifier(column: Column, facts: Facts, role: Role) -> Guess | None:
+    """Recognise an identifier: of each row (`id`), or of several rows (`group`); None for any other
+    column."""
     name = column.name
     if facts.numeric and not facts.all_whole:
         return None  # it has fractions: it measures
@@ -151,23 +154,23 @@ def _identifier(column: Column, facts: Facts, said: Says) -> Guess | None:
     check = _lost(column, facts)
     long = facts.all_whole and (facts.high or 0) >= LONG
     many = facts.distinct > CATEGORIES
-    named = said in ("person", "identifier") or (
-        said == "number" and many and (long or not facts.numeric)
+    named = role in ("person", "identifier") or (
+        role == "number" and many and (long or not facts.numeric)
     )
     what = "whole number" if facts.all_whole else "text"
     if facts.unique:
         if named:
             reason = f"by its name, and a different {what} in each row"
-            return Guess(name, "id", reason, check, rank=4 if said == "person" else 3)
+            return Guess(name, "id", reason, check, rank=4 if role == "person" else 3)
         if facts.running:
             return Guess(name, "id", "whole numbers without a gap, one for each row", check)
         phrases = not facts.numeric and facts.blanks * 2 > facts.rows
-        if phrases or said in ("code", "kind"):
+        if phrases or role in ("code", "kind"):
             return Guess(name, "leave_out", f"a different {what} in each row", check)
         if not facts.numeric or facts.huge:
             return Guess(name, "id", f"a different {what} in each row", check, rank=2)
         return None
-    several = many or (said == "person" and len(words(name)) > 1 and facts.distinct > 4)
+    several = many or (role == "person" and len(words(name)) > 1 and facts.distinct > 4)
     if named and several:
         reason = f"by its name an identifier, {facts.distinct:,} different ones in"
         reason += f" {facts.filled:,} rows"
@@ -183,7 +186,7 @@ def _identifier(column: Column, facts: Facts, said: Says) -> Guess | None:
         if unique:
             return Guess(name, "id", reason, "; ".join(checks), rank=-1)
         checks.append("rows of one stay on one side of the split")
-        rank = 2 if said == "person" else 1
+        rank = 2 if role == "person" else 1
         return Guess(name, "group", reason, "; ".join(checks), rank=rank)
     if facts.huge:
         why = "whole numbers beyond 15 digits, which hardly measure anything"
@@ -192,7 +195,7 @@ def _identifier(column: Column, facts: Facts, said: Says) -> Guess | None:
 
 
 def _lost(column: Column, facts: Facts) -> str:
-    """What is to be said of identifiers and codes of which a spreadsheet has dropped digits."""
+    """Write a warning about identifiers and codes of which a spreadsheet has dropped digits."""
     if facts.rounded:
         return (
             f"{facts.rounded:,} values such as {column.some(IS_ROUNDED)} were rounded by a"
@@ -226,8 +229,8 @@ def _number(column: Column, facts: Facts) -> Guess:
     elif 2 < facts.distinct <= 10 and float(low).is_integer() and float(high).is_integer():
         checks.append("few whole numbers: if they are codes without an order, make it a category")
     if facts.infinite:
-        gone = _to_quarantine(facts.infinite)
-        checks.append(f"{gone}: infinite, or beyond what float32 can hold")
+        rows_text = _to_quarantine(facts.infinite)
+        checks.append(f"{rows_text}: infinite, or beyond what float32 can hold")
     if max(abs(low), abs(high)) > FLOAT32:
         checks.append(
             f"models compute in float32, in which neighbouring numbers beyond {FLOAT32:,} are one:"
@@ -257,7 +260,7 @@ def _number(column: Column, facts: Facts) -> Guess:
 
 
 def _special(column: Column, facts: Facts, low: float, high: float) -> str:
-    """What is to be said of 999 or -1 between other numbers: it may stand for a missing one."""
+    """Write a note about 999 or -1 among other numbers: it may stand for a missing value."""
     high_text, special = f"{high:.0f}", None
     if high.is_integer() and len(high_text) > 2 and set(high_text) == {"9"}:
         special = high
@@ -275,7 +278,7 @@ def _special(column: Column, facts: Facts, low: float, high: float) -> str:
     )
 
 
-def _category(column: Column, facts: Facts, said: Says, coded: str = "") -> Guess:
+def _category(column: Column, facts: Facts, role: Role, coded: str = "") -> Guess:
     """coded: why digits are not numbers here, in words."""
     name, distinct, filled = column.name, facts.distinct, facts.filled
     out = Guess(name, "leave_out", "", coded)
@@ -297,7 +300,7 @@ def _category(column: Column, facts: Facts, said: Says, coded: str = "") -> Gues
             f"{distinct:,} different texts, of which the {CATEGORIES} most frequent hold only"
             f" {covered / filled:.0%} of the rows"
         )
-        checks = [coded, _TOO_MANY if coded or said in ("code", "kind", "diagnosis") else ""]
+        checks = [coded, _TOO_MANY if coded or role in ("code", "kind", "diagnosis") else ""]
         if column.count(OPAQUE) >= filled * (1 - DIRTY):
             checks = [REPEATS]
         return replace(out, reason=reason, check="; ".join(filter(None, checks)))
@@ -339,9 +342,9 @@ def _spelt(groups: list[list[str]]) -> str:
     return shown + (f" and {len(groups) - 3} more" if groups[3:] else "")
 
 
-def rows_that(count: int, several: str, one: str) -> str:
+def rows_that(count: int, plural: str, singular: str) -> str:
     """`2 rows go`, `1 row goes`."""
-    return f"{count:,} rows {several}" if count != 1 else f"1 row {one}"
+    return f"{count:,} rows {plural}" if count != 1 else f"1 row {singular}"
 
 
 def _to_quarantine(rows: int) -> str:

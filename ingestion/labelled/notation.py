@@ -2,8 +2,8 @@
 
 Read the usual way, a price in another notation is text of too many values, and 1.234 a fraction.
 So all columns of a file are looked at together: the notation in which most of them are numbers is
-drafted as `source.text`, and what it cannot decide or read is said. Whether a text is a number is
-asked of the SQL that will read it.
+drafted as `source.text`, and what it cannot decide or read is reported. The SQL that will read the
+file also decides whether a text is a number.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from common.duck import quoted
 from configs.source import Text
 from ingestion.canonical import read_number
-from ingestion.labelled.columns import DIRTY, given, says
+from ingestion.labelled.columns import DIRTY, given, role_of
 from ingestion.text import is_symbol
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def recognised(
     """
     marks = (text.decimal, text.thousands)
     named = ("person", "identifier", "kind", "code", "diagnosis")
-    sampled = {n: _sampled(connection, n) for n in names if says(n) not in named}
+    sampled = {n: _sampled(connection, n) for n in names if role_of(n) not in named}
     columns = _values(connection, {name: rows for name, rows in sampled.items() if rows}, text)
     best = max(
         NOTATIONS if marks == (".", "") and of_text else [marks],
@@ -199,7 +199,7 @@ def _are_numbers(values: Sequence[Value], notations: Collection[tuple[str, str]]
 
 
 def _beside(values: Sequence[Value]) -> tuple[set[str], set[str]]:
-    """What stands beside the numbers of a column, if it may be left out: sure, and to be asked.
+    """Return the texts beside the numbers of a column that may be left out, and those to confirm.
 
     A currency may stand beside some of them only. Anything else has to be the same for all: two
     would be added up, as 12 % and 0.12 would be, or 2k and 300.
@@ -217,7 +217,7 @@ def _beside(values: Sequence[Value]) -> tuple[set[str], set[str]]:
 
 
 def _doubts(values: Sequence[Value], read: dict[str, float], text: Text) -> str:
-    """What is to be said of numbers that may mean something else than what is read."""
+    """Write notes about numbers that may mean something else than what is read."""
     numbers = [value for value in values if value.text in read]
     doubts = [_fractions([value.text for value in values], text)]
     beside = {(value.before, value.after): value.text for value in numbers}
@@ -234,7 +234,7 @@ def _doubts(values: Sequence[Value], read: dict[str, float], text: Text) -> str:
 
 
 def _fractions(values: Sequence[str], text: Text) -> str:
-    """What is to be said of 1.234, if it may be a thousand and some."""
+    """Write a note about numbers like 1.234, which may mean 1,234."""
     form = rf"0|[+-]?[1-9]\d{{0,2}}({re.escape(text.decimal)}\d{{3}})?"
     fractions = [value for value in values if text.decimal in value]
     if len(fractions) < FEW or not all(re.fullmatch(form, value) for value in values):

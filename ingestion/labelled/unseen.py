@@ -1,7 +1,8 @@
-"""Values of a labelled table that are not among their column's categories ("other" to every model).
+"""Count values of a labelled table that are not among their column's categories ("other" to every
+model).
 
-A few are rare ones that the settings leave out on purpose. Many, or many more than in the batch
-before, are a file that spells its categories in a way that nobody has described.
+A few are rare values that the settings leave out on purpose. Many, or many more than in the batch
+before, mean that the file spells its categories in another way than the settings.
 """
 
 from __future__ import annotations
@@ -32,19 +33,19 @@ def count_unseen(connection: DuckDBPyConnection, table: Table) -> dict[str, dict
     counts = {}
     for place, (name, column) in enumerate(table.columns.items()):
         if column.type == "category":
-            given = f"SELECT source, v{place} AS text FROM judged WHERE len(reasons) = 0"
+            query = f"SELECT source, v{place} AS text FROM judged WHERE len(reasons) = 0"
             counts[name] = _of_column(
-                connection, f"({given}) WHERE text IS NOT NULL", column.values
+                connection, f"({query}) WHERE text IS NOT NULL", column.values
             )
     return counts
 
 
 def _of_column(
-    connection: DuckDBPyConnection, given: str, categories: tuple[str, ...]
+    connection: DuckDBPyConnection, relation: str, categories: tuple[str, ...]
 ) -> dict[str, Any]:
-    """given: SQL of the relation with the values, `source` and `text`."""
+    """Count the unseen values of a column. relation: SQL, with `source` and `text`."""
     texts = connection.execute(
-        f"SELECT text, count(*) FROM {given} GROUP BY 1 ORDER BY 2 DESC, 1"
+        f"SELECT text, count(*) FROM {relation} GROUP BY 1 ORDER BY 2 DESC, 1"
     ).fetchall()
     known = recognised((text for text, _ in texts), categories)
     unseen = [(text, rows) for text, rows in texts if text not in known]
@@ -58,9 +59,9 @@ def _of_column(
             SELECT source, CASE WHEN n < {ENOUGH} THEN {least} / (1 + {z**2} / n) ELSE p END,
                    n < {ENOUGH}
             FROM (SELECT source, count(*) AS n, count(*) FILTER (true {listed}) / n AS p
-                  FROM {given} GROUP BY 1) ORDER BY 2 DESC, 1 LIMIT 1
+                  FROM {relation} GROUP BY 1) ORDER BY 2 DESC, 1 LIMIT 1
         """).fetchall()
-        file, share, at_least = max([(file, share, False), *worst], key=lambda found: found[1])
+        file, share, at_least = max([(file, share, False), *worst], key=lambda part: part[1])
     return {
         "values": values,
         "unseen": count,
@@ -73,22 +74,23 @@ def _of_column(
 
 
 def unseen_changes(now: dict[str, Any], then: dict[str, Any]) -> dict[str, float | None]:
-    """The measures `unseen_share` and `unseen_change` of `ingestion/contract.py`. now, then: levels
-    of batches, as `describe` makes them; `then` is empty when there is none to compare with."""
+    """Compute the measures `unseen_share` and `unseen_change` of `ingestion/contract.py`.
+
+    now, then: levels of batches (`describe`); `then` is empty without a batch to compare with."""
     return {
         name: max(shares.values(), default=None) for name, shares in _by_column(now, then).items()
     }
 
 
 def describe(unseen: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The level of a batch: what is recorded of it, and compared with the next."""
+    """Return the level of a batch, which is recorded and compared with that of the next."""
     return {"unseen": unseen}
 
 
 def which_columns(
     measure: str, high: float | None, now: dict[str, Any], then: dict[str, Any]
 ) -> str:
-    """The columns that lie above the limit, the worst first, each with its share and examples."""
+    """Describe the columns above the limit, the worst first, each with its share and examples."""
     shares = _by_column(now, then)[measure]
     worst = sorted(
         (name for name, share in shares.items() if high is None or share > high),
@@ -99,8 +101,8 @@ def which_columns(
 
 
 def in_words(name: str, counts: dict[str, Any]) -> str:
-    """`column plan: 34.0% of the values are not among its categories ('Monthly', 'Yearly' and 3
-    more)`, of the file where it is worst if that is not all of them."""
+    """Write `column plan: 34.0% of the values are not among its categories ('Monthly', 'Yearly' and
+    3 more)`: of the file with the largest share, or of all files."""
     examples, more = counts["examples"][:3], counts["texts"] - len(counts["examples"][:3])
     texts = ", ".join(map(repr, examples)) + (f" and {more:,} more" if more > 0 else "")
     file = f" of {counts['file']}" if counts["file"] else ""
@@ -112,13 +114,13 @@ def in_words(name: str, counts: dict[str, Any]) -> str:
 
 
 def _by_column(now: dict[str, Any], then: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """measure -> column -> figure. A column that the last batch did not count is not compared."""
+    """Return measure -> column -> figure. A column that the last batch lacks is not compared."""
     ours, theirs = now["unseen"], then.get("unseen") or {}
     return {
-        "unseen_share": {name: one["share"] for name, one in ours.items()},
+        "unseen_share": {name: counts["share"] for name, counts in ours.items()},
         "unseen_change": {
-            name: one["share"] - theirs[name]["share"]
-            for name, one in ours.items()
+            name: counts["share"] - theirs[name]["share"]
+            for name, counts in ours.items()
             if name in theirs
         },
     }

@@ -121,9 +121,9 @@ def _heavy_rules(
     counts: RowCounts,
     contract: Contract,
 ) -> list[Heavy]:
-    """The rules that keep out a large share. Rows without a label hold nothing up: a table may well
-    hold those that are to be scored."""
-    found = []
+    """List the rules that keep out a large share. Rows without a label do not hold the batch: a
+    table may contain rows that are to be scored."""
+    heavy_rules = []
     for rule in rules:
         rows = counts.reasons.get(rule.name, 0)
         if rows > contract.warn_share * counts.raw:
@@ -131,19 +131,19 @@ def _heavy_rules(
             if rule.bounded:
                 text += quantiles(connection, rule.column)
             hold = rows > contract.hold_share * counts.raw and rule.name != "no_label"
-            found.append(Heavy(rule.name, rows, text, rule.setting, hold))
-    return sorted(found, key=lambda heavy: -heavy.rows)
+            heavy_rules.append(Heavy(rule.name, rows, text, rule.setting, hold))
+    return sorted(heavy_rules, key=lambda rule: -rule.rows)
 
 
 def _label(connection: DuckDBPyConnection, table: Table) -> str:
-    """SQL of the label: one text for each class, however it is spelt."""
-    given = _given(table, table.target or "")
+    """Return SQL of the label: one text for each class, however it is spelt."""
+    column = _cell_text(table, table.target or "")
     classes = connection.execute(
-        f"SELECT {given}, count(*) FROM raw GROUP BY 1 ORDER BY 2 DESC, 1"
+        f"SELECT {column}, count(*) FROM raw GROUP BY 1 ORDER BY 2 DESC, 1"
     ).fetchall()
     spelt = same_classes(classes, table.positive).items()
-    cases = " ".join(f"WHEN {literal(text)} THEN {literal(one)}" for text, one in spelt)
-    return f"CASE {given} {cases} END" if cases else given
+    cases = " ".join(f"WHEN {literal(text)} THEN {literal(label)}" for text, label in spelt)
+    return f"CASE {column} {cases} END" if cases else column
 
 
 def _judged(source: Source, rules: list[TableRule], parts: int, label: str) -> str:
@@ -151,11 +151,11 @@ def _judged(source: Source, rules: list[TableRule], parts: int, label: str) -> s
     table = source.table
     numbers = [p for p, column in enumerate(table.columns.values()) if column.type == "number"]
     texts = [
-        *(f"{_given(table, name)} AS t{place}" for place, name in enumerate(table.columns)),
+        *(f"{_cell_text(table, name)} AS t{place}" for place, name in enumerate(table.columns)),
         f"{label} AS label",
         f"{_key(table, table.id)} AS id",
         f"{_key(table, table.group)} AS group_id",
-        f"{_given(table, table.split) if table.split else 'NULL::VARCHAR'} AS found_split",
+        f"{_cell_text(table, table.split) if table.split else 'NULL::VARCHAR'} AS raw_split",
     ]
     read = ", ".join(f"{_number(f't{p}', source.text)} AS n{p}" for p in numbers)
     # A value over many lines: a stray quote has taken what is between it and the next for one.
@@ -178,7 +178,7 @@ def _judged(source: Source, rules: list[TableRule], parts: int, label: str) -> s
         for p in range(len(table.columns))
     )
     known = " ".join(f"WHEN {literal(a)} THEN {literal(b)}" for a, b in SPLITS.items())
-    split = f"CASE lower(found_split) {known} END"
+    split = f"CASE lower(raw_split) {known} END"
     reasons = ", ".join(f"CASE WHEN {rule.broken} THEN {literal(rule.name)} END" for rule in rules)
     row_id = "id" if table.id else "source_row::VARCHAR"
     if not table.id and parts > 1:
@@ -207,8 +207,8 @@ def _judged(source: Source, rules: list[TableRule], parts: int, label: str) -> s
     """
 
 
-def _given(table: Table, name: str) -> str:
-    """SQL of a cell's text, or NULL where what stands there says that there is none."""
+def _cell_text(table: Table, name: str) -> str:
+    """Return SQL of a cell's text, or NULL where the text stands for a missing value."""
     cell = f"cells.{quoted(name)}"
     if not table.missing_values:
         return cell
@@ -222,7 +222,7 @@ def _key(table: Table, name: str | None) -> str:
     counts as none."""
     if name is None:
         return "NULL::VARCHAR"
-    text = read_code(f"({_given(table, name)})", "VARCHAR")
+    text = read_code(f"({_cell_text(table, name)})", "VARCHAR")
     return f"CASE WHEN len({text}) <= {LONGEST_TEXT} THEN {text} END"
 
 
@@ -268,10 +268,10 @@ def _audit(
         for reason in reasons:
             ours[reason] += 1
     frame = sample.drop_columns(["reasons"]).to_pandas()
-    found = validate(frame, [rule.expectation() for rule in rules])
-    compare_engines(found, list(ours.values()), sample.num_rows, "ingestion/labelled/rules.py")
+    audited = validate(frame, [rule.expectation() for rule in rules])
+    compare_engines(audited, list(ours.values()), sample.num_rows, "ingestion/labelled/rules.py")
     findings = []
-    for rule, finding in zip(rules, found, strict=True):
+    for rule, finding in zip(rules, audited, strict=True):
         failed = counts.reasons.get(rule.name, 0)
         kept = replace(finding, found=failed, success=not failed, severity="quarantine")
         findings.append(replace(kept, rule=rule.words, column=""))

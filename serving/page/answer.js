@@ -38,13 +38,13 @@ function meaning({ contact_cost: cost, sale_value: value, threshold }) {
 }
 
 function scale(now, first, threshold) {
-  const said = [`probability ${probability(now.probability)} on a scale from 0 to 1`];
+  const parts = [`probability ${probability(now.probability)} on a scale from 0 to 1`];
   const above = el("div", { class: "above" });
   const bar = el("div", { class: "bar" },
     at(el("span", { class: "fill" }), "width", now.probability));
   if (threshold !== null) {
     const words = `threshold ${number(threshold)}`;
-    said.push(words);
+    parts.push(words);
     above.append(label(words, threshold));
     bar.append(at(el("span", { class: "threshold" }), "left", threshold));
   }
@@ -52,9 +52,9 @@ function scale(now, first, threshold) {
   if (first) {
     bar.append(at(el("span", { class: "before" }), "left", first.probability));
     below.append(label(`at first ${probability(first.probability)}`, first.probability));
-    said.push(`at first ${probability(first.probability)}`);
+    parts.push(`at first ${probability(first.probability)}`);
   }
-  return el("div", { class: "scale", role: "img", "aria-label": said.join(", ") },
+  return el("div", { class: "scale", role: "img", "aria-label": parts.join(", ") },
     above, bar, below,
     el("div", { class: "ends" }, el("span", {}, "0"), el("span", {}, "0.5"), el("span", {}, "1")));
 }
@@ -110,14 +110,14 @@ function sum(name, what, value) {
     el("td", { class: "railed" }, el("b", {}, value)));
 }
 
-function contribution(one, feature, largest) {
-  const missing = one.value === null;
+function contribution(entry, feature, largest) {
+  const missing = entry.value === null;
   const unit = missing ? feature?.missing : feature?.unit;
-  return el("tr", { class: "mover", "data-feature": one.feature },
+  return el("tr", { class: "mover", "data-feature": entry.feature },
     el("th", { scope: "row", class: "wrap" },
-      el("code", {}, one.feature), el("small", {}, feature?.meaning)),
-    el("td", { class: "number" }, shown(one.value), el("small", {}, unit)),
-    el("td", { class: "railed" }, effect(one.contribution, one.standard_error, largest)));
+      el("code", {}, entry.feature), el("small", {}, feature?.meaning)),
+    el("td", { class: "number" }, shown(entry.value), el("small", {}, unit)),
+    el("td", { class: "railed" }, effect(entry.contribution, entry.standard_error, largest)));
 }
 
 /** A bar from the middle: to the right where it raises the probability, to the left where not. */

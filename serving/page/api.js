@@ -60,12 +60,12 @@ export async function getReady() {
 
 async function call(method, path, content) {
   for (let tried = 1; ; ) {
-    const sent = token;
+    const used = token;
     const response = await send(method, path, content);
     if (response.ok) return response.json();
     const refusal = new Refusal(response.status, await response.json().catch(() => null));
     if (refusal.status === 401 && askForToken) {
-      await newToken(sent);
+      await newToken(used);
     } else if ((refusal.status === 429 || refusal.status === 503) && tried < TRIES) {
       tried += 1;
       const seconds = Number(response.headers.get("retry-after")) || 1;
@@ -91,10 +91,10 @@ async function send(method, path, content) {
   return response;
 }
 
-/** Waits for a token, unless another call got one since `sent` was sent. */
-async function newToken(sent) {
-  if (token !== sent) return;
-  asking ??= askForToken(sent !== null).finally(() => (asking = null));
+/** Waits for a token, unless another call got one since `used` was sent. */
+async function newToken(used) {
+  if (token !== used) return;
+  asking ??= askForToken(used !== null).finally(() => (asking = null));
   token = await asking;
 }
 

@@ -14,20 +14,20 @@ const DAY = 24 * 60 * 60 * 1000;
 export function invoices(lines, leftOut, transactions) {
   const prefix = transactions?.contract?.cancellation_prefix ?? "C";
   const reasons = new Map(leftOut.map((one) => [one.line, one]));
-  const found = new Map();
+  const byKey = new Map();
   lines.forEach((line, index) => {
     const date = String(line.invoiced_at ?? "").slice(0, 10);
     const key = line.invoice_id ?? `day ${date}`; // without invoices, a day's lines are one
-    const one = found.get(key) ?? newInvoice(line.invoice_id ?? null, date);
-    found.set(key, one);
-    one.lines += 1;
-    if (date < one.date) Object.assign(one, dated(date));
-    if (reasons.has(index)) reasons.get(index).why.forEach((why) => one.why.add(why));
-    else one.value += amount(line);
-    if (!reasons.has(index)) one.counted += 1;
-    one.cancelled ||= isCancelled(line, prefix);
+    const invoice = byKey.get(key) ?? newInvoice(line.invoice_id ?? null, date);
+    byKey.set(key, invoice);
+    invoice.lines += 1;
+    if (date < invoice.date) Object.assign(invoice, dated(date));
+    if (reasons.has(index)) reasons.get(index).why.forEach((why) => invoice.why.add(why));
+    else invoice.value += amount(line);
+    if (!reasons.has(index)) invoice.counted += 1;
+    invoice.cancelled ||= isCancelled(line, prefix);
   });
-  return [...found.values()].sort((a, b) => (a.day ?? Infinity) - (b.day ?? Infinity));
+  return [...byKey.values()].sort((a, b) => (a.day ?? Infinity) - (b.day ?? Infinity));
 }
 
 /** "2025-03-02" -> days since 1970, null for no date. */
@@ -41,30 +41,32 @@ export function toDate(day) {
 }
 
 /** One invoice in words, for a mark of the time line and for a screen reader. */
-export function inWords(one) {
-  const parts = [one.date || "no date", kind(one)];
-  if (one.id) parts.push(`invoice ${one.id}`);
-  if (one.counted) parts.push(`value ${money(one.value)} in ${many(one.counted, "line")}`);
-  if (one.why.size) parts.push(`left out ${many(one.lines - one.counted, "line")}: ${whyNot(one)}`);
+export function inWords(invoice) {
+  const parts = [invoice.date || "no date", kind(invoice)];
+  if (invoice.id) parts.push(`invoice ${invoice.id}`);
+  const out = many(invoice.lines - invoice.counted, "line");
+  if (invoice.counted)
+    parts.push(`value ${money(invoice.value)} in ${many(invoice.counted, "line")}`);
+  if (invoice.why.size) parts.push(`left out ${out}: ${whyNot(invoice)}`);
   return parts.join(", ");
 }
 
-export function kind(one) {
-  if (one.counted === 0) return "left out";
-  return one.cancelled ? "cancellation" : "sale";
+export function kind(invoice) {
+  if (invoice.counted === 0) return "left out";
+  return invoice.cancelled ? "cancellation" : "sale";
 }
 
 /** What can be read without the picture. */
 export function orderTable(list) {
   const head = ["day", "kind", "invoice", "lines", "value", "left out because"];
-  const rows = list.map((one) =>
+  const rows = list.map((invoice) =>
     el("tr", {},
-      el("th", { scope: "row", class: "day" }, one.date || "no date"),
-      el("td", {}, kind(one)),
-      el("td", { class: "wrap" }, one.id ?? ""),
-      el("td", { class: "number" }, String(one.lines)),
-      el("td", { class: "number" }, money(one.value)),
-      el("td", {}, whyNot(one)),
+      el("th", { scope: "row", class: "day" }, invoice.date || "no date"),
+      el("td", {}, kind(invoice)),
+      el("td", { class: "wrap" }, invoice.id ?? ""),
+      el("td", { class: "number" }, String(invoice.lines)),
+      el("td", { class: "number" }, money(invoice.value)),
+      el("td", {}, whyNot(invoice)),
     ));
   const kinds = { lines: "number", value: "number" };
   const columns = head.map((name) => el("th", { scope: "col", class: kinds[name] }, name));
@@ -79,8 +81,8 @@ export function leftOutInWords(leftOut, lines) {
   const counts = new Map();
   for (const one of leftOut)
     for (const why of one.why) counts.set(why, (counts.get(why) ?? 0) + 1);
-  const said = [...counts].map(([why, count]) => `${count}: ${why}`).join("; ");
-  return `${leftOut.length} of ${many(lines, "line")} left out (${said}).`;
+  const texts = [...counts].map(([why, count]) => `${count}: ${why}`).join("; ");
+  return `${leftOut.length} of ${many(lines, "line")} left out (${texts}).`;
 }
 
 function newInvoice(id, date) {
@@ -101,6 +103,6 @@ function isCancelled(line, prefix) {
   return (line.quantity ?? line.amount ?? 0) < 0;
 }
 
-function whyNot(one) {
-  return [...one.why].join("; ");
+function whyNot(invoice) {
+  return [...invoice.why].join("; ");
 }

@@ -75,11 +75,11 @@ async function takeUp(served) {
   return lookAt(samples[0] ?? BLANK);
 }
 
-/** Whether what was asked of one model can be asked of the other. */
+/** Whether a request that fits one model fits the other. */
 function sameQuestions(a, b) {
-  const asked = ({ name, features, transactions }) =>
+  const inputs = ({ name, features, transactions }) =>
     JSON.stringify([name, features, transactions?.declared]);
-  return asked(a) === asked(b);
+  return inputs(a) === inputs(b);
 }
 
 /** Ask about a sample as it is. again: another model took over, and what was changed stays. */
@@ -173,11 +173,11 @@ function showAnswer(prediction, changed) {
 async function showMovers(values, mine) {
   const { features } = model;
   try {
-    const said = await api.explain(values, Math.min(TOP, features.length));
+    const response = await api.explain(values, Math.min(TOP, features.length));
     if (mine !== turn) return [];
-    const [explanation] = said.explanations;
+    const [explanation] = response.explanations;
     $("moved-of").textContent = "From the mean of other customers to this one, value by value.";
-    $("movers").replaceChildren(...movers(explanation, said.method, features));
+    $("movers").replaceChildren(...movers(explanation, response.method, features));
     const place = new Map(explanation.contributions.map((one, index) => [one.feature, index]));
     const moving = features.filter((one) => place.has(one.name));
     return moving.sort((a, b) => place.get(a.name) - place.get(b.name));

@@ -79,11 +79,11 @@ function drawn(list, asOf, horizonDays, width, label) {
   return { root: el("div", {}, root), marks };
 }
 
-function mark(one, x, y) {
-  const shape = kind(one), top = shape === "left out" ? y(0) : y(one.value);
+function mark(invoice, x, y) {
+  const shape = kind(invoice), top = shape === "left out" ? y(0) : y(invoice.value);
   const element = svg("g", {
     class: `mark ${shape.replace(" ", "-")}`,
-    role: "img", "aria-label": inWords(one), tabindex: "-1",
+    role: "img", "aria-label": inWords(invoice), tabindex: "-1",
   });
   element.append(svg("path", { class: "stem", d: `M${x} ${y(0)}V${top}` }),
     svg("circle", { class: "ring", cx: x, cy: top, r: 10 }), symbol(shape, x, top));

@@ -56,8 +56,8 @@ function minus(text) {
   return text.replace("-", "−");
 }
 
-export function many(count, one, more = `${one}s`) {
-  return `${WHOLE.format(count)} ${count === 1 ? one : more}`;
+export function many(count, singular, more = `${singular}s`) {
+  return `${WHOLE.format(count)} ${count === 1 ? singular : more}`;
 }
 
 /** A feature's value as text, or "missing". */
@@ -77,8 +77,8 @@ export function time(text) {
 export function range(feature) {
   if (feature.categories?.length) return `${feature.categories.join(", ")}; or any other text`;
   const limits = [["from", feature.low], ["to", feature.high]];
-  const said = limits.filter(([, limit]) => limit !== null && limit !== undefined);
-  return said.map(([word, limit]) => `${word} ${number(limit)}`).join(" ") || "any number";
+  const bounds = limits.filter(([, limit]) => limit !== null && limit !== undefined);
+  return bounds.map(([word, limit]) => `${word} ${number(limit)}`).join(" ") || "any number";
 }
 
 /** A table that scrolls within itself on a narrow screen, and can be scrolled with the keyboard. */

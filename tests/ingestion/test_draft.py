@@ -22,7 +22,7 @@ from configs.load import load
 from configs.source import Text
 from configs.table import LONGEST_TEXT, Column, Table
 from flows.commands import adopt
-from ingestion.labelled.columns import says
+from ingestion.labelled.columns import role_of
 from ingestion.labelled.draft import Draft, draft
 from ingestion.labelled.guess import Guess, guess
 from ingestion.labelled.read import as_text
@@ -639,4 +639,4 @@ def test_a_file_that_is_not_named_not_there_or_has_no_features_is_refused(tmp_pa
     ],
 )
 def test_the_name_of_a_column_says_whether_it_identifies_a_person_or_a_kind(said, names):
-    assert {name: says(name) for name in names.split()} == dict.fromkeys(names.split(), said)
+    assert {name: role_of(name) for name in names.split()} == dict.fromkeys(names.split(), said)

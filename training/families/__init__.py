@@ -114,8 +114,8 @@ def load_family(name: str) -> Family:
             f"Choose one of these, or add {Path(__file__).parent / (name + '.py')}"
         )
     module = importlib.import_module(f"training.families.{name}")
-    wanted = ("BASELINE", "suggest", "fit", "predict", "to_onnx")
-    missing = [item for item in wanted if not hasattr(module, item)]
+    required = ("BASELINE", "suggest", "fit", "predict", "to_onnx")
+    missing = [item for item in required if not hasattr(module, item)]
     if missing:
         raise ValueError(f"training/families/{name}.py lacks {', '.join(missing)}")
     return cast(Family, module)
