@@ -17,7 +17,7 @@ from configs.settings import Settings
 from flows.dataset import Dataset, ValidatedStage
 from ingestion.batches import ACCEPTED, Batch, decide, find, last_accepted
 from ingestion.contract import change_rules
-from ingestion.expectations import Finding
+from ingestion.facts import Finding
 from ingestion.labelled.unseen import UNSEEN
 from ingestion.outcome import QUARANTINE, ContractBroken, check_measures, figure
 from reports.contract import write_contract_page

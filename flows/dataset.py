@@ -16,8 +16,8 @@ from configs.settings import Settings
 from features.facts import TableFacts
 from flows.stage import Stage
 from ingestion.batches import Batch, name_of
-from ingestion.expectations import Check, Finding, write_project
-from ingestion.facts import ValidationResult
+from ingestion.expectations import Check, write_project
+from ingestion.facts import Finding, ValidationResult
 
 ROWS, TRUTH, TABLE = "rows.parquet", "truth.json", "table.parquet"
 ValidatedStage = Stage[ValidationResult]  # the stage of a validated batch

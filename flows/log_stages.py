@@ -26,8 +26,8 @@ from flows.stage import Stage, hash_text, run_stage
 from flows.stage_code import CUT, FEATURES, READ_FILE, SIMULATE, VALIDATE
 from ingestion.batches import Batch
 from ingestion.contract import batch_rules, change_rules, in_words, row_rules, to_expectation
-from ingestion.expectations import Check, Finding
-from ingestion.facts import ValidationResult
+from ingestion.expectations import Check
+from ingestion.facts import Finding, ValidationResult
 from ingestion.judge import changes
 from ingestion.labelled.unseen import UNSEEN
 from ingestion.outcome import DAYS, TRANSACTIONS, ContractBroken

@@ -21,8 +21,8 @@ from flows.stage import Stage, run_stage
 from flows.stage_code import FEATURES_OF_TABLE, READ_TABLE_FILE, VALIDATE_TABLE
 from ingestion.batches import Batch
 from ingestion.contract import change_rules, to_expectation
-from ingestion.expectations import Check, Finding
-from ingestion.facts import ValidationResult
+from ingestion.expectations import Check
+from ingestion.facts import Finding, ValidationResult
 from ingestion.labelled.rules import LARGEST, table_rules
 from ingestion.labelled.unseen import UNSEEN, unseen_changes, which_columns
 from ingestion.labelled.validate import rules_of_batch, validate_table

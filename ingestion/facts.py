@@ -10,7 +10,41 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ingestion.expectations import Finding
+
+@dataclass(frozen=True)
+class Finding:
+    """The result of one check. `found` is the observed figure, or the number of rows that fail.
+
+    severity: `critical` or `warning`, or the severity of the contract's rule that is checked.
+    """
+
+    code: str
+    check: str
+    severity: str
+    success: bool
+    found: Any
+    low: Any
+    high: Any
+    why: str
+    column: str = ""
+    rule: str = ""  # in words
+
+    @property
+    def limit(self) -> str:
+        if self.low is None and self.high is None:
+            return ""
+        low, high = _plain(self.low), _plain(self.high)
+        if self.high is None:
+            return f"at least {low}"
+        return f"at most {high}" if self.low is None else f"{low} to {high}"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "limit": self.limit}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Finding:
+        """Read what `to_dict` returned."""
+        return cls(**{name: value for name, value in content.items() if name != "limit"})
 
 
 @dataclass(frozen=True)
@@ -66,3 +100,9 @@ class ValidationResult:
     def unseen(self) -> dict[str, dict[str, Any]]:
         """The values of a labelled table that are not among its categories, by column."""
         return self.level.get("unseen", {})
+
+
+def _plain(limit: Any) -> str:
+    """A limit as it was written: 5000, not 5000.0."""
+    whole = isinstance(limit, float) and limit.is_integer() and abs(limit) < 1e15
+    return str(int(limit) if whole else limit)

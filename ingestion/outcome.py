@@ -16,8 +16,8 @@ from common.errors import UserError
 from common.files import atomic_path
 from configs.rules import Rule
 from ingestion.contract import in_words, to_expectation
-from ingestion.expectations import Finding, validate
-from ingestion.facts import Heavy, RowCounts, ValidationResult
+from ingestion.expectations import validate
+from ingestion.facts import Finding, Heavy, RowCounts, ValidationResult
 
 TRANSACTIONS, QUARANTINE, DAYS = "transactions.parquet", "quarantine.parquet", "daily.parquet"
 QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)  # of a column whose limit keeps out many rows

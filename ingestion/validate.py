@@ -20,8 +20,8 @@ from configs.rules import COUNTED, Contract, Rule
 from configs.settings import Compute
 from configs.source import CANONICAL
 from ingestion.contract import MEASURES, batch_rules, in_words, latest_time, to_expectation
-from ingestion.expectations import Finding, validate
-from ingestion.facts import Heavy, RowCounts, ValidationResult
+from ingestion.expectations import validate
+from ingestion.facts import Finding, Heavy, RowCounts, ValidationResult
 from ingestion.judge import DAILY, Day, Judged, count, describe, judge, measure
 from ingestion.outcome import (
     DAYS,

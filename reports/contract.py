@@ -10,7 +10,7 @@ from reports import page
 
 if TYPE_CHECKING:
     from ingestion.batches import Batch
-    from ingestion.expectations import Finding
+    from ingestion.facts import Finding
 
 
 def write_contract_page(

@@ -175,6 +175,7 @@ def forked_cli(
             "out": str(said / "out"),
             "err": str(said / "err"),
         }
+        (said / "out").unlink(missing_ok=True)  # `end_at` is given what this command prints
         print(json.dumps(order), file=forked.stdin, flush=True)
         child = int(forked.stdout.readline())
         if end_at is not None:

@@ -23,8 +23,8 @@ from configs.source import Source, Text
 from configs.table import LONGEST_TEXT, Table
 from ingestion.canonical import LINE_ENDS, read_code, read_number
 from ingestion.contract import batch_rules
-from ingestion.expectations import Finding, validate
-from ingestion.facts import Heavy, RowCounts, ValidationResult
+from ingestion.expectations import validate
+from ingestion.facts import Finding, Heavy, RowCounts, ValidationResult
 from ingestion.labelled.rules import LARGEST, TableRule, check_target, same_classes, table_rules
 from ingestion.labelled.unseen import count_unseen, describe
 from ingestion.outcome import (

@@ -15,8 +15,7 @@ from configs.load import load
 from configs.rules import Contract
 from configs.settings import Compute
 from ingestion.contract import batch_rules
-from ingestion.expectations import Finding
-from ingestion.facts import ValidationResult
+from ingestion.facts import Finding, ValidationResult
 from ingestion.files import read_file
 from ingestion.outcome import ContractBroken, figure
 from ingestion.validate import ALL, validate_batch

@@ -194,30 +194,30 @@ def test_a_training_that_is_due_waits_for_prefect_and_is_told_in_the_ledger_once
     own_shop, forked_cli
 ):
     shop = own_shop
-    shop.deliver("2026-04", "2026-05", "2026-06")
-    shop.open(retrain_months=2)
-    words = ["--config", str(shop.preset), "--operations.today", "2026-07-01"]
+    shop.deliver("2026-04", "2026-05", "2026-06", "2026-07")
+    shop.open(retrain_months=3)
+    words = ["--config", str(shop.preset), "--operations.today", "2026-08-01"]
     words += ["--features.last_as_of", "2025-11-01"]  # of some training before
     nobody = {"GOLDEN_PATH_PREFECT__API_URL": f"http://127.0.0.1:{free_port()}/api"}
     done = forked_cli(shop.var, *words, module="flows.operate", **nobody)
     assert done.code == 1
-    assert "2026-05: retraining: the last training was on 2026-04-01" in done.out
+    assert "2026-06: retraining: the last training was on 2026-04-01" in done.out
     assert "no Prefect API answers at" in done.err
-    assert shop.verdict("2026-05")["verdict"] == "calendar", "it was scored and judged"
+    assert shop.verdict("2026-06")["verdict"] == "calendar", "it was scored and judged"
     assert [one.sensor for one in alerts_of(shop.kept) if one.over is None] == ["operate"]
     before = shop.hashes()
 
     done = forked_cli(shop.var, *words, module="flows.operate")
     assert done.code == 0, done.err
-    assert "2026-05: version 2 is" in done.out and "2026-06: calendar" in done.out
+    assert "2026-06: version 2 is" in done.out and "2026-07: calendar" in done.out
     assert before.items() <= shop.hashes().items()
     past = ledger.history(open_store(shop.settings()), shop.settings())
     assert [one.action for one in past].count("trigger") == 1
     trained = past[-1]
-    assert trained.run_id and trained.figures["clock"] == "2026-06-01"
+    assert trained.run_id and trained.figures["clock"] == "2026-07-01"
     bundle = json.loads((shop.var / "runs" / "latest" / "bundle" / "bundle.json").read_text())
-    assert bundle["as_of"]["test"] == ["2026-03-01"], "the latest whose labels are known"
-    assert alerts_of(shop.kept)[0].over == "2026-05"
+    assert bundle["as_of"]["test"] == ["2026-04-01"], "the latest whose labels are known"
+    assert alerts_of(shop.kept)[0].over == "2026-06"
     assert forked_cli(shop.var, *words, module="flows.operate").out.startswith("No month is due")
 
 

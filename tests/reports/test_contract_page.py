@@ -11,7 +11,7 @@ from read_page import check_alone
 from configs.rules import Contract
 from ingestion.batches import Batch
 from ingestion.contract import batch_rules, change_rules, in_words, row_rules, to_expectation
-from ingestion.expectations import Finding
+from ingestion.facts import Finding
 from ingestion.validate import ALL
 from reports.contract import write_contract_page
 

@@ -305,7 +305,7 @@ def test_serving_needs_no_training_library(running, tmp_path):
     statuses, loaded = json.loads(done.stdout.splitlines()[-1])
     assert statuses == [200, 200]
     assert [name for name in TRAINING if name in loaded] == []
-    needed = {f"ingestion.{name}" for name in ("canonical", "contract", "judge")}
+    needed = {f"ingestion.{name}" for name in ("canonical", "contract", "facts", "judge")}
     assert {name for name in loaded if name.startswith("ingestion.")} == needed
 
 
