@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from typing import Any
 
 import psutil
 import pytest
+from cdnow import write_log
 
 from tests.commands import OFFLINE, ROOT, Completed
 
@@ -104,6 +106,25 @@ class Ended:
     var: Path
     left: list[psutil.Process]  # of what it had started
     finished: bool
+
+
+@pytest.fixture(scope="session")
+def adopted(
+    forked_cli: Callable[..., Completed], tmp_path_factory: pytest.TempPathFactory
+) -> Completed:
+    """A log without header, products or invoices, adopted by the YAML file of the guide alone, and
+    with settings that are not those of the file."""
+    folder = tmp_path_factory.mktemp("adopted")
+    write_log(folder / "purchases.txt")
+    guide = (ROOT / "docs" / "adopt-your-data.md").read_text()
+    (yaml_block,) = re.findall(r"```yaml\n(# .*?purchases.*?)```", guide, re.DOTALL)[:1]
+    preset = folder / "purchases.yaml"
+    preset.write_text(re.sub(r"path: .*", f"path: {folder / 'purchases.txt'}", yaml_block))
+    quick = ("--tuning.trials", "1", "--training.families", "[logistic]")
+    quick += ("--training.bootstrap", "200")
+    done = forked_cli(folder / "var", "--config", str(preset), *quick)
+    assert done.code == 0, done.err
+    return done
 
 
 # Two families, which are fitted side by side; TabM would take long to start.

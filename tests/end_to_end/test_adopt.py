@@ -17,7 +17,7 @@ from configs.make_command import typed
 
 pytestmark = pytest.mark.slow
 
-FAST = ("--training.families", "[xgboost, logistic]", "--tuning.trials", "2")
+FAST = ("--training.families", "[logistic]", "--tuning.trials", "1")
 LOOSE = ("--training.bootstrap", "100", "--features.max_feature_roc_auc", "1")
 
 

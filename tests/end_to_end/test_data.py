@@ -9,12 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from cdnow import write_log
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-GUIDE = ROOT / "docs" / "adopt-your-data.md"
 
 
 def test_the_quarantine_is_shown_by_reason_with_examples(forked_cli, smoke):
@@ -43,21 +41,6 @@ def test_a_mended_rule_is_replayed_and_the_next_run_goes_on_from_there(forked_cl
     # As it was, for the tests that follow.
     back = forked_cli(smoke.var, "--config", "smoke", module="flows.commands.replay")
     assert back.code == 0 and f"{moved:,} rows that were valid" in back.out
-
-
-@pytest.fixture(scope="module")
-def adopted(forked_cli, tmp_path_factory):
-    """A log without header, products or invoices, adopted by the YAML file of the guide alone."""
-    folder = tmp_path_factory.mktemp("adopted")
-    write_log(folder / "purchases.txt")
-    (yaml_block,) = re.findall(r"```yaml\n(# .*?purchases.*?)```", GUIDE.read_text(), re.DOTALL)[:1]
-    preset = folder / "purchases.yaml"
-    preset.write_text(re.sub(r"path: .*", f"path: {folder / 'purchases.txt'}", yaml_block))
-    quick = ("--tuning.trials", "1", "--training.families", "[logistic]")
-    quick += ("--training.bootstrap", "200")
-    done = forked_cli(folder / "var", "--config", str(preset), *quick)
-    assert done.code == 0, done.err
-    return done
 
 
 def test_a_log_of_another_shape_is_adopted_by_a_yaml_file_alone(adopted):
