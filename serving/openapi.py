@@ -68,84 +68,16 @@ ON_ERROR = {
     "description": "skip: answer the good rows and list the others",
     "schema": {"type": "string", "enum": ["refuse", "skip"], "default": "refuse"},
 }
+FEATURES = {
+    "name": "features",
+    "in": "query",
+    "description": "true: each prediction has its feature values",
+    "schema": {"type": "string", "enum": ["false", "true"], "default": "false"},
+}
 
 
 def describe(champion: Champion, limits: Limits) -> bytes:
     """The description of what this champion takes and answers, as JSON."""
-    types: list[Any] = [
-        *(champion.reader.request, PredictResponse, ErrorResponse, ExplainResponse),
-        *(ModelResponse, SamplesResponse, ReloadResponse),
-    ]
-    examples = _examples(champion)
-    paths = {
-        "/predict": _post(
-            "predict",
-            "Probability and decision for each customer",
-            "PredictRequest",
-            "PredictResponse",
-            [ON_ERROR],
-            (*POSTING, "timeout"),
-            examples,
-        ),
-        "/explain": _post(
-            "explain",
-            "Which features moved each probability",
-            "PredictRequest",
-            "ExplainResponse",
-            [
-                ON_ERROR,
-                {
-                    "name": "top",
-                    "in": "query",
-                    "description": "features to name; the others are summed up",
-                    "schema": {
-                        "type": "integer",
-                        "minimum": 1,
-                        "maximum": len(champion.features),
-                    },
-                },
-            ],
-            (*POSTING, "no_reference", "timeout"),
-            examples,
-        ),
-    }
-    if champion.transactions is not None:
-        types += [champion.transactions.request, TransactionsResponse]
-        paths["/predict_transactions"] = _post(
-            "predict_transactions",
-            "The same from raw invoice lines and an as-of date",
-            champion.transactions.request.__name__,
-            TransactionsResponse.__name__,
-            [
-                ON_ERROR,
-                {
-                    "name": "features",
-                    "in": "query",
-                    "description": "true: each prediction has its feature values",
-                    "schema": {"type": "string", "enum": ["false", "true"], "default": "false"},
-                },
-            ],
-            (*POSTING, "timeout"),
-            [
-                {
-                    "as_of": one.as_of,
-                    "customers": [{"customer_id": one.name, "lines": one.lines}],
-                }
-                for one in champion.samples
-                if one.lines
-            ],
-        )
-    _, definitions = msgspec.json.schema_components(types, ref_template=REF)
-    definitions["Customer"] = champion.reader.real_names(definitions["Customer"])
-    definitions["Prediction"]["properties"]["probability"] |= {
-        "minimum": 0,
-        "maximum": 1,
-        "description": outcome(champion.bundle.description),
-    }
-    definitions["PredictRequest"]["properties"]["customers"] |= {"maxItems": limits.max_rows}
-    fewer = {"properties": {"customers": {"maxItems": limits.max_explained}}}
-    content = paths["/explain"]["post"]["requestBody"]["content"]["application/json"]
-    content["schema"] = {"allOf": [content["schema"], fewer]}
     model = champion.model
     return msgspec.json.encode(
         {
@@ -156,14 +88,84 @@ def describe(champion: Champion, limits: Limits) -> bytes:
                 "description": f"Bundle {model.bundle_sha256}.",
             },
             "servers": [{"url": "."}],
-            "paths": {**paths, **_others()},
+            "paths": {**_posts(champion, limits), **_others()},
             "components": {
-                "schemas": definitions,
+                "schemas": _definitions(champion, limits),
                 "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
             },
             "security": [{}, {"token": []}],
         }
     )
+
+
+def _posts(champion: Champion, limits: Limits) -> dict[str, Any]:
+    """The endpoints that take customers."""
+    examples = _examples(champion)
+    predict = _post(
+        "predict",
+        "Probability and decision for each customer",
+        "PredictRequest",
+        "PredictResponse",
+        [ON_ERROR],
+        (*POSTING, "timeout"),
+        examples,
+    )
+    top = {
+        "name": "top",
+        "in": "query",
+        "description": "features to name; the others are summed up",
+        "schema": {"type": "integer", "minimum": 1, "maximum": len(champion.features)},
+    }
+    explain = _post(
+        "explain",
+        "Which features moved each probability",
+        "PredictRequest",
+        "ExplainResponse",
+        [ON_ERROR, top],
+        (*POSTING, "no_reference", "timeout"),
+        examples,
+    )
+    content = explain["post"]["requestBody"]["content"]["application/json"]
+    fewer = {"properties": {"customers": {"maxItems": limits.max_explained}}}
+    content["schema"] = {"allOf": [content["schema"], fewer]}
+    posts = {"/predict": predict, "/explain": explain}
+    if champion.transactions is not None:
+        posts["/predict_transactions"] = _post(
+            "predict_transactions",
+            "The same from raw invoice lines and an as-of date",
+            champion.transactions.request.__name__,
+            TransactionsResponse.__name__,
+            [ON_ERROR, FEATURES],
+            (*POSTING, "timeout"),
+            [
+                {
+                    "as_of": sample.as_of,
+                    "customers": [{"customer_id": sample.name, "lines": sample.lines}],
+                }
+                for sample in champion.samples
+                if sample.lines
+            ],
+        )
+    return posts
+
+
+def _definitions(champion: Champion, limits: Limits) -> dict[str, Any]:
+    """The schemas of the types that are read and written, by name."""
+    types: list[Any] = [
+        *(champion.reader.request, PredictResponse, ErrorResponse, ExplainResponse),
+        *(ModelResponse, SamplesResponse, ReloadResponse),
+    ]
+    if champion.transactions is not None:
+        types += [champion.transactions.request, TransactionsResponse]
+    _, definitions = msgspec.json.schema_components(types, ref_template=REF)
+    definitions["Customer"] = champion.reader.real_names(definitions["Customer"])
+    definitions["Prediction"]["properties"]["probability"] |= {
+        "minimum": 0,
+        "maximum": 1,
+        "description": outcome(champion.bundle.description),
+    }
+    definitions["PredictRequest"]["properties"]["customers"] |= {"maxItems": limits.max_rows}
+    return definitions
 
 
 def client_schema(description: bytes) -> bytes:

@@ -30,38 +30,42 @@ TAGS = ("winner", "decision")
 
 def main(settings: Settings) -> None:
     client = open_store(settings)  # before the first run: an empty page, not an error
-    pages = {"MLflow": show_metrics(client), "Prefect": ""}
-    log = settings.var.absolute() / "ui.log"
-    # Where the runs are, then: no page of ours has them.
+    paths = {"MLflow": show_metrics(client), "Prefect": ""}
+    elsewhere = _recorded_elsewhere(settings, paths)
+    for name, page in elsewhere.items():
+        print(f"  {name:8} {page}")
+    ports = {"MLflow": settings.ui.mlflow_port, "Prefect": settings.ui.prefect_port}
+    ports = {name: port for name, port in ports.items() if name not in elsewhere}
+    for name, port in ports.items():
+        _refuse_used(name, port)
+    if ports:
+        _serve(settings, ports, paths)
+
+
+def _recorded_elsewhere(settings: Settings, paths: dict[str, str]) -> dict[str, str]:
+    """The pages of the servers that the settings name: there the runs are, not under var/."""
     elsewhere = {}
     if settings.tracking.uri:
-        page = settings.tracking.uri.rstrip("/") + pages["MLflow"]
+        page = settings.tracking.uri.rstrip("/") + paths["MLflow"]
         elsewhere["MLflow"] = f"{page}  (tracking.uri)"
     if settings.prefect.api_url:
         page = settings.prefect.api_url.removesuffix("/api")
         elsewhere["Prefect"] = f"{page}  (prefect.api_url)"
-    ports = {"MLflow": settings.ui.mlflow_port, "Prefect": settings.ui.prefect_port}
-    ports = {name: port for name, port in ports.items() if name not in elsewhere}
-    for name, port in ports.items():
-        if _answers(port):
-            raise UserError(
-                f"port {port} is in use, {name}'s page cannot listen there",
-                where=f"ui.{name.lower()}_port",
-                next_step=f"stop what listens there, or pass --ui.{name.lower()}_port {port + 1}",
-            )
-    # Only by these names, and from these pages: see `flows.prefect_api.SameOrigin`.
-    hosts = [f"{name}:{settings.ui.mlflow_port}" for name in ("127.0.0.1", "localhost")]
-    commands = {
-        "MLflow": [
-            *("common.parent", "mlflow", "server"),
-            *("--host", "127.0.0.1", "--port", str(settings.ui.mlflow_port)),
-            *("--workers", "1", "--backend-store-uri", tracking_uri(settings)),
-            *("--default-artifact-root", artifact_root(settings).as_uri()),
-            *("--allowed-hosts", ",".join(hosts)),
-            *("--cors-allowed-origins", ",".join(f"http://{host}" for host in hosts)),
-        ],
-        "Prefect": ["flows.prefect_api", str(settings.ui.prefect_port)],
-    }
+    return elsewhere
+
+
+def _refuse_used(name: str, port: int) -> None:
+    """Raise UserError when something listens on the port of a page."""
+    if _answers(port):
+        raise UserError(
+            f"port {port} is in use, {name}'s page cannot listen there",
+            where=f"ui.{name.lower()}_port",
+            next_step=f"stop what listens there, or pass --ui.{name.lower()}_port {port + 1}",
+        )
+
+
+def _serve(settings: Settings, ports: dict[str, int], paths: dict[str, str]) -> None:
+    """Start the servers of these pages, print their addresses, and end them with this process."""
     # Prefect's page asks the API at this address, whatever port it was served from itself. The
     # services that start scheduled runs stay off.
     os.environ["PREFECT_SERVER_UI_API_URL"] = f"http://127.0.0.1:{settings.ui.prefect_port}/api"
@@ -69,6 +73,7 @@ def main(settings: Settings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
             signal.signal(number, signal.default_int_handler)
+    log, commands = settings.var.absolute() / "ui.log", _commands(settings)
     processes: list[subprocess.Popen[bytes]] = []
     try:
         with log.open("wb") as output:
@@ -81,14 +86,10 @@ def main(settings: Settings) -> None:
                     start_new_session=True,
                 )
                 processes.append(process)
-        for name, page in elsewhere.items():
-            print(f"  {name:8} {page}")
-        if not ports:
-            return
         print(f"Starting the pages of {' and '.join(ports)}: about 15 s")
         for name, port in ports.items():
             _wait(name, port, processes, str(log))
-            page = f"http://127.0.0.1:{port}{pages[name]}"
+            page = f"http://127.0.0.1:{port}{paths[name]}"
             print(f"  {name:8} {page}")
             if os.environ.get("DISPLAY") or sys.platform == "darwin":
                 webbrowser.open(page)
@@ -103,14 +104,35 @@ def main(settings: Settings) -> None:
     except KeyboardInterrupt:
         print("Stopping.")
     finally:
-        for process in processes:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGTERM)
-        for process in processes:
-            try:
-                process.wait(END_LIMIT)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
+        _end(processes)
+
+
+def _commands(settings: Settings) -> dict[str, list[str]]:
+    """The module and arguments of each page's server."""
+    # Only by these names, and from these pages: see `flows.prefect_api.SameOrigin`.
+    hosts = [f"{name}:{settings.ui.mlflow_port}" for name in ("127.0.0.1", "localhost")]
+    return {
+        "MLflow": [
+            *("common.parent", "mlflow", "server"),
+            *("--host", "127.0.0.1", "--port", str(settings.ui.mlflow_port)),
+            *("--workers", "1", "--backend-store-uri", tracking_uri(settings)),
+            *("--default-artifact-root", artifact_root(settings).as_uri()),
+            *("--allowed-hosts", ",".join(hosts)),
+            *("--cors-allowed-origins", ",".join(f"http://{host}" for host in hosts)),
+        ],
+        "Prefect": ["flows.prefect_api", str(settings.ui.prefect_port)],
+    }
+
+
+def _end(processes: list[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+    for process in processes:
+        try:
+            process.wait(END_LIMIT)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def show_metrics(client: MlflowClient) -> str:
