@@ -27,7 +27,7 @@ FORM = re.compile(
 )
 USER = re.compile(r"[\w.@+$~\\-]*")
 NAME = re.compile(r"[^;=@:?&]*")  # of a database: a driver would read on after any of these
-# Options of PostgreSQL's own that say how to read: their values are no secrets.
+# Options of PostgreSQL's own that say how to read: their values are not secrets.
 OPTIONS = re.compile(r"(-c ?(search_path|statement_timeout|lock_timeout|timezone)=[\w,/\"$]*\s*)+")
 FILES = ("sqlite", "duckdb")  # the database is a file, with any path
 

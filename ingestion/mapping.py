@@ -6,8 +6,7 @@ A source declares the columns it has. A line needs a customer, a time, and a val
 
 A part that was just written is looked at once more: does it hold times and identifiers, or what is
 left of them? The contract judges the batch later, by shares. These two faults are reported here,
-because one setting or another export helps, and because an identifier that was rounded is no row's
-own any more.
+because another setting or export helps, and because a rounded identifier names no customer.
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ COPIED = (
     "features",
     "ingestion",
     "registry",
+    "reports",
     "simulator",
     "training",
     "tests",

@@ -102,7 +102,7 @@ def report(
     *,
     title: str = "Data report",
     compute: Compute | None = None,
-    contract: str = '{"findings": [{"code": "zero_price", "why": "gifts are no sales"}]}',
+    contract: str = '{"findings": [{"code": "zero_price", "why": "gifts are not sales"}]}',
 ) -> str:
     """The page of a run over these raw rows; those with reasons are in quarantine."""
     folder.mkdir(exist_ok=True)
@@ -167,7 +167,7 @@ def test_rows_add_up_and_revenue_is_less_cancellations(page):
 @pytest.mark.parametrize(
     ("name", "cells", "last"),
     [  # of a reason: rows, share, rows without another reason; the most in a week, or why not
-        ("zero_price", ["zero_price gifts are no sales", "3", "2.4 %", "2"], ["", "3"]),
+        ("zero_price", ["zero_price gifts are not sales", "3", "2.4 %", "2"], ["", "3"]),
         ("duplicate", ["duplicate", "2", "1.6 %", "1"], ["", "2"]),
         ("no_time", ["no_time", "1", "0.8 %", "1"], ["no time", ""]),
         ("future_time", ["future_time", "1", "0.8 %", "1"], ["outside the charts", ""]),
@@ -263,7 +263,7 @@ def test_the_page_needs_nothing_else(page):
 @pytest.mark.parametrize("contract", ["", "[]", '{"findings": [{}]}'])
 def test_a_contract_of_another_form_costs_only_the_explanations(tmp_path, page, contract):
     plain = report(tmp_path, EVERY_KIND, contract=contract)
-    why = "gifts are no sales"
+    why = "gifts are not sales"
     assert why in page and why not in plain
     whole, short = (table_row(one, "zero_price") for one in (page, plain))
     assert [cell.replace(why, "").strip() for cell in whole] == [cell.strip() for cell in short]

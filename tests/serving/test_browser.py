@@ -204,7 +204,7 @@ def test_the_time_line_has_a_mark_for_each_invoice(page):
     expect(rows).to_have_count(4)
     assert rows.nth(0).text_content() == "2025-04-05sale5363652" + "5.50"
     expect(page.locator("#left-out")).to_have_text(
-        "1 of 5 lines left out (1: gifts, samples and stock corrections are no sales)."
+        "1 of 5 lines left out (1: gifts, samples and stock corrections are not sales)."
     )
 
 
