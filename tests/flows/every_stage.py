@@ -66,7 +66,7 @@ def watch_settings(kind: type) -> None:
 
 def project_files() -> list[str]:
     root = stage_code.ROOT
-    found = {Path(file) for file in files if not file.endswith(".pyc")}
+    found = {path for path in map(Path, files) if path.parent.name != "__pycache__"}
     code = {str(file.relative_to(root)) for file in found if file.is_relative_to(root)}
     return sorted(file for file in code if not file.startswith((".venv", "tests")))
 

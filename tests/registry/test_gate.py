@@ -306,10 +306,96 @@ def test_a_rule_reports_its_value_its_limit_and_its_figure(
         assert f"broken: {said['found']} ({said['limit']})" in reasons
 
 
-def test_a_champion_that_cannot_be_scored_is_named_with_the_reason_and_the_next_step():
-    said = rule("unscorable", LOST)
-    assert "cannot be scored" in said["found"] and "its files were altered" in said["found"]
-    assert "--gate.replace_unscorable true" in said["limit"] and said["figure"] is None
+# What is changed of the sound challenger; the rule; its value, its limit and the reason for it.
+TEXTS = [
+    (
+        *({}, "export", "the ONNX export differs from the original by at most 1.0e-07"),
+        *("limit 1e-05", "the served model must be the tested one"),
+    ),
+    (
+        *({}, "chance", "ROC AUC against chance, 0.5: +0.0200 [+0.0100, +0.0300]"),
+        "low end must be above 0",
+        "a model that may be no better than chance must not serve, champion or not",
+    ),
+    (
+        {},
+        "baseline",
+        "ROC AUC against the baseline, one feature alone: +0.0200 [+0.0100, +0.0300]",
+        "high end must not be below -0.02",
+        "a model that ranks worse than one of its own features has not learnt from them",
+    ),
+    (
+        {},
+        "better",
+        "ROC AUC against the champion on the same test rows: +0.0200 [+0.0100, +0.0300]",
+        "low end must be above 0, or above -0.002 with a log loss that is significantly lower",
+        "a difference that may be chance does not justify another model",
+    ),
+    (
+        *({}, "log_loss", "log loss against the champion: -0.0010 [-0.0040, +0.0020]"),
+        *("may rise by 0.005", "a better ranking must not cost the probabilities"),
+    ),
+    (
+        *({"slices": ()}, "slices", "no slice has enough rows to be judged"),
+        *("may fall by 0.05", "the mean must not improve at the cost of one group"),
+    ),
+    (
+        {},
+        "stale",
+        "the challenger learnt from outcomes until 2025-12-31, the champion until 2025-12-31",
+        "not from older outcomes",
+        "a model of older outcomes must not replace one of newer outcomes",
+    ),
+    (
+        *({}, "calibration", "calibration error on the test split: 0.0300"),
+        *("at most 0.1", "decisions by a probability need one that is calibrated"),
+    ),
+    (
+        *({}, "latency", "one row through the exported model, 99th percentile: 0.40 ms"),
+        *("at most 5 ms", "clients of the service wait for it"),
+    ),
+    (
+        *({"newest_row": None}, "freshness", "the rows have no dates, so their age is not known"),
+        *("at most 30 days", "a model of old rows may be outdated"),
+    ),
+    (
+        *({}, "schema", "the features are the champion's", "names, order, units, ranges"),
+        "clients of the service send the features of the champion",
+    ),
+    (
+        {"schema": changed(0, unit="weeks")},
+        "schema",
+        "the features are not the champion's: unit of recency is 'weeks', was 'days'",
+        "clients of the champion would be refused; if that is meant: --gate.change_features true",
+        "clients of the service send the features of the champion",
+    ),
+    (
+        {"shadow": ShadowEvidence(14, 1000, next_step="is not needed any more")},
+        "shadow",
+        "in shadow of the champion on 14 days, 1,000 rows",
+        "at least 14 days and 1,000 rows",
+        "real requests may hold what no test split holds",
+    ),
+    (
+        {"champion_problem": "its files were altered"},
+        "unscorable",
+        "the champion cannot be scored on these test rows: its files were altered",
+        "--gate.replace_unscorable true replaces it",
+        "a challenger cannot be shown to be better than a model without scores",
+    ),
+]
+
+
+@pytest.mark.parametrize(("challenger", "name", "found", "limit", "why"), TEXTS)
+def test_what_a_rule_says_in_full(challenger, name, found, limit, why):
+    reported = rule(name, evidence(**challenger), **AGE, **SHADOW)
+    assert (reported["found"], reported["limit"], reported["why"]) == (found, limit, why)
+    assert reported["held"] in (True, False)
+
+
+def test_a_champion_that_cannot_be_scored_is_replaced_only_when_that_is_allowed():
+    assert rule("unscorable", LOST)["figure"] is None
+    assert rule("unscorable", LOST, **REPLACE)["held"]
 
 
 def test_only_judged_slices_are_evidence():
