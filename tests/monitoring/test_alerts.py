@@ -294,6 +294,10 @@ def test_a_lost_or_altered_record_of_the_months_is_rebuilt_from_the_events(
     file.unlink()
     assert announced(judge(folder, "2026-10", price="ok")) == ["price 07 resolved"]
     assert announced(clear_alert(folder, "2026-10", "batch")) == ["batch 08 resolved"]
+    past = alerts_of(folder)
+    records.write_record(file, {"of": "another version"})
+    assert alerts_of(folder) == past, "alerts that are over stay so"
+    assert announced(judge(folder, "2026-11", "broken data", price="alarm")) == ["price 11 firing"]
 
 
 def test_a_text_from_outside_is_made_printable_and_shortened(folder: Path) -> None:
