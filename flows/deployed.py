@@ -60,8 +60,10 @@ def operate(
     return _run(config, overrides, body)
 
 
-def _scored(month: Operated) -> str:
-    return f"{month.scored:,} scored by version {month.champion}" if month.scored else "not scored"
+def _scored(operated: Operated) -> str:
+    if not operated.scored:
+        return "not scored"
+    return f"{operated.scored:,} scored by version {operated.champion}"
 
 
 @flow(name="score")

@@ -254,7 +254,7 @@ def reconcile_registry(settings: Settings) -> list[str]:
     """Finish what a killed training left in the registry, such as a decision that was recorded and
     not carried out; returns what was done."""
     from registry import runs
-    from registry.reconcile import reconcile
+    from registry.carry_out import reconcile
     from registry.tracking import open_store
 
     client = open_store(settings)

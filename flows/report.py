@@ -265,7 +265,7 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-# --- questions to a person: none stops a run (`features/leaks.py` does, where a leak is sure) -----
+# --- questions to a person: none stops a run (`features/leaks.py` does, where a leak is certain) --
 
 
 def questions(

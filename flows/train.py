@@ -32,7 +32,7 @@ from flows.report import log_run, oracle_roc_auc, summarise
 from flows.run import Run, RunContext, finish
 from ingestion.outcome import QUARANTINE, TRANSACTIONS
 from registry import runs
-from registry.reconcile import reconcile
+from registry.carry_out import reconcile
 from registry.tracking import open_store
 
 

@@ -232,14 +232,14 @@ def _served(year: Year) -> list[str]:
     ]
 
 
-def _decided(year: Year, month: Operated) -> str:
-    verb = "promoted" if month.decision == "promote" else "rejected"
-    return f"the gate {verb} version {month.version}{_reason(year, month)}"
+def _decided(year: Year, operated: Operated) -> str:
+    verb = "promoted" if operated.decision == "promote" else "rejected"
+    return f"the gate {verb} version {operated.version}{_reason(year, operated)}"
 
 
-def _reason(year: Year, month: Operated) -> str:
+def _reason(year: Year, operated: Operated) -> str:
     """Return what the gate measured where its first rule broke."""
-    rules = next((e.rules for e in year.past if e.run_id == month.run_id and e.to_version), ())
+    rules = next((e.rules for e in year.past if e.run_id == operated.run_id and e.to_version), ())
     broken = next((rule["found"] for rule in rules if not rule["held"]), "")
     return f" ({broken})" if broken else ""
 

@@ -1,5 +1,5 @@
-"""Represent the outcome of a validation of a log or a labelled table: counts, findings, and the
-rules that keep out many rows; or the refusal of the whole batch, with rule, figure and limit."""
+"""Check the measures of a batch, refuse it with rule, figure and limit, or write its outcome: of a
+log as of a labelled table."""
 
 from __future__ import annotations
 

@@ -59,8 +59,8 @@ def feature_drift(
     """
     since = since or first_day(add_months(month_of(as_of), -1))
     dates = [as_of, year_before(as_of), since, year_before(since)]
-    catalogue = [CATALOGUE[NAMES.index(name)] for name in features if name in NAMES]
-    if not catalogue:
+    selected = [CATALOGUE[NAMES.index(name)] for name in features if name in NAMES]
+    if not selected:
         return []
     drifts = []
     with connect(folder, compute) as connection:
@@ -74,8 +74,8 @@ def feature_drift(
             "INSERT INTO as_of_dates VALUES (?)", [[day] for day in sorted(set(dates))]
         )
         make(connection, "spine")
-        build_features(connection, catalogue)
-        for one in catalogue:
+        build_features(connection, selected)
+        for one in selected:
             now, before, *earlier = _columns(connection, one.name, dates)
             months = _month(as_of), _month(dates[1])
             drifts.append(compare(one.name, now, before, *months, Earlier(since, *earlier)))

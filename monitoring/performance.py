@@ -270,7 +270,8 @@ def _judged(
 ) -> Reading:
     expected, error = of_test - allowed, max(error, 1e-9)  # two identical rankings have no error
     z = (value - expected) / error
-    significant = f": a significant fall of more than {allowed:g}" if z < -limit else ""
+    significant = z < -limit
+    fall = f": a significant fall of more than {allowed:g}" if significant else ""
     power = f"With {blank.n:,} rows a fall of {detectable(error, allowed, limit):.3f} is found four"
     return replace(
         blank,
@@ -279,7 +280,7 @@ def _judged(
         expected=expected,
         sd=error,
         z=z,
-        text=f"{comparison}{significant}. {power} times out of five.",
+        text=f"{comparison}{fall}. {power} times out of five.",
     )
 
 

@@ -200,7 +200,8 @@ def register(
 def promote(client: MlflowClient, version: ModelVersion) -> None:
     """Move the alias `champion`: from this moment the service's next look finds this version.
 
-    Nothing but the alias: `registry/reconcile.py` checks, locks and writes the decision down.
+    Nothing but the alias: `registry/decisions.py` checks, `registry/carry_out.py` locks and writes
+    the decision down.
     """
     client.set_registered_model_alias(version.name, CHAMPION, str(version.version))
 

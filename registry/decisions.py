@@ -1,8 +1,8 @@
 """Change the champion, by the gate, by manual promotion or by rollback: nothing else does.
 
-Each function takes the lock, finishes what a killed command left, and carries its decision out
-(`registry/reconcile.py`). While the ledger is damaged, each raises LedgerBroken, except a manual
-promotion with `despite_ledger`.
+Each decision takes the lock, finishes what a killed command left, and is carried out
+(`registry/carry_out.py`). While the ledger is damaged, each raises LedgerBroken, except a manual
+promotion with `despite_ledger`, which does not touch what is damaged.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from configs.make_command import make
 from configs.settings import Settings
 from registry import ledger
 from registry.bundle import DESCRIPTION
+from registry.carry_out import GATE, carry_out, champion_lock, current_user, reconcile_locked
 from registry.chain import Action, Record, stack
 from registry.champion import (
     ModelVersion,
@@ -27,7 +28,6 @@ from registry.champion import (
     versions,
 )
 from registry.gate import Decision
-from registry.reconcile import GATE, carry_out, champion_lock, reconcile_locked, user
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -187,7 +187,7 @@ def _move(
         action=action,
         from_version=now,
         to_version=version.version,
-        by=user(),
+        by=current_user(),
         reason=reason,
         figures=described.get("test", {}),
         rules=[{"rule": "ledger", "held": False, "found": problem} for problem in problems],

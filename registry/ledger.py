@@ -5,7 +5,7 @@ tags and metrics for MLflow's page, and the file `decision.json`, which is the r
 experiment has a tag with the hash of the last: a record that was altered, taken out or cut off at
 the end is named by `read`, and no champion is moved after it (`trusted`).
 
-The run stays RUNNING until what was decided has been done (`registry/reconcile.py`).
+The run stays RUNNING until what was decided has been done (`registry/carry_out.py`).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class LedgerBroken(UserError):
 
 def write(client: MlflowClient, settings: Settings, decision: Record) -> Record:
     """Write the decision as the next record; `close` it once it has been carried out. The caller
-    holds the lock of `registry/reconcile.py`: two writers would both follow the same record."""
+    holds the lock of `registry/carry_out.py`: two writers would both follow the same record."""
     from mlflow.entities import Metric, RunTag
 
     experiment = ensure_experiment(client, settings, EXPERIMENT, "decisions")

@@ -442,7 +442,7 @@ def _comparison_text(pair: str, metric: str, difference: dict[str, float]) -> st
     """Name the candidate that the interval favours: a colour or sign would need interpretation."""
     first, _, second = pair.partition(" - ")
     if difference["low"] <= 0 <= difference["high"]:
-        return "no sure difference"
+        return "no significant difference"
     return f"{first if (difference['low'] > 0) == TITLES[metric][2] else second} is better"
 
 

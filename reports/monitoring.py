@@ -280,7 +280,7 @@ def _card(
 
 
 def _performance(state: PageState) -> dict[str, Any]:
-    """Return the section of performance. The chart covers the first known month or as-of date until
+    """Return the section of performance. The chart runs from the first known month or as-of date to
     the clock's day."""
     months = [one.month for one in state.verdicts]
     months += [one.day[:7] for one in state.performance]

@@ -114,7 +114,7 @@ def sparkline(values: Sequence[float], ink: str) -> Markup:
 
 
 def _inner(written: str, name: str) -> str:
-    """Return the content of <svg>, reduced to a third of its bytes by what a page does not need."""
+    """Return the content of <svg> without what a page does not need: a third of the bytes."""
     text = written[written.index("<svg") :]
     text = text[text.index(">") + 1 : text.rindex("</svg>")]
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text, flags=re.S)

@@ -18,7 +18,7 @@ from functools import lru_cache
 import numpy as np
 
 # At least that many orders, each forward and reversed. With more, but the same 64 reference rows,
-# the standard errors stay as they are: the reference customers differ, not the orders.
+# the standard errors stay as they are: they come from the differences between the customers.
 PAIRS = 64
 SEED = 20_140_801  # the same request has the same response
 # Of one call of the graph, whatever the number of features: about 16 MB of input.

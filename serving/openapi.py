@@ -99,7 +99,7 @@ def describe(champion: Champion, limits: Limits) -> bytes:
 
 
 def _posts(champion: Champion, limits: Limits) -> dict[str, Any]:
-    """The endpoints that take customers."""
+    """Describe the endpoints that take customers."""
     examples = _examples(champion)
     predict = _post(
         "predict",
@@ -150,7 +150,7 @@ def _posts(champion: Champion, limits: Limits) -> dict[str, Any]:
 
 
 def _definitions(champion: Champion, limits: Limits) -> dict[str, Any]:
-    """The schemas of the types that are read and written, by name."""
+    """Make the schemas of the types that are read and written, by name."""
     types: list[Any] = [
         *(champion.reader.request, PredictResponse, ErrorResponse, ExplainResponse),
         *(ModelResponse, SamplesResponse, ReloadResponse),

@@ -1,7 +1,7 @@
 """Compute figures by slice of the test rows, to see where a model that is good overall is not.
 
 Slices are defined by the features alone, before labels are read: a search for bad figures would
-always have some as its result. The slices of a log are those of the feature catalogue
+always find some. The slices of a log are those of the feature catalogue
 (`features/catalogue.py`); those of any other table are every category, and the quarters of a few
 numeric features.
 """
@@ -102,8 +102,8 @@ class _Ranked:
         self.ties = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
 
     def roc_auc(self, weights: np.ndarray) -> np.ndarray:
-        """Compute ROC AUC (r,) for weights (r, n) of rows in their original order; NaN for one
-        class."""
+        """Compute ROC AUC (r,) for weights (r, n) of rows in their original order; NaN where
+        only one class occurs."""
         w = weights[:, self.order]
         all_of_tie = np.add.reduceat(w, self.ties, axis=1)
         hits = np.add.reduceat(w * self.y, self.ties, axis=1)

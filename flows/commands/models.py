@@ -16,10 +16,10 @@ from configs.command import run_command
 from configs.make_command import make
 from configs.settings import Settings
 from registry.bundle import DESCRIPTION, LARGEST, MODEL, BundleRefused
+from registry.carry_out import pending
 from registry.chain import Record
 from registry.champion import CHAMPION, ModelVersion, aliases, model_name, verify_version, versions
 from registry.ledger import history, read, standing
-from registry.reconcile import pending
 from registry.tracking import open_store
 
 ABOUT = "Show the registered versions of this preset's model, and the ledger of decisions."

@@ -9,10 +9,10 @@ from common.errors import UserError
 from configs.command import run_command
 from configs.make_command import make
 from configs.settings import Settings
+from registry.carry_out import reconcile
 from registry.chain import Record
 from registry.champion import fetch
 from registry.decisions import promote_manually, require_version
-from registry.reconcile import reconcile
 from registry.tracking import open_store
 from serving.served import Served
 from serving.trial import Trials, check_version

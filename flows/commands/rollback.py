@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from configs.command import run_command
 from configs.settings import Settings
 from flows.commands.promote import OPTIONS, print_promoted, version_number
+from registry.carry_out import reconcile
 from registry.decisions import require_version, roll_back
-from registry.reconcile import reconcile
 from registry.tracking import open_store
 
 ABOUT = "Make the champion before the present one champion again, or a version that once was."

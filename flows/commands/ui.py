@@ -32,18 +32,18 @@ def main(settings: Settings) -> None:
     client = open_store(settings)  # before the first run: an empty page, not an error
     paths = {"MLflow": show_metrics(client), "Prefect": ""}
     elsewhere = _recorded_elsewhere(settings, paths)
-    for name, page in elsewhere.items():
-        print(f"  {name:8} {page}")
     ports = {"MLflow": settings.ui.mlflow_port, "Prefect": settings.ui.prefect_port}
     ports = {name: port for name, port in ports.items() if name not in elsewhere}
     for name, port in ports.items():
         _refuse_used(name, port)
+    for name, page in elsewhere.items():
+        print(f"  {name:8} {page}")
     if ports:
         _serve(settings, ports, paths)
 
 
 def _recorded_elsewhere(settings: Settings, paths: dict[str, str]) -> dict[str, str]:
-    """The pages of the servers that the settings name: there the runs are, not under var/."""
+    """Return the addresses of the servers that the settings name, where the runs are recorded."""
     elsewhere = {}
     if settings.tracking.uri:
         page = settings.tracking.uri.rstrip("/") + paths["MLflow"]
@@ -108,7 +108,7 @@ def _serve(settings: Settings, ports: dict[str, int], paths: dict[str, str]) -> 
 
 
 def _commands(settings: Settings) -> dict[str, list[str]]:
-    """The module and arguments of each page's server."""
+    """Return the module and arguments of each page's server."""
     # Only by these names, and from these pages: see `flows.prefect_api.SameOrigin`.
     hosts = [f"{name}:{settings.ui.mlflow_port}" for name in ("127.0.0.1", "localhost")]
     return {
@@ -125,6 +125,7 @@ def _commands(settings: Settings) -> dict[str, list[str]]:
 
 
 def _end(processes: list[subprocess.Popen[bytes]]) -> None:
+    """End the servers with all that they started; by force after END_LIMIT."""
     for process in processes:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)

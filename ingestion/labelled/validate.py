@@ -268,10 +268,10 @@ def _audit(
         for reason in reasons:
             ours[reason] += 1
     frame = sample.drop_columns(["reasons"]).to_pandas()
-    audited = validate(frame, [rule.expectation() for rule in rules])
-    compare_engines(audited, list(ours.values()), sample.num_rows, "ingestion/labelled/rules.py")
+    checked = validate(frame, [rule.expectation() for rule in rules])
+    compare_engines(checked, list(ours.values()), sample.num_rows, "ingestion/labelled/rules.py")
     findings = []
-    for rule, finding in zip(rules, audited, strict=True):
+    for rule, finding in zip(rules, checked, strict=True):
         failed = counts.reasons.get(rule.name, 0)
         kept = replace(finding, found=failed, success=not failed, severity="quarantine")
         findings.append(replace(kept, rule=rule.words, column=""))

@@ -64,8 +64,8 @@ def _problems(settings: Any, databases: tuple[str, ...]) -> list[str]:
     from flows.stage import RECORD
     from ingestion.batches import ACCEPTED, seen
     from registry import ledger
+    from registry.carry_out import pending
     from registry.champion import verify_version, versions
-    from registry.reconcile import pending
     from registry.tracking import open_store
 
     var, client = settings.var.absolute(), open_store(settings)

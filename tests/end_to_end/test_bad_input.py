@@ -53,14 +53,37 @@ def refuse(forked_cli, refused) -> Callable[..., str]:
     return run
 
 
-def test_a_column_of_the_wrong_type_breaks_a_rule_about_the_batch(refuse, tmp_path, good):
-    path = tmp_path / "log.parquet"
-    dozen = f"SELECT * REPLACE ('a dozen' AS quantity) FROM '{good}'"
-    duckdb.execute(f"COPY ({dozen}) TO '{path}' (FORMAT parquet)")
-    said = refuse("--source.kind", "files", "--source.path", str(path))
-    assert all(
-        part in said for part in ("type_of_quantity is 1", "at most 0.01", "contract.html")
-    ), said
+# Everyone buys every day: nobody is left who does not buy again.
+DAILY = """
+    SELECT 'i' || c || '-' || d AS invoice_id, '10001' AS product_id, 'x' AS description,
+           1 AS quantity, 1.0 AS unit_price,
+           DATE '2024-01-01' + d::INTEGER + INTERVAL 9 HOUR AS invoiced_at,
+           c::VARCHAR AS customer_id, 'United Kingdom' AS country
+    FROM range(20) customers(c), range(700) days(d)
+"""
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        pytest.param(
+            "SELECT * REPLACE ('a dozen' AS quantity) FROM {source}",
+            ("type_of_quantity is 1", "at most 0.01", "contract.html"),
+            id="a column of the wrong type breaks a rule about the batch",
+        ),
+        pytest.param(
+            DAILY,
+            ("the training table breaks its contract", "both_classes", "train"),
+            id="one class only in a split breaks a rule about the table",
+        ),
+    ],
+)
+def test_a_log_that_cannot_be_learnt_from(refuse, tmp_path, good, query, words):
+    rows, path = query.format(source=f"'{good}'"), tmp_path / "log.parquet"
+    duckdb.execute(f"COPY ({rows}) TO '{path}' (FORMAT parquet)")
+    # In a folder of its own: rows that passed in one case would be compared with those of another.
+    said = refuse("--source.kind", "files", "--source.path", str(path), var=tmp_path / "var")
+    assert all(word in said for word in words), said
 
 
 def test_a_file_that_is_not_parquet(refuse, tmp_path):

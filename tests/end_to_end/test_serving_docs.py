@@ -27,6 +27,7 @@ from prometheus_client import Counter
 from prometheus_client.metrics import MetricWrapperBase
 
 import serving
+from common.customer_hash import hashed, read_key
 from configs.load import load
 from configs.settings import Serving
 from serving import metrics
@@ -208,10 +209,12 @@ def logged(url, smoke):
     httpx.post(url + lines.path, content=lines.body, trust_env=False, timeout=60).raise_for_status()
     folder = smoke.var / "serving"
     deadline = time.monotonic() + 60
+    (customer,) = json.loads(lines.body)["customers"]
+    known = hashed(read_key(folder / "log.key"), customer["customer_id"])
     while not any(
-        day is not None
+        row["customer"] == known and row["as_of"] is not None
         for file in folder.glob("log/*/*.parquet")
-        for day in pq.read_table(file)["as_of"].to_pylist()
+        for row in pq.read_table(file, columns=["customer", "as_of"]).to_pylist()
     ):
         assert time.monotonic() < deadline
         time.sleep(0.1)

@@ -22,8 +22,9 @@ from made_registry import GRAPH, PROMOTE, REJECT, champions, decided, new_versio
 
 from common.errors import UserError
 from configs.load import load
-from registry import ledger, reconcile, runs
+from registry import carry_out, ledger, runs
 from registry.bundle import BundleRefused, write_bundle
+from registry.carry_out import pending, reconcile, undecided
 from registry.chain import (
     NOTHING,
     Record,
@@ -37,7 +38,6 @@ from registry.chain import (
 from registry.champion import champion_number, find_version, promote
 from registry.decisions import ChampionChanged, promote_manually, roll_back
 from registry.ledger import LedgerBroken, history, read
-from registry.reconcile import pending, undecided
 from registry.tracking import open_store
 
 pytestmark = pytest.mark.slow
@@ -123,20 +123,18 @@ def test_a_manual_promotion_says_by_whom_and_why(store, settings, monkeypatch):
 def test_a_version_whose_run_ended_before_the_decision_is_rejected(store, settings, end):
     champions(store, settings, 1)
     left, going_on = new_version(store, settings), new_version(store, settings)
-    assert reconcile.reconcile(store, settings) == [], (
-        "both runs go on: each decides about its own version"
-    )
+    assert reconcile(store, settings) == [], "both runs go on: each decides about its own version"
     if end == "failed":
         runs.close_run(store, left.run_id, "FAILED")
     else:
         store.set_tag(left.run_id, runs.PROCESS, "999999999")
     text = "version 2 has no decision on record, and its run is over"
     assert text in pending(store, settings)[0]
-    (done,) = reconcile.reconcile(store, settings)
+    (done,) = reconcile(store, settings)
     assert f"{text}: written as record" in done
     assert actions(store, settings) == [("promote", None, 1), ("reject", 1, 2)]
     assert history(store, settings)[-1].run_id == "run", "the project's id, and not MLflow's"
-    assert reconcile.reconcile(store, settings) == pending(store, settings) == []
+    assert reconcile(store, settings) == pending(store, settings) == []
     decided(store, settings, going_on, PROMOTE, expected=1)
     assert champion_number(store, settings) == going_on.version
     promote_manually(store, settings, left.version)  # a person may still choose it
@@ -296,8 +294,8 @@ def test_two_manual_promotions_at_once_are_both_recorded_and_the_last_is_champio
 @pytest.mark.parametrize(
     ("place", "name", "altered", "said", "expected"),
     [
-        pytest.param(reconcile, "promote", False, "carried out now", 2, id="before the alias"),
-        pytest.param(reconcile, "promote", True, "dropped, as", 1, id="and its bundle is altered"),
+        pytest.param(carry_out, "promote", False, "carried out now", 2, id="before the alias"),
+        pytest.param(carry_out, "promote", True, "dropped, as", 1, id="and its bundle is altered"),
         pytest.param(ledger, "close", False, "it had been carried out", 2, id="after the alias"),
     ],
 )
@@ -314,12 +312,12 @@ def test_a_killed_promotion_is_carried_out_by_the_next_command_or_dropped(
     (text,) = pending(store, settings)
     assert "promote version 2" in text and "not carried out" in text
     assert champion_number(store, settings) == before, "looking changes nothing"
-    (done,) = reconcile.reconcile(store, settings)
+    (done,) = reconcile(store, settings)
     assert said in done and champion_number(store, settings) == expected
     dropped = [("drop", 2, 1)] if altered else []
     assert actions(store, settings)[1:] == [("promote", 1, 2), *dropped]
     assert stack(history(store, settings)) == ([1] if altered else [1, 2])
-    assert reconcile.reconcile(store, settings) == [] == pending(store, settings)
+    assert reconcile(store, settings) == [] == pending(store, settings)
 
 
 def test_a_command_killed_before_its_record_was_complete_has_decided_nothing(
@@ -329,7 +327,7 @@ def test_a_command_killed_before_its_record_was_complete_has_decided_nothing(
     with killed_at(monkeypatch, type(store), "log_batch"):
         decided(store, settings, version)
     assert history(store, settings) == [] and read(store)[1] == []
-    assert reconcile.reconcile(store, settings) == [] and champion_number(store, settings) is None
+    assert reconcile(store, settings) == [] and champion_number(store, settings) is None
     experiment = store.get_experiment_by_name(ledger.EXPERIMENT).experiment_id
     states = [run.info.status for run in store.search_runs([experiment])]
     assert states[0] == "KILLED" and "RUNNING" not in states
@@ -342,13 +340,13 @@ def test_an_alias_that_was_moved_in_mlflow_is_named_then_recorded(store, setting
     promote(store, find_version(store, settings, 1))
     (text,) = pending(store, settings)
     assert "version 1 is champion, but 2 by the ledger" in text
-    reconcile.reconcile(store, settings)
+    reconcile(store, settings)
     entry = history(store, settings)[-1]
     assert (entry.action, entry.from_version, entry.to_version) == ("found", 2, 1)
     assert entry.by == "unknown" and champion_number(store, settings) == 1
     assert pending(store, settings) == []
     store.delete_registered_model_alias(find_version(store, settings, 1).name, "champion")
-    assert len(reconcile.reconcile(store, settings)) == 1 and pending(store, settings) == []
+    assert len(reconcile(store, settings)) == 1 and pending(store, settings) == []
     assert roll_back(store, settings).to_version == 1, "the last champion there was"
 
 
@@ -530,7 +528,7 @@ def test_a_damaged_ledger_is_named_and_moves_no_champion_until_a_person_restarts
     promote(client, find_version(client, settings, 1))  # an alias that was moved is not recorded
     before = len(read(client)[0])
     for refused in (
-        lambda: reconcile.reconcile(client, settings),
+        lambda: reconcile(client, settings),
         lambda: roll_back(client, settings),
         lambda: roll_back(client, settings, 1),
         lambda: promote_manually(client, settings, 2),
@@ -555,9 +553,9 @@ def test_a_damaged_ledger_is_named_and_moves_no_champion_until_a_person_restarts
     # The restart itself is damaged: it needs another one. Without damage, none is written.
     alter(client, entry, by="nobody")
     with pytest.raises(LedgerBroken):
-        reconcile.reconcile(client, settings)
+        reconcile(client, settings)
     assert promote_manually(client, settings, 4, despite_ledger=True).action == "restart"
-    assert reconcile.reconcile(client, settings) == []
+    assert reconcile(client, settings) == []
     assert promote_manually(client, settings, 1, despite_ledger=True).action == "release"
 
 
@@ -570,15 +568,15 @@ def test_a_past_or_present_champion_is_never_rejected_though_its_record_is_lost(
         runs.close_run(client, find_version(client, settings, number).run_id)
     alter(client, history(client, settings)[2])
     if killed:
-        with killed_at(monkeypatch, reconcile, "promote"):
+        with killed_at(monkeypatch, carry_out, "promote"):
             promote_manually(client, settings, 1, despite_ledger=True)
         assert champion_number(client, settings) == 3
         assert undecided(client, settings) == []
-        assert "carried out now" in reconcile.reconcile(client, settings)[0]
+        assert "carried out now" in reconcile(client, settings)[0]
     else:
         promote_manually(client, settings, 1, despite_ledger=True)
     assert champion_number(client, settings) == 1
-    assert reconcile.reconcile(client, settings) == pending(client, settings) == []
+    assert reconcile(client, settings) == pending(client, settings) == []
     assert {action for action, *_ in actions(client, settings)} == {"promote", "restart"}
 
 
@@ -600,12 +598,12 @@ def test_where_mlflows_page_differs_it_is_named_and_decides_nothing(own):
 def test_an_altered_open_record_is_not_carried_out(own, monkeypatch):
     client, settings = own
     version = new_version(client, settings)
-    with killed_at(monkeypatch, reconcile, "promote"):
+    with killed_at(monkeypatch, carry_out, "promote"):
         promote_manually(client, settings, version.version)
     entry = history(client, settings)[-1]
     file = alter(client, entry, to_version=1)
     with pytest.raises(LedgerBroken, match="record 4 was altered"):
-        reconcile.reconcile(client, settings)
+        reconcile(client, settings)
     assert champion_number(client, settings) == 3
 
     # Rewritten with its hash wherever that stands: one that names no bundle promotes none.
@@ -614,6 +612,6 @@ def test_an_altered_open_record_is_not_carried_out(own, monkeypatch):
     file.write_text(json.dumps({**content, "sha256": sha256}))
     client.set_tag(entry.mlflow_run_id, "sha256", sha256)
     set_head(f"4 {sha256}", client)
-    (done,) = reconcile.reconcile(client, settings)
+    (done,) = reconcile(client, settings)
     assert "dropped" in done and "another hash than record 4" in done
     assert champion_number(client, settings) == 3

@@ -18,11 +18,11 @@ from common.errors import UserError
 from configs.load import load
 from registry import download, runs
 from registry.bundle import BundleRefused, load_bundle
+from registry.carry_out import pending, reconcile
 from registry.champion import champion_now, fetch, find_champion, find_version, versions
 from registry.decisions import promote_manually, roll_back
 from registry.ledger import LedgerBroken, history, read
 from registry.location import bundle_cache
-from registry.reconcile import pending, reconcile
 from registry.tracking import open_store
 from registry.trials import log_trial
 from tests.mlflow_server import mlflow_server

@@ -83,7 +83,7 @@ def test_the_comparison_has_every_candidates_figures(context, pages):
         row = page.row("Two models err on the same rows", pair)
         assert row[1] == f"{signed(d['difference'])} {signed(d['low'])} to {signed(d['high'])}"
         sure = d["low"] > 0 or d["high"] < 0
-        assert (row[2] == "no sure difference") == (not sure)
+        assert (row[2] == "no significant difference") == (not sure)
     for metric, name in (("roc_auc", "ROC AUC"), ("log_loss", "log loss")):
         assert context.evaluation.against_champion
         d = context.evaluation.against_champion[metric]

@@ -105,7 +105,7 @@ class Loads(list[Load]):
 
 
 @contextmanager
-def under_load(service: Service, pause: float = 0.01) -> Iterator[Loads]:
+def under_load(service: Service, pause: float = 0.002) -> Iterator[Loads]:
     """Two clients, of feature values and of invoice lines; none of their requests may fail.
 
     pause: seconds after each response. Without one, the clients take a core from what is tested."""

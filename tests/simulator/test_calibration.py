@@ -182,7 +182,7 @@ KNOWN_GAPS = {
     ),
     ("invoice value, known", "p1"): (14, "no samples and no corrections of a pound or two"),
     ("sales value cancelled", ""): (
-        0.05, "half of it is bookings that are no product: fees, discounts, manual corrections"
+        0.05, "half of it is bookings that are not products: fees, discounts, manual corrections"
     ),
 }  # fmt: skip
 

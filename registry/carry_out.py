@@ -37,8 +37,8 @@ LOCK_SECONDS = 60.0  # to wait for another command, which holds the lock for one
 
 
 def champion_lock(settings: Settings) -> AbstractContextManager[None]:
-    """Held to read the champion, write the decision and move the alias. Not the lock of var/, which
-    a training holds for minutes: a rollback cannot wait for that."""
+    """Lock the registry, to read the champion, write the decision and move the alias. It is not the
+    lock of var/, which a training holds for minutes: a rollback cannot wait for that."""
     return file_lock(
         settings.var.absolute() / "mlflow" / "champion.lock",
         wait=LOCK_SECONDS,
@@ -67,7 +67,7 @@ def reconcile(client: MlflowClient, settings: Settings) -> list[str]:
 
 
 def pending(client: MlflowClient, settings: Settings) -> list[str]:
-    """What `reconcile` would do, with nothing changed."""
+    """Return what `reconcile` would do, and change nothing."""
     try:
         texts = [text for text, _ in _unfinished(client, settings)]
     except LedgerBroken:
@@ -160,7 +160,7 @@ def _finish(client: MlflowClient, settings: Settings, past: list[Record]) -> str
             action="drop",
             from_version=entry.to_version,
             to_version=now,
-            by=user(),
+            by=current_user(),
             reason=reason,
         )
         written = _write_down(client, settings, dropped)
@@ -171,8 +171,8 @@ def _finish(client: MlflowClient, settings: Settings, past: list[Record]) -> str
     return "carried out now"
 
 
-def user() -> str:
-    """Who typed the command."""
+def current_user() -> str:
+    """Return the name of the user who typed the command."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # a container's user without a name
