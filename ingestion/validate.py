@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
 
 import duckdb
 
@@ -39,6 +40,7 @@ from ingestion.outcome import (
 )
 
 ALL = frozenset(CANONICAL)
+SORTED_AT_ONCE = 4_000_000  # rows: about 800 MB
 EXAMPLES = 20  # rows of each combination of reasons that the audit sees in any case
 
 
@@ -85,8 +87,12 @@ def validate_batch(
                 next_step=f"correct the source; or, if the batch is right, change"
                 f" contract.rules.{broken[0].code} in the preset",
             )
-        queries = _queries(judged, batch)
-        return write_outcome(judged.connection, folder, outcome, queries, refusal)
+        with TemporaryDirectory(dir=folder, prefix=".sorted") as temporary:
+            # A refused batch has only its quarantine written.
+            valid = None if refusal else _in_order(judged, _valid(judged), Path(temporary))
+            quarantine = _in_order(judged, _quarantine(judged, batch), Path(temporary))
+            queries = {TRANSACTIONS: valid or "", QUARANTINE: quarantine, DAYS: DAILY}
+            return write_outcome(judged.connection, folder, outcome, queries, refusal)
 
 
 def read_days(path: Path) -> list[Day]:
@@ -175,19 +181,41 @@ def _audit(judged: Judged, contract: Contract, counts: RowCounts) -> tuple[int, 
     return sample.num_rows, findings
 
 
-def _queries(judged: Judged, batch: str) -> dict[str, str]:
-    """The Parquet files of a batch -> SQL of their rows. The join with `copies` loses their order
-    on several threads: sorting takes 0.3 CPU seconds per million rows, and always gives the same
-    bytes."""
-    columns = ", ".join(CANONICAL)
-    return {
-        TRANSACTIONS: f"SELECT {columns} FROM judged WHERE broken & {judged.quarantine} = 0"
-        " ORDER BY key",
-        QUARANTINE: f"SELECT {literal(batch)} AS batch, source, source_row,"
-        f" {judged.reasons()} AS reasons, {columns}, unreadable"
-        f" FROM judged WHERE broken & {judged.quarantine} <> 0 ORDER BY key",
-        DAYS: DAILY,
-    }
+def _valid(judged: Judged) -> str:
+    return f"SELECT {', '.join(CANONICAL)} FROM judged WHERE broken & {judged.quarantine} = 0"
+
+
+def _quarantine(judged: Judged, batch: str) -> str:
+    return (
+        f"SELECT {literal(batch)} AS batch, source, source_row, {judged.reasons()} AS reasons,"
+        f" {', '.join(CANONICAL)}, unreadable"
+        f" FROM judged WHERE broken & {judged.quarantine} <> 0"
+    )
+
+
+def _in_order(judged: Judged, rows: str, temporary: Path) -> str:
+    """Return SQL of these rows of `judged` in the order of the source, which the join with `copies`
+    loses on several threads: in order, they are the same bytes every time.
+
+    A sort that does not fit in memory takes minutes. So a large log is sorted in pieces, written to
+    `temporary`, which follow each other.
+    """
+    spans = judged.connection.execute(
+        "SELECT part, min(source_row), max(source_row) FROM raw GROUP BY part ORDER BY part"
+    ).fetchall()
+    if sum(last - first + 1 for _, first, last in spans) <= SORTED_AT_ONCE:
+        return f"{rows} ORDER BY key"
+    pieces: list[Path] = []
+    folder = Path(mkdtemp(dir=temporary))
+    for part, first, last in spans:
+        for start in range(first, last + 1, SORTED_AT_ONCE):
+            pieces.append(folder / f"{len(pieces)}.parquet")
+            within = f"source_row BETWEEN {start} AND {start + SORTED_AT_ONCE - 1}"
+            judged.connection.execute(
+                f"COPY ({rows} AND part = {part} AND {within} ORDER BY key)"
+                f" TO {literal(pieces[-1])} (FORMAT parquet)"
+            )
+    return f"SELECT * FROM {parquet(pieces)}"
 
 
 def _example(judged: Judged, finding: Finding) -> str:
