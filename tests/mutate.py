@@ -63,6 +63,14 @@ EQUIVALENT = {
             'price = "CASE WHEN UNIT_PRICE > 0 THEN CAST(LN(UNIT_PRICE) * 1E6 AS BIGINT) END"',
             'total = "select coalesce(sum(rows), 0)::bigint from profile"',
             'total = "SELECT COALESCE(SUM(ROWS), 0)::BIGINT FROM PROFILE"',
+            *(
+                f'f"sum({{name}})" for name in ({columns}, *unreadable_columns())'
+                for columns in (
+                    '"ANONYMOUS", "cancelled", "duplicates"',
+                    '"anonymous", "CANCELLED", "duplicates"',
+                    '"anonymous", "cancelled", "DUPLICATES"',
+                )
+            ),
         ),
         "SQL reads upper and lower case alike",
     ),
