@@ -66,10 +66,10 @@ class Judged:
         """The bits of the rules that quarantine."""
         return quarantining(self.rules)
 
-    def reasons(self, column: str = "broken") -> str:
+    def reasons(self) -> str:
         """SQL: the names of the broken rules that quarantine, as a list."""
         each = ", ".join(
-            f"CASE WHEN {column} & {1 << bit} <> 0 THEN {literal(name)} END"
+            f"CASE WHEN broken & {1 << bit} <> 0 THEN {literal(name)} END"
             for bit, (name, rule) in enumerate(self.rules.items())
             if rule.severity == "quarantine"
         )
@@ -183,7 +183,7 @@ def measure(judged: Judged, counts: RowCounts) -> dict[str, float | None]:
         f"SELECT date_diff('day', min(day), max(day)), {sums} FROM profile"
     ).fetchall()[0]
     largest, rounded = judged.connection.execute(CUSTOMERS).fetchall()[0]
-    shares = [None if not counts.raw else (part or 0) / counts.raw for part in summed]
+    shares = [None if not counts.raw else part / counts.raw for part in summed]
     names = ("anonymous_share", "cancelled_share", "duplicate_share", *unreadable_columns())
     return {
         "rows": counts.raw,
@@ -240,7 +240,7 @@ def changes(days: list[Day], then: dict[str, Any]) -> dict[str, float | None]:
         return dict.fromkeys(CHANGES)
     last_then, last_now = (date.fromisoformat(level["last_day"]) for level in (then, now))
     if (last_now - last_then).days >= NEW_DAYS:
-        now |= _level(days, last_then + timedelta(days=1), last_now)
+        now = _level(days, last_then + timedelta(days=1), last_now)
     return {
         "history_change": _ratio(_rows_before(days, last_then), then["rows_before_last_day"]),
         "volume_change": _ratio(now["rows_per_day"], then["rows_per_day"]),

@@ -23,7 +23,7 @@ MODULES = {  # module -> its tests
     "registry/gate.py": ("tests/registry/test_gate.py",),
     "features/splits.py": ("tests/features/test_splits.py",),
     "training/folds.py": ("tests/training/test_folds.py",),
-    "ingestion/judge.py": ("tests/ingestion/test_validate.py",),
+    "ingestion/judge.py": ("tests/ingestion/test_judge.py",),
 }
 COPIED = (
     "common",
@@ -31,7 +31,6 @@ COPIED = (
     "features",
     "ingestion",
     "registry",
-    "reports",
     "simulator",
     "training",
     "tests",
@@ -51,6 +50,38 @@ EQUIVALENT = {
     "last_valid = _before(min(test), horizon, last, 2)[0]": "only the first is used",
     "nearest = _before(last_valid, horizon, last, 2)[0]": "only the first is used",
     "months = 1": "a horizon has a day at least, so no date is at month 0",
+    "both, horizon, folds = join(train, valid), np.timedelta64(horizon_days, ), []": (
+        "a number without a unit that is taken from a date counts days"
+    ),
+    'best = float("INF")': "the same number",
+    "one_run = len(places) > 1 and places[-1] - places[0] + 1 == len(places)": (
+        "one row is the same row, copied or not"
+    ),
+    **dict.fromkeys(
+        (
+            'price = "case when unit_price > 0 then cast(ln(unit_price) * 1e6 as bigint) end"',
+            'price = "CASE WHEN UNIT_PRICE > 0 THEN CAST(LN(UNIT_PRICE) * 1E6 AS BIGINT) END"',
+            'total = "select coalesce(sum(rows), 0)::bigint from profile"',
+            'total = "SELECT COALESCE(SUM(ROWS), 0)::BIGINT FROM PROFILE"',
+            *(
+                f'f"sum({{name}})" for name in ({columns}, *unreadable_columns())'
+                for columns in (
+                    '"ANONYMOUS", "cancelled", "duplicates"',
+                    '"anonymous", "CANCELLED", "duplicates"',
+                    '"anonymous", "cancelled", "DUPLICATES"',
+                )
+            ),
+        ),
+        "SQL reads upper and lower case alike",
+    ),
+    **dict.fromkeys(
+        (
+            "**dict(zip(names, shares, strict=False)),",
+            "**dict(zip(names, shares, strict=None)),",
+            "**dict(zip(names, shares, )),",
+        ),
+        "there are as many shares as names",
+    ),
 }
 
 

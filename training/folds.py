@@ -57,7 +57,7 @@ def make_folds(train: Rows, valid: Rows, horizon_days: int) -> tuple[Fold, ...]:
 
     Raises UserError when a fold has nothing to learn from, or only one class on either side.
     """
-    if np.isnat(valid.as_of).any() or np.isnat(train.as_of).any():
+    if np.isnat(valid.as_of).any():
         folds = [Fold(train, valid, np.arange(len(valid)), None)]
     else:
         both, horizon, folds = join(train, valid), np.timedelta64(horizon_days, "D"), []
@@ -158,7 +158,7 @@ def take(rows: Rows, selected: np.ndarray) -> Rows:
 
 def draw_parts(rows: Rows, count: int, seed: int) -> np.ndarray:
     """A part, 0 to count - 1, for each row (n,), drawn by chance: rows of one unit are in one part,
-    and each part has both classes, where units are enough."""
+    and units of one class, of the other and of both are spread evenly over the parts."""
     assert rows.y is not None
     _, first, unit = np.unique(rows.unit, return_index=True, return_inverse=True)
     order = np.argsort(first)  # units as they come
@@ -173,7 +173,8 @@ def draw_parts(rows: Rows, count: int, seed: int) -> np.ndarray:
 def _check(fold: Fold) -> None:
     when = f" of {fold.as_of}" if fold.as_of else ""
     for rows, name in ((fold.train, "training"), (fold.valid, "validation")):
-        labels = np.unique(rows.y) if rows.y is not None else np.array([])
+        assert rows.y is not None
+        labels = np.unique(rows.y)
         if len(labels) == 2:
             continue
         content = f"only label {labels[0]}, {len(rows)} times" if len(labels) else "no row"

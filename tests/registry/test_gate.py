@@ -340,6 +340,10 @@ TEXTS = [
         *("may fall by 0.05", "the mean must not improve at the cost of one group"),
     ),
     (
+        *({"slices": NO_SLICE}, "slices", "ROC AUC of b against the champion: None"),
+        *("may fall by 0.05", "the mean must not improve at the cost of one group"),
+    ),
+    (
         {},
         "stale",
         "the challenger learnt from outcomes until 2025-12-31, the champion until 2025-12-31",
