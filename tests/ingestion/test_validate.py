@@ -14,6 +14,7 @@ from common.errors import UserError
 from configs.load import load
 from configs.rules import Contract
 from configs.settings import Compute
+from ingestion import validate
 from ingestion.contract import batch_rules
 from ingestion.facts import Finding, ValidationResult
 from ingestion.files import read_file
@@ -228,20 +229,30 @@ def test_the_wrong_column_is_refused_by_its_type(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_bytes_of_a_large_batch_do_not_depend_on_threads(tmp_path):
+def test_the_bytes_of_a_large_batch_do_not_depend_on_threads_and_rows_keep_their_order(
+    tmp_path, monkeypatch
+):
     row = """SELECT 'log' AS source, n + 1 AS source_row, (n // 2)::VARCHAR AS invoice_id,
         '85123A' AS product_id, 'MUG' AS description, 1::BIGINT AS quantity, 2.5 AS unit_price,
         TIMESTAMP '2024-01-01' + INTERVAL (n // 2 % 700) HOUR AS invoiced_at,
         (n // 2 % 99)::VARCHAR AS customer_id, 'UK' AS country, []::VARCHAR[] AS unreadable"""
     part = copy_parquet(tmp_path / "rows.parquet", f"{row} FROM range(300000) t(n)")
     contract = retail_contract(duplicate_share={"high": 1}, days={"low": 1})
-    written = []
-    for threads in (1, 4):
-        compute = Compute(threads=threads)
-        validate_batch([part], tmp_path, contract, now=NOW, compute=compute)
-        names = ("transactions.parquet", "quarantine.parquet")
-        written.append([(tmp_path / name).read_bytes() for name in names])
-    assert written[0] == written[1]
+    names = ("transactions.parquet", "quarantine.parquet")
+    tables = []
+    for at_once in (300_000, 70_000):  # sorted together, and in pieces
+        monkeypatch.setattr(validate, "SORTED_AT_ONCE", at_once)
+        written = []
+        for threads in (1, 4):
+            compute = Compute(threads=threads)
+            validate_batch([part], tmp_path, contract, now=NOW, compute=compute)
+            written.append([(tmp_path / name).read_bytes() for name in names])
+        assert written[0] == written[1]
+        tables.append([pq.read_table(tmp_path / name).columns for name in names])
+    assert tables[0] == tables[1]
+    order = pq.read_table(tmp_path / names[1])["source_row"].to_pylist()
+    assert order == sorted(order) and len(order) == 150_000
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 @pytest.mark.slow
