@@ -23,7 +23,7 @@ MODULES = {  # module -> its tests
     "registry/gate.py": ("tests/registry/test_gate.py",),
     "features/splits.py": ("tests/features/test_splits.py",),
     "training/folds.py": ("tests/training/test_folds.py",),
-    "ingestion/judge.py": ("tests/ingestion/test_judge.py",),
+    "ingestion/judge.py": ("tests/ingestion/test_judged_rows.py",),
 }
 COPIED = (
     "common",

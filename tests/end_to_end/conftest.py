@@ -11,11 +11,10 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -59,13 +58,6 @@ def smoke(cli: Callable[..., Completed], tmp_path_factory: pytest.TempPathFactor
     done = cli(var, "--config", "smoke", **THEIRS)
     assert done.code == 0, done.err
     return done
-
-
-@pytest.fixture(scope="session")
-def url(smoke: Completed, service: Callable[..., Any]) -> Iterator[str]:
-    """The service of that run's champion, which keeps its request log."""
-    with service(smoke.var, "--serving.log_requests", "true") as url:
-        yield url
 
 
 @pytest.fixture(scope="session")

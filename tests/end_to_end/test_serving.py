@@ -26,6 +26,12 @@ from serving.client import Client
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(scope="module")
+def url(smoke, service):
+    with service(smoke.var) as url:
+        yield url
+
+
 @dataclass(frozen=True)
 class Batch:
     """The test split, and what batch scoring says of it."""

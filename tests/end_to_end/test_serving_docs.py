@@ -138,6 +138,12 @@ class Exchange:
 EXCHANGES = [Exchange.of(block) for block in blocks("http")]
 
 
+@pytest.fixture(scope="module")
+def url(smoke, service):
+    with service(smoke.var, "--serving.log_requests", "true") as url:
+        yield url
+
+
 def check(said: str, answer: httpx.Response) -> None:
     if answer.headers["content-type"] == "application/json":
         got = answer.json()
