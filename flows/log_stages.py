@@ -185,8 +185,7 @@ class Log:
             return {**outcome.to_dict(), "repeats": repeats}
 
         kept = run_stage(settings.var, "validate", depends_on, VALIDATE, build)
-        result = ValidationResult.from_dict(kept.facts)
-        stage = Stage(kept.folder, result, kept.files, kept.reused)
+        stage = kept.typed(ValidationResult.from_dict)
         accept_or_hold(self, batch, stage, page)
         return stage
 
@@ -223,7 +222,7 @@ class Log:
         }
         stage = run_stage(settings.var, "features", depends_on, FEATURES, build)
         keep_suites(self)
-        return Stage(stage.folder, read_facts(stage.facts), stage.files, stage.reused)
+        return stage.typed(read_facts)
 
     def write_report(
         self, parts: Parts, validated: ValidatedStage, table: TableStage, page: Path

@@ -30,6 +30,7 @@ Build = Callable[[Path], dict[str, Any]]
 
 
 Facts = TypeVar("Facts")
+Typed = TypeVar("Typed")
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,10 @@ class Stage(Generic[Facts]):
 
     def path(self, name: str) -> Path:
         return self.folder / name
+
+    def typed(self, read: Callable[[Facts], Typed]) -> Stage[Typed]:
+        """Return the same stage with its facts as `read` makes them of JSON values."""
+        return Stage(self.folder, read(self.facts), self.files, self.reused)
 
 
 def run_stage(

@@ -112,8 +112,7 @@ class LabelledTable:
             return outcome.to_dict()
 
         kept = run_stage(settings.var, "validate", depends_on, VALIDATE_TABLE, build)
-        result = ValidationResult.from_dict(kept.facts)
-        stage = Stage(kept.folder, result, kept.files, kept.reused)
+        stage = kept.typed(ValidationResult.from_dict)
         accept_or_hold(self, batch, stage, page)
         return stage
 
@@ -149,7 +148,7 @@ class LabelledTable:
         }
         stage = run_stage(settings.var, "features", depends_on, FEATURES_OF_TABLE, build)
         keep_suites(self)
-        return Stage(stage.folder, read_facts(stage.facts), stage.files, stage.reused)
+        return stage.typed(read_facts)
 
     def write_report(
         self, parts: Parts, validated: ValidatedStage, table: TableStage, page: Path

@@ -88,10 +88,10 @@ def validate_batch(
                 f" contract.rules.{broken[0].code} in the preset",
             )
         with TemporaryDirectory(dir=folder, prefix=".sorted") as temporary:
-            # A refused batch has only its quarantine written.
-            valid = None if refusal else _in_order(judged, _valid(judged), Path(temporary))
             quarantine = _in_order(judged, _quarantine(judged, batch), Path(temporary))
-            queries = {TRANSACTIONS: valid or "", QUARANTINE: quarantine, DAYS: DAILY}
+            queries = {QUARANTINE: quarantine, DAYS: DAILY}
+            if refusal is None:  # of a refused batch only the quarantine is written
+                queries[TRANSACTIONS] = _in_order(judged, _valid(judged), Path(temporary))
             return write_outcome(judged.connection, folder, outcome, queries, refusal)
 
 
@@ -207,15 +207,32 @@ def _in_order(judged: Judged, rows: str, temporary: Path) -> str:
         return f"{rows} ORDER BY key"
     pieces: list[Path] = []
     folder = Path(mkdtemp(dir=temporary))
-    for part, first, last in spans:
-        for start in range(first, last + 1, SORTED_AT_ONCE):
-            pieces.append(folder / f"{len(pieces)}.parquet")
-            within = f"source_row BETWEEN {start} AND {start + SORTED_AT_ONCE - 1}"
-            judged.connection.execute(
-                f"COPY ({rows} AND part = {part} AND {within} ORDER BY key)"
-                f" TO {literal(pieces[-1])} (FORMAT parquet)"
-            )
+    for first_part, last_part, first, last in _pieces(spans):
+        pieces.append(folder / f"{len(pieces)}.parquet")
+        judged.connection.execute(
+            f"COPY ({rows} AND part BETWEEN {first_part} AND {last_part}"
+            f" AND source_row BETWEEN {first} AND {last} ORDER BY key)"
+            f" TO {literal(pieces[-1])} (FORMAT parquet)"
+        )
     return f"SELECT * FROM {parquet(pieces)}"
+
+
+def _pieces(spans: list[tuple[int, int, int]]) -> list[tuple[int, int, int, int]]:
+    """Cut (part, first row, last row) into pieces of at most SORTED_AT_ONCE rows: first and last
+    part, first and last row. Small parts that follow each other are one piece."""
+    pieces: list[tuple[int, int, int, int]] = []
+    room = 0  # rows that the last piece may still take
+    for part, first, last in spans:
+        count = last - first + 1
+        if count <= room:
+            first_part, _, lowest, highest = pieces.pop()
+            pieces.append((first_part, part, min(lowest, first), max(highest, last)))
+            room -= count
+            continue
+        for start in range(first, last + 1, SORTED_AT_ONCE):
+            pieces.append((part, part, start, min(start + SORTED_AT_ONCE - 1, last)))
+        room = SORTED_AT_ONCE - count if count <= SORTED_AT_ONCE else 0
+    return pieces
 
 
 def _example(judged: Judged, finding: Finding) -> str:

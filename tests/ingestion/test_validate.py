@@ -236,7 +236,10 @@ def test_the_bytes_of_a_large_batch_do_not_depend_on_threads_and_rows_keep_their
         '85123A' AS product_id, 'MUG' AS description, 1::BIGINT AS quantity, 2.5 AS unit_price,
         TIMESTAMP '2024-01-01' + INTERVAL (n // 2 % 700) HOUR AS invoiced_at,
         (n // 2 % 99)::VARCHAR AS customer_id, 'UK' AS country, []::VARCHAR[] AS unreadable"""
-    part = copy_parquet(tmp_path / "rows.parquet", f"{row} FROM range(300000) t(n)")
+    parts = [
+        copy_parquet(tmp_path / f"rows-{first}.parquet", f"{row} FROM range({first}, {last}) t(n)")
+        for first, last in ((0, 20_000), (20_000, 50_000), (50_000, 300_000))
+    ]
     contract = retail_contract(duplicate_share={"high": 1}, days={"low": 1})
     names = ("transactions.parquet", "quarantine.parquet")
     tables = []
@@ -245,7 +248,7 @@ def test_the_bytes_of_a_large_batch_do_not_depend_on_threads_and_rows_keep_their
         written = []
         for threads in (1, 4):
             compute = Compute(threads=threads)
-            validate_batch([part], tmp_path, contract, now=NOW, compute=compute)
+            validate_batch(parts, tmp_path, contract, now=NOW, compute=compute)
             written.append([(tmp_path / name).read_bytes() for name in names])
         assert written[0] == written[1]
         tables.append([pq.read_table(tmp_path / name).columns for name in names])
@@ -253,6 +256,17 @@ def test_the_bytes_of_a_large_batch_do_not_depend_on_threads_and_rows_keep_their
     order = pq.read_table(tmp_path / names[1])["source_row"].to_pylist()
     assert order == sorted(order) and len(order) == 150_000
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_small_parts_are_sorted_together_and_a_large_one_in_pieces(monkeypatch):
+    monkeypatch.setattr(validate, "SORTED_AT_ONCE", 10)
+    spans = [(0, 1, 4), (1, 2, 7), (2, 1, 1), (3, 1, 25), (4, 1, 3)]
+    assert validate._pieces(spans) == [
+        (0, 1, 1, 7),
+        (2, 2, 1, 1),
+        *((3, 3, 1, 10), (3, 3, 11, 20), (3, 3, 21, 25)),
+        (4, 4, 1, 3),
+    ]
 
 
 @pytest.mark.slow
