@@ -48,7 +48,7 @@ def fetch(published: Published, folder: Path, say: Callable[[str], None]) -> Pat
     A partial archive is kept as `.<name>.zip.partial`, and the next call resumes it if the server
     still has the same file. Raises UserError when the server cannot be reached or does not have the
     file, when the connection ends early, and when the content is not the published file, byte for
-    byte; then there is no file under its name.
+    byte; in that case nothing is left under its name.
     """
     target = folder / published.name
     if target.exists():

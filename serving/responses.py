@@ -99,7 +99,7 @@ class Explanation(msgspec.Struct, frozen=True):
 
 
 class Method(msgspec.Struct, frozen=True):
-    """permutations: orders of the features for each customer, there and back counted as two."""
+    """permutations: orders of the features for each customer; an order and its reverse are two."""
 
     name: str
     what: str

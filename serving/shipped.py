@@ -14,7 +14,9 @@ from serving.served import VARIABLES
 
 for name, value in VARIABLES.items():
     os.environ.setdefault(name, value)
-# BentoML's command line has looked whether it may send usage data before it loads the Bento.
+# BentoML's command line has looked whether it may send usage data before it loads the Bento, and
+# keeps the answer. A Bento has no public way to change it: what BentoML documents, `--do-not-track`
+# and the variable, is for the user to give.
 usage_stats.do_not_track.cache_clear()
 
 from serving.service import service  # noqa: E402

@@ -132,7 +132,7 @@ def test_a_preset_may_have_short_scientific_numbers_and_empty_sections(folder):
     assert settings.tuning == load("default", env={}).tuning
 
 
-# --- frozen, strict, and there and back -------------------------------------------------------
+# --- frozen, strict, written and read again ---------------------------------------------------
 
 
 def test_nothing_changes_after_start():
